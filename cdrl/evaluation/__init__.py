@@ -1,0 +1,1 @@
+"""How good an edited video is, against the true edit where there is one."""

@@ -1,0 +1,1 @@
+"""How far a representation separates speech from emotion: leakage, retrieval, swaps, dependence, maps."""

@@ -1,0 +1,86 @@
+"""Tables of clips and frames, and who fits a probe and who scores it."""
+
+import numpy as np
+import pandas as pd
+
+from cdrl.vocabulary import SCORED_EMOTIONS
+
+
+def frame_table(clips: pd.DataFrame, viseme: np.ndarray, phoneme: np.ndarray) -> pd.DataFrame:
+    """One row per frame: clip (position in `clips`), moment (frame of the clip), the clip's labels, viseme, phoneme.
+
+    Args:
+        clips: speaker, sentence, emotion, intensity, num_frames; the frames of clip 0 first, then of clip 1, ...
+        viseme, phoneme: (N,) with N = sum of num_frames.
+    """
+    counts = clips["num_frames"].to_numpy()
+    if counts.sum() != len(viseme):
+        raise ValueError(f"the clips hold {counts.sum()} frames, the labels {len(viseme)}")
+    clip = np.repeat(np.arange(len(clips)), counts)
+    labels = {name: clips[name].to_numpy()[clip] for name in ("speaker", "sentence", "emotion", "intensity")}
+    moment = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return pd.DataFrame({"clip": clip, "moment": moment, **labels, "viseme": viseme, "phoneme": phoneme})
+
+
+def _halves(keys: np.ndarray, first_of: np.ndarray, share_fit: float, rng) -> set:
+    """A random share of the distinct keys, drawn evenly within keys that first occur with the same partner."""
+    order = pd.DataFrame({"key": keys, "partner": first_of}).groupby("key")["partner"].min()
+    chosen = set()
+    for _, group in order.groupby(order):
+        names = rng.permutation(np.sort(group.index.to_numpy()))
+        chosen |= set(names[: max(1, min(len(names) - 1, round(share_fit * len(names))))])
+    return chosen
+
+
+def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    """Which clips fit a probe of `factor` and which score it.
+
+    speaker: same people, sentences disjoint. sentence: same sentences, people disjoint. Every other factor: people AND
+    sentences disjoint, taken from the columns `fit` (and `score`, else not `fit`) where `clips` has them, else drawn:
+    of a crossed grid the clips that mix a fitting person with a scoring sentence are in neither part. Contempt is in none.
+
+    Returns:
+        Two (C,) bool.
+
+    Raises:
+        ValueError: where the given columns share a speaker or a sentence, or a part is empty.
+    """
+    rng = np.random.default_rng([seed, 7004])
+    speaker, sentence = clips["speaker"].to_numpy(), clips["sentence"].to_numpy()
+    usable = clips["emotion"].isin(SCORED_EMOTIONS).to_numpy()
+    if factor in ("speaker", "sentence"):
+        same, apart = (speaker, sentence) if factor == "speaker" else (sentence, speaker)
+        fit = np.isin(apart, list(_halves(apart[usable], same[usable], 0.5, rng)))
+        both = np.isin(same, np.intersect1d(same[fit & usable], same[~fit & usable])) & usable
+        fit, score = fit & both, ~fit & both
+    elif "fit" in clips:
+        fit = clips["fit"].to_numpy(bool) & usable
+        score = (clips["score"].to_numpy(bool) if "score" in clips else ~clips["fit"].to_numpy(bool)) & usable
+        for name, values in (("speaker", speaker), ("sentence", sentence)):
+            shared = np.intersect1d(values[fit], values[score])
+            if len(shared):
+                raise ValueError(f"{len(shared)} {name}s are in the fitting AND the scoring part, e.g. {shared[0]}")
+    else:
+        people = np.isin(speaker, list(_halves(speaker[usable], np.zeros(usable.sum()), share_fit, rng)))
+        texts = np.isin(sentence, list(_halves(sentence[usable], np.zeros(usable.sum()), share_fit, rng)))
+        fit, score = people & texts & usable, ~people & ~texts & usable
+    if not fit.any() or not score.any():
+        raise ValueError(f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; more people or sentences")
+    return fit, score
+
+
+def clip_means(features: np.ndarray, clip: np.ndarray, num_clips: int) -> np.ndarray:
+    """(N, D) per frame -> (C, D) mean over each clip's frames, float32."""
+    starts = np.flatnonzero(np.r_[True, clip[1:] != clip[:-1]])
+    if len(starts) != num_clips:
+        raise ValueError(f"{num_clips} clips, but the frames come in {len(starts)} runs: order the frames clip by clip")
+    counts = np.diff(np.r_[starts, len(clip)])
+    return (np.add.reduceat(np.asarray(features, np.float64), starts, axis=0) / counts[:, None]).astype(np.float32)
+
+
+def sample_frames(clip: np.ndarray, mask: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Positions of at most `most` frames of the clips that `mask` (C,) selects, drawn at random, in ascending order."""
+    rows = np.flatnonzero(mask[clip])
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng([seed, 7005]).choice(rows, most, replace=False))
+    return rows
