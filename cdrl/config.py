@@ -1,0 +1,281 @@
+"""Settings: one frozen dataclass per stage, three presets, and the folder that every stage writes.
+
+A setting exists once: its default is here (the preset `cpu`), `smoke` and `gpu` are tables of what differs, and
+`cdrl run --set stage.field=value` comes last. Notebooks name a preset and pass settings on; they hold no numbers.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+
+from cdrl.errors import InputError
+
+
+def _one_of(default, *accepted):
+    """A field that takes one of a few words."""
+    return field(default=default, metadata={"accepted": accepted})
+
+
+def _free(default):
+    """A field that cannot change a result (worker processes, say): no part of the hash, free to change on resuming."""
+    return field(default=default, metadata={"free": True})
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Which clips, and how large: notebook 00."""
+
+    corpus: str = _one_of("studio", "studio", "crema_d")
+    data_root: str = ""  # folder of a corpus that is not embedded; empty: `data_root()`
+    train_people: int = 48
+    train_clips: int = 8  # per person
+    choose_people: int = 12  # for choosing settings, never reported
+    report_people: int = 12
+    report_sentences: int = 6
+    frame_size: int = 128  # pixels, rendered
+    crop_size: int = 96  # pixels, aligned face
+    seed: int = 0
+    workers: int = _free(2)
+
+
+@dataclass(frozen=True)
+class PriorsConfig:
+    """Outside knowledge, frozen: notebook 01."""
+
+    audio: str = "embedded"  # or the name of a torchaudio bundle
+    language: str = "embedded"  # or the name of an open_clip model
+    batch: int = 256
+
+
+@dataclass(frozen=True)
+class ContentConfig:
+    """Contrastive content representation learning (CCRL): notebook 02."""
+
+    steps: int = 300
+    batch: int = 16
+    learning_rate: float = 1e-3
+    window: int = 5  # frames
+    embedding: int = 64
+    temperature: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EmotionConfig:
+    """Contrastive emotion representation learning (CERL): notebook 03."""
+
+    steps: int = 300
+    batch: int = 64
+    learning_rate: float = 1e-3
+    embedding: int = 64
+    temperature: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What the two embeddings know: notebook 04."""
+
+    fit_frames: int = 20000
+    swaps: int = 3000
+    bootstraps: int = 200
+    map_points: int = 3000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The edit (SPFEM), with CDRL guidance and without: notebook 05."""
+
+    size: int = 64  # pixels
+    steps: int = 300
+    batch: int = 16
+    learning_rate: float = 1e-3
+    content_weight: float = 1.0
+    emotion_weight: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Scores of the edits: notebook 06."""
+
+    clips: int = 84
+    bootstraps: int = 1000
+    videos: int = 6
+    seed: int = 0
+
+
+# In the order of the notebooks 00 to 06; the same number starts a stage's folder.
+STAGES = {
+    "corpus": CorpusConfig, "priors": PriorsConfig, "content": ContentConfig, "emotion": EmotionConfig,
+    "probe": ProbeConfig, "generator": GeneratorConfig, "evaluate": EvaluateConfig,
+}  # fmt: skip
+
+# What differs from the defaults above.
+PRESETS = {
+    "smoke": {
+        "corpus.train_people": 4, "corpus.train_clips": 4, "corpus.choose_people": 2, "corpus.report_people": 2,
+        "corpus.report_sentences": 2, "content.steps": 10, "emotion.steps": 10, "probe.fit_frames": 1000,
+        "probe.swaps": 200, "probe.bootstraps": 20, "probe.map_points": 300, "generator.steps": 5,
+        "evaluate.clips": 4, "evaluate.bootstraps": 20, "evaluate.videos": 1,
+    },
+    "cpu": {},
+    "gpu": {
+        "corpus.train_people": 160, "corpus.train_clips": 24, "content.steps": 3000, "emotion.steps": 3000,
+        "generator.steps": 5000, "generator.size": 96,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a preset is expected to take, said before a run starts; measured on two idle cores."""
+
+    minutes: float
+    memory_gb: float
+    disk_gb: float
+
+
+COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(10, 6, 2), "gpu": Cost(60, 12, 20)}
+
+
+def stage_config(stage, preset="cpu", settings=None):
+    """The configuration of one stage: defaults, then the preset, then the settings.
+
+    Args:
+        stage: a name in `STAGES`.
+        preset: a name in `PRESETS`.
+        settings: mapping of "stage.field" or "field" (then: every stage that has it) to a value, or to the text of one.
+
+    Returns:
+        The stage's dataclass; `stage_config("content", "cpu", {"content.steps": "500"}).steps` is the int 500.
+
+    Raises:
+        InputError: unknown stage, preset, setting or value.
+
+    >>> stage_config("content", "smoke", {"seed": 3}).seed
+    3
+    """
+    _known("stage", stage, STAGES)
+    _known("preset", preset, PRESETS)
+    chosen = PRESETS[preset] | resolve_settings(settings)
+    prefix = f"{stage}."
+    values = {name.removeprefix(prefix): value for name, value in chosen.items() if name.startswith(prefix)}
+    return from_dict(STAGES[stage], values)
+
+
+def from_dict(config_class, values):
+    """A configuration from a mapping; texts are read as the field's type.
+
+    Raises:
+        InputError: for a key that is not a field (naming the nearest and the accepted ones), a value of another type.
+    """
+    by_name = {item.name: item for item in fields(config_class)}
+    for name in values:
+        _known(f"setting of {stage_name(config_class)}", name, by_name)
+    return config_class(**{name: _read_value(by_name[name], value) for name, value in values.items()})
+
+
+def resolve_settings(settings):
+    """Settings under their full names: {"seed": 1} becomes {"corpus.seed": 1, "content.seed": 1, ...}.
+
+    Raises:
+        InputError: for a name that no stage has.
+    """
+    full_names = [f"{stage}.{item.name}" for stage, config_class in STAGES.items() for item in fields(config_class)]
+    resolved = {}
+    for name, value in (settings or {}).items():
+        matches = [full for full in full_names if name in (full, full.partition(".")[2])]
+        if not matches:
+            stage = str(name).partition(".")[0]
+            of_stage = [full for full in full_names if full.startswith(f"{stage}.")]
+            _known("setting", name, of_stage or list(dict.fromkeys(full.partition(".")[2] for full in full_names)))
+        resolved.update(dict.fromkeys(matches, value))
+    return resolved
+
+
+def config_hash(config):
+    """12 hexadecimal digits that differ when a setting differs that can change a result; free fields are left out."""
+    text = json.dumps([stage_name(type(config)), identity(config)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def identity(config):
+    """The settings that a result depends on, as a plain mapping."""
+    return {item.name: getattr(config, item.name) for item in fields(config) if "free" not in item.metadata}
+
+
+def to_dict(config):
+    """All settings as a plain mapping that json and `from_dict` read back."""
+    return asdict(config)
+
+
+def stage_name(config_class):
+    """`ContentConfig` -> "content"."""
+    return next((name for name, known in STAGES.items() if known is config_class), config_class.__name__)
+
+
+def stage_folder(run, stage):
+    """Folder of a stage in a run: runs/demo/02_content.
+
+    >>> stage_folder("runs/demo", "content").name
+    '02_content'
+    """
+    _known("stage", stage, STAGES)
+    return Path(run) / f"{list(STAGES).index(stage):02d}_{stage}"
+
+
+def repository_root():
+    """The folder that holds cdrl/, notebooks/ and data/ in a clone."""
+    return Path(__file__).resolve().parent.parent
+
+
+def run_path(run):
+    """A run's folder; a relative one lies in the clone, from wherever a notebook's kernel was started."""
+    return repository_root() / run
+
+
+def data_root():
+    """The folder with the committed assets (head, weights, samples): CDRL_DATA, or data/ of the clone.
+
+    Raises:
+        InputError: where neither exists; a wheel alone carries the code and no assets.
+    """
+    named = os.environ.get("CDRL_DATA")
+    root = Path(named) if named else repository_root() / "data"
+    if not root.is_dir():
+        where = f"CDRL_DATA={named}" if named else f"{root} (the package is not in a clone)"
+        raise InputError(f"no data folder at {where}: set CDRL_DATA to the data/ folder of a clone of the repository")
+    return root
+
+
+def _read_value(item, value):
+    accepted = item.metadata.get("accepted")
+    if accepted and value not in accepted:
+        raise InputError(f"{item.name}={value}: accepted are {', '.join(map(str, accepted))}")
+    if item.type is str and isinstance(value, str):
+        return value
+    if item.type is bool and str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    if item.type in (int, float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+            if 0 <= number < float("inf") and number == item.type(number):
+                return item.type(number)
+        except (TypeError, ValueError):
+            pass
+    kind = {int: "a whole number from 0", float: "a number from 0", bool: "true or false", str: "a text"}[item.type]
+    raise InputError(f"{item.name}={value}: {kind} is needed, as in {item.name}={item.default}")
+
+
+def _known(what, name, accepted):
+    """Refuses a name that is not among the accepted ones, naming the nearest."""
+    if name in accepted:
+        return
+    near = get_close_matches(str(name), list(accepted), n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise InputError(f"unknown {what} {name!r}{hint}: accepted are {', '.join(accepted)}")
