@@ -1,0 +1,161 @@
+"""Does an embedding find the same moment of speech in another person with another emotion?"""
+
+from difflib import SequenceMatcher
+
+import numpy as np
+import pandas as pd
+
+from cdrl.probing.bootstrap import mean_of, row
+from cdrl.vocabulary import SCORED_EMOTIONS
+
+# Similarities closer than this are a tie, and a tie is worth its expected hit: a constant code must score chance.
+TIE = 1e-6
+# Two clips of one sentence may differ by phones shorter than a frame; below this share of matched frames there is no truth.
+LEAST_MATCHED = 0.8
+
+
+def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Equal neighbours merged: (R,) label of each run and (R + 1,) its boundaries, in frames, from 0 to len(labels).
+
+    >>> runs(np.array([7, 7, 2, 2, 2]))[1].tolist()
+    [0, 2, 5]
+    """
+    labels = np.asarray(labels)
+    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    return labels[starts], np.r_[starts, len(labels)]
+
+
+def align_by_phones(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
+    """The moment of clip `second` at which each frame of clip `first` is said, linear inside each phone.
+
+    Two takes of one sentence have the same phones in the same order, with other durations. A phone shorter than a frame, or
+    a pause, may be missing from one of them: what is left unmatched is crossed by a straight line.
+
+    Args:
+        first: (T,) phoneme of each frame. second: (U,) the same for the other clip.
+
+    Returns:
+        (T,) float frame positions in [0, U - 1], rounding to the frame that holds the moment; None where less than 80 % of
+        either clip's frames lie in matched phones. A clip aligned to itself gives 0, 1, 2, ...
+    """
+    (one, edges_one), (two, edges_two) = runs(first), runs(second)
+    if np.array_equal(one, two):
+        at, to = edges_one, edges_two
+    else:
+        blocks = SequenceMatcher(None, one.tolist(), two.tolist(), autojunk=False).get_matching_blocks()
+        pairs = [(block.a + k, block.b + k) for block in blocks for k in range(block.size)]
+        matched = [(edges_one[a + 1] - edges_one[a], edges_two[b + 1] - edges_two[b]) for a, b in pairs]
+        if not pairs or np.any(np.sum(matched, 0) < LEAST_MATCHED * np.array([len(first), len(second)])):
+            return None
+        at = np.r_[0, np.ravel([(edges_one[a], edges_one[a + 1]) for a, _ in pairs]), len(first)]
+        to = np.r_[0, np.ravel([(edges_two[b], edges_two[b + 1]) for _, b in pairs]), len(second)]
+    # Frame t stands for its centre, t + 1/2.
+    moments = np.interp(np.arange(len(first)) + 0.5, at, to) - 0.5
+    return np.clip(moments, 0, len(second) - 1)
+
+
+def standardise(features: np.ndarray) -> np.ndarray:
+    """(N, D) with mean 0 and deviation 1 per column: what cosine needs of raw features and of coefficients.
+
+    Embeddings are compared as they are: cosine is what their training and their use compare.
+    """
+    features = np.asarray(features, np.float64)
+    return ((features - features.mean(0)) / np.maximum(features.std(0), 1e-9)).astype(np.float32)
+
+
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows at unit length, float64; rows of zeros stay zero."""
+    features = np.asarray(features, np.float64)
+    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+
+
+def clip_starts(frames: pd.DataFrame) -> np.ndarray:
+    """(C + 1,) first frame of each clip, and the end."""
+    return np.searchsorted(frames["clip"].to_numpy(), np.arange(frames["clip"].iloc[-1] + 2))
+
+
+def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, seed: int) -> list[tuple[int, list[int]]]:
+    """Query clips, each with a gallery: one other speaker, one other emotion at one intensity, sentences with the query's first.
+
+    Args:
+        clips: speaker, sentence, emotion, intensity. num_queries: how many query clips, each drawn at random.
+
+    Returns:
+        Up to `num_queries` of (query clip, [clip of the same sentence, clips of other sentences ...]).
+    """
+    rng = np.random.default_rng([seed, 7101])
+    usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
+    speaker, sentence, emotion = (clips[name].to_numpy() for name in ("speaker", "sentence", "emotion"))
+    shelves = {}  # (speaker, emotion, intensity) -> {sentence: [clips]}
+    for clip in usable:
+        shelf = shelves.setdefault((speaker[clip], emotion[clip], clips["intensity"].iloc[clip]), {})
+        shelf.setdefault(sentence[clip], []).append(int(clip))
+    full = sorted((key for key, shelf in shelves.items() if len(shelf) >= num_sentences), key=str)
+    drawn = []
+    for query in rng.choice(usable, num_queries) if len(full) else ():
+        fitting = [
+            key for key in full
+            if key[0] != speaker[query] and key[1] != emotion[query] and sentence[query] in shelves[key]
+        ]  # fmt: skip
+        if not fitting:
+            continue
+        shelf = shelves[fitting[rng.integers(len(fitting))]]
+        others = rng.permutation(sorted((name for name in shelf if name != sentence[query]), key=str))
+        chosen = [sentence[query], *others[: num_sentences - 1]]
+        drawn.append((int(query), [shelf[name][rng.integers(len(shelf[name]))] for name in chosen]))
+    return drawn
+
+
+def retrieval_r1(
+    features: np.ndarray, clips: pd.DataFrame, frames: pd.DataFrame, num_queries: int = 400, per_query: int = 10,
+    num_sentences: int = 5, seed: int = 0, include: np.ndarray | None = None,
+) -> dict:  # fmt: skip
+    """Recall at 1 of the aligned moment across speakers and emotions.
+
+    A query frame of one speaker and emotion; the gallery is every frame of five sentences (the query's among them) of ONE
+    other speaker in ONE other emotion; a hit is a nearest frame, by cosine, within one frame of the aligned moment.
+
+    Args:
+        features: (N, D) per frame (embedding as it is; raw features and coefficients through `standardise`).
+        clips: speaker, sentence, emotion, intensity. frames: clip, phoneme, one row per frame, clip by clip.
+        num_queries, per_query: query clips, and frames drawn from each.
+        include: (N,) bool, frames that may be queries (all where None).
+
+    Returns:
+        A row: value, chance (frames that would hit / gallery size, mean over queries), low, high over query speakers, n,
+        gallery (mean size in frames), inexact (share of pairs whose phones differ), skipped (pairs without alignment).
+        A constant code scores exactly its chance; true speech coefficients 1 where every moment of speech is unlike others.
+    """
+    rng = np.random.default_rng([seed, 7102])
+    unit, starts = unit_rows(features), clip_starts(frames)
+    phoneme, speaker = frames["phoneme"].to_numpy(), clips["speaker"].to_numpy()
+    credit, chance, who, sizes, inexact, skipped, pairs = [], [], [], [], 0, 0, 0
+    for query, gallery in draw_galleries(clips, num_queries, num_sentences, seed):
+        own, target = phoneme[starts[query] : starts[query + 1]], phoneme[starts[gallery[0]] : starts[gallery[0] + 1]]
+        pairs += 1
+        moments = align_by_phones(own, target)
+        if moments is None:
+            skipped += 1
+            continue
+        inexact += not np.array_equal(runs(own)[0], runs(target)[0])
+        allowed = np.arange(len(own)) if include is None else np.flatnonzero(include[starts[query] : starts[query + 1]])
+        chosen = rng.permutation(allowed)[:per_query]
+        # The target clip comes first, so positions in it are positions in the gallery.
+        shelf = np.concatenate([unit[starts[clip] : starts[clip + 1]] for clip in gallery])
+        likeness = unit[starts[query] + chosen] @ shelf.T
+        best = likeness >= likeness.max(1, keepdims=True) - TIE
+        near = np.abs(np.arange(len(shelf)) - np.round(moments[chosen])[:, None]) <= 1
+        near[:, len(target) :] = False
+        credit.extend((best & near).sum(1) / best.sum(1))
+        chance.extend(near.mean(1))
+        who.extend([speaker[query]] * len(chosen))
+        sizes.append(len(shelf))
+    if not credit:
+        raise ValueError(
+            f"no gallery of {num_sentences} sentences by another speaker in another emotion among {len(clips)} clips"
+            f" ({skipped} pairs without alignment)"
+        )
+    return row(
+        mean_of(credit), np.array(who), seed, chance=float(np.mean(chance)), gallery=float(np.mean(sizes)),
+        inexact=inexact / pairs, skipped=skipped,
+    )  # fmt: skip
