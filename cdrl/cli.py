@@ -1,0 +1,215 @@
+"""The one console command, thin over the package. Heavy imports wait inside the commands: `cdrl --help` is immediate."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from cdrl.config import COSTS, PRESETS, STAGES, repository_root, stage_config
+from cdrl.errors import InputError
+from cdrl.stage import all_scores, finish_run, read_results, score_lines
+from cdrl.vocabulary import EMOTIONS, emotion_index
+
+
+def main(arguments=None):
+    """Runs one command.
+
+    Args:
+        arguments: list of words, as in ["run", "--preset", "smoke"]; None for the process's own.
+
+    Returns:
+        Exit status: 0, 1 for a fault of the kit, 2 for input that cannot be used (one line on stderr says why),
+        130 for Ctrl-C.
+    """
+    try:
+        chosen = _parser().parse_args(arguments)
+        return chosen.command(chosen) or 0
+    except InputError as error:
+        print(f"cdrl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cdrl: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `cdrl scores RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parse_settings(texts):
+    """["content.steps=200"] -> {"content.steps": "200"}.
+
+    Raises:
+        InputError: for a text without a name or an equals sign.
+    """
+    settings = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InputError(f"--set {text}: name=value is needed, as in --set content.steps=200")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
+def check_disk(folder, needed_gb):
+    """Refuses to begin where the disk will be full before the end; what lies in the folder already counts.
+
+    Raises:
+        InputError: naming the folder, what is free and what is needed.
+    """
+    folder = Path(folder)
+    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9 if folder.exists() else 0.0
+    existing = next(place for place in [folder, *folder.resolve().parents] if place.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free + held < needed_gb:
+        raise InputError(
+            f"{folder}: {free:.1f} GB of disk are free, {needed_gb - held:.1f} GB are needed: free some, or choose "
+            "another --out or a smaller --preset"
+        )
+
+
+def _doctor(chosen):
+    from cdrl.doctor import examine, lines
+
+    findings = examine()
+    print("\n".join(lines(findings)))
+    return int(any(finding.required and not finding.present for finding in findings))
+
+
+def _run(chosen):
+    settings = parse_settings(chosen.set)
+    if chosen.corpus:
+        settings["corpus.corpus"] = chosen.corpus
+    _check_corpus(chosen.preset, settings)
+    from cdrl.notebook_runner import NotebookError, notebooks, plan, run_notebooks
+
+    run = _in_clone(Path(chosen.out or f"runs/{chosen.preset}"))
+    out = repository_root() / run
+    parameters = plan(notebooks(), run, chosen.preset, settings)
+    cost = COSTS[chosen.preset]
+    check_disk(out, cost.disk_gb)
+    print(
+        f"preset {chosen.preset} into {run}: about {cost.minutes:g} minutes on 2 idle cores, {cost.memory_gb:g} GB of memory, "
+        f"{cost.disk_gb:g} GB of disk at most; Ctrl-C is safe, the same command resumes",
+        flush=True,
+    )
+    try:
+        seconds, peak_gb = run_notebooks(parameters, out, first=chosen.first)
+    except NotebookError as error:
+        print(f"cdrl: {error}", file=sys.stderr)
+        return 1
+    finish_run(out, seconds, peak_gb)
+    from cdrl.report.page import write_report
+
+    page = write_report(out)
+    print(f"{seconds / 60:.1f} minutes, {peak_gb:.1f} GB at most. Read {run}/{page.name}; videos in {run}/videos, scores: cdrl scores {run}")
+    return 0
+
+
+def _scores(chosen):
+    lines = score_lines(all_scores(read_results(chosen.run)), chosen.pattern)
+    if not lines:
+        raise InputError(f"no score of {chosen.run} matches {chosen.pattern!r}: cdrl scores {chosen.run} lists all")
+    print("\n".join(lines))
+
+
+def _edit(chosen):
+    emotion_index(chosen.emotion)
+    source, out = Path(chosen.source), Path(chosen.out)
+    if not source.is_file():
+        raise InputError(f"{source}: no such video file")
+    if not 0 <= chosen.intensity <= 1:
+        raise InputError(f"--intensity {chosen.intensity:g}: 0 (nothing) to 1 (strongest) is accepted")
+    if out.suffix != ".mp4":
+        raise InputError(f"--out {out}: the edited video is an .mp4 file, as in --out {out.with_suffix('.mp4').name}")
+    if out.exists() and out.samefile(source):
+        raise InputError(f"--out {out}: is the source itself; choose another name")
+    check_disk(out.parent, 0.1)
+    from cdrl.generation.edit import edit_video
+
+    edit_video(source, chosen.emotion, chosen.intensity, out)
+    print(out)
+
+
+def _train(chosen):
+    from cdrl.training.pretrain import RECIPES
+
+    if not chosen.name:
+        for name, recipe in RECIPES.items():
+            print(f"{name}: {recipe.__doc__.splitlines()[0]}")
+        return
+    if chosen.name not in RECIPES:
+        raise InputError(f"unknown network {chosen.name!r}: accepted are {', '.join(RECIPES)}")
+    card = RECIPES[chosen.name](out=Path(chosen.out), work=Path(chosen.work) / chosen.name)
+    print("\n".join(score_lines(card["scores"])))
+
+
+def _check_corpus(preset, settings):
+    """A corpus root that is not there is refused before anything runs."""
+    stage_settings = {name: value for name, value in settings.items() if name.startswith("corpus.")}
+    config = stage_config("corpus", preset, stage_settings)
+    if config.data_root and not Path(config.data_root).is_dir():
+        raise InputError(
+            f"corpus {config.corpus}: corpus.data_root={config.data_root} is not a folder: give the folder that holds "
+            "the corpus, --set corpus.data_root=FOLDER"
+        )
+    if config.data_root:
+        settings["corpus.data_root"] = str(Path(config.data_root).resolve())
+
+
+def _in_clone(path):
+    """Relative to the clone where it lies in it, so that the executed notebooks name no home folder."""
+    path, root = path.resolve(), repository_root()
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def _number_of_notebook(text):
+    if text not in [f"{number:02d}" for number in range(len(STAGES))]:
+        raise argparse.ArgumentTypeError(f"{text}: two digits from 00 to {len(STAGES) - 1:02d} are accepted")
+    return text
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Reports a word it cannot read as every other bad input is reported."""
+
+    def error(self, message):
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parser():
+    parser = _OneLineParser(prog="cdrl", description="Edit the emotion of talking heads: CCRL, CERL, SPFEM.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="versions, device, weights and corpora; what each missing piece needs")
+    doctor.set_defaults(command=_doctor)
+
+    run = commands.add_parser("run", help="run the notebooks in order; resumes")
+    run.add_argument("--preset", default="cpu", choices=PRESETS)
+    run.add_argument("--corpus", help="studio (generated, the default) or another corpus; see corpus.data_root")
+    run.add_argument("--out", help="folder of the run (default: runs/PRESET)", metavar="FOLDER")
+    run.add_argument("--from", dest="first", type=_number_of_notebook, metavar="NN", help="begin with notebook NN again")
+    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in content.steps=200; repeatable")
+    run.set_defaults(command=_run)
+
+    scores = commands.add_parser("scores", help="print the scores of a run as `name value` lines")
+    scores.add_argument("run", metavar="RUN", help="as in runs/demo")
+    scores.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="as in content or 'spfem.*.psnr'")
+    scores.set_defaults(command=_scores)
+
+    edit = commands.add_parser("edit", help="edit the emotion of one video; the sound stays")
+    edit.add_argument("source", metavar="SOURCE", help="a video file with one face and sound")
+    edit.add_argument("--emotion", required=True, help=", ".join(EMOTIONS))
+    edit.add_argument("--intensity", type=float, default=1.0, help="0 to 1 (default 1)")
+    edit.add_argument("--out", required=True, metavar="OUT.mp4")
+    edit.set_defaults(command=_edit)
+
+    train = commands.add_parser("train", help="make a committed network again; without a name: list them")
+    train.add_argument("name", metavar="NAME", nargs="?")
+    train.add_argument("--out", default=str(repository_root() / "data" / "weights"), help="folder (default: data/weights)")
+    train.add_argument("--work", default="runs/train", help="folder of the checkpoints (default: runs/train)")
+    train.set_defaults(command=_train)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

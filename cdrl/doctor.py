@@ -1,0 +1,141 @@
+"""What is installed and found on this machine, and what each missing piece would need."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+
+from cdrl.config import COSTS, data_root
+from cdrl.errors import InputError
+
+# Distribution -> module, of everything that every command needs.
+PACKAGES = {
+    "torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "numba": "numba", "av": "av",
+    "open_clip_torch": "open_clip", "umap-learn": "umap", "plotly": "plotly", "papermill": "papermill",
+    "ai-edge-litert": "ai_edge_litert", "pyarrow": "pyarrow", "safetensors": "safetensors",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One piece: whether it is there, what exactly, and what to do about it if not."""
+
+    name: str
+    present: bool
+    found: str
+    remedy: str = ""
+    required: bool = False
+
+
+def examine():
+    """Everything that `cdrl doctor` prints, in its order.
+
+    Returns:
+        list of `Finding`; those that are required and not present make its exit status 1.
+    """
+    return [*_machine(), *_packages(), *_optional_packages(), *_weights(), *_corpora()]
+
+
+def lines(findings):
+    """One line for each finding, with its remedy where it is missing.
+
+    >>> lines([Finding("espeak-ng", False, "missing", "pip install 'cdrl[studio]'")])
+    ["missing  espeak-ng: pip install 'cdrl[studio]'"]
+    """
+    return [
+        f"ok       {each.name}: {each.found}" if each.present else f"missing  {each.name}: {each.remedy}" for each in findings
+    ]
+
+
+def _machine():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    need = COSTS["cpu"]
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU only (enough for smoke and cpu)"
+    return [
+        Finding("machine", True, f"{platform.system()} {platform.machine()}, {cores} cores, {device}"),
+        Finding(
+            "memory", memory.available / 1e9 >= need.memory_gb,
+            f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available",
+            f"{memory.available / 1e9:.1f} GB available, the preset cpu needs up to {need.memory_gb:g}: close something "
+            "or take --preset smoke",
+        ),
+        Finding(
+            "disk", disk.free / 1e9 >= need.disk_gb, f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}",
+            f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}, the preset cpu needs up to {need.disk_gb:g}",
+        ),
+    ]  # fmt: skip
+
+
+def _packages():
+    findings = [Finding("python", True, platform.python_version())]
+    for name, module in PACKAGES.items():
+        found = _package_version(name, module)
+        findings.append(Finding(name, bool(found), found, f"pip install {name}", required=True))
+    return findings
+
+
+def _optional_packages():
+    torchaudio = _package_version("torchaudio", "torchaudio")
+    espeak = _package_version("espeakng-loader", "espeakng_loader")
+    return [
+        Finding(
+            "torchaudio", bool(torchaudio), torchaudio,
+            "only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works: pip install 'cdrl[audio]'",
+        ),
+        Finding(
+            "espeak-ng", bool(espeak), f"espeakng-loader {espeak}",
+            "new studio speech needs it, --preset smoke has its speech cached: pip install 'cdrl[studio]' (GPL-3+)",
+        ),
+    ]  # fmt: skip
+
+
+def _package_version(name, module):
+    """The version, or an empty text where the module cannot be imported."""
+    try:
+        import_module(module)
+        return version(name)
+    except (ImportError, OSError, PackageNotFoundError):
+        return ""
+
+
+def _weights():
+    try:
+        folder = data_root() / "weights"
+    except InputError as error:
+        return [Finding("data", False, "", str(error), required=True)]
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        remedy = f"no embedded weights in {folder}: git checkout data/weights, or make them with cdrl train"
+        return [Finding("weights", False, "", remedy, required=True)]
+    return [
+        Finding(
+            f"weights {path.stem}", path.with_suffix(".json").exists(), f"{path.stat().st_size / 1e6:.2f} MB, with its card",
+            f"{path.with_suffix('.json')} (its card) is missing: git checkout data/weights", required=True,
+        )
+        for path in found
+    ]  # fmt: skip
+
+
+def _corpora():
+    try:
+        root = data_root()
+    except InputError:
+        return []
+    head, samples = root / "studio", sorted((root / "samples").glob("*.flv"))
+    return [
+        Finding(
+            "corpus studio", head.is_dir(), "generated; head pack and speech cache found",
+            f"{head} is missing: git checkout data/studio", required=True,
+        ),
+        Finding(
+            "corpus crema_d", bool(samples), f"{len(samples)} sample clips; the whole of it: --set corpus.data_root=FOLDER",
+            f"{root / 'samples'} holds no clip: git checkout data/samples",
+        ),
+    ]  # fmt: skip
