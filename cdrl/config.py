@@ -52,26 +52,38 @@ class PriorsConfig:
 
 @dataclass(frozen=True)
 class ContentConfig:
-    """Contrastive content representation learning (CCRL): notebook 02."""
+    """Contrastive content representation learning (CCRL): notebook 02. Weights: see `training.content.ContentObjective`."""
 
-    steps: int = 300
-    batch: int = 16
-    learning_rate: float = 1e-3
+    steps: int = 400
+    batch: int = 16  # pairs of clips
+    pairs: int = 1500  # drawn and aligned
+    learning_rate: float = 2e-3
     window: int = 5  # frames
     embedding: int = 64
     temperature: float = 0.1
+    alike: float = 0.95  # cosine of the audio prior above which two moments are no negatives of each other
+    contrast_weight: float = 1.0
+    wrong_image_weight: float = 0.2
+    emotion_weight: float = 0.2
+    speaker_weight: float = 0.1
+    variance_weight: float = 1.0
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class EmotionConfig:
-    """Contrastive emotion representation learning (CERL): notebook 03."""
+    """Contrastive emotion representation learning (CERL): notebook 03. Weights: see `training.emotion.EmotionObjective`."""
 
-    steps: int = 300
-    batch: int = 64
+    steps: int = 400
+    batch: int = 64  # pairs of clips
     learning_rate: float = 1e-3
-    embedding: int = 64
-    temperature: float = 0.1
+    temperature: float = 0.07
+    prior_weight: float = 1.0
+    contrast_weight: float = 1.0
+    direction_weight: float = 0.5
+    intensity_weight: float = 2.0
+    speaker_weight: float = 0.1
+    variance_weight: float = 1.0
     seed: int = 0
 
 

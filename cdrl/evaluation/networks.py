@@ -1,0 +1,208 @@
+"""The networks that score and never supervise: two emotion judges, a tracker, an identity network.
+
+Made from torchvision architectures that no training network of the kit shares, on a third set of people and sentences
+(`judge` split), from other seeds. Nothing outside `evaluation` may import this module, and a test says so.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from cdrl.data import batches
+from cdrl.data.store import Store
+from cdrl.priors.weights import load_card, load_weights, save_weights
+from cdrl.training.loop import LoopConfig, train
+from cdrl.vocabulary import ACTIONS, SCORED_EMOTIONS
+
+SIZE = 64  # the demo's generator writes 64 px crops; every video is judged at this size
+# name -> torchvision architecture, training seed
+NETWORKS = {
+    "judge_a": ("shufflenet_v2_x0_5", 101),
+    "judge_b": ("squeezenet1_1", 202),
+    "tracker": ("shufflenet_v2_x1_0", 303),
+    "identity": ("shufflenet_v2_x0_5", 404),
+}
+
+
+class FrameNet(nn.Module):
+    """A torchvision classifier body with `outputs` numbers at its end.
+
+    Example:
+        FrameNet("squeezenet1_1", 7)(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    """
+
+    def __init__(self, architecture: str, outputs: int):
+        super().__init__()
+        self.body = getattr(torchvision.models, architecture)(weights=None, num_classes=outputs)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) RGB in [0, 1], any size -> (B, outputs)."""
+        if images.shape[-2:] != (SIZE, SIZE):
+            images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+        return self.body((images - 0.45) / 0.25)
+
+
+class Judges:
+    """All four networks, loaded, each called on the frames of one clip.
+
+    Args:
+        names: which to load.
+    """
+
+    def __init__(self, names: tuple = tuple(NETWORKS)):
+        self.cards = {name: load_card(name) for name in names}
+        self.nets = {name: load_weights(name, FrameNet(**card["model"])) for name, card in self.cards.items()}
+
+    @torch.no_grad()
+    def _run(self, name: str, frames: torch.Tensor) -> np.ndarray:
+        return torch.cat([self.nets[name](part) for part in frames.split(128)]).numpy()
+
+    def emotion(self, name: str, frames: torch.Tensor) -> np.ndarray:
+        """(T, 3, H, W) RGB in [0, 1] -> (7,) probabilities over `SCORED_EMOTIONS`, the mean over frames; uniform is 1/7."""
+        logits = torch.from_numpy(self._run(name, frames))
+        return logits.softmax(1).mean(0).numpy()
+
+    def track(self, frames: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """(T, 3, H, W) -> facial actions (T, 52), clipped to [0, 1], and landmarks (T, L, 2), relative to the crop."""
+        out, card = self._run("tracker", frames), self.cards["tracker"]
+        out = out * np.array(card["deviation"]) + np.array(card["mean"])
+        coefficients, landmarks = out[:, : len(ACTIONS)], out[:, len(ACTIONS) :]
+        return np.clip(coefficients, 0, 1).astype(np.float32), landmarks.reshape(len(out), -1, 2).astype(np.float32)
+
+    def identity(self, frames: torch.Tensor) -> np.ndarray:
+        """(T, 3, H, W) -> (T, 64), unit norm; another frame of the same person is near 1."""
+        return F.normalize(torch.from_numpy(self._run("identity", frames)), dim=1).numpy()
+
+
+def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 2000) -> dict:
+    """Train one emotion judge, frame by frame, on the judges' own people.
+
+    Returns:
+        The card; `scores.accuracy` is clip level (mean probability over frames) on the held-out people, chance 1/7.
+    """
+    architecture, seed = NETWORKS[name]
+    torch.manual_seed(seed)
+    model = FrameNet(architecture, len(SCORED_EMOTIONS))
+    emotion = corpus.per_frame("emotion")
+    label = np.array([SCORED_EMOTIONS.index(e) if e in SCORED_EMOTIONS else -1 for e in emotion])
+    usable = np.flatnonzero(label >= 0)
+
+    def sample(random):
+        rows = random.choice(usable, 64)
+        return batches.augment(batches.images(corpus, rows), random)[0], torch.from_numpy(label[rows])
+
+    def objective(batch):
+        return {"emotion": F.cross_entropy(model(batch[0]), batch[1], reduction="none", label_smoothing=0.05)}
+
+    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"emotion": 1.0})
+    train(model, objective, sample, config, work, name)
+    right, frame_right = [], []
+    for clip in range(len(held_out.clips)):
+        wanted = held_out.clips.emotion[clip]
+        rows = np.arange(held_out.frames(clip).start, held_out.frames(clip).stop, 3)
+        if wanted in SCORED_EMOTIONS:
+            with torch.no_grad():
+                found = model(batches.images(held_out, rows)).softmax(1)
+            right.append(int(found.mean(0).argmax()) == SCORED_EMOTIONS.index(wanted))
+            frame_right.append(float((found.argmax(1) == SCORED_EMOTIONS.index(wanted)).float().mean()))
+    card = _card(name, {"architecture": architecture, "outputs": len(SCORED_EMOTIONS)}, "emotion labels", steps, corpus)
+    card["scores"] = {"accuracy": round(float(np.mean(right)), 4), "chance": round(1 / 7, 4), "n_clips": len(right),
+                      "accuracy_frame": round(float(np.mean(frame_right)), 4)}  # fmt: skip
+    save_weights(out / f"{name}.safetensors", model, card)
+    return card
+
+
+def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 3000) -> dict:
+    """Train the tracker: facial actions and landmarks from one crop.
+
+    Returns:
+        The card; `scores.r2.*` per action, `scores.landmark_error` mean distance in percent of the crop's width.
+    """
+    architecture, seed = NETWORKS["tracker"]
+    torch.manual_seed(seed)
+    actions = corpus.truth["coefficients"][:].astype(np.float32)
+    points = corpus.truth["landmarks"][:].astype(np.float32)
+    target = np.concatenate([actions, points.reshape(len(points), -1)], 1)
+    mean, deviation = target.mean(0), target.std(0) + 0.01
+    model = FrameNet(architecture, target.shape[1])
+    centre, scale = torch.from_numpy(mean), torch.from_numpy(deviation)
+
+    def sample(random):
+        rows = random.integers(0, len(corpus), 64)
+        crops, moved = batches.augment(batches.images(corpus, rows), random, torch.from_numpy(points[rows]))
+        wanted = torch.cat([torch.from_numpy(actions[rows]), moved.flatten(1)], 1)
+        return crops, (wanted - centre) / scale
+
+    def objective(batch):
+        error = (model(batch[0]) - batch[1]).square()
+        return {"actions": error[:, : len(ACTIONS)].mean(1), "landmarks": error[:, len(ACTIONS) :].mean(1)}
+
+    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"actions": 1.0, "landmarks": 1.0})
+    train(model, objective, sample, config, work, "tracker")
+    rows = np.sort(np.random.default_rng(0).choice(len(held_out), min(len(held_out), 6000), replace=False))
+    with torch.no_grad():
+        found = torch.cat([model(batches.images(held_out, r)) for r in np.array_split(rows, 60)]).numpy() * deviation + mean
+    truth = held_out.truth["coefficients"][rows].astype(np.float32)
+    from cdrl.training.priors import r2
+
+    score = r2(truth, found[:, : len(ACTIONS)])
+    distance = found[:, len(ACTIONS) :].reshape(len(rows), -1, 2) - held_out.truth["landmarks"][rows].astype(np.float32)
+    card = _card("tracker", {"architecture": architecture, "outputs": target.shape[1]}, "actions and landmarks", steps, corpus)
+    card |= {"mean": [round(float(v), 5) for v in mean], "deviation": [round(float(v), 5) for v in deviation]}
+    card["scores"] = {
+        "r2": round(float(np.nanmean(score)), 4), "n": len(rows),
+        "landmark_error_percent": round(float(np.linalg.norm(distance, axis=-1).mean() * 100), 3),
+        **{f"r2.{a}": round(float(s), 3) for a, s in zip(ACTIONS, score, strict=True) if np.isfinite(s)},
+    }  # fmt: skip
+    save_weights(out / "tracker.safetensors", model, card)
+    return card
+
+
+def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 1500) -> dict:
+    """Train the identity network: scaled cosine softmax over the judges' people (arXiv:1801.05599, margin 0).
+
+    Returns:
+        The card; `scores.auc`: probability that two frames of one held-out person are nearer than frames of two.
+    """
+    architecture, seed = NETWORKS["identity"]
+    torch.manual_seed(seed)
+    people = {name: k for k, name in enumerate(sorted(set(corpus.clips.speaker)))}
+    label = np.array([people[name] for name in corpus.per_frame("speaker")])
+    model = nn.ModuleDict({"net": FrameNet(architecture, 64), "classes": nn.Embedding(len(people), 64)})
+
+    def sample(random):
+        rows = random.integers(0, len(corpus), 64)
+        return batches.augment(batches.images(corpus, rows), random)[0], torch.from_numpy(label[rows])
+
+    def objective(batch):
+        cosine = F.normalize(model["net"](batch[0]), dim=1) @ F.normalize(model["classes"].weight, dim=1).T
+        return {"identity": F.cross_entropy(16 * cosine, batch[1], reduction="none")}
+
+    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"identity": 1.0})
+    train(model, objective, sample, config, work, "identity")
+    rows = np.sort(np.random.default_rng(0).choice(len(held_out), min(len(held_out), 2000), replace=False))
+    with torch.no_grad():
+        code = torch.cat([F.normalize(model["net"](batches.images(held_out, r)), dim=1) for r in np.array_split(rows, 20)])
+    who, clip = held_out.per_frame("speaker")[rows], held_out.per_frame("name")[rows]
+    cosine = (code @ code.T).numpy()
+    same, apart = who[:, None] == who[None], clip[:, None] != clip[None]
+    mine, others = cosine[same & apart], cosine[~same]
+    random = np.random.default_rng(1)
+    auc = float((random.choice(mine, 50_000) > random.choice(others, 50_000)).mean())
+    card = _card("identity", {"architecture": architecture, "outputs": 64}, "speaker labels", steps, corpus)
+    card["scores"] = {"auc": round(auc, 4), "chance": 0.5, "n": len(rows), "cosine_same": round(float(mine.mean()), 4),
+                      "cosine_other": round(float(others.mean()), 4)}  # fmt: skip
+    save_weights(out / "identity.safetensors", model["net"], card)
+    return card
+
+
+def _card(name: str, model: dict, truth: str, steps: int, corpus: Store) -> dict:
+    return {
+        "name": name, "model": model, "steps": steps, "command": f"cdrl train {name}", "licence": "Apache-2.0",
+        "truth": f"{truth} of {corpus.clips.speaker.nunique()} studio people of the judge split",
+        "held_out": "choosing set: other people and other sentences", "seed": NETWORKS[name][1],
+    }  # fmt: skip

@@ -1,0 +1,113 @@
+"""CDRL as supervision for any generator: content(source) = content(output), emotion(target) = emotion(output)."""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from cdrl.errors import InputError
+from cdrl.models.content import ContentEncoder
+from cdrl.models.emotion import EmotionEncoder
+from cdrl.priors.language import LanguagePrior
+from cdrl.priors.vision import VisionPrior
+from cdrl.vocabulary import emotion_index
+
+
+class Guidance(nn.Module):
+    """Frozen content and emotion encoders with their views inside; differentiable to the pixels, always in eval mode.
+
+    Args:
+        content, emotion: the folders that notebooks 02 and 03 (or `cdrl run`) leave, `runs/NAME/02_content` and `.../03_emotion`.
+
+    Example:
+        guidance = Guidance("runs/demo/02_content", "runs/demo/03_emotion")
+        loss = guidance.content(source, output, boxes).mean() + guidance.emotion("happy", output).mean()
+    """
+
+    def __init__(self, content: Path, emotion: Path):
+        super().__init__()
+        self.vision = VisionPrior()
+        card = _card(content)
+        self.content_encoder = _fill(ContentEncoder(**card["model"]), content)
+        card = _card(emotion)
+        self.language = LanguagePrior(card["language"])
+        self.emotion_encoder = _fill(EmotionEncoder(**card["model"]), emotion)
+        extra = load_file(Path(emotion) / "targets.safetensors")
+        self.register_buffer("text", extra["text"])  # (8, D): CERL's learnt prompts
+        self.register_buffer("prototypes", extra["prototypes"])  # (8, 3, D): training clips by label and level
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Guidance":
+        """Frozen: stays in eval mode, also inside a generator that is put into training mode."""
+        return super().train(False)
+
+    def content_embedding(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """(B, T, 3, H, W) RGB in [0, 1], (B, 4) mouth boxes -> (B, T - 4, D): one embedding per full window, image only."""
+        batch, frames = images.shape[:2]
+        window = self.content_encoder.window
+        if frames < window:
+            raise InputError(f"content guidance needs at least {window} frames, got {frames}")
+        face, mouth = self.vision(images.flatten(0, 1), boxes.repeat_interleave(frames, 0))
+        windows = [x.view(batch, frames, -1).unfold(1, window, 1).transpose(2, 3) for x in (face, mouth)]
+        return self.content_encoder(*[x.flatten(0, 1) for x in windows]).view(batch, frames - window + 1, -1)
+
+    def emotion_embedding(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, T, 3, H, W) RGB in [0, 1] -> (B, D), pooled over the frames given."""
+        features = self.language.image_features(images.flatten(0, 1)).view(*images.shape[:2], -1)
+        return self.emotion_encoder(features)
+
+    def content(self, source: torch.Tensor, output: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """1 - cos(content(source), content(output)), mean over windows.
+
+        Args:
+            source, output: (B, T >= 5, 3, H, W) RGB in [0, 1]. boxes: (B, 4), found on the source, used for both.
+
+        Returns:
+            (B,) in [0, 2]; 0 where output is the source, about 1 for another moment of speech.
+        """
+        with torch.no_grad():
+            wanted = self.content_embedding(source, boxes)
+        return 1 - (wanted * self.content_embedding(output, boxes)).sum(-1).mean(1)
+
+    def target(self, wanted, intensity: float = 1.0) -> torch.Tensor:
+        """The embedding that an emotion asks for.
+
+        Args:
+            wanted: a label, (T, 3, H, W) frames of a reference, or a tensor (D,) or (B, D) passed through.
+            intensity: for a label, 1/3 to 1: levels 1 to 3 of the training clips, interpolated.
+
+        Returns:
+            (D,) or (B, D), unit norm.
+        """
+        if isinstance(wanted, torch.Tensor):
+            return self.emotion_embedding(wanted[None])[0] if wanted.ndim == 4 else wanted
+        level = min(max(3 * intensity - 1, 0.0), 2.0)
+        low = min(int(level), 1)
+        rows = self.prototypes[emotion_index(wanted)]
+        return F.normalize(rows[low] + (level - low) * (rows[low + 1] - rows[low]), dim=-1)
+
+    def emotion(self, wanted, output: torch.Tensor, intensity: float = 1.0) -> torch.Tensor:
+        """1 - cos(emotion(target), emotion(output)).
+
+        Args:
+            wanted, intensity: see `target`. output: (B, T, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            (B,) in [0, 2].
+        """
+        return 1 - (self.emotion_embedding(output) * self.target(wanted, intensity)).sum(-1)
+
+
+def _card(folder: Path) -> dict:
+    path = Path(folder) / "model.json"
+    if not path.exists():
+        raise InputError(f"{path}: no trained encoder here; run notebooks 02 and 03 (or `cdrl run`) first")
+    return json.loads(path.read_text())
+
+
+def _fill(model: nn.Module, folder: Path) -> nn.Module:
+    model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+    return model

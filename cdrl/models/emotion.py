@@ -1,0 +1,36 @@
+"""CERL's emotion encoder: one shared head over the language prior's image features, learnable prompts beside it."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class EmotionEncoder(nn.Module):
+    """Windows of image features -> the language prior's space, pooled over time.
+
+    One head for all labels. (In the release each label has a head of its own, which may answer with a constant: its loss is
+    met on pure noise.)
+
+    Args:
+        features: length of the image features. embedding: D, that of the prior's text embeddings.
+        classes, tokens, token_width: learnable context, `tokens` of `token_width` per class.
+
+    Example:
+        EmotionEncoder()(torch.zeros(2, 5, 256)).shape == (2, 128)
+    """
+
+    def __init__(
+        self, features: int = 256, embedding: int = 128, classes: int = 8, tokens: int = 8, token_width: int = 96,
+        hidden: int = 256, dropout: float = 0.1,
+    ):  # fmt: skip
+        super().__init__()
+        self.context = nn.Parameter(torch.randn(classes, tokens, token_width) * 0.02)
+        self.frame = nn.Sequential(
+            nn.LayerNorm(features), nn.Linear(features, hidden), nn.SiLU(), nn.Dropout(dropout),
+            nn.Linear(hidden, hidden), nn.SiLU(),
+        )  # fmt: skip
+        self.out = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, embedding))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, features) of any length T -> (B, D), unit norm: the mean over time, projected."""
+        return F.normalize(self.out(self.frame(features).mean(1)), dim=-1)
