@@ -1,0 +1,103 @@
+"""What the studio's people say: short sentences, one list per split, no text in two of them.
+
+The lists for choosing and reporting are written by hand (two are RAVDESS's, several CREMA-D's, so that real clips of the
+same words exist); those for training and for the evaluation networks are drawn from templates by a seeded generator.
+"""
+
+import numpy as np
+
+REPORT = (
+    "Kids are talking by the door.",  # RAVDESS 01
+    "Dogs are sitting by the door.",  # RAVDESS 02
+    "Don't forget a jacket.",  # CREMA-D DFA
+    "We both saw the big blue ship move.",
+    "Her father gave you five new books.",
+    "That measure should work much better.",
+    "The airplane is almost full.",  # CREMA-D TAI
+    "Maybe tomorrow it will be cold.",  # CREMA-D MTI
+    "Choose a warm place for the puppy.",
+    "Nobody thought of the small village.",
+    "Joyce put three eggs back in the bowl.",
+    "They usually pay for both of us.",
+)
+CHOOSE = (
+    "It's eleven o'clock.",  # CREMA-D IEO
+    "That is exactly what happened.",  # CREMA-D ITH
+    "I'm on my way to the meeting.",  # CREMA-D IOM
+    "I wonder what this is about.",  # CREMA-D IWW
+    "I would like a new alarm clock.",  # CREMA-D IWL
+    "The surface is slick.",  # CREMA-D TSI
+    "We'll stop in a couple of minutes.",  # CREMA-D WSI
+    "Both boys enjoy the television.",
+    "My brother moved the heavy wooden chest.",
+    "She found a beige purse on the shelf.",
+    "Give me five more of those peaches.",
+    "You should have put it up there.",
+)
+SMOKE = (
+    "Both of you move back.",
+    "Push my purple boat.",
+    "Show them a good fish.",
+    "We thought you knew Joe.",
+)
+
+_WHO = (
+    "My father", "The young nurse", "Our teacher", "Her cousin", "Bob", "The mayor", "Phoebe", "That woman", "Your uncle",
+    "Vivian", "The chef", "George", "This child", "Martha", "The pilot", "Nobody here", "The judge", "Shawn",
+)  # fmt: skip
+_DID = (
+    "bought", "found", "moved", "showed me", "forgot", "washed", "broke", "painted", "wants", "loves", "took", "chose",
+    "measured", "fixed", "gave us", "pushed", "enjoyed", "threw",
+)  # fmt: skip
+_KIND = (
+    "big", "yellow", "thin", "broken", "usual", "small", "white", "heavy", "warm", "purple", "cheap", "foreign", "smooth",
+    "royal", "other", "good", "vague", "fresh",
+)  # fmt: skip
+_THING = (
+    "box", "shoe", "watch", "map", "jar", "phone", "bowl", "chair", "treasure", "van", "boot", "ship", "loaf", "bath",
+    "piano", "cage", "toy", "mushroom", "coin", "book",
+)  # fmt: skip
+_PLACE = (
+    "by the garage", "in the house", "near the bridge", "above the shop", "at both ends", "before noon", "for the boys",
+    "with a brush", "on Thursday", "under the roof", "this evening", "without a word",
+)  # fmt: skip
+_DO = (
+    "Put", "Keep", "Bring", "Throw", "Leave", "Choose", "Push", "Move", "Give me", "Show him", "Hold", "Watch", "Check",
+)  # fmt: skip
+_DOING = (
+    "voted", "argued", "joked", "worked", "waited", "shouted", "fell asleep", "paid for it", "thought about it",
+    "looked", "agreed", "vanished", "laughed", "moved up",
+)  # fmt: skip
+
+
+def _draw(number: int, seed: int) -> list[str]:
+    """`number` different sentences from three templates, always the same for one seed."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, None] = {}
+    while len(found) < number:
+        who, did, kind, thing, place, do, doing = (
+            words[rng.integers(len(words))] for words in (_WHO, _DID, _KIND, _THING, _PLACE, _DO, _DOING)
+        )
+        text = (f"{who} {did} the {kind} {thing}.", f"{who} {doing} {place}.", f"{do} the {kind} {thing} {place}.")
+        found[text[rng.integers(3)]] = None
+    return list(found)
+
+
+_GENERATED = _draw(340, seed=2026)
+# Split -> its sentences.
+SENTENCES = {
+    "train": tuple(_GENERATED[:200]), "choose": CHOOSE, "report": REPORT, "judge": tuple(_GENERATED[200:]), "smoke": SMOKE,
+}  # fmt: skip
+# Split -> number of its first sentence: a sentence's id says which split it belongs to.
+FIRST_ID = {"train": 0, "choose": 200, "report": 300, "judge": 400, "smoke": 600}
+# Sentence id -> text, over all splits.
+TEXTS = {FIRST_ID[split] + index: text for split, texts in SENTENCES.items() for index, text in enumerate(texts)}
+
+
+def sentence_ids(split: str) -> tuple[int, ...]:
+    """Ids of a split's sentences, in order.
+
+    >>> sentence_ids("smoke")
+    (600, 601, 602, 603)
+    """
+    return tuple(range(FIRST_ID[split], FIRST_ID[split] + len(SENTENCES[split])))
