@@ -19,6 +19,7 @@ from cdrl.errors import InputError
 SYNTHETIC = "Synthetic: facial expression edited by the cdrl kit; not a recording of what happened"
 # Sound in these codecs is copied into an mp4 packet by packet; any other is encoded anew at its own sample rate.
 COPIED_AUDIO = ("aac", "mp3", "mp3float")
+CLOSED_TO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 @contextmanager
@@ -27,15 +28,15 @@ def _writing(path: Path, metadata: dict | None):
     path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise InputError(f"{path}: videos are written as .mp4; give a name that ends so")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart+use_metadata_tags"}) as container:
             container.metadata.update({"comment": SYNTHETIC, "description": SYNTHETIC, **(metadata or {})})
             yield container
         os.replace(partial, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+    except (OSError, av.error.FFmpegError) as error:
+        if error.errno not in CLOSED_TO_WRITING:
             raise
         raise InputError(f"{path}: cannot be written ({error.strerror}); free some space or give another --out") from error
     finally:
@@ -111,7 +112,7 @@ def write_edit(source: Path, frames: Iterable[np.ndarray], out: Path, metadata: 
     """The source's own clock and sound with other pictures.
 
     Every frame keeps the timestamp of the source frame it stands for; AAC and MP3 sound is copied packet by packet,
-    other sound is encoded anew at its own sample rate and layout. Frames may come from a generator: memory is bounded.
+    other sound is encoded anew at its own sample rate, in mono or stereo. Frames may come from a generator: memory is bounded.
 
     Args:
         frames: one (H, W, 3) uint8 image per frame that `read_video_stream(source, frame_rate=None)` yields.
@@ -167,8 +168,9 @@ class _SoundTrack:
         if self.copies:
             self.stream = writer.add_stream_from_template(source)
         else:
-            self.stream = writer.add_stream("aac", rate=self.rate, layout=source.codec_context.layout)
-            self.resampler = av.AudioResampler(format="fltp", layout=source.codec_context.layout, rate=self.rate)
+            layout = "mono" if source.codec_context.channels == 1 else "stereo"
+            self.stream = writer.add_stream("aac", rate=self.rate, layout=layout)
+            self.resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.rate)
 
     def packets(self, packet, origin: Fraction) -> list:
         """Packets to mux for one source packet, on a clock that starts at `origin` seconds of the source."""

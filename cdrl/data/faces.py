@@ -104,7 +104,7 @@ class _Tracker:
 
     def _search(self, index: int, frame: np.ndarray) -> None:
         """Detect; refuse two faces. Parts of the frame are searched only for the first few misses: it is slow."""
-        boxes, _, eyes = detect(frame, small=not self.places or (np.isnan(self.places[-1][0]) and self.tries < 8))
+        boxes, _, eyes = detect(frame, small=not self.places or (np.isnan(self.places[-1][0]) and self.tries < 3))
         self.checked, self.tries = index, self.tries + 1
         if len(boxes) == 0:
             return

@@ -1,0 +1,47 @@
+"""The committed real clips, and any clips into a store."""
+
+import numpy as np
+import pytest
+
+from cdrl.data.samples import crema_d_labels, ingest, sample_clips, sample_paths
+from cdrl.data.store import Store
+from cdrl.errors import InputError
+from cdrl.vocabulary import CREMA_D_EMOTIONS
+
+
+def test_the_six_samples_are_one_actor_in_six_emotions():
+    labels = [crema_d_labels(path) for path in sample_paths()]
+    assert {label["emotion"] for label in labels} == set(CREMA_D_EMOTIONS.values())
+    assert {label["speaker"] for label in labels} == {1001} and {label["sentence"] for label in labels} == {"DFA"}
+    assert {label["intensity"] for label in labels if label["emotion"] == "neutral"} == {1}
+
+
+def test_levels_are_read_and_strange_names_refused():
+    assert crema_d_labels("1076_IEO_SAD_HI.flv")["intensity"] == 3
+    with pytest.raises(InputError, match="not a CREMA-D name; expected actor_sentence_emotion_level"):
+        crema_d_labels("holiday.mp4")
+    with pytest.raises(InputError, match="JOY_XX is not of CREMA-D; emotions are ANG, DIS"):
+        crema_d_labels("1001_DFA_JOY_XX.flv")
+
+
+def test_samples_become_a_store_with_crops_sound_and_reasons_for_the_rest(tmp_path):
+    broken = tmp_path / "1001_DFA_SAD_XX.flv"
+    broken.write_bytes(sample_paths()[5].read_bytes()[:90_000])
+    rejected = ingest([*sample_paths()[:2], broken], tmp_path / "store")
+    assert [name for name, _ in rejected] == [str(broken)] and "truncated" in rejected[0][1]
+    store = Store(tmp_path / "store")
+    assert list(store.clips["emotion"]) == ["angry", "disgusted"] and set(store.clips["speaker"]) == {1001}
+    assert store.face.shape == (sum(store.clips["num_frames"]), 96, 96, 3)
+    for number, row in store.clips.iterrows():
+        assert len(store.sound(number)) == round(row["num_frames"] / 25 * 16_000)
+    middle = store.face[:, 30:60, 30:66].reshape(len(store), -1, 3).mean(axis=1)
+    assert (middle[:, 0] > middle[:, 2] + 20).all()  # skin, not the green screen
+
+
+def test_nothing_usable_raises_and_writes_nothing(tmp_path):
+    clip = sample_clips()[4]
+    faceless = type(clip)("wall", clip.frames[:8, :, :100], 25.0, clip.audio, clip.labels)
+    with pytest.raises(InputError, match="none of 1 clips could be used.*wall: no face found"):
+        ingest([faceless], tmp_path / "store")
+    assert not list(tmp_path.iterdir())
+    assert np.isfinite(clip.audio).all()
