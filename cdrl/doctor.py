@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -97,10 +98,14 @@ def _optional_packages():
 
 
 def _package_version(name, module):
-    """The version, or an empty text where the module cannot be imported."""
+    """The version, or an empty text where the module is not there.
+
+    torchaudio is really imported: one built for another torch is installed and yet unusable.
+    """
     try:
-        import_module(module)
-        return version(name)
+        if module == "torchaudio":
+            import_module(module)
+        return version(name) if find_spec(module) else ""
     except (ImportError, OSError, PackageNotFoundError):
         return ""
 
@@ -128,11 +133,12 @@ def _corpora():
         root = data_root()
     except InputError:
         return []
-    head, samples = root / "studio", sorted((root / "samples").glob("*.flv"))
+    samples = sorted((root / "samples").glob("*.flv"))
+    lacking = [name for name in ("head", "speech") if not any((root / name).glob("*"))]
     return [
         Finding(
-            "corpus studio", head.is_dir(), "generated; head pack and speech cache found",
-            f"{head} is missing: git checkout data/studio", required=True,
+            "corpus studio", not lacking, "generated; head pack and speech cache found",
+            f"nothing in {' and '.join(str(root / name) for name in lacking)}: git checkout data", required=True,
         ),
         Finding(
             "corpus crema_d", bool(samples), f"{len(samples)} sample clips; the whole of it: --set corpus.data_root=FOLDER",

@@ -19,6 +19,7 @@ import psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
+from papermill.translators import PythonTranslator
 
 from cdrl.config import STAGES, repository_root, stage_config, stage_folder
 from cdrl.errors import InputError
@@ -59,6 +60,17 @@ def notebooks(folder=None):
     return found
 
 
+def declared_parameters(path):
+    """What a notebook's cell tagged `parameters` declares.
+
+    Returns:
+        {name: {"inferred_type_name", "default", "help", ...}} as papermill infers them; the defaults are texts.
+    """
+    cells = nbformat.read(path, as_version=4).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    return {each.name: each._asdict() for cell in tagged for each in PythonTranslator.inspect(cell)}
+
+
 def plan(paths, run, preset, settings):
     """Parameters for every notebook, checked before anything runs.
 
@@ -75,7 +87,7 @@ def plan(paths, run, preset, settings):
         InputError: for a setting that neither a stage nor a notebook has, a bad value, or a run folder that was made
             with other settings.
     """
-    declared = {path: papermill.inspect_notebook(path) for path in paths}
+    declared = {path: declared_parameters(path) for path in paths}
     own_names = {name for parameters in declared.values() for name in parameters} - set(RUN_PARAMETERS)
     own = {name: value for name, value in settings.items() if name in own_names}
     stage_settings = {name: value for name, value in settings.items() if name not in own}

@@ -1,0 +1,177 @@
+"""Plain plotly figures in one house style, small enough that an executed notebook stays under 2 MB."""
+
+import base64
+import io
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+# Okabe and Ito's eight colours, told apart by colour-blind readers; black is kept for truth and chance.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222"},
+        "colorway": COLOURS, "paper_bgcolor": "white", "plot_bgcolor": "white",
+        "margin": {"l": 60, "r": 20, "t": 50, "b": 50}, "title": {"x": 0, "xref": "paper"},
+        "xaxis": {"gridcolor": "#e5e5e5", "zeroline": False, "automargin": True},
+        "yaxis": {"gridcolor": "#e5e5e5", "zeroline": False, "automargin": True},
+        "legend": {"orientation": "h", "y": -0.2},
+    }
+)  # fmt: skip
+MAX_POINTS = 4000
+
+
+def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
+    """A grid of faces with a label for each row and column: one JPEG, whatever its number of cells.
+
+    Args:
+        images: (R, C, H, W, 3) uint8 RGB.
+        row_labels, column_labels: R and C texts, or none.
+        cell: side of a face in the figure, pixels.
+
+    Returns:
+        A figure of C * cell by R * cell pixels and the labels' margins.
+    """
+    rows, columns, height, width, _ = np.shape(images)
+    mosaic = np.asarray(images).transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    picture = Image.fromarray(mosaic).resize((columns * cell, rows * cell), Image.LANCZOS)
+    figure = go.Figure()
+    figure.add_layout_image(
+        source=jpeg_uri(picture), xref="x", yref="y", x=0, y=0, sizex=columns, sizey=rows, sizing="stretch", layer="below"
+    )
+    figure.update_xaxes(
+        range=[0, columns], side="top", showgrid=False, ticks="",
+        tickvals=np.arange(len(column_labels)) + 0.5, ticktext=list(column_labels),
+    )  # fmt: skip
+    figure.update_yaxes(
+        range=[rows, 0], showgrid=False, ticks="", scaleanchor="x",
+        tickvals=np.arange(len(row_labels)) + 0.5, ticktext=list(row_labels),
+    )  # fmt: skip
+    top = 70 if title else 40
+    figure.update_layout(
+        template=TEMPLATE, title=title, height=rows * cell + top + 20, width=columns * cell + 140,
+        margin={"l": 110, "r": 10, "t": top, "b": 10},
+    )  # fmt: skip
+    return figure
+
+
+def score_bars(names, values, chance=None, low=None, high=None, title="", unit="accuracy"):
+    """Bars with their intervals and, across each, its own chance level.
+
+    Args:
+        names: N texts. values: (N,). chance: (N,), a number for all, or None.
+        low, high: (N,) ends of the bootstrap interval, or None.
+        unit: what the axis measures.
+
+    Returns:
+        A figure; the chance levels are one black mark a bar.
+    """
+    names, values = list(names), np.asarray(values, dtype=float)
+    error = None
+    if low is not None and high is not None:
+        error = {"type": "data", "symmetric": False, "array": high - values, "arrayminus": values - low, "color": "#222"}
+    figure = go.Figure(go.Bar(y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False))
+    if chance is not None:
+        figure.add_scatter(
+            y=names, x=_rounded(np.broadcast_to(chance, len(names))), mode="markers", name="chance",
+            marker={"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": "black"}},
+        )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(template=TEMPLATE, title=title, xaxis_title=unit, height=110 + 30 * len(names))
+    return figure
+
+
+def factor_map(points, factors, title="", seed=0):
+    """A two-dimensional map of an embedding, coloured by one factor at a time; buttons choose which.
+
+    Args:
+        points: (N, 2) coordinates; at most `MAX_POINTS` of them, drawn at random, are shown.
+        factors: {"emotion": (N,) labels, "viseme": ...}; numbers or texts.
+        seed: of that draw.
+
+    Returns:
+        A figure with a trace for each label of each factor; those of the first factor are visible.
+    """
+    points = np.asarray(points, dtype=float)
+    kept = np.sort(np.random.default_rng(seed).permutation(len(points))[:MAX_POINTS])
+    figure, owners = go.Figure(), []
+    for factor, labels in factors.items():
+        labels = np.asarray(labels)[kept]
+        for position, label in enumerate(np.unique(labels)):
+            chosen = points[kept][labels == label]
+            figure.add_scattergl(
+                x=_rounded(chosen[:, 0], 2), y=_rounded(chosen[:, 1], 2), mode="markers", name=str(label),
+                marker={"size": 4, "opacity": 0.7, "color": COLOURS[position % len(COLOURS)]}, visible=not owners or owners[0] == factor,
+            )  # fmt: skip
+            owners.append(factor)
+    buttons = [
+        {"label": factor, "method": "update", "args": [{"visible": [owner == factor for owner in owners]}]}
+        for factor in factors
+    ]
+    figure.update_layout(
+        template=TEMPLATE, title=title, height=480,
+        updatemenus=[{"buttons": buttons, "type": "buttons", "direction": "right", "x": 0, "y": 1.12, "yanchor": "bottom"}],
+        margin={"t": 110},
+    )  # fmt: skip
+    figure.update_xaxes(showticklabels=False)
+    figure.update_yaxes(showticklabels=False)
+    return figure
+
+
+def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None):
+    """Lines over a common axis, thinned to `MAX_POINTS` in all, and a dashed line at chance.
+
+    Args:
+        series: {name: (N,) values}.
+        chance: value of the dashed line, or None.
+        x: (N,) positions; None counts from 0.
+    """
+    figure = go.Figure()
+    for name, values in series.items():
+        values = np.asarray(values, dtype=float)
+        step = max(1, -(-len(values) * len(series) // MAX_POINTS))
+        positions = np.arange(len(values)) if x is None else np.asarray(x)
+        figure.add_scatter(x=positions[::step].tolist(), y=_rounded(values[::step]), mode="lines", name=str(name))
+    if chance is not None:
+        figure.add_hline(y=float(chance), line={"dash": "dash", "color": "black"}, annotation_text="no information")
+    figure.update_layout(template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=380)
+    return figure
+
+
+def confusion(matrix, labels, title=""):
+    """A confusion matrix, rows (the truth) summing to 1.
+
+    Args:
+        matrix: (K, K) counts or shares, truth by row.
+        labels: K texts.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
+    figure = go.Figure(
+        go.Heatmap(
+            z=_rounded(share, 2), x=list(labels), y=list(labels), zmin=0, zmax=1, texttemplate="%{z:.2f}",
+            colorscale=[[0, "white"], [1, COLOURS[0]]], showscale=False,
+        )
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", title="truth")
+    figure.update_xaxes(title="judged", constrain="domain")
+    figure.update_layout(template=TEMPLATE, title=title, height=120 + 42 * len(labels))
+    return figure
+
+
+def jpeg_uri(image, quality=85):
+    """An image as a data URI.
+
+    Args:
+        image: PIL image, or (H, W, 3) uint8 RGB.
+    """
+    image = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _rounded(values, digits=4):
+    """Plain short numbers: plotly would store arrays with 17 digits, or as bytes that a diff cannot read."""
+    return np.round(np.asarray(values, dtype=float), digits).tolist()

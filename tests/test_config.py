@@ -1,0 +1,109 @@
+from dataclasses import dataclass, fields
+
+import pytest
+
+from cdrl.config import (
+    COSTS, PRESETS, STAGES, ContentConfig, CorpusConfig, config_hash, data_root, from_dict, resolve_settings,
+    run_path, stage_config, stage_folder, to_dict,
+)  # fmt: skip
+from cdrl.errors import InputError
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_preset_makes_every_stage(stage, preset):
+    config = stage_config(stage, preset)
+    assert isinstance(config, STAGES[stage])
+    assert from_dict(type(config), to_dict(config)) == config
+
+
+def test_every_preset_has_a_cost():
+    assert COSTS.keys() == PRESETS.keys()
+
+
+def test_presets_hold_only_what_differs_from_the_defaults():
+    for preset, table in PRESETS.items():
+        for name, value in table.items():
+            stage, _, key = name.partition(".")
+            default = getattr(STAGES[stage](), key)
+            assert value != default and type(value) is type(default), f"{preset}: {name}"
+
+
+def test_a_setting_comes_after_the_preset():
+    assert stage_config("content", "smoke", {"content.steps": "77"}).steps == 77
+    assert stage_config("content", "smoke", {"emotion.steps": "77"}) == stage_config("content", "smoke")
+
+
+def test_a_bare_name_sets_every_stage_that_has_it():
+    resolved = resolve_settings({"seed": 5})
+    assert resolved == {f"{stage}.seed": 5 for stage in STAGES if "seed" in {f.name for f in fields(STAGES[stage])}}
+    assert len(resolved) > 2
+    assert stage_config("emotion", "cpu", {"seed": "5"}).seed == 5
+
+
+def test_unknown_keys_are_refused_with_the_nearest_and_the_accepted():
+    with pytest.raises(InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, batch"):
+        from_dict(ContentConfig, {"step": 3})
+    with pytest.raises(InputError, match=r"unknown setting 'content.stepz' \(did you mean content.steps\?\)"):
+        stage_config("content", "cpu", {"content.stepz": "3"})
+    with pytest.raises(InputError, match=r"unknown setting 'temprature' \(did you mean temperature\?\)"):
+        stage_config("content", "cpu", {"temprature": "3"})
+    with pytest.raises(InputError, match=r"unknown preset 'gpus' \(did you mean gpu\?\): accepted are smoke, cpu, gpu"):
+        stage_config("content", "gpus")
+    with pytest.raises(InputError, match="unknown stage 'video': accepted are corpus, priors"):
+        stage_folder("runs/demo", "video")
+
+
+@pytest.mark.parametrize("value", ["many", "2.5", 2.5, None, True, "-1", "nan", "inf"])
+def test_a_value_of_another_kind_is_refused(value):
+    with pytest.raises(InputError, match="steps=.*: a whole number from 0 is needed, as in steps="):
+        from_dict(ContentConfig, {"steps": value})
+
+
+def test_texts_numbers_and_truth_values_are_read_as_the_field_s_type():
+    @dataclass(frozen=True)
+    class Flags:
+        on: bool = False
+        rate: float = 0.5
+        name: str = "a"
+
+    read = from_dict(Flags, {"on": "True", "rate": 2, "name": "b"})
+    assert read == Flags(True, 2.0, "b") and type(read.rate) is float
+    with pytest.raises(InputError, match="on=maybe: true or false is needed"):
+        from_dict(Flags, {"on": "maybe"})
+    with pytest.raises(InputError, match="name=3: a text is needed"):
+        from_dict(Flags, {"name": 3})
+
+
+def test_a_corpus_without_an_adapter_is_refused():
+    with pytest.raises(InputError, match="corpus=meat: accepted are studio"):
+        from_dict(CorpusConfig, {"corpus": "meat"})
+
+
+def test_hash_changes_with_every_setting_but_the_free_ones():
+    base = CorpusConfig()
+    assert config_hash(base) == config_hash(CorpusConfig())
+    assert config_hash(CorpusConfig(workers=base.workers + 1)) == config_hash(base)
+    changed = [CorpusConfig(seed=1), CorpusConfig(train_people=base.train_people + 1), CorpusConfig(data_root="x")]
+    assert len({config_hash(config) for config in [base, *changed]}) == 4
+
+
+def test_hash_tells_stages_with_equal_settings_apart():
+    shared = {"steps": 3, "batch": 4, "seed": 1}
+    assert config_hash(from_dict(ContentConfig, shared)) != config_hash(from_dict(STAGES["emotion"], shared))
+
+
+def test_a_relative_run_lies_in_the_clone_and_an_absolute_one_where_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_path("runs/demo").parent.parent.joinpath("cdrl", "config.py").exists()
+    assert run_path(tmp_path) == tmp_path
+
+
+def test_data_root_is_the_clone_s_or_the_one_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("CDRL_DATA", raising=False)
+    assert data_root().joinpath("samples").is_dir()
+    monkeypatch.setenv("CDRL_DATA", str(tmp_path))
+    assert data_root() == tmp_path
+    monkeypatch.setenv("CDRL_DATA", str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="no data folder at CDRL_DATA=.*gone: set CDRL_DATA to the data/ folder"):
+        data_root()

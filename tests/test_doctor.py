@@ -1,0 +1,81 @@
+import subprocess
+import sys
+
+import pytest
+
+from cdrl.cli import main
+from cdrl.doctor import Finding, examine, lines
+
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def hidden(names, code):
+    """Runs code in an interpreter in which these packages are not installed."""
+    done = subprocess.run([sys.executable, "-c", HIDE.format(hidden=names) + code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_doctor_finds_what_this_environment_has():
+    found = {finding.name: finding for finding in examine()}
+    assert found["torch"].present and found["torch"].found.startswith("2.")
+    assert found["espeak-ng"].present and found["torchaudio"].present
+    assert found["corpus crema_d"].found.startswith("6 sample clips")
+
+
+def test_hidden_torchaudio_and_espeak_are_reported_with_what_needs_them():
+    printed = hidden(["torchaudio", "espeakng_loader"], "import cdrl.cli; cdrl.cli.main(['doctor'])")
+    assert "missing  torchaudio: only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works" in printed
+    assert "missing  espeak-ng: new studio speech needs it, --preset smoke has its speech cached" in printed
+    assert "ok       torch: 2." in printed
+
+
+def test_every_module_imports_without_torchaudio_and_espeak():
+    code = (
+        "import pkgutil, importlib, cdrl\n"
+        "names = [m.name for m in pkgutil.walk_packages(cdrl.__path__, 'cdrl.')]\n"
+        "[importlib.import_module(name) for name in names]\n"
+        "print(len(names))"
+    )
+    assert int(hidden(["torchaudio", "espeakng_loader"], code)) > 20
+
+
+def test_a_missing_package_that_everything_needs_makes_the_status_1():
+    code = "import cdrl.cli; print(cdrl.cli.main(['doctor']))"
+    printed = hidden(["umap"], code)
+    assert "missing  umap-learn: pip install umap-learn" in printed and printed.splitlines()[-1] == "1"
+
+
+def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv("CDRL_DATA", str(tmp_path))
+    printed = "\n".join(lines(examine()))
+    assert f"missing  weights: no embedded weights in {tmp_path / 'weights'}: git checkout data/weights" in printed
+    assert f"missing  corpus studio: nothing in {tmp_path / 'head'} and {tmp_path / 'speech'}: git checkout data" in printed
+    assert "missing  corpus crema_d: " in printed
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "judge.safetensors").write_bytes(b"0")
+    assert "weights judge: " in "\n".join(lines(examine())) and "(its card) is missing" in "\n".join(lines(examine()))
+    monkeypatch.setenv("CDRL_DATA", str(tmp_path / "gone"))
+    assert "missing  data: no data folder at CDRL_DATA=" in "\n".join(lines(examine()))
+
+
+@pytest.mark.parametrize("free, state", [(1e9, "missing"), (1e12, "ok     ")])
+def test_too_little_disk_is_reported(monkeypatch, free, state):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())
+    assert any(line.startswith(f"{state}  disk: ") for line in lines(examine()))
+
+
+def test_a_line_says_what_is_found_or_what_to_do():
+    assert lines([Finding("a", True, "1.0", "buy it"), Finding("b", False, "", "buy it")]) == ["ok       a: 1.0", "missing  b: buy it"]
+
+
+def test_doctor_is_a_command(capsys):
+    assert main(["doctor"]) in (0, 1)
+    assert "python: 3." in capsys.readouterr().out
