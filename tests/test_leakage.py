@@ -1,0 +1,306 @@
+"""Probes and bootstrap on codes whose leak is known."""
+
+import numpy as np
+import pytest
+from known_codes import labelled_corpus, leaky, noise, one_hot, rotation
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from cdrl.probing.bootstrap import Measure, group_interval, lines, mean_of, paired_difference, resample_counts
+from cdrl.probing.leakage import content_scores, emotion_scores, leakage_matrix, permuted_scores, relabelling_p, selectivity
+from cdrl.probing.probes import KINDS, correlation_measure, probe, share, spearman_probe
+from cdrl.probing.splits import clip_means, frame_table, split
+
+CORPUS = labelled_corpus()
+FRAMES = CORPUS.frames
+
+
+def labels_and_halves(rows=3000, classes=7, seed=0):
+    labels = np.random.default_rng([seed, 11]).integers(classes, size=rows)
+    return labels, slice(0, rows // 2), slice(rows // 2, rows)
+
+
+def read(code, labels, fit, score, **options):
+    return probe(code[fit], labels[fit], code[score], labels[score], **options)
+
+
+# ---- the three probes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.25, 0.5, 1.0])
+def test_a_known_leak_is_read_at_its_size_by_every_probe(leak):
+    labels, fit, score = labels_and_halves(6000)
+    result = read(leaky(labels, leak), labels, fit, score)
+    expected = leak + (1 - leak) / 7
+    assert result.score["linear"] == pytest.approx(expected, abs=0.03)
+    assert result.score["mlp"] == pytest.approx(expected, abs=0.03)
+    # 20 neighbours outvote each other where the leak is weak.
+    assert expected - 0.09 <= result.score["knn"] <= expected + 0.03
+    assert (result.highest - result.chance) / (1 - result.chance) == pytest.approx(leak, abs=0.04)
+    assert result.balanced["linear"] == pytest.approx(expected, abs=0.03)
+
+
+def test_a_constant_code_scores_exactly_its_chance():
+    labels, fit, score = labels_and_halves()
+    result = read(np.full((3000, 8), 0.3), labels, fit, score)
+    assert set(result.score.values()) == {result.chance}
+    assert share(result, read(one_hot(labels), labels, fit, score))["value"] == 0
+
+
+def test_noise_and_permuted_labels_score_chance():
+    labels, fit, score = labels_and_halves(4000)
+    assert read(noise(4000), labels, fit, score).highest == pytest.approx(1 / 7, abs=0.04)
+    smooth = one_hot(labels) @ noise(7, 16) + 2 * noise(4000, seed=5)
+    assert read(smooth, labels, fit, score, kinds=("linear",)).highest > 0.5
+    assert read(smooth, labels, fit, score, kinds=("linear",), permuted=True).highest == pytest.approx(1 / 7, abs=0.06)
+
+
+def test_a_rotated_and_a_duplicated_code_score_as_the_code_itself():
+    labels, fit, score = labels_and_halves()
+    code = np.c_[leaky(labels, 0.5), noise(3000, 5)]
+    own = read(code, labels, fit, score).score
+    for other in (code @ rotation(12), np.c_[code, code], 100 * code + 3):
+        for kind, value in read(other, labels, fit, score).score.items():
+            assert value == pytest.approx(own[kind], abs=0.04), kind
+
+
+def test_only_the_highest_probe_sees_a_leak_that_is_not_linear():
+    rng = np.random.default_rng(3)
+    signs = rng.integers(2, size=(3000, 2))
+    code = (2 * signs - 1 + 0.3 * rng.normal(size=(3000, 2))).astype(np.float32)
+    labels = signs[:, 0] ^ signs[:, 1]
+    result = read(code, labels, slice(0, 1500), slice(1500, 3000))
+    assert result.score["linear"] < 0.6 and result.highest > 0.95 and result.best != "linear"
+
+
+def test_neighbours_agree_with_a_naive_cosine_loop():
+    labels, fit, score = labels_and_halves(400)
+    code = one_hot(labels) @ noise(7, 6) + 1.5 * noise(400, 6, seed=2)
+    found = read(code, labels, fit, score, kinds=("knn",)).predicted["knn"]
+    scaled = StandardScaler().fit(code[fit]).transform(code).astype(np.float64)
+    for at, guess in zip(range(200, 400), found):
+        cosine = [scaled[at] @ scaled[k] / np.linalg.norm(scaled[at]) / np.linalg.norm(scaled[k]) for k in range(200)]
+        assert guess == np.bincount(labels[:200][np.argsort(cosine)[-20:]]).argmax()
+
+
+def test_the_linear_probe_is_standardised_logistic_regression_with_c_1():
+    labels, fit, score = labels_and_halves(600)
+    code = one_hot(labels) @ noise(7, 6) * np.arange(1, 7) ** 3 + 5 + noise(600, 6, seed=2) * np.arange(1, 7) ** 3
+    scaler = StandardScaler().fit(code[fit])
+    model = LogisticRegression(C=1.0, max_iter=500).fit(scaler.transform(code[fit]), labels[fit])
+    agreed = model.predict(scaler.transform(code[score])) == read(code, labels, fit, score).predicted["linear"]
+    assert agreed.mean() > 0.99
+
+
+def test_chance_is_the_fitting_majority_scored_on_the_other_part():
+    fit, score = np.array(list("aabaabcc")), np.array(list("abbbbc"))
+    result = probe(noise(8, 2), fit, noise(6, 2), score, kinds=("knn",))
+    assert result.chance == pytest.approx(1 / 6)
+    assert result.score["knn"] == pytest.approx(1 / 6)  # 8 rows, 8 neighbours: always the majority
+    assert result.balanced["knn"] == pytest.approx(1 / 3)
+    assert probe(noise(2, 2), fit[:2], noise(6, 2), score, kinds=("knn",)).row()["unseen"] == pytest.approx(5 / 6)
+
+
+def test_probes_refuse_an_empty_part_and_an_unknown_kind():
+    with pytest.raises(ValueError, match="rows in both parts: got 0 to fit, 5 to score"):
+        probe(np.zeros((0, 2)), np.zeros(0), np.zeros((5, 2)), np.zeros(5))
+    with pytest.raises(ValueError, match="unknown probe 'tree': accepted are linear, knn, mlp"):
+        probe(noise(9), np.arange(9) % 3, noise(9), np.arange(9) % 3, kinds=("tree",))
+
+
+def test_share_is_the_excess_left_of_the_raw_features():
+    labels, fit, score = labels_and_halves(6000)
+    raw = read(leaky(labels, 0.8), labels, fit, score)
+    half = share(read(leaky(labels, 0.4, seed=1), labels, fit, score), raw)
+    assert half["value"] == pytest.approx(0.5, abs=0.05) and half["low"] < half["value"] < half["high"]
+    assert share(raw, raw)["value"] == 1
+
+
+# ---- intervals -----------------------------------------------------------------------------------------------------
+
+
+def test_interval_agrees_with_a_naive_resampling_of_speakers():
+    rng = np.random.default_rng(0)
+    speakers = rng.integers(5, size=60)
+    hits = (rng.random(60) < 0.2 + 0.15 * speakers).astype(float)
+    counts = resample_counts(5, seed=4)
+    naive = [
+        np.mean(np.concatenate([np.repeat(hits[speakers == person], times) for person, times in enumerate(line)]))
+        for line in counts
+    ]
+    assert group_interval(mean_of(hits), speakers, seed=4) == pytest.approx(np.quantile(naive, [0.025, 0.975]), abs=1e-12)
+
+
+def test_interval_of_group_means_is_the_closed_form():
+    means = np.random.default_rng(1).normal(size=200)
+    low, high = group_interval(mean_of(np.repeat(means, 30)), np.repeat(np.arange(200), 30), draws=4000)
+    assert (high - low) / 2 == pytest.approx(1.96 * means.std() / np.sqrt(200), rel=0.06)
+
+
+def test_one_speaker_has_no_interval():
+    assert np.isnan(group_interval(mean_of(np.arange(9)), np.zeros(9))).all()
+
+
+def test_paired_difference_sees_what_unpaired_intervals_hide():
+    rng = np.random.default_rng(2)
+    clips = rng.normal(size=100)
+    first, second = mean_of(clips + 0.2 + 0.1 * rng.normal(size=100)), mean_of(clips)
+    found = paired_difference(first, second)
+    assert found["low"] > 0.1 and found["high"] < 0.3 and found["p"] < 0.01 and found["n"] == 100
+    assert group_interval(first, np.arange(100))[0] < second.value
+    same = paired_difference(first, first)
+    assert (same["value"], same["low"], same["high"], same["p"]) == (0, 0, 0, 1)
+    with pytest.raises(ValueError, match="same clips: got 100 and 3 rows"):
+        paired_difference(first, mean_of(np.ones(3)))
+
+
+def test_a_skipped_clip_carries_no_weight():
+    assert mean_of(np.array([1.0, np.nan, 3.0])).value == 2
+    assert np.isnan(Measure(np.zeros((3, 2))).of(np.zeros(3, bool)))
+
+
+# ---- splits and tables ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", ["viseme", "phoneme", "emotion", "intensity"])
+def test_fit_and_score_share_neither_speaker_nor_sentence(factor):
+    fit, score = split(CORPUS.clips, factor, seed=3)
+    for name in ("speaker", "sentence"):
+        values = CORPUS.clips[name].to_numpy()
+        assert not set(values[fit]) & set(values[score]) and len(set(values[score])) >= 2
+
+
+@pytest.mark.parametrize(("factor", "apart"), [("speaker", "sentence"), ("sentence", "speaker")])
+def test_what_a_label_needs_is_shared_and_the_other_is_disjoint(factor, apart):
+    two = CORPUS.clips.assign(fit=CORPUS.clips["speaker"] < 4)
+    # People and sentences of the two given parts differ, as in two sets of one corpus.
+    two["sentence"] += 100 * two["fit"]
+    for clips in (CORPUS.clips, two):
+        fit, score = split(clips, factor)
+        assert set(clips[factor][fit]) == set(clips[factor][score]) == set(clips[factor])
+        assert not set(clips[apart][fit]) & set(clips[apart][score])
+
+
+def test_a_given_split_is_kept_and_refused_where_it_shares_a_speaker():
+    given = CORPUS.clips.assign(fit=CORPUS.clips["speaker"] < 4)
+    given["sentence"] += 100 * given["fit"]
+    fit, score = split(given, "viseme")
+    assert np.array_equal(fit, given["fit"]) and np.array_equal(score, ~given["fit"])
+    with pytest.raises(ValueError, match="6 sentences are in the fitting AND the scoring part"):
+        split(CORPUS.clips.assign(fit=CORPUS.clips["speaker"] < 4), "viseme")
+    with pytest.raises(ValueError, match="no split for speaker"):
+        split(CORPUS.clips[CORPUS.clips["sentence"] == 0], "speaker")
+
+
+def test_contempt_is_in_no_part():
+    clips = CORPUS.clips.assign(emotion=CORPUS.clips["emotion"].replace("sad", "contempt"))
+    for factor in ("viseme", "speaker", "sentence"):
+        assert not np.any((clips["emotion"] == "contempt").to_numpy() & np.any(split(clips, factor), axis=0))
+
+
+def test_clip_means_agree_with_a_loop_and_refuse_unordered_frames():
+    code, clip = noise(len(FRAMES), 3), FRAMES["clip"].to_numpy()
+    naive = np.stack([code[clip == k].mean(0) for k in range(len(CORPUS.clips))])
+    assert np.allclose(clip_means(code, clip, len(CORPUS.clips)), naive, atol=1e-6)
+    with pytest.raises(ValueError, match="order the frames clip by clip"):
+        clip_means(code[:4], np.array([0, 1, 0, 1]), 2)
+    with pytest.raises(ValueError, match="frames, the labels 3"):
+        frame_table(CORPUS.clips, np.zeros(3), np.zeros(3))
+
+
+# ---- the printed rows ----------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_content_code_reads_visemes_and_nothing_else():
+    viseme, speaker, emotion = (one_hot(FRAMES[name]) for name in ("viseme", "speaker", "emotion"))
+    rows = content_scores(viseme, CORPUS, raw=np.c_[viseme, speaker, emotion])
+    assert list(rows) == [f"content.{name}" for name in ("viseme", "emotion", "emotion_clip", "speaker", "speaker_share")]
+    assert rows["content.viseme"]["value"] == 1 and rows["content.viseme"]["chance"] < 0.45
+    assert rows["content.emotion"]["value"] == pytest.approx(1 / 7, abs=0.05)
+    assert rows["content.speaker"]["value"] == pytest.approx(1 / 8, abs=0.05)
+    assert abs(rows["content.speaker_share"]["value"]) < 0.06 and rows["content.speaker_share"]["raw"] > 0.99
+    printed = lines(rows)
+    assert {"content.viseme.chance", "content.viseme.low", "content.emotion.n", "content.emotion.mlp"} <= set(printed)
+
+
+def test_an_entangled_content_code_is_caught_per_frame_and_in_the_clip_mean():
+    code = np.c_[one_hot(FRAMES["viseme"]), leaky(FRAMES["emotion"], 0.5)]
+    rows = content_scores(code, CORPUS)
+    frame, clip = rows["content.emotion"], rows["content.emotion_clip"]
+    assert (frame["value"] - frame["chance"]) / (1 - frame["chance"]) == pytest.approx(0.5, abs=0.08)
+    assert clip["value"] > 0.9  # the mean of a leaky code leaks more than its frames
+
+
+def test_permuted_labels_score_chance_in_every_row_even_on_a_code_of_few_clusters():
+    small = labelled_corpus(speakers=6, phones=3, longest=2)
+    code = one_hot(small.frames["emotion"]) + 0.1 * noise(len(small.frames), 7)
+    rows = permuted_scores(content_scores, code, small, "control.permuted.content")
+    for name in ("viseme", "emotion", "speaker"):
+        cells = rows[f"control.permuted.content.{name}"]
+        assert cells["value"] == pytest.approx(cells["chance"], abs=0.09), name
+    assert rows["control.permuted.content.emotion"]["n"] == 5
+
+
+def test_a_perfect_emotion_code_reads_emotion_and_its_strength():
+    corpus = labelled_corpus(intensities=(1, 2, 3), sentences=5, longest=2)
+    frames, rng = corpus.frames, np.random.default_rng(0)
+    code = one_hot(frames["emotion"]) * frames["intensity"].to_numpy()[:, None]
+    code = code + 0.02 * rng.normal(size=code.shape)
+    rows = emotion_scores(code, corpus, raw=np.c_[code, one_hot(frames["speaker"]), one_hot(frames["sentence"])])
+    for name in ("emotion", "emotion_2", "emotion_3", "emotion_frame"):
+        assert rows[f"emotion.{name}"]["value"] > 0.98, name
+    assert rows["emotion.emotion_2"]["chance"] == pytest.approx(1 / 6) and rows["emotion.emotion"]["chance"] < 0.2
+    assert rows["emotion.intensity"]["value"] > 0.93
+    for name in ("sentence", "speaker"):
+        assert rows[f"emotion.{name}"]["value"] < rows[f"emotion.{name}"]["chance"] + 0.1
+        assert abs(rows[f"emotion.{name}_share"]["value"]) < 0.12
+    assert rows["emotion.sentence"]["n_fit"] < len(corpus.clips)
+
+
+def test_intensity_of_noise_and_of_a_constant_is_zero():
+    values, people = np.repeat([1, 2, 3], 100), np.arange(300) % 10
+    code = noise(300, 4)
+    assert abs(spearman_probe(code, values, code[::-1], values, people)["value"]) < 0.2
+    assert spearman_probe(np.ones((300, 4)), values, np.ones((300, 4)), values, people)["value"] == 0
+    exact = spearman_probe(values[:, None] ** 3.0, values, values[:, None] ** 3.0, values, people)
+    assert exact["value"] == pytest.approx(1) and exact["low"] == pytest.approx(1)
+    code = noise(300, 20) + values[:, None]
+    shuffled = [spearman_probe(code, values, code, values, people, seed, permuted=True)["value"] for seed in range(12)]
+    assert abs(np.mean(shuffled)) < 0.4 < spearman_probe(code, values, code, values, people)["value"]
+
+
+def test_pooled_correlation_agrees_with_numpy():
+    one, two = noise(50, 2).T
+    assert correlation_measure(one, two).value == pytest.approx(np.corrcoef(one, two)[0, 1], abs=1e-6)
+
+
+def test_the_matrix_gives_each_branch_its_selectivity():
+    content, emotion = one_hot(FRAMES["viseme"]), one_hot(FRAMES["emotion"])
+    factors = ("viseme", "emotion", "speaker")
+    table = leakage_matrix({"content": content, "emotion": emotion, "raw": np.c_[content, emotion]}, CORPUS, factors, ("linear",))
+    cells = table.set_index(["z", "factor", "level"])["corrected"]
+    assert cells["content", "viseme", "frame"] == 1 and cells["emotion", "emotion", "clip"] == 1
+    assert abs(cells["content", "emotion", "frame"]) < 0.06 and abs(cells["emotion", "viseme", "frame"]) < 0.06
+    assert cells["raw", "viseme", "frame"] == 1 and cells["raw", "emotion", "frame"] == 1
+    p = table.set_index(["z", "factor", "level"])["p"]
+    assert p["content", "viseme", "frame"] == 0.005 and p["emotion", "viseme", "frame"] > 0.02
+    found = selectivity(table)
+    assert set(found) == {"content", "emotion"} and min(found.values()) > 0.9
+
+
+def test_relabelling_p_is_small_for_knowledge_and_spread_out_for_guesses():
+    clip, rng = np.repeat(np.arange(40), 10), np.random.default_rng(0)
+    labels = np.repeat(rng.integers(4, size=40), 10)
+    assert relabelling_p(labels, labels, clip) == 0.005
+    guesses = [relabelling_p(np.repeat(rng.integers(4, size=40), 10), labels, clip, seed) for seed in range(40)]
+    assert 0.3 < np.mean(guesses) < 0.75 and np.mean(np.array(guesses) < 0.05) < 0.2
+
+
+def test_every_score_is_the_same_on_a_second_run():
+    small = labelled_corpus(speakers=4, sentences=4, phones=2, longest=2)
+    code = leaky(small.frames["emotion"], 0.3)
+    assert lines(content_scores(code, small)) == lines(content_scores(code, small))
+
+
+def test_probe_kinds_are_the_three_of_the_definition():
+    assert KINDS == ("linear", "knn", "mlp")

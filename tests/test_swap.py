@@ -1,0 +1,101 @@
+"""Swaps of image and audio, on encoders that listen to one, to the other or to both."""
+
+import numpy as np
+import pytest
+from known_codes import labelled_corpus, noise, one_hot
+from test_retrieval import moment_code
+
+from cdrl.probing.swap import draw_triples, swap_audio, swap_image
+
+CORPUS = labelled_corpus(seed=1)
+CLIPS, FRAMES = CORPUS.clips, CORPUS.frames
+TRIPLES = draw_triples(CLIPS, FRAMES, 3000)
+MOMENT = moment_code(CLIPS, FRAMES)
+VOICE = noise(len(FRAMES), 360)
+
+
+def sees(features):
+    return lambda image, audio: features[image]
+
+
+def hears(features):
+    return lambda image, audio: features[audio]
+
+
+def test_triples_are_what_the_definition_says():
+    table = FRAMES.iloc
+    x, y, z = table[TRIPLES.anchor], table[TRIPLES.right], table[TRIPLES.wrong]
+    assert len(TRIPLES) == 3000 and TRIPLES.skipped == 0
+    assert np.all(x["sentence"].to_numpy() == y["sentence"].to_numpy())
+    assert np.all(x["speaker"].to_numpy() != y["speaker"].to_numpy())
+    assert np.all(x["emotion"].to_numpy() != y["emotion"].to_numpy())
+    assert np.all(y["clip"].to_numpy() == z["clip"].to_numpy())
+    assert np.all(y["viseme"].to_numpy() != z["viseme"].to_numpy())
+    gap = np.abs(TRIPLES.right - TRIPLES.wrong)
+    assert np.array_equal(TRIPLES.far, np.arange(3000) % 2 == 1)
+    assert gap[~TRIPLES.far].min() == 2 and gap[~TRIPLES.far].max() == 4 and gap[TRIPLES.far].min() == 5
+    assert np.array_equal(TRIPLES.speaker, x["speaker"])
+
+
+def test_the_right_frame_says_what_the_anchor_says():
+    same = FRAMES["phoneme"].to_numpy()[TRIPLES.anchor] == FRAMES["phoneme"].to_numpy()[TRIPLES.right]
+    assert same.mean() > 0.97  # the rest: a moment on the edge of two phones
+
+
+def test_an_encoder_of_the_lips_wins_and_one_of_the_voice_ties():
+    lips = swap_image(sees(MOMENT), TRIPLES)
+    assert lips["value"] > 0.99 and lips["near"] > 0.98 and lips["n"] == 3000
+    voice = swap_image(hears(MOMENT), TRIPLES)
+    assert voice["value"] == 0.5 and voice["low"] == voice["high"] == 0.5
+
+
+def test_a_constant_ties_and_noise_or_the_speaker_guess():
+    assert swap_image(sees(np.ones((len(FRAMES), 3))), TRIPLES)["value"] == 0.5
+    assert swap_image(sees(noise(len(FRAMES))), TRIPLES)["value"] == pytest.approx(0.5, abs=0.03)
+    assert swap_image(sees(one_hot(FRAMES["speaker"])), TRIPLES)["value"] == 0.5
+
+
+@pytest.mark.parametrize("known", [0.25, 0.5])
+def test_an_encoder_that_sees_a_share_of_the_frames_wins_that_share_of_the_excess(known):
+    # With probability `known` a frame's code is the moment; else it is nothing at all, which ties or loses by chance.
+    blind = np.random.default_rng(0).random(len(FRAMES)) >= known
+    pairs = np.where(blind[TRIPLES.anchor, None], 1.0, MOMENT[TRIPLES.anchor])
+    codes = {id(TRIPLES.anchor): pairs, id(TRIPLES.right): MOMENT[TRIPLES.right], id(TRIPLES.wrong): MOMENT[TRIPLES.wrong]}
+    sums = np.abs(unit(MOMENT[TRIPLES.right]).sum(1) - unit(MOMENT[TRIPLES.wrong]).sum(1)) > 1e-6
+    found = swap_image(lambda image, audio: codes[id(image)], TRIPLES)["value"]
+    seen = ~blind[TRIPLES.anchor]
+    guessed = (unit(MOMENT[TRIPLES.right]).sum(1) > unit(MOMENT[TRIPLES.wrong]).sum(1)) * sums + 0.5 * ~sums
+    assert found == pytest.approx(seen.mean() + (guessed * ~seen).mean(), abs=0.01)
+
+
+def unit(code):
+    return code / np.linalg.norm(code, axis=1, keepdims=True)
+
+
+def test_swap_image_agrees_with_a_naive_loop():
+    code = noise(len(FRAMES), 4) + VOICE[:, :4] * 0
+    embed = lambda image, audio: code[image] + 0.5 * VOICE[audio, :4]  # noqa: E731
+    wins = []
+    for x, y, z in zip(TRIPLES.anchor[:200], TRIPLES.right[:200], TRIPLES.wrong[:200]):
+        a, b, c = (code[k] + 0.5 * VOICE[x, :4] for k in (x, y, z))
+        right, wrong = a @ b / np.linalg.norm(a) / np.linalg.norm(b), a @ c / np.linalg.norm(a) / np.linalg.norm(c)
+        wins.append(1.0 if right > wrong else 0.0)
+    part = type(TRIPLES)(*(getattr(TRIPLES, name)[:200] for name in ("anchor", "right", "wrong", "far", "speaker")), 0)
+    assert swap_image(embed, part)["value"] == pytest.approx(np.mean(wins), abs=1e-12)
+
+
+def test_exchanged_audio_moves_an_image_encoder_not_at_all_and_an_audio_encoder_alone():
+    image = swap_audio(sees(MOMENT), FRAMES)
+    assert image["value"] == 0 and image["by_construction"] == 1 and image["image"] > 0.5
+    audio = swap_audio(hears(VOICE), FRAMES)
+    assert audio["value"] == np.inf and audio["image"] == 0 and audio["by_construction"] == 0
+    both = swap_audio(lambda i, a: np.c_[VOICE[i], VOICE[a]], FRAMES)
+    assert both["value"] == pytest.approx(1, abs=0.03)
+    less = swap_audio(lambda i, a: np.c_[VOICE[i], 0.5 * VOICE[a]], FRAMES)
+    assert less["value"] == pytest.approx(0.25, abs=0.02) and less["low"] < less["value"] < less["high"]
+
+
+def test_a_corpus_of_one_speaker_gives_no_triple():
+    clips = CLIPS[CLIPS["speaker"] == 0].reset_index(drop=True)
+    with pytest.raises(ValueError, match="no triple among 42 clips: it takes one sentence by two speakers in two emotions"):
+        draw_triples(clips, FRAMES[FRAMES["speaker"] == 0], 10)
