@@ -21,7 +21,7 @@ SHADING_LIMIT = 0.3
 RESIDUAL_LIMIT = 0.8
 BORDER = 0.08  # of the crop's width, where every field fades to nothing: crops are pasted back into frames
 # Where something may be uncovered or appear, in the aligned crop: centre x, y and radii x, y of a soft ellipse.
-PLACES = {"left eye": (0.31, 0.36, 0.15, 0.09), "right eye": (0.69, 0.36, 0.15, 0.09), "mouth": (0.5, 0.78, 0.27, 0.17)}
+PLACES = {"left eye": (0.315, 0.26, 0.15, 0.1), "right eye": (0.685, 0.26, 0.15, 0.1), "mouth": (0.5, 0.67, 0.28, 0.21)}
 LOWEST_LEVEL = 1 / 3
 MAX_INTENSITY = 1.5
 
@@ -77,48 +77,52 @@ class Generator(nn.Module):
         fine, wide, deep = width // 2, 2 * width, 3 * width
         self.table = nn.Parameter(torch.randn(len(EMOTIONS), code) * code**-0.5)
         self.mapping = nn.Sequential(nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU())
-        self.stem = nn.Conv2d(9, fine, 4, 2, 1)
+        self.stem = nn.Conv2d(36, fine, 1)
         self.down = nn.ModuleList(
             [Modulated(fine, width, code, 2), Modulated(width, wide, code, 2), Modulated(wide, deep, code, 2)]
         )
         self.same = nn.ModuleList([Modulated(width, width, code), Modulated(wide, wide, code)])
         self.core = nn.ModuleList([Modulated(deep, deep, code) for _ in range(4)])
         self.up = nn.ModuleList([Modulated(deep, wide, code), Modulated(wide, width, code), Modulated(width, fine, code)])
-        self.join = nn.ModuleList([Modulated(wide, wide, code), Modulated(width, width, code), Modulated(2 * fine, fine, code)])
-        self.flow = _quiet(nn.Conv2d(fine, 2, 3, 1, 1))
-        self.shading = _quiet(nn.Conv2d(width, 1, 3, 1, 1))
-        self.residual = _quiet(nn.Conv2d(fine, 12, 3, 1, 1))
-        self.register_buffer("window", border_window(WORKING_SIZE), persistent=False)
+        self.join = nn.ModuleList([Modulated(wide, wide, code), Modulated(width, width, code), Modulated(fine, fine, code)])
+        self.move_and_paint = _quiet(nn.Conv2d(fine, 2 + 12, 3, 1, 1))
+        self.shade = _quiet(nn.Conv2d(width, 1, 3, 1, 1))
+        self.register_buffer("window", border_window(WORKING_SIZE // 2), persistent=False)
+        self.register_buffer("coarse_window", border_window(WORKING_SIZE // 4), persistent=False)
         self.register_buffer("places", place_mask(WORKING_SIZE), persistent=False)
 
-    def forward(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor) -> Edit:
+    def forward(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None)) -> Edit:
         """Edit.
 
         Args:
             frames: (B, T, 3, H, W) RGB in [0, 1], aligned crops of consecutive frames, any H = W >= 64.
             weights: (B, 8) mixture of emotions, order `EMOTIONS`, sums to 1.
             intensity: (B,) or (B, T), 0 to 1.5. 0: nothing changes, exactly. 1/3, 2/3, 1: levels 1 to 3 of the corpora.
+            at: the frames to edit and to return; their neighbours are looked at all the same.
 
         Returns:
             `Edit`. A generator that was never trained returns its source.
         """
         batch, count = frames.shape[:2]
         intensity = (intensity[:, None] if intensity.ndim == 1 else intensity).expand(batch, count)
-        fields = self.fields(frames, weights, intensity)
-        flat = [field.flatten(0, 1) for field in (frames, *fields)]
-        out = apply_fields(*flat).view_as(frames)
-        return Edit(torch.where(intensity[:, :, None, None, None] == 0, frames, out), *fields)
+        fields = self.fields(frames, weights, intensity, at)
+        frames = frames[:, at]
+        out = apply_fields(*[field.flatten(0, 1) for field in (frames, *fields)]).view_as(frames)
+        return Edit(torch.where(intensity[:, at, None, None, None] == 0, frames, out), *fields)
 
-    def fields(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor) -> tuple:
+    def fields(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None)) -> tuple:
         """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); shapes as in `Edit`."""
         batch, count = frames.shape[:2]
         small = working_view(frames.flatten(0, 1)).view(batch, count, 3, WORKING_SIZE, WORKING_SIZE)
+        seen, intensity = neighbours(small, self.stride)[:, at], intensity[:, at]
+        count = seen.shape[1]
         code = self.code(weights, intensity).flatten(0, 1)
-        fine, coarse = self._decode(neighbours(small, self.stride).flatten(0, 1) * 2 - 1, code)
+        fine, coarse = self._decode(seen.flatten(0, 1) * 2 - 1, code)
         gain = field_gain(intensity).flatten()[:, None, None, None]
-        flow = FLOW_LIMIT * torch.tanh(blur(self.flow(fine))) * F.avg_pool2d(self.window, 2)
-        shading = SHADING_LIMIT * torch.tanh(self.shading(coarse)) * F.avg_pool2d(self.window, 4)
-        residual = RESIDUAL_LIMIT * torch.tanh(F.pixel_shuffle(self.residual(fine), 2)) * self.places
+        move, paint = self.move_and_paint(fine).split((2, 12), 1)
+        flow = FLOW_LIMIT * torch.tanh(blur(move)) * self.window
+        shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
+        residual = RESIDUAL_LIMIT * torch.tanh(F.pixel_shuffle(paint, 2)) * self.places
         return tuple((gain * field).view(batch, count, *field.shape[1:]) for field in (flow, shading, residual))
 
     def code(self, weights: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
@@ -128,7 +132,7 @@ class Generator(nn.Module):
 
     def _decode(self, x: torch.Tensor, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 9, 64, 64), (B, code) -> features at 32 x 32 and at 16 x 16."""
-        at32 = F.silu(self.stem(x))
+        at32 = F.silu(self.stem(F.pixel_unshuffle(x, 2)))
         at16 = self.same[0](self.down[0](at32, code), code)
         at8 = self.same[1](self.down[1](at16, code), code)
         x = self.down[2](at8, code)
@@ -136,7 +140,7 @@ class Generator(nn.Module):
             x = block(x, code)
         x = self.join[0](at8 + _double(self.up[0](x, code)), code)
         coarse = self.join[1](at16 + _double(self.up[1](x, code)), code)
-        return self.join[2](torch.cat([at32, _double(self.up[2](coarse, code))], 1), code), coarse
+        return self.join[2](at32 + _double(self.up[2](coarse, code)), code), coarse
 
 
 def label_weights(labels: list[str]) -> torch.Tensor:
@@ -203,8 +207,8 @@ def blur(field: torch.Tensor) -> torch.Tensor:
 
 
 def border_window(size: int) -> torch.Tensor:
-    """(1, 1, size, size): 1 inside, falling to 0 over the outer `BORDER` of the crop."""
-    place = (torch.arange(size) + 0.5) / size
+    """(1, 1, size, size): 1 inside, falling to 0 over the outer `BORDER` of the crop, 0 in the outermost cells."""
+    place = torch.arange(size) / (size - 1)
     edge = (torch.minimum(place, 1 - place) / BORDER).clamp(0, 1)
     ramp = 0.5 - 0.5 * torch.cos(math.pi * edge)
     return (ramp[:, None] * ramp[None]).view(1, 1, size, size)

@@ -1,0 +1,249 @@
+"""SPFEM: train the generator without ever seeing a true edit; with CDRL guidance and, term for term the same, without."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cdrl.config import GeneratorConfig
+from cdrl.data.batches import images, windows
+from cdrl.data.store import Store
+from cdrl.errors import InputError
+from cdrl.guidance import Guidance
+from cdrl.losses.fields import acceleration, bending, stretching
+from cdrl.models.discriminator import FRAMES, Discriminator
+from cdrl.models.generator import Generator, working_view
+from cdrl.priors.weights import load_card, load_weights, save_weights
+from cdrl.training.content import save_encoder
+from cdrl.training.loop import LoopConfig, train
+from cdrl.vocabulary import EMOTIONS, emotion_index
+
+WINDOW = 5  # frames
+MIDDLE = slice(WINDOW // 2, WINDOW // 2 + 1)
+# What every variant shares. The game alone decides which emotion appears; the rest keeps the face a face.
+SHARED = {
+    "discriminator": 1.0, "adversarial": 0.3, "cycle": 3.0, "reconstruction": 3.0,
+    "bending": 1.0, "stretching": 20.0, "shading": 0.5, "residual": 2.0, "steady": 50.0,
+}  # fmt: skip
+GUIDED = ("content", "emotion")
+VARIANTS = {
+    "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
+    "content": SHARED | {"content": 1.0, "emotion": 0.0},
+    "emotion": SHARED | {"content": 0.0, "emotion": 1.0},
+    "cdrl": SHARED | {"content": 1.0, "emotion": 1.0},
+}
+
+
+def loss_weights(variant: str, config: GeneratorConfig) -> dict:
+    """The weights of a variant, with the strengths that the configuration asks for.
+
+    Raises:
+        InputError: for a variant that is not in `VARIANTS`.
+    """
+    if variant not in VARIANTS:
+        raise InputError(f"unknown variant {variant!r}: accepted are {', '.join(VARIANTS)}")
+    weights = dict(VARIANTS[variant])
+    weights["content"] *= config.content_weight
+    weights["emotion"] *= config.emotion_weight
+    return weights
+
+
+class WindowSampler:
+    """Draws windows of five frames, as many of every emotion, and for each another emotion to become.
+
+    The emotions asked for are those of the batch in another order, so that what the discriminator sees as real and as
+    edited has the same emotions and levels.
+
+    Args:
+        store: of training people. batch: windows. mirror: half of them are seen in a mirror.
+
+    Raises:
+        InputError: where no clip has five frames, or all show one emotion.
+    """
+
+    def __init__(self, store: Store, batch: int, mirror: bool = True):
+        clips = store.clips
+        self.store, self.batch, self.mirror = store, batch, mirror
+        self.emotion = clips["emotion"].map(emotion_index).to_numpy()
+        self.level = clips["intensity"].to_numpy()
+        self.length = clips["num_frames"].to_numpy()
+        self.boxes = clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
+        usable = np.flatnonzero(self.length >= WINDOW)
+        self.groups = [usable[self.emotion[usable] == k] for k in np.unique(self.emotion[usable])]
+        if len(self.groups) < 2:
+            raise InputError(
+                f"{store.path}: {len(self.groups)} emotions in clips of {WINDOW} frames or more; the game needs two or more"
+            )
+
+    def __call__(self, random: np.random.Generator) -> dict:
+        """-> frames (B, 5, 3, 64, 64), boxes (B, 4), emotion, target (B,) int64, intensity, target_intensity (B,)."""
+        first = random.integers(len(self.groups))
+        groups = [self.groups[(first + k) % len(self.groups)] for k in range(self.batch)]
+        clips = np.array([random.choice(group) for group in groups])
+        starts = random.integers(0, self.length[clips] - WINDOW + 1)
+        rows = windows(self.store, clips, starts, WINDOW)
+        frames = working_view(images(self.store, rows.ravel())).unflatten(0, rows.shape)
+        boxes = torch.from_numpy(self.boxes[clips])
+        if self.mirror:
+            turned = torch.from_numpy(random.random(len(clips)) < 0.5)
+            frames = torch.where(turned[:, None, None, None, None], frames.flip(-1), frames)
+            left, top, right, bottom = boxes.unbind(1)
+            boxes = torch.where(turned[:, None], torch.stack([1 - right, top, 1 - left, bottom], 1), boxes)
+        other = np.roll(np.arange(len(clips)), random.integers(1, len(clips)))
+        return {
+            "frames": frames, "boxes": boxes,
+            "emotion": torch.from_numpy(self.emotion[clips]), "intensity": self._intensity(clips, random),
+            "target": torch.from_numpy(self.emotion[clips[other]]), "target_intensity": self._intensity(clips[other], random),
+        }  # fmt: skip
+
+    def _intensity(self, clips: np.ndarray, random: np.random.Generator) -> torch.Tensor:
+        """Levels 1, 2, 3 -> 1/3, 2/3, 1. Neutral has one level only, which stands for any strength."""
+        level = np.where(self.emotion[clips] == emotion_index("neutral"), random.integers(1, 4, len(clips)), self.level[clips])
+        return torch.from_numpy(level / 3).float()
+
+
+class GeneratorObjective(nn.Module):
+    """The terms of SPFEM on one batch; generator and discriminator are trained together, by one optimiser.
+
+    Each plays on its own copy of the graph: the discriminator judges edits without a gradient to the generator, and is
+    held still while the generator answers, so the sum of both losses is one number to minimise and a run resumes exactly.
+
+    Terms, each one value per sample:
+        discriminator, adversarial: hinge loss of the game (arXiv:1802.05957). cycle: L1 of the middle frame after the
+        edit back to the source's own emotion and level. reconstruction: L1 after an edit to what it already is.
+        bending, stretching, shading, residual, steady: size of the fields (`cdrl.losses.fields`).
+        content, emotion: CDRL guidance; a term of weight 0 is measured without a gradient.
+    """
+
+    def __init__(self, generator: Generator, discriminator: Discriminator, weights: dict, guidance: Guidance | None = None):
+        super().__init__()
+        self.generator, self.discriminator, self.weights = generator, discriminator, weights
+        self.__dict__["guidance"] = guidance  # frozen: no part of the checkpoint
+
+    def forward(self, batch: dict) -> dict:
+        """Batch of `WindowSampler` -> {name: (B,) values}."""
+        source, generator = batch["frames"], self.generator
+        own, wanted = (F.one_hot(batch[name], len(EMOTIONS)).float() for name in ("emotion", "target"))
+        edit = generator(source, wanted, batch["target_intensity"])
+        back = generator(edit.frames, own, batch["intensity"], MIDDLE)
+        same = generator(source, own, batch["intensity"], MIDDLE)
+        return {
+            **self._game(source, edit.frames, batch),
+            "cycle": _distance(back.frames, source[:, MIDDLE]),
+            "reconstruction": _distance(same.frames, source[:, MIDDLE]),
+            "bending": bending(edit.flow),
+            "stretching": stretching(edit.flow),
+            "shading": edit.shading.square().flatten(1).mean(1) * 100,
+            "residual": edit.residual.abs().flatten(1).mean(1),
+            "steady": acceleration(edit.flow) + acceleration(edit.residual),
+            **self._guided(source, edit.frames, batch),
+        }
+
+    def _game(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
+        asked = batch["target"], batch["target_intensity"]
+        real = self.discriminator(source, batch["emotion"], batch["intensity"])
+        fake = self.discriminator(output.detach(), *asked)
+        with held(self.discriminator):
+            answer = -self.discriminator(output, *asked)
+        return {"discriminator": F.relu(1 - real) + F.relu(1 + fake), "adversarial": answer}
+
+    def _guided(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
+        if self.guidance is None:
+            return {}
+        targets = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
+        with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
+            content = self.guidance.content(source, output, batch["boxes"])
+        with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
+            emotion = self.guidance.emotion(targets, output[:, FRAMES])
+        return {"content": content, "emotion": emotion}
+
+
+def emotion_targets(guidance: Guidance, labels: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
+    """(B,) labels and strengths -> (B, D): the guidance's embedding of each."""
+    pairs = zip(labels.tolist(), intensity.tolist(), strict=True)
+    return torch.stack([guidance.target(EMOTIONS[k], 1 / 3 if EMOTIONS[k] == "neutral" else i) for k, i in pairs])
+
+
+@contextmanager
+def held(module: nn.Module):
+    """Gradients pass through `module`, not into its parameters, for what is computed inside."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(B,) mean absolute difference, grey levels in [0, 1]."""
+    return (a - b).abs().flatten(1).mean(1)
+
+
+def train_generator(
+    store: Store, guidance: Guidance | None, config: GeneratorConfig, variant: str, out: Path, start: str | None = "generator_start"
+) -> tuple[Generator, pd.DataFrame]:
+    """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
+
+    Args:
+        store: training people. guidance: None only where neither of its terms has a weight; they are not measured then.
+        variant: name in `VARIANTS`. start: weights that both nets begin with; None begins from nothing.
+
+    Returns:
+        The generator in eval mode, and the history of every term.
+
+    Raises:
+        InputError: unknown variant, or guidance that is missing.
+    """
+    weights = loss_weights(variant, config)
+    if guidance is None:
+        if weights["content"] or weights["emotion"]:
+            raise InputError(f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) first")
+        weights = {name: value for name, value in weights.items() if name not in GUIDED}
+    objective = GeneratorObjective(*starting_nets(start, config.seed), weights, guidance)
+    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights)
+    history = train(objective, objective, WindowSampler(store, config.batch), loop, Path(out) / "training", f"SPFEM {variant}")
+    card = {"model": {}, "variant": variant, "weights": weights, "start": start, "steps": config.steps}
+    return save_encoder(objective.generator, card, history, out), history
+
+
+def starting_nets(start: str | None, seed: int = 0) -> tuple[Generator, Discriminator]:
+    """Generator and discriminator to train on: new ones, or the weights called `start` and the discriminator its card names."""
+    torch.manual_seed(seed)
+    generator, discriminator = Generator(), Discriminator()
+    if start is not None:
+        card = load_card(start)
+        load_weights(start, generator)
+        if "discriminator" in card:
+            load_weights(card["discriminator"], discriminator)
+    return generator.requires_grad_(True), discriminator.requires_grad_(True)
+
+
+def train_start(corpus: Store, out: Path, work: Path, steps: int = 2500, batch: int = 8) -> dict:
+    """Make the committed start: the baseline's objective (no guidance, no truth), from nothing, for longer.
+
+    Args:
+        corpus: training people. out: folder of the weights, `generator_start` and its discriminator. work: folder of the
+            checkpoint.
+
+    Returns:
+        The card; its scores are the last values of the terms, on the training people.
+    """
+    weights = {name: value for name, value in VARIANTS["baseline"].items() if name not in GUIDED}
+    objective = GeneratorObjective(*starting_nets(None), weights)
+    loop = LoopConfig(steps=steps, learning_rate=1e-3, weights=weights)
+    history = train(objective, objective, WindowSampler(corpus, batch), loop, work, "generator start")
+    card = {
+        "model": {},
+        "command": "cdrl train generator_start",
+        "discriminator": "generator_start_discriminator",
+        "trained_on": f"{corpus.clips.speaker.nunique()} people, {len(corpus.clips)} clips, {steps} steps of {batch} windows",
+        "truth": "none: crops, emotion and level of unpaired clips; no true edit, no guidance",
+        "scores": history.tail(10).mean().drop("step").round(4).to_dict(),
+    }
+    save_weights(Path(out) / "generator_start_discriminator.safetensors", objective.discriminator, card)
+    save_weights(Path(out) / "generator_start.safetensors", objective.generator, card)
+    return card
