@@ -1,4 +1,4 @@
-"""The one console command, thin over the package. Heavy imports wait inside the commands: `cdrl --help` is immediate."""
+"""The one console command, thin over the package. Heavy imports wait inside the commands; --help is immediate."""
 
 import argparse
 import os
@@ -89,8 +89,9 @@ def _run(chosen):
     cost = COSTS[chosen.preset]
     check_disk(out, cost.disk_gb)
     print(
-        f"preset {chosen.preset} into {run}: about {cost.minutes:g} minutes on 2 idle cores, {cost.memory_gb:g} GB of memory, "
-        f"{cost.disk_gb:g} GB of disk at most; Ctrl-C is safe, the same command resumes",
+        f"preset {chosen.preset} into {run}: about {cost.minutes:g} minutes on 2 idle cores, "
+        f"{cost.memory_gb:g} GB of memory, {cost.disk_gb:g} GB of disk at most; "
+        "Ctrl-C is safe, the same command resumes",
         flush=True,
     )
     try:
@@ -102,7 +103,10 @@ def _run(chosen):
     from cdrl.report.page import write_report
 
     page = write_report(out)
-    print(f"{seconds / 60:.1f} minutes, {peak_gb:.1f} GB at most. Read {run}/{page.name}; videos in {run}/videos, scores: cdrl scores {run}")
+    print(
+        f"{seconds / 60:.1f} minutes, {peak_gb:.1f} GB at most. Read {run}/{page.name}; "
+        f"videos in {run}/videos, scores: cdrl scores {run}"
+    )
     return 0
 
 
@@ -132,7 +136,7 @@ def _edit(chosen):
 
 
 def _train(chosen):
-    from cdrl.training.pretrain import RECIPES
+    from cdrl.recipes import RECIPES
 
     if not chosen.name:
         for name, recipe in RECIPES.items():
@@ -187,8 +191,12 @@ def _parser():
     run.add_argument("--preset", default="cpu", choices=PRESETS)
     run.add_argument("--corpus", help="studio (generated, the default) or another corpus; see corpus.data_root")
     run.add_argument("--out", help="folder of the run (default: runs/PRESET)", metavar="FOLDER")
-    run.add_argument("--from", dest="first", type=_number_of_notebook, metavar="NN", help="begin with notebook NN again")
-    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in content.steps=200; repeatable")
+    run.add_argument(
+        "--from", dest="first", type=_number_of_notebook, metavar="NN", help="begin with notebook NN again"
+    )
+    run.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="as in content.steps=200; repeatable"
+    )
     run.set_defaults(command=_run)
 
     scores = commands.add_parser("scores", help="print the scores of a run as `name value` lines")
@@ -205,7 +213,9 @@ def _parser():
 
     train = commands.add_parser("train", help="make a committed network again; without a name: list them")
     train.add_argument("name", metavar="NAME", nargs="?")
-    train.add_argument("--out", default=str(repository_root() / "data" / "weights"), help="folder (default: data/weights)")
+    train.add_argument(
+        "--out", default=str(repository_root() / "data" / "weights"), help="folder (default: data/weights)"
+    )
     train.add_argument("--work", default="runs/train", help="folder of the checkpoints (default: runs/train)")
     train.set_defaults(command=_train)
     return parser

@@ -50,7 +50,8 @@ def lines(findings):
     ["missing  espeak-ng: pip install 'cdrl[studio]'"]
     """
     return [
-        f"ok       {each.name}: {each.found}" if each.present else f"missing  {each.name}: {each.remedy}" for each in findings
+        f"ok       {each.name}: {each.found}" if each.present else f"missing  {each.name}: {each.remedy}"
+        for each in findings
     ]
 
 
@@ -64,8 +65,8 @@ def _machine():
         Finding(
             "memory", memory.available / 1e9 >= need.memory_gb,
             f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available",
-            f"{memory.available / 1e9:.1f} GB available, the preset cpu needs up to {need.memory_gb:g}: close something "
-            "or take --preset smoke",
+            f"{memory.available / 1e9:.1f} GB available, the preset cpu needs up to {need.memory_gb:g}: close "
+            "something or take --preset smoke",
         ),
         Finding(
             "disk", disk.free / 1e9 >= need.disk_gb, f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}",
@@ -121,7 +122,8 @@ def _weights():
         return [Finding("weights", False, "", remedy, required=True)]
     return [
         Finding(
-            f"weights {path.stem}", path.with_suffix(".json").exists(), f"{path.stat().st_size / 1e6:.2f} MB, with its card",
+            f"weights {path.stem}", path.with_suffix(".json").exists(),
+            f"{path.stat().st_size / 1e6:.2f} MB, with its card",
             f"{path.with_suffix('.json')} (its card) is missing: git checkout data/weights", required=True,
         )
         for path in found
@@ -141,7 +143,8 @@ def _corpora():
             f"nothing in {' and '.join(str(root / name) for name in lacking)}: git checkout data", required=True,
         ),
         Finding(
-            "corpus crema_d", bool(samples), f"{len(samples)} sample clips; the whole of it: --set corpus.data_root=FOLDER",
+            "corpus crema_d", bool(samples),
+            f"{len(samples)} sample clips; the whole of it: --set corpus.data_root=FOLDER",
             f"{root / 'samples'} holds no clip: git checkout data/samples",
         ),
     ]  # fmt: skip

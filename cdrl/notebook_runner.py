@@ -23,7 +23,7 @@ from papermill.translators import PythonTranslator
 
 from cdrl.config import STAGES, repository_root, stage_config, stage_folder
 from cdrl.errors import InputError
-from cdrl.stage import RESULTS, check_stage
+from cdrl.stage import CONFIG, RESULTS, check_stage, read_json
 
 # What the runner itself passes to a notebook whose `parameters` cell declares it.
 RUN_PARAMETERS = ("run_folder", "preset", "settings")
@@ -101,14 +101,14 @@ def plan(paths, run, preset, settings):
     }
 
 
-def run_notebooks(parameters, out, first=None, say=partial(print, flush=True)):
+def run_notebooks(parameters, out, first=None, say=None):
     """Executes notebooks in order into a folder.
 
     Args:
         parameters: {notebook path: its parameters}, in order, as `plan` returns them.
         out: folder of the run (absolute); the executed copies go to its notebooks/.
         first: two digits: notebooks before that one are left as they are, that one and all after it are executed.
-        say: receives one line per notebook.
+        say: receives one line per notebook; None prints it.
 
     Returns:
         (seconds, peak_gb): of all notebooks together, those of earlier attempts included.
@@ -117,7 +117,7 @@ def run_notebooks(parameters, out, first=None, say=partial(print, flush=True)):
         InputError: what a notebook raised as one.
         NotebookError: for any other error in a notebook.
     """
-    out, fresh = Path(out), True
+    out, fresh, say = Path(out), True, say or partial(print, flush=True)
     copies = [out / "notebooks" / path.name for path in parameters]
     for position, (path, values) in enumerate(parameters.items()):
         label = f"[{position + 1}/{len(parameters)}] {path.stem}"
@@ -128,12 +128,14 @@ def run_notebooks(parameters, out, first=None, say=partial(print, flush=True)):
         if fresh:
             say(f"{label}: done before ({_record(copies[position])['seconds']:.0f} s)")
             continue
-        start = time.monotonic()
+        spent, start = _seconds_spent(out, path), time.monotonic()
         with PeakMemory() as memory:
             _execute(path, copies[position], values)
-        seconds = time.monotonic() - start
-        _stamp(copies[position], {"mark": mark, "seconds": seconds, "peak_gb": memory.gb, "stages": _stage_digests(out)})
-        say(f"{label}: {seconds:.0f} s, {memory.gb:.1f} GB")
+        seconds = spent + time.monotonic() - start
+        _stamp(
+            copies[position], {"mark": mark, "seconds": seconds, "peak_gb": memory.gb, "stages": _stage_digests(out)}
+        )
+        say(f"{label}: {time.monotonic() - start:.0f} s, {memory.gb:.1f} GB")
     records = [_record(copy) for copy in copies if copy.exists()]
     return sum(record["seconds"] for record in records), max(record["peak_gb"] for record in records)
 
@@ -168,6 +170,12 @@ def _resident_bytes(process):
         return process.memory_info().rss
     except psutil.Error:  # it ended meanwhile
         return 0
+
+
+def _seconds_spent(out, path):
+    """Seconds of earlier attempts that a notebook's stage has on record: they count although they need not be repeated."""
+    configs = sorted(out.glob(f"{path.name[:2]}_*/{CONFIG}"))
+    return sum(read_json(file)["seconds"] for file in configs)
 
 
 def _execute(path, copy, parameters):

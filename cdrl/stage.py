@@ -141,10 +141,11 @@ def finish_run(run, seconds, peak_gb):
 
     Args:
         run: folder of a run whose stages are all complete.
-        seconds: wall-clock seconds the notebooks took, from start to end of each.
+        seconds: wall-clock seconds the notebooks took, those of interrupted attempts included.
         peak_gb: peak memory of all processes of the run together, GB.
     """
     results = read_results(stage_folder(run, list(STAGES)[-1]))
+    peak_gb = max([peak_gb, *(record["peak_gb"] for record in results["stages"].values())])
     results["run"] = {"time.total_seconds": round(seconds, 1), "memory.peak_gb": round(peak_gb, 3)}
     write_json(Path(run) / RESULTS, results)
     return results

@@ -22,7 +22,9 @@ def refused(capsys, *words):
 
 def test_help_is_immediate_and_imports_nothing_heavy():
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "cdrl.cli", "--help"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cdrl.cli", "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0 and "scores" in done.stdout
     heavy = {"torch", "numpy", "numba", "papermill", "plotly", "pandas"}
     assert not heavy & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -55,7 +57,9 @@ def test_misspelt_words_are_refused_in_one_line(capsys):
 
 def test_a_missing_corpus_root_is_refused(capsys, tmp_path):
     line = refused(capsys, "run", "--corpus", "crema_d", "--set", f"corpus.data_root={tmp_path / 'gone'}")
-    assert line.startswith("corpus crema_d: corpus.data_root=") and "is not a folder: give the folder that holds" in line
+    assert (
+        line.startswith("corpus crema_d: corpus.data_root=") and "is not a folder: give the folder that holds" in line
+    )
 
 
 def test_run_refuses_before_anything_is_written_where_the_disk_is_small(capsys, tmp_path, monkeypatch):
@@ -80,7 +84,9 @@ def test_edit_refuses_what_it_cannot_use_before_it_begins(capsys, tmp_path):
     for intensity in ("1.5", "-0.1", "nan"):
         line = refused(capsys, "edit", clip, "--emotion", "happy", f"--intensity={intensity}", *out)
         assert "0 (nothing) to 1 (strongest) is accepted" in line
-    assert "as in --out out.mp4" in refused(capsys, "edit", clip, "--emotion", "happy", "--out", str(tmp_path / "out.avi"))
+    assert "as in --out out.mp4" in refused(
+        capsys, "edit", clip, "--emotion", "happy", "--out", str(tmp_path / "out.avi")
+    )
     (tmp_path / "own.mp4").write_bytes(b"")
     own = str(tmp_path / "own.mp4")
     assert "is the source itself" in refused(capsys, "edit", own, "--emotion", "happy", "--out", own)

@@ -42,7 +42,9 @@ def test_a_bare_name_sets_every_stage_that_has_it():
 
 
 def test_unknown_keys_are_refused_with_the_nearest_and_the_accepted():
-    with pytest.raises(InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, batch"):
+    with pytest.raises(
+        InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, batch"
+    ):
         from_dict(ContentConfig, {"step": 3})
     with pytest.raises(InputError, match=r"unknown setting 'content.stepz' \(did you mean content.steps\?\)"):
         stage_config("content", "cpu", {"content.stepz": "3"})

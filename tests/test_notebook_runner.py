@@ -6,7 +6,7 @@ import pytest
 from cdrl.config import CorpusConfig
 from cdrl.errors import InputError
 from cdrl.notebook_runner import NotebookError, PeakMemory, notebooks, plan, run_notebooks
-from cdrl.stage import run_stage
+from cdrl.stage import read_json, run_stage, write_json
 
 PARAMETERS = 'run_folder: str = "runs/demo"\npreset: str = "cpu"\nsettings: dict = {}\n'
 
@@ -21,7 +21,9 @@ def write(folder, name, *sources, parameters=PARAMETERS):
 
 def outputs(run, name):
     cells = nbformat.read(run / "notebooks" / f"{name}.ipynb", as_version=4).cells
-    return "".join(output.text for cell in cells for output in cell.get("outputs", []) if output.output_type == "stream")
+    return "".join(
+        output.text for cell in cells for output in cell.get("outputs", []) if output.output_type == "stream"
+    )
 
 
 def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_resume(tmp_path):
@@ -49,7 +51,7 @@ def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_re
 
 
 def test_a_notebook_whose_stage_folder_was_removed_is_executed_again(tmp_path):
-    work = "from cdrl.config import CorpusConfig\nfrom cdrl.stage import run_stage\n"
+    work = "from cdrl.config import CorpusConfig\nfrom cdrl.stage import read_json, run_stage, write_json\n"
     write(tmp_path, "00_first", work + "run_stage(CorpusConfig(), run_folder, lambda out: {'corpus.clips': 3})")
     run, said = tmp_path / "run", []
     parameters = plan(notebooks(tmp_path), run, "cpu", {})
@@ -59,12 +61,25 @@ def test_a_notebook_whose_stage_folder_was_removed_is_executed_again(tmp_path):
     assert (run / "00_corpus" / "results.json").exists() and "done before" not in said[1]
 
 
+def test_seconds_of_an_interrupted_attempt_count(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(CorpusConfig(), tmp_path / "run", lambda out: (_ for _ in ()).throw(KeyboardInterrupt()))
+    file = tmp_path / "run" / "00_corpus" / "config.json"
+    write_json(file, read_json(file) | {"seconds": 1000.0})
+    seconds, _ = run_notebooks({write(tmp_path, "00_first"): {}}, tmp_path / "run", say=print)
+    assert 1000.0 < seconds < 1100.0
+
+
 def test_an_input_error_in_a_notebook_is_its_one_line_and_any_other_names_cell_and_copy(tmp_path):
-    bad_input = write(tmp_path, "00_first", "from cdrl.errors import InputError", "raise InputError('a.mp4: no face found')")
+    bad_input = write(
+        tmp_path, "00_first", "from cdrl.errors import InputError", "raise InputError('a.mp4: no face found')"
+    )
     with pytest.raises(InputError, match="^a.mp4: no face found$"):
         run_notebooks({bad_input: {}}, tmp_path / "run", say=print)
     fault = write(tmp_path, "00_first", "print('fine')", "1 / 0")
-    with pytest.raises(NotebookError, match=r"00_first.ipynb, cell 2: ZeroDivisionError: .*; see .*failed_00_first.ipynb$"):
+    with pytest.raises(
+        NotebookError, match=r"00_first.ipynb, cell 2: ZeroDivisionError: .*; see .*failed_00_first.ipynb$"
+    ):
         run_notebooks({fault: {}}, tmp_path / "run", say=print)
     assert not (tmp_path / "run" / "notebooks" / "00_first.ipynb").exists()
     mended = write(tmp_path, "00_first", "print('fine')")

@@ -10,9 +10,9 @@ from cdrl.stage import (
 )  # fmt: skip
 
 
-def first_two(run, priors=PriorsConfig()):
+def first_two(run):
     run_stage(CorpusConfig(), run, lambda out: {"corpus.clips": 12})
-    return run_stage(priors, run, lambda out: {})
+    return run_stage(PriorsConfig(), run, lambda out: {})
 
 
 def never(out):
@@ -37,14 +37,18 @@ def test_an_interrupted_stage_goes_on_in_its_folder_and_its_seconds_add_up(tmp_p
         run_stage(CorpusConfig(), tmp_path, interrupted)
     with pytest.raises(InputError, match="no results"):
         read_results(tmp_path)
-    results = run_stage(CorpusConfig(), tmp_path, lambda out: {"corpus.found": (out / "checkpoint").read_text() == "half"})
+    results = run_stage(
+        CorpusConfig(), tmp_path, lambda out: {"corpus.found": (out / "checkpoint").read_text() == "half"}
+    )
     assert results["stages"]["corpus"]["scores"]["corpus.found"] is True
     assert results["stages"]["corpus"]["seconds"] == 12.0
 
 
 def test_a_folder_made_with_other_settings_is_refused_naming_them(tmp_path):
     run_stage(CorpusConfig(seed=3), tmp_path, lambda out: {})
-    with pytest.raises(InputError, match=r"00_corpus was made with seed=3, now 4: choose another run name \(--out\) or remove"):
+    with pytest.raises(
+        InputError, match=r"00_corpus was made with seed=3, now 4: choose another run name \(--out\) or remove"
+    ):
         run_stage(CorpusConfig(seed=4), tmp_path, never)
     default = CorpusConfig().train_people
     with pytest.raises(InputError, match=f"was made with train_people={default} seed=3, now train_people=9 seed=4: "):
@@ -66,7 +70,9 @@ def test_a_free_setting_may_change(tmp_path):
 def test_results_of_the_stages_before_are_copied_in(tmp_path):
     results = first_two(tmp_path)
     assert list(results["stages"]) == ["corpus", "priors"]
-    assert read_json(stage_folder(tmp_path, "corpus") / "results.json")["stages"] == {"corpus": results["stages"]["corpus"]}
+    assert read_json(stage_folder(tmp_path, "corpus") / "results.json")["stages"] == {
+        "corpus": results["stages"]["corpus"]
+    }
     assert all_scores(results) == {"corpus.clips": 12}
     assert results["stages"]["priors"]["peak_gb"] > 0.01 and results["stages"]["priors"]["versions"]["torch"]
 
@@ -88,7 +94,9 @@ def test_a_stage_made_from_another_predecessor_is_refused(tmp_path):
 
 def test_one_score_cannot_come_from_two_stages(tmp_path):
     first_two(tmp_path)
-    with pytest.raises(ValueError, match="stage content reports scores that a stage before it has reported: corpus.clips"):
+    with pytest.raises(
+        ValueError, match="stage content reports scores that a stage before it has reported: corpus.clips"
+    ):
         run_stage(ContentConfig(), tmp_path, lambda out: {"corpus.clips": 13})
 
 
@@ -96,8 +104,10 @@ def test_results_are_the_run_s_own_once_it_is_finished(tmp_path):
     for config_class in STAGES.values():
         run_stage(config_class(), tmp_path, lambda out: {})
     assert "run" not in read_results(tmp_path)
-    finish_run(tmp_path, 61.26, 2.5)
-    assert all_scores(read_results(tmp_path)) == {"time.total_seconds": 61.3, "memory.peak_gb": 2.5}
+    finish_run(tmp_path, 61.26, 250.0)
+    assert all_scores(read_results(tmp_path)) == {"time.total_seconds": 61.3, "memory.peak_gb": 250.0}
+    finish_run(tmp_path, 61.26, 0.0)
+    assert all_scores(read_results(tmp_path))["memory.peak_gb"] > 0.01
 
 
 def test_results_of_an_unfinished_run_are_the_last_stage_s(tmp_path):

@@ -57,6 +57,7 @@ def decoded(path: Path, require_audio: bool = False) -> Iterator[tuple[float, av
 
 
 def nominal_rate(video: av.VideoStream) -> float:
+    """Frames per second as the container states them (or FFmpeg guesses); 25 where neither is known."""
     return float(video.average_rate or video.guessed_rate or 25)
 
 

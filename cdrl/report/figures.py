@@ -38,7 +38,15 @@ def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
     picture = Image.fromarray(mosaic).resize((columns * cell, rows * cell), Image.LANCZOS)
     figure = go.Figure()
     figure.add_layout_image(
-        source=jpeg_uri(picture), xref="x", yref="y", x=0, y=0, sizex=columns, sizey=rows, sizing="stretch", layer="below"
+        source=jpeg_uri(picture),
+        xref="x",
+        yref="y",
+        x=0,
+        y=0,
+        sizex=columns,
+        sizey=rows,
+        sizing="stretch",
+        layer="below",
     )
     figure.update_xaxes(
         range=[0, columns], side="top", showgrid=False, ticks="",
@@ -70,8 +78,16 @@ def score_bars(names, values, chance=None, low=None, high=None, title="", unit="
     names, values = list(names), np.asarray(values, dtype=float)
     error = None
     if low is not None and high is not None:
-        error = {"type": "data", "symmetric": False, "array": high - values, "arrayminus": values - low, "color": "#222"}
-    figure = go.Figure(go.Bar(y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False))
+        error = {
+            "type": "data",
+            "symmetric": False,
+            "array": high - values,
+            "arrayminus": values - low,
+            "color": "#222",
+        }
+    figure = go.Figure(
+        go.Bar(y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False)
+    )
     if chance is not None:
         figure.add_scatter(
             y=names, x=_rounded(np.broadcast_to(chance, len(names))), mode="markers", name="chance",
@@ -102,7 +118,8 @@ def factor_map(points, factors, title="", seed=0):
             chosen = points[kept][labels == label]
             figure.add_scattergl(
                 x=_rounded(chosen[:, 0], 2), y=_rounded(chosen[:, 1], 2), mode="markers", name=str(label),
-                marker={"size": 4, "opacity": 0.7, "color": COLOURS[position % len(COLOURS)]}, visible=not owners or owners[0] == factor,
+                marker={"size": 4, "opacity": 0.7, "color": COLOURS[position % len(COLOURS)]},
+                visible=not owners or owners[0] == factor,
             )  # fmt: skip
             owners.append(factor)
     buttons = [
@@ -111,7 +128,9 @@ def factor_map(points, factors, title="", seed=0):
     ]
     figure.update_layout(
         template=TEMPLATE, title=title, height=480,
-        updatemenus=[{"buttons": buttons, "type": "buttons", "direction": "right", "x": 0, "y": 1.12, "yanchor": "bottom"}],
+        updatemenus=[
+            {"buttons": buttons, "type": "buttons", "direction": "right", "x": 0, "y": 1.12, "yanchor": "bottom"}
+        ],
         margin={"t": 110},
     )  # fmt: skip
     figure.update_xaxes(showticklabels=False)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import nbformat
-from nbconvert.filters import markdown2html
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
 from cdrl.errors import InputError
@@ -68,7 +68,7 @@ def _chapter(notebook, name):
     parts = [f'<section id="{name}">']
     for position, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
-            parts.append(markdown2html(cell.source))
+            parts.append(_markdown(cell.source))
         elif cell.cell_type == "code" and cell.source.strip():
             parts.append(f"<details><summary>code</summary><pre>{html.escape(cell.source)}</pre></details>")
             parts += [_output(output, f"{name}-{position}-{row}") for row, output in enumerate(cell.outputs)]
@@ -90,8 +90,12 @@ def _output(output, anchor):
     if "text/html" in data:
         return f'<div class="wide">{data["text/html"]}</div>'
     if "text/markdown" in data:
-        return markdown2html(data["text/markdown"])
+        return _markdown(data["text/markdown"])
     return f"<pre>{html.escape(data.get('text/plain', ''))}</pre>"
+
+
+def _markdown(text):
+    return MarkdownWithMath(renderer=IPythonRenderer(escape=False, exclude_anchor_links=True)).render(text)
 
 
 def _figure(data, anchor):
@@ -113,7 +117,9 @@ def _videos(folder):
         f"<figcaption>{html.escape(captions.get(path.name, path.stem.replace('_', ' ')))}</figcaption></figure>"
         for path in sorted(folder.glob("*.mp4"))
     ]
-    note = "Synthetic: every video here was generated or edited by this run." if figures else "This run wrote no videos."
+    note = (
+        "Synthetic: every video here was generated or edited by this run." if figures else "This run wrote no videos."
+    )
     return f'<section id="videos"><h1>Videos</h1><p>{note}</p><div class="videos">{"".join(figures)}</div></section>'
 
 
@@ -125,13 +131,17 @@ def _score_table(results):
 
 def _settings(results):
     rows = "".join(
-        f"<tr><td>{html.escape(stage)}</td><td>{record['seconds']:.0f}</td><td>{record['peak_gb']:.2f}</td><td>{record['hash']}</td>"
-        f"<td>{html.escape(', '.join(f'{key}={value}' for key, value in record['config'].items()))}</td></tr>"
+        f"<tr><td>{html.escape(stage)}</td><td>{record['seconds']:.0f}</td><td>{record['peak_gb']:.2f}</td>"
+        f"<td>{record['hash']}</td><td>{html.escape(_listed(record['config'], '='))}</td></tr>"
         for stage, record in results["stages"].items()
     )
     last = list(results["stages"].values())[-1]["versions"]
     return (
-        '<section id="settings"><h1>Settings, seeds and cost</h1><div class="wide"><table><tr><th>stage</th><th>seconds</th>'
-        f"<th>peak GB</th><th>hash</th><th>settings</th></tr>{rows}</table></div>"
-        f"<p>{html.escape(', '.join(f'{name} {number}' for name, number in last.items()))}</p></section>"
+        '<section id="settings"><h1>Settings, seeds and cost</h1><div class="wide"><table><tr><th>stage</th>'
+        f"<th>seconds</th><th>peak GB</th><th>hash</th><th>settings</th></tr>{rows}</table></div>"
+        f"<p>{html.escape(_listed(last, ' '))}</p></section>"
     )
+
+
+def _listed(values, between):
+    return ", ".join(f"{name}{between}{value}" for name, value in values.items())

@@ -1,0 +1,185 @@
+"""The rules of the house that a machine can check: one way through the folders, thin notebooks, docstrings."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+
+from cdrl.config import repository_root
+
+ROOT = repository_root()
+# A module imports only from its own entry and those above it; entries of one row never import each other.
+LAYERS = (
+    ("errors",), ("vocabulary",), ("config",), ("stage",), ("data",), ("priors",), ("models", "losses"), ("guidance",),
+    ("training",), ("probing",), ("generation",), ("evaluation",), ("recipes", "pipeline"), ("report",),
+    ("doctor", "notebook_runner"), ("cli",),
+)  # fmt: skip
+LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
+MODULES = sorted((ROOT / "cdrl").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def imported_parts(source, package):
+    """Parts of cdrl that a source imports, anywhere in it: `from cdrl.data import media` -> data."""
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *filter(None, [node.module])])
+            names = [f"{origin}.{alias.name}" for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("cdrl."))
+        yield from ("notebooks" for name in names if name.split(".")[0] in ("notebooks", "tests"))
+
+
+def wrong_imports(part, source, package="cdrl"):
+    """What a module of a part must not import."""
+    allowed = {name for name in LEVEL if LEVEL[name] < LEVEL[part]} | {part}
+    return sorted({name for name in imported_parts(source, package) if name not in allowed})
+
+
+def part_of(path):
+    return path.relative_to(ROOT / "cdrl").parts[0].removesuffix(".py")
+
+
+def test_data_flows_one_way():
+    wrong = {}
+    for path in MODULES:
+        if path.parent == ROOT / "cdrl" and path.stem == "__init__":
+            continue
+        assert part_of(path) in LEVEL, f"{path.name}: give it a place in LAYERS"
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        found = wrong_imports(part_of(path), path.read_text(), package)
+        if found:
+            wrong[str(path.relative_to(ROOT))] = found
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "part, package, source, found",
+    [
+        ("models", "cdrl.models", "from cdrl.losses.contrastive import info_nce", ["losses"]),
+        ("losses", "cdrl.losses", "import cdrl.models.content", ["models"]),
+        ("data", "cdrl.data", "def late():\n    from cdrl import training", ["training"]),
+        ("data", "cdrl.data.studio", "from ...report import page", ["report"]),
+        ("data", "cdrl.data.studio", "from ..media import Clip\nfrom cdrl.vocabulary import EMOTIONS", []),
+        ("probing", "cdrl.probing", "import notebooks.first", ["notebooks"]),
+        ("cli", "cdrl", "from cdrl.doctor import examine\nimport cdrl.generation.edit", []),
+    ],
+)
+def test_the_layering_test_bites(part, package, source, found):
+    assert wrong_imports(part, source, package) == found
+
+
+def public_functions(tree):
+    """Functions and classes of a module that others may call, and the public methods of those classes."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in tree.body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            yield node
+
+
+def undocumented(source):
+    return [node.name for node in public_functions(ast.parse(source)) if not ast.get_docstring(node)]
+
+
+def test_every_module_and_public_function_has_a_docstring():
+    missing = {}
+    for path in MODULES:
+        source = path.read_text()
+        names = undocumented(source)
+        if source.strip() and not ast.get_docstring(ast.parse(source)):
+            names.append("the module")
+        if names:
+            missing[str(path.relative_to(ROOT))] = names
+    assert not missing
+    assert undocumented("def a():\n    pass\ndef _b():\n    pass\nclass C:\n    '''c'''") == ["a"]
+
+
+def test_no_drawer_for_leftovers_and_no_long_lines():
+    assert not [path for path in MODULES if path.stem in ("utils", "helpers", "common", "misc")]
+    sources = [*MODULES, *(ROOT / "tests").glob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    long = [
+        f"{path.name}:{n}"
+        for path in sources
+        for n, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 120
+    ]
+    assert not long
+
+
+def test_nothing_is_pickled():
+    banned = re.compile(
+        r"\bimport pickle|pickle\.load|allow_pickle=True|torch\.load\((?!.*weights_only=True)|joblib\.(dump|load)"
+    )
+    assert not [path.name for path in MODULES if banned.search(path.read_text())]
+
+
+def faults(notebook):
+    """What the house does not want in a notebook."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", ())]
+    found = []
+    if len(tagged) != 1:
+        found.append(f"{len(tagged)} cells tagged parameters")
+    for cell in tagged:
+        if not all(isinstance(node, ast.AnnAssign) for node in ast.parse(cell.source).body):
+            found.append("a parameter without an annotation")
+    if not notebook.cells or not notebook.cells[0].source.startswith("# "):
+        found.append("no title")
+    for position, cell in enumerate(code):
+        if cell.outputs or cell.execution_count:
+            found.append(f"code cell {position} has outputs")
+        if len(cell.source.splitlines()) > 15:
+            found.append(f"code cell {position} has {len(cell.source.splitlines())} lines")
+        tree = ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")))
+        if any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(tree)):
+            found.append(f"code cell {position} defines a function or a class")
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_thin(path):
+    assert not faults(nbformat.read(path, as_version=4))
+
+
+def test_there_are_seven_notebooks_in_reading_order():
+    assert [path.stem for path in NOTEBOOKS] == [
+        "00_start_here", "01_prior_extraction", "02_train_ccrl", "03_train_cerl", "04_probe_disentanglement",
+        "05_generate_spfem", "06_evaluate",
+    ]  # fmt: skip
+
+
+def test_the_notebook_test_bites():
+    def notebook(*sources, tag=True, first="# Title"):
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        cells[0].metadata["tags"] = ["parameters"] if tag else []
+        return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(first), *cells])
+
+    good = 'run: str = "a"'
+    assert faults(notebook(good, "x = 1")) == []
+    assert faults(notebook(good, tag=False)) == ["0 cells tagged parameters"]
+    assert faults(notebook('run = "a"')) == ["a parameter without an annotation"]
+    assert faults(notebook(good, first="Title")) == ["no title"]
+    assert faults(notebook(good, "def f():\n    pass")) == ["code cell 1 defines a function or a class"]
+    assert faults(notebook(good, "x = 1\n" * 16)) == ["code cell 1 has 16 lines"]
+    executed = notebook(good, "print(1)")
+    executed.cells[2].outputs = [nbformat.v4.new_output("stream", text="1")]
+    assert faults(executed) == ["code cell 1 has outputs"]
+
+
+def test_no_committed_text_names_a_folder_of_somebody_s_machine():
+    absolute = re.compile(r"""["'\s(=](/home/|/Users/|/root/|/work/|/tmp/|[A-Z]:\\\\)\w""")
+    texts = [
+        path for kind in ("*.py", "*.md", "*.ipynb", "*.toml", "*.yml", "*.txt", "Makefile") for path in committed(kind)
+    ]
+    assert len(texts) > 20
+    named = [str(path.relative_to(ROOT)) for path in texts if absolute.search(path.read_text())]
+    assert named in ([], ["tests/test_house.py"])
+
+
+def committed(kind):
+    """Files of the clone by name, outside environments and runs."""
+    skipped = {".venv", ".git", "runs", "build", "dist", ".pytest_cache"}
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in skipped]
+    return [*ROOT.glob(kind), *(path for folder in folders for path in folder.rglob(kind))]
