@@ -9,7 +9,7 @@ from cdrl.vocabulary import SCORED_EMOTIONS
 
 
 def labelled_corpus(speakers=8, sentences=6, intensities=(2,), seed=0, phones=6, longest=3) -> Corpus:
-    """Speakers x sentences x seven emotions (x intensities); each take has its own durations, 1 to `longest` frames a phone."""
+    """Speakers x sentences x seven emotions (x intensities); takes differ in timing, 1 to `longest` frames a phone."""
     rng = np.random.default_rng([seed, 1])
     texts = [np.r_[0, rng.permutation(np.arange(1, phones + 2))[:phones], 0] for _ in range(sentences)]
     rows, phoneme = [], []

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from cdrl.evaluation.edit_scores import (
-    edit_rows, emotion_accuracy, emotion_rows, identity, jitter, mouth_box, mouth_correlation, mouth_curves, mouth_error,
-    mouth_l1, psnr, scored_clips, speech_correlation,
+    edit_rows, emotion_accuracy, emotion_rows, identity, jitter, mouth_box, mouth_correlation, mouth_curves,
+    mouth_error, mouth_l1, psnr, scored_clips, speech_correlation,
 )  # fmt: skip
 from cdrl.vocabulary import ACTIONS
 
@@ -16,7 +16,8 @@ SPEAKERS, TARGET = np.repeat(np.arange(5), 8), np.tile(["happy", "sad"], 20)
 def curves(seed=0, clips=40):
     """(T, 3) per clip: smooth curves whose mean differs from clip to clip."""
     rng = np.random.default_rng([seed, 21])
-    return [0.3 + rng.normal(0, 0.05, 3) + np.cumsum(rng.normal(0, 0.03, (int(rng.integers(20, 40)), 3)), 0) for _ in range(clips)]
+    lengths = rng.integers(20, 40, clips)
+    return [0.3 + rng.normal(0, 0.05, 3) + np.cumsum(rng.normal(0, 0.03, (T, 3)), 0) for T in lengths]
 
 
 TRUTH = curves()
@@ -144,8 +145,12 @@ def test_jitter_is_one_for_the_source_and_scales_with_the_trembling():
     assert jitter(source, source).value == 1
     assert jitter([2 * clip + np.arange(30)[:, None, None] for clip in source], source).value == pytest.approx(2)
     assert jitter([clip + rng.normal(size=clip.shape) for clip in source], source).value > 1.3
-    naive = np.mean([np.linalg.norm(clip[t + 1] - 2 * clip[t] + clip[t - 1], axis=-1) for clip in source for t in range(1, 29)])
-    assert jitter(source, [clip / naive for clip in source]).value == pytest.approx(naive)
+    other = [np.cumsum(rng.normal(size=(30, 6, 2)), 0) for _ in range(4)]
+    naive = [
+        np.mean([np.linalg.norm(c[t + 1] - 2 * c[t] + c[t - 1], axis=-1) for c in clips for t in range(1, 29)])
+        for clips in (other, source)
+    ]
+    assert jitter(other, source).value == pytest.approx(naive[0] / naive[1], abs=1e-10)
 
 
 def test_emotion_accuracy_is_the_lower_judge():
@@ -169,7 +174,7 @@ def test_rows_print_both_judges_the_truth_and_exaggeration():
     most = np.where(np.arange(40) < 30, TARGET, wrong)
     rows = emotion_rows("spfem.image.cdrl", (TARGET, TARGET), (most, TARGET), TARGET, SPEAKERS)
     cells = rows["spfem.image.cdrl.emotion_accuracy"]
-    assert (cells["value"], cells["judge_1"], cells["truth"], cells["truth_1"], cells["truth_2"]) == (1, 1, 0.75, 0.75, 1)
+    assert [cells[name] for name in ("value", "judge_1", "truth", "truth_1", "truth_2")] == [1, 1, 0.75, 0.75, 1]
     assert cells["chance"] == 0.5 and cells["exaggerated"] == 1 and cells["n"] == 40
     assert rows["spfem.image.cdrl.emotion_accuracy.happy"]["n"] == 20
     copied = emotion_rows("x", (wrong, wrong), (TARGET, TARGET), TARGET, SPEAKERS)["x.emotion_accuracy"]
@@ -180,8 +185,10 @@ def test_rows_have_an_interval_over_speakers_and_a_mean_of_emotions():
     measure = mouth_error(plus_noise(0.5), TRUTH)
     rows = edit_rows("x", {"mouth_error": measure}, SPEAKERS, TARGET)
     cells = rows["x.mouth_error"]
-    assert cells["low"] < cells["value"] < cells["high"] and set(rows) == {f"x.mouth_error{e}" for e in ("", ".happy", ".sad")}
-    assert cells["mean_of_emotions"] == np.mean([rows["x.mouth_error.happy"]["value"], rows["x.mouth_error.sad"]["value"]])
+    assert cells["low"] < cells["value"] < cells["high"]
+    assert set(rows) == {"x.mouth_error", "x.mouth_error.happy", "x.mouth_error.sad"}
+    emotions = [rows[f"x.mouth_error.{emotion}"]["value"] for emotion in ("happy", "sad")]
+    assert cells["mean_of_emotions"] == np.mean(emotions)
     with pytest.raises(ValueError, match="mouth_error: 40 clips measured, 3 speakers given"):
         edit_rows("x", {"mouth_error": measure}, SPEAKERS[:3], TARGET[:3])
 

@@ -7,8 +7,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cdrl.probing.bootstrap import Measure, group_interval, lines, mean_of, paired_difference, resample_counts
-from cdrl.probing.leakage import content_scores, emotion_scores, leakage_matrix, permuted_scores, relabelling_p, selectivity
-from cdrl.probing.probes import KINDS, correlation_measure, probe, share, spearman_probe
+from cdrl.probing.leakage import (
+    content_scores, emotion_scores, leakage_matrix, permuted_scores, relabelling_p, selectivity,
+)  # fmt: skip
+from cdrl.probing.probes import correlation_measure, probe, share, spearman_probe
 from cdrl.probing.splits import clip_means, frame_table, split
 
 CORPUS = labelled_corpus()
@@ -128,7 +130,8 @@ def test_interval_agrees_with_a_naive_resampling_of_speakers():
         np.mean(np.concatenate([np.repeat(hits[speakers == person], times) for person, times in enumerate(line)]))
         for line in counts
     ]
-    assert group_interval(mean_of(hits), speakers, seed=4) == pytest.approx(np.quantile(naive, [0.025, 0.975]), abs=1e-12)
+    expected = np.quantile(naive, [0.025, 0.975])
+    assert group_interval(mean_of(hits), speakers, seed=4) == pytest.approx(expected, abs=1e-12)
 
 
 def test_interval_of_group_means_is_the_closed_form():
@@ -214,7 +217,8 @@ def test_clip_means_agree_with_a_loop_and_refuse_unordered_frames():
 def test_a_perfect_content_code_reads_visemes_and_nothing_else():
     viseme, speaker, emotion = (one_hot(FRAMES[name]) for name in ("viseme", "speaker", "emotion"))
     rows = content_scores(viseme, CORPUS, raw=np.c_[viseme, speaker, emotion])
-    assert list(rows) == [f"content.{name}" for name in ("viseme", "emotion", "emotion_clip", "speaker", "speaker_share")]
+    names = ("viseme", "emotion", "emotion_clip", "speaker", "speaker_share")
+    assert list(rows) == [f"content.{name}" for name in names]
     assert rows["content.viseme"]["value"] == 1 and rows["content.viseme"]["chance"] < 0.45
     assert rows["content.emotion"]["value"] == pytest.approx(1 / 7, abs=0.05)
     assert rows["content.speaker"]["value"] == pytest.approx(1 / 8, abs=0.05)
@@ -277,7 +281,8 @@ def test_pooled_correlation_agrees_with_numpy():
 def test_the_matrix_gives_each_branch_its_selectivity():
     content, emotion = one_hot(FRAMES["viseme"]), one_hot(FRAMES["emotion"])
     factors = ("viseme", "emotion", "speaker")
-    table = leakage_matrix({"content": content, "emotion": emotion, "raw": np.c_[content, emotion]}, CORPUS, factors, ("linear",))
+    codes = {"content": content, "emotion": emotion, "raw": np.c_[content, emotion]}
+    table = leakage_matrix(codes, CORPUS, factors, ("linear",))
     cells = table.set_index(["z", "factor", "level"])["corrected"]
     assert cells["content", "viseme", "frame"] == 1 and cells["emotion", "emotion", "clip"] == 1
     assert abs(cells["content", "emotion", "frame"]) < 0.06 and abs(cells["emotion", "viseme", "frame"]) < 0.06
@@ -302,5 +307,3 @@ def test_every_score_is_the_same_on_a_second_run():
     assert lines(content_scores(code, small)) == lines(content_scores(code, small))
 
 
-def test_probe_kinds_are_the_three_of_the_definition():
-    assert KINDS == ("linear", "knn", "mlp")

@@ -13,7 +13,7 @@ CLIPS, FRAMES = CORPUS.clips, CORPUS.frames
 
 
 def moment_code(clips=CLIPS, frames=FRAMES, width=0.5):
-    """What is being said, and nothing else: a point that travels along each sentence by its phones, the same in all takes."""
+    """What is said, and nothing else: a point that travels along each sentence by its phones, the same in all takes."""
     codes = []
     for clip, row in enumerate(clips.itertuples()):
         phones = frames["phoneme"].to_numpy()[frames["clip"] == clip]
@@ -85,8 +85,9 @@ def test_rotation_and_duplication_change_no_retrieval_and_noise_lowers_it():
     code = moment_code() @ noise(360, 12) / 5 + 0.3 * noise(len(FRAMES), 12, seed=1)
     own = retrieval_r1(code, CLIPS, FRAMES, num_queries=80)
     assert own["chance"] * 3 < own["value"] < 0.9
-    assert retrieval_r1(code @ rotation(12), CLIPS, FRAMES, num_queries=80)["value"] == pytest.approx(own["value"], abs=1e-9)
-    assert retrieval_r1(np.c_[code, code], CLIPS, FRAMES, num_queries=80)["value"] == pytest.approx(own["value"], abs=1e-9)
+    for same in (code @ rotation(12), np.c_[code, code]):
+        found = retrieval_r1(same, CLIPS, FRAMES, num_queries=80)
+        assert found["value"] == pytest.approx(own["value"], abs=1e-9)
 
 
 def test_retrieval_agrees_with_a_naive_loop():
@@ -125,7 +126,7 @@ def test_pairs_without_alignment_are_counted_and_queries_can_be_limited():
 def test_a_corpus_without_another_speaker_is_refused():
     alone = CLIPS["speaker"].to_numpy() == 0
     clips = CLIPS[alone].reset_index(drop=True)
-    with pytest.raises(ValueError, match="no gallery of 5 sentences by another speaker in another emotion among 42 clips"):
+    with pytest.raises(ValueError, match="no gallery of 5 sentences by another speaker .* among 42 clips"):
         retrieval_r1(noise(int(clips["num_frames"].sum())), clips, FRAMES[FRAMES["speaker"] == 0])
 
 
@@ -136,6 +137,6 @@ def test_standardised_features_have_unit_columns_and_unit_rows_unit_length():
 
 
 def test_frame_table_numbers_moments_within_clips():
-    clips = pd.DataFrame({"speaker": [1, 2], "sentence": [0, 0], "emotion": ["sad", "sad"], "intensity": [1, 1], "num_frames": [2, 3]})
+    clips = pd.DataFrame({"speaker": [1, 2], "sentence": 0, "emotion": "sad", "intensity": 1, "num_frames": [2, 3]})
     table = frame_table(clips, np.zeros(5), np.zeros(5))
     assert table["moment"].tolist() == [0, 1, 0, 1, 2] and table["speaker"].tolist() == [1, 1, 2, 2, 2]

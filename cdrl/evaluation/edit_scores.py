@@ -1,8 +1,8 @@
 """Scores of an edit against the true edit: emotion, mouth, picture, identity, steadiness.
 
 Each function takes what the evaluation networks read (lists with one array per clip, in one clip order) and gives a
-`Measure`: additive statistics per clip with a formula. `edit_rows` turns measures into rows with a bootstrap interval over
-speakers, per emotion too; `cdrl.probing.bootstrap.paired_difference` compares two variants clip by clip.
+`Measure`: additive statistics per clip with a formula. `edit_rows` turns measures into rows with a bootstrap interval
+over speakers, per emotion too; `cdrl.probing.bootstrap.paired_difference` compares two variants clip by clip.
 """
 
 import numpy as np
@@ -21,15 +21,15 @@ STILL = 1e-4
 
 
 def scored_clips(table: pd.DataFrame) -> np.ndarray:
-    """(C,) bool: the edits that count, those whose source emotion is not the target; columns source_emotion, target_emotion."""
+    """(C,) bool: edits whose source emotion is not the target; columns source_emotion, target_emotion."""
     return (table["source_emotion"] != table["target_emotion"]).to_numpy()
 
 
 def mouth_curves(coefficients: np.ndarray) -> np.ndarray:
     """Jaw opening, lip width and lip rounding from facial actions.
 
-    jaw opening = jawOpen; lip rounding = mean(mouthPucker, mouthFunnel); lip width = mean of mouthStretch, mouthSmile and
-    mouthDimple, left and right, minus lip rounding.
+    jaw opening = jawOpen; lip rounding = mean(mouthPucker, mouthFunnel); lip width = mean of mouthStretch, mouthSmile
+    and mouthDimple, left and right, minus lip rounding.
 
     Args:
         coefficients: (T, 52) in [0, 1], order `vocabulary.ACTIONS`.
@@ -102,8 +102,8 @@ def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> Me
     """Pearson r of the mouth curves within each clip, output against SOURCE, mean over its curves, then over clips.
 
     Returns:
-        1 for a copied source: necessary for kept speech, not sufficient. A curve that the source never moves is left out
-        (a clip without any: no weight); one that only the output never moves counts 0.
+        1 for a copied source: necessary for kept speech, not sufficient. A curve that the source never moves is left
+        out (a clip without any: no weight); one that only the output never moves counts 0.
     """
     values = []
     for one, two in zip(output, source, strict=True):
@@ -230,7 +230,7 @@ def emotion_rows(
     """`emotion_accuracy` with all that is printed beside it: both judges, and both on the true edits.
 
     Args:
-        prefix: "spfem.image.cdrl". outputs, truths: what the two judges read in the outputs and in the true edits, (C,) each.
+        prefix: "spfem.image.cdrl". outputs, truths: (C,) emotions that the two judges read there.
 
     Returns:
         `PREFIX.emotion_accuracy` with judge_1, judge_2, truth, truth_1, truth_2, chance (1 / number of targets) and

@@ -1,7 +1,7 @@
 """Intervals by resampling whole speakers or whole clips: frames of one speaker are not independent observations.
 
-Every score of the kit is a function of SUMS over clips (hits and counts; first and second moments): then a resample is a
-weighted sum and one formula gives the value, its interval, its value per emotion and its paired difference.
+Every score of the kit is a function of SUMS over clips (hits and counts; first and second moments): then a resample is
+a weighted sum and one formula gives the value, its interval, its value per emotion and its paired difference.
 """
 
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def group_interval(
         draws: number of resamples. level: 0.95 for a 95 % interval.
 
     Returns:
-        Low and high end. One group gives a single point: an interval over one speaker says nothing, so it is (nan, nan).
+        Low and high end. One group has no interval: (nan, nan).
         For the mean of G independent group means with deviation s, about mean -+ 1.96 s / sqrt(G).
     """
     per_group = group_sums(measure.sums, groups)
@@ -124,7 +124,7 @@ def row(measure: Measure, groups: np.ndarray, seed: int = 0, **extra) -> dict:
 
 
 def lines(rows: dict[str, dict]) -> dict[str, float]:
-    """Rows flattened to the names that are printed: `content.viseme`, `content.viseme.chance`, `.low`, `.high`, `.n`, ...
+    """Rows flattened to the names that are printed: `content.viseme`, `content.viseme.chance`, `.low`, `.high`, `.n`.
 
     >>> lines({"content.viseme": {"value": 0.5, "chance": 0.25, "probe": "linear"}})
     {'content.viseme': 0.5, 'content.viseme.chance': 0.25}

@@ -65,7 +65,7 @@ def hsic(
 
 
 def effective_rank(features: np.ndarray) -> float:
-    """exp(entropy of the covariance's normalised eigenvalues), between 1 and D (Roy & Vetterli 2007, on the covariance).
+    """exp(entropy of the covariance's normalised eigenvalues), from 1 to D (Roy & Vetterli 2007).
 
     Returns:
         D for isotropic features, 1 for features along a line, 0 for a constant (a collapsed embedding). Any rotation or

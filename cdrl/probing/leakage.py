@@ -17,8 +17,8 @@ FACTORS = ("viseme", "phoneme", "sentence", "emotion", "intensity", "speaker")
 FRAME_FACTORS = ("viseme", "phoneme")
 WANTED = {"content": ("viseme", "phoneme", "sentence"), "emotion": ("emotion", "intensity")}
 # At most this many frames fit a frame probe (fewer than 20,000 understate a leak) and at most this many score it:
-# 20 neighbours of 10,000 frames among 25,000 cost 7 CPU seconds, and the interval is over speakers anyway.
-MAX_FIT, MAX_SCORE = 25_000, 10_000
+# the three probes cost about 8 CPU seconds then, and the interval is over speakers anyway.
+MAX_FIT, MAX_SCORE = 20_000, 6_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Corpus:
         fit, score = self.parts(factor, per_clip)
         features = clip_means(features, self.frames["clip"].to_numpy(), len(self.clips)) if per_clip else features
         labels, speakers = table[factor].to_numpy(), table["speaker"].to_numpy()
-        return probe(features[fit], labels[fit], features[score], labels[score], kinds, speakers[score], self.seed, permuted)
+        parts = features[fit], labels[fit], features[score], labels[score]
+        return probe(*parts, kinds, speakers[score], self.seed, permuted)
 
     def intensity(self, features, per_clip: bool = True, permuted: bool = False) -> dict:
         """Spearman of intensity; neutral, which has one level only, is left out."""
@@ -59,10 +60,13 @@ class Corpus:
         dial = (table["emotion"] != "neutral").to_numpy()
         fit, score = (rows[dial[rows]] for rows in self.parts("intensity", per_clip))
         values, speakers = table["intensity"].to_numpy(), table["speaker"].to_numpy()
-        return spearman_probe(features[fit], values[fit], features[score], values[score], speakers[score], self.seed, permuted)
+        parts = features[fit], values[fit], features[score], values[score]
+        return spearman_probe(*parts, speakers[score], self.seed, permuted)
 
 
-def content_scores(embedding, corpus: Corpus, raw=None, prefix: str = "content", permuted: bool = False) -> dict[str, dict]:
+def content_scores(
+    embedding, corpus: Corpus, raw=None, prefix: str = "content", permuted: bool = False
+) -> dict[str, dict]:
     """The probe rows of a content embedding.
 
     Args:
@@ -71,8 +75,8 @@ def content_scores(embedding, corpus: Corpus, raw=None, prefix: str = "content",
         permuted: fit on shuffled labels (prefix "control.permuted.content").
 
     Returns:
-        `PREFIX.viseme` (linear), `.emotion`, `.emotion_clip`, `.speaker` (highest of three), `.speaker_share`; each a row
-        with value, chance, low, high, n, n_fit, balanced, and the three probes' own accuracies.
+        `PREFIX.viseme` (linear), `.emotion`, `.emotion_clip`, `.speaker` (highest of three), `.speaker_share`; each a
+        row with value, chance, low, high, n, n_fit, balanced, and the three probes' own accuracies.
     """
     seed, options = corpus.seed, {"permuted": permuted}
     speaker = corpus.read(embedding, "speaker", **options)
@@ -87,7 +91,9 @@ def content_scores(embedding, corpus: Corpus, raw=None, prefix: str = "content",
     return {f"{prefix}.{name}": cells for name, cells in rows.items()}
 
 
-def emotion_scores(embedding, corpus: Corpus, raw=None, prefix: str = "emotion", permuted: bool = False) -> dict[str, dict]:
+def emotion_scores(
+    embedding, corpus: Corpus, raw=None, prefix: str = "emotion", permuted: bool = False
+) -> dict[str, dict]:
     """The probe rows of an emotion embedding.
 
     Args:
@@ -95,8 +101,8 @@ def emotion_scores(embedding, corpus: Corpus, raw=None, prefix: str = "emotion",
 
     Returns:
         `PREFIX.emotion` (clip, linear; `_2`, `_3`: only clips of that intensity, where neutral has none),
-        `.emotion_frame` (linear), `.intensity` (Spearman), `.viseme` (frame), `.sentence`, `.speaker` (clip), highest of
-        three, and `_share` of the last three: what is left of the raw features' excess over chance.
+        `.emotion_frame` (linear), `.intensity` (Spearman), `.viseme` (frame), `.sentence`, `.speaker` (clip), highest
+        of three, and `_share` of the last three: what is left of the raw features' excess over chance.
     """
     seed, options = corpus.seed, {"permuted": permuted}
     emotion = corpus.read(embedding, "emotion", per_clip=True, kinds=("linear",), **options)
@@ -114,7 +120,7 @@ def emotion_scores(embedding, corpus: Corpus, raw=None, prefix: str = "emotion",
 
 
 def _at_intensity(result: ProbeResult, corpus: Corpus, level: int) -> dict:
-    """The clip probe of emotion scored on one intensity; chance is the majority class of that intensity's fitting clips."""
+    """The clip probe of emotion scored on one intensity; chance: the majority class of its fitting clips."""
     fit, score = corpus.parts("emotion", per_clip=True)
     strength, emotion = corpus.clips["intensity"].to_numpy(), corpus.clips["emotion"].to_numpy()
     keep = strength[score] == level
@@ -122,8 +128,9 @@ def _at_intensity(result: ProbeResult, corpus: Corpus, level: int) -> dict:
     if not keep.any() or not len(names):
         return {"value": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0, "chance": float("nan")}
     truth, guess = emotion[score][keep], result.predicted["linear"][keep]
+    chance = float(np.mean(truth == names[counts.argmax()]))
     return row(
-        mean_of(guess == truth), result.groups[keep], corpus.seed, chance=float(np.mean(truth == names[counts.argmax()])),
+        mean_of(guess == truth), result.groups[keep], corpus.seed, chance=chance,
         balanced=float(np.mean([np.mean(guess[truth == name] == name) for name in np.unique(truth)])),
         n_fit=result.n_fit, probe="linear",
     )  # fmt: skip
@@ -132,10 +139,11 @@ def _at_intensity(result: ProbeResult, corpus: Corpus, level: int) -> dict:
 def permuted_scores(
     scores: Callable[..., dict[str, dict]], embedding, corpus: Corpus, prefix: str, draws: int = 5
 ) -> dict[str, dict]:
-    """The control of `content_scores` or `emotion_scores` whose probes are fitted on permuted labels: every row at chance.
+    """`content_scores` or `emotion_scores` with probes fitted on permuted labels: a control, every row at chance.
 
     An embedding in few tight clusters gives each cluster one random label, so that one permutation may score far from
-    chance: the mean over permutations (each on other frames, 6,000 at most) does not. Of three probes the highest MEAN counts.
+    chance: the mean over permutations (each on other frames, 5,000 at most) does not. Of three probes the highest MEAN
+    counts.
 
     Args:
         scores: `content_scores` or `emotion_scores`. prefix: "control.permuted.content".
@@ -143,7 +151,7 @@ def permuted_scores(
     Returns:
         Rows with value, chance (means over permutations), low, high (least and greatest permutation), n (permutations).
     """
-    small = {"max_fit": min(6000, corpus.max_fit), "max_score": min(3000, corpus.max_score)}
+    small = {"max_fit": min(5000, corpus.max_fit), "max_score": min(2500, corpus.max_score)}
     runs = [
         scores(embedding, replace(corpus, seed=corpus.seed + draw, **small), prefix=prefix, permuted=True)
         for draw in range(draws)
@@ -162,8 +170,11 @@ def permuted_scores(
 
 
 def leakage_matrix(
-    embeddings: dict[str, np.ndarray], corpus: Corpus, factors: tuple[str, ...] = FACTORS, kinds: tuple[str, ...] = KINDS,
-) -> pd.DataFrame:  # fmt: skip
+    embeddings: dict[str, np.ndarray],
+    corpus: Corpus,
+    factors: tuple[str, ...] = FACTORS,
+    kinds: tuple[str, ...] = KINDS,
+) -> pd.DataFrame:
     """Which z holds which factor, per frame and in clip means.
 
     Args:
@@ -172,10 +183,11 @@ def leakage_matrix(
         factors: of `FACTORS`. Frames: all of them; clip means: those that a clip has one of.
 
     Returns:
-        Tidy: z, factor, level (frame | clip), wanted (True, False or None), score, chance, corrected, low, high, n, n_fit,
-        probe, p and one column per kind. `corrected` = (score - chance) / (1 - chance), 0 for a useless code, 1 for a perfect
-        one; intensity's score is Spearman's rho and stands as it is. `low`, `high` belong to `score`. `p`: share of
-        199 relabellings of the scored part (whole clips exchanged) that the same predictions fit as well or better.
+        Tidy: z, factor, level (frame | clip), wanted (True, False or None), score, chance, corrected, low, high, n,
+        n_fit, probe, p and one column per kind. `corrected` = (score - chance) / (1 - chance), 0 for a useless code, 1
+        for a perfect one; intensity's score is Spearman's rho and stands as it is. `low`, `high` belong to `score`.
+        `p`: share of 199 relabellings of the scored part (whole clips exchanged) that the same predictions fit as well
+        or better.
     """
     table = []
     for name, features in embeddings.items():
@@ -202,7 +214,9 @@ def _cell(features, corpus: Corpus, factor: str, per_clip: bool, kinds, wanted) 
     return {"score": score, "corrected": (score - chance) / (1 - chance), **cells, "p": p}
 
 
-def relabelling_p(predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199) -> float:
+def relabelling_p(
+    predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199
+) -> float:
     """Share of relabellings, whole clips exchanged, that fixed predictions fit at least as well (the true one counted).
 
     Args:
@@ -226,7 +240,7 @@ def relabelling_p(predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, s
 
 
 def selectivity(matrix: pd.DataFrame) -> dict[str, float]:
-    """Mean corrected score of the wanted factors minus that of the unwanted, per z; 1 for a perfect branch, 0 for a useless one."""
+    """Mean corrected score of the wanted factors minus that of the unwanted, per z: 1 perfect, 0 useless."""
     judged = matrix[matrix["wanted"].notna()]
     means = judged.groupby(["z", judged["wanted"].astype(bool)])["corrected"].mean().unstack()
     return {str(z): float(line[True] - line[False]) for z, line in means.iterrows()}

@@ -61,7 +61,7 @@ class ProbeResult:
         return group_interval(mean_of(self.hits[kind or self.best]), self.groups, seed)
 
     def row(self, kind: str | None = None, seed: int = 0) -> dict:
-        """value, low, high, n, chance, balanced, n_fit, speakers and every kind's accuracy, of `kind` or of the highest."""
+        """value, low, high, n, chance, balanced, n_fit, speakers of `kind` (or the highest); all accuracies."""
         kind = kind or self.best
         return row(
             mean_of(self.hits[kind]), self.groups, seed, chance=self.chance, balanced=self.balanced[kind],
@@ -82,8 +82,10 @@ def _classifier(kind: str, num_rows: int, smallest_class: int, num_classes: int,
         return KNeighborsClassifier(min(20, num_rows), algorithm="brute", metric="euclidean")
     if kind == "mlp":  # early stopping holds a tenth out, stratified: impossible for tiny sets
         stop = smallest_class >= 2 and num_rows >= 10 * num_classes
-        batch = 256 if num_rows >= 1000 else "auto"
-        return MLPClassifier((128,), early_stopping=stop, batch_size=batch, max_iter=100, random_state=seed)
+        batch = 512 if num_rows >= 2000 else "auto"
+        return MLPClassifier(
+            (128,), early_stopping=stop, batch_size=batch, n_iter_no_change=5, max_iter=100, random_state=seed
+        )
     raise ValueError(f"unknown probe {kind!r}: accepted are {', '.join(KINDS)}")
 
 
@@ -111,7 +113,9 @@ def probe(
     """
     labels_fit, labels_score = np.asarray(labels_fit), np.asarray(labels_score)
     if not len(labels_fit) or not len(labels_score):
-        raise ValueError(f"a probe needs rows in both parts: got {len(labels_fit)} to fit, {len(labels_score)} to score")
+        raise ValueError(
+            f"a probe needs rows in both parts: got {len(labels_fit)} to fit, {len(labels_score)} to score"
+        )
     rng = np.random.default_rng([seed, 7002])
     labels_fit = rng.permutation(labels_fit) if permuted else labels_fit
     classes, counts = np.unique(labels_fit, return_counts=True)
@@ -164,8 +168,9 @@ def spearman_probe(
     Standardised features; the ridge penalty is chosen among 0.1 .. 10,000 by leave-one-out on the fitting part.
 
     Returns:
-        A row: Spearman's rho as Pearson's r of ranks (ranks taken once, over the whole scored part), chance 0. A prediction
-        in the right order but without ties scores .943 on three equally frequent levels: that is the ceiling, not 1.
+        A row: Spearman's rho as Pearson's r of ranks (ranks taken once, over the whole scored part), chance 0. A
+        prediction in the right order but without ties scores .943 on three equally frequent levels: that is the
+        ceiling, not 1.
     """
     values_fit = np.asarray(values_fit, np.float64)
     if permuted:

@@ -39,15 +39,18 @@ def umap_map(
         return model.fit_transform(points).astype(np.float32), rows
 
 
-def map_quality(embedding: np.ndarray, coordinates: np.ndarray, n_neighbors: int = 15, most: int = 2000) -> dict[str, float]:
+def map_quality(
+    embedding: np.ndarray, coordinates: np.ndarray, n_neighbors: int = 15, most: int = 2000
+) -> dict[str, float]:
     """How much of the full space's neighbourhoods a map keeps; printed under it.
 
     Args:
         embedding: (n, D) the rows that were mapped. coordinates: (n, 2). most: first so many rows, evenly spaced.
 
     Returns:
-        trustworthiness (sklearn; 1 when no false neighbours, about .5 for a random map) and knn_agreement: the mean share of
-        the n_neighbors nearest that are the same in both (1 for the space itself), with its chance k / (n - 1); n.
+        trustworthiness (sklearn; 1 when no false neighbours, about .5 for a random map) and knn_agreement: the mean
+        share of the n_neighbors nearest that are the same in both (1 for the space itself), with its chance k / (n -
+        1); n.
     """
     step = np.unique(np.linspace(0, len(embedding) - 1, min(most, len(embedding))).astype(int))
     full, flat = unit_rows(embedding[step]), np.asarray(coordinates, np.float64)[step]

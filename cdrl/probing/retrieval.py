@@ -10,7 +10,7 @@ from cdrl.vocabulary import SCORED_EMOTIONS
 
 # Similarities closer than this are a tie, and a tie is worth its expected hit: a constant code must score chance.
 TIE = 1e-6
-# Two clips of one sentence may differ by phones shorter than a frame; below this share of matched frames there is no truth.
+# Takes of one sentence may differ by phones shorter than a frame; with fewer frames matched there is no truth.
 LEAST_MATCHED = 0.8
 
 
@@ -28,15 +28,15 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def align_by_phones(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
     """The moment of clip `second` at which each frame of clip `first` is said, linear inside each phone.
 
-    Two takes of one sentence have the same phones in the same order, with other durations. A phone shorter than a frame, or
-    a pause, may be missing from one of them: what is left unmatched is crossed by a straight line.
+    Two takes of one sentence have the same phones in the same order, with other durations. A phone shorter than a
+    frame, or a pause, may be missing from one of them: what is left unmatched is crossed by a straight line.
 
     Args:
         first: (T,) phoneme of each frame. second: (U,) the same for the other clip.
 
     Returns:
-        (T,) float frame positions in [0, U - 1], rounding to the frame that holds the moment; None where less than 80 % of
-        either clip's frames lie in matched phones. A clip aligned to itself gives 0, 1, 2, ...
+        (T,) float frame positions in [0, U - 1], rounding to the frame that holds the moment; None where less than 80 %
+        of either clip's frames lie in matched phones. A clip aligned to itself gives 0, 1, 2, ...
     """
     (one, edges_one), (two, edges_two) = runs(first), runs(second)
     if np.array_equal(one, two):
@@ -75,7 +75,7 @@ def clip_starts(frames: pd.DataFrame) -> np.ndarray:
 
 
 def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, seed: int) -> list[tuple[int, list[int]]]:
-    """Query clips, each with a gallery: one other speaker, one other emotion at one intensity, sentences with the query's first.
+    """Query clips, each with a gallery: one other speaker, one other emotion at one intensity, the query's text first.
 
     Args:
         clips: speaker, sentence, emotion, intensity. num_queries: how many query clips, each drawn at random.
@@ -112,8 +112,8 @@ def retrieval_r1(
 ) -> dict:  # fmt: skip
     """Recall at 1 of the aligned moment across speakers and emotions.
 
-    A query frame of one speaker and emotion; the gallery is every frame of five sentences (the query's among them) of ONE
-    other speaker in ONE other emotion; a hit is a nearest frame, by cosine, within one frame of the aligned moment.
+    A query frame of one speaker and emotion; the gallery is every frame of five sentences (the query's among them) of
+    ONE other speaker in ONE other emotion; a hit is a nearest frame, by cosine, within one frame of the aligned moment.
 
     Args:
         features: (N, D) per frame (embedding as it is; raw features and coefficients through `standardise`).
@@ -122,9 +122,10 @@ def retrieval_r1(
         include: (N,) bool, frames that may be queries (all where None).
 
     Returns:
-        A row: value, chance (frames that would hit / gallery size, mean over queries), low, high over query speakers, n,
-        gallery (mean size in frames), inexact (share of pairs whose phones differ), skipped (pairs without alignment).
-        A constant code scores exactly its chance; true speech coefficients 1 where every moment of speech is unlike others.
+        A row: value, chance (frames that would hit / gallery size, mean over queries), low, high over query speakers,
+        n, gallery (mean size in frames), inexact (share of pairs whose phones differ), skipped (pairs without
+        alignment). A constant code scores exactly its chance; true speech coefficients 1 where every moment of speech
+        is unlike others.
     """
     rng = np.random.default_rng([seed, 7102])
     unit, starts = unit_rows(features), clip_starts(frames)

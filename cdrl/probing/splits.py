@@ -37,7 +37,8 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
 
     speaker: same people, sentences disjoint. sentence: same sentences, people disjoint. Every other factor: people AND
     sentences disjoint, taken from the columns `fit` (and `score`, else not `fit`) where `clips` has them, else drawn:
-    of a crossed grid the clips that mix a fitting person with a scoring sentence are in neither part. Contempt is in none.
+    of a crossed grid the clips that mix a fitting person with a scoring sentence are in neither part. Contempt is in
+    none.
 
     Returns:
         Two (C,) bool.
@@ -65,7 +66,7 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
         texts = np.isin(sentence, list(_halves(sentence[usable], np.zeros(usable.sum()), share_fit, rng)))
         fit, score = people & texts & usable, ~people & ~texts & usable
     if not fit.any() or not score.any():
-        raise ValueError(f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; more people or sentences")
+        raise ValueError(f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; take more people")
     return fit, score
 
 

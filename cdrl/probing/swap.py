@@ -17,7 +17,10 @@ NEAR = (2, 4)
 
 @dataclass(frozen=True)
 class Triples:
-    """Frame numbers of anchor x, right y and wrong z, (n,) each; far: (n,) bool, z more than 4 frames from y; skipped: pairs."""
+    """Frame numbers of anchor x, right y and wrong z, (n,) each.
+
+    far: (n,) bool, z is more than 4 frames from y. speaker: (n,) of x. skipped: pairs of clips without alignment.
+    """
 
     anchor: np.ndarray
     right: np.ndarray
@@ -33,15 +36,16 @@ class Triples:
 def draw_triples(clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, seed: int = 0) -> Triples:
     """Anchor, the same moment in another person and emotion, and another moment of that same clip.
 
-    x: a frame. y: the aligned frame of a clip of the same sentence in another emotion by another speaker. z: a frame of y's
-    clip whose viseme is neither y's nor x's, 2 to 4 frames away for one half of the triples, farther for the other.
+    x: a frame. y: the aligned frame of a clip of the same sentence in another emotion by another speaker. z: a frame of
+    y's clip whose viseme is neither y's nor x's, 2 to 4 frames away for one half of the triples, farther for the other.
 
     Args:
         clips: speaker, sentence, emotion. frames: clip, phoneme, viseme, one row per frame, clip by clip.
         num: how many; `content.swap_image` needs 3,000 or more.
 
     Returns:
-        `Triples`, near and far in turn. Fewer than `num` only where the corpus cannot give them within 20 times as many draws.
+        `Triples`, near and far in turn. Fewer than `num` only where the corpus cannot give them within 20 times as many
+        draws.
     """
     rng = np.random.default_rng([seed, 7201])
     starts, phoneme, viseme = clip_starts(frames), frames["phoneme"].to_numpy(), frames["viseme"].to_numpy()
@@ -59,7 +63,8 @@ def draw_triples(clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, see
             continue
         two = int(rng.choice(same))
         if (one, two) not in moments:
-            moments[one, two] = align_by_phones(phoneme[starts[one] : starts[one + 1]], phoneme[starts[two] : starts[two + 1]])
+            said = (phoneme[starts[clip] : starts[clip + 1]] for clip in (one, two))
+            moments[one, two] = align_by_phones(*said)
         if moments[one, two] is None:
             lost.add((one, two))
             continue
@@ -88,8 +93,8 @@ def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> dict:
             `lambda image, audio: features[image]`.
 
     Returns:
-        A row: value, chance .5, near, far (each half by itself), low, high over the anchors' speakers, n. An encoder that
-        listens only to the audio scores exactly .5.
+        A row: value, chance .5, near, far (each half by itself), low, high over the anchors' speakers, n. An encoder
+        that listens only to the audio scores exactly .5.
     """
     sound = triples.anchor
     anchor, right, wrong = (
@@ -108,12 +113,13 @@ def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 
     """How far the embedding moves when only the audio is exchanged, over how far when only the image is.
 
     Args:
-        embed: as in `swap_image`. frames: clip and speaker of each frame. Both exchanges take the same frame of another clip.
+        embed: as in `swap_image`. frames: clip and speaker of each frame. Both exchanges take the same frame of another
+        clip.
 
     Returns:
         A row: value = mean cosine distance for the audio / for the image; audio, image = those two means; n;
-        by_construction 1 where the audio moved nothing at all (an image-only encoder: 0 by construction). An encoder that
-        listens only to the audio has image 0 and value inf.
+        by_construction 1 where the audio moved nothing at all (an image-only encoder: 0 by construction). An encoder
+        that listens only to the audio has image 0 and value inf.
     """
     rng = np.random.default_rng([seed, 7202])
     clip, speaker = frames["clip"].to_numpy(), frames["speaker"].to_numpy()
