@@ -22,7 +22,7 @@ from cdrl.priors.vision import face_backbone, mouth_backbone
 from cdrl.priors.weights import save_weights
 from cdrl.training.content import save_encoder
 from cdrl.training.generator import (
-    VARIANTS, GeneratorObjective, WindowSampler, emotion_targets, held, loss_weights, starting_nets, train_generator,
+    VARIANTS, GeneratorObjective, WindowSampler, emotion_targets, fit_person, held, loss_weights, starting_nets, train_generator,
     train_start,
 )  # fmt: skip
 from cdrl.training.loop import LoopConfig
@@ -330,3 +330,15 @@ def test_an_unknown_variant_and_missing_guidance_are_refused(store, tmp_path):
 def test_an_unknown_emotion_is_refused():
     with pytest.raises(InputError, match="unknown emotion 'hapy' .did you mean happy"):
         label_weights(["hapy"])
+
+
+def test_a_fit_to_a_person_uses_no_clip_of_the_target_and_leaves_the_generator_alone(store, guidance):
+    generator = busy_generator().requires_grad_(False)
+    before = generator.table.clone()
+    copy, history = fit_person(generator, store, guidance, targets=("happy",), leave_out=("happy",), steps=2, batch=2)
+    assert torch.equal(generator.table, before) and not torch.equal(copy.table, before)
+    assert not any(p.requires_grad for p in copy.parameters()) and "discriminator" not in history and "content" in history
+    sampler = WindowSampler(store, 10, targets=("happy",), leave_out=("happy",))
+    batch = sampler(np.random.default_rng(0))
+    happy = EMOTIONS.index("happy")
+    assert set(batch["target"].tolist()) == {happy} and happy not in batch["emotion"].tolist()

@@ -110,11 +110,16 @@ class Generator(nn.Module):
         out = apply_fields(*[field.flatten(0, 1) for field in (frames, *fields)]).view_as(frames)
         return Edit(torch.where(intensity[:, at, None, None, None] == 0, frames, out), *fields)
 
-    def fields(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None)) -> tuple:
-        """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); shapes as in `Edit`."""
+    def fields(
+        self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None), stride: int | None = None
+    ) -> tuple:
+        """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); shapes as in `Edit`.
+
+        `stride` replaces the generator's own where the frame rate is not 25 Hz.
+        """
         batch, count = frames.shape[:2]
         small = working_view(frames.flatten(0, 1)).view(batch, count, 3, WORKING_SIZE, WORKING_SIZE)
-        seen, intensity = neighbours(small, self.stride)[:, at], intensity[:, at]
+        seen, intensity = neighbours(small, stride or self.stride)[:, at], intensity[:, at]
         count = seen.shape[1]
         code = self.code(weights, intensity).flatten(0, 1)
         fine, coarse = self._decode(seen.flatten(0, 1) * 2 - 1, code)

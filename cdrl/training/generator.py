@@ -1,6 +1,7 @@
 """SPFEM: train the generator without ever seeing a true edit; with CDRL guidance and, term for term the same, without."""
 
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -60,21 +61,23 @@ class WindowSampler:
 
     Args:
         store: of training people. batch: windows. mirror: half of them are seen in a mirror.
+        targets: emotions to ask for instead, each with any strength. leave_out: emotions whose clips are not used.
 
     Raises:
-        InputError: where no clip has five frames, or all show one emotion.
+        InputError: where no clip has five frames, or all show one emotion and no targets are given.
     """
 
-    def __init__(self, store: Store, batch: int, mirror: bool = True):
+    def __init__(self, store: Store, batch: int, mirror: bool = True, targets: tuple = (), leave_out: tuple = ()):
         clips = store.clips
         self.store, self.batch, self.mirror = store, batch, mirror
+        self.targets = np.array([emotion_index(name) for name in targets])
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
         self.level = clips["intensity"].to_numpy()
         self.length = clips["num_frames"].to_numpy()
         self.boxes = clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
-        usable = np.flatnonzero(self.length >= WINDOW)
+        usable = np.flatnonzero((self.length >= WINDOW) & ~clips["emotion"].isin(leave_out).to_numpy())
         self.groups = [usable[self.emotion[usable] == k] for k in np.unique(self.emotion[usable])]
-        if len(self.groups) < 2:
+        if len(self.groups) < (1 if targets else 2):
             raise InputError(
                 f"{store.path}: {len(self.groups)} emotions in clips of {WINDOW} frames or more; the game needs two or more"
             )
@@ -93,17 +96,22 @@ class WindowSampler:
             frames = torch.where(turned[:, None, None, None, None], frames.flip(-1), frames)
             left, top, right, bottom = boxes.unbind(1)
             boxes = torch.where(turned[:, None], torch.stack([1 - right, top, 1 - left, bottom], 1), boxes)
-        other = np.roll(np.arange(len(clips)), random.integers(1, len(clips)))
+        other = clips[np.roll(np.arange(len(clips)), random.integers(1, len(clips)))]
+        target, level = self.emotion[other], self.level[other]
+        if len(self.targets):
+            target, level = random.choice(self.targets, len(clips)), random.integers(1, 4, len(clips))
         return {
             "frames": frames, "boxes": boxes,
-            "emotion": torch.from_numpy(self.emotion[clips]), "intensity": self._intensity(clips, random),
-            "target": torch.from_numpy(self.emotion[clips[other]]), "target_intensity": self._intensity(clips[other], random),
+            "emotion": torch.from_numpy(self.emotion[clips]), "target": torch.from_numpy(target),
+            "intensity": _strength(self.emotion[clips], self.level[clips], random),
+            "target_intensity": _strength(target, level, random),
         }  # fmt: skip
 
-    def _intensity(self, clips: np.ndarray, random: np.random.Generator) -> torch.Tensor:
-        """Levels 1, 2, 3 -> 1/3, 2/3, 1. Neutral has one level only, which stands for any strength."""
-        level = np.where(self.emotion[clips] == emotion_index("neutral"), random.integers(1, 4, len(clips)), self.level[clips])
-        return torch.from_numpy(level / 3).float()
+
+def _strength(emotion: np.ndarray, level: np.ndarray, random: np.random.Generator) -> torch.Tensor:
+    """Levels 1, 2, 3 -> 1/3, 2/3, 1. Neutral has one level only, which stands for any strength."""
+    level = np.where(emotion == emotion_index("neutral"), random.integers(1, 4, len(emotion)), level)
+    return torch.from_numpy(level / 3).float()
 
 
 class GeneratorObjective(nn.Module):
@@ -119,7 +127,7 @@ class GeneratorObjective(nn.Module):
         content, emotion: CDRL guidance; a term of weight 0 is measured without a gradient.
     """
 
-    def __init__(self, generator: Generator, discriminator: Discriminator, weights: dict, guidance: Guidance | None = None):
+    def __init__(self, generator: Generator, discriminator: Discriminator | None, weights: dict, guidance: Guidance | None = None):
         super().__init__()
         self.generator, self.discriminator, self.weights = generator, discriminator, weights
         self.__dict__["guidance"] = guidance  # frozen: no part of the checkpoint
@@ -144,6 +152,8 @@ class GeneratorObjective(nn.Module):
         }
 
     def _game(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
+        if self.discriminator is None:
+            return {}
         asked = batch["target"], batch["target_intensity"]
         real = self.discriminator(source, batch["emotion"], batch["intensity"])
         fake = self.discriminator(output.detach(), *asked)
@@ -206,8 +216,13 @@ def train_generator(
     objective = GeneratorObjective(*starting_nets(start, config.seed), weights, guidance)
     loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights)
     history = train(objective, objective, WindowSampler(store, config.batch), loop, Path(out) / "training", f"SPFEM {variant}")
-    card = {"model": {}, "variant": variant, "weights": weights, "start": start, "steps": config.steps}
+    card = {"model": {}, "emotions": emotions_of(store), "variant": variant, "weights": weights, "start": start, "steps": config.steps}
     return save_encoder(objective.generator, card, history, out), history
+
+
+def emotions_of(store: Store) -> list[str]:
+    """The emotions that a generator trained on `store` can be asked for."""
+    return sorted(set(store.clips["emotion"]))
 
 
 def starting_nets(start: str | None, seed: int = 0) -> tuple[Generator, Discriminator]:
@@ -238,6 +253,7 @@ def train_start(corpus: Store, out: Path, work: Path, steps: int = 2500, batch: 
     history = train(objective, objective, WindowSampler(corpus, batch), loop, work, "generator start")
     card = {
         "model": {},
+        "emotions": emotions_of(corpus),
         "command": "cdrl train generator_start",
         "discriminator": "generator_start_discriminator",
         "trained_on": f"{corpus.clips.speaker.nunique()} people, {len(corpus.clips)} clips, {steps} steps of {batch} windows",
@@ -247,3 +263,28 @@ def train_start(corpus: Store, out: Path, work: Path, steps: int = 2500, batch: 
     save_weights(Path(out) / "generator_start_discriminator.safetensors", objective.discriminator, card)
     save_weights(Path(out) / "generator_start.safetensors", objective.generator, card)
     return card
+
+
+def fit_person(
+    generator: Generator, store: Store, guidance: Guidance, targets: tuple, leave_out: tuple = (), steps: int = 120,
+    batch: int = 6, learning_rate: float = 3e-4, seed: int = 0,
+) -> tuple[Generator, pd.DataFrame]:  # fmt: skip
+    """Fine-tune a copy of the generator on one person's clips: a minute or two on a CPU.
+
+    The stage that NED trains per actor. No game (a handful of clips would be learnt by heart): reconstruction, cycle, fields,
+    guidance.
+
+    Args:
+        store: that person's clips. targets: emotions that will be asked for. leave_out: emotions of which no clip is used;
+            leave out the target where its clip is to be the test.
+
+    Returns:
+        The copy, frozen, in eval mode; and the history of every term.
+    """
+    copy = deepcopy(generator).requires_grad_(True)
+    weights = {name: value for name, value in VARIANTS["cdrl"].items() if name not in ("discriminator", "adversarial")}
+    objective = GeneratorObjective(copy, None, weights, guidance)
+    loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=weights)
+    sampler = WindowSampler(store, batch, targets=targets, leave_out=leave_out)
+    history = train(objective, objective, sampler, loop, None, "fit to the person")
+    return copy.eval().requires_grad_(False), history

@@ -1,0 +1,195 @@
+"""The edit itself: a clip or a video file and an emotion in, the same with that emotion out, steady and in bounded memory."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, tee
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from cdrl.config import stage_folder
+from cdrl.data.encoding import write_edit
+from cdrl.data.faces import CROP, Alignment, align, crop, paste
+from cdrl.data.media import read_video_stream, video_facts
+from cdrl.errors import InputError
+from cdrl.models.generator import MAX_INTENSITY, Generator, apply_fields
+from cdrl.priors.weights import load_card, load_weights
+from cdrl.vocabulary import EMOTIONS, emotion_index
+
+GENERATOR = "generator_start"  # what `cdrl edit` takes where no run is named
+# The fields are averaged over neighbouring frames with these weights: the edit does not tremble.
+SMOOTHING = (1, 4, 6, 4, 1)
+CHUNK = 24  # frames edited at once
+TRAINED_RATE = 25.0  # Hz
+SIZES = (64, 320)  # pixels of the crop that is edited
+
+
+def load_generator(where: str | Path = GENERATOR) -> Generator:
+    """A generator by name of its weights, by path, or by a run's folder (its CDRL variant).
+
+    Returns:
+        Frozen, in eval mode; `generator.emotions` lists what it learnt.
+
+    Raises:
+        InputError: where there is none.
+    """
+    folder = Path(where)
+    if folder.is_dir():
+        places = (folder, folder / "cdrl", stage_folder(folder, "generator") / "cdrl")
+        found = [place for place in places if (place / "model.safetensors").exists()]
+        if not found:
+            raise InputError(f"{folder}: no trained generator here; run notebook 05 (or `cdrl run`) first, or name weights")
+        where = found[0] / "model.safetensors"
+    card = load_card(str(where))
+    generator = load_weights(str(where), Generator(**card["model"]))
+    generator.emotions = tuple(card.get("emotions", EMOTIONS))
+    return generator
+
+
+def emotion_weights(emotion: str | dict, generator: Generator | None = None) -> torch.Tensor:
+    """An emotion, or a mixture such as {"happy": 0.7, "surprised": 0.3}, as (1, 8) weights that sum to 1.
+
+    Raises:
+        InputError: unknown emotions, ones that this generator never learnt, weights that are not positive.
+    """
+    mixture = {emotion: 1.0} if isinstance(emotion, str) else dict(emotion)
+    known = getattr(generator, "emotions", EMOTIONS)
+    weights = torch.zeros(1, len(EMOTIONS))
+    for name, weight in mixture.items():
+        index = emotion_index(name)
+        if name not in known:
+            raise InputError(f"emotion {name!r}: this generator learnt {', '.join(known)}; train one on clips that show it")
+        if not weight > 0:
+            raise InputError(f"emotion {name!r} has weight {weight}: weights of a mixture are above 0")
+        weights[0, index] = float(weight)
+    return weights / weights.sum()
+
+
+def intensity_curve(intensity: float | np.ndarray, frames: int) -> np.ndarray:
+    """One number, or one per frame, checked: (frames,) float32 in [0, 1.5].
+
+    Raises:
+        InputError: values outside, or as many values as there are no frames.
+    """
+    curve = np.asarray(intensity, np.float32)
+    if curve.ndim and curve.shape != (frames,):
+        raise InputError(f"intensity: a curve of {curve.size} values for {frames} frames; give one number, or one per frame")
+    if not ((curve >= 0) & (curve <= MAX_INTENSITY)).all():
+        worst = float(np.ravel(curve)[np.argmax(np.abs(np.nan_to_num(np.ravel(curve), nan=np.inf) - 0.75))])
+        raise InputError(f"intensity {worst:g}: 0 (nothing changes) to {MAX_INTENSITY:g} is accepted, 1 is the strongest level")
+    return np.broadcast_to(curve, (frames,))
+
+
+def edit_clip(
+    generator: Generator, crops: np.ndarray, emotion: str | dict, intensity: float | np.ndarray = 1.0,
+    frame_rate: float = TRAINED_RATE,
+) -> np.ndarray:  # fmt: skip
+    """Edit aligned crops.
+
+    Args:
+        crops: (T, H, H, 3) uint8 RGB, H >= 64. emotion: a name, or a mixture {name: weight}.
+        intensity: 0 to 1.5, one number or (T,); 0 gives the crops themselves. frame_rate: Hz.
+
+    Returns:
+        (T, H, H, 3) uint8.
+    """
+    curve, weights = intensity_curve(intensity, len(crops)), emotion_weights(emotion, generator)
+    return np.stack(list(edit_stream(generator, crops, weights, curve, frame_rate)))
+
+
+def edit_stream(
+    generator: Generator, crops: Iterable[np.ndarray], weights: torch.Tensor, curve: np.ndarray, frame_rate: float = TRAINED_RATE
+) -> Iterator[np.ndarray]:
+    """`edit_clip` for any length: takes crops one by one, holds some `CHUNK` of them, yields them edited in the same order."""
+    stride = max(1, round(generator.stride * frame_rate / TRAINED_RATE))
+    reach = stride + len(SMOOTHING) // 2
+    held, first, done = [], 0, 0  # crops from number `first` on; `done` of all are edited
+    for crop_ in chain(crops, [None]):
+        held += [crop_] if crop_ is not None else []
+        ready = first + len(held) - (reach if crop_ is not None else 0)
+        if ready - done < (CHUNK if crop_ is not None else 1):
+            continue
+        yield from _edit_part(generator, np.stack(held), weights, curve[first : first + len(held)], done - first, ready - first, stride)
+        done = ready
+        keep = max(0, done - reach - first)
+        held, first = held[keep:], first + keep
+
+
+@torch.no_grad()
+def _edit_part(generator, crops, weights, curve, low: int, high: int, stride: int) -> np.ndarray:
+    """Frames low..high of a window of crops (T, H, H, 3) -> (high - low, H, H, 3) uint8."""
+    frames = torch.from_numpy(crops).permute(0, 3, 1, 2)[None].float() / 255
+    around = len(SMOOTHING) // 2
+    start, stop = max(0, low - around), min(len(crops), high + around)
+    fields = generator.fields(frames, weights, torch.tensor(np.array(curve))[None], slice(start, stop), stride)
+    fields = [smooth(field[0])[low - start : high - start] for field in fields]
+    zero = torch.tensor(curve[low:high] == 0)
+    fields = [field.masked_fill(zero[:, None, None, None], 0) for field in fields]
+    out = apply_fields(frames[0, low:high], *fields)
+    return (out * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def smooth(field: torch.Tensor) -> torch.Tensor:
+    """(T, C, h, w) averaged over time with `SMOOTHING`, the ends repeated; a field that stays keeps its value."""
+    reach = len(SMOOTHING) // 2
+    kernel = field.new_tensor(SMOOTHING) / sum(SMOOTHING)
+    flat = field.flatten(1).T[:, None]
+    return F.conv1d(F.pad(flat, (reach, reach), mode="replicate"), kernel.view(1, 1, -1))[:, 0].T.view_as(field)
+
+
+def edit_video(
+    source: Path, emotion: str | dict, out: Path, intensity: float | np.ndarray = 1.0,
+    generator: str | Path | Generator = GENERATOR, progress: bool = True,
+) -> Path:  # fmt: skip
+    """Edit a video file: face found, cropped, edited, put back; sound, length and frame rate stay those of the source.
+
+    Args:
+        source: any video of one face. emotion: a name, or a mixture {name: weight}. out: an .mp4.
+        intensity: 0 to 1.5, one number or one per frame. generator: name of weights, run folder, or the network itself.
+
+    Returns:
+        `out`. Its metadata says that it is synthetic.
+
+    Raises:
+        InputError: unknown emotion, intensity outside 0 to 1.5, a file that cannot be read or shows no face; before anything
+            is written.
+    """
+    source, out = Path(source), Path(out)
+    generator = generator if isinstance(generator, Generator) else load_generator(generator)
+    weights = emotion_weights(emotion, generator)
+    if not np.ndim(intensity):
+        intensity_curve(intensity, 1)
+    facts = video_facts(source)
+    curve = intensity_curve(intensity, facts.num_frames)
+    alignment = align(_frames(source), name=str(source))
+    pictures = edited_frames(generator, _frames(source), alignment, weights, curve, facts.frame_rate)
+    names = emotion if isinstance(emotion, str) else " + ".join(f"{weight:g} {name}" for name, weight in emotion.items())
+    shown = tqdm(pictures, total=len(alignment), desc=f"edit to {names}", unit="frame", mininterval=2, disable=not progress)
+    write_edit(source, shown, out, {"title": f"{source.stem} edited to {names}, intensity {float(np.mean(curve)):.2g}"})
+    return out
+
+
+def edited_frames(
+    generator: Generator, frames: Iterable[np.ndarray], alignment: Alignment, weights: torch.Tensor, curve: np.ndarray,
+    frame_rate: float = TRAINED_RATE,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """Full frames, one by one, with the edited face put back; frames of intensity 0 are the source's, to the bit."""
+    size = crop_size(alignment)
+    shown, seen = tee(frames)
+    crops = (crop([frame], alignment.part(k, k + 1), size)[0] for k, frame in enumerate(seen))
+    edited = edit_stream(generator, crops, weights, curve, frame_rate)
+    for k, (face, frame) in enumerate(zip(edited, shown, strict=True)):
+        yield frame if curve[k] == 0 else paste([frame], face[None], alignment.part(k, k + 1))[0]
+
+
+def crop_size(alignment: Alignment) -> int:
+    """Pixels a side that lose nothing: the face's own size in the frames (median), a multiple of 16 within `SIZES`."""
+    scale = np.median(np.hypot(alignment.transforms[:, 0, 0], alignment.transforms[:, 1, 0]))
+    return int(np.clip(np.ceil(scale * CROP / 16) * 16, *SIZES))
+
+
+def _frames(source: Path) -> Iterator[np.ndarray]:
+    for part in read_video_stream(source, frame_rate=None, chunk=8):
+        yield from part
