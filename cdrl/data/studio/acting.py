@@ -148,7 +148,7 @@ class _Track:
 def _track(spec: ClipSpec, speech: Speech) -> _Track:
     """Everything of a clip but its emotional actions."""
     rng = np.random.default_rng([_CLIP_SEED, *spec.seed])
-    speech = _in_clip(speech, lead=rng.uniform(0.12, 0.28), tail=rng.uniform(0.16, 0.36))
+    speech = _in_clip(speech, lead=rng.uniform(0.04, 0.14), tail=rng.uniform(0.08, 0.20))
     num_frames = len(speech.audio) // SAMPLES_PER_FRAME
     times = articulation.frame_times(num_frames)
     spoken = articulation.articulate(speech, spec.person, num_frames)
@@ -225,13 +225,14 @@ def _join(spoken: articulation.Articulation, emotional: np.ndarray, emotion: str
     rounding = np.clip(said["pucker"] + 0.6 * said["funnel"], 0, 1)
     jaw = said["jaw"] * jaw_gain / lip_gain + emotional[:, _COLUMN["jawOpen"]] * (1 - 0.4 * said["jaw"])
     out[:, _COLUMN["jawOpen"]] = jaw = free * jaw + spoken.closure * np.minimum(jaw, 0.05)
-    out[:, _COLUMN["mouthClose"]] = spoken.closure * jaw
+    out[:, _COLUMN["mouthClose"]] = spoken.closure * jaw + free * np.minimum(said["close"], 0.5 * jaw)
     slack = np.clip(1 - jaw / 0.3, 0, 1)
     narrow = np.clip(1 - 0.45 * smile - 0.35 * stretch, 0, 1)
     out[:, _COLUMN["mouthPucker"]] = said["pucker"] * narrow + emotional[:, _COLUMN["mouthPucker"]]
     out[:, _COLUMN["mouthFunnel"]] = said["funnel"] * narrow + emotional[:, _COLUMN["mouthFunnel"]] * (0.4 + 0.6 * free)
     for side in ("Left", "Right"):
         column = {name: _COLUMN[f"mouth{name}{side}"] for name in ("Smile", "Stretch", "UpperUp", "LowerDown", "Press")}
+        out[:, _COLUMN[f"mouthDimple{side}"]] += said["dimple"] * (1 - 0.3 * smile)
         out[:, column["Smile"]] *= 1 - 0.4 * rounding - 0.15 * spoken.closure
         out[:, column["Stretch"]] = out[:, column["Stretch"]] * (1 - 0.4 * rounding) + said["wide"] * (1 - 0.3 * smile)
         parted = free * (0.65 + 0.35 * np.clip(jaw / 0.3, 0, 1))
@@ -242,6 +243,8 @@ def _join(spoken: articulation.Articulation, emotional: np.ndarray, emotion: str
         out[:, _COLUMN[name]] *= 0.3 + 0.7 * slack
     out[:, _COLUMN["mouthRollLower"]] += said["tuck"]
     out[:, _COLUMN["mouthRollUpper"]] += 0.4 * said["press"]
+    out[:, _COLUMN["mouthShrugUpper"]] += said["shrug"]
+    out[:, _COLUMN["jawForward"]] += said["forward"]
     out[:, _COLUMN["tongueOut"]] = said["tongue"] * np.clip(jaw / 0.12, 0, 1) * free
     return out
 

@@ -15,42 +15,46 @@ from cdrl.vocabulary import PHONEME_TO_VISEME, PHONEMES, VISEMES
 
 FRAME_RATE = 25.0
 # Articulators; each becomes one or two facial actions in `acting`.
-CHANNELS = ("jaw", "pucker", "funnel", "wide", "upper", "lower", "tuck", "press", "tongue")
+CHANNELS = (
+    "jaw", "pucker", "funnel", "wide", "dimple", "upper", "lower", "tuck", "press", "shrug", "forward", "close", "tongue",
+)  # fmt: skip
 
 # Viseme -> target of each channel, 0 to 1 of the facial action's range.
 TARGETS = {
-    #      jaw  puck  funn  wide  upper lower tuck  press tongue
-    "sil": (0.02, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.04, 0.00),
-    "PP":  (0.04, 0.03, 0.00, 0.00, 0.00, 0.00, 0.14, 0.32, 0.00),
-    "FF":  (0.09, 0.00, 0.04, 0.06, 0.14, 0.03, 0.60, 0.00, 0.00),
-    "TH":  (0.16, 0.00, 0.00, 0.06, 0.05, 0.16, 0.00, 0.00, 0.35),
-    "DD":  (0.13, 0.00, 0.00, 0.12, 0.05, 0.16, 0.00, 0.00, 0.05),
-    "kk":  (0.22, 0.00, 0.03, 0.06, 0.03, 0.12, 0.00, 0.00, 0.00),
-    "CH":  (0.12, 0.18, 0.55, 0.00, 0.20, 0.22, 0.00, 0.00, 0.00),
-    "SS":  (0.07, 0.00, 0.00, 0.34, 0.12, 0.28, 0.00, 0.00, 0.00),
-    "nn":  (0.18, 0.00, 0.00, 0.10, 0.03, 0.14, 0.00, 0.00, 0.14),
-    "RR":  (0.17, 0.32, 0.30, 0.00, 0.08, 0.10, 0.00, 0.00, 0.00),
-    "aa":  (0.58, 0.00, 0.02, 0.08, 0.10, 0.36, 0.00, 0.00, 0.00),
-    "E":   (0.36, 0.00, 0.00, 0.24, 0.08, 0.28, 0.00, 0.00, 0.03),
-    "ih":  (0.20, 0.00, 0.00, 0.44, 0.08, 0.20, 0.00, 0.00, 0.03),
-    "oh":  (0.42, 0.26, 0.42, 0.00, 0.03, 0.15, 0.00, 0.00, 0.00),
-    "ou":  (0.18, 0.68, 0.26, 0.00, 0.00, 0.05, 0.00, 0.00, 0.00),
+    #      jaw  puck  funn  wide  dimp  upper lower tuck  press shrug forw  close tongue
+    "sil": (0.02, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.06, 0.00, 0.00, 0.00, 0.00),
+    "PP":  (0.04, 0.03, 0.00, 0.00, 0.00, 0.00, 0.00, 0.16, 0.34, 0.06, 0.00, 0.00, 0.00),
+    "FF":  (0.09, 0.00, 0.00, 0.06, 0.00, 0.16, 0.00, 0.60, 0.00, 0.18, 0.00, 0.04, 0.00),
+    "TH":  (0.17, 0.00, 0.00, 0.06, 0.00, 0.05, 0.18, 0.00, 0.00, 0.00, 0.05, 0.00, 0.45),
+    "DD":  (0.11, 0.00, 0.00, 0.14, 0.00, 0.03, 0.14, 0.00, 0.03, 0.05, 0.14, 0.05, 0.10),
+    "kk":  (0.26, 0.00, 0.03, 0.03, 0.06, 0.10, 0.08, 0.00, 0.00, 0.06, 0.00, 0.00, 0.00),
+    "CH":  (0.12, 0.12, 0.55, 0.00, 0.00, 0.24, 0.26, 0.00, 0.00, 0.16, 0.26, 0.02, 0.00),
+    "SS":  (0.06, 0.00, 0.00, 0.32, 0.05, 0.10, 0.30, 0.00, 0.00, 0.00, 0.20, 0.03, 0.00),
+    "nn":  (0.19, 0.00, 0.00, 0.08, 0.02, 0.00, 0.10, 0.00, 0.00, 0.00, 0.00, 0.02, 0.26),
+    "RR":  (0.17, 0.36, 0.22, 0.00, 0.00, 0.06, 0.06, 0.03, 0.00, 0.06, 0.00, 0.00, 0.00),
+    "aa":  (0.60, 0.00, 0.00, 0.05, 0.04, 0.10, 0.36, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "E":   (0.36, 0.00, 0.00, 0.24, 0.10, 0.10, 0.28, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
+    "ih":  (0.20, 0.00, 0.00, 0.44, 0.22, 0.08, 0.20, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
+    "oh":  (0.44, 0.20, 0.50, 0.00, 0.00, 0.00, 0.16, 0.00, 0.00, 0.00, 0.04, 0.00, 0.00),
+    "ou":  (0.18, 0.70, 0.24, 0.00, 0.00, 0.00, 0.03, 0.00, 0.00, 0.08, 0.06, 0.00, 0.00),
 }  # fmt: skip
 # Viseme -> dominance over jaw / rounding (pucker, funnel) / the other channels.
 DOMINANCE = {
-    "sil": (0.7, 0.5, 0.6), "PP": (2.5, 0.4, 4.0), "FF": (1.6, 0.5, 4.0), "TH": (1.0, 0.3, 1.5), "DD": (1.0, 0.3, 0.9),
-    "kk": (0.6, 0.25, 0.5), "CH": (1.2, 2.2, 1.4), "SS": (1.6, 0.8, 1.5), "nn": (0.7, 0.3, 0.8), "RR": (0.8, 1.4, 0.7),
-    "aa": (1.5, 0.8, 1.0), "E": (1.1, 0.8, 1.0), "ih": (1.0, 1.0, 1.2), "oh": (1.3, 1.8, 1.0), "ou": (1.0, 2.4, 1.0),
+    "sil": (0.8, 0.6, 0.8), "PP": (2.5, 0.4, 4.0), "FF": (1.8, 0.5, 4.0), "TH": (1.4, 0.4, 2.2), "DD": (1.5, 0.4, 1.6),
+    "kk": (1.0, 0.35, 1.1), "CH": (1.8, 3.0, 2.4), "SS": (2.2, 1.0, 2.2), "nn": (1.0, 0.4, 1.3), "RR": (1.0, 1.8, 1.2),
+    "aa": (2.0, 1.2, 1.6), "E": (1.6, 1.2, 1.6), "ih": (1.6, 1.4, 1.8), "oh": (1.8, 3.0, 1.6), "ou": (1.6, 3.2, 1.7),
 }  # fmt: skip
-_GROUP = np.array([0, 1, 1, 2, 2, 2, 2, 2, 2])  # channel -> column of DOMINANCE
+_GROUP = np.array([0, 1, 1] + [2] * 10)  # channel -> column of DOMINANCE
 # Phonemes that differ from their viseme: channel -> factor.
-_VARIANT = {"AX": {"jaw": 0.62, "wide": 0.5}, "AH": {"jaw": 0.78}, "AE": {"wide": 3.0}, "UH": {"pucker": 0.6}}
+_VARIANT = {"AX": {"jaw": 0.75, "wide": 0.7}, "AH": {"jaw": 0.85}, "AE": {"wide": 3.0}, "UH": {"pucker": 0.7}, "AO": {"funnel": 0.85}}
 # Diphthongs end in another shape from half their time on.
 _GLIDE = {"AY": "ih", "EY": "ih", "OY": "ih", "AW": "ou", "OW": "ou"}
-_FALL = np.array([0.045, 0.085, 0.050])  # seconds, dominance falls to 1/e, per group
+_FALL = np.array([0.016, 0.030, 0.017])  # seconds, dominance falls to 1/e, per group
 _REST = 0.12
 _HOLD, _EDGE = 0.024, 0.034  # seconds: a closure holds at least twice the first (> one frame), its edges last the second
 _SEED = 21
+# Standard deviation over people of the logarithm of each channel's strength.
+_SCATTER = (0.12, 0.12, 0.12, 0.15, 0.20, 0.18, 0.14, 0.08, 0.14, 0.20, 0.20, 0.20, 0.16)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Articulation:
     """T frames of speech movement before any emotion.
 
     Attributes:
-        channels: (T, 9) float64 in [0, 1], order `CHANNELS`.
+        channels: (T, 13) float64 in [0, 1], order `CHANNELS`.
         closure: (T,) 1 where the lips must touch (P, B, M), 0 where they are free.
         phoneme, viseme: (T,) uint8, what is spoken at the middle of each frame.
     """
@@ -75,11 +79,11 @@ def frame_times(num_frames: int) -> np.ndarray:
 
 
 def speaker_targets(person: int) -> tuple[np.ndarray, np.ndarray]:
-    """A person's own mouth shapes: (15, 9) targets and (3,) fall times, scattered around the table."""
+    """A person's own mouth shapes: (15, 13) targets and (3,) fall times, scattered around the table."""
     rng = np.random.default_rng([_SEED, person])
     targets = np.array([TARGETS[name] for name in VISEMES])
-    strength = rng.lognormal(0, [0.22, 0.22, 0.22, 0.30, 0.35, 0.30, 0.15, 0.25, 0.40])
-    targets = targets * strength * rng.lognormal(0, 0.18, targets.shape)
+    strength = rng.lognormal(0, _SCATTER)
+    targets = targets * strength * rng.lognormal(0, 0.12, targets.shape)
     return np.clip(targets, 0, 0.9), _FALL * rng.lognormal(0, 0.15, 3)
 
 

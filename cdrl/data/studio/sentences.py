@@ -26,12 +26,12 @@ CHOOSE = (
     "I'm on my way to the meeting.",  # CREMA-D IOM
     "I wonder what this is about.",  # CREMA-D IWW
     "I would like a new alarm clock.",  # CREMA-D IWL
-    "The surface is slick.",  # CREMA-D TSI
+    "Give me five more of those peaches.",
     "We'll stop in a couple of minutes.",  # CREMA-D WSI
     "Both boys enjoy the television.",
     "My brother moved the heavy wooden chest.",
     "She found a beige purse on the shelf.",
-    "Give me five more of those peaches.",
+    "The surface is slick.",  # CREMA-D TSI
     "You should have put it up there.",
 )
 SMOKE = (

@@ -1,0 +1,143 @@
+"""Is the studio's task as hard as it should be? The `corpus.*` scores, from the truth alone, without a picture.
+
+    python -m cdrl.data.studio.calibration [--people 24] [--sentences 12]
+
+Probes: StandardScaler, LogisticRegression (C = 1). Each is fitted on one half of the report split (half of the people,
+saying half of the sentences) and scored on the other, both ways round.
+"""
+
+import argparse
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cdrl.data.studio import corpus
+from cdrl.data.studio.acting import ClipSpec, act, true_edit, utterance_of
+from cdrl.data.studio.speech import speak_all
+from cdrl.vocabulary import ACTIONS, EMOTIONS, MOUTH_INDEX, SCORED_EMOTIONS
+
+# Score -> lowest and highest accepted value: a task outside them is too easy or has no answer.
+BOUNDS = {"corpus.emotion_from_mouth": (0.60, 0.90), "corpus.emotion_from_all": (0.0, 0.97)}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Frames of the true coefficients and what they belong to, N frames of all clips end to end.
+
+    Attributes:
+        coefficients: (N, 52). windows: (N, 5) numbers of the frames -2 to +2 of the same clip, its ends repeated.
+        emotion, viseme, half, person: (N,) labels; `half` is 0 or 1, people and sentences of the two are disjoint.
+    """
+
+    coefficients: np.ndarray
+    windows: np.ndarray
+    emotion: np.ndarray
+    viseme: np.ndarray
+    half: np.ndarray
+    person: np.ndarray
+
+
+def truth_of(specs: list[ClipSpec]) -> Truth:
+    """Act every clip of a crossed list (see `corpus.specs`) and lay the frames end to end."""
+    people = sorted({spec.person for spec in specs})
+    performances = [act(spec, speech) for spec, speech in zip(specs, speak_all([utterance_of(spec) for spec in specs]))]
+    lengths = [len(item.viseme) for item in performances]
+    first = np.cumsum([0, *lengths[:-1]])
+    windows = [
+        start + np.clip(np.arange(length)[:, None] + np.arange(-2, 3), 0, length - 1) for start, length in zip(first, lengths)
+    ]
+    return Truth(
+        coefficients=np.concatenate([item.coefficients for item in performances]),
+        windows=np.concatenate(windows),
+        emotion=np.repeat([EMOTIONS.index(spec.emotion) for spec in specs], lengths),
+        viseme=np.concatenate([item.viseme for item in performances]),
+        half=np.repeat([int(people.index(spec.person) >= len(people) // 2) for spec in specs], lengths),
+        person=np.repeat([spec.person for spec in specs], lengths),
+    )
+
+
+def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> dict[str, float]:
+    """Accuracy of a linear probe, fitted on each half and scored on the other.
+
+    Args:
+        features: (N, D). labels: (N,).
+
+    Returns:
+        "" accuracy, "chance" (majority of the fitting half), "n" frames scored, "low" and "high": 95 % of 1,000
+        bootstraps over people.
+    """
+    right, guessed = np.zeros(len(labels)), np.zeros(len(labels))
+    for half in (0, 1):
+        fit, score = truth.half != half, truth.half == half
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300))
+        right[score] = model.fit(features[fit], labels[fit]).predict(features[score]) == labels[score]
+        guessed[score] = np.bincount(labels[fit]).argmax() == labels[score]
+    people = np.unique(truth.person)
+    hits, frames = (np.array([values[truth.person == person].sum() for person in people]) for values in (right, right + 1 - right))
+    drawn = np.random.default_rng(0).integers(len(people), size=(1000, len(people)))
+    low, high = np.percentile(hits[drawn].sum(1) / frames[drawn].sum(1), [2.5, 97.5])
+    return {"": right.mean(), "chance": guessed.mean(), "n": len(labels), "low": low, "high": high}
+
+
+def mouth_curves(coefficients: np.ndarray) -> np.ndarray:
+    """(T, 52) -> (T, 3): jaw opening, lip width (stretch, smile and dimple minus pucker and funnel), lip rounding."""
+    both = {name: coefficients[:, [ACTIONS.index(f"mouth{name}{side}") for side in ("Left", "Right")]].mean(1)
+            for name in ("Stretch", "Smile", "Dimple")}  # fmt: skip
+    rounding = coefficients[:, ACTIONS.index("mouthPucker")] + coefficients[:, ACTIONS.index("mouthFunnel")]
+    width = both["Stretch"] + both["Smile"] + both["Dimple"] - rounding
+    return np.stack([coefficients[:, ACTIONS.index("jawOpen")], width, rounding], axis=1)
+
+
+def pooled_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's r of each column over all rows, mean of the columns; 1 for a copy, about 0 for unrelated curves."""
+    first, second = ((values - values.mean(0)) / values.std(0) for values in (first, second))
+    return float((first * second).mean())
+
+
+def copy_mouth_correlation(specs: list[ClipSpec]) -> dict[str, float]:
+    """What doing nothing scores: mouth curves of the source against the true edit, each source once, target by turns."""
+    source, edited = [], []
+    speeches = speak_all([utterance_of(spec) for spec in specs])
+    for index, (spec, speech) in enumerate(zip(specs, speeches)):
+        others = [name for name in SCORED_EMOTIONS if name != spec.emotion]
+        source.append(mouth_curves(act(spec, speech).coefficients))
+        target = others[index % len(others)]
+        edited.append(mouth_curves(true_edit(spec, target, 1 + index % 3, speech).coefficients))
+    source, edited = np.concatenate(source), np.concatenate(edited)
+    return {"": pooled_correlation(source, edited), "n": len(source)}
+
+
+def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
+    """The corpus.* scores of SCORES (name -> value; `.chance`, `.n`, `.low`, `.high` beside each)."""
+    truth = truth_of(specs)
+    mouth = truth.coefficients[:, MOUTH_INDEX]
+    found = {
+        "emotion_from_mouth": probe(mouth, truth.emotion, truth),
+        "emotion_from_all": probe(truth.coefficients, truth.emotion, truth),
+        "viseme_from_truth": probe(mouth, truth.viseme, truth),
+        "viseme_from_truth_5_frames": probe(mouth[truth.windows].reshape(len(mouth), -1), truth.viseme, truth),
+        "copy_mouth_correlation": copy_mouth_correlation(specs),
+    }
+    return {
+        f"corpus.{name}" + (f".{part}" if part else ""): float(value)
+        for name, values in found.items()
+        for part, value in values.items()
+    }
+
+
+def main() -> None:
+    """Command line: prints the corpus.* scores of one split."""
+    parser = argparse.ArgumentParser(description="Print the corpus.* scores of the studio's report split.")
+    parser.add_argument("--split", default="report", choices=("report", "choose"))
+    parser.add_argument("--people", type=int, default=24)
+    parser.add_argument("--sentences", type=int, default=12)
+    given = parser.parse_args()
+    for name, value in corpus_scores(corpus.specs(given.split, people=given.people, sentences=given.sentences)).items():
+        print(name, f"{value:.4f}" if not name.endswith(".n") else int(value))
+
+
+if __name__ == "__main__":
+    main()
