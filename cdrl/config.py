@@ -28,13 +28,14 @@ def _free(default):
 class CorpusConfig:
     """Which clips, and how large: notebook 00."""
 
-    corpus: str = _one_of("studio", "studio", "crema_d")
+    corpus: str = _one_of("studio", "studio")
+    speech: str = _one_of("espeak", "espeak", "cached")  # cached: the few committed sentences, without espeak-ng
     data_root: str = ""  # folder of a corpus that is not embedded; empty: `data_root()`
-    train_people: int = 48
+    train_people: int = 64
     train_clips: int = 8  # per person
-    choose_people: int = 12  # for choosing settings, never reported
-    report_people: int = 12
-    report_sentences: int = 6
+    report_people: int = 24  # half of them fits the probes, the other half scores
+    report_sentences: int = 12  # half for each half of the people
+    edits: int = 84  # true edits for the evaluation
     frame_size: int = 128  # pixels, rendered
     crop_size: int = 96  # pixels, aligned face
     seed: int = 0
@@ -52,7 +53,7 @@ class PriorsConfig:
 
 @dataclass(frozen=True)
 class ContentConfig:
-    """Contrastive content representation learning (CCRL): notebook 02. Weights: see `training.content.ContentObjective`."""
+    """Contrastive content representation learning (CCRL): notebook 02. Weights: `training.content.ContentObjective`."""
 
     steps: int = 400
     batch: int = 16  # pairs of clips
@@ -72,7 +73,7 @@ class ContentConfig:
 
 @dataclass(frozen=True)
 class EmotionConfig:
-    """Contrastive emotion representation learning (CERL): notebook 03. Weights: see `training.emotion.EmotionObjective`."""
+    """Contrastive emotion representation learning (CERL): notebook 03. Weights: `training.emotion.EmotionObjective`."""
 
     steps: int = 400
     batch: int = 64  # pairs of clips
@@ -91,9 +92,9 @@ class EmotionConfig:
 class ProbeConfig:
     """What the two embeddings know: notebook 04."""
 
-    fit_frames: int = 20000
-    swaps: int = 3000
-    bootstraps: int = 200
+    fit_frames: int = 20000  # frames that fit a probe; a leak grows with them
+    swaps: int = 4000  # triples of the image swap
+    gallery: int = 5  # sentences in a retrieval gallery
     map_points: int = 3000
     seed: int = 0
 
@@ -103,11 +104,13 @@ class GeneratorConfig:
     """The edit (SPFEM), with CDRL guidance and without: notebook 05."""
 
     size: int = 64  # pixels
-    steps: int = 300
-    batch: int = 16
-    learning_rate: float = 1e-3
+    steps: int = 150
+    batch: int = 8
+    learning_rate: float = 5e-4
+    start: str = "generator_start"  # weights both variants begin with; empty: none
     content_weight: float = 1.0
     emotion_weight: float = 1.0
+    videos: int = 7
     seed: int = 0
 
 
@@ -115,9 +118,6 @@ class GeneratorConfig:
 class EvaluateConfig:
     """Scores of the edits: notebook 06."""
 
-    clips: int = 84
-    bootstraps: int = 1000
-    videos: int = 6
     seed: int = 0
 
 
@@ -130,15 +130,16 @@ STAGES = {
 # What differs from the defaults above.
 PRESETS = {
     "smoke": {
-        "corpus.train_people": 4, "corpus.train_clips": 4, "corpus.choose_people": 2, "corpus.report_people": 2,
-        "corpus.report_sentences": 2, "content.steps": 10, "emotion.steps": 10, "probe.fit_frames": 1000,
-        "probe.swaps": 200, "probe.bootstraps": 20, "probe.map_points": 300, "generator.steps": 5,
-        "evaluate.clips": 4, "evaluate.bootstraps": 20, "evaluate.videos": 1,
+        "corpus.speech": "cached", "corpus.train_people": 4, "corpus.train_clips": 4, "corpus.report_people": 4,
+        "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96,
+        "content.steps": 20, "content.batch": 8, "content.pairs": 40, "emotion.steps": 20, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
+        "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
     },
     "cpu": {},
     "gpu": {
-        "corpus.train_people": 160, "corpus.train_clips": 24, "content.steps": 3000, "emotion.steps": 3000,
-        "generator.steps": 5000, "generator.size": 96,
+        "corpus.train_people": 160, "corpus.train_clips": 24, "corpus.frame_size": 256, "corpus.crop_size": 256,
+        "content.steps": 3000, "emotion.steps": 3000, "generator.steps": 20000, "generator.batch": 32,
+        "generator.size": 256,
     },
 }  # fmt: skip
 
@@ -161,7 +162,8 @@ def stage_config(stage, preset="cpu", settings=None):
     Args:
         stage: a name in `STAGES`.
         preset: a name in `PRESETS`.
-        settings: mapping of "stage.field" or "field" (then: every stage that has it) to a value, or to the text of one.
+        settings: mapping of "stage.field", of a "field" that one stage has, or of "seed" (every stage's) to a value or
+            the text of one.
 
     Returns:
         The stage's dataclass; `stage_config("content", "cpu", {"content.steps": "500"}).steps` is the int 500.
@@ -193,10 +195,10 @@ def from_dict(config_class, values):
 
 
 def resolve_settings(settings):
-    """Settings under their full names: {"seed": 1} becomes {"corpus.seed": 1, "content.seed": 1, ...}.
+    """Settings under their full names: {"window": 7} becomes {"content.window": 7}, a bare seed every stage's.
 
     Raises:
-        InputError: for a name that no stage has.
+        InputError: for a name that no stage has, or several.
     """
     full_names = [f"{stage}.{item.name}" for stage, config_class in STAGES.items() for item in fields(config_class)]
     resolved = {}
@@ -206,6 +208,8 @@ def resolve_settings(settings):
             stage = str(name).partition(".")[0]
             of_stage = [full for full in full_names if full.startswith(f"{stage}.")]
             _known("setting", name, of_stage or list(dict.fromkeys(full.partition(".")[2] for full in full_names)))
+        if len(matches) > 1 and name != "seed":
+            raise InputError(f"setting {name!r} is not one: name the stage too, as in {' or '.join(matches)}")
         resolved.update(dict.fromkeys(matches, value))
     return resolved
 

@@ -56,10 +56,8 @@ def test_misspelt_words_are_refused_in_one_line(capsys):
 
 
 def test_a_missing_corpus_root_is_refused(capsys, tmp_path):
-    line = refused(capsys, "run", "--corpus", "crema_d", "--set", f"corpus.data_root={tmp_path / 'gone'}")
-    assert (
-        line.startswith("corpus crema_d: corpus.data_root=") and "is not a folder: give the folder that holds" in line
-    )
+    line = refused(capsys, "run", "--corpus", "studio", "--set", f"corpus.data_root={tmp_path / 'gone'}")
+    assert line.startswith("corpus studio: corpus.data_root=") and "is not a folder: give the folder that holds" in line
 
 
 def test_run_refuses_before_anything_is_written_where_the_disk_is_small(capsys, tmp_path, monkeypatch):

@@ -34,7 +34,15 @@ def test_a_setting_comes_after_the_preset():
     assert stage_config("content", "smoke", {"emotion.steps": "77"}) == stage_config("content", "smoke")
 
 
-def test_a_bare_name_sets_every_stage_that_has_it():
+def test_a_bare_name_means_the_one_stage_that_has_it_and_is_refused_where_several_do():
+    assert resolve_settings({"window": "7"}) == {"content.window": "7"}
+    with pytest.raises(
+        InputError, match="'learning_rate' is not one: name the stage too, as in content.learning_rate or "
+    ):
+        resolve_settings({"learning_rate": "1"})
+
+
+def test_a_bare_seed_is_every_stage_s():
     resolved = resolve_settings({"seed": 5})
     assert resolved == {f"{stage}.seed": 5 for stage in STAGES if "seed" in {f.name for f in fields(STAGES[stage])}}
     assert len(resolved) > 2

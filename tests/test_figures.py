@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cdrl.report.figures import MAX_POINTS, confusion, curves, face_grid, factor_map, jpeg_uri, score_bars
+from cdrl.report.figures import (
+    MAX_POINTS,
+    alignment,
+    curves,
+    face_grid,
+    factor_map,
+    jpeg_uri,
+    matrix,
+    score_bars,
+)
 
 
 def test_face_grid_puts_each_face_in_its_row_and_column():
@@ -26,9 +35,7 @@ def test_face_grid_puts_each_face_in_its_row_and_column():
 
 
 def test_bars_carry_their_intervals_and_their_chance_levels():
-    figure = score_bars(
-        ["v", "e"], [0.5, 0.3], chance=[0.1, 0.14], low=np.array([0.4, 0.2]), high=np.array([0.7, 0.35])
-    )
+    figure = score_bars(["v", "e"], [0.5, 0.3], chance=[0.1, 0.14], low=[0.4, 0.2], high=[0.7, 0.35])
     bars, chance = figure.data
     assert np.allclose(bars.error_x.array, [0.2, 0.05]) and np.allclose(bars.error_x.arrayminus, [0.1, 0.1])
     assert list(chance.x) == [0.1, 0.14] and list(chance.y) == ["v", "e"]
@@ -55,13 +62,30 @@ def test_curves_are_thinned_and_chance_is_a_dashed_line():
     assert figure.layout.shapes[0].y0 == 2.5 and figure.layout.shapes[0].line.dash == "dash"
 
 
-def test_rows_of_a_confusion_matrix_sum_to_one():
-    figure = confusion([[3, 1], [0, 4]], ["a", "b"])
-    assert [list(row) for row in figure.data[0].z] == [[0.75, 0.25], [0.0, 1.0]]
-    assert np.isfinite(np.array(confusion([[0, 0], [0, 4]], ["a", "b"]).data[0].z)).all()
-
-
 @pytest.mark.parametrize("size", [8, 96])
 def test_a_data_uri_holds_a_jpeg_of_the_same_size(size):
     image = Image.open(io.BytesIO(base64.b64decode(jpeg_uri(np.full((size, size, 3), 90, np.uint8)).partition(",")[2])))
     assert image.format == "JPEG" and image.size == (size, size)
+
+
+def test_a_matrix_shows_its_numbers_on_a_scale_around_zero():
+    heat = matrix([[0.5, -0.25, 0.0]], ["a"], ["x", "y", "z"]).data[0]
+    assert [list(row) for row in heat.z] == [[0.5, -0.25, 0.0]] and (heat.zmin, heat.zmax) == (-0.5, 0.5)
+    assert list(heat.x) == ["x", "y", "z"] and list(heat.y) == ["a"]
+
+
+def test_an_alignment_runs_in_seconds_first_clip_down():
+    likeness = np.random.default_rng(0).random((50, 75))
+    heat, path = alignment(likeness, np.arange(50) * 1.5).data
+    assert np.shape(heat.z) == (50, 75) and np.isclose(heat.x[-1], 74 / 25) and np.isclose(heat.y[-1], 49 / 25)
+    assert np.allclose(path.y, np.arange(50) / 25) and np.allclose(path.x, np.arange(50) * 1.5 / 25)
+
+
+def test_figures_are_stored_as_plain_json():
+    images = np.zeros((1, 2, 8, 8, 3), np.uint8)
+    for figure in (
+        face_grid(images, ["a"], ["x", "y"]), score_bars(["v"], [0.5], 0.1, [0.4], [0.6]), matrix([[1.0]], ["a"], ["b"]),
+        curves({"loss": np.arange(5.0)}), factor_map(np.zeros((3, 2)), {"emotion": np.arange(3)}),
+        alignment(np.ones((3, 4)), np.arange(3)),
+    ):  # fmt: skip
+        assert "bdata" not in figure.to_json()

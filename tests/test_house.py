@@ -150,6 +150,27 @@ def test_there_are_seven_notebooks_in_reading_order():
     ]  # fmt: skip
 
 
+def attributes_used(sources, module):
+    """Names that code takes from a module: `figures.curves(...)` -> curves."""
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module:
+                yield node.attr
+
+
+@pytest.mark.parametrize("module", ["report/figures", "pipeline"])
+def test_notebooks_call_only_what_exists_and_every_figure_is_used(module):
+    body = ast.parse((ROOT / "cdrl" / f"{module}.py").read_text()).body
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    notebooks = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
+    sources = [cell.source for notebook in notebooks for cell in notebook.cells if cell.cell_type == "code"]
+    used = set(attributes_used(sources, module.rpartition("/")[2]))
+    assert used <= defined
+    if module == "report/figures":
+        unused = {name for name in defined - used if not name.startswith("_")}
+        assert unused <= {"jpeg_uri"}, "delete what no notebook calls"
+
+
 def test_the_notebook_test_bites():
     def notebook(*sources, tag=True, first="# Title"):
         cells = [nbformat.v4.new_code_cell(source) for source in sources]

@@ -61,6 +61,15 @@ def test_a_notebook_whose_stage_folder_was_removed_is_executed_again(tmp_path):
     assert (run / "00_corpus" / "results.json").exists() and "done before" not in said[1]
 
 
+def test_figures_are_stored_as_data_and_not_with_a_copy_of_plotly(tmp_path):
+    figure = "from cdrl.report import figures\nfigures.curves({'loss': [3.0, 2.0]})"
+    run_notebooks({write(tmp_path, "00_first", figure): {}}, tmp_path / "run", say=print)
+    copy = tmp_path / "run" / "notebooks" / "00_first.ipynb"
+    data = nbformat.read(copy, as_version=4).cells[1].outputs[0].data
+    assert data["application/vnd.plotly.v1+json"]["data"][0]["y"] == [3.0, 2.0]
+    assert copy.stat().st_size < 20_000
+
+
 def test_seconds_of_an_interrupted_attempt_count(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_stage(CorpusConfig(), tmp_path / "run", lambda out: (_ for _ in ()).throw(KeyboardInterrupt()))

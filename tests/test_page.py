@@ -62,6 +62,7 @@ def test_the_page_tells_the_notebooks_in_order_with_their_outputs(run):
         < page.index('id="scores"')
     )
     assert "<strong>bold</strong>" in page and "<pre>100% &lt;done&gt;\n</pre>" in page and " 50%" not in page
+    assert "<mi>a</mi><mi>b</mi></msub>" in page and "$" not in page.partition("<section")[2].partition("</section>")[0]
     assert "a warning" not in page and "x = 1 &lt; 2" in page and "<td>7</td>" in page
     assert 'src="data:image/png;base64,iVBORw0KGgo="' in page
     assert "<td>content.score</td><td>0.5</td>" in page and "<td>time.total_seconds</td><td>600</td>" in page

@@ -50,11 +50,11 @@ def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
     )
     figure.update_xaxes(
         range=[0, columns], side="top", showgrid=False, ticks="",
-        tickvals=np.arange(len(column_labels)) + 0.5, ticktext=list(column_labels),
+        tickvals=[k + 0.5 for k in range(len(column_labels))], ticktext=list(column_labels),
     )  # fmt: skip
     figure.update_yaxes(
         range=[rows, 0], showgrid=False, ticks="", scaleanchor="x",
-        tickvals=np.arange(len(row_labels)) + 0.5, ticktext=list(row_labels),
+        tickvals=[k + 0.5 for k in range(len(row_labels))], ticktext=list(row_labels),
     )  # fmt: skip
     top = 70 if title else 40
     figure.update_layout(
@@ -78,13 +78,8 @@ def score_bars(names, values, chance=None, low=None, high=None, title="", unit="
     names, values = list(names), np.asarray(values, dtype=float)
     error = None
     if low is not None and high is not None:
-        error = {
-            "type": "data",
-            "symmetric": False,
-            "array": high - values,
-            "arrayminus": values - low,
-            "color": "#222",
-        }
+        above, below = np.asarray(high, dtype=float) - values, values - np.asarray(low, dtype=float)
+        error = {"type": "data", "symmetric": False, "array": _rounded(above), "arrayminus": _rounded(below)}
     figure = go.Figure(
         go.Bar(y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False)
     )
@@ -158,24 +153,48 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
     return figure
 
 
-def confusion(matrix, labels, title=""):
-    """A confusion matrix, rows (the truth) summing to 1.
+def matrix(values, rows, columns, title=""):
+    """A matrix with its numbers written in; white is zero, blue positive, orange negative.
 
     Args:
-        matrix: (K, K) counts or shares, truth by row.
-        labels: K texts.
+        values: (R, C). rows, columns: R and C texts.
     """
-    matrix = np.asarray(matrix, dtype=float)
-    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
+    values = np.asarray(values, dtype=float)
+    limit = max(1e-6, float(np.nanmax(np.abs(values))))
     figure = go.Figure(
         go.Heatmap(
-            z=_rounded(share, 2), x=list(labels), y=list(labels), zmin=0, zmax=1, texttemplate="%{z:.2f}",
-            colorscale=[[0, "white"], [1, COLOURS[0]]], showscale=False,
+            z=_rounded(values, 3), x=list(columns), y=list(rows), zmin=-limit, zmax=limit, texttemplate="%{z:.2f}",
+            colorscale=[[0, COLOURS[1]], [0.5, "white"], [1, COLOURS[0]]], showscale=False,
         )
     )  # fmt: skip
-    figure.update_yaxes(autorange="reversed", title="truth")
-    figure.update_xaxes(title="judged", constrain="domain")
-    figure.update_layout(template=TEMPLATE, title=title, height=120 + 42 * len(labels))
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(template=TEMPLATE, title=title, height=120 + 42 * len(rows))
+    return figure
+
+
+def alignment(likeness, aligned, title="", frame_rate=25):
+    """Likeness of every pair of moments of two clips, and the path of an alignment through it.
+
+    Args:
+        likeness: (T, U) cosine of frame t of the first clip and frame u of the second.
+        aligned: (T,) frame of the second clip for each frame of the first.
+        frame_rate: frames a second, for the axes.
+    """
+    likeness, aligned = np.asarray(likeness, dtype=float), np.asarray(aligned)
+    down, right = (np.arange(count) / frame_rate for count in likeness.shape)
+    figure = go.Figure(
+        go.Heatmap(z=_rounded(likeness, 2), x=_rounded(right), y=_rounded(down), colorscale="Greys", showscale=False)
+    )
+    figure.add_scatter(
+        x=_rounded(aligned / frame_rate),
+        y=_rounded(down),
+        mode="lines",
+        name="path",
+        line={"color": COLOURS[1], "width": 3},
+    )
+    figure.update_yaxes(autorange="reversed", title="first clip, seconds")
+    figure.update_xaxes(title="second clip, seconds")
+    figure.update_layout(template=TEMPLATE, title=title, height=460)
     return figure
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import nbformat
+from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
@@ -94,8 +95,18 @@ def _output(output, anchor):
     return f"<pre>{html.escape(data.get('text/plain', ''))}</pre>"
 
 
+class _Renderer(IPythonRenderer):
+    """Formulas become MathML, which browsers draw without a script or a network."""
+
+    def inline_math(self, body):
+        return latex_to_mathml(body)
+
+    def block_math(self, body):
+        return f'<div class="wide">{latex_to_mathml(body, display="block")}</div>'
+
+
 def _markdown(text):
-    return MarkdownWithMath(renderer=IPythonRenderer(escape=False, exclude_anchor_links=True)).render(text)
+    return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(text)
 
 
 def _figure(data, anchor):
