@@ -122,16 +122,14 @@ def _edit(chosen):
     source, out = Path(chosen.source), Path(chosen.out)
     if not source.is_file():
         raise InputError(f"{source}: no such video file")
-    if not 0 <= chosen.intensity <= 1:
-        raise InputError(f"--intensity {chosen.intensity:g}: 0 (nothing) to 1 (strongest) is accepted")
     if out.suffix != ".mp4":
         raise InputError(f"--out {out}: the edited video is an .mp4 file, as in --out {out.with_suffix('.mp4').name}")
     if out.exists() and out.samefile(source):
         raise InputError(f"--out {out}: is the source itself; choose another name")
     check_disk(out.parent, 0.1)
-    from cdrl.generation.edit import edit_video
+    from cdrl.generation.edit import GENERATOR, edit_video
 
-    edit_video(source, chosen.emotion, chosen.intensity, out)
+    edit_video(source, chosen.emotion, out, chosen.intensity, chosen.generator or GENERATOR)
     print(out)
 
 
@@ -207,7 +205,10 @@ def _parser():
     edit = commands.add_parser("edit", help="edit the emotion of one video; the sound stays")
     edit.add_argument("source", metavar="SOURCE", help="a video file with one face and sound")
     edit.add_argument("--emotion", required=True, help=", ".join(EMOTIONS))
-    edit.add_argument("--intensity", type=float, default=1.0, help="0 to 1 (default 1)")
+    edit.add_argument("--intensity", type=float, default=1.0, help="0 changes nothing, 1 is strong (default 1)")
+    edit.add_argument(
+        "--generator", metavar="RUN", help="folder of a run, or weights (default: the committed generator)"
+    )
     edit.add_argument("--out", required=True, metavar="OUT.mp4")
     edit.set_defaults(command=_edit)
 

@@ -116,18 +116,27 @@ def _weights():
         folder = data_root() / "weights"
     except InputError as error:
         return [Finding("data", False, "", str(error), required=True)]
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
-        remedy = f"no embedded weights in {folder}: git checkout data/weights, or make them with cdrl train"
-        return [Finding("weights", False, "", remedy, required=True)]
-    return [
-        Finding(
-            f"weights {path.stem}", path.with_suffix(".json").exists(),
-            f"{path.stat().st_size / 1e6:.2f} MB, with its card",
-            f"{path.with_suffix('.json')} (its card) is missing: git checkout data/weights", required=True,
-        )
-        for path in found
-    ]  # fmt: skip
+    names = sorted({*_trainable(), *(path.stem for path in folder.glob("*.safetensors"))})
+    return [_network(folder / f"{name}.safetensors") for name in names]
+
+
+def _trainable():
+    """Names of the committed networks; none where a package is missing that training needs."""
+    try:
+        from cdrl.recipes import RECIPES
+    except ImportError:
+        return []
+    return list(RECIPES)
+
+
+def _network(path):
+    if not path.exists():
+        remedy = f"{path} is missing: git checkout data/weights, or cdrl train {path.stem}"
+        return Finding(f"weights {path.stem}", False, "", remedy, required=True)
+    card = path.with_suffix(".json")
+    remedy = f"{card} (its card) is missing: git checkout data/weights"
+    found = f"{path.stat().st_size / 1e6:.2f} MB, with its card"
+    return Finding(f"weights {path.stem}", card.exists(), found, remedy, required=True)
 
 
 def _corpora():
@@ -143,8 +152,7 @@ def _corpora():
             f"nothing in {' and '.join(str(root / name) for name in lacking)}: git checkout data", required=True,
         ),
         Finding(
-            "corpus crema_d", bool(samples),
-            f"{len(samples)} sample clips; the whole of it: --set corpus.data_root=FOLDER",
+            "real clips", bool(samples), f"{len(samples)} of CREMA-D",
             f"{root / 'samples'} holds no clip: git checkout data/samples",
         ),
     ]  # fmt: skip

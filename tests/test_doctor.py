@@ -27,7 +27,7 @@ def test_doctor_finds_what_this_environment_has():
     found = {finding.name: finding for finding in examine()}
     assert found["torch"].present and found["torch"].found.startswith("2.")
     assert found["espeak-ng"].present and found["torchaudio"].present
-    assert found["corpus crema_d"].found.startswith("6 sample clips")
+    assert found["real clips"].found == "6 of CREMA-D"
 
 
 def test_without_torchaudio_and_espeak_every_module_imports_and_doctor_says_what_needs_them():
@@ -54,12 +54,13 @@ def test_a_missing_package_that_everything_needs_makes_the_status_1():
 def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv("CDRL_DATA", str(tmp_path))
     printed = "\n".join(lines(examine()))
-    assert f"missing  weights: no embedded weights in {tmp_path / 'weights'}: git checkout data/weights" in printed
+    judge = tmp_path / "weights" / "judge_a.safetensors"
+    assert f"missing  weights judge_a: {judge} is missing: git checkout data/weights, or cdrl train judge_a" in printed
     assert (
         f"missing  corpus studio: nothing in {tmp_path / 'head'} and {tmp_path / 'speech'}: git checkout data"
         in printed
     )
-    assert "missing  corpus crema_d: " in printed
+    assert "missing  real clips: " in printed
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "judge.safetensors").write_bytes(b"0")
     assert "weights judge: " in "\n".join(lines(examine())) and "(its card) is missing" in "\n".join(lines(examine()))
