@@ -36,7 +36,7 @@ class OwnKernelManager(AsyncKernelManager):
     def kernel_spec(self):
         """`sys.executable -m ipykernel_launcher`; figures are stored as data, not with a copy of plotly.js in each."""
         return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
             display_name="cdrl",
             language="python",
             env={"PLOTLY_RENDERER": "plotly_mimetype"},
