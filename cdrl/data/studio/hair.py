@@ -3,11 +3,13 @@
 Angles are seen from `CENTRE`: azimuth phi = 0 towards the face, positive to the subject's left; polar angle theta = 0 up.
 """
 
-import numpy as np
-from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-from scipy.ndimage import gaussian_filter
+from functools import lru_cache
 
-from cdrl.data.studio.head import Head
+import numpy as np
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.spatial import Delaunay
+
+from cdrl.data.studio.head import load_head
 from cdrl.data.studio.people import Person
 
 CENTRE = np.array([0.0, 0.25, 0.30], np.float32)
@@ -33,10 +35,15 @@ STYLES = {
 }
 
 
-def hairline(person: Person, phi: np.ndarray) -> np.ndarray:
-    """Polar angle (radians) at which this person's hair ends, per azimuth (radians)."""
+def hangs(person: Person) -> bool:
+    """True if the hair falls below the ears, so that its inside can be seen."""
+    return person.hair_style in STYLES and STYLES[person.hair_style][3] > 0
+
+
+def hairline(person: Person, phi: np.ndarray, roots: bool = False) -> np.ndarray:
+    """Polar angle (radians) at which this person's hair ends, or its `roots` on the skin end, per azimuth (radians)."""
     style = person.hair_style if person.hair_style in STYLES else "short"
-    line = STYLES[style][0]
+    line = SHORT if roots and STYLES[style][0] is LONG else STYLES[style][0]
     degrees = np.interp(np.degrees(np.abs(phi)), LINE_AT, line)
     front = np.clip(1 - np.degrees(np.abs(phi)) / 75, 0, 1)
     degrees = degrees - 5 * person.hairline * np.sqrt(front)
@@ -45,23 +52,36 @@ def hairline(person: Person, phi: np.ndarray) -> np.ndarray:
     return np.radians(degrees)
 
 
-def scalp_radius(head: Head, vertices: np.ndarray) -> np.ndarray:
-    """Distance (ROWS, COLUMNS) in dm from `CENTRE` to the smooth skin in every direction of the grid, ears left out."""
-    kept = (head.part == 0) & (head.ears < 0.1) & (head.light > 0.25) & (vertices[:, 1] > -1.5)
-    offset = (vertices[kept] - CENTRE).astype(np.float64)
-    radius = np.linalg.norm(offset, axis=1)
-    phi, theta = np.arctan2(offset[:, 0], offset[:, 2]), np.arccos(offset[:, 1] / radius)
-    phi = np.concatenate([phi - 2 * np.pi, phi, phi + 2 * np.pi])
-    points = np.stack([phi, np.tile(theta, 3)], 1)
-    grid = np.meshgrid(PHI, THETA)
-    found = LinearNDInterpolator(points, np.tile(radius, 3))(*grid)
-    missing = np.isnan(found)
-    if missing.any():
-        found[missing] = NearestNDInterpolator(points, np.tile(radius, 3))(*grid)[missing]
-    return gaussian_filter(found, (1.0, 1.0), mode=("nearest", "wrap"))
+@lru_cache(maxsize=1)
+def scalp_weights():
+    """Vertex numbers and weights (ROWS, COLUMNS, 3) that give the smooth skin, ears left out, in every grid direction.
+
+    Found once on the average head by a triangulation of the two angles; every person uses the same.
+    """
+    head = load_head()
+    kept = np.flatnonzero((head.part == 0) & (head.ears < 0.1) & (head.light > 0.25) & (head.vertices[:, 1] > -1.5))
+    offset = (head.vertices[kept] - CENTRE).astype(np.float64)
+    phi = np.arctan2(offset[:, 0], offset[:, 2])
+    theta = np.arccos(offset[:, 1] / np.linalg.norm(offset, axis=1))
+    flat = np.stack([theta * np.sin(phi), theta * np.cos(phi)], 1)  # no seam and no pole in these
+    mesh = Delaunay(flat)
+    phi, theta = np.meshgrid(PHI, THETA)
+    grid = np.stack([theta * np.sin(phi), theta * np.cos(phi)], -1)
+    found = mesh.find_simplex(grid)
+    share = np.einsum("rcij,rcj->rci", mesh.transform[found, :2], grid - mesh.transform[found, 2])
+    weights = np.concatenate([share, 1 - share.sum(2, keepdims=True)], 2)
+    return kept[mesh.simplices[found]], weights
 
 
-def hair_shell(head: Head, person: Person, vertices: np.ndarray):
+def scalp(vertices: np.ndarray) -> np.ndarray:
+    """Smoothed skin positions (ROWS, COLUMNS, 3) relative to `CENTRE`, in dm."""
+    numbers, weights = scalp_weights()
+    surface = np.einsum("rci,rcix->rcx", weights, vertices[numbers]) - CENTRE
+    surface[:2] = surface[:2].mean(1, keepdims=True)
+    return gaussian_filter(surface, (0.8, 0.8, 0), mode=("nearest", "wrap", "nearest"))
+
+
+def hair_shell(person: Person, vertices: np.ndarray):
     """Positions (ROWS * COLUMNS, 3) and triangles of the shell in dm, or empty arrays where there is none to lift."""
     if person.hair_style not in STYLES:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
@@ -70,20 +90,28 @@ def hair_shell(head: Head, person: Person, vertices: np.ndarray):
     line = hairline(person, PHI)[None]
     thickness = side + (top - side) * np.clip(1.25 * np.cos(theta) + 0.15, 0, 1)
     if person.hair_style == "swept":
-        thickness = thickness * (1 + 0.35 * np.sin(phi) * np.sign(person.part) * np.sin(theta))
+        thickness = thickness * (1 + 0.35 * np.sin(phi) * np.sign(person.part) * np.sin(theta) ** 2)
     rng = np.random.default_rng([person.number, 0x4A1])
     waves = gaussian_filter(rng.normal(0, 1, phi.shape), (2.5, 2), mode=("nearest", "wrap"))
-    thickness = thickness * (1 + 0.25 * waves / waves.std())
+    thickness = thickness * (1 + 0.25 * waves / waves.std() * np.sin(theta))  # no wave at the pole, where columns meet
     edge = 0.12 if person.hair_style in ("fringe", "bob", "long") else 0.05
-    thickness = thickness * (edge + (1 - edge) * np.clip((line - theta) / np.radians(24), 0, 1) ** 0.6) + 0.012
-    radius = scalp_radius(head, vertices) + thickness
-    shell = np.stack([np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)], 2) * radius[..., None]
+    # Distance from the hair's edge in any direction, so that it lies flat on the temples too.
+    inside = np.tile(theta < line, 3)
+    away = distance_transform_edt(inside, sampling=(THETA[1] - THETA[0], PHI[1] - PHI[0]))[:, COLUMNS : 2 * COLUMNS]
+    thickness = thickness * (edge + (1 - edge) * np.clip(away / np.radians(26), 0, 1) ** 0.7)
+    thickness = thickness + np.where(np.abs(phi) < 1.0, 0.025, 0.012)
+    outwards = np.stack([np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)], 2)
+    shell = scalp(vertices) + outwards * thickness[..., None]
+    shell[0] = shell[0].mean(0)
     if length:
         start = int(np.argmax(HANG_FROM <= THETA))
         fall = np.linspace(0, 1, ROWS - start)[:, None]
         ring = shell[start]
         widen = 1 + (0.10 if length < 1 else 0.05) * np.sin(np.pi * np.minimum(1.2 * fall, 1)) - 0.12 * fall**2
-        shell[start:, :, 0] = ring[:, 0] * widen * (1 + 0.12 * np.minimum(fall * 6, 1))
+        ears = np.abs(vertices[load_head().ears > 0.5, 0]).max() + 0.06  # hang over the ears
+        beside = np.exp(-(((np.abs(PHI) - np.radians(95)) / np.radians(36)) ** 6))
+        pushed = np.sign(PHI) * np.maximum(np.abs(ring[:, 0]), ears * beside)
+        shell[start:, :, 0] = (ring[:, 0] + (pushed - ring[:, 0]) * np.minimum(fall * 10, 1)) * widen
         shell[start:, :, 2] = ring[:, 2] * widen - 0.12 * fall
         shell[start:, :, 1] = ring[:, 1] - fall * (ring[:, 1] + 0.55 + length)
     shell = (shell + CENTRE).reshape(-1, 3).astype(np.float32)

@@ -84,31 +84,45 @@ def _shade(normals, tint, light, gloss, lights, half, out):
 
 
 @njit(**FAST)
-def _cover(screen, triangles, opaque, uv, texture, depth, owner):
-    """Nearest triangle of every sample. Opaque triangles show their front; the others both sides, where alpha allows."""
-    side = depth.shape[0]
+def _cover(screen, triangles, opaque, single, uv, texture, depth, owner):
+    """Nearest triangle of every sample; from number `opaque` on where alpha allows, up to `single` from both sides."""
+    side, h, one, tiny = depth.shape[0], np.float32(0.5), np.float32(1.0), np.float32(1e-6)
     height, width = texture.shape[0], texture.shape[1]
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, y0, x1, y1, x2, y2 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], screen[k, 0], screen[k, 1]
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if (t < opaque and area >= 0.0) or area == 0.0:
+        if area == 0.0 or (area > 0.0 and (t < opaque or t >= single)):
             continue
-        left, right = max(int(math.ceil(min(x0, x1, x2) - 0.5)), 0), min(int(math.floor(max(x0, x1, x2) - 0.5)), side - 1)
-        top, bottom = max(int(math.ceil(min(y0, y1, y2) - 0.5)), 0), min(int(math.floor(max(y0, y1, y2) - 0.5)), side - 1)
+        # Samples lie at half numbers: the first at or after x is int(x + 0.5), the last before it one less.
+        left, right = max(int(min(x0, x1, x2) + h), 0), min(int(max(x0, x1, x2) + h) - 1, side - 1)
+        top, bottom = max(int(min(y0, y1, y2) + h), 0), min(int(max(y0, y1, y2) + h) - 1, side - 1)
         if left > right or top > bottom:
             continue
         scale = np.float32(1.0) / area
         bx, by = (y2 - y0) * scale, (x0 - x2) * scale
         cx, cy = (y0 - y1) * scale, (x1 - x0) * scale
+        ax, ay = -bx - cx, -by - cy
+        ib, ic, ia = one / bx, one / cx, one / ax
         z0, z1, z2 = screen[i, 2], screen[j, 2], screen[k, 2]
         for row in range(top, bottom + 1):
-            dy = np.float32(row + 0.5) - y0
-            for column in range(left, right + 1):
-                dx = np.float32(column + 0.5) - x0
-                b = bx * dx + by * dy
-                c = cx * dx + cy * dy
-                a = np.float32(1.0) - b - c
+            dy = np.float32(row) + h - y0
+            b0, c0, a0 = by * dy, cy * dy, one + ay * dy
+            # Where the row enters and leaves the triangle, one sample wider than that; the test below decides.
+            low, high = np.float32(left), np.float32(right)
+            for slope, inverse, value in ((bx, ib, b0), (cx, ic, c0), (ax, ia, a0)):
+                crossing = x0 - h - value * inverse
+                if slope > tiny:
+                    low = max(low, crossing - one)
+                elif slope < -tiny:
+                    high = min(high, crossing + one)
+            if high < low:
+                continue
+            for column in range(int(low), int(high) + 1):
+                dx = np.float32(column) + h - x0
+                b = b0 + bx * dx
+                c = c0 + cx * dx
+                a = one - b - c
                 if a < 0.0 or b < 0.0 or c < 0.0:
                     continue
                 z = a * z0 + b * z1 + c * z2
@@ -128,7 +142,7 @@ def _cover(screen, triangles, opaque, uv, texture, depth, owner):
 @njit(**FAST)
 def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
     """Shades every sample that has an owner and averages the four samples of each pixel."""
-    size = frame.shape[0]
+    size, h = frame.shape[0], np.float32(0.5)
     height, width = texture.shape[0], texture.shape[1]
     for y in range(size):
         for x in range(size):
@@ -144,7 +158,7 @@ def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
                 i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
                 x0, y0, x1, y1, x2, y2 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], screen[k, 0], screen[k, 1]
                 scale = np.float32(1.0) / ((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
-                dx, dy = np.float32(column + 0.5) - x0, np.float32(row + 0.5) - y0
+                dx, dy = np.float32(column) + h - x0, np.float32(row) + h - y0
                 b = ((y2 - y0) * dx + (x0 - x2) * dy) * scale
                 c = ((y0 - y1) * dx + (x1 - x0) * dy) * scale
                 a = np.float32(1.0) - b - c
@@ -173,7 +187,7 @@ def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
 
 @njit(**FAST)
 def film(
-    neutral, triangles, opaque, uv, tint, light, gloss, follow, eyes, centres, landmarks, texture, rows, deltas, offsets,
+    neutral, triangles, opaque, single, uv, tint, light, gloss, follow, eyes, centres, inside, lips, landmarks, texture, rows, deltas, offsets,
     coefficients, turns, looks, shift, focal, centre, distance, height, pivot, lights, background, size,
 ):  # fmt: skip
     """All frames (T, size, size, 3) uint8 and landmarks (T, L, 2) float32 in pixels; see `render.render`."""
@@ -194,6 +208,9 @@ def film(
                 y = (points[i, 1] - centres[eye, 1]) / centres[eye, 3]
                 x = abs(points[i, 0] - centres[eye, 0]) / centres[eye, 3]
                 open_sky[i] = np.float32(0.85) - np.float32(0.75) * min(max(y + np.float32(0.15), np.float32(0.0)), np.float32(0.7)) - np.float32(0.2) * x * x
+        parted = points[lips[0], 1] - points[lips[1], 1] - (neutral[lips[0], 1] - neutral[lips[1], 1])
+        for i in inside:  # light enters as the lips part
+            open_sky[i] = light[i] * (np.float32(0.12) + np.float32(0.88) * min(max(parted * np.float32(10.0), np.float32(0.0)), np.float32(1.0)))
         _pose(points, follow, turns[frame], shift[frame], pivot)
         _normals(points, triangles, normals)
         _shade(normals, tint, open_sky, gloss, lights, half, shade)
@@ -204,7 +221,7 @@ def film(
             screen[i, 2] = -points[i, 2]
         depth[:] = np.float32(1e9)
         owner[:] = -1
-        _cover(screen, triangles, opaque, uv, texture, depth, owner)
+        _cover(screen, triangles, opaque, single, uv, texture, depth, owner)
         _colour(screen, triangles, uv, shade, texture, owner, background, frames[frame])
         for m in range(len(landmarks)):
             marks[frame, m, 0] = np.float32(0.5) * screen[landmarks[m], 0]

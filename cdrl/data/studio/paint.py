@@ -7,7 +7,7 @@ Alpha matters for lashes and hair alone.
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 
 from cdrl.data.studio.hair import COLUMNS, PHI, ROWS, STYLES, THETA, hairline
 from cdrl.data.studio.head import Head, load_head
@@ -88,7 +88,12 @@ def _blend(image, colour, alpha):
 
 
 def _noise(rng, shape, sigma):
-    field = gaussian_filter(rng.normal(0, 1, shape).astype(np.float32), sigma, mode="wrap")
+    """Smooth random field of unit variance; slow directions are drawn coarsely and stretched."""
+    sigma = np.broadcast_to(sigma, 2)
+    step = tuple(4 if s >= 6 else 1 for s in sigma)
+    coarse = rng.normal(0, 1, [n // k for n, k in zip(shape, step, strict=True)]).astype(np.float32)
+    field = gaussian_filter(coarse, sigma / step, mode="wrap")
+    field = zoom(field, step, order=1, mode="grid-wrap", grid_mode=True) if max(step) > 1 else field
     return field / field.std()
 
 
@@ -128,15 +133,15 @@ def paint_skin(person: Person) -> np.ndarray:
         moustache = np.exp(-((y + 0.585) / 0.055) ** 2) * (np.abs(x) < 0.26)
         below = np.exp(-((x / 0.12) ** 2) - ((y + 0.93) / 0.05) ** 2)
         chin = _smooth(-1.55, -1.25, y) * jaw * (1 - np.exp(-((x / 0.27) ** 2) - ((y + 0.745) / 0.10) ** 2) * (1 - 0.5 * below))
-        grain = np.clip(0.75 + 0.3 * _noise(rng, x.shape, 0.9), 0, 1)
+        grain = np.clip(0.80 + 0.16 * _noise(rng, x.shape, 0.7), 0, 1)
         amount = np.clip(np.maximum(chin, 0.9 * moustache), 0, 1) * grain * person.stubble
         _blend(image, 0.55 * hair + 0.25 * skin, np.clip(amount * (z > 0.1), 0, 0.85))
     _blend(image, person.brow, _brows(person, x, y, rng) * (z > 0.9))
     offset = position - np.float32([0.0, 0.25, 0.30])
     phi, theta = np.arctan2(offset[..., 0], offset[..., 2]), np.arccos(offset[..., 1] / np.linalg.norm(offset, axis=2))
     if person.hair_style != "bald":
-        grain = _noise(rng, x.shape, 1.0)
-        inside = _smooth(-0.09, 0.06, hairline(person, phi) - theta + 0.012 * grain)
+        grain = _noise(rng, x.shape, (3.0, 0.8))
+        inside = _smooth(-0.07, 0.07, hairline(person, phi, roots=True) - theta + 0.012 * grain)
         cover = 0.72 if person.hair_style == "buzz" else 0.92
         _blend(image, hair * 0.85 + 0.08 * skin, np.clip(cover * inside * (0.93 + 0.07 * grain), 0, 1))
     collar = _smooth(0.0, 0.03, -1.66 + 0.10 * np.cos(np.arctan2(x, z - 0.2)) * -1.5 - y)
@@ -167,7 +172,7 @@ def paint_teeth(upper: bool) -> np.ndarray:
     gap = np.abs(along - np.round(along)) < 0.055
     image = np.ones((64, 128, 3), np.float32) * (0.90, 0.87, 0.80)
     image *= 1 - 0.09 * np.clip(np.abs(along) / 6, 0, 1)[..., None]
-    _blend(image, (0.62, 0.55, 0.48), 0.75 * gap)
+    _blend(image, (0.62, 0.55, 0.48), 0.5 * gap)
     line = 49 + 2.5 * np.cos(2 * np.pi * along)
     _blend(image, (0.74, 0.42, 0.42), _smooth(-1.5, 1.5, row - line))
     if not upper:
@@ -202,7 +207,7 @@ def paint_atlas(person: Person) -> np.ndarray:
     patch = atlas[EYE_ROW : EYE_ROW + 128]
     patch[:, :128, :3] = paint_eye(person)
     patch[:64, 128:256, :3], patch[64:, 128:256, :3] = paint_teeth(True), paint_teeth(False)
-    patch[:, 256:288, :3], patch[:, 288:320, :3] = (0.50, 0.22, 0.22), (0.74, 0.40, 0.40)
+    patch[:, 256:288, :3], patch[:, 288:320, :3] = (0.46, 0.20, 0.20), (0.68, 0.36, 0.37)
     patch[:, 320:384] = np.append(0.35 * np.asarray(person.brow) + 0.02, 0.55)
     atlas[HAIR_ROW:] = paint_hair(person)
     return np.round(atlas * 255).astype(np.uint8)

@@ -63,7 +63,7 @@ class Scene:
     background: tuple[tuple[float, float, float], tuple[float, float, float]]
     background_angle: float  # radians, direction of the gradient
     distance: float  # camera to head, dm
-    zoom: float  # 1: the head fills about 70 % of the height
+    zoom: float  # 1: the head fills about 80 % of the height
     shift: tuple[float, float]  # of the head in the picture, fractions of its height
 
 
@@ -126,7 +126,7 @@ def sample_person(number: int) -> Person:
         part=float(rng.uniform(-1, 1)), brow=_colour(hair * rng.uniform(0.55, 0.9)),
         brow_width=float(rng.uniform(0.045, 0.07) if sex == "female" else rng.uniform(0.06, 0.095)),
         brow_arch=float(rng.uniform(0.2, 1.0)), brow_slope=float(rng.normal(0, 0.5)),
-        brow_density=float(rng.uniform(0.65, 1.0)), iris=_colour(iris), shirt=_colour(rng.uniform(0.08, 0.85, 3)),
+        brow_density=float(rng.uniform(0.65, 1.0)), iris=_colour(iris), shirt=_colour(rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)),
     )  # fmt: skip
 
 

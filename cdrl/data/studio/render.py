@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from cdrl.data.studio import kernels
-from cdrl.data.studio.hair import ROWS, hair_shell
-from cdrl.data.studio.head import HEAD_WIDTH, LANDMARKS, load_head
+from cdrl.data.studio.hair import ROWS, hair_shell, hangs
+from cdrl.data.studio.head import HEAD_WIDTH, LANDMARKS, PARTS, load_head
 from cdrl.data.studio.paint import ATLAS, EYE_ROW, HAIR_ROW, atlas_uv, halved, paint_atlas
 from cdrl.data.studio.people import Person, Scene, person_vertices, sample_person, sample_scene
 from cdrl.errors import InputError
@@ -21,8 +21,11 @@ from cdrl.vocabulary import ACTIONS
 
 __all__ = ["LANDMARKS", "render"]
 
-VIEW = 3.45  # decimetres: height of the picture in the plane of the face at zoom 1
-VIEW_CENTRE, VIEW_DEPTH = -0.03, 0.6  # height and depth (dm) of the point the camera looks at
+VIEW = 2.95  # decimetres: height of the picture in the plane of the face at zoom 1
+VIEW_CENTRE, VIEW_DEPTH = -0.12, 0.6  # height and depth (dm) of the point the camera looks at
+TEETH = (PARTS.index("upper_teeth"), PARTS.index("lower_teeth"))
+INSIDE = (PARTS.index("mouth"), PARTS.index("tongue"), *TEETH)
+TEETH_BACK = 0.035  # dm: identity modes move lips, not teeth, which must not show through
 PIVOT = np.array([0.0, -0.55, 0.15], np.float32)  # the joint that the head turns about, dm
 EYE_RINGS, EYE_SPOKES, EYE_REACH = 12, 24, np.radians(105)
 
@@ -34,6 +37,7 @@ class Model:
     vertices: np.ndarray  # (V, 3) neutral, dm
     triangles: np.ndarray  # (F, 3); the first `opaque` need no alpha
     opaque: int
+    single: int  # from this triangle on only the outside shows: hair that follows the head
     uv: np.ndarray  # (V, 2) texels
     tint: np.ndarray  # (V, 3) factor on the texture
     light: np.ndarray  # (V,) share of open sky
@@ -41,6 +45,8 @@ class Model:
     follow: np.ndarray  # (V,) 1 turns with the head, 0 stays with the body
     eyes: np.ndarray  # (2, 2) first and last + 1 vertex of the left and right eyeball
     centres: np.ndarray  # (2, 4) centre and radius of the eyeballs, dm
+    inside: np.ndarray  # vertices inside the mouth: they get light as the lips part
+    lips: np.ndarray  # (2,) inner middle of the upper and the lower lip
     landmarks: np.ndarray  # (L,)
     texture: np.ndarray  # (H, W, 4) uint8
 
@@ -84,14 +90,19 @@ def _model(person: Person, scale: int) -> Model:
         parts.append(ball), uvs.append(uv), opaque.append(triangles), centres.append(centre)
         eyes.append((start, start + len(ball)))
     start = sum(map(len, parts))
-    shell, hair_triangles = hair_shell(head, person, neutral)
+    shell, hair_triangles = hair_shell(person, neutral)
     parts.append(shell)
     column = np.tile(np.linspace(0.5, ATLAS[1] - 0.5, len(shell) // ROWS or 1), ROWS if len(shell) else 0)
     row = np.repeat(np.linspace(HAIR_ROW + 0.5, ATLAS[0] - 0.5, ROWS), len(shell) // ROWS)
     uvs.append(np.stack([column, row], 1))
-    is_lash = head.part[head.triangles[:, 0]] == 7
-    triangles = np.concatenate([head.triangles[~is_lash], *opaque, head.triangles[is_lash], hair_triangles + start])
+    is_lash = head.part[head.triangles[:, 0]] == PARTS.index("lashes")
+    lower = is_lash & (head.uv[head.triangles[:, 0], 1] > 0.957)  # lower lashes would be a bar at this scale
+    unseen = np.abs(head.vertices[head.triangles][..., 0]).min(1) > 2.1
+    skin = head.triangles[~is_lash & ~unseen]
+    triangles = np.concatenate([skin, *opaque, head.triangles[is_lash & ~lower], hair_triangles + start])
     vertices, uv = np.concatenate(parts), np.concatenate(uvs)
+    vertices[:count][np.isin(head.part, TEETH)] -= (0, 0, TEETH_BACK)
+    single = len(triangles) - (0 if hangs(person) else len(hair_triangles))
     tint, light, gloss = _surface(person, head, vertices, eyes, start)
     follow = np.ones(len(vertices), np.float32)
     body = head.vertices
@@ -104,8 +115,9 @@ def _model(person: Person, scale: int) -> Model:
         texture = halved(texture)
     return Model(
         np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(triangles, np.int32),
-        int((~is_lash).sum() + sum(map(len, opaque))), (uv / 2**scale).astype(np.float32), tint, light, gloss, follow,
-        np.array(eyes), np.array(centres, np.float32), landmarks, texture,
+        len(skin) + sum(map(len, opaque)), single, (uv / 2**scale).astype(np.float32), tint, light, gloss, follow,
+        np.array(eyes), np.array(centres, np.float32), np.flatnonzero(np.isin(head.part, INSIDE)),
+        landmarks[[LANDMARKS.index("upper_lip_inner"), LANDMARKS.index("lower_lip_inner")]], landmarks, texture,
     )  # fmt: skip
 
 
@@ -122,10 +134,10 @@ def _surface(person: Person, head, vertices, eyes, hair_start):
     tint *= 1 - ears[:, None] * (0.0, 0.08, 0.09)
     light[:count] = np.maximum(head.light, 0.55 * lips[:count])
     depth = head.vertices[:, 2]
-    inside = np.isin(head.part, (1, 4, 5, 6))
+    inside = np.isin(head.part, INSIDE)
     light[:count][inside] = (0.04 + 0.60 * _smooth(1.0, 1.5, depth))[inside]
-    teeth = np.isin(head.part, (4, 5))
-    light[:count][teeth] = (0.10 + 0.85 * _smooth(1.15, 1.45, depth))[teeth]
+    teeth = np.isin(head.part, TEETH)
+    light[:count][teeth] = (0.25 + 0.75 * _smooth(1.10, 1.42, depth))[teeth]
     gloss[:count][lips[:count] > 0.4] = (0.16, 22.0)
     gloss[:count][inside] = (0.05, 20.0)
     for first, last in eyes:
@@ -156,7 +168,8 @@ def _turns(yaw, pitch, roll=0.0) -> np.ndarray:
 def _checked(name: str, array, width: int, length: int | None = None) -> np.ndarray:
     array = np.ascontiguousarray(array, np.float32)
     if array.ndim != 2 or array.shape[1] != width or (length is not None and len(array) != length):
-        raise InputError(f"{name} has shape {array.shape}: accepted is ({length or 'T'}, {width}), one row a frame")
+        rows = "T" if length is None else length
+        raise InputError(f"{name} has shape {array.shape}: accepted is ({rows}, {width}), one row a frame")
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds a number that is not finite; give finite numbers")
     return array
@@ -174,7 +187,7 @@ def render(person: Person | int, coefficients, pose, gaze, scene: Scene | int, s
 
     Returns:
         frames (T, size, size, 3) uint8 RGB and landmarks (T, L, 2) float32 in pixels (x right, y down, the first pixel
-        covers 0 to 1), order `LANDMARKS`. A neutral head spans 65-75 % of the height.
+        covers 0 to 1), order `LANDMARKS`. A neutral head spans about 80 % of the height.
 
     Raises:
         InputError: for arrays of another shape, or a size outside the range.
@@ -194,8 +207,8 @@ def render(person: Person | int, coefficients, pose, gaze, scene: Scene | int, s
     centre = np.float32([size * (1 + 2 * scene.shift[0]), size * (1 + 2 * scene.shift[1])])
     lights = np.float32([scene.key_direction, scene.key, scene.fill_direction, scene.fill, scene.sky, scene.ground])
     return kernels.film(
-        model.vertices, model.triangles, model.opaque, model.uv, model.tint, model.light, model.gloss, model.follow,
-        model.eyes, model.centres, model.landmarks, model.texture, actions.rows, actions.deltas, actions.offsets,
+        model.vertices, model.triangles, model.opaque, model.single, model.uv, model.tint, model.light, model.gloss, model.follow,
+        model.eyes, model.centres, model.inside, model.lips, model.landmarks, model.texture, actions.rows, actions.deltas, actions.offsets,
         coefficients, turns, looks, shift, focal, centre, np.float32(scene.distance), np.float32(VIEW_CENTRE), PIVOT,
         lights, _background(scene, size), size,
     )  # fmt: skip
