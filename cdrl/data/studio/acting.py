@@ -152,8 +152,8 @@ def _track(spec: ClipSpec, speech: Speech) -> _Track:
     num_frames = len(speech.audio) // SAMPLES_PER_FRAME
     times = articulation.frame_times(num_frames)
     spoken = articulation.articulate(speech, spec.person, num_frames)
-    spoken.channels[:] *= rng.lognormal(0, 0.08, spoken.channels.shape[1])
-    spoken.channels[:] *= 1 + 0.06 * expression.slow_noise(rng, times, spoken.channels.shape[1], 3.0)
+    spoken.channels[:] *= rng.lognormal(0, 0.06, spoken.channels.shape[1])
+    spoken.channels[:] *= 1 + 0.05 * expression.slow_noise(rng, times, spoken.channels.shape[1], 3.0)
     pitch, look, between_blinks, restless = _MANNER[spec.emotion]
     scale = expression.scale_of(spec.intensity)
     pose = _pose(rng, times, spoken, restless**scale)

@@ -7,6 +7,7 @@ one, and a consonant that does not care about the lips wears its neighbours' sha
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,7 +34,7 @@ TARGETS = {
     "nn":  (0.19, 0.00, 0.00, 0.08, 0.02, 0.00, 0.10, 0.00, 0.00, 0.00, 0.00, 0.02, 0.26),
     "RR":  (0.17, 0.36, 0.22, 0.00, 0.00, 0.06, 0.06, 0.03, 0.00, 0.06, 0.00, 0.00, 0.00),
     "aa":  (0.60, 0.00, 0.00, 0.05, 0.04, 0.10, 0.36, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
-    "E":   (0.36, 0.00, 0.00, 0.24, 0.10, 0.10, 0.28, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
+    "E":   (0.34, 0.00, 0.00, 0.27, 0.15, 0.14, 0.28, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
     "ih":  (0.20, 0.00, 0.00, 0.44, 0.22, 0.08, 0.20, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
     "oh":  (0.44, 0.20, 0.50, 0.00, 0.00, 0.00, 0.16, 0.00, 0.00, 0.00, 0.04, 0.00, 0.00),
     "ou":  (0.18, 0.70, 0.24, 0.00, 0.00, 0.00, 0.03, 0.00, 0.00, 0.08, 0.06, 0.00, 0.00),
@@ -49,7 +50,7 @@ _GROUP = np.array([0, 1, 1] + [2] * 10)  # channel -> column of DOMINANCE
 _VARIANT = {"AX": {"jaw": 0.75, "wide": 0.7}, "AH": {"jaw": 0.85}, "AE": {"wide": 3.0}, "UH": {"pucker": 0.7}, "AO": {"funnel": 0.85}}
 # Diphthongs end in another shape from half their time on.
 _GLIDE = {"AY": "ih", "EY": "ih", "OY": "ih", "AW": "ou", "OW": "ou"}
-_FALL = np.array([0.016, 0.030, 0.017])  # seconds, dominance falls to 1/e, per group
+_FALL = np.array([0.013, 0.024, 0.014])  # seconds, dominance falls to 1/e, per group
 _REST = 0.12
 _HOLD, _EDGE = 0.024, 0.034  # seconds: a closure holds at least twice the first (> one frame), its edges last the second
 _SEED = 21
@@ -78,6 +79,7 @@ def frame_times(num_frames: int) -> np.ndarray:
     return (np.arange(num_frames) + 0.5) / FRAME_RATE
 
 
+@lru_cache(maxsize=1024)
 def speaker_targets(person: int) -> tuple[np.ndarray, np.ndarray]:
     """A person's own mouth shapes: (15, 13) targets and (3,) fall times, scattered around the table."""
     rng = np.random.default_rng([_SEED, person])

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from cdrl.data.studio.espeak_worker import SAMPLE_RATE as ESPEAK_RATE
+from cdrl.data.studio.people import sample_person
 from cdrl.data.studio.phonemes import to_phonemes
 from cdrl.errors import InputError
 from cdrl.vocabulary import EMOTIONS
@@ -94,15 +95,10 @@ class Speech:
     end_seconds: np.ndarray
 
 
-def is_female(person: int) -> bool:
-    """Whether a person's voice (and face) is a woman's; even ids are."""
-    return person % 2 == 0
-
-
 def voice_of(person: int) -> Voice:
-    """The voice of a person, drawn once from the person's id."""
+    """The voice of a person, drawn once from the person's id; a man's or a woman's as the face is."""
     rng = np.random.default_rng([_VOICE_SEED, person])
-    names = FEMALE_VOICES if is_female(person) else MALE_VOICES
+    names = FEMALE_VOICES if sample_person(person).sex == "female" else MALE_VOICES
     return Voice(
         person, f"en-us+{names[rng.integers(len(names))]}", rng.normal(168, 11), rng.normal(50, 7), rng.normal(46, 8)
     )
