@@ -39,11 +39,9 @@ SPLITS = {
     "choose": Split(range(200, 224), sentence_ids("choose")),
     "report": Split(range(300, 324), sentence_ids("report")),
     "judge": Split(range(400, 560), sentence_ids("judge")),
-    # The preset `smoke`: its speech is committed. Its three parts share no person; train shares no sentence with the others.
-    "smoke": Split(range(600, 606), sentence_ids("smoke")),
+    # The preset `smoke`: its speech is committed. Its two parts share neither a person nor a sentence.
     "smoke_train": Split(range(600, 604), sentence_ids("smoke")[:2]),
-    "smoke_choose": Split(range(604, 606), sentence_ids("smoke")[2:]),
-    "smoke_report": Split(range(606, 608), sentence_ids("smoke")[2:]),
+    "smoke_report": Split(range(604, 608), sentence_ids("smoke")[2:]),
 }
 
 
@@ -132,6 +130,17 @@ def _turns(rng: np.random.Generator, number: int) -> list[str]:
         if not set(found[-2:]) & set(order[:2]):
             found += order
     return found[:number]
+
+
+def smoke_specs() -> list[ClipSpec]:
+    """Every clip that the preset `smoke` can ask for, whatever its seed: 112; their speech is committed."""
+    drawn = SPLITS["smoke_train"]
+    return specs("smoke_report") + [
+        ClipSpec(person, sentence, emotion, level_of(person, sentence, emotion))
+        for person in drawn.people
+        for sentence in drawn.sentences
+        for emotion in SCORED_EMOTIONS
+    ]
 
 
 # --- names -------------------------------------------------------------------------------------------------------------

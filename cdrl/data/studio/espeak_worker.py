@@ -110,6 +110,7 @@ def in_fork(library: ctypes.CDLL, request: dict) -> bytes:
 
 
 def main() -> None:
+    """Answers requests from stdin until it closes; the protocol is in the docstring above."""
     library = load()
     for line in sys.stdin.buffer:
         for request in json.loads(line):

@@ -39,6 +39,8 @@ SMOKE = (
     "Push my purple boat.",
     "Show them a good fish.",
     "We thought you knew Joe.",
+    "Buy three warm pies.",
+    "She paid for both jobs.",
 )
 
 _WHO = (
@@ -98,6 +100,6 @@ def sentence_ids(split: str) -> tuple[int, ...]:
     """Ids of a split's sentences, in order.
 
     >>> sentence_ids("smoke")
-    (600, 601, 602, 603)
+    (600, 601, 602, 603, 604, 605)
     """
     return tuple(range(FIRST_ID[split], FIRST_ID[split] + len(SENTENCES[split])))
