@@ -62,7 +62,7 @@ class Targets:
 
     def __call__(self, name: str) -> np.ndarray:
         path = self.root / name
-        text = gzip.open(path, "rt").read() if path.suffix == ".gz" else path.read_text()
+        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
         rows = np.array([line.split() for line in text.splitlines() if line[:1].isdigit()], float).reshape(-1, 4)
         moved = np.zeros((self.num_vertices, 3))
         moved[rows[:, 0].astype(int)] = rows[:, 1:]
@@ -91,7 +91,9 @@ def identity_modes(targets: Targets, average, skull):
     body = {
         (g, age, muscle, weight): targets(f"{macro}universal-{g}-{age}-{muscle}muscle-{weight}weight.target.gz")
         for g, age, (muscle, weight) in product(
-            GENDERS, ("young", "old"), (("average", "average"), ("average", "min"), ("average", "max"), ("max", "average"))
+            GENDERS,
+            ("young", "old"),
+            (("average", "average"), ("average", "min"), ("average", "max"), ("max", "average")),
         )
     }
     middle = {key: body[*key, "average", "average"] for key in product(GENDERS, ("young", "old"))}
@@ -102,7 +104,9 @@ def identity_modes(targets: Targets, average, skull):
         modes[f"age-{g}"] = freed(aged, True)
         heavy = body[g, "young", "average", "max"] - body[g, "young", "average", "min"]
         modes[f"weight-{g}"] = freed(heavy / 2, True)
-    names = sorted(str(p.relative_to(targets.root)) for part in LOCAL for p in (targets.root / "targets" / part).iterdir())
+    names = sorted(
+        str(p.relative_to(targets.root)) for part in LOCAL for p in (targets.root / "targets" / part).iterdir()
+    )
     names = [name for name in names if "head-trans" not in name]
     for low, high in OPPOSITES:
         for name in [n for n in names if n.endswith(f"-{low}.target.gz")]:
@@ -132,7 +136,10 @@ def openness(points, normals, vertices, triangles, directions, reach):
     """Share of sky (N,) each point sees along `directions` (D, 3) in front of its normal, cosine-weighted."""
     seen = np.zeros(len(points))
     ax, ay, az = vertices[triangles[:, 0], 0], vertices[triangles[:, 0], 1], vertices[triangles[:, 0], 2]
-    e1, e2 = vertices[triangles[:, 1]] - vertices[triangles[:, 0]], vertices[triangles[:, 2]] - vertices[triangles[:, 0]]
+    e1, e2 = (
+        vertices[triangles[:, 1]] - vertices[triangles[:, 0]],
+        vertices[triangles[:, 2]] - vertices[triangles[:, 0]],
+    )
     for i in range(len(points)):
         total = 0.0
         for d in range(len(directions)):
@@ -141,7 +148,11 @@ def openness(points, normals, vertices, triangles, directions, reach):
             if cosine <= 0.05:
                 continue
             total += cosine
-            x, y, z = points[i, 0] + 0.006 * normals[i, 0], points[i, 1] + 0.006 * normals[i, 1], points[i, 2] + 0.006 * normals[i, 2]
+            x, y, z = (
+                points[i, 0] + 0.006 * normals[i, 0],
+                points[i, 1] + 0.006 * normals[i, 1],
+                points[i, 2] + 0.006 * normals[i, 2],
+            )
             hit = False
             for t in range(len(triangles)):
                 sx, sy, sz = x - ax[t], y - ay[t], z - az[t]
@@ -165,7 +176,9 @@ def openness(points, normals, vertices, triangles, directions, reach):
 
 
 def vertex_normals(vertices, triangles):
-    face = np.cross(vertices[triangles[:, 1]] - vertices[triangles[:, 0]], vertices[triangles[:, 2]] - vertices[triangles[:, 0]])
+    face = np.cross(
+        vertices[triangles[:, 1]] - vertices[triangles[:, 0]], vertices[triangles[:, 2]] - vertices[triangles[:, 0]]
+    )
     normals = np.zeros_like(vertices)
     for corner in range(3):
         np.add.at(normals, triangles[:, corner], face)
@@ -220,7 +233,11 @@ def find_landmarks(vertices, triangles, part, lips, actions):
         for place, x, y in (("inner", 0.14, 0.23), ("middle", 0.32, 0.29), ("outer", 0.49, 0.235)):
             found[f"{side}_brow_{place}"] = nearest(vertices, front, np.array([sign * x, y]))
         flare = np.where(sign * vertices[front, 0] > 0, np.abs(vertices[front, 0]), 0)
-        wing = (np.abs(vertices[front, 1] + 0.46) < 0.1) & (np.abs(vertices[front, 0]) < 0.24) & (vertices[front, 2] > 1.28)
+        wing = (
+            (np.abs(vertices[front, 1] + 0.46) < 0.1)
+            & (np.abs(vertices[front, 0]) < 0.24)
+            & (vertices[front, 2] > 1.28)
+        )
         found[f"{side}_nose_wing"] = int(front[np.argmax(np.where(wing, flare, 0))])
         level = (np.abs(vertices[skin, 1] + 0.72) < 0.06) & (vertices[skin, 2] > 0.3)
         found[f"{side}_jaw"] = int(skin[np.argmax(np.where(level, sign * vertices[skin, 0], -9))])
@@ -259,7 +276,9 @@ def vertex_masks(root: Path, quads, texture, keep, names):
     for column, name in enumerate(names):
         image = np.asarray(Image.open(root / f"textures/mpfb_{name}.jpg").convert("L"), float) / 255
         uv = np.clip(texture[corners[:, 1]], 0, 1)
-        value = image[((1 - uv[:, 1]) * (image.shape[0] - 1)).astype(int), (uv[:, 0] * (image.shape[1] - 1)).astype(int)]
+        value = image[
+            ((1 - uv[:, 1]) * (image.shape[0] - 1)).astype(int), (uv[:, 0] * (image.shape[1] - 1)).astype(int)
+        ]
         np.add.at(total[:, column], corners[:, 0], value)
     np.add.at(count, corners[:, 0], 1)
     return (total / np.maximum(count, 1)[:, None])[keep]
@@ -287,9 +306,8 @@ def build(wheel: Path) -> dict:
         corner_uv[ids] = texture[quads[..., 1]]
         if not name.endswith("-eye"):  # eyeballs are rebuilt as spheres; their vertices stay as anchors
             triangles.append(np.concatenate([ids[:, [0, 1, 2]], ids[:, [0, 2, 3]]]))
-    eye_triangles = np.concatenate([
-        np.concatenate([(ids := number[groups[f"helper-{s}-eye"][..., 0]])[:, [0, 1, 2]], ids[:, [0, 2, 3]]]) for s in "lr"
-    ])  # fmt: skip
+    balls = number[np.concatenate([groups["helper-l-eye"], groups["helper-r-eye"]])[..., 0]]
+    eye_triangles = np.concatenate([balls[:, [0, 1, 2]], balls[:, [0, 2, 3]]])
     triangles = np.concatenate(triangles)
     skull = (raw[keep][:, 1] > 7.85) & (part == PARTS.index("skin"))
     average = without_rigid_motion(raw[keep] + mean, raw[keep], skull, scale=True)
@@ -309,7 +327,9 @@ def build(wheel: Path) -> dict:
     z = 1 - 2 * (np.arange(64) + 0.5) / 64
     sphere = np.stack([np.cos(golden) * np.sqrt(1 - z**2), np.sin(golden) * np.sqrt(1 - z**2), z], 1)
     occluders = triangles[part[triangles[:, 0]] != PARTS.index("lashes")]
-    light = openness(average, vertex_normals(average, triangles), average, np.concatenate([occluders, eye_triangles]), sphere, 1.2)
+    light = openness(
+        average, vertex_normals(average, triangles), average, np.concatenate([occluders, eye_triangles]), sphere, 1.2
+    )
     pack = {
         "vertices": average.astype(np.float32), "triangles": triangles.astype(np.uint16), "part": part,
         "uv": corner_uv.astype(np.float32), "masks": np.round(masks[:, :3] * 255).astype(np.uint8),

@@ -32,7 +32,7 @@ def test_every_part_has_vertices_and_every_triangle_is_in_range(head):
 
 @pytest.mark.parametrize("modes", ["actions", "identity"])
 def test_upper_skull_has_no_rigid_motion_left_in_any_mode(head, modes):
-    """The best rigid motion of the skull under a full-weight mode is none: no turn above 0.1 degree, no shift above 0.1 mm."""
+    """Kabsch on the skull under a full-weight mode finds no turn above 0.1 degree and no shift above 0.1 mm."""
     modes = getattr(head, modes)
     rest = head.vertices[head.skull].astype(np.float64)
     rest_centred = rest - rest.mean(0)
@@ -65,7 +65,15 @@ def test_landmarks_lie_where_their_names_say(head):
             mirrored = at[name.replace("left", "right")] * (-1, 1, 1)
             assert point[0] > 0
             np.testing.assert_allclose(point, mirrored, atol=0.01)
-    column = ["nose_bridge", "nose_tip", "upper_lip_outer", "upper_lip_inner", "lower_lip_inner", "lower_lip_outer", "chin"]
+    column = [
+        "nose_bridge",
+        "nose_tip",
+        "upper_lip_outer",
+        "upper_lip_inner",
+        "lower_lip_inner",
+        "lower_lip_outer",
+        "chin",
+    ]
     assert (np.diff([at[name][1] for name in column]) < 0).all()
     assert at["left_brow_middle"][1] > at["left_eye_outer"][1] + 0.1
     assert max(point[2] for point in at.values()) == at["nose_tip"][2]

@@ -131,7 +131,9 @@ def test_gaze_moves_pupils_and_nothing_else():
 
 
 def test_landmarks_scale_with_the_picture():
-    np.testing.assert_allclose(list(landmarks(2, 256).values()), 2 * np.array(list(landmarks(2, 128).values())), atol=0.01)
+    np.testing.assert_allclose(
+        list(landmarks(2, 256).values()), 2 * np.array(list(landmarks(2, 128).values())), atol=0.01
+    )
 
 
 def test_landmarks_stay_inside_the_picture():
@@ -141,7 +143,9 @@ def test_landmarks_stay_inside_the_picture():
 
 
 def test_two_people_and_two_scenes_differ():
-    frames = [render(person, *performance(), scene, SIZE)[0].astype(float) for person, scene in ((0, 1), (1, 1), (0, 2))]
+    frames = [
+        render(person, *performance(), scene, SIZE)[0].astype(float) for person, scene in ((0, 1), (1, 1), (0, 2))
+    ]
     assert np.abs(frames[0] - frames[1]).mean() > 5
     assert np.abs(frames[0] - frames[2]).mean() > 5
 

@@ -1,6 +1,7 @@
-"""Hair as a shell around the head: a grid in azimuth and polar angle, lifted off the scalp; its edge lives in the texture.
+"""Hair as a shell around the head: a grid in azimuth and polar angle, lifted off the scalp, cut out by its texture.
 
-Angles are seen from `CENTRE`: azimuth phi = 0 towards the face, positive to the subject's left; polar angle theta = 0 up.
+Angles are seen from `CENTRE`: azimuth phi = 0 towards the face, positive to the subject's left;
+polar angle theta = 0 up.
 """
 
 from functools import lru_cache
@@ -19,8 +20,8 @@ THETA = np.radians(np.linspace(2, 128, ROWS))
 HANG_FROM = np.radians(78)  # long hair falls freely below this polar angle
 # Hairline: polar angle in degrees at |azimuth| in degrees.
 LINE_AT = (0, 22, 45, 62, 74, 84, 92, 104, 125, 150, 180)
-SHORT = (64, 66, 68, 74, 96, 108, 88, 90, 116, 122, 124)
-FRINGE = (79, 79, 77, 79, 98, 108, 88, 90, 116, 122, 124)
+SHORT = (64, 66, 68, 74, 88, 97, 88, 90, 116, 122, 124)
+FRINGE = (79, 79, 77, 79, 90, 97, 88, 90, 116, 122, 124)
 TIED = (64, 65, 69, 76, 90, 98, 86, 90, 110, 116, 118)
 LONG = (65, 67, 70, 76, 140, 140, 140, 140, 140, 140, 140)
 # style -> hairline, thickness on top, thickness at the sides, length below the ears (dm; 0 follows the head).
@@ -98,7 +99,8 @@ def hair_shell(person: Person, vertices: np.ndarray):
     # Distance from the hair's edge in any direction, so that it lies flat on the temples too.
     inside = np.tile(theta < line, 3)
     away = distance_transform_edt(inside, sampling=(THETA[1] - THETA[0], PHI[1] - PHI[0]))[:, COLUMNS : 2 * COLUMNS]
-    thickness = thickness * (edge + (1 - edge) * np.clip(away / np.radians(26), 0, 1) ** 0.7)
+    ramp = np.radians(48 if person.hair_style == "afro" else 30)
+    thickness = thickness * (edge + (1 - edge) * np.clip(away / ramp, 0, 1) ** 0.8)
     thickness = thickness + np.where(np.abs(phi) < 1.0, 0.025, 0.012)
     outwards = np.stack([np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)], 2)
     shell = scalp(vertices) + outwards * thickness[..., None]

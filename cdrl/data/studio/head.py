@@ -18,7 +18,8 @@ PARTS = ("skin", "mouth", "left_eye", "right_eye", "upper_teeth", "lower_teeth",
 # Left and right are the SUBJECT's; the subject's left is on the right of the picture.
 LANDMARKS = (
     "right_eye_outer", "right_eye_inner", "left_eye_inner", "left_eye_outer", "right_pupil", "left_pupil",
-    "right_brow_outer", "right_brow_middle", "right_brow_inner", "left_brow_inner", "left_brow_middle", "left_brow_outer",
+    "right_brow_outer", "right_brow_middle", "right_brow_inner",
+    "left_brow_inner", "left_brow_middle", "left_brow_outer",
     "nose_bridge", "nose_tip", "right_nose_wing", "left_nose_wing",
     "mouth_right", "mouth_left", "upper_lip_outer", "lower_lip_outer", "upper_lip_inner", "lower_lip_inner",
     "upper_lip_right", "upper_lip_left", "lower_lip_right", "lower_lip_left", "chin", "right_jaw", "left_jaw",
@@ -48,8 +49,8 @@ class Head:
     """The average adult head.
 
     vertices (V, 3) float32 dm; triangles (F, 3) int32, without eyeballs; part (V,) index into `PARTS`; uv (V, 2) as in
-    MakeHuman; lips, eyelids, ears (V,) in [0, 1]; light (V,) in [0, 1], share of open sky seen at rest; skull (V,) bool,
-    the part that stays still under every mode; landmarks (L,) vertex numbers in the order of `LANDMARKS`.
+    MakeHuman; lips, eyelids, ears (V,) in [0, 1]; light (V,) in [0, 1], share of open sky seen at rest; skull (V,)
+    bool, the part that stays still under every mode; landmarks (L,) vertex numbers in the order of `LANDMARKS`.
     """
 
     vertices: np.ndarray

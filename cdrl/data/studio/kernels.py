@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-FAST = dict(cache=True, fastmath=True, nogil=True, error_model="numpy")
+FAST = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
 
 
 @njit(**FAST)
@@ -72,7 +72,11 @@ def _shade(normals, tint, light, gloss, lights, half, out):
         fill = max(nx * lights[2, 0] + ny * lights[2, 1] + nz * lights[2, 2], np.float32(0.0))
         up = np.float32(0.5) + np.float32(0.5) * ny
         open_sky = light[i]
-        direct = min(np.float32(0.25) + np.float32(1.1) * open_sky, np.float32(1.0)) if open_sky > 0.3 else np.float32(1.9) * open_sky
+        direct = (
+            min(np.float32(0.25) + np.float32(1.1) * open_sky, np.float32(1.0))
+            if open_sky > 0.3
+            else np.float32(1.9) * open_sky
+        )
         for c in range(3):
             wrap = np.float32(0.30) - np.float32(0.10) * c
             lit = max(key + wrap, np.float32(0.0)) / (np.float32(1.0) + wrap)
@@ -156,7 +160,14 @@ def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
                     blue += background[y, x, 2]
                     continue
                 i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                x0, y0, x1, y1, x2, y2 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], screen[k, 0], screen[k, 1]
+                x0, y0, x1, y1, x2, y2 = (
+                    screen[i, 0],
+                    screen[i, 1],
+                    screen[j, 0],
+                    screen[j, 1],
+                    screen[k, 0],
+                    screen[k, 1],
+                )
                 scale = np.float32(1.0) / ((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
                 dx, dy = np.float32(column) + h - x0, np.float32(row) + h - y0
                 b = ((y2 - y0) * dx + (x0 - x2) * dy) * scale
@@ -165,7 +176,10 @@ def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
                 u = a * uv[i, 0] + b * uv[j, 0] + c * uv[k, 0] - np.float32(0.5)
                 v = a * uv[i, 1] + b * uv[j, 1] + c * uv[k, 1] - np.float32(0.5)
                 u0, v0 = min(max(int(u), 0), width - 2), min(max(int(v), 0), height - 2)
-                fu, fv = min(max(u - u0, np.float32(0.0)), np.float32(1.0)), min(max(v - v0, np.float32(0.0)), np.float32(1.0))
+                fu, fv = (
+                    min(max(u - u0, np.float32(0.0)), np.float32(1.0)),
+                    min(max(v - v0, np.float32(0.0)), np.float32(1.0)),
+                )
                 w00, w01 = (1 - fu) * (1 - fv), fu * (1 - fv)
                 w10, w11 = (1 - fu) * fv, fu * fv
                 shine = a * shade[i, 3] + b * shade[j, 3] + c * shade[k, 3]
@@ -187,7 +201,8 @@ def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
 
 @njit(**FAST)
 def film(
-    neutral, triangles, opaque, single, uv, tint, light, gloss, follow, eyes, centres, inside, lips, landmarks, texture, rows, deltas, offsets,
+    neutral, triangles, opaque, single, uv, tint, light, gloss, follow, eyes, centres, inside, lips, landmarks,
+    texture, rows, deltas, offsets,
     coefficients, turns, looks, shift, focal, centre, distance, height, pivot, lights, background, size,
 ):  # fmt: skip
     """All frames (T, size, size, 3) uint8 and landmarks (T, L, 2) float32 in pixels; see `render.render`."""
@@ -207,10 +222,17 @@ def film(
             for i in range(eyes[eye, 0], eyes[eye, 1]):
                 y = (points[i, 1] - centres[eye, 1]) / centres[eye, 3]
                 x = abs(points[i, 0] - centres[eye, 0]) / centres[eye, 3]
-                open_sky[i] = np.float32(0.85) - np.float32(0.75) * min(max(y + np.float32(0.15), np.float32(0.0)), np.float32(0.7)) - np.float32(0.2) * x * x
+                open_sky[i] = (
+                    np.float32(0.85)
+                    - np.float32(0.75) * min(max(y + np.float32(0.15), np.float32(0.0)), np.float32(0.7))
+                    - np.float32(0.2) * x * x
+                )
         parted = points[lips[0], 1] - points[lips[1], 1] - (neutral[lips[0], 1] - neutral[lips[1], 1])
         for i in inside:  # light enters as the lips part
-            open_sky[i] = light[i] * (np.float32(0.12) + np.float32(0.88) * min(max(parted * np.float32(10.0), np.float32(0.0)), np.float32(1.0)))
+            open_sky[i] = light[i] * (
+                np.float32(0.12)
+                + np.float32(0.88) * min(max(parted * np.float32(10.0), np.float32(0.0)), np.float32(1.0))
+            )
         _pose(points, follow, turns[frame], shift[frame], pivot)
         _normals(points, triangles, normals)
         _shade(normals, tint, open_sky, gloss, lights, half, shade)

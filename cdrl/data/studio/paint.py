@@ -35,7 +35,10 @@ def atlas_uv(head: Head) -> np.ndarray:
     uv = skin_uv(head.vertices)
     uv[head.vertices_of("mouth")] = (272, EYE_ROW + 16)
     uv[head.vertices_of("tongue")] = (304, EYE_ROW + 16)
-    for part, middle, low, high, row in (("upper_teeth", 0.8545, 0.0300, 0.0440, 0), ("lower_teeth", 0.9540, 0.0415, 0.0565, 64)):
+    for part, middle, low, high, row in (
+        ("upper_teeth", 0.8545, 0.0300, 0.0440, 0),
+        ("lower_teeth", 0.9540, 0.0415, 0.0565, 64),
+    ):
         i = head.vertices_of(part)
         across, up = head.uv[i, 0] - 0.708, head.uv[i, 1] - middle
         angle, radius = np.arctan2(across, np.abs(up)), np.hypot(across, up)
@@ -48,7 +51,7 @@ def atlas_uv(head: Head) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def skin_positions() -> np.ndarray:
-    """Position on the average head (SKIN_ROWS, W, 3) of every texel of the skin patch; outermost surface wins, in dm."""
+    """Position (SKIN_ROWS, W, 3), in dm, on the average head of every texel of the skin; the outermost surface wins."""
     head = load_head()
     uv, shown = skin_uv(head.vertices), head.part[head.triangles].max(1) == 0
     shown &= head.ears[head.triangles].max(1) < 0.5
@@ -116,7 +119,9 @@ def paint_skin(person: Person) -> np.ndarray:
     x, y, z = position[..., 0], position[..., 1], position[..., 2]
     skin = np.asarray(person.skin, np.float32)
     image = np.ones(x.shape + (3,), np.float32) * skin
-    image *= 1 + 0.018 * _noise(rng, x.shape, 1.2)[..., None] + 0.022 * _noise(rng, x.shape, 14)[..., None] * (0.4, 1.0, 1.1)
+    image *= (
+        1 + 0.018 * _noise(rng, x.shape, 1.2)[..., None] + 0.022 * _noise(rng, x.shape, 14)[..., None] * (0.4, 1.0, 1.1)
+    )
     red = skin * (1.02, 0.80, 0.78)
     cheeks = np.exp(-(((np.abs(x) - 0.43) / 0.17) ** 2) - ((y + 0.40) / 0.17) ** 2)
     nose = np.exp(-((x / 0.13) ** 2) - ((y + 0.42) / 0.12) ** 2) * (z > 1.4)
@@ -126,13 +131,21 @@ def paint_skin(person: Person) -> np.ndarray:
     if person.freckles > 0:
         spots = _noise(rng, x.shape, 1.6) > 2.0
         where = np.exp(-((x / 0.5) ** 2) - ((y + 0.28) / 0.25) ** 2) * (z > 0.6)
-        _blend(image, skin * (0.74, 0.60, 0.50), np.clip(gaussian_filter(spots * 1.0, 0.7) * where * person.freckles * 2, 0, 0.8))
+        _blend(
+            image,
+            skin * (0.74, 0.60, 0.50),
+            np.clip(gaussian_filter(spots * 1.0, 0.7) * where * person.freckles * 2, 0, 0.8),
+        )
     hair = np.asarray(person.hair, np.float32)
     if person.stubble > 0.05:
         jaw = 1 - _smooth(-0.70, -0.42, y - 0.40 * np.clip(np.abs(x) - 0.25, 0, 1))
-        moustache = np.exp(-((y + 0.585) / 0.055) ** 2) * (np.abs(x) < 0.26)
+        moustache = np.exp(-(((y + 0.585) / 0.055) ** 2)) * (np.abs(x) < 0.26)
         below = np.exp(-((x / 0.12) ** 2) - ((y + 0.93) / 0.05) ** 2)
-        chin = _smooth(-1.55, -1.25, y) * jaw * (1 - np.exp(-((x / 0.27) ** 2) - ((y + 0.745) / 0.10) ** 2) * (1 - 0.5 * below))
+        chin = (
+            _smooth(-1.55, -1.25, y)
+            * jaw
+            * (1 - np.exp(-((x / 0.27) ** 2) - ((y + 0.745) / 0.10) ** 2) * (1 - 0.5 * below))
+        )
         grain = np.clip(0.80 + 0.16 * _noise(rng, x.shape, 0.7), 0, 1)
         amount = np.clip(np.maximum(chin, 0.9 * moustache), 0, 1) * grain * person.stubble
         _blend(image, 0.55 * hair + 0.25 * skin, np.clip(amount * (z > 0.1), 0, 0.85))

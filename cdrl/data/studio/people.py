@@ -18,8 +18,16 @@ STYLE_CHANCES = {
 SPREAD, LIMIT = 0.24, 0.6  # standard deviation and clip of identity weights: wider gives caricatures
 # Skin from fairest to darkest, sRGB in [0, 1].
 SKIN = np.array([[238, 203, 187], [228, 184, 158], [208, 156, 122], [172, 118, 86], [126, 84, 62], [86, 57, 45]]) / 255
-HAIR = np.array([[24, 20, 19], [44, 31, 25], [78, 52, 36], [120, 82, 50], [176, 132, 82], [150, 74, 40], [148, 144, 140]]) / 255
-IRIS = np.array([[62, 38, 24], [92, 58, 32], [110, 92, 50], [86, 108, 72], [92, 124, 148], [70, 100, 140], [120, 128, 132]]) / 255
+HAIR = (
+    np.array([[24, 20, 19], [44, 31, 25], [78, 52, 36], [120, 82, 50], [176, 132, 82], [150, 74, 40], [148, 144, 140]])
+    / 255
+)
+IRIS = (
+    np.array(
+        [[62, 38, 24], [92, 58, 32], [110, 92, 50], [86, 108, 72], [92, 124, 148], [70, 100, 140], [120, 128, 132]]
+    )
+    / 255
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Scene:
-    """Light, background and camera. Directions point from the face towards the light; linear light, colours in [0, 1]."""
+    """Light (linear), background (sRGB) and camera. Directions point from the face towards the light."""
 
     key_direction: tuple[float, float, float]
     key: tuple[float, float, float]
@@ -112,7 +120,9 @@ def sample_person(number: int) -> Person:
     skin = np.clip(skin + rng.normal(0, 0.012, 3), 0.1, 0.96)
     dark = tone / (len(SKIN) - 1)
     made_up = rng.random() < (0.45 if sex == "female" else 0.0)
-    lips = skin * (0.92, 0.70, 0.70) if not made_up else skin * 0.45 + np.array((0.42, 0.10, 0.14)) * rng.uniform(0.8, 1.2)
+    lips = (
+        skin * (0.92, 0.70, 0.70) if not made_up else skin * 0.45 + np.array((0.42, 0.10, 0.14)) * rng.uniform(0.8, 1.2)
+    )
     lips = lips * rng.uniform(0.92, 1.06)
     fair = (1 - dark) ** 2
     hair = _palette(rng, HAIR, (1.2, 1.5, 1.6 * fair, 1.3 * fair, 1.1 * fair, 0.6 * fair, 4 * max(age - 0.5, 0) + 0.02))
@@ -120,13 +130,15 @@ def sample_person(number: int) -> Person:
     style = str(rng.choice(HAIR_STYLES, p=np.array(STYLE_CHANCES[sex]) / np.sum(STYLE_CHANCES[sex])))
     stubble = float(np.clip(rng.beta(1, 2), 0, 0.9)) if sex == "male" else 0.0
     return Person(
-        number=number, sex=sex, races=tuple(map(float, races)), age=age, weight=weight, shape=_shape(rng), skin=_colour(skin),
-        lips=_colour(lips), blush=float(rng.uniform(0.05, 0.5)), freckles=float(max(rng.normal(-0.3, 0.5), 0)) * fair,
+        number=number, sex=sex, races=tuple(map(float, races)), age=age, weight=weight, shape=_shape(rng),
+        skin=_colour(skin), lips=_colour(lips), blush=float(rng.uniform(0.05, 0.5)),
+        freckles=float(max(rng.normal(-0.3, 0.5), 0)) * fair,
         stubble=stubble, hair_style=style, hair=_colour(hair), hairline=float(np.clip(rng.normal(0, 0.4), -1, 1)),
         part=float(rng.uniform(-1, 1)), brow=_colour(hair * rng.uniform(0.55, 0.9)),
         brow_width=float(rng.uniform(0.045, 0.07) if sex == "female" else rng.uniform(0.06, 0.095)),
         brow_arch=float(rng.uniform(0.2, 1.0)), brow_slope=float(rng.normal(0, 0.5)),
-        brow_density=float(rng.uniform(0.65, 1.0)), iris=_colour(iris), shirt=_colour(rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)),
+        brow_density=float(rng.uniform(0.65, 1.0)), iris=_colour(iris),
+        shirt=_colour(rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)),
     )  # fmt: skip
 
 

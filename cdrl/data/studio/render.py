@@ -2,8 +2,9 @@
 
 Every frame is computed from its own inputs alone: frame t of a clip equals, bit for bit, rendering frame t by itself.
 
-Signs: yaw > 0 turns the face to the subject's left (right of the picture), pitch > 0 lowers it, roll > 0 tilts it onto the
-left shoulder (clockwise in the picture); tx > 0 moves right, ty > 0 down; gaze yaw > 0 looks to the subject's left, pitch > 0 down.
+Signs: yaw > 0 turns the face to the subject's left (right of the picture), pitch > 0 lowers it, roll > 0 tilts it onto
+the left shoulder (clockwise in the picture); tx > 0 moves right, ty > 0 down; gaze yaw > 0 looks to the subject's left,
+gaze pitch > 0 down.
 """
 
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ def _eyeball(anchors: np.ndarray, start: int):
     low, high = anchors.min(0), anchors.max(0)
     radius = 0.25 * float((high - low)[:2].sum()) * 0.99
     centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[2] - 1.01 * radius], np.float32)
-    polar, around = np.meshgrid(np.linspace(0, EYE_REACH, EYE_RINGS + 1)[1:], np.linspace(0, 2 * np.pi, EYE_SPOKES, endpoint=False))
+    polar, around = np.meshgrid(
+        np.linspace(0, EYE_REACH, EYE_RINGS + 1)[1:], np.linspace(0, 2 * np.pi, EYE_SPOKES, endpoint=False)
+    )
     polar, around = polar.T, around.T
     unit = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1).reshape(-1, 3)
     unit = np.concatenate([[[0, 0, 1]], unit])
@@ -137,7 +140,7 @@ def _surface(person: Person, head, vertices, eyes, hair_start):
     inside = np.isin(head.part, INSIDE)
     light[:count][inside] = (0.04 + 0.60 * _smooth(1.0, 1.5, depth))[inside]
     teeth = np.isin(head.part, TEETH)
-    light[:count][teeth] = (0.25 + 0.75 * _smooth(1.10, 1.42, depth))[teeth]
+    light[:count][teeth] = (0.14 + 0.86 * _smooth(1.16, 1.42, depth))[teeth]
     gloss[:count][lips[:count] > 0.4] = (0.16, 22.0)
     gloss[:count][inside] = (0.05, 20.0)
     for first, last in eyes:
@@ -202,13 +205,16 @@ def render(person: Person | int, coefficients, pose, gaze, scene: Scene | int, s
     model, actions = _model(person, 0 if size >= 192 else 1 if size >= 96 else 2), load_head().actions
     turns = np.stack([_turns(*row[:3]) for row in pose]) if len(pose) else np.zeros((0, 3, 3), np.float32)
     looks = np.stack([_turns(*row) for row in gaze]) if len(gaze) else np.zeros((0, 3, 3), np.float32)
-    shift = np.concatenate([pose[:, 3:5] * np.float32([HEAD_WIDTH, -HEAD_WIDTH]), np.zeros((len(pose), 1), np.float32)], 1)
+    shift = np.concatenate(
+        [pose[:, 3:5] * np.float32([HEAD_WIDTH, -HEAD_WIDTH]), np.zeros((len(pose), 1), np.float32)], 1
+    )
     focal = (2 * size / VIEW * (scene.distance - VIEW_DEPTH) * scene.zoom * np.exp(pose[:, 5])).astype(np.float32)
     centre = np.float32([size * (1 + 2 * scene.shift[0]), size * (1 + 2 * scene.shift[1])])
     lights = np.float32([scene.key_direction, scene.key, scene.fill_direction, scene.fill, scene.sky, scene.ground])
     return kernels.film(
-        model.vertices, model.triangles, model.opaque, model.single, model.uv, model.tint, model.light, model.gloss, model.follow,
-        model.eyes, model.centres, model.inside, model.lips, model.landmarks, model.texture, actions.rows, actions.deltas, actions.offsets,
+        model.vertices, model.triangles, model.opaque, model.single, model.uv, model.tint, model.light, model.gloss,
+        model.follow, model.eyes, model.centres, model.inside, model.lips, model.landmarks, model.texture,
+        actions.rows, actions.deltas, actions.offsets,
         coefficients, turns, looks, shift, focal, centre, np.float32(scene.distance), np.float32(VIEW_CENTRE), PIVOT,
         lights, _background(scene, size), size,
     )  # fmt: skip
