@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cdrl.data import mesh as models
-from cdrl.data.faces import CROP, MAXIMUM_GAP, Alignment, align, crop, paste
+from cdrl.data.faces import CROP, MAXIMUM_GAP, Alignment, align, alignment_error, crop, paste
 from cdrl.data.mesh import LEFT_EYE, RIGHT_EYE, detect, intersection_over_union, mesh, region_of_box, square_crop
 from cdrl.data.samples import sample_paths
 from cdrl.data.media import read_video
@@ -219,7 +219,7 @@ def test_second_face_that_comes_later_is_refused(clip):
 
 
 def test_too_small_a_face_is_refused(clip):
-    refused(np.stack([resized(frame, 0.25) for frame in clip.frames[:5]]), "px wide", "at least 40 px")
+    refused(np.stack([resized(frame, 0.18) for frame in clip.frames[:5]]), "px wide", "at least 24 px")
 
 
 def test_short_loss_of_the_face_is_bridged_and_a_long_one_refused(clip, alignment):
@@ -243,6 +243,9 @@ def test_missing_model_and_missing_package_are_named(clip, monkeypatch, tmp_path
     monkeypatch.setattr(models, "MODELS", tmp_path)
     with pytest.raises(InputError, match="face model missing; restore it"):
         detect(clip.frames[0])
+    (tmp_path / models.DETECTOR).write_bytes(b"no model")
+    with pytest.raises(InputError, match="face model damaged; restore it"):
+        detect(clip.frames[0])
     original = builtins.__import__
 
     def without(name, *arguments, **options):
@@ -258,3 +261,64 @@ def test_missing_model_and_missing_package_are_named(clip, monkeypatch, tmp_path
 def test_crop_needs_as_many_frames_as_the_alignment_has(clip, alignment):
     with pytest.raises(ValueError, match="zip"):
         crop(clip.frames[:5], alignment)
+
+
+def test_no_note_of_the_runtime_reaches_the_screen(capfd, clip):
+    models._interpreter.cache_clear()
+    detect(clip.frames[0])
+    assert capfd.readouterr().err == ""
+
+
+# ---- alignment_error: what the studio's truth is measured with
+
+
+NAMES = ("right_eye_outer", "right_eye_inner", "left_eye_inner", "left_eye_outer", "nose_bridge", "mouth_right",
+         "mouth_left")  # fmt: skip
+PLACES = np.array([[24, 25], [37, 25], [59, 25], [72, 25], [48, 33], [38, 62], [58, 62]], float)  # crop coordinates
+
+
+def moving_truth(generator, count=20):
+    """Similarities (T, 2, 3) and the landmarks (T, 7, 2) that they carry from fixed places in the crop."""
+    scale, angle = generator.uniform(0.8, 1.2, count), generator.uniform(-0.2, 0.2, count)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
+    shift = generator.uniform(-20, 20, (count, 2, 1))
+    transforms = np.concatenate([linear, shift], axis=2)
+    return transforms, np.einsum("tij,lj->tli", linear, PLACES) + shift.transpose(0, 2, 1)
+
+
+def test_true_alignment_has_no_error():
+    transforms, landmarks = moving_truth(np.random.default_rng(8))
+    error = alignment_error(Alignment(transforms, np.zeros(4)), landmarks, NAMES)
+    assert error["eyes"].max() < 1e-9 and error["mouth"].max() < 1e-9
+    assert error["offset"] < 0.01
+
+
+def test_alignment_error_of_a_wrong_frame_is_the_shift_in_eye_distances():
+    transforms, landmarks = moving_truth(np.random.default_rng(9), count=200)
+    wrong = transforms.copy()
+    wrong[7, :, 2] += wrong[7, :, :2] @ [3.5, 0]  # the crop of frame 7 sits 3.5 crop pixels too far right
+    error = alignment_error(Alignment(wrong, np.zeros(4)), landmarks, NAMES)
+    between = 65.5 - 30.5
+    assert error["eyes"][7] == pytest.approx(3.5 / between, rel=0.02) == pytest.approx(error["mouth"][7], rel=0.02)
+    assert np.delete(error["eyes"], 7).max() < 0.001
+    aside = transforms.copy()
+    aside[:, :, 2] += transforms[:, :, :2] @ [0, 7]  # all frames alike: an offset, no error
+    error = alignment_error(Alignment(aside, np.zeros(4)), landmarks, NAMES)
+    assert error["eyes"].max() < 1e-9 and error["offset"] == pytest.approx(7 / between, abs=0.01)
+
+
+def test_studio_crops_hold_still_to_three_percent_of_the_eye_distance_while_head_and_jaw_move():
+    render = pytest.importorskip("cdrl.data.studio.render").render
+    from cdrl.data.studio.head import LANDMARKS
+    from cdrl.vocabulary import ACTIONS
+
+    phase = np.linspace(0, 2 * np.pi, 49)  # one turn of the head and five words in two seconds
+    coefficients, pose = np.zeros((49, 52), np.float32), np.zeros((49, 6), np.float32)
+    coefficients[:, ACTIONS.index("jawOpen")] = 0.35 * (1 - np.cos(5 * phase))
+    pose[:, 0], pose[:, 1], pose[:, 3] = 0.15 * np.sin(phase), 0.08 * np.cos(phase), 0.04 * np.sin(phase)
+    for person in (601, 603):
+        frames, landmarks = render(person, coefficients, pose, np.zeros((49, 2), np.float32), person, size=128)
+        error = alignment_error(align(frames, name=f"person {person}"), landmarks, LANDMARKS)
+        assert error["eyes"].mean() < 0.03 and np.quantile(error["mouth"], 0.95) < 0.06
+        assert error["offset"] < 0.15

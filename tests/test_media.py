@@ -38,14 +38,17 @@ def offset_seconds(clip) -> float:
     return loud.argmax() / 16_000 - flash
 
 
-def encode(path, frames, frame_rate, *, audio=None, sample_rate=44_100, codec="mpeg4", audio_codec="aac", video_from=0.0,
-           audio_from=0.0, audio_first=False, rotation=0):  # fmt: skip
+def encode(
+    path, frames, frame_rate, *, audio=None, sample_rate=44_100, codec="mpeg4", audio_codec="aac", video_from=0.0,
+    audio_from=0.0, audio_first=False, rotation=0,
+):  # fmt: skip
     """Write a test file with any container, codec, stream order, start offsets and rotation."""
+    base = 1 / Fraction(frame_rate).limit_denominator(1001)
     with av.open(str(path), "w") as container:
         sound = None
         if audio is not None and audio_first:
             sound = container.add_stream(audio_codec, rate=sample_rate, layout="mono")
-        video = container.add_stream(codec, rate=Fraction(frame_rate).limit_denominator(1001))
+        video = container.add_stream(codec, rate=1 / base)
         video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         video.bit_rate = 4_000_000
         if rotation:
@@ -54,7 +57,7 @@ def encode(path, frames, frame_rate, *, audio=None, sample_rate=44_100, codec="m
             sound = container.add_stream(audio_codec, rate=sample_rate, layout="mono")
         for k, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = k + round(video_from * frame_rate), 1 / Fraction(frame_rate).limit_denominator(1001)
+            frame.pts, frame.time_base = k + round(video_from * frame_rate), base
             container.mux(video.encode(frame))
         if sound is not None:
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio[None]), format="fltp", layout="mono")

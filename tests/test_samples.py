@@ -12,7 +12,7 @@ from cdrl.vocabulary import CREMA_D_EMOTIONS
 def test_the_six_samples_are_one_actor_in_six_emotions():
     labels = [crema_d_labels(path) for path in sample_paths()]
     assert {label["emotion"] for label in labels} == set(CREMA_D_EMOTIONS.values())
-    assert {label["speaker"] for label in labels} == {1001} and {label["sentence"] for label in labels} == {"DFA"}
+    assert {label["speaker"] for label in labels} == {"1001"} and {label["sentence"] for label in labels} == {"DFA"}
     assert {label["intensity"] for label in labels if label["emotion"] == "neutral"} == {1}
 
 
@@ -30,7 +30,7 @@ def test_samples_become_a_store_with_crops_sound_and_reasons_for_the_rest(tmp_pa
     rejected = ingest([*sample_paths()[:2], broken], tmp_path / "store")
     assert [name for name, _ in rejected] == [str(broken)] and "truncated" in rejected[0][1]
     store = Store(tmp_path / "store")
-    assert list(store.clips["emotion"]) == ["angry", "disgusted"] and set(store.clips["speaker"]) == {1001}
+    assert list(store.clips["emotion"]) == ["angry", "disgusted"] and set(store.clips["speaker"]) == {"1001"}
     assert store.face.shape == (sum(store.clips["num_frames"]), 96, 96, 3)
     for number, row in store.clips.iterrows():
         assert len(store.sound(number)) == round(row["num_frames"] / 25 * 16_000)

@@ -46,7 +46,8 @@ def decoded(path: Path, require_audio: bool = False) -> Iterator[tuple[float, av
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             for frame in packet.decode() if packet.stream.type == "video" else ():
-                time = frame.time if frame.time is not None else (0.0 if time is None else time + 1 / nominal_rate(video))
+                following = 0.0 if time is None else time + 1 / nominal_rate(video)
+                time = following if frame.time is None else frame.time
                 yield time, frame
         if time is None:
             raise InputError(f"{path}: not one frame could be decoded; convert it, e.g. with ffmpeg, to mp4")

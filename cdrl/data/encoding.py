@@ -31,14 +31,16 @@ def _writing(path: Path, metadata: dict | None):
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart+use_metadata_tags"}) as container:
+        flags = {"movflags": "+faststart+use_metadata_tags"}
+        with av.open(str(partial), "w", format="mp4", options=flags) as container:
             container.metadata.update({"comment": SYNTHETIC, "description": SYNTHETIC, **(metadata or {})})
             yield container
         os.replace(partial, path)
     except (OSError, av.error.FFmpegError) as error:
         if error.errno not in CLOSED_TO_WRITING:
             raise
-        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space or give another --out") from error
+        reason = f"{path}: cannot be written ({error.strerror}); free some space or give another --out"
+        raise InputError(reason) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -112,7 +114,8 @@ def write_edit(source: Path, frames: Iterable[np.ndarray], out: Path, metadata: 
     """The source's own clock and sound with other pictures.
 
     Every frame keeps the timestamp of the source frame it stands for; AAC and MP3 sound is copied packet by packet,
-    other sound is encoded anew at its own sample rate, in mono or stereo. Frames may come from a generator: memory is bounded.
+    other sound is encoded anew at its own sample rate, in mono or stereo. Frames may come from a generator: memory is
+    bounded.
 
     Args:
         frames: one (H, W, 3) uint8 image per frame that `read_video_stream(source, frame_rate=None)` yields.

@@ -74,7 +74,9 @@ def read_video_stream(
     return _chunks(path, frame_rate, chunk, require_audio, [])
 
 
-def _chunks(path: Path, frame_rate: float | None, chunk: int, require_audio: bool, times: list) -> Iterator[np.ndarray]:
+def _chunks(
+    path: Path, frame_rate: float | None, chunk: int, require_audio: bool, times: list[float]
+) -> Iterator[np.ndarray]:
     """`read_video_stream` that leaves the file's own timestamps (s) in `times`."""
     with opened(path) as (_, video, _):
         nominal, aspect = nominal_rate(video), video.codec_context.sample_aspect_ratio
@@ -111,7 +113,8 @@ def video_facts(path: Path, require_audio: bool = False) -> VideoFacts:
     """
     times, shape = [], None
     with opened(path) as (container, video, audio):
-        nominal, aspect, metadata = nominal_rate(video), video.codec_context.sample_aspect_ratio, dict(container.metadata)
+        nominal, aspect = nominal_rate(video), video.codec_context.sample_aspect_ratio
+        metadata = dict(container.metadata)
         sample_rate = audio.codec_context.sample_rate if audio else 0
     for time, frame in decoded(path, require_audio):
         times.append(time)

@@ -4,6 +4,8 @@ Models (Apache-2.0, committed under `data/faces`): BlazeFace short range, arXiv:
 arXiv:1907.06724. Pre- and postprocessing here are our own, from those papers and the models' cards.
 """
 
+import os
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -33,9 +35,26 @@ def _interpreter(name: str):
     path = MODELS / name
     if not path.is_file():
         raise InputError(f"{path}: face model missing; restore it from the repository (git checkout -- data/faces)")
-    model = Interpreter(model_path=str(path), num_threads=1)
-    model.allocate_tensors()
+    try:
+        with _without_start_up_note():
+            model = Interpreter(model_path=str(path), num_threads=1)
+            model.allocate_tensors()
+    except ValueError as error:
+        raise InputError(f"{path}: face model damaged; restore it (git checkout -- data/faces)") from error
     return model
+
+
+@contextmanager
+def _without_start_up_note():
+    """LiteRT writes a note about its delegate to file descriptor 2, past `sys.stderr`; no setting silences it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _run(name: str, image: np.ndarray) -> list[np.ndarray]:
@@ -139,16 +158,6 @@ def region_of_box(box: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, float,
     """(centre, side, angle) of the square in which the mesh looks for a detected face."""
     across = eyes[1] - eyes[0]
     return (box[:2] + box[2:]) / 2, MARGIN * float(max(box[2:] - box[:2])), float(np.arctan2(across[1], across[0]))
-
-
-def region_of_mesh(points: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The same from the mesh of a frame shortly before."""
-    across = points[RIGHT_EYE[1], :2] - points[LEFT_EYE[0], :2]
-    angle = float(np.arctan2(across[1], across[0]))
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    upright = points[:, :2] @ turn.T
-    low, high = upright.min(axis=0), upright.max(axis=0)
-    return turn.T @ ((low + high) / 2), MARGIN * float(max(high - low)), angle
 
 
 def mesh(frame: np.ndarray, region: tuple[np.ndarray, float, float]) -> tuple[np.ndarray, float]:

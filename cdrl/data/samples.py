@@ -34,7 +34,7 @@ def crema_d_labels(path: Path) -> dict:
         )
     emotion = CREMA_D_EMOTIONS[emotion]
     return {
-        "corpus": "crema-d", "speaker": int(actor), "sentence": sentence, "emotion": emotion,
+        "corpus": "crema-d", "speaker": actor, "sentence": sentence, "emotion": emotion,
         "intensity": 1 if emotion == "neutral" else LEVELS[level],
     }  # fmt: skip
 

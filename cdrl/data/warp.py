@@ -15,7 +15,8 @@ def warp(image, matrix, height, width, samples):
     Args:
         image: (H, W, 3) uint8. matrix: (2, 3) float, output coordinates -> image coordinates.
         height, width: size of the output.
-        samples: points per output pixel and axis that are averaged; the downscaling factor, rounded up, avoids aliasing.
+        samples: points per output pixel and axis that are averaged; the factor of shrinking, rounded up, prevents
+            aliasing.
 
     Returns:
         (height, width, 3) uint8; the identity matrix returns the image itself.
