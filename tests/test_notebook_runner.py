@@ -49,6 +49,10 @@ def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_re
     run_notebooks(parameters, run, first="01", say=said.append)
     assert len(said) == 7 and (run / "made").read_text() == "once"
 
+    write(tmp_path, "00_first", "print('also changed')")
+    run_notebooks(plan(notebooks(tmp_path), run, "smoke", {"content.steps": "3"}), run, say=said.append)
+    assert len(said) == 9 and not any("done before" in line for line in said[7:]), "what comes after is executed again"
+
 
 def test_a_notebook_whose_stage_folder_was_removed_is_executed_again(tmp_path):
     work = "from cdrl.config import CorpusConfig\nfrom cdrl.stage import read_json, run_stage, write_json\n"
