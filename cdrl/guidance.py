@@ -30,11 +30,9 @@ class Guidance(nn.Module):
     def __init__(self, content: Path, emotion: Path):
         super().__init__()
         self.vision = VisionPrior()
-        card = _card(content)
-        self.content_encoder = _fill(ContentEncoder(**card["model"]), content)
-        card = _card(emotion)
-        self.language = LanguagePrior(card["language"])
-        self.emotion_encoder = _fill(EmotionEncoder(**card["model"]), emotion)
+        self.content_encoder = load_encoder(ContentEncoder, content)
+        self.language = LanguagePrior(_card(emotion)["language"])
+        self.emotion_encoder = load_encoder(EmotionEncoder, emotion)
         extra = load_file(Path(emotion) / "targets.safetensors")
         self.register_buffer("text", extra["text"])  # (8, D): CERL's learnt prompts
         self.register_buffer("prototypes", extra["prototypes"])  # (8, 3, D): training clips by label and level
@@ -108,6 +106,12 @@ def _card(folder: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def _fill(model: nn.Module, folder: Path) -> nn.Module:
+def load_encoder(kind: type, folder: Path) -> nn.Module:
+    """The encoder of class `kind` that training left in `folder`, frozen, in eval mode.
+
+    Raises:
+        InputError: where there is none.
+    """
+    model = kind(**_card(folder)["model"])
     model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-    return model
+    return model.eval().requires_grad_(False)

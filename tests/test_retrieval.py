@@ -59,7 +59,7 @@ def test_galleries_are_five_sentences_of_one_other_speaker_in_one_other_emotion(
     for query, gallery in drawn:
         rows = CLIPS.iloc[gallery]
         assert rows["sentence"].nunique() == 5 and rows["sentence"].iloc[0] == CLIPS["sentence"].iloc[query]
-        assert rows["speaker"].nunique() == rows["emotion"].nunique() == rows["intensity"].nunique() == 1
+        assert rows["speaker"].nunique() == rows["emotion"].nunique() == 1
         assert rows["speaker"].iloc[0] != CLIPS["speaker"].iloc[query]
         assert rows["emotion"].iloc[0] != CLIPS["emotion"].iloc[query]
 

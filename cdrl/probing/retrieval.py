@@ -75,10 +75,10 @@ def clip_starts(frames: pd.DataFrame) -> np.ndarray:
 
 
 def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, seed: int) -> list[tuple[int, list[int]]]:
-    """Query clips, each with a gallery: one other speaker, one other emotion at one intensity, the query's text first.
+    """Query clips, each with a gallery: one other speaker, one other emotion, the query's text first.
 
     Args:
-        clips: speaker, sentence, emotion, intensity. num_queries: how many query clips, each drawn at random.
+        clips: speaker, sentence, emotion. num_queries: how many query clips, each drawn at random.
 
     Returns:
         Up to `num_queries` of (query clip, [clip of the same sentence, clips of other sentences ...]).
@@ -86,9 +86,9 @@ def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, se
     rng = np.random.default_rng([seed, 7101])
     usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
     speaker, sentence, emotion = (clips[name].to_numpy() for name in ("speaker", "sentence", "emotion"))
-    shelves = {}  # (speaker, emotion, intensity) -> {sentence: [clips]}
+    shelves = {}  # (speaker, emotion) -> {sentence: [clips]}
     for clip in usable:
-        shelf = shelves.setdefault((speaker[clip], emotion[clip], clips["intensity"].iloc[clip]), {})
+        shelf = shelves.setdefault((speaker[clip], emotion[clip]), {})
         shelf.setdefault(sentence[clip], []).append(int(clip))
     full = sorted((key for key, shelf in shelves.items() if len(shelf) >= num_sentences), key=str)
     drawn = []
@@ -117,7 +117,7 @@ def retrieval_r1(
 
     Args:
         features: (N, D) per frame (embedding as it is; raw features and coefficients through `standardise`).
-        clips: speaker, sentence, emotion, intensity. frames: clip, phoneme, one row per frame, clip by clip.
+        clips: speaker, sentence, emotion. frames: clip, phoneme, one row per frame, clip by clip.
         num_queries, per_query: query clips, and frames drawn from each.
         include: (N,) bool, frames that may be queries (all where None).
 

@@ -84,7 +84,7 @@ def frame_phonemes(starts: np.ndarray, ends: np.ndarray, phonemes: np.ndarray, c
     return out
 
 
-def train_audio_prior(utterances: list, held_out: list, out: Path, work: Path, steps: int = 1200) -> dict:
+def train_audio_prior(utterances: list, held_out: list, out: Path, work: Path, steps: int = 600) -> dict:
     """Train the phoneme network on synthetic speech.
 
     Args:

@@ -1,0 +1,15 @@
+"""The work of each stage: configuration and the folders before it in, files and scores out. The notebooks call these.
+
+Every stage function is the `work` of `cdrl.stage.run_stage`: `(run, config, out) -> scores`; it goes on from what an
+interrupted attempt left in `out`.
+"""
+
+from cdrl.pipeline.corpora import build_corpus, extract_priors, open_features, source_of
+from cdrl.pipeline.edits import edit_grid, evaluate, generate, variant_table
+from cdrl.pipeline.encoders import train_ccrl, train_cerl
+from cdrl.pipeline.probes import factors_of_frames, probe, real_agreement
+
+__all__ = [
+    "build_corpus", "edit_grid", "evaluate", "extract_priors", "factors_of_frames", "generate", "open_features", "probe",
+    "real_agreement", "source_of", "train_ccrl", "train_cerl", "variant_table",
+]  # fmt: skip

@@ -1,0 +1,92 @@
+"""Notebooks 00 and 01: clips, crops, truth, and what the frozen priors say of every frame."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cdrl.config import stage_folder
+from cdrl.data import faces, samples
+from cdrl.data.store import Store
+from cdrl.data.studio import calibration, edits
+from cdrl.data.studio import corpus as studio
+from cdrl.data.studio.render import LANDMARKS
+from cdrl.priors.store import Features, extract
+from cdrl.priors.weights import load_card
+
+STORES = ("train", "report", "real")
+
+
+def build_corpus(run: Path, config, out: Path) -> dict:
+    """Notebook 00: render the training and the reporting people, the true edits for the evaluation, ingest the real clips.
+
+    Returns:
+        corpus.*: how hard the studio is, from its truth; crop.*: how far the crops are off; what was rejected.
+    """
+    smoke = config.speech == "cached"
+    train = studio.specs("smoke_train" if smoke else "train", people=config.train_people, clips=config.train_clips, seed=config.seed)
+    report = studio.specs("smoke_report" if smoke else "report", people=config.report_people, sentences=config.report_sentences)
+    sizes = (config.frame_size, config.crop_size, config.workers)
+    made = {
+        "train": lambda path: studio.generate(train, path, "train", *sizes),
+        "report": lambda path: studio.generate(report, path, "report", *sizes),
+        "edits": lambda path: _make_edits(out, config, path),
+        "real": lambda path: samples.ingest(samples.sample_paths(), path, config.crop_size),
+    }
+    for name, make in made.items():
+        if not (out / name / "store.json").exists():
+            make(out / name)
+    stores = {name: Store(out / name) for name in made}
+    counts = {f"corpus.{name}_clips": len(store.clips) for name, store in stores.items()}
+    counts["corpus.rejected_clips"] = len(train) + len(report) - len(stores["train"].clips) - len(stores["report"].clips)
+    return counts | calibration.corpus_scores(report) | crop_scores(stores["report"])
+
+
+def _make_edits(out: Path, config, path: Path) -> None:
+    report = Store(out / "report")
+    edits.generate_edits(report, edits.draw_edits(report, config.edits, config.seed), path, config.frame_size, config.crop_size, config.workers)
+
+
+def crop_scores(store: Store) -> dict:
+    """How far the crops are from where the truth would put them, in percent of the distance between the eyes."""
+    found = []
+    for clip in range(len(store.clips)):
+        rows = store.frames(clip)
+        transforms = np.asarray(store.transforms[rows], np.float64)
+        pixels = store.truth["landmarks"][rows].astype(np.float64) * faces.CROP
+        pixels = np.einsum("tij,tlj->tli", transforms[:, :, :2], pixels) + transforms[:, None, :, 2]
+        found.append(faces.alignment_error(faces.Alignment(transforms, np.zeros(4)), pixels, LANDMARKS))
+    errors = {name: np.concatenate([np.atleast_1d(e[name]) for e in found]) * 100 for name in ("eyes", "mouth", "offset")}
+    return {
+        f"crop.{name}_percent{part}": float(value)
+        for name, values in errors.items()
+        for part, value in (("", values.mean()), (".p95", np.quantile(values, 0.95)))
+    }
+
+
+def source_of(wanted: Store, clip: int) -> str:
+    """Name of the clip that true edit number `clip` was made from."""
+    return edits.source_of(wanted.clips.name[clip])
+
+
+def open_features(run: Path, name: str) -> Features:
+    """The features of one of a run's stores: train, report or real."""
+    return Features(Store(stage_folder(run, "corpus") / name), stage_folder(run, "priors") / name)
+
+
+def extract_priors(run: Path, config, out: Path) -> dict:
+    """Notebook 01: what the frozen priors say of every frame, and how good they are on people they never saw.
+
+    Returns:
+        prior.*: held-out scores of the embedded priors, from their cards.
+    """
+    for name in STORES:
+        extract(Store(stage_folder(run, "corpus") / name), out / name, config.audio, config.language, config.batch)
+    names = ["face_backbone", "mouth_backbone"]
+    names += ["audio_prior"] if config.audio == "embedded" else []
+    names += ["language_prior"] if config.language == "embedded" else []
+    return {
+        f"prior.{name}.{key}": value
+        for name in names
+        for key, value in load_card(name)["scores"].items()
+        if "." not in key or key.endswith("chance")
+    }

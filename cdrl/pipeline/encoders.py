@@ -1,0 +1,71 @@
+"""Notebooks 02 and 03: the two encoders and their controls."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cdrl.config import stage_folder
+from cdrl.data.pairing import linear
+from cdrl.pipeline.corpora import open_features
+from cdrl.priors.store import Features
+from cdrl.probing import controls, retrieval
+from cdrl.stage import read_results
+from cdrl.training.content import MOMENTS, find_pairs, train_content
+from cdrl.training.emotion import train_emotion
+
+
+def train_ccrl(run: Path, config, out: Path) -> dict:
+    """Notebook 02: pair, align, train; and the same on shuffled pairs, the control.
+
+    Returns:
+        pairs.*: how many, how many rejected, error in ms against the truth beside that of a linear warp; content loss.
+    """
+    features = open_features(run, "train")
+    pairs = find_pairs(features, config)
+    pairs.to_parquet(out / "pairs.parquet")
+    train_content(features, pairs, config, out)
+    train_content(features, pairs, config, out / "shuffled", shuffled=True)
+    for kind in ("constant", "noise"):
+        train_content(controls.without_information(features, kind), pairs, config, out / kind)
+    candidates = 2 * MOMENTS - 1  # no fewer are left out than the mask does; measured on the shuffled pairs beside it
+    return pair_scores(features, pairs) | {"content.loss.chance": float(np.log(candidates))}
+
+
+def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
+    """Alignment error against the true phone times, in ms, of DTW and of a linear warp; nothing without truth."""
+    scores = {"pairs.count": len(pairs), "pairs.kept": int(pairs.kept.sum()), "pairs.quality": float(pairs.quality.median())}
+    if "phoneme" not in features.store.truth:
+        return scores
+    errors = {"dtw": [], "linear": []}
+    store, rate = features.store, features.store.clips.frame_rate.iloc[0]
+    for row in pairs[pairs.kept].itertuples():
+        said = [np.asarray(store.truth["phoneme"][store.frames(c)]) for c in (row.a, row.b)]
+        truth = retrieval.align_by_phones(*said)
+        if truth is not None:
+            errors["dtw"].append(np.abs(np.asarray(row.aligned) - truth))
+            errors["linear"].append(np.abs(linear(*map(len, said)) - truth))
+    for name, values in errors.items():
+        values = np.concatenate(values) * 1000 / rate
+        scores |= {f"pairs.error_ms.{name}": float(values.mean()), f"pairs.error_ms.{name}.p95": float(np.quantile(values, 0.95))}
+    return scores
+
+
+def train_cerl(run: Path, config, out: Path) -> dict:
+    """Notebook 03: train the shared head and the prompts; and the same on constant and noise images, the controls.
+
+    Returns:
+        emotion.loss.*: the last value of the prompt loss, beside its no-information value ln 8.
+    """
+    features = open_features(run, "train")
+    language = _language(run)
+    _, history = train_emotion(features, config, language, out)
+    scores = {"emotion.loss.prior": float(history["prior"].iloc[-1]), "emotion.loss.prior.chance": float(np.log(8))}
+    for kind in ("constant", "noise"):
+        _, blank = train_emotion(controls.without_information(features, kind, language), config, language, out / kind)
+        scores[f"control.{kind}.emotion.loss"] = float(blank["prior"].tail(5).mean())
+    return scores
+
+
+def _language(run: Path) -> str:
+    return read_results(stage_folder(run, "priors"))["stages"]["priors"]["config"]["language"]

@@ -1,0 +1,156 @@
+"""Notebook 04: every score of the two embeddings, with the rows beside it and the controls."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cdrl.config import stage_folder
+from cdrl.data.pairing import warp
+from cdrl.guidance import load_encoder
+from cdrl.models.content import ContentEncoder
+from cdrl.models.emotion import EmotionEncoder
+from cdrl.pipeline.corpora import open_features
+from cdrl.priors.store import Features
+from cdrl.probing import bootstrap, controls, dependence, leakage, retrieval, swap
+from cdrl.probing.projection import map_quality, umap_map
+from cdrl.probing.splits import frame_table
+from cdrl.training.content import embed_content
+from cdrl.training.emotion import embed_clips, embed_emotion
+from cdrl.vocabulary import MOUTH_INDEX, VISEMES
+
+
+def probe(run: Path, config, out: Path) -> dict:
+    """Notebook 04: every score of the two embeddings on people and sentences that nothing was trained on.
+
+    Writes embeddings and map coordinates; a later call reads them.
+
+    Returns:
+        content.*, content_av.*, emotion.*, raw.*, hsic.*, rank.*, control.*: each with chance, interval and n.
+    """
+    features = open_features(run, "report")
+    store = features.store
+    frames = frame_table(store.clips, store.truth["viseme"][:], store.truth["phoneme"][:])
+    corpus = leakage.Corpus(halved(store.clips), frames, config.seed, config.fit_frames)
+    content_folder, emotion_folder = stage_folder(run, "content"), stage_folder(run, "emotion")
+    encoder, emotional = load_encoder(ContentEncoder, content_folder), load_encoder(EmotionEncoder, emotion_folder)
+    content, emotion = embed_content(encoder, features), embed_emotion(emotional, features)
+    heard = embed_content(encoder, features, audio_rows=np.arange(len(store)))
+    raw = np.concatenate([features.face[:], features.mouth[:]], 1).astype(np.float32)
+    save = {"content": content, "emotion": emotion, "emotion_clip": embed_clips(emotional, features)}
+    rows = leakage.content_scores(content, corpus, raw)
+    rows |= leakage.content_scores(heard, corpus, prefix="content_av")
+    rows |= leakage.emotion_scores(emotion, corpus, np.asarray(features.language[:], np.float32))
+    rows |= leakage.content_scores(raw, corpus, prefix="raw")
+    rows |= speech_rows(features, corpus, encoder, config, "content")
+    rows |= compare_rows(features, corpus, config)
+    rows |= control_rows(run, features, corpus, config)
+    rows["hsic.content_emotion"] = dependence.hsic(content, emotion, frames["clip"].to_numpy(), seed=config.seed)
+    scores = bootstrap.lines(rows) | {"rank.content": dependence.effective_rank(content), "rank.emotion": dependence.effective_rank(emotion)}
+    for name in ("content", "emotion"):
+        coordinates, chosen = umap_map(save[name], config.seed, n_frames=config.map_points)
+        np.save(out / f"map_{name}.npy", coordinates)
+        np.save(out / f"map_{name}_rows.npy", chosen)
+        scores |= {f"map.{name}.{key}": value for key, value in map_quality(save[name][chosen], coordinates).items()}
+    for name, values in save.items():
+        np.save(out / f"{name}.npy", values.astype(np.float16))
+    return scores
+
+
+def halved(clips: pd.DataFrame) -> pd.DataFrame:
+    """Clips with a column `fit`: the first half of the people, who say other sentences than the second, fits the probes."""
+    people = sorted(set(clips.speaker))
+    return clips.assign(fit=clips.speaker.isin(people[: len(people) // 2]))
+
+
+def speech_rows(features: Features, corpus, encoder, config, prefix: str) -> dict:
+    """Retrieval and the two swaps of one content encoder: image only, and with the right audio as `PREFIX_av`."""
+    store, clips, frames = features.store, corpus.clips, corpus.frames
+    triples = swap.draw_triples(clips, frames, config.swaps, config.seed)
+    guided = partial(_embed_pair, encoder, features)
+    everything = np.arange(len(store))
+    rows = {}
+    for name, embed in ((prefix, lambda image, audio: embed_content(encoder, features, image)), (f"{prefix}_av", guided)):
+        code = embed(everything, everything)
+        rows[f"{name}.retrieval_r1"] = retrieval.retrieval_r1(code, clips, frames, num_sentences=config.gallery, seed=config.seed)
+        rows[f"{name}.swap_image"] = swap.swap_image(embed, triples, config.seed)
+        rows[f"{name}.swap_audio"] = swap.swap_audio(embed, frames, seed=config.seed)
+    return rows
+
+
+def _embed_pair(encoder, features, image, audio):
+    return embed_content(encoder, features, image, audio)
+
+
+def compare_rows(features: Features, corpus, config) -> dict:
+    """The same retrieval and swap for the raw features and for the true mouth coefficients, over the encoder's window."""
+    store, clips, frames = features.store, corpus.clips, corpus.frames
+    triples = swap.draw_triples(clips, frames, config.swaps, config.seed)
+    everything = np.arange(len(store))
+    mouth, face = (x.flatten(1).numpy() for x in features.windows(everything, ("mouth", "face"), 5))
+    truth = np.asarray(store.truth["coefficients"][:], np.float32)[:, MOUTH_INDEX]
+    clip = frames["clip"].to_numpy()
+    first, last = np.searchsorted(clip, clip, "left"), np.searchsorted(clip, clip, "right") - 1
+    around = np.clip(everything[:, None] + np.arange(-2, 3), first[:, None], last[:, None])
+    candidates = {"raw": np.concatenate([mouth, face], 1), "truth": truth[around].reshape(len(truth), -1)}
+    rows = {}
+    for name, values in candidates.items():
+        values = retrieval.standardise(values)
+        rows[f"{name}.retrieval_r1"] = retrieval.retrieval_r1(values, clips, frames, num_sentences=config.gallery, seed=config.seed)
+        rows[f"{name}.swap_image"] = swap.swap_image(lambda image, audio, v=values: v[image], triples, config.seed)
+    return rows
+
+
+def control_rows(run: Path, features: Features, corpus, config) -> dict:
+    """Constant and noise images, shuffled pairs, permuted labels, a head that was never trained."""
+    clips, frames = corpus.clips, corpus.frames
+    triples = swap.draw_triples(clips, frames, config.swaps, config.seed)
+    folder, rows = stage_folder(run, "content"), {}
+    torch.manual_seed(config.seed)
+    trained = load_encoder(ContentEncoder, folder)
+    untrained = ContentEncoder(**{"face": features.face.shape[1], "mouth": features.mouth.shape[1], "audio": features.audio.shape[1]}).eval()
+    for name, encoder in (("shuffled", load_encoder(ContentEncoder, folder / "shuffled")), ("untrained", untrained)):
+        code = embed_content(encoder, features)
+        rows[f"control.{name}.content.retrieval_r1"] = retrieval.retrieval_r1(code, clips, frames, num_sentences=config.gallery, seed=config.seed)
+        rows[f"control.{name}.content.swap_image"] = swap.swap_image(lambda image, audio, c=code: c[image], triples, config.seed)
+    for kind in ("constant", "noise"):
+        blank = controls.without_information(features, kind, seed=1)
+        code = embed_content(load_encoder(ContentEncoder, folder / kind), blank)
+        rows |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
+        code = embed_emotion(load_encoder(EmotionEncoder, stage_folder(run, "emotion") / kind), blank)
+        rows[f"control.{kind}.emotion.emotion"] = leakage.emotion_scores(code, corpus)["emotion.emotion"]
+    embedding = embed_content(trained, features)
+    rows |= leakage.permuted_scores(leakage.content_scores, embedding, corpus, "control.permuted.content")
+    return rows
+
+
+def real_agreement(run: Path) -> dict:
+    """What six clips of one actor and one sentence can say: cosine of content along aligned moments, beside other moments.
+
+    Returns:
+        aligned, unaligned: mean cosine over all pairs of clips; raw.*: the same for the mouth features, standardised.
+    """
+    features = open_features(run, "real")
+    encoder = load_encoder(ContentEncoder, stage_folder(run, "content"))
+    raw = retrieval.unit_rows(retrieval.standardise(features.mouth[:].astype(np.float32)))
+    scores = {}
+    for prefix, code in (("real.content", embed_content(encoder, features)), ("real.raw", raw)):
+        found = {"aligned": [], "unaligned": []}
+        for a in range(len(features.store.clips)):
+            for b in range(a):
+                rows = [np.arange(len(features.store))[features.store.frames(c)] for c in (a, b)]
+                path, _ = warp(*[np.asarray(features.audio[r], np.float32) for r in rows])
+                partner = rows[1][np.round(path).astype(int)]
+                found["aligned"].append((code[rows[0]] * code[partner]).sum(1).mean())
+                found["unaligned"].append((code[rows[0]] @ code[rows[1]].T).mean())
+        scores |= {f"{prefix}.{name}": float(np.mean(values)) for name, values in found.items()}
+    return scores
+
+
+def factors_of_frames(run: Path, rows: np.ndarray) -> dict:
+    """Labels of frames of the reporting store, for the colours of a map."""
+    store = open_features(run, "report").store
+    labels = {name: store.per_frame(name)[rows] for name in ("emotion", "speaker", "sentence", "intensity")}
+    return {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels}

@@ -1,0 +1,39 @@
+"""Features without information: what a method is worth shows on input that says nothing."""
+
+import copy
+
+import numpy as np
+import torch
+
+from cdrl.priors.language import LanguagePrior
+from cdrl.priors.store import Features
+from cdrl.priors.vision import VisionPrior
+
+NOISES = 512  # different noise images
+
+
+@torch.no_grad()
+def without_information(features: Features, kind: str, language: str = "embedded", seed: int = 0) -> Features:
+    """The same clips, labels and sound, every image replaced.
+
+    Args:
+        features: of real crops. kind: `constant` (one grey image for all) or `noise` (uniform noise, drawn anew per frame from
+            512 images).
+
+    Returns:
+        Features whose face, mouth and language arrays are those of the replaced images, in memory.
+    """
+    random = np.random.default_rng([seed, 8101])
+    size = features.store.face.shape[1]
+    count = NOISES if kind == "noise" else 1
+    pixels = random.random((count, 3, size, size), dtype=np.float32) if kind == "noise" else np.full((1, 3, size, size), 0.5, np.float32)
+    images = torch.from_numpy(pixels)
+    boxes = torch.tensor([[0.25, 0.6, 0.75, 0.93]]).expand(count, -1)
+    vision, prior = VisionPrior(), LanguagePrior(language)
+    face, mouth = vision(images, boxes)
+    found = {"face": face, "mouth": mouth, "language": prior.image_features(images)}
+    row = random.integers(0, count, len(features.store))
+    out = copy.copy(features)
+    for name, value in found.items():
+        setattr(out, name, value.half().numpy()[row])
+    return out
