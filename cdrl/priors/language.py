@@ -221,4 +221,5 @@ def _open_clip_model(name: str):
         raise InputError(f"language prior {name!r}: weights could not be had ({str(error).splitlines()[0]})") from None
     normalise = transform.transforms[-1]
     mean, deviation = (torch.tensor(v)[:, None, None] for v in (normalise.mean, normalise.std))
-    return model, open_clip.get_tokenizer(kind), mean, deviation, model.visual.image_size[0]
+    size = model.visual.image_size
+    return model, open_clip.get_tokenizer(kind), mean, deviation, size if isinstance(size, int) else size[0]
