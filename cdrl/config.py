@@ -31,11 +31,12 @@ class CorpusConfig:
     corpus: str = _one_of("studio", "studio")
     speech: str = _one_of("espeak", "espeak", "cached")  # cached: the few committed sentences, without espeak-ng
     data_root: str = ""  # folder of a corpus that is not embedded; empty: `data_root()`
-    train_people: int = 64
-    train_clips: int = 8  # per person
-    report_people: int = 24  # half of them fits the probes, the other half scores
+    train_people: int = 60
+    train_clips: int = 4  # per person
+    report_people: int = 20  # half of them fits the probes, of the other half
+    report_score_people: int = 6  # so many score
     report_sentences: int = 12  # half for each half of the people
-    edits: int = 84  # true edits for the evaluation
+    edits: int = 63  # true edits for the evaluation
     frame_size: int = 128  # pixels, rendered
     crop_size: int = 96  # pixels, aligned face
     seed: int = 0
@@ -111,6 +112,7 @@ class GeneratorConfig:
     content_weight: float = 1.0
     emotion_weight: float = 1.0
     videos: int = 7
+    fit_steps: int = 60  # to the real person of the sample clips
     seed: int = 0
 
 
@@ -134,10 +136,11 @@ PRESETS = {
         "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96,
         "content.steps": 20, "content.batch": 8, "content.pairs": 40, "emotion.steps": 20, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
         "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
+        "generator.fit_steps": 2,
     },
     "cpu": {},
     "gpu": {
-        "corpus.train_people": 160, "corpus.train_clips": 24, "corpus.frame_size": 256, "corpus.crop_size": 256,
+        "corpus.train_people": 160, "corpus.train_clips": 24, "corpus.report_people": 24, "corpus.report_score_people": 12, "corpus.frame_size": 256, "corpus.crop_size": 256,
         "content.steps": 3000, "emotion.steps": 3000, "generator.steps": 20000, "generator.batch": 32,
         "generator.size": 256,
     },

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
+from cdrl.config import data_root, stage_folder
 from cdrl.errors import InputError
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
@@ -20,15 +21,19 @@ class Guidance(nn.Module):
     """Frozen content and emotion encoders with their views inside; differentiable to the pixels, always in eval mode.
 
     Args:
-        content, emotion: the folders that notebooks 02 and 03 (or `cdrl run`) leave, `runs/NAME/02_content` and `.../03_emotion`.
+        where: a run's folder (notebooks 02 and 03 done); None takes the committed encoders.
 
     Example:
-        guidance = Guidance("runs/demo/02_content", "runs/demo/03_emotion")
+        guidance = Guidance("runs/demo")
         loss = guidance.content(source, output, boxes).mean() + guidance.emotion("happy", output).mean()
     """
 
-    def __init__(self, content: Path, emotion: Path):
+    def __init__(self, where: Path | None = None):
         super().__init__()
+        if where is None:
+            content, emotion = data_root() / "weights/guidance/content", data_root() / "weights/guidance/emotion"
+        else:
+            content, emotion = stage_folder(where, "content"), stage_folder(where, "emotion")
         self.vision = VisionPrior()
         self.content_encoder = load_encoder(ContentEncoder, content)
         self.language = LanguagePrior(_card(emotion)["language"])

@@ -1,16 +1,25 @@
 """How every committed network is made again: `cdrl train NAME`. The corpora they need are rendered once and kept."""
 
+import shutil
 from pathlib import Path
 
+from cdrl.config import ContentConfig, EmotionConfig, GeneratorConfig
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.sentences import SENTENCES
 from cdrl.data.studio.speech import speak_all, utterance, voice_of
 from cdrl.evaluation import networks
+from cdrl.guidance import Guidance
+from cdrl.priors.store import extract
+from cdrl.priors.weights import save_weights
 from cdrl.training import priors
+from cdrl.training.content import find_pairs, train_content
+from cdrl.training.emotion import train_emotion
+from cdrl.training.generator import train_generator, train_start
 from cdrl.vocabulary import EMOTIONS
 
 PEOPLE, CLIPS = 160, 6  # of the training and of the judges' corpus
+GENERATOR_STEPS = 1500
 
 
 def corpus(split: str, work: Path) -> Store:
@@ -79,7 +88,41 @@ def identity(out: Path, work: Path) -> dict:
     return networks.train_identity(corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
+def guidance(out: Path, work: Path) -> dict:
+    """The committed content and emotion encoders (CCRL, CERL) at default settings; some 4 minutes."""
+    folder = Path(out) / "guidance"
+    features = extract(corpus("train", work), Path(work) / "features")
+    _, content = train_content(features, find_pairs(features, ContentConfig()), ContentConfig(), folder / "content")
+    _, emotion = train_emotion(features, EmotionConfig(), "embedded", folder / "emotion")
+    for kind in ("content", "emotion"):
+        shutil.rmtree(folder / kind / "training")
+    last = {f"content.{k}": v for k, v in content.iloc[-1].items()} | {f"emotion.{k}": v for k, v in emotion.iloc[-1].items()}
+    return {"scores": {name: round(float(value), 4) for name, value in last.items()}}
+
+
+def generator_start(out: Path, work: Path) -> dict:
+    """The image host without guidance, what both variants of notebook 05 begin with; some 15 minutes."""
+    return train_start(corpus("train", work), Path(out), Path(work))
+
+
+def generator(out: Path, work: Path) -> dict:
+    """The image host with CDRL guidance, what `cdrl edit` takes where no run is named; some 20 minutes."""
+    config = GeneratorConfig(steps=GENERATOR_STEPS)
+    net, history = train_generator(corpus("train", work), Guidance(), config, "cdrl", Path(work))
+    card = {
+        "model": {}, "command": "cdrl train generator", "licence": "Apache-2.0",
+        "truth": "none: crops, emotion and level of unpaired clips, CDRL guidance; no true edit",
+        "trained_on": f"{PEOPLE} people, from generator_start, {config.steps} steps of {config.batch} windows",
+        "scores": history.tail(10).mean().drop("step").round(4).to_dict(),
+    }  # fmt: skip
+    save_weights(Path(out) / "generator.safetensors", net, card)
+    return card
+
+
 RECIPES = {
     recipe.__name__: recipe
-    for recipe in (audio_prior, face_backbone, mouth_backbone, language_prior, judge_a, judge_b, tracker, identity)
-}
+    for recipe in (
+        audio_prior, face_backbone, mouth_backbone, language_prior, judge_a, judge_b, tracker, identity, guidance,
+        generator_start, generator,
+    )
+}  # fmt: skip

@@ -8,8 +8,9 @@ import torch
 from tqdm.auto import tqdm
 
 from cdrl.config import stage_folder
-from cdrl.data import faces
+from cdrl.data import faces, samples
 from cdrl.data.encoding import write_video
+from cdrl.data.media import read_video
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio import edits
@@ -17,13 +18,13 @@ from cdrl.data.studio.acting import act
 from cdrl.data.studio.render import LANDMARKS
 from cdrl.evaluation import edit_scores
 from cdrl.evaluation.networks import Judges
-from cdrl.generation.edit import edit_clip
+from cdrl.generation.edit import edit_clip, edit_video
 from cdrl.guidance import Guidance, load_encoder
 from cdrl.models.generator import Generator
 from cdrl.pipeline.corpora import open_features
 from cdrl.probing import bootstrap
-from cdrl.stage import write_json
-from cdrl.training.generator import train_generator
+from cdrl.stage import read_json, write_json
+from cdrl.training.generator import fit_person, train_generator
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 
@@ -34,7 +35,7 @@ def generate(run: Path, config, out: Path) -> dict:
         spfem.image.VARIANT.loss.*: the last values of the terms.
     """
     store = open_features(run, "train").store
-    guidance = Guidance(stage_folder(run, "content"), stage_folder(run, "emotion"))
+    guidance = Guidance(run)
     scores = {}
     for variant in ("baseline", "cdrl"):
         generator, history = train_generator(store, guidance, config, variant, out / variant, config.start or None)
@@ -43,7 +44,32 @@ def generate(run: Path, config, out: Path) -> dict:
         if not (out / variant / "outputs.npy").exists():
             _edit_all(run, generator, config.size, out / variant / "outputs.npy")
     write_videos(run, config.videos)
+    edit_real(run, config, generator, guidance)
     return scores
+
+
+def edit_real(run: Path, config, generator: Generator, guidance: Guidance) -> Path:
+    """A real person made happy: the generator fitted to his other clips, never to his happy one, which stands beside the result.
+
+    Returns:
+        `RUN/videos/real-*.mp4`: source, edit, and his own happy clip (other timing: it is no true edit).
+    """
+    path = run / "videos" / "real-1001-neutral-to-happy.mp4"
+    clips = {samples.crema_d_labels(p)["emotion"]: p for p in samples.sample_paths()}
+    if not path.exists():
+        store = open_features(run, "real").store
+        fitted, _ = fit_person(generator, store, guidance, ("happy",), ("happy",), config.fit_steps, seed=config.seed)
+        alone = edit_video(clips["neutral"], "happy", run / "videos" / "alone.mp4", generator=fitted)
+        shown = [read_video(p).frames for p in (clips["neutral"], alone, clips["happy"])]
+        length = len(shown[0])
+        shown = [frames[np.minimum(np.arange(length), len(frames) - 1)] for frames in shown]
+        note = {"comment": "synthetic: CREMA-D 1001 edited to happy; left source, middle edit, right his own happy clip"}
+        write_video(path, np.concatenate(shown, 2), 25.0, read_video(clips["neutral"]).audio, note)
+        alone.unlink()
+    captions = read_json(run / "videos" / "captions.json")
+    text = "CREMA-D 1001 (ODbL): source, edit to happy fitted without his happy clip, and that clip (its own timing)"
+    write_json(run / "videos" / "captions.json", captions | {path.name: text})
+    return path
 
 
 def sources_of_edits(run: Path) -> tuple[Store, Store, np.ndarray]:

@@ -60,9 +60,9 @@ def probe(run: Path, config, out: Path) -> dict:
 
 
 def halved(clips: pd.DataFrame) -> pd.DataFrame:
-    """Clips with a column `fit`: the first half of the people, who say other sentences than the second, fits the probes."""
-    people = sorted(set(clips.speaker))
-    return clips.assign(fit=clips.speaker.isin(people[: len(people) // 2]))
+    """Clips with a column `fit`: the people who say the first speaker's sentences fit the probes, the others score."""
+    first = clips.loc[clips.speaker == min(clips.speaker), "sentence"]
+    return clips.assign(fit=clips.sentence.isin(first))
 
 
 def speech_rows(features: Features, corpus, encoder, config, prefix: str) -> dict:

@@ -23,7 +23,7 @@ from cdrl.vocabulary import ACTIONS, MOUTH_INDEX, PHONEMES, SCORED_EMOTIONS
 BATCH = 64
 
 
-def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 2500) -> dict:
+def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 1500) -> dict:
     """Train the face or the mouth backbone to read facial actions from pixels.
 
     Args:
