@@ -88,6 +88,19 @@ def test_a_name_says_everything_about_its_clip():
         corpus.spec_of("1001_DFA_ANG_XX")
 
 
+def test_the_acting_of_this_version_has_not_drifted():
+    """Where this fails on purpose, count `corpus.VERSION` up: published scores are of one version."""
+    assert corpus.VERSION == 1
+    for name, num_frames, coefficients, pose, scene, visemes in (
+        ("studio-0600-600-happy-3-0", 33, 0.134477, 0.065696, 4125059886, 200),
+        ("studio-0604-603-sad-3-0", 52, 0.102290, 0.043463, 3246094430, 522),
+    ):
+        found = act(corpus.spec_of(name))
+        assert found.scene == scene and len(found.viseme) == num_frames and found.viseme.sum() == visemes
+        assert found.coefficients.mean() == pytest.approx(coefficients, abs=1e-5)
+        assert np.abs(found.pose).mean() == pytest.approx(pose, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -49,9 +49,13 @@ class ClipSpec:
         levels = (1,) if self.emotion == "neutral" else INTENSITIES
         emotion_index(self.emotion)
         if self.intensity not in levels:
-            raise InputError(f"intensity {self.intensity!r} of {self.emotion}: accepted are {', '.join(map(str, levels))}")
+            raise InputError(
+                f"intensity {self.intensity!r} of {self.emotion}: accepted are {', '.join(map(str, levels))}"
+            )
         if self.sentence not in TEXTS:
-            raise InputError(f"unknown sentence {self.sentence!r}: accepted are the ids in sentences.TEXTS, such as 300")
+            raise InputError(
+                f"unknown sentence {self.sentence!r}: accepted are the ids in sentences.TEXTS, such as 300"
+            )
         if self.person < 0 or self.take < 0:
             raise InputError(f"person {self.person!r}, take {self.take!r}: both are 0 or more")
 
@@ -66,7 +70,8 @@ class Performance:
     """T frames at 25 fps.
 
     Attributes:
-        coefficients: (T, 52) float32 in [0, 1], order `vocabulary.ACTIONS`; blinks and the lids' share of gaze included.
+        coefficients: (T, 52) float32 in [0, 1], order `vocabulary.ACTIONS`; blinks and the lids' share of gaze
+            included.
         pose: (T, 6) float32: yaw, pitch, roll (radians; positive: to the person's left, down, onto the left shoulder),
             tx, ty (fractions of the head's width; positive: image right, down), log of scale.
         gaze: (T, 2) float32 radians in the head's frame: yaw (positive: to the person's left), pitch (positive: down).
@@ -133,7 +138,7 @@ def true_edit(spec: ClipSpec, emotion: str, intensity: float, speech: Speech | N
     )
 
 
-# --- what an edit must leave alone -------------------------------------------------------------------------------------
+# --- what an edit must leave alone -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ def _blinks(rng, times: np.ndarray, between: float) -> np.ndarray:
     return shape.max(1) * rng.uniform(0.9, 1.0)
 
 
-# --- speech and emotion in one mouth -----------------------------------------------------------------------------------
+# --- speech and emotion in one mouth ---------------------------------------------------------------------------------
 
 
 def _both(name: str) -> list[int]:

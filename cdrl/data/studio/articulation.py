@@ -1,9 +1,10 @@
 """Phonemes -> movements of jaw and lips, with coarticulation.
 
-Every phoneme pulls each articulator towards a target with a strength (its dominance) that falls off exponentially outside
-its own time; the position is the weighted mean of all pulls and of a weak pull to rest (Cohen and Massaro, "Modeling
-coarticulation in synthetic visual speech", 1993). So rounding begins before its vowel, a jaw never opens fully in a short
-one, and a consonant that does not care about the lips wears its neighbours' shape. Bilabials, alone, must close.
+Every phoneme pulls each articulator towards a target with a strength (its dominance) that falls off exponentially
+outside its own time; the position is the weighted mean of all pulls and of a weak pull to rest (Cohen and Massaro,
+"Modeling coarticulation in synthetic visual speech", 1993). So rounding begins before its vowel, a jaw never opens
+fully in a short one, and a consonant that does not care about the lips wears its neighbours' shape. Bilabials, alone,
+must close.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from cdrl.vocabulary import PHONEME_TO_VISEME, PHONEMES, VISEMES
 FRAME_RATE = 25.0
 # Articulators; each becomes one or two facial actions in `acting`.
 CHANNELS = (
-    "jaw", "pucker", "funnel", "wide", "dimple", "upper", "lower", "tuck", "press", "shrug", "forward", "close", "tongue",
+    "jaw", "pucker", "funnel", "wide", "dimple", "upper", "lower", "tuck", "press", "shrug", "forward", "close",
+    "tongue",
 )  # fmt: skip
 
 # Viseme -> target of each channel, 0 to 1 of the facial action's range.
@@ -47,12 +49,21 @@ DOMINANCE = {
 }  # fmt: skip
 _GROUP = np.array([0, 1, 1] + [2] * 10)  # channel -> column of DOMINANCE
 # Phonemes that differ from their viseme: channel -> factor.
-_VARIANT = {"AX": {"jaw": 0.75, "wide": 0.7}, "AH": {"jaw": 0.85}, "AE": {"wide": 3.0}, "UH": {"pucker": 0.7}, "AO": {"funnel": 0.85}}
+_VARIANT = {
+    "AX": {"jaw": 0.75, "wide": 0.7},
+    "AH": {"jaw": 0.85},
+    "AE": {"wide": 3.0},
+    "UH": {"pucker": 0.7},
+    "AO": {"funnel": 0.85},
+}
 # Diphthongs end in another shape from half their time on.
 _GLIDE = {"AY": "ih", "EY": "ih", "OY": "ih", "AW": "ou", "OW": "ou"}
 _FALL = np.array([0.013, 0.024, 0.014])  # seconds, dominance falls to 1/e, per group
 _REST = 0.12
-_HOLD, _EDGE = 0.024, 0.034  # seconds: a closure holds at least twice the first (> one frame), its edges last the second
+_HOLD, _EDGE = (
+    0.024,
+    0.034,
+)  # seconds: a closure holds at least twice the first (> one frame), its edges last the second
 _SEED = 21
 # Standard deviation over people of the logarithm of each channel's strength.
 _SCATTER = (0.12, 0.12, 0.12, 0.15, 0.20, 0.18, 0.14, 0.08, 0.14, 0.20, 0.20, 0.20, 0.16)

@@ -42,19 +42,21 @@ class Truth:
 
 def truth_of(specs: list[ClipSpec]) -> Truth:
     """Act every clip of a crossed list (see `corpus.specs`) and lay the frames end to end."""
-    people = sorted({spec.person for spec in specs})
+    first_person = min(spec.person for spec in specs)
+    first_half = {spec.sentence for spec in specs if spec.person == first_person}
     performances = [act(spec, speech) for spec, speech in zip(specs, speak_all([utterance_of(spec) for spec in specs]))]
     lengths = [len(item.viseme) for item in performances]
     first = np.cumsum([0, *lengths[:-1]])
     windows = [
-        start + np.clip(np.arange(length)[:, None] + np.arange(-2, 3), 0, length - 1) for start, length in zip(first, lengths)
+        start + np.clip(np.arange(length)[:, None] + np.arange(-2, 3), 0, length - 1)
+        for start, length in zip(first, lengths)
     ]
     return Truth(
         coefficients=np.concatenate([item.coefficients for item in performances]),
         windows=np.concatenate(windows),
         emotion=np.repeat([EMOTIONS.index(spec.emotion) for spec in specs], lengths),
         viseme=np.concatenate([item.viseme for item in performances]),
-        half=np.repeat([int(people.index(spec.person) >= len(people) // 2) for spec in specs], lengths),
+        half=np.repeat([int(spec.sentence not in first_half) for spec in specs], lengths),
         person=np.repeat([spec.person for spec in specs], lengths),
     )
 
@@ -71,15 +73,23 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> dict[str, f
     """
     right, guessed = np.zeros(len(labels)), np.zeros(len(labels))
     for half in (0, 1):
-        fit, score = truth.half != half, truth.half == half
+        fit, score = _some(truth.half != half), truth.half == half
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300))
         right[score] = model.fit(features[fit], labels[fit]).predict(features[score]) == labels[score]
         guessed[score] = np.bincount(labels[fit]).argmax() == labels[score]
     people = np.unique(truth.person)
-    hits, frames = (np.array([values[truth.person == person].sum() for person in people]) for values in (right, right + 1 - right))
+    hits, frames = (
+        np.array([values[truth.person == person].sum() for person in people]) for values in (right, right + 1 - right)
+    )
     drawn = np.random.default_rng(0).integers(len(people), size=(1000, len(people)))
     low, high = np.percentile(hits[drawn].sum(1) / frames[drawn].sum(1), [2.5, 97.5])
     return {"": right.mean(), "chance": guessed.mean(), "n": len(labels), "low": low, "high": high}
+
+
+def _some(mask: np.ndarray, most: int = 20_000) -> np.ndarray:
+    """Numbers of the chosen frames, or of `most` of them drawn at random."""
+    rows = np.flatnonzero(mask)
+    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def mouth_curves(coefficients: np.ndarray) -> np.ndarray:
@@ -98,7 +108,7 @@ def pooled_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def copy_mouth_correlation(specs: list[ClipSpec]) -> dict[str, float]:
-    """What doing nothing scores: mouth curves of the source against the true edit, each source once, target by turns."""
+    """What doing nothing scores: mouth curves of source against true edit, each source once, targets in turn."""
     source, edited = [], []
     speeches = speak_all([utterance_of(spec) for spec in specs])
     for index, (spec, speech) in enumerate(zip(specs, speeches)):

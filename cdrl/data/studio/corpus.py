@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from cdrl.data.store import StoreWriter
@@ -21,6 +22,8 @@ from cdrl.data.studio.speech import Speech, speak_all
 from cdrl.errors import InputError
 from cdrl.vocabulary import INTENSITIES, SCORED_EMOTIONS
 
+# Counts up whenever a clip of the same name would look, move or sound different; scores compare within one version.
+VERSION = 1
 FRAME_RATE = 25.0
 _LEVEL_SEED, _DRAW_SEED = 51, 52
 _BATCH = 4  # clips a worker is handed at once
@@ -35,7 +38,7 @@ class Split:
 
 
 SPLITS = {
-    "train": Split(range(0, 160), sentence_ids("train")),
+    "train": Split(range(160), sentence_ids("train")),
     "choose": Split(range(200, 224), sentence_ids("choose")),
     "report": Split(range(300, 324), sentence_ids("report")),
     "judge": Split(range(400, 560), sentence_ids("judge")),
@@ -59,9 +62,9 @@ def specs(
     """The clips of a split, in the order of their names' numbers.
 
     `train` and `judge` are drawn: each person says `clips / 2` sentences of the split, each in two emotions (parallel
-    clips; an odd count gives the last sentence three), so that every emotion comes equally often. The others are crossed:
-    the first half of the people says the first half of the sentences, the second half the rest, each in all seven scored
-    emotions; a probe fitted on one half meets neither a person nor a sentence of it in the other.
+    clips; an odd count gives the last sentence three), so that every emotion comes equally often. The others are
+    crossed: the first half of the people says the first half of the sentences, the second half the rest, each in all
+    seven scored emotions; a probe fitted on one half meets neither a person nor a sentence of it in the other.
 
     Args:
         people: how many (train and judge: the first ones; else half of them from each half). Default: all.
@@ -86,12 +89,14 @@ def specs(
 def _crossed(split: str, chosen: Split, people: int, sentences: int) -> list[ClipSpec]:
     if people < 2 or not 2 <= sentences <= len(chosen.sentences):
         raise InputError(
-            f"split {split}: {people} people and {sentences} sentences asked for; a crossed split takes 2 or more people "
-            f"and 2 to {len(chosen.sentences)} sentences"
+            f"split {split}: {people} people and {sentences} sentences asked for; a crossed split takes 2 or more "
+            f"people and 2 to {len(chosen.sentences)} sentences"
         )
     found = []
     for size, texts, group in zip(
-        ((people + 1) // 2, people // 2), _halves(chosen.sentences, sentences), _halves(chosen.people, len(chosen.people))
+        ((people + 1) // 2, people // 2),
+        _halves(chosen.sentences, sentences),
+        _halves(chosen.people, len(chosen.people)),
     ):
         for person in group[:size]:
             found += [
@@ -143,7 +148,7 @@ def smoke_specs() -> list[ClipSpec]:
     ]
 
 
-# --- names -------------------------------------------------------------------------------------------------------------
+# --- names -----------------------------------------------------------------------------------------------------------
 
 
 def name_of(spec: ClipSpec) -> str:
@@ -168,14 +173,16 @@ def spec_of(name: str) -> ClipSpec:
     return ClipSpec(int(person), int(sentence), emotion, int(intensity), int(take))
 
 
-# --- pictures ----------------------------------------------------------------------------------------------------------
+# --- pictures --------------------------------------------------------------------------------------------------------
 
 
 def picture(spec: ClipSpec, performance: Performance, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """(T, size, size, 3) uint8 frames of a performance and (T, L, 2) landmarks in their pixels."""
     from cdrl.data.studio.render import render
 
-    return render(spec.person, performance.coefficients, performance.pose, performance.gaze, performance.scene, size=size)
+    return render(
+        spec.person, performance.coefficients, performance.pose, performance.gaze, performance.scene, size=size
+    )
 
 
 def render_edit(spec: ClipSpec, emotion: str, intensity: float, size: int = 128) -> np.ndarray:
@@ -235,7 +242,9 @@ def _in_order(batches: list, sizes: tuple[int, int], workers: int):
     if workers <= 1:
         yield from (_make(batch, *sizes) for batch in batches)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=threadpool_limits, initargs=(1,)
+    ) as pool:
         waiting, ahead = deque(), iter(batches)
         for batch in ahead:
             waiting.append(pool.submit(_make, batch, *sizes))

@@ -5,8 +5,9 @@ repeat itself from call to call, so it is initialised once and FORKED for each u
 the same utterance is then the same bytes, in any order. This process imports neither torch nor numba nor numpy, so
 that a fork costs milliseconds.
 
-Protocol, all on one pipe: the parent writes one line of JSON, a list of utterances; the worker answers each in turn with
-one line of JSON {"samples": n, "events": [[name, sample], ...]} (or {"error": text}) and n int16 samples, little-endian.
+Protocol, all on one pipe: the parent writes one line of JSON, a list of utterances; the worker answers each in turn
+with one line of JSON {"samples": n, "events": [[name, sample], ...]} (or {"error": text}) and n int16 samples,
+little-endian.
 """
 
 import ctypes
@@ -54,7 +55,8 @@ def synthesise(library: ctypes.CDLL, request: dict) -> tuple[bytes, list]:
     """Sound and phoneme events of one utterance; only to be called in a fresh fork.
 
     Args:
-        request: voice (espeak name such as "en-us+f3"), text, rate (words a minute), pitch, range (0-99), volume (0-200).
+        request: voice (espeak name such as "en-us+f3"), text, rate (words a minute), pitch, range (0-99), volume
+            (0-200).
 
     Returns:
         int16 samples at 22.05 kHz as bytes, and [mnemonic, start sample] for every phoneme in order.
@@ -88,7 +90,7 @@ def _answer(library: ctypes.CDLL, request: dict) -> bytes:
     try:
         audio, events = synthesise(library, request)
         header = {"samples": len(audio) // 2, "events": events}
-    except Exception as error:  # the parent process turns it into the user's line
+    except RuntimeError as error:  # the parent process turns it into the user's line
         audio, header = b"", {"error": str(error)}
     return json.dumps(header).encode() + b"\n" + audio
 
@@ -98,10 +100,12 @@ def in_fork(library: ctypes.CDLL, request: dict) -> bytes:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(_answer(library, request))
-        os._exit(0)
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write(_answer(library, request))
+        finally:
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()

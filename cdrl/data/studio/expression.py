@@ -20,23 +20,27 @@ GROUPS = {
     "smile": ("mouthSmileLeft", "mouthSmileRight"), "dimple": ("mouthDimpleLeft", "mouthDimpleRight"),
     "frown": ("mouthFrownLeft", "mouthFrownRight"), "upper": ("mouthUpperUpLeft", "mouthUpperUpRight"),
     "lower": ("mouthLowerDownLeft", "mouthLowerDownRight"), "stretch": ("mouthStretchLeft", "mouthStretchRight"),
-    "press": ("mouthPressLeft", "mouthPressRight"), "chin": ("mouthShrugLower",), "roll": ("mouthRollUpper", "mouthRollLower"),
+    "press": ("mouthPressLeft", "mouthPressRight"), "chin": ("mouthShrugLower",),
+    "roll": ("mouthRollUpper", "mouthRollLower"),
     "jaw": ("jawOpen",), "jaw_forward": ("jawForward",), "funnel": ("mouthFunnel",), "pucker": ("mouthPucker",),
 }  # fmt: skip
 
 # Emotion -> group -> (strength at level 3, chance that a person has it in his style).
 STYLES = {
     "angry": {
-        "brow_down": (0.90, 1.0), "squint": (0.35, 0.8), "eye_wide": (0.35, 0.6), "sneer": (0.35, 0.8), "press": (0.45, 0.8),
+        "brow_down": (0.90, 1.0), "squint": (0.35, 0.8), "eye_wide": (0.35, 0.6), "sneer": (0.35, 0.8),
+        "press": (0.45, 0.8),
         "upper": (0.35, 0.7), "frown": (0.30, 0.8), "chin": (0.25, 0.6), "roll": (0.20, 0.6), "lower": (0.30, 0.6),
         "jaw_forward": (0.30, 0.6), "stretch": (0.20, 0.5), "funnel": (0.25, 0.5),
     },
     "contempt": {
-        "dimple": (0.55, 1.0), "smile": (0.30, 0.8), "press": (0.25, 0.7), "squint": (0.25, 0.7), "brow_outer": (0.30, 0.7),
+        "dimple": (0.55, 1.0), "smile": (0.30, 0.8), "press": (0.25, 0.7), "squint": (0.25, 0.7),
+        "brow_outer": (0.30, 0.7),
         "upper": (0.25, 0.6), "droop": (0.10, 0.6), "chin": (0.15, 0.5),
     },
     "disgusted": {
-        "sneer": (0.85, 0.9), "upper": (0.50, 0.9), "brow_down": (0.40, 0.8), "squint": (0.40, 0.8), "cheek": (0.30, 0.7),
+        "sneer": (0.85, 0.9), "upper": (0.50, 0.9), "brow_down": (0.40, 0.8), "squint": (0.40, 0.8),
+        "cheek": (0.30, 0.7),
         "frown": (0.35, 0.8), "chin": (0.35, 0.8), "lower": (0.25, 0.6), "stretch": (0.20, 0.5), "press": (0.15, 0.5),
     },
     "fear": {
@@ -49,7 +53,8 @@ STYLES = {
     },
     "neutral": {},
     "sad": {
-        "brow_inner": (0.80, 0.9), "brow_down": (0.30, 0.7), "droop": (0.16, 0.8), "frown": (0.65, 0.9), "pucker": (0.15, 0.5), "chin": (0.40, 0.8),
+        "brow_inner": (0.80, 0.9), "brow_down": (0.30, 0.7), "droop": (0.16, 0.8), "frown": (0.65, 0.9),
+        "pucker": (0.15, 0.5), "chin": (0.40, 0.8),
         "press": (0.20, 0.6), "squint": (0.20, 0.6), "roll": (0.20, 0.6), "stretch": (0.15, 0.5),
     },
     "surprised": {
@@ -59,7 +64,8 @@ STYLES = {
 }  # fmt: skip
 # Emotion at level 3 -> factor of jaw movement and of lip movement in speech.
 ARTICULATION = {
-    "angry": (1.25, 1.15), "contempt": (0.80, 0.85), "disgusted": (0.80, 0.90), "fear": (0.85, 0.90), "happy": (1.10, 1.00),
+    "angry": (1.25, 1.15), "contempt": (0.80, 0.85), "disgusted": (0.80, 0.90), "fear": (0.85, 0.90),
+    "happy": (1.10, 1.00),
     "neutral": (1.00, 1.00), "sad": (0.65, 0.75), "surprised": (1.20, 1.00),
 }  # fmt: skip
 

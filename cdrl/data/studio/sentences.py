@@ -1,7 +1,8 @@
 """What the studio's people say: short sentences, one list per split, no text in two of them.
 
-The lists for choosing and reporting are written by hand (two are RAVDESS's, several CREMA-D's, so that real clips of the
-same words exist); those for training and for the evaluation networks are drawn from templates by a seeded generator.
+The lists for choosing and reporting are written by hand (two are RAVDESS's, several CREMA-D's, so that real clips of
+the same words exist); those for training and for the evaluation networks are drawn from templates by a seeded
+generator.
 """
 
 import numpy as np
@@ -44,7 +45,8 @@ SMOKE = (
 )
 
 _WHO = (
-    "My father", "The young nurse", "Our teacher", "Her cousin", "Bob", "The mayor", "Phoebe", "That woman", "Your uncle",
+    "My father", "The young nurse", "Our teacher", "Her cousin", "Bob", "The mayor", "Phoebe", "That woman",
+    "Your uncle",
     "Vivian", "The chef", "George", "This child", "Martha", "The pilot", "Nobody here", "The judge", "Shawn",
 )  # fmt: skip
 _DID = (
@@ -52,7 +54,8 @@ _DID = (
     "measured", "fixed", "gave us", "pushed", "enjoyed", "threw",
 )  # fmt: skip
 _KIND = (
-    "big", "yellow", "thin", "broken", "usual", "small", "white", "heavy", "warm", "purple", "cheap", "foreign", "smooth",
+    "big", "yellow", "thin", "broken", "usual", "small", "white", "heavy", "warm", "purple", "cheap", "foreign",
+    "smooth",
     "royal", "other", "good", "vague", "fresh",
 )  # fmt: skip
 _THING = (
@@ -88,7 +91,8 @@ def _draw(number: int, seed: int) -> list[str]:
 _GENERATED = _draw(340, seed=2026)
 # Split -> its sentences.
 SENTENCES = {
-    "train": tuple(_GENERATED[:200]), "choose": CHOOSE, "report": REPORT, "judge": tuple(_GENERATED[200:]), "smoke": SMOKE,
+    "train": tuple(_GENERATED[:200]), "choose": CHOOSE, "report": REPORT, "judge": tuple(_GENERATED[200:]),
+    "smoke": SMOKE,
 }  # fmt: skip
 # Split -> number of its first sentence: a sentence's id says which split it belongs to.
 FIRST_ID = {"train": 0, "choose": 200, "report": 300, "judge": 400, "smoke": 600}

@@ -5,7 +5,6 @@
 An `Utterance` is everything that reaches the synthesiser, so its key is the key of the cache.
 """
 
-import atexit
 import functools
 import hashlib
 import importlib.util
@@ -13,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,18 +30,21 @@ AUDIO_RATE = 16_000
 CACHE = Path(__file__).resolve().parents[3] / "data" / "speech"
 
 FEMALE_VOICES = (
-    "f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "anika", "aunty", "belinda", "linda", "grandma", "shelby",
+    "f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "anika", "aunty", "belinda", "linda", "grandma",
+    "shelby",
     "steph", "steph2",
 )  # fmt: skip
 MALE_VOICES = (
-    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "adam", "benjamin", "david", "edward", "john", "Lee", "max", "Michael",
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "adam", "benjamin", "david", "edward", "john", "Lee", "max",
+    "Michael",
     "michel", "mike2", "pablo", "rob", "robert", "Gene", "travis", "Denis", "Diogo", "Alex", "Henrique", "miguel",
 )  # fmt: skip
 
 # Emotion at level 3 -> factor of the rate, steps of espeak's pitch and pitch range (0-99), gain in dB.
 PROSODY = {
     "angry": (1.12, 9, 22, 4.0), "contempt": (0.90, -5, -8, -1.0), "disgusted": (0.86, -7, 6, -0.5),
-    "fear": (1.20, 17, 4, -1.5), "happy": (1.08, 14, 24, 1.5), "neutral": (1.00, 0, 0, 0.0), "sad": (0.78, -11, -24, -4.0),
+    "fear": (1.20, 17, 4, -1.5), "happy": (1.08, 14, 24, 1.5), "neutral": (1.00, 0, 0, 0.0),
+    "sad": (0.78, -11, -24, -4.0),
     "surprised": (1.03, 21, 32, 2.0),
 }  # fmt: skip
 _VOICE_SEED, _PROSODY_SEED, _SPEAKER_PROSODY_SEED = 11, 12, 13
@@ -154,7 +157,7 @@ def _speech(audio: np.ndarray, phoneme: list[int], start: list[int]) -> Speech:
     return Speech(audio.astype(np.float32) / 32768, np.array(phoneme, np.uint8), edges[:-1], edges[1:])
 
 
-# --- espeak-ng ---------------------------------------------------------------------------------------------------------
+# --- espeak-ng -------------------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=1)
@@ -162,19 +165,17 @@ def _worker(process_id: int) -> subprocess.Popen:
     """This process's own espeak helper (a fork must not share its parent's pipe)."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise InputError(
-            "this sentence is not in the committed speech cache and espeak-ng (package espeakng_loader) is not installed: "
-            'pip install "cdrl[studio]"'
+            "this sentence is not in the committed speech cache and espeak-ng (package espeakng_loader) is not "
+            'installed: pip install "cdrl[studio]"'
         )
     root = str(Path(__file__).resolve().parents[3])
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    worker = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "cdrl.data.studio.espeak_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": paths},
     )
-    atexit.register(worker.stdin.close)
-    return worker
 
 
 def _synthesise(utterances: list[Utterance]) -> list[tuple]:
@@ -183,9 +184,17 @@ def _synthesise(utterances: list[Utterance]) -> list[tuple]:
         return []
     worker = _worker(os.getpid())
     requests = [{**asdict(item), "volume": _SYNTHESIS_VOLUME} for item in utterances]
-    worker.stdin.write(json.dumps(requests).encode() + b"\n")
-    worker.stdin.flush()
-    answers = [_read_answer(worker.stdout) for _ in utterances]
+    try:
+        worker.stdin.write(json.dumps(requests).encode() + b"\n")
+        worker.stdin.flush()
+        answers = [_read_answer(worker.stdout) for _ in utterances]
+    except (BrokenPipeError, EOFError):
+        _worker.cache_clear()
+        with suppress(BrokenPipeError):
+            worker.stdin.close()
+        raise InputError(
+            "the espeak-ng helper process ended; try again, or reinstall the package espeakng_loader"
+        ) from None
     for item, (header, _) in zip(utterances, answers):
         if "error" in header:
             raise InputError(f"espeak-ng on {item.text!r}: {header['error']}")
@@ -195,8 +204,7 @@ def _synthesise(utterances: list[Utterance]) -> list[tuple]:
 def _read_answer(pipe) -> tuple[dict, np.ndarray]:
     line = pipe.readline()
     if not line:
-        _worker.cache_clear()
-        raise InputError("the espeak-ng helper process ended; try again, or reinstall the package espeakng_loader")
+        raise EOFError
     header = json.loads(line)
     return header, np.frombuffer(pipe.read(2 * header.get("samples", 0)), "<i2")
 
@@ -215,7 +223,7 @@ def _finish(item: Utterance, events: list, audio: np.ndarray) -> tuple:
     return quantised, phoneme, [round(sample * AUDIO_RATE / ESPEAK_RATE) for sample in start]
 
 
-# --- cache -------------------------------------------------------------------------------------------------------------
+# --- cache -----------------------------------------------------------------------------------------------------------
 
 
 def write_cache(folder: Path, utterances: list[Utterance]) -> None:
