@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from cdrl.data import mesh as models
-from cdrl.data.faces import CROP, MAXIMUM_GAP, Alignment, align, alignment_error, crop, paste
+from cdrl.data.faces import (
+    CROP, EYES_BELOW_TOP, MAXIMUM_GAP, MOUTH_WIDTH, SIDE, Alignment, align, alignment_error, crop, paste,
+)  # fmt: skip
 from cdrl.data.mesh import LEFT_EYE, RIGHT_EYE, detect, intersection_over_union, mesh, region_of_box, square_crop
 from cdrl.data.samples import sample_paths
 from cdrl.data.media import read_video
@@ -126,13 +128,14 @@ def test_eyes_and_nose_stay_where_they_belong_while_the_mouth_opens(clip, alignm
     between = np.linalg.norm(eye_points[:, 1] - eye_points[:, 0], axis=1).mean()
     assert np.ptp(openings) > 0.1  # the mouth does open
     assert eye_points.std(axis=0).max() < 0.03 * between
-    assert np.abs(eye_points.mean(axis=(0, 1)) - [0.5, 0.26]).max() < 0.02
-    assert 0.3 < between < 0.4
+    assert np.abs(eye_points.mean(axis=(0, 1)) - [0.5, EYES_BELOW_TOP / SIDE]).max() < 0.02
+    assert 0.3 < between < 0.36
 
 
 def test_mouth_box_has_its_fixed_shape_and_holds_the_lips(clip, alignment):
     left, top, right, bottom = alignment.mouth_box
-    assert right - left == pytest.approx(0.5, abs=1e-6) and bottom - top == pytest.approx(1 / 3, abs=1e-6)
+    assert right - left == pytest.approx(MOUTH_WIDTH, abs=1e-6)
+    assert bottom - top == pytest.approx(MOUTH_WIDTH / 1.5, abs=1e-6)
     region = None
     for frame, matrix in zip(clip.frames[::7], alignment.transforms[::7], strict=True):
         boxes, _, eyes = detect(frame)
@@ -274,7 +277,8 @@ def test_no_note_of_the_runtime_reaches_the_screen(capfd, clip):
 
 NAMES = ("right_eye_outer", "right_eye_inner", "left_eye_inner", "left_eye_outer", "nose_bridge", "mouth_right",
          "mouth_left")  # fmt: skip
-PLACES = np.array([[24, 25], [37, 25], [59, 25], [72, 25], [48, 33], [38, 62], [58, 62]], float)  # crop coordinates
+EYES = CROP * EYES_BELOW_TOP / SIDE  # their nominal height in the crop
+PLACES = np.array([[24, EYES], [37, EYES], [59, EYES], [72, EYES], [48, 33], [38, 62], [58, 62]])  # crop coordinates
 
 
 def moving_truth(generator, count=20):

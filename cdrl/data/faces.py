@@ -25,10 +25,10 @@ TEMPLATE = np.array([
     [0.000, -0.048, -0.223], [0.000, 0.037, -0.266], [0.000, 0.118, -0.317], [0.000, 0.193, -0.374],
 ])  # fmt: skip
 # In the same unit: side of the crop, height of the eyes below its upper edge, depth of the point it is centred on.
-SIDE, EYES_BELOW_TOP, DEPTH = 1.90, 0.49, -0.10
+SIDE, EYES_BELOW_TOP, DEPTH = 2.05, 0.52, -0.10
 # Middle and side of the square that the mesh sees from the second look on: least alignment error on the studio.
 REGION_BELOW_EYES, REGION_SIDE = 0.40, 2.4
-MOUTH_WIDTH, MOUTH_ASPECT = 0.5, 1.5
+MOUTH_WIDTH, MOUTH_ASPECT = 0.47, 1.5
 MINIMUM_FACE = 24  # pixels, ear to ear; on studio frames alignment at 26 px is nearly as good as at 60
 BREADTH = 1.5  # ear to ear, in distances of the outer eye corners
 MAXIMUM_GAP = 12  # frames a lost face is bridged
@@ -240,7 +240,7 @@ def _samples(transform: np.ndarray) -> int:
 
 
 def paste(
-    frames: Iterable[np.ndarray], crops: np.ndarray, alignment: Alignment, feather: float = 0.12, keep: float = 24.0
+    frames: Iterable[np.ndarray], crops: np.ndarray, alignment: Alignment, feather: float = 0.10, keep: float = 24.0
 ) -> np.ndarray:
     """Edited crops back in the full frames, without a seam and without touching the rest.
 
