@@ -56,7 +56,7 @@ DESCRIPTIONS = {
     "sad": "inner brows strongly raised, lip corners down, chin raised, eyes slightly closed",
     "surprised": "inner brows raised, outer brows strongly raised, eyes wide, jaw open",
 }
-CONTEXT_LENGTH = 40
+CONTEXT_LENGTH = 64
 
 
 def caption(coefficients: np.ndarray, random: np.random.Generator) -> str:
@@ -135,6 +135,25 @@ def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
     return model
 
 
+def encode_tokens(model: CLIP, ids: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+    """The text tower on no more positions than needed (it is causal, so padding behind the end changes nothing).
+
+    Args:
+        ids: (B, L) tokens, the end token the largest id of its row. context: (B, M, W) embeddings put after the start token.
+
+    Returns:
+        (B, embedding), unit norm.
+    """
+    words, end = model.token_embedding(ids), ids.argmax(1)
+    if context is not None:
+        words, end = torch.cat([words[:, :1], context, words[:, 1:]], 1), end + context.shape[1]
+    length = min(int(end.max()) + 1, model.context_length)
+    words, end = words[:, :length] + model.positional_embedding[:length], end.clamp(max=length - 1)
+    hidden = model.transformer(words, attn_mask=model.attn_mask[:length, :length])
+    hidden = model.ln_final(hidden)[torch.arange(len(ids)), end]
+    return F.normalize(hidden @ model.text_projection, dim=-1)
+
+
 class LanguagePrior(nn.Module):
     """A frozen vision-language model with its own transform and tokenizer.
 
@@ -192,16 +211,7 @@ class LanguagePrior(nn.Module):
         Returns:
             (K, embedding), unit norm. With M = 0 it equals `text_embedding`.
         """
-        model, ids = self.model, self.tokenize(texts)
-        words = model.token_embedding(ids)
-        sequence = torch.cat([words[:, :1], context, words[:, 1:]], 1)[:, : model.context_length]
-        length = sequence.shape[1]
-        hidden = model.transformer(
-            sequence + model.positional_embedding[:length], attn_mask=model.attn_mask[:length, :length]
-        )
-        end = (ids.argmax(1) + context.shape[1]).clamp(max=length - 1)
-        hidden = model.ln_final(hidden)[torch.arange(len(ids)), end]
-        return F.normalize(hidden @ model.text_projection, dim=-1)
+        return encode_tokens(self.model, self.tokenize(texts), context)
 
     @property
     def token_width(self) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 from cdrl.data import batches
 from cdrl.data.store import AUDIO_RATE, Store
 from cdrl.priors.audio import HOP, PhonemeNet, log_mel
-from cdrl.priors.language import LanguagePrior, WordTokenizer, caption, tiny_clip
+from cdrl.priors.language import LanguagePrior, WordTokenizer, caption, encode_tokens, tiny_clip
 from cdrl.priors.vision import face_backbone, face_view, mouth_backbone, mouth_view
 from cdrl.priors.weights import load_card, load_weights, save_weights
 from cdrl.training.loop import LoopConfig, train
@@ -133,7 +133,7 @@ def train_audio_prior(utterances: list, held_out: list, out: Path, work: Path, s
     return card
 
 
-def train_language_prior(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 900) -> dict:
+def train_language_prior(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 500) -> dict:
     """Train the tiny CLIP: captions of facial actions against frames, image tower frozen but for its projection.
 
     Loss: symmetric InfoNCE of the batch, captions with the same set of phrases counting as one.
@@ -154,7 +154,7 @@ def train_language_prior(corpus: Store, held_out: Store, out: Path, work: Path, 
         features = torch.cat([model.visual.backbone(face_view(batches.images(corpus, r))) for r in np.array_split(kept, 240)])
 
     def sample(random):
-        pick = random.integers(0, len(kept), 192)
+        pick = random.integers(0, len(kept), 128)
         said = [caption(values, random) for values in truth[np.sort(kept[pick])].astype(np.float32)]
         key = {text: k for k, text in enumerate(dict.fromkeys(", ".join(sorted(t.split(", "))) for t in said))}
         group = torch.tensor([key[", ".join(sorted(t.split(", ")))] for t in said])
@@ -162,7 +162,7 @@ def train_language_prior(corpus: Store, held_out: Store, out: Path, work: Path, 
 
     def objective(batch):
         image = F.normalize(model.visual.project(batch[0] + 0.1 * torch.randn_like(batch[0])), dim=-1)
-        text = F.normalize(model.encode_text(batch[1]), dim=-1)
+        text = encode_tokens(model, batch[1])
         logits = model.logit_scale.exp().clamp(max=50) * image @ text.T
         same = (batch[2][:, None] == batch[2][None]).float()
         target = same / same.sum(1, keepdim=True)
