@@ -34,7 +34,7 @@ class CorpusConfig:
     train_people: int = 60
     train_clips: int = 4  # per person
     report_people: int = 20  # half of them fits the probes, of the other half
-    report_score_people: int = 6  # so many score
+    report_score_people: int = 5  # so many score
     report_sentences: int = 12  # half for each half of the people
     edits: int = 63  # true edits for the evaluation
     frame_size: int = 128  # pixels, rendered
@@ -105,14 +105,14 @@ class GeneratorConfig:
     """The edit (SPFEM), with CDRL guidance and without: notebook 05."""
 
     size: int = 64  # pixels
-    steps: int = 150
+    steps: int = 100
     batch: int = 8
     learning_rate: float = 5e-4
     start: str = "generator_start"  # weights both variants begin with; empty: none
     content_weight: float = 1.0
     emotion_weight: float = 1.0
-    videos: int = 7
-    fit_steps: int = 60  # to the real person of the sample clips
+    videos: int = 4
+    fit_steps: int = 30  # to the real person of the sample clips
     seed: int = 0
 
 

@@ -78,7 +78,7 @@ class Judges:
         return F.normalize(torch.from_numpy(self._run("identity", frames)), dim=1).numpy()
 
 
-def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 800) -> dict:
+def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 500) -> dict:
     """Train one emotion judge, frame by frame, on the judges' own people.
 
     Returns:
@@ -162,7 +162,7 @@ def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: 
     return card
 
 
-def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 600) -> dict:
+def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 500) -> dict:
     """Train the identity network: scaled cosine softmax over the judges' people (arXiv:1801.05599, margin 0).
 
     Returns:

@@ -140,6 +140,6 @@ def _prototypes(encoder: EmotionEncoder, features: Features) -> torch.Tensor:
         of_label = (clips["emotion"] == name).to_numpy()
         for level in (1, 2, 3):
             chosen = of_label & (clips["intensity"] == level).to_numpy()
-            chosen = chosen if chosen.any() else of_label
-            rows.append(code[torch.from_numpy(chosen)].mean(0) if chosen.any() else torch.zeros(code.shape[1]))
+            chosen = np.flatnonzero(chosen if chosen.any() else of_label)
+            rows.append(code[chosen].mean(0) if len(chosen) else torch.zeros(code.shape[1]))
     return F.normalize(torch.stack(rows), dim=-1).view(len(EMOTIONS), 3, -1)
