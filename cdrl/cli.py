@@ -127,9 +127,12 @@ def _edit(chosen):
     if out.exists() and out.samefile(source):
         raise InputError(f"--out {out}: is the source itself; choose another name")
     check_disk(out.parent, 0.1)
-    from cdrl.generation.edit import GENERATOR, edit_video
+    from cdrl.generation.edit import GENERATOR, edit_video, fit_to_folder, load_generator
 
-    edit_video(source, chosen.emotion, out, chosen.intensity, chosen.generator or GENERATOR)
+    generator = load_generator(chosen.generator or GENERATOR)
+    if chosen.fit:
+        generator = fit_to_folder(generator, Path(chosen.fit), source, chosen.emotion)
+    edit_video(source, chosen.emotion, out, chosen.intensity, generator)
     print(out)
 
 
@@ -210,6 +213,7 @@ def _parser():
         "--generator", metavar="RUN", help="folder of a run, or weights (default: the committed generator)"
     )
     edit.add_argument("--out", required=True, metavar="OUT.mp4")
+    edit.add_argument("--fit", metavar="FOLDER", help="first fit to this person's clips there, named as CREMA-D's")
     edit.set_defaults(command=_edit)
 
     train = commands.add_parser("train", help="make a committed network again; without a name: list them")

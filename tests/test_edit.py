@@ -186,3 +186,11 @@ def test_crops_of_a_real_clip_are_edited_at_their_own_resolution(generator, vide
     size = edit.crop_size(alignment)
     out = edit.edit_clip(generator, crop(frames, alignment, size), "happy", 1.0, 29.97)
     assert out.shape == (6, size, size, 3) and size > 96
+
+
+def test_a_folder_without_clips_to_fit_to_is_refused(generator, tmp_path):
+    (tmp_path / "1001_DFA_HAP_XX.flv").write_bytes(b"")
+    (tmp_path / "holiday.mp4").write_bytes(b"")
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(InputError, match="no clip to fit to; give a folder of that person's clips named as CREMA-D's"):
+            edit.fit_to_folder(generator, folder, tmp_path / "holiday.mp4", "happy")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import chain, tee
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -13,12 +14,16 @@ from cdrl.config import stage_folder
 from cdrl.data.encoding import write_edit
 from cdrl.data.faces import CROP, Alignment, align, crop, paste
 from cdrl.data.media import read_video_stream, video_facts
+from cdrl.data.samples import crema_d_labels, ingest
+from cdrl.data.store import Store
 from cdrl.errors import InputError
+from cdrl.guidance import Guidance
 from cdrl.models.generator import MAX_INTENSITY, Generator, apply_fields
 from cdrl.priors.weights import load_card, load_weights
+from cdrl.training.generator import fit_person
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
-GENERATOR = "generator_start"  # what `cdrl edit` takes where no run is named
+GENERATOR = "generator"  # what `cdrl edit` takes where no run is named
 # The fields are averaged over neighbouring frames with these weights: the edit does not tremble.
 SMOOTHING = (1, 4, 6, 4, 1)
 CHUNK = 24  # frames edited at once
@@ -169,6 +174,31 @@ def edit_video(
     shown = tqdm(pictures, total=len(alignment), desc=f"edit to {names}", unit="frame", mininterval=2, disable=not progress)
     write_edit(source, shown, out, {"title": f"{source.stem} edited to {names}, intensity {float(np.mean(curve)):.2g}"})
     return out
+
+
+def fit_to_folder(generator: Generator, folder: Path, source: Path, emotion: str, steps: int = 120) -> Generator:
+    """Fit to a person's other clips, whose names say the emotion as CREMA-D's do; a minute or two.
+
+    Clips of the emotion that is asked for, and the source itself, are left out; so are files that cannot be used.
+
+    Raises:
+        InputError: where nothing is left to learn from.
+    """
+    folder, usable = Path(folder), []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            if crema_d_labels(path)["emotion"] != emotion and not path.samefile(source):
+                usable.append(path)
+        except InputError:
+            continue
+    if not usable:
+        raise InputError(
+            f"{folder}: no clip to fit to; give a folder of that person's clips named as CREMA-D's (1001_DFA_ANG_XX.flv), "
+            f"other than the source and than {emotion}"
+        )
+    with TemporaryDirectory() as kept:
+        ingest(usable, Path(kept) / "person")
+        return fit_person(generator, Store(Path(kept) / "person"), Guidance(), (emotion,), (emotion,), steps)[0]
 
 
 def edited_frames(

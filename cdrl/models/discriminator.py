@@ -3,40 +3,55 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from cdrl.vocabulary import EMOTIONS
 
 FRAMES = (0, 2, 4)  # of a window of five
+SHIFT = 2  # pixels
 
 
 class Discriminator(nn.Module):
-    """Convolutions with spectral normalisation (arXiv:1802.05957) and one real/fake head per emotion (arXiv:1912.01865).
+    """Reads frozen backbone features (a projected GAN, arXiv:2111.01007); one real/fake head per emotion (arXiv:1912.01865).
 
     Args:
-        width: channels after the first layer.
+        features: length of a frame's features. width: of the hidden layers.
 
     Example:
-        Discriminator()(torch.zeros(2, 5, 3, 64, 64), torch.tensor([4, 0]), torch.tensor([1.0, 0.3])).shape == (2,)
+        Discriminator()(torch.zeros(2, 3, 384)).shape == (2, 8, 2)
     """
 
-    def __init__(self, width: int = 24):
+    def __init__(self, features: int = 384, width: int = 192):
         super().__init__()
-        widths = (3 * len(FRAMES), width, 2 * width, 4 * width, 6 * width)
-        self.layers = nn.ModuleList(
-            [spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        )
-        self.patch = spectral_norm(nn.Conv2d(widths[-1], 1, 1))
-        self.heads = spectral_norm(nn.Linear(widths[-1], 2 * len(EMOTIONS)))
+        self.net = nn.Sequential(
+            nn.Linear(features * len(FRAMES), width), nn.LeakyReLU(0.2), nn.Dropout(0.2),
+            nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Dropout(0.2), nn.Linear(width, 2 * len(EMOTIONS)),
+        )  # fmt: skip
 
-    def forward(self, frames: torch.Tensor, emotion: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
-        """(B, 5, 3, 64, 64) in [0, 1], (B,) labels, (B,) 1/3 to 1 -> (B,) logits, high where it looks real.
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, 3, features) of three frames -> (B, 8, 2): per emotion a logit, high where real, and its slope in intensity."""
+        return self.net(features.flatten(1)).view(len(features), len(EMOTIONS), 2)
 
-        One part asks every patch whether it is a face, one asks the whole for the emotion, one for its strength.
-        """
-        x = frames[:, FRAMES].flatten(1, 2) * 2 - 1
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-        base, slope = self.heads(F.leaky_relu(x, 0.2).sum((2, 3))).view(len(x), 2, -1).unbind(1)
-        rows = torch.arange(len(x), device=x.device)
-        return self.patch(x).mean((1, 2, 3)) + base[rows, emotion] + (intensity - 2 / 3) * slope[rows, emotion]
+
+def asked(heads: torch.Tensor, emotion: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
+    """The logit of the emotion asked for: (B, 8, 2), (B,) labels, (B,) 1/3 to 1 -> (B,)."""
+    base, slope = heads[torch.arange(len(heads), device=heads.device), emotion].unbind(1)
+    return base + (intensity - 2 / 3) * slope
+
+
+def jittered(frames: torch.Tensor) -> torch.Tensor:
+    """Shift, light and colour at random, alike for a window's frames (arXiv:2006.10738): no trick of single pixels counts.
+
+    Args:
+        frames: (B, T, 3, H, W) in [0, 1].
+
+    Returns:
+        The same shape, differentiable; shifted by up to 2 of 64 pixels, borders repeated.
+    """
+    batch, _, _, height, width = frames.shape
+    shift = torch.randint(-SHIFT, SHIFT + 1, (batch, 2))
+    rows = (torch.arange(height) + shift[:, :1]).clamp(0, height - 1)
+    columns = (torch.arange(width) + shift[:, 1:]).clamp(0, width - 1)
+    frames = torch.stack([x[:, :, r][..., c] for x, r, c in zip(frames, rows, columns, strict=True)])
+    grey = frames.mean(2, keepdim=True)
+    saturation, contrast, light = (torch.rand(3, batch, 1, 1, 1, 1) - 0.5).unbind(0)
+    return (grey + (frames - grey) * (1 + 0.6 * saturation) - 0.5) * (1 + 0.4 * contrast) + 0.5 + 0.2 * light

@@ -18,7 +18,7 @@ from cdrl.vocabulary import EMOTIONS, emotion_index
 WORKING_SIZE = 64
 FLOW_LIMIT = 0.25  # of half the crop's width: 8 of 64 pixels
 SHADING_LIMIT = 0.3
-RESIDUAL_LIMIT = 0.8
+RESIDUAL_LIMIT = 0.3  # on brightness alone: with colour, lips and lids are painted instead of moved
 BORDER = 0.08  # of the crop's width, where every field fades to nothing: crops are pasted back into frames
 # Where something may be uncovered or appear, in the aligned crop: centre x, y and radii x, y of a soft ellipse.
 PLACES = {"left eye": (0.315, 0.26, 0.15, 0.1), "right eye": (0.685, 0.26, 0.15, 0.1), "mouth": (0.5, 0.67, 0.28, 0.21)}
@@ -33,7 +33,7 @@ class Edit(NamedTuple):
         frames: (B, T, 3, H, W) RGB in [0, 1].
         flow: (B, T, 2, 32, 32) x and y of where a pixel comes from, less its own place, in units of half the crop's width.
         shading: (B, T, 1, 16, 16) logarithm of the factor on brightness.
-        residual: (B, T, 3, 64, 64) what is added.
+        residual: (B, T, 1, 32, 32) what is added to all three colours.
     """
 
     frames: torch.Tensor
@@ -75,7 +75,7 @@ class Generator(nn.Module):
         super().__init__()
         self.stride = stride
         fine, wide, deep = width // 2, 2 * width, 3 * width
-        self.table = nn.Parameter(torch.randn(len(EMOTIONS), code) * code**-0.5)
+        self.table = nn.Parameter(torch.randn(len(EMOTIONS), code))
         self.mapping = nn.Sequential(nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU())
         self.stem = nn.Conv2d(36, fine, 1)
         self.down = nn.ModuleList(
@@ -85,11 +85,11 @@ class Generator(nn.Module):
         self.core = nn.ModuleList([Modulated(deep, deep, code) for _ in range(4)])
         self.up = nn.ModuleList([Modulated(deep, wide, code), Modulated(wide, width, code), Modulated(width, fine, code)])
         self.join = nn.ModuleList([Modulated(wide, wide, code), Modulated(width, width, code), Modulated(fine, fine, code)])
-        self.move_and_paint = _quiet(nn.Conv2d(fine, 2 + 12, 3, 1, 1))
+        self.move_and_paint = _quiet(nn.Conv2d(fine, 3, 3, 1, 1))
         self.shade = _quiet(nn.Conv2d(width, 1, 3, 1, 1))
         self.register_buffer("window", border_window(WORKING_SIZE // 2), persistent=False)
         self.register_buffer("coarse_window", border_window(WORKING_SIZE // 4), persistent=False)
-        self.register_buffer("places", place_mask(WORKING_SIZE), persistent=False)
+        self.register_buffer("places", place_mask(WORKING_SIZE // 2), persistent=False)
 
     def forward(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None)) -> Edit:
         """Edit.
@@ -124,10 +124,10 @@ class Generator(nn.Module):
         code = self.code(weights, intensity).flatten(0, 1)
         fine, coarse = self._decode(seen.flatten(0, 1) * 2 - 1, code)
         gain = field_gain(intensity).flatten()[:, None, None, None]
-        move, paint = self.move_and_paint(fine).split((2, 12), 1)
+        move, paint = self.move_and_paint(fine).split((2, 1), 1)
         flow = FLOW_LIMIT * torch.tanh(blur(move)) * self.window
         shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
-        residual = RESIDUAL_LIMIT * torch.tanh(F.pixel_shuffle(paint, 2)) * self.places
+        residual = RESIDUAL_LIMIT * torch.tanh(paint) * self.places
         return tuple((gain * field).view(batch, count, *field.shape[1:]) for field in (flow, shading, residual))
 
     def code(self, weights: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
@@ -186,7 +186,7 @@ def apply_fields(
 
     Args:
         images: (B, 3, H, W) in [0, 1]. flow: (B, 2, h, w) in units of half the width (x) and height (y).
-        shading: (B, 1, h, w). residual: (B, 3, h, w); any h, w.
+        shading: (B, 1, h, w). residual: (B, 1 or 3, h, w); any h, w.
 
     Returns:
         (B, 3, H, W); zero fields give the images, to rounding.

@@ -16,8 +16,9 @@ from cdrl.data.store import Store
 from cdrl.errors import InputError
 from cdrl.guidance import Guidance
 from cdrl.losses.fields import acceleration, bending, stretching
-from cdrl.models.discriminator import FRAMES, Discriminator
+from cdrl.models.discriminator import FRAMES, Discriminator, asked, jittered
 from cdrl.models.generator import Generator, working_view
+from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights, save_weights
 from cdrl.training.content import save_encoder
 from cdrl.training.loop import LoopConfig, train
@@ -27,8 +28,8 @@ WINDOW = 5  # frames
 MIDDLE = slice(WINDOW // 2, WINDOW // 2 + 1)
 # What every variant shares. The game alone decides which emotion appears; the rest keeps the face a face.
 SHARED = {
-    "discriminator": 1.0, "adversarial": 0.3, "cycle": 3.0, "reconstruction": 3.0,
-    "bending": 1.0, "stretching": 20.0, "shading": 0.5, "residual": 2.0, "steady": 50.0,
+    "discriminator": 1.0, "adversarial": 0.5, "cycle": 3.0, "reconstruction": 5.0,
+    "bending": 2.0, "stretching": 20.0, "shading": 0.5, "residual": 30.0, "steady": 50.0,
 }  # fmt: skip
 GUIDED = ("content", "emotion")
 VARIANTS = {
@@ -121,8 +122,9 @@ class GeneratorObjective(nn.Module):
     held still while the generator answers, so the sum of both losses is one number to minimise and a run resumes exactly.
 
     Terms, each one value per sample:
-        discriminator, adversarial: hinge loss of the game (arXiv:1802.05957). cycle: L1 of the middle frame after the
-        edit back to the source's own emotion and level. reconstruction: L1 after an edit to what it already is.
+        discriminator, adversarial: hinge loss of the game (arXiv:1802.05957); besides edits, the discriminator refuses
+        real windows under another emotion's name (arXiv:1605.05396). cycle: L1 of the middle frame after the edit back to
+        the source's own emotion and level. reconstruction: L1 after an edit to what it already is.
         bending, stretching, shading, residual, steady: size of the fields (`cdrl.losses.fields`).
         content, emotion: CDRL guidance; a term of weight 0 is measured without a gradient.
     """
@@ -130,7 +132,9 @@ class GeneratorObjective(nn.Module):
     def __init__(self, generator: Generator, discriminator: Discriminator | None, weights: dict, guidance: Guidance | None = None):
         super().__init__()
         self.generator, self.discriminator, self.weights = generator, discriminator, weights
-        self.__dict__["guidance"] = guidance  # frozen: no part of the checkpoint
+        # Frozen: no part of the checkpoint.
+        self.__dict__["guidance"] = guidance
+        self.__dict__["vision"] = VisionPrior() if discriminator is not None else None
 
     def forward(self, batch: dict) -> dict:
         """Batch of `WindowSampler` -> {name: (B,) values}."""
@@ -154,12 +158,23 @@ class GeneratorObjective(nn.Module):
     def _game(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         if self.discriminator is None:
             return {}
-        asked = batch["target"], batch["target_intensity"]
-        real = self.discriminator(source, batch["emotion"], batch["intensity"])
-        fake = self.discriminator(output.detach(), *asked)
+        wanted = batch["target"], batch["target_intensity"]
+        with torch.no_grad():
+            seen = self._features(source, batch["boxes"])
+        heads, shown = self.discriminator(seen), self._features(output, batch["boxes"])
+        real, other = asked(heads, batch["emotion"], batch["intensity"]), asked(heads, *wanted)
+        fake = asked(self.discriminator(shown.detach()), *wanted)
         with held(self.discriminator):
-            answer = -self.discriminator(output, *asked)
-        return {"discriminator": F.relu(1 - real) + F.relu(1 + fake), "adversarial": answer}
+            answer = asked(self.discriminator(shown), *wanted)
+        differs = (batch["emotion"] != batch["target"]).float()
+        fooled = differs * F.relu(1 + other) + F.relu(1 + fake)
+        return {"discriminator": F.relu(1 - real) + fooled / 2, "adversarial": -answer}
+
+    def _features(self, frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """(B, 5, 3, 64, 64), (B, 4) -> (B, 3, 384): what the frozen backbones see in three frames, jittered."""
+        chosen = jittered(frames[:, FRAMES])
+        features = self.vision(chosen.flatten(0, 1), boxes.repeat_interleave(len(FRAMES), 0))
+        return torch.cat(features, 1).unflatten(0, chosen.shape[:2])
 
     def _guided(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         if self.guidance is None:
@@ -237,7 +252,7 @@ def starting_nets(start: str | None, seed: int = 0) -> tuple[Generator, Discrimi
     return generator.requires_grad_(True), discriminator.requires_grad_(True)
 
 
-def train_start(corpus: Store, out: Path, work: Path, steps: int = 2500, batch: int = 8) -> dict:
+def train_start(corpus: Store, out: Path, work: Path, steps: int = 200, batch: int = 6) -> dict:
     """Make the committed start: the baseline's objective (no guidance, no truth), from nothing, for longer.
 
     Args:
@@ -249,7 +264,7 @@ def train_start(corpus: Store, out: Path, work: Path, steps: int = 2500, batch: 
     """
     weights = {name: value for name, value in VARIANTS["baseline"].items() if name not in GUIDED}
     objective = GeneratorObjective(*starting_nets(None), weights)
-    loop = LoopConfig(steps=steps, learning_rate=1e-3, weights=weights)
+    loop = LoopConfig(steps=steps, learning_rate=2e-3, weights=weights)
     history = train(objective, objective, WindowSampler(corpus, batch), loop, work, "generator start")
     card = {
         "model": {},
