@@ -56,9 +56,10 @@ class PriorsConfig:
 class ContentConfig:
     """Contrastive content representation learning (CCRL): notebook 02. Weights: `training.content.ContentObjective`."""
 
-    steps: int = 400
-    batch: int = 16  # pairs of clips
-    pairs: int = 1500  # drawn and aligned
+    steps: int = 300
+    control_steps: int = 60  # of the same training on shuffled pairs, constant and noise images
+    batch: int = 8  # pairs of clips
+    pairs: int = 1000  # drawn and aligned
     learning_rate: float = 2e-3
     window: int = 5  # frames
     embedding: int = 64
@@ -76,8 +77,9 @@ class ContentConfig:
 class EmotionConfig:
     """Contrastive emotion representation learning (CERL): notebook 03. Weights: `training.emotion.EmotionObjective`."""
 
-    steps: int = 400
-    batch: int = 64  # pairs of clips
+    steps: int = 300
+    control_steps: int = 60  # of the same training on constant and noise images
+    batch: int = 48  # pairs of clips
     learning_rate: float = 1e-3
     temperature: float = 0.07
     prior_weight: float = 1.0
@@ -134,7 +136,7 @@ PRESETS = {
     "smoke": {
         "corpus.speech": "cached", "corpus.train_people": 4, "corpus.train_clips": 4, "corpus.report_people": 4,
         "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96,
-        "content.steps": 20, "content.batch": 8, "content.pairs": 40, "emotion.steps": 20, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
+        "content.steps": 20, "content.control_steps": 10, "content.pairs": 40, "emotion.steps": 20, "emotion.control_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
         "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
         "generator.fit_steps": 2,
     },

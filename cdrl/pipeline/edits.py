@@ -199,7 +199,7 @@ def read_clip(judges: Judges, frames: np.ndarray) -> dict:
 def variant_rows(prefix, name, read, clips, wanted, another, speakers, target, seed) -> dict:
     """All rows of one variant, see `cdrl.evaluation.edit_scores`."""
     mine, truth, source = read[name], read["truth"], read["copy_source"]
-    mouth = [k for k, point in enumerate(LANDMARKS) if point.startswith(("mouth", "lip"))]
+    mouth = [k for k, point in enumerate(LANDMARKS) if "lip" in point or "mouth" in point]
     boxes = [edit_scores.mouth_box(wanted.truth["landmarks"][wanted.frames(k)][:, mouth].astype(np.float32)) for k in range(len(mine))]
     pick = lambda readings, key: [reading[key] for reading in readings]  # noqa: E731
     measures = {

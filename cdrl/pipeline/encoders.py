@@ -1,5 +1,6 @@
 """Notebooks 02 and 03: the two encoders and their controls."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ def train_ccrl(run: Path, config, out: Path) -> dict:
     pairs = find_pairs(features, config)
     pairs.to_parquet(out / "pairs.parquet")
     train_content(features, pairs, config, out)
-    train_content(features, pairs, config, out / "shuffled", shuffled=True)
+    short = replace(config, steps=config.control_steps)
+    train_content(features, pairs, short, out / "shuffled", shuffled=True)
     for kind in ("constant", "noise"):
-        train_content(controls.without_information(features, kind), pairs, config, out / kind)
+        train_content(controls.without_information(features, kind), pairs, short, out / kind)
     candidates = 2 * MOMENTS - 1  # no fewer are left out than the mask does; measured on the shuffled pairs beside it
     return pair_scores(features, pairs) | {"content.loss.chance": float(np.log(candidates))}
 
@@ -62,7 +64,8 @@ def train_cerl(run: Path, config, out: Path) -> dict:
     _, history = train_emotion(features, config, language, out)
     scores = {"emotion.loss.prior": float(history["prior"].iloc[-1]), "emotion.loss.prior.chance": float(np.log(8))}
     for kind in ("constant", "noise"):
-        _, blank = train_emotion(controls.without_information(features, kind, language), config, language, out / kind)
+        short = replace(config, steps=config.control_steps)
+        _, blank = train_emotion(controls.without_information(features, kind, language), short, language, out / kind)
         scores[f"control.{kind}.emotion.loss"] = float(blank["prior"].tail(5).mean())
     return scores
 

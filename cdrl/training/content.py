@@ -21,7 +21,7 @@ from cdrl.priors.store import Features
 from cdrl.training.loop import LoopConfig, train
 from cdrl.vocabulary import emotion_index
 
-MOMENTS = 16  # of each pair in a batch
+MOMENTS = 12  # of each pair in a batch
 GUARD = 2  # frames: a moment this near is no negative
 WORST = 0.5  # a pair whose path costs more (cosine distance) is rejected: probably not the same sentence
 
@@ -102,7 +102,7 @@ class ContentObjective(nn.Module):
         )  # fmt: skip
         heard = embed(face[0], mouth[0], audio[0])  # (P, S, D)
         right = embed(face[1], mouth[1], audio[1])
-        shift = [embed(face[1].roll(k, 1), mouth[1].roll(k, 1), audio[1]) for k in (3, 7, 11)]
+        shift = [embed(face[1].roll(k, 1), mouth[1].roll(k, 1), audio[1]) for k in (3, 6)]
         wrong_image = info_nce(
             heard.flatten(0, 1), torch.stack([right, *shift], 2).flatten(0, 1),
             torch.zeros(pairs * moments, dtype=torch.long), self.config.temperature,
