@@ -134,7 +134,7 @@ STAGES = {
 # What differs from the defaults above.
 PRESETS = {
     "smoke": {
-        "corpus.speech": "cached", "corpus.train_people": 4, "corpus.train_clips": 4, "corpus.report_people": 4,
+        "corpus.speech": "cached", "corpus.train_people": 4, "corpus.report_people": 4,
         "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96,
         "content.steps": 20, "content.control_steps": 10, "content.pairs": 40, "emotion.steps": 20, "emotion.control_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
         "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,

@@ -12,7 +12,7 @@ from cdrl.config import GeneratorConfig
 from cdrl.data.store import Store, StoreWriter
 from cdrl.errors import InputError
 from cdrl.guidance import Guidance
-from cdrl.losses.fields import acceleration, bending, stretching
+from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
 from cdrl.models.content import ContentEncoder
 from cdrl.models.discriminator import Discriminator, asked, jittered
 from cdrl.models.emotion import EmotionEncoder
@@ -198,6 +198,14 @@ def test_affine_motion_bends_nothing_and_a_fold_costs():
     smear = torch.stack([-0.9 * x, 0 * y])[None]  # ten output columns show one source column
     assert torch.allclose(stretching(smear), torch.tensor([(0.9 * 32 / 31 - 0.5) ** 2 / 2]), atol=1e-3)
     assert bending(seeded(1, 2, 32, 32)) > 1
+
+
+def test_a_smile_on_one_side_is_asymmetric_and_one_on_both_is_not():
+    one = torch.zeros(1, 2, 8, 8)
+    one[0, :, 6, 6] = torch.tensor([0.25, -0.25])  # one cell to the right, one up
+    both = one.clone()
+    both[0, :, 6, 1] = torch.tensor([-0.25, -0.25])
+    assert asymmetry(both) == 0 and torch.allclose(asymmetry(one), torch.tensor([4 / 128]))
 
 
 def test_a_steady_change_has_no_acceleration():

@@ -63,7 +63,7 @@ class Judges:
 
     def emotion(self, name: str, frames: torch.Tensor) -> np.ndarray:
         """(T, 3, H, W) RGB in [0, 1] -> (7,) probabilities over `SCORED_EMOTIONS`, the mean over frames; uniform is 1/7."""
-        logits = torch.from_numpy(self._run(name, frames))
+        logits = torch.from_numpy(self._run(name, frames))[:, : len(SCORED_EMOTIONS)]
         return logits.softmax(1).mean(0).numpy()
 
     def track(self, frames: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -78,27 +78,35 @@ class Judges:
         return F.normalize(torch.from_numpy(self._run("identity", frames)), dim=1).numpy()
 
 
-def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 500) -> dict:
-    """Train one emotion judge, frame by frame, on the judges' own people.
+def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 900) -> dict:
+    """Train one emotion judge, frame by frame, on the judges' own people; facial actions are a second task that steadies it.
 
     Returns:
         The card; `scores.accuracy` is clip level (mean probability over frames) on the held-out people, chance 1/7.
     """
     architecture, seed = NETWORKS[name]
     torch.manual_seed(seed)
-    model = FrameNet(architecture, len(SCORED_EMOTIONS))
+    classes = len(SCORED_EMOTIONS)
+    model = FrameNet(architecture, classes + len(ACTIONS))
     emotion = corpus.per_frame("emotion")
     label = np.array([SCORED_EMOTIONS.index(e) if e in SCORED_EMOTIONS else -1 for e in emotion])
+    actions = corpus.truth["coefficients"][:].astype(np.float32)
+    actions = (actions - actions.mean(0)) / (actions.std(0) + 0.02)
     usable = np.flatnonzero(label >= 0)
 
     def sample(random):
         rows = random.choice(usable, 64)
-        return batches.augment(batches.images(corpus, rows), random)[0], torch.from_numpy(label[rows])
+        crops = batches.augment(batches.images(corpus, rows), random)[0]
+        return crops, torch.from_numpy(label[rows]), torch.from_numpy(actions[rows])
 
     def objective(batch):
-        return {"emotion": F.cross_entropy(model(batch[0]), batch[1], reduction="none", label_smoothing=0.05)}
+        found = model(batch[0])
+        return {
+            "emotion": F.cross_entropy(found[:, :classes], batch[1], reduction="none", label_smoothing=0.05),
+            "actions": (found[:, classes:] - batch[2]).square().mean(1),
+        }
 
-    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"emotion": 1.0})
+    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"emotion": 1.0, "actions": 2.0})
     train(model, objective, sample, config, work, name)
     right, frame_right = [], []
     for clip in range(len(held_out.clips)):
@@ -106,10 +114,11 @@ def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path
         rows = np.arange(held_out.frames(clip).start, held_out.frames(clip).stop, 3)
         if wanted in SCORED_EMOTIONS:
             with torch.no_grad():
-                found = model(batches.images(held_out, rows)).softmax(1)
+                found = model(batches.images(held_out, rows))[:, :classes].softmax(1)
             right.append(int(found.mean(0).argmax()) == SCORED_EMOTIONS.index(wanted))
             frame_right.append(float((found.argmax(1) == SCORED_EMOTIONS.index(wanted)).float().mean()))
-    card = _card(name, {"architecture": architecture, "outputs": len(SCORED_EMOTIONS)}, "emotion labels", steps, corpus)
+    shape = {"architecture": architecture, "outputs": classes + len(ACTIONS)}
+    card = _card(name, shape, "emotion labels and actions", steps, corpus)
     card["scores"] = {"accuracy": round(float(np.mean(right)), 4), "chance": round(1 / 7, 4), "n_clips": len(right),
                       "accuracy_frame": round(float(np.mean(frame_right)), 4)}  # fmt: skip
     save_weights(out / f"{name}.safetensors", model, card)
@@ -162,7 +171,7 @@ def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: 
     return card
 
 
-def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 500) -> dict:
+def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 400) -> dict:
     """Train the identity network: scaled cosine softmax over the judges' people (arXiv:1801.05599, margin 0).
 
     Returns:
