@@ -15,11 +15,11 @@ from cdrl.priors.weights import save_weights
 from cdrl.training import priors
 from cdrl.training.content import find_pairs, train_content
 from cdrl.training.emotion import train_emotion
-from cdrl.training.generator import train_generator, train_start
+from cdrl.training.generator import emotions_of, train_generator, train_start
 from cdrl.vocabulary import EMOTIONS
 
 PEOPLE, CLIPS = 160, 6  # of the training and of the judges' corpus
-GENERATOR_STEPS = 1500
+GENERATOR_STEPS = 240
 
 
 def corpus(split: str, work: Path) -> Store:
@@ -107,10 +107,11 @@ def generator_start(out: Path, work: Path) -> dict:
 
 def generator(out: Path, work: Path) -> dict:
     """The image host with CDRL guidance, what `cdrl edit` takes where no run is named; some 20 minutes."""
-    config = GeneratorConfig(steps=GENERATOR_STEPS)
-    net, history = train_generator(corpus("train", work), Guidance(), config, "cdrl", Path(work))
+    config = GeneratorConfig(steps=GENERATOR_STEPS, batch=6, learning_rate=1e-3)
+    store = corpus("train", work)
+    net, history = train_generator(store, Guidance(), config, "cdrl", Path(work))
     card = {
-        "model": {}, "command": "cdrl train generator", "licence": "Apache-2.0",
+        "model": {}, "emotions": emotions_of(store), "command": "cdrl train generator", "licence": "Apache-2.0",
         "truth": "none: crops, emotion and level of unpaired clips, CDRL guidance; no true edit",
         "trained_on": f"{PEOPLE} people, from generator_start, {config.steps} steps of {config.batch} windows",
         "scores": history.tail(10).mean().drop("step").round(4).to_dict(),

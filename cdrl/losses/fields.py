@@ -2,7 +2,7 @@
 
 import torch
 
-STRETCH = 0.5  # how much a cell may be stretched or sheared at no cost
+STRETCH = 0.4  # how much a cell may be stretched or sheared at no cost
 
 
 def bending(flow: torch.Tensor) -> torch.Tensor:
@@ -28,11 +28,25 @@ def stretching(flow: torch.Tensor) -> torch.Tensor:
         flow: (B, ..., 2, h, w) in units of half the width.
 
     Returns:
-        (B,); 0 while no cell is stretched, squeezed or sheared by more than half.
+        (B,); 0 while no cell is stretched, squeezed or sheared by more than that.
     """
     flow = flow * (flow.shape[-1] / 2)
     slopes = (flow[..., :, 1:] - flow[..., :, :-1], flow[..., 1:, :] - flow[..., :-1, :])
     return sum((slope.abs() - STRETCH).clamp(min=0).square().flatten(1).mean(1) for slope in slopes)
+
+
+def asymmetry(flow: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference between a flow and its mirror image: a smile on one side only.
+
+    Args:
+        flow: (B, ..., 2, h, w), x then y, in units of half the width.
+
+    Returns:
+        (B,) in squared cells; 0 for a motion that a mirror does not change.
+    """
+    flow = flow * (flow.shape[-1] / 2)
+    mirrored = flow.flip(-1) * flow.new_tensor([-1, 1]).view(2, 1, 1)
+    return (flow - mirrored).square().flatten(1).mean(1)
 
 
 def acceleration(field: torch.Tensor) -> torch.Tensor:

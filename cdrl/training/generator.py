@@ -15,7 +15,7 @@ from cdrl.data.batches import images, windows
 from cdrl.data.store import Store
 from cdrl.errors import InputError
 from cdrl.guidance import Guidance
-from cdrl.losses.fields import acceleration, bending, stretching
+from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
 from cdrl.models.discriminator import FRAMES, Discriminator, asked, jittered
 from cdrl.models.generator import Generator, working_view
 from cdrl.priors.vision import VisionPrior
@@ -28,15 +28,15 @@ WINDOW = 5  # frames
 MIDDLE = slice(WINDOW // 2, WINDOW // 2 + 1)
 # What every variant shares. The game alone decides which emotion appears; the rest keeps the face a face.
 SHARED = {
-    "discriminator": 1.0, "adversarial": 0.5, "cycle": 3.0, "reconstruction": 5.0,
-    "bending": 2.0, "stretching": 20.0, "shading": 0.5, "residual": 30.0, "steady": 50.0,
+    "discriminator": 1.0, "adversarial": 0.3, "cycle": 5.0, "reconstruction": 10.0,
+    "bending": 10.0, "stretching": 100.0, "asymmetry": 2.0, "shading": 2.0, "residual": 30.0, "steady": 50.0,
 }  # fmt: skip
 GUIDED = ("content", "emotion")
 VARIANTS = {
     "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
     "content": SHARED | {"content": 1.0, "emotion": 0.0},
-    "emotion": SHARED | {"content": 0.0, "emotion": 1.0},
-    "cdrl": SHARED | {"content": 1.0, "emotion": 1.0},
+    "emotion": SHARED | {"content": 0.0, "emotion": 4.0},
+    "cdrl": SHARED | {"content": 1.0, "emotion": 4.0},
 }
 
 
@@ -149,6 +149,7 @@ class GeneratorObjective(nn.Module):
             "reconstruction": _distance(same.frames, source[:, MIDDLE]),
             "bending": bending(edit.flow),
             "stretching": stretching(edit.flow),
+            "asymmetry": asymmetry(edit.flow),
             "shading": edit.shading.square().flatten(1).mean(1) * 100,
             "residual": edit.residual.abs().flatten(1).mean(1),
             "steady": acceleration(edit.flow) + acceleration(edit.residual),
@@ -252,7 +253,7 @@ def starting_nets(start: str | None, seed: int = 0) -> tuple[Generator, Discrimi
     return generator.requires_grad_(True), discriminator.requires_grad_(True)
 
 
-def train_start(corpus: Store, out: Path, work: Path, steps: int = 200, batch: int = 6) -> dict:
+def train_start(corpus: Store, out: Path, work: Path, steps: int = 160, batch: int = 6) -> dict:
     """Make the committed start: the baseline's objective (no guidance, no truth), from nothing, for longer.
 
     Args:
