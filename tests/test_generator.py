@@ -12,7 +12,7 @@ from cdrl.config import GeneratorConfig
 from cdrl.data.store import Store, StoreWriter
 from cdrl.errors import InputError
 from cdrl.guidance import Guidance
-from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
+from cdrl.losses.fields import STRETCH, acceleration, asymmetry, bending, stretching
 from cdrl.models.content import ContentEncoder
 from cdrl.models.discriminator import Discriminator, asked, jittered
 from cdrl.models.emotion import EmotionEncoder
@@ -196,7 +196,7 @@ def test_affine_motion_bends_nothing_and_a_fold_costs():
     affine = torch.stack([0.1 * x - 0.2 * y + 0.3, 0.2 * x + 0.1 * y])[None]
     assert bending(affine) < 1e-8 and stretching(affine) == 0
     smear = torch.stack([-0.9 * x, 0 * y])[None]  # ten output columns show one source column
-    assert torch.allclose(stretching(smear), torch.tensor([(0.9 * 32 / 31 - 0.5) ** 2 / 2]), atol=1e-3)
+    assert torch.allclose(stretching(smear), torch.tensor([(0.9 * 32 / 31 - STRETCH) ** 2 / 2]), atol=1e-3)
     assert bending(seeded(1, 2, 32, 32)) > 1
 
 
