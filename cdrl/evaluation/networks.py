@@ -22,7 +22,7 @@ SIZE = 64  # the demo's generator writes 64 px crops; every video is judged at t
 # name -> torchvision architecture, training seed
 NETWORKS = {
     "judge_a": ("shufflenet_v2_x0_5", 101),
-    "judge_b": ("squeezenet1_1", 202),
+    "judge_b": ("mnasnet0_5", 202),
     "tracker": ("shufflenet_v2_x1_0", 303),
     "identity": ("shufflenet_v2_x0_5", 404),
 }
@@ -32,7 +32,7 @@ class FrameNet(nn.Module):
     """A torchvision classifier body with `outputs` numbers at its end.
 
     Example:
-        FrameNet("squeezenet1_1", 7)(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+        FrameNet("mnasnet0_5", 7)(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
     """
 
     def __init__(self, architecture: str, outputs: int):

@@ -30,7 +30,7 @@ def draw_edits(sources: Store, number: int, seed: int = 0) -> list[tuple[int, st
     clips, people = sources.clips, sorted(set(sources.clips.speaker))
     for k in range(number):
         target = SCORED_EMOTIONS[k % len(SCORED_EMOTIONS)]
-        person = people[(k // len(SCORED_EMOTIONS)) % len(people)]
+        person = people[(k + k // len(SCORED_EMOTIONS)) % len(people)]
         fitting = np.flatnonzero((clips.speaker == person) & (clips.emotion != target) & clips.emotion.isin(SCORED_EMOTIONS))
         level = 1 if target == "neutral" else int(random.choice(INTENSITIES))
         found.append((int(random.choice(fitting)), target, level))
