@@ -1,0 +1,28 @@
+"""Draw the README's picture: studio people of the reporting split, and what the committed generator makes of them.
+
+    python scripts/make_picture.py docs/edits.jpg
+"""
+
+import sys
+
+import numpy as np
+from PIL import Image
+
+from cdrl.data import faces
+from cdrl.data.studio.acting import ClipSpec, act
+from cdrl.data.studio.render import render
+from cdrl.generation.edit import edit_clip, load_generator
+from cdrl.vocabulary import SCORED_EMOTIONS
+
+PEOPLE = (303, 305, 307, 312, 316)
+SIZE = 144
+
+generator, rows = load_generator(), []
+for person in PEOPLE:
+    played = act(ClipSpec(person, 301, "neutral", 1))
+    part = slice(len(played.coefficients) // 2 - 6, len(played.coefficients) // 2 + 7)
+    frames, _ = render(person, played.coefficients[part], played.pose[part], played.gaze[part], played.scene, size=256)
+    crops = faces.crop(frames, faces.align(frames), SIZE)
+    edits = [edit_clip(generator, crops, emotion)[6] for emotion in SCORED_EMOTIONS if emotion != "neutral"]
+    rows.append(np.concatenate([crops[6], np.full((SIZE, 8, 3), 255, np.uint8), *edits], 1))
+Image.fromarray(np.concatenate(rows)).save(sys.argv[1], quality=88)
