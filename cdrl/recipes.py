@@ -64,18 +64,14 @@ def language_prior(out: Path, work: Path) -> dict:
     return priors.train_language_prior(corpus("train", work), corpus("choose", work), Path(out), Path(work))
 
 
-def _judge(name: str, out: Path, work: Path) -> dict:
-    return networks.train_judge(name, corpus("judge", work), corpus("choose", work), Path(out), Path(work))
-
-
 def judge_a(out: Path, work: Path) -> dict:
     """First emotion judge (evaluation only); some 8 minutes."""
-    return _judge("judge_a", out, work)
+    return networks.train_judge("judge_a", corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
 def judge_b(out: Path, work: Path) -> dict:
-    """Second emotion judge, another architecture (evaluation only); some 8 minutes."""
-    return _judge("judge_b", out, work)
+    """Second emotion judge, read from the tracker's actions (evaluation only); some 2 minutes after the tracker."""
+    return networks.train_readout(corpus("judge", work), corpus("choose", work), Path(out))
 
 
 def tracker(out: Path, work: Path) -> dict:

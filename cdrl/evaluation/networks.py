@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from cdrl.data import batches
@@ -22,7 +23,7 @@ SIZE = 64  # the demo's generator writes 64 px crops; every video is judged at t
 # name -> torchvision architecture, training seed
 NETWORKS = {
     "judge_a": ("shufflenet_v2_x0_5", 101),
-    "judge_b": ("mnasnet0_5", 202),
+    "judge_b": ("shufflenet_v2_x1_0", 303),  # the tracker's body
     "tracker": ("shufflenet_v2_x1_0", 303),
     "identity": ("shufflenet_v2_x0_5", 404),
 }
@@ -32,7 +33,7 @@ class FrameNet(nn.Module):
     """A torchvision classifier body with `outputs` numbers at its end.
 
     Example:
-        FrameNet("mnasnet0_5", 7)(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+        FrameNet("shufflenet_v2_x0_5", 7)(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
     """
 
     def __init__(self, architecture: str, outputs: int):
@@ -108,21 +109,57 @@ def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path
 
     config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"emotion": 1.0, "actions": 2.0})
     train(model, objective, sample, config, work, name)
-    right, frame_right = [], []
-    for clip in range(len(held_out.clips)):
-        wanted = held_out.clips.emotion[clip]
-        rows = np.arange(held_out.frames(clip).start, held_out.frames(clip).stop, 3)
-        if wanted in SCORED_EMOTIONS:
-            with torch.no_grad():
-                found = model(batches.images(held_out, rows))[:, :classes].softmax(1)
-            right.append(int(found.mean(0).argmax()) == SCORED_EMOTIONS.index(wanted))
-            frame_right.append(float((found.argmax(1) == SCORED_EMOTIONS.index(wanted)).float().mean()))
     shape = {"architecture": architecture, "outputs": classes + len(ACTIONS)}
     card = _card(name, shape, "emotion labels and actions", steps, corpus)
-    card["scores"] = {"accuracy": round(float(np.mean(right)), 4), "chance": round(1 / 7, 4), "n_clips": len(right),
-                      "accuracy_frame": round(float(np.mean(frame_right)), 4)}  # fmt: skip
+    card["scores"] = judge_scores(model, held_out)
     save_weights(out / f"{name}.safetensors", model, card)
     return card
+
+
+def train_readout(corpus: Store, held_out: Store, out: Path) -> dict:
+    """Make the second judge: emotion read linearly (logistic regression) from the actions that the tracker sees, one network.
+
+    Returns:
+        The card; scores as those of `train_judge`.
+    """
+    tracker = load_weights("tracker", FrameNet(**load_card("tracker")["model"]))
+    clips = [c for c in range(len(corpus.clips)) if corpus.clips.emotion[c] in SCORED_EMOTIONS]
+    rows = [np.arange(corpus.frames(c).start, corpus.frames(c).stop, 9) for c in clips]
+    label = np.repeat([SCORED_EMOTIONS.index(corpus.clips.emotion[c]) for c in clips], [len(r) for r in rows])
+    with torch.no_grad():
+        seen = torch.cat([tracker(batches.images(corpus, r)) for r in rows])[:, : len(ACTIONS)].numpy()
+    readout = LogisticRegression(C=0.01, max_iter=1000).fit(seen, label)
+    architecture, _ = NETWORKS["judge_b"]
+    judge = FrameNet(architecture, len(SCORED_EMOTIONS))
+    body = {name: value for name, value in tracker.state_dict().items() if not name.startswith("body.fc")}
+    judge.load_state_dict(body, strict=False)
+    weight = torch.from_numpy(readout.coef_).float()
+    last = tracker.body.fc
+    with torch.no_grad():
+        judge.body.fc.weight.copy_(weight @ last.weight[: len(ACTIONS)])
+        judge.body.fc.bias.copy_(weight @ last.bias[: len(ACTIONS)] + torch.from_numpy(readout.intercept_).float())
+    shape = {"architecture": architecture, "outputs": len(SCORED_EMOTIONS)}
+    card = _card("judge_b", shape, "emotion labels, read from the tracker's actions", 0, corpus)
+    card["scores"] = judge_scores(judge.eval(), held_out)
+    save_weights(out / "judge_b.safetensors", judge, card)
+    return card
+
+
+@torch.no_grad()
+def judge_scores(model: FrameNet, held_out: Store) -> dict:
+    """Accuracy of a judge, per clip (mean probability over every third frame) and per frame; chance 1/7."""
+    right, frame_right = [], []
+    for clip in range(len(held_out.clips)):
+        if held_out.clips.emotion[clip] in SCORED_EMOTIONS:
+            wanted = SCORED_EMOTIONS.index(held_out.clips.emotion[clip])
+            rows = np.arange(held_out.frames(clip).start, held_out.frames(clip).stop, 3)
+            found = model(batches.images(held_out, rows))[:, : len(SCORED_EMOTIONS)].softmax(1)
+            right.append(int(found.mean(0).argmax()) == wanted)
+            frame_right.append(float((found.argmax(1) == wanted).float().mean()))
+    return {
+        "accuracy": round(float(np.mean(right)), 4), "chance": round(1 / 7, 4), "n_clips": len(right),
+        "accuracy_frame": round(float(np.mean(frame_right)), 4),
+    }  # fmt: skip
 
 
 def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 1100) -> dict:

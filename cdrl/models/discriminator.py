@@ -1,7 +1,6 @@
 """The judge in the generator's game: does this window look like a real face with that emotion?"""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from cdrl.vocabulary import EMOTIONS
