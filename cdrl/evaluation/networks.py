@@ -1,7 +1,7 @@
 """The networks that score and never supervise: two emotion judges, a tracker, an identity network.
 
-Made from torchvision architectures that no training network of the kit shares, on a third set of people and sentences
-(`judge` split), from other seeds. Nothing outside `evaluation` may import this module, and a test says so.
+Made from a torchvision architecture that no training network of the kit shares, on a third set of people and sentences
+(`judge` split), from other seeds. The second judge is a linear readout of the tracker, so those two err together.
 """
 
 from pathlib import Path

@@ -8,8 +8,8 @@ from torch import nn
 class EmotionEncoder(nn.Module):
     """Windows of image features -> the language prior's space, pooled over time.
 
-    One head for all labels. (In the release each label has a head of its own, which may answer with a constant: its loss is
-    met on pure noise.)
+    One head for all labels. In the release each label has a head of its own; re-implemented on a small rendered corpus, that
+    loss can be met from the label alone.
 
     Args:
         features: length of the image features. embedding: D, that of the prior's text embeddings.
