@@ -12,6 +12,7 @@ from cdrl.config import ContentConfig, EmotionConfig
 from cdrl.errors import InputError
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
+from cdrl.pipeline.encoders import chance_loss
 from cdrl.priors.store import Features
 from cdrl.training.content import MOMENTS, ContentObjective, PairSampler, embed_content, find_pairs, train_content
 from cdrl.training.emotion import EmotionSampler, embed_clips, train_emotion
@@ -80,10 +81,11 @@ def test_a_constant_encoder_scores_the_logarithm_of_its_candidates():
     sampler = PairSampler(features, find_pairs(features, CONTENT), CONTENT)
     encoder = ContentEncoder(24, 24, 8, embedding=16)
     torch.nn.init.zeros_(encoder.head[-1].weight)
-    batch = sampler(np.random.default_rng(0))
+    batch = sampler(np.random.default_rng([CONTENT.seed, 0]))
     terms = ContentObjective(encoder, CONTENT, 4)(batch)
     candidates = 2 * batch["apart"].sum(2) + 1  # both sides' negatives and the positive
     assert terms["contrast"].mean().item() == pytest.approx(candidates.float().log().mean().item(), abs=1e-4)
+    assert chance_loss(sampler, 1) == pytest.approx(terms["contrast"].mean().item(), abs=1e-4)
     assert terms["contrast"].max().item() <= math.log(2 * MOMENTS - 1) + 1e-4
     assert terms["wrong_image"].tolist() == pytest.approx([math.log(3)] * len(terms["wrong_image"]), abs=1e-4)
     assert terms["variance"].item() == pytest.approx(0.5 / 4 - 0.01, abs=1e-3)

@@ -12,7 +12,7 @@ from cdrl.pipeline.corpora import open_features
 from cdrl.priors.store import Features
 from cdrl.probing import controls, retrieval
 from cdrl.stage import read_results
-from cdrl.training.content import MOMENTS, find_pairs, train_content
+from cdrl.training.content import PairSampler, find_pairs, train_content
 from cdrl.training.emotion import train_emotion
 
 
@@ -30,8 +30,13 @@ def train_ccrl(run: Path, config, out: Path) -> dict:
     train_content(features, pairs, short, out / "shuffled", shuffled=True)
     for kind in ("constant", "noise"):
         train_content(controls.without_information(features, kind), pairs, short, out / kind)
-    candidates = 2 * MOMENTS - 1  # no fewer are left out than the mask does; measured on the shuffled pairs beside it
-    return pair_scores(features, pairs) | {"content.loss.chance": float(np.log(candidates))}
+    return pair_scores(features, pairs) | {"content.loss.chance": chance_loss(PairSampler(features, pairs, config))}
+
+
+def chance_loss(sampler: PairSampler, batches: int = 20) -> float:
+    """What a constant encoder scores on the contrastive term: mean log of the candidates that the masks leave, in nats."""
+    drawn = [sampler(np.random.default_rng([sampler.config.seed, k]))["apart"] for k in range(batches)]
+    return float(np.mean([(2 * apart.sum(2) + 1).float().log().mean() for apart in drawn]))
 
 
 def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
