@@ -117,7 +117,9 @@ def _weights():
     except InputError as error:
         return [Finding("data", False, "", str(error), required=True)]
     names = sorted({*_trainable(), *(path.stem for path in folder.glob("*.safetensors"))})
-    return [_network(folder / f"{name}.safetensors") for name in names]
+    places = {name: folder / f"{name}.safetensors" for name in names if name != "guidance"}
+    places |= {f"guidance/{kind}": folder / "guidance" / kind / "model.safetensors" for kind in ("content", "emotion")}
+    return [_network(name, path) for name, path in places.items()]
 
 
 def _trainable():
@@ -129,14 +131,14 @@ def _trainable():
     return list(RECIPES)
 
 
-def _network(path):
+def _network(name, path):
     if not path.exists():
-        remedy = f"{path} is missing: git checkout data/weights, or cdrl train {path.stem}"
-        return Finding(f"weights {path.stem}", False, "", remedy, required=True)
+        remedy = f"{path} is missing: git checkout data/weights, or cdrl train {name.partition('/')[0]}"
+        return Finding(f"weights {name}", False, "", remedy, required=True)
     card = path.with_suffix(".json")
     remedy = f"{card} (its card) is missing: git checkout data/weights"
     found = f"{path.stat().st_size / 1e6:.2f} MB, with its card"
-    return Finding(f"weights {path.stem}", card.exists(), found, remedy, required=True)
+    return Finding(f"weights {name}", card.exists(), found, remedy, required=True)
 
 
 def _corpora():

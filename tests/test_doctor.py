@@ -84,3 +84,10 @@ def test_a_line_says_what_is_found_or_what_to_do():
 def test_doctor_is_a_command(capsys):
     assert main(["doctor"]) in (0, 1)
     assert "python: 3." in capsys.readouterr().out
+
+
+def test_every_committed_network_is_found():
+    """In a clone nothing is missing that `make demo` reads, the two encoders of the guidance included."""
+    weights = [finding for finding in examine() if finding.name.startswith("weights")]
+    assert {"weights guidance/content", "weights guidance/emotion", "weights generator"} <= {w.name for w in weights}
+    assert [w.name for w in weights if not w.present] == []
