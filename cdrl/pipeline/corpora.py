@@ -25,7 +25,8 @@ def build_corpus(run: Path, config, out: Path) -> dict:
     smoke = config.speech == "cached"
     train = studio.specs("smoke_train" if smoke else "train", people=config.train_people, clips=config.train_clips, seed=config.seed)
     report = studio.specs("smoke_report" if smoke else "report", people=config.report_people, sentences=config.report_sentences)
-    scoring = sorted({spec.person for spec in report if spec.sentence not in {s.sentence for s in report if s.person == report[0].person}})
+    first_half = {spec.sentence for spec in report if spec.person == report[0].person}
+    scoring = sorted({spec.person for spec in report if spec.sentence not in first_half})
     report = [spec for spec in report if spec.person not in scoring[config.report_score_people :]]
     sizes = (config.frame_size, config.crop_size, config.workers)
     made = {
