@@ -18,7 +18,7 @@ from cdrl.training.emotion import train_emotion
 from cdrl.training.generator import emotions_of, train_generator, train_start
 from cdrl.vocabulary import EMOTIONS
 
-PEOPLE, CLIPS = 160, 6  # of the training and of the judges' corpus
+PEOPLE, CLIPS = 160, 8  # of the training and of the judges' corpus
 GENERATOR_STEPS = 240
 
 
@@ -70,8 +70,8 @@ def judge_a(out: Path, work: Path) -> dict:
 
 
 def judge_b(out: Path, work: Path) -> dict:
-    """Second emotion judge, read from the tracker's actions (evaluation only); some 2 minutes after the tracker."""
-    return networks.train_readout(corpus("judge", work), corpus("choose", work), Path(out))
+    """Second emotion judge, another architecture (evaluation only); some 20 minutes."""
+    return networks.train_judge("judge_b", corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
 def tracker(out: Path, work: Path) -> dict:
@@ -88,8 +88,9 @@ def guidance(out: Path, work: Path) -> dict:
     """The committed content and emotion encoders (CCRL, CERL) at default settings; some 4 minutes."""
     folder = Path(out) / "guidance"
     features = extract(corpus("train", work), Path(work) / "features")
-    _, content = train_content(features, find_pairs(features, ContentConfig()), ContentConfig(), folder / "content")
-    _, emotion = train_emotion(features, EmotionConfig(), "embedded", folder / "emotion")
+    settings = ContentConfig(steps=2000, pairs=4000)
+    _, content = train_content(features, find_pairs(features, settings), settings, folder / "content")
+    _, emotion = train_emotion(features, EmotionConfig(steps=1500), "embedded", folder / "emotion")
     for kind in ("content", "emotion"):
         shutil.rmtree(folder / kind / "training")
     last = {f"content.{k}": v for k, v in content.iloc[-1].items()} | {f"emotion.{k}": v for k, v in emotion.iloc[-1].items()}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 
@@ -148,3 +149,25 @@ def test_a_helper_that_died_is_reported_and_replaced(tmp_path):
     with pytest.raises(InputError, match="helper process ended; try again"):
         speech.speak_all(SMOKE[:1], tmp_path)
     assert len(speech.speak_all(SMOKE[:1], tmp_path)) == 1
+
+
+@needs_espeak
+def test_an_interrupt_of_the_whole_group_leaves_the_helper_silent_and_at_work(tmp_path):
+    speech.speak_all(SMOKE[:1], tmp_path)
+    worker = speech._worker(os.getpid())
+    worker.send_signal(signal.SIGINT)
+    assert len(speech.speak_all(SMOKE[1:2], tmp_path)) == 1
+    assert speech._worker(os.getpid()) is worker
+
+
+@needs_espeak
+def test_a_call_that_was_interrupted_leaves_no_answer_to_the_next(tmp_path, monkeypatch):
+    def interrupted(pipe):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speech, "_read_answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            speech.speak_all(SMOKE[:1], tmp_path / "a")
+    found, wanted = speech.speak_all(SMOKE[1:2], tmp_path / "b")[0], speech.speak_all(SMOKE[1:2])[0]
+    np.testing.assert_array_equal(found.phoneme, wanted.phoneme)

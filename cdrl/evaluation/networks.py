@@ -1,7 +1,7 @@
 """The networks that score and never supervise: two emotion judges, a tracker, an identity network.
 
 Made from a torchvision architecture that no training network of the kit shares, on a third set of people and sentences
-(`judge` split), from other seeds. The second judge is a linear readout of the tracker, so those two err together.
+(`judge` split), each with a body and a seed of its own.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ SIZE = 64  # the demo's generator writes 64 px crops; every video is judged at t
 # name -> torchvision architecture, training seed
 NETWORKS = {
     "judge_a": ("shufflenet_v2_x0_5", 101),
-    "judge_b": ("shufflenet_v2_x1_0", 303),  # the tracker's body
+    "judge_b": ("mobilenet_v3_small", 202),
     "tracker": ("shufflenet_v2_x1_0", 303),
     "identity": ("shufflenet_v2_x0_5", 404),
 }
@@ -45,6 +45,10 @@ class FrameNet(nn.Module):
         if images.shape[-2:] != (SIZE, SIZE):
             images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
         return self.body((images - 0.45) / 0.25)
+
+    def last(self) -> nn.Linear:
+        """The layer that gives the outputs."""
+        return [layer for layer in self.body.modules() if isinstance(layer, nn.Linear)][-1]
 
 
 class Judges:
@@ -79,69 +83,62 @@ class Judges:
         return F.normalize(torch.from_numpy(self._run("identity", frames)), dim=1).numpy()
 
 
-def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 900) -> dict:
-    """Train one emotion judge, frame by frame, on the judges' own people; facial actions are a second task that steadies it.
+def train_reader(name: str, corpus: Store, work: Path, steps: int) -> tuple[FrameNet, np.ndarray, np.ndarray]:
+    """Train one network to read facial actions and landmarks from one crop, in units of their spread.
+
+    Returns:
+        The network, and mean and spread (52 + 2 L,) of its outputs over the corpus.
+    """
+    architecture, seed = NETWORKS[name]
+    torch.manual_seed(seed)
+    actions = corpus.truth["coefficients"][:].astype(np.float32)
+    points = corpus.truth["landmarks"][:].astype(np.float32)
+    target = np.concatenate([actions, points.reshape(len(points), -1)], 1)
+    mean, deviation = target.mean(0), target.std(0) + 0.01
+    model = FrameNet(architecture, target.shape[1])
+    centre, scale = torch.from_numpy(mean), torch.from_numpy(deviation)
+
+    def sample(random):
+        rows = random.integers(0, len(corpus), 64)
+        crops, moved = batches.augment(batches.images(corpus, rows), random, torch.from_numpy(points[rows]))
+        wanted = torch.cat([torch.from_numpy(actions[rows]), moved.flatten(1)], 1)
+        return crops, (wanted - centre) / scale
+
+    def objective(batch):
+        error = (model(batch[0]) - batch[1]).square()
+        return {"actions": error[:, : len(ACTIONS)].mean(1), "landmarks": error[:, len(ACTIONS) :].mean(1)}
+
+    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, save_every=500, weights={"actions": 1.0, "landmarks": 0.5})
+    train(model, objective, sample, config, work, name)
+    return model, mean, deviation
+
+
+def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 5000) -> dict:
+    """Train one emotion judge: a body of its own learns to read facial actions, then emotion is read from those linearly.
+
+    Emotion labels alone are memorised clip by clip; the actions are what a person it never met shares with those it did.
 
     Returns:
         The card; `scores.accuracy` is clip level (mean probability over frames) on the held-out people, chance 1/7.
     """
-    architecture, seed = NETWORKS[name]
-    torch.manual_seed(seed)
-    classes = len(SCORED_EMOTIONS)
-    model = FrameNet(architecture, classes + len(ACTIONS))
-    emotion = corpus.per_frame("emotion")
-    label = np.array([SCORED_EMOTIONS.index(e) if e in SCORED_EMOTIONS else -1 for e in emotion])
-    actions = corpus.truth["coefficients"][:].astype(np.float32)
-    actions = (actions - actions.mean(0)) / (actions.std(0) + 0.02)
-    usable = np.flatnonzero(label >= 0)
-
-    def sample(random):
-        rows = random.choice(usable, 64)
-        crops = batches.augment(batches.images(corpus, rows), random)[0]
-        return crops, torch.from_numpy(label[rows]), torch.from_numpy(actions[rows])
-
-    def objective(batch):
-        found = model(batch[0])
-        return {
-            "emotion": F.cross_entropy(found[:, :classes], batch[1], reduction="none", label_smoothing=0.05),
-            "actions": (found[:, classes:] - batch[2]).square().mean(1),
-        }
-
-    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"emotion": 1.0, "actions": 2.0})
-    train(model, objective, sample, config, work, name)
-    shape = {"architecture": architecture, "outputs": classes + len(ACTIONS)}
-    card = _card(name, shape, "emotion labels and actions", steps, corpus)
-    card["scores"] = judge_scores(model, held_out)
-    save_weights(out / f"{name}.safetensors", model, card)
-    return card
-
-
-def train_readout(corpus: Store, held_out: Store, out: Path) -> dict:
-    """Make the second judge: emotion read linearly (logistic regression) from the actions that the tracker sees, one network.
-
-    Returns:
-        The card; scores as those of `train_judge`.
-    """
-    tracker = load_weights("tracker", FrameNet(**load_card("tracker")["model"]))
+    reader, _, _ = train_reader(name, corpus, work, steps)
     clips = [c for c in range(len(corpus.clips)) if corpus.clips.emotion[c] in SCORED_EMOTIONS]
     rows = [np.arange(corpus.frames(c).start, corpus.frames(c).stop, 9) for c in clips]
     label = np.repeat([SCORED_EMOTIONS.index(corpus.clips.emotion[c]) for c in clips], [len(r) for r in rows])
     with torch.no_grad():
-        seen = torch.cat([tracker(batches.images(corpus, r)) for r in rows])[:, : len(ACTIONS)].numpy()
+        seen = torch.cat([reader(batches.images(corpus, r)) for r in rows])[:, : len(ACTIONS)].numpy()
     readout = LogisticRegression(C=0.01, max_iter=1000).fit(seen, label)
-    architecture, _ = NETWORKS["judge_b"]
-    judge = FrameNet(architecture, len(SCORED_EMOTIONS))
-    body = {name: value for name, value in tracker.state_dict().items() if not name.startswith("body.fc")}
-    judge.load_state_dict(body, strict=False)
+    judge = FrameNet(NETWORKS[name][0], len(SCORED_EMOTIONS)).eval()
+    last, wanted = reader.last(), judge.last()
+    judge.load_state_dict({key: value for key, value in reader.state_dict().items() if value.shape == judge.state_dict()[key].shape}, strict=False)
     weight = torch.from_numpy(readout.coef_).float()
-    last = tracker.body.fc
     with torch.no_grad():
-        judge.body.fc.weight.copy_(weight @ last.weight[: len(ACTIONS)])
-        judge.body.fc.bias.copy_(weight @ last.bias[: len(ACTIONS)] + torch.from_numpy(readout.intercept_).float())
-    shape = {"architecture": architecture, "outputs": len(SCORED_EMOTIONS)}
-    card = _card("judge_b", shape, "emotion labels, read from the tracker's actions", 0, corpus)
-    card["scores"] = judge_scores(judge.eval(), held_out)
-    save_weights(out / "judge_b.safetensors", judge, card)
+        wanted.weight.copy_(weight @ last.weight[: len(ACTIONS)])
+        wanted.bias.copy_(weight @ last.bias[: len(ACTIONS)] + torch.from_numpy(readout.intercept_).float())
+    shape = {"architecture": NETWORKS[name][0], "outputs": len(SCORED_EMOTIONS)}
+    card = _card(name, shape, "actions and landmarks, then emotion labels", steps, corpus)
+    card["scores"] = judge_scores(judge, held_out)
+    save_weights(out / f"{name}.safetensors", judge, card)
     return card
 
 
@@ -162,33 +159,13 @@ def judge_scores(model: FrameNet, held_out: Store) -> dict:
     }  # fmt: skip
 
 
-def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 1100) -> dict:
+def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 5000) -> dict:
     """Train the tracker: facial actions and landmarks from one crop.
 
     Returns:
         The card; `scores.r2.*` per action, `scores.landmark_error` mean distance in percent of the crop's width.
     """
-    architecture, seed = NETWORKS["tracker"]
-    torch.manual_seed(seed)
-    actions = corpus.truth["coefficients"][:].astype(np.float32)
-    points = corpus.truth["landmarks"][:].astype(np.float32)
-    target = np.concatenate([actions, points.reshape(len(points), -1)], 1)
-    mean, deviation = target.mean(0), target.std(0) + 0.01
-    model = FrameNet(architecture, target.shape[1])
-    centre, scale = torch.from_numpy(mean), torch.from_numpy(deviation)
-
-    def sample(random):
-        rows = random.integers(0, len(corpus), 64)
-        crops, moved = batches.augment(batches.images(corpus, rows), random, torch.from_numpy(points[rows]))
-        wanted = torch.cat([torch.from_numpy(actions[rows]), moved.flatten(1)], 1)
-        return crops, (wanted - centre) / scale
-
-    def objective(batch):
-        error = (model(batch[0]) - batch[1]).square()
-        return {"actions": error[:, : len(ACTIONS)].mean(1), "landmarks": error[:, len(ACTIONS) :].mean(1)}
-
-    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"actions": 1.0, "landmarks": 1.0})
-    train(model, objective, sample, config, work, "tracker")
+    model, mean, deviation = train_reader("tracker", corpus, work, steps)
     rows = np.sort(np.random.default_rng(0).choice(len(held_out), min(len(held_out), 6000), replace=False))
     with torch.no_grad():
         found = torch.cat([model(batches.images(held_out, r)) for r in np.array_split(rows, 60)]).numpy() * deviation + mean
@@ -197,7 +174,7 @@ def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: 
 
     score = r2(truth, found[:, : len(ACTIONS)])
     distance = found[:, len(ACTIONS) :].reshape(len(rows), -1, 2) - held_out.truth["landmarks"][rows].astype(np.float32)
-    card = _card("tracker", {"architecture": architecture, "outputs": target.shape[1]}, "actions and landmarks", steps, corpus)
+    card = _card("tracker", {"architecture": NETWORKS["tracker"][0], "outputs": len(mean)}, "actions and landmarks", steps, corpus)
     card |= {"mean": [round(float(v), 5) for v in mean], "deviation": [round(float(v), 5) for v in deviation]}
     card["scores"] = {
         "r2": round(float(np.nanmean(score)), 4), "n": len(rows),

@@ -33,7 +33,7 @@ SHARED = {
 }  # fmt: skip
 GUIDED = ("content", "emotion")
 # The committed start is held closer to its source: the variants shall begin with clean edits, not with strong ones.
-START = {"bending": 20.0, "reconstruction": 15.0, "shading": 1.0, "asymmetry": 0.0}
+START = {"bending": 20.0, "reconstruction": 15.0}
 VARIANTS = {
     "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
     "content": SHARED | {"content": 1.0, "emotion": 0.0},

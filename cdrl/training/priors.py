@@ -23,7 +23,7 @@ from cdrl.vocabulary import ACTIONS, MOUTH_INDEX, PHONEMES, SCORED_EMOTIONS
 BATCH = 64
 
 
-def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 1500) -> dict:
+def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 8000) -> dict:
     """Train the face or the mouth backbone to read facial actions from pixels.
 
     Args:
@@ -51,7 +51,7 @@ def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: P
     def objective(batch):
         return {"coefficients": (model(batch[0]) - batch[1]).square().mean(1)}
 
-    config = LoopConfig(steps=steps, learning_rate=2e-3, weights={"coefficients": 1.0})
+    config = LoopConfig(steps=steps, learning_rate=2e-3, save_every=500, weights={"coefficients": 1.0})
     train(model, objective, sample, config, work, f"{kind} backbone")
     with torch.no_grad():
         rows = np.random.default_rng(0).choice(len(held_out), min(len(held_out), 6000), replace=False)
@@ -84,7 +84,7 @@ def frame_phonemes(starts: np.ndarray, ends: np.ndarray, phonemes: np.ndarray, c
     return out
 
 
-def train_audio_prior(utterances: list, held_out: list, out: Path, work: Path, steps: int = 600) -> dict:
+def train_audio_prior(utterances: list, held_out: list, out: Path, work: Path, steps: int = 1200) -> dict:
     """Train the phoneme network on synthetic speech.
 
     Args:

@@ -13,6 +13,7 @@ little-endian.
 import ctypes
 import json
 import os
+import signal
 import sys
 
 SAMPLE_RATE = 22_050  # Hz, of every voice used here
@@ -115,6 +116,7 @@ def in_fork(library: ctypes.CDLL, request: dict) -> bytes:
 
 def main() -> None:
     """Answers requests from stdin until it closes; the protocol is in the docstring above."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C and a kernel's end reach the whole group; stdin's end is our sign
     library = load()
     for line in sys.stdin.buffer:
         for request in json.loads(line):

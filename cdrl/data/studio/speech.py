@@ -195,6 +195,10 @@ def _synthesise(utterances: list[Utterance]) -> list[tuple]:
         raise InputError(
             "the espeak-ng helper process ended; try again, or reinstall the package espeakng_loader"
         ) from None
+    except BaseException:  # interrupted half-way: what is left in the pipe answers nobody
+        _worker.cache_clear()
+        worker.kill()
+        raise
     for item, (header, _) in zip(utterances, answers):
         if "error" in header:
             raise InputError(f"espeak-ng on {item.text!r}: {header['error']}")
