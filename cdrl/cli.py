@@ -99,12 +99,12 @@ def _run(chosen):
     except NotebookError as error:
         print(f"cdrl: {error}", file=sys.stderr)
         return 1
-    finish_run(out, seconds, peak_gb)
+    cost = finish_run(out, seconds, peak_gb)["run"]
     from cdrl.report.page import write_report
 
     page = write_report(out)
     print(
-        f"{seconds / 60:.1f} minutes, {peak_gb:.1f} GB at most. Read {run}/{page.name}; "
+        f"{cost['time.total_seconds'] / 60:.1f} minutes, {cost['memory.peak_gb']:.1f} GB at most. Read {run}/{page.name}; "
         f"videos in {run}/videos, scores: cdrl scores {run}"
     )
     return 0

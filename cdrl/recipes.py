@@ -56,7 +56,7 @@ def face_backbone(out: Path, work: Path) -> dict:
 
 def mouth_backbone(out: Path, work: Path) -> dict:
     """Mouth actions from the mouth's box; some 6 minutes."""
-    return priors.train_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work), steps=5000)
 
 
 def language_prior(out: Path, work: Path) -> dict:

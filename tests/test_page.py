@@ -108,3 +108,11 @@ def test_a_run_without_figures_or_videos_has_a_small_page(run):
 def test_a_folder_without_executed_notebooks_is_refused(tmp_path):
     with pytest.raises(InputError, match="no executed notebooks in .*: cdrl run makes them"):
         write_report(tmp_path)
+
+
+def test_a_progress_bar_that_stands_still_is_left_out(run):
+    bar = nbformat.v4.new_output(
+        "display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "CCRL:   0%|   | 0/300"}
+    )
+    executed(run, "02_c", code("train()", bar))
+    assert "0/300" not in story(run) and "train()" in story(run)

@@ -113,7 +113,7 @@ def train_reader(name: str, corpus: Store, work: Path, steps: int) -> tuple[Fram
     return model, mean, deviation
 
 
-def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 5000) -> dict:
+def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 4000) -> dict:
     """Train one emotion judge: a body of its own learns to read facial actions, then emotion is read from those linearly.
 
     Emotion labels alone are memorised clip by clip; the actions are what a person it never met shares with those it did.
@@ -159,7 +159,7 @@ def judge_scores(model: FrameNet, held_out: Store) -> dict:
     }  # fmt: skip
 
 
-def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 5000) -> dict:
+def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 4000) -> dict:
     """Train the tracker: facial actions and landmarks from one crop.
 
     Returns:

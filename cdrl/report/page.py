@@ -83,6 +83,8 @@ def _output(output, anchor):
     if output.output_type == "error":
         return f"<pre>{html.escape(output.ename)}: {html.escape(output.evalue)}</pre>"
     data = output.data
+    if "application/vnd.jupyter.widget-view+json" in data:  # a progress bar: without its kernel it stands still
+        return ""
     if "application/vnd.plotly.v1+json" in data:
         return _figure(data["application/vnd.plotly.v1+json"], anchor)
     for kind in ("image/png", "image/jpeg"):
