@@ -1,4 +1,7 @@
-"""How every committed network is made again: `cdrl train NAME`. The corpora they need are rendered once and kept."""
+"""How every committed network is made again: `cdrl train NAME`. The corpora they need are rendered once and kept.
+
+Minutes are of one core each (OMP_NUM_THREADS=1, two trainings side by side), corpora not counted.
+"""
 
 import shutil
 from pathlib import Path
@@ -19,11 +22,11 @@ from cdrl.training.generator import emotions_of, train_generator, train_start
 from cdrl.vocabulary import EMOTIONS
 
 PEOPLE, CLIPS = 160, 8  # of the training and of the judges' corpus
-GENERATOR_STEPS = 240
+GENERATOR_STEPS = 600
 
 
 def corpus(split: str, work: Path) -> Store:
-    """The rendered corpus of a split, made where it is missing (train and judge: about 52,000 frames, 4 minutes, 1.4 GB)."""
+    """The rendered corpus of a split, made where it is missing (train and judge: 65,000 frames each, 4 minutes, 2 GB)."""
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
         specs = studio.specs(split, people=12) if split == "choose" else studio.specs(split, people=PEOPLE, clips=CLIPS)
@@ -41,7 +44,7 @@ def _speech(people: range, texts: tuple, count: int) -> list:
 
 
 def audio_prior(out: Path, work: Path) -> dict:
-    """Frame-wise phonemes from log-mel; 3,000 espeak-ng utterances (needs the extra [studio]); some 4 minutes."""
+    """Frame-wise phonemes from log-mel; 3,000 espeak-ng utterances (needs the extra [studio]); 4 minutes."""
     train, held_out = (
         _speech(studio.SPLITS[split].people, SENTENCES[split], count)
         for split, count in (("train", 3000), ("choose", 120))
@@ -50,42 +53,42 @@ def audio_prior(out: Path, work: Path) -> dict:
 
 
 def face_backbone(out: Path, work: Path) -> dict:
-    """Facial actions from the aligned face; some 10 minutes."""
+    """Facial actions from the aligned face; 22 minutes."""
     return priors.train_backbone("face", corpus("train", work), corpus("choose", work), Path(out), Path(work))
 
 
 def mouth_backbone(out: Path, work: Path) -> dict:
-    """Mouth actions from the mouth's box; some 6 minutes."""
+    """Mouth actions from the mouth's box; 10 minutes."""
     return priors.train_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work), steps=5000)
 
 
 def language_prior(out: Path, work: Path) -> dict:
-    """A tiny CLIP over captions of facial actions, on the frozen face backbone; some 2 minutes."""
+    """A tiny CLIP over captions of facial actions, on the frozen face backbone; 2 minutes."""
     return priors.train_language_prior(corpus("train", work), corpus("choose", work), Path(out), Path(work))
 
 
 def judge_a(out: Path, work: Path) -> dict:
-    """First emotion judge (evaluation only); some 8 minutes."""
+    """First emotion judge (evaluation only); 10 minutes."""
     return networks.train_judge("judge_a", corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
 def judge_b(out: Path, work: Path) -> dict:
-    """Second emotion judge, another architecture (evaluation only); some 20 minutes."""
+    """Second emotion judge, another architecture (evaluation only); 12 minutes."""
     return networks.train_judge("judge_b", corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
 def tracker(out: Path, work: Path) -> dict:
-    """Facial actions and landmarks from a crop (evaluation only); some 12 minutes."""
+    """Facial actions and landmarks from a crop (evaluation only); 13 minutes."""
     return networks.train_tracker(corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
 def identity(out: Path, work: Path) -> dict:
-    """Who is it (evaluation only); some 6 minutes."""
+    """Who is it (evaluation only); 6 minutes."""
     return networks.train_identity(corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
 def guidance(out: Path, work: Path) -> dict:
-    """The committed content and emotion encoders (CCRL, CERL) at default settings; some 4 minutes."""
+    """The committed content and emotion encoders (CCRL, CERL), more steps and pairs than the preset `cpu`; 7 minutes."""
     folder = Path(out) / "guidance"
     features = extract(corpus("train", work), Path(work) / "features")
     settings = ContentConfig(steps=2000, pairs=4000)
@@ -98,13 +101,13 @@ def guidance(out: Path, work: Path) -> dict:
 
 
 def generator_start(out: Path, work: Path) -> dict:
-    """The image host without guidance, what both variants of notebook 05 begin with; some 15 minutes."""
+    """The image host without guidance, what both variants of notebook 05 begin with; 5 minutes."""
     return train_start(corpus("train", work), Path(out), Path(work))
 
 
 def generator(out: Path, work: Path) -> dict:
-    """The image host with CDRL guidance, what `cdrl edit` takes where no run is named; some 20 minutes."""
-    config = GeneratorConfig(steps=GENERATOR_STEPS, batch=6, learning_rate=1e-3)
+    """The image host with CDRL guidance, what `cdrl edit` takes where no run is named; 3 minutes."""
+    config = GeneratorConfig(steps=GENERATOR_STEPS, batch=6)
     store = corpus("train", work)
     net, history = train_generator(store, Guidance(), config, "cdrl", Path(work))
     card = {

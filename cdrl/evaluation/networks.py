@@ -185,7 +185,7 @@ def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: 
     return card
 
 
-def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 400) -> dict:
+def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 3000) -> dict:
     """Train the identity network: scaled cosine softmax over the judges' people (arXiv:1801.05599, margin 0).
 
     Returns:
@@ -205,7 +205,7 @@ def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps:
         cosine = F.normalize(model["net"](batch[0]), dim=1) @ F.normalize(model["classes"].weight, dim=1).T
         return {"identity": F.cross_entropy(16 * cosine, batch[1], reduction="none")}
 
-    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, weights={"identity": 1.0})
+    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, save_every=500, weights={"identity": 1.0})
     train(model, objective, sample, config, work, "identity")
     rows = np.sort(np.random.default_rng(0).choice(len(held_out), min(len(held_out), 2000), replace=False))
     with torch.no_grad():

@@ -29,16 +29,16 @@ MIDDLE = slice(WINDOW // 2, WINDOW // 2 + 1)
 # What every variant shares. The game alone decides which emotion appears; the rest keeps the face a face.
 SHARED = {
     "discriminator": 1.0, "adversarial": 0.3, "cycle": 5.0, "reconstruction": 10.0,
-    "bending": 10.0, "stretching": 100.0, "asymmetry": 2.0, "shading": 2.0, "residual": 30.0, "steady": 50.0,
+    "bending": 20.0, "stretching": 100.0, "asymmetry": 40.0, "shading": 2.0, "residual": 30.0, "steady": 50.0,
 }  # fmt: skip
 GUIDED = ("content", "emotion")
 # The committed start is held closer to its source: the variants shall begin with clean edits, not with strong ones.
-START = {"bending": 20.0, "reconstruction": 15.0}
+START = {"reconstruction": 15.0}
 VARIANTS = {
     "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
-    "content": SHARED | {"content": 1.0, "emotion": 0.0},
-    "emotion": SHARED | {"content": 0.0, "emotion": 4.0},
-    "cdrl": SHARED | {"content": 1.0, "emotion": 4.0},
+    "content": SHARED | {"content": 2.0, "emotion": 0.0},
+    "emotion": SHARED | {"content": 0.0, "emotion": 2.0},
+    "cdrl": SHARED | {"content": 2.0, "emotion": 2.0},
 }
 
 
@@ -255,7 +255,7 @@ def starting_nets(start: str | None, seed: int = 0) -> tuple[Generator, Discrimi
     return generator.requires_grad_(True), discriminator.requires_grad_(True)
 
 
-def train_start(corpus: Store, out: Path, work: Path, steps: int = 160, batch: int = 6) -> dict:
+def train_start(corpus: Store, out: Path, work: Path, steps: int = 1200, batch: int = 6) -> dict:
     """Make the committed start: the baseline's objective (no guidance, no truth), from nothing, for longer.
 
     Args:
