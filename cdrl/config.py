@@ -151,14 +151,14 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a preset is expected to take, said before a run starts; measured on two idle cores."""
+    """What a preset is expected to take, said before a run starts: measured on two idle cores, for gpu a guess."""
 
     minutes: float
     memory_gb: float
     disk_gb: float
 
 
-COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(10, 6, 2), "gpu": Cost(60, 12, 20)}
+COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(8, 5, 2), "gpu": Cost(60, 12, 20)}
 
 
 def stage_config(stage, preset="cpu", settings=None):

@@ -132,7 +132,7 @@ def write_videos(run: Path, number: int) -> None:
         performance = act(spec)
         frames, truth = studio.picture(spec, performance, 256)[0], studio.render_edit(spec, row.emotion, row.intensity, 256)
         alignment = faces.align(frames, name=name)
-        edited = edit_clip(generator, faces.crop(frames, alignment, 128), row.emotion, row.intensity / 3)
+        edited = edit_clip(generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3)
         shown = np.concatenate([frames, faces.paste(frames, edited, alignment), truth], 2)
         write_video(path, shown, 25.0, performance.audio, {"comment": f"synthetic: {captions[path.name]}"})
     write_json(run / "videos" / "captions.json", captions)
