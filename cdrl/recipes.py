@@ -1,6 +1,6 @@
 """How every committed network is made again: `cdrl train NAME`. The corpora they need are rendered once and kept.
 
-Minutes are of one core each (OMP_NUM_THREADS=1, two trainings side by side), corpora not counted.
+Minutes: one core, OMP_NUM_THREADS=1, beside another training, corpora not counted; read off a clock, to the minute or so.
 """
 
 import shutil
@@ -15,6 +15,7 @@ from cdrl.evaluation import networks
 from cdrl.guidance import Guidance
 from cdrl.priors.store import extract
 from cdrl.priors.weights import save_weights
+from cdrl.stage import read_json, write_json
 from cdrl.training import priors
 from cdrl.training.content import find_pairs, train_content
 from cdrl.training.emotion import train_emotion
@@ -23,10 +24,14 @@ from cdrl.vocabulary import EMOTIONS
 
 PEOPLE, CLIPS = 160, 8  # of the training and of the judges' corpus
 GENERATOR_STEPS = 600
+GUIDANCE_CARD = {
+    "command": "cdrl train guidance", "licence": "Apache-2.0", "held_out": "measured by notebook 04, of a run's own encoders",
+    "truth": "speaker, sentence, emotion and level of training clips; pairs by the audio prior; the frozen backbones saw coefficients",
+}  # fmt: skip
 
 
 def corpus(split: str, work: Path) -> Store:
-    """The rendered corpus of a split, made where it is missing (train and judge: 65,000 frames each, 4 minutes, 2 GB)."""
+    """The rendered corpus of a split, made where it is missing (train and judge: 65,000 frames each, 2 minutes on two idle cores, 2 GB)."""
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
         specs = studio.specs(split, people=12) if split == "choose" else studio.specs(split, people=PEOPLE, clips=CLIPS)
@@ -68,7 +73,7 @@ def language_prior(out: Path, work: Path) -> dict:
 
 
 def judge_a(out: Path, work: Path) -> dict:
-    """First emotion judge (evaluation only); 10 minutes."""
+    """First emotion judge (evaluation only); 9 minutes."""
     return networks.train_judge("judge_a", corpus("judge", work), corpus("choose", work), Path(out), Path(work))
 
 
@@ -88,7 +93,7 @@ def identity(out: Path, work: Path) -> dict:
 
 
 def guidance(out: Path, work: Path) -> dict:
-    """The committed content and emotion encoders (CCRL, CERL), more steps and pairs than the preset `cpu`; 7 minutes."""
+    """The committed content and emotion encoders (CCRL, CERL), more steps and pairs than the preset `cpu`; 4 minutes."""
     folder = Path(out) / "guidance"
     features = extract(corpus("train", work), Path(work) / "features")
     settings = ContentConfig(steps=2000, pairs=4000)
@@ -96,6 +101,7 @@ def guidance(out: Path, work: Path) -> dict:
     _, emotion = train_emotion(features, EmotionConfig(steps=1500), "embedded", folder / "emotion")
     for kind in ("content", "emotion"):
         shutil.rmtree(folder / kind / "training")
+        write_json(folder / kind / "model.json", read_json(folder / kind / "model.json") | GUIDANCE_CARD)
     last = {f"content.{k}": v for k, v in content.iloc[-1].items()} | {f"emotion.{k}": v for k, v in emotion.iloc[-1].items()}
     return {"scores": {name: round(float(value), 4) for name, value in last.items()}}
 

@@ -42,7 +42,7 @@ def test_a_recipe_writes_weights_with_a_card_that_loads(name, stores, tmp_path):
     assert written["steps"] == 2
 
 
-def test_no_two_networks_of_the_evaluation_share_body_and_seed_and_the_judges_share_neither():
+def test_judges_and_tracker_have_three_architectures_and_every_network_its_seed():
     bodies, seeds = zip(*(NETWORKS[name] for name in ("judge_a", "judge_b", "tracker")), strict=True)
     assert len(set(bodies)) == 3 and len({seed for _, seed in NETWORKS.values()}) == len(NETWORKS)
 

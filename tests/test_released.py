@@ -1,4 +1,4 @@
-"""CCRL and CERL as released: the golden case, the key mapping, and the facts that made us build something else."""
+"""CCRL and the losses as released: the golden case, the key mapping, and the facts that made us build something else."""
 
 import numpy as np
 import pytest

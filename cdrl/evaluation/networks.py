@@ -1,7 +1,7 @@
 """The networks that score and never supervise: two emotion judges, a tracker, an identity network.
 
 Made from a torchvision architecture that no training network of the kit shares, on a third set of people and sentences
-(`judge` split), each with a body and a seed of its own.
+(`judge` split), from other seeds. Judges and tracker have three different architectures; the identity network has judge_a's.
 """
 
 from pathlib import Path
