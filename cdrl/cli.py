@@ -149,6 +149,19 @@ def _train(chosen):
     print("\n".join(score_lines(card["scores"])))
 
 
+def _study(chosen):
+    from cdrl.config import StudyConfig, from_dict
+
+    settings = {name.removeprefix("study."): value for name, value in parse_settings(chosen.set).items()}
+    config = from_dict(StudyConfig, settings)
+    check_disk(Path(chosen.work), 20 if config.speech == "espeak" else 1)
+    from cdrl.pipeline.study import run_study
+
+    results = run_study(Path(chosen.out), Path(chosen.work), config)
+    print("\n".join(score_lines(all_scores(results), "control.inside")))
+    print(f"tables: {chosen.out}, scores: cdrl scores {chosen.out}")
+
+
 def _check_corpus(preset, settings):
     """A corpus root that is not there is refused before anything runs."""
     stage_settings = {name: value for name, value in settings.items() if name.startswith("corpus.")}
@@ -223,6 +236,12 @@ def _parser():
     )
     train.add_argument("--work", default="runs/train", help="folder of the checkpoints (default: runs/train)")
     train.set_defaults(command=_train)
+
+    study = commands.add_parser("study", help="all rows of the comparison over seeds; hours, resumable")
+    study.add_argument("--out", default="results/study", metavar="FOLDER", help="the tables (default: results/study)")
+    study.add_argument("--work", default="runs/study", metavar="FOLDER", help="corpora, features, jobs (default: runs/study)")
+    study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in seeds=1; repeatable")
+    study.set_defaults(command=_study)
     return parser
 
 

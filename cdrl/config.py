@@ -60,13 +60,22 @@ class ContentConfig:
     control_steps: int = 60  # of the same training on shuffled pairs, constant and noise images
     batch: int = 8  # pairs of clips
     pairs: int = 1000  # drawn and aligned
-    learning_rate: float = 2e-3
-    window: int = 5  # frames
-    embedding: int = 64
-    temperature: float = 0.1
+    alignment: str = _one_of("prior", "prior", "mfcc", "linear", "truth")
+    moments: int = 24  # of each clip of a pair
+    guard: int = 1  # frames; a moment this near is no negative
     alike: float = 0.95  # cosine of the audio prior above which two moments are no negatives of each other
+    sides: str = _one_of("two", "two", "one")  # whose other moments are negatives: both clips', or the partner's alone
+    offset: float = 0.5  # share of clips whose mean feature is exchanged for another clip's
+    held: float = 0.3  # share of clips seen through short windows, held at their ends
+    learning_rate: float = 2e-3
+    window: int = 9  # frames
+    embedding: int = 16
+    dropout: float = 0.0
+    temperature: float = 0.1
+    units: int = 60  # clusters of the audio prior that the embedding learns to tell apart
     contrast_weight: float = 1.0
     wrong_image_weight: float = 0.2
+    sound_weight: float = 1.0
     emotion_weight: float = 0.2
     speaker_weight: float = 0.1
     variance_weight: float = 1.0
@@ -81,6 +90,9 @@ class EmotionConfig:
     control_steps: int = 60  # of the same training on constant and noise images
     batch: int = 48  # pairs of clips
     learning_rate: float = 1e-3
+    window: int = 9  # frames pooled into one sample
+    bottleneck: int = 8  # dimensions that everything passes
+    noise: float = 0.5  # on each of them, while training
     temperature: float = 0.07
     prior_weight: float = 1.0
     contrast_weight: float = 1.0
@@ -123,6 +135,24 @@ class EvaluateConfig:
     """Scores of the edits: notebook 06."""
 
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The comparison over seeds, `cdrl study`: no stage of a run."""
+
+    speech: str = _one_of("espeak", "espeak", "cached")
+    people: int = 640  # who train, with `clips` each
+    clips: int = 8
+    report_people: int = 24  # half of them fits the probes, the other half scores
+    pairs: int = 8000
+    content_steps: int = 1000
+    emotion_steps: int = 1000
+    seeds: int = 3
+    fit_frames: int = 20000
+    swaps: int = 4000
+    gallery: int = 5
+    workers: int = _free(2)
 
 
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.

@@ -17,6 +17,9 @@ from cdrl.priors.vision import VisionPrior
 from cdrl.vocabulary import emotion_index
 
 
+REACH = 2  # frames that content guidance needs on each side
+
+
 class Guidance(nn.Module):
     """Frozen content and emotion encoders with their views inside; differentiable to the pixels, always in eval mode.
 
@@ -48,14 +51,19 @@ class Guidance(nn.Module):
         return super().train(False)
 
     def content_embedding(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """(B, T, 3, H, W) RGB in [0, 1], (B, 4) mouth boxes -> (B, T - 4, D): one embedding per full window, image only."""
+        """(B, T, 3, H, W) RGB in [0, 1], (B, 4) mouth boxes -> (B, T - 4, D), image only.
+
+        One embedding for every frame with two neighbours on each side; where the sequence ends inside the encoder's window,
+        its last frame is held, as CCRL saw it in training.
+        """
         batch, frames = images.shape[:2]
-        window = self.content_encoder.window
-        if frames < window:
-            raise InputError(f"content guidance needs at least {window} frames, got {frames}")
-        face, mouth = self.vision(images.flatten(0, 1), boxes.repeat_interleave(frames, 0))
-        windows = [x.view(batch, frames, -1).unfold(1, window, 1).transpose(2, 3) for x in (face, mouth)]
-        return self.content_encoder(*[x.flatten(0, 1) for x in windows]).view(batch, frames - window + 1, -1)
+        if frames < 2 * REACH + 1:
+            raise InputError(f"content guidance needs at least {2 * REACH + 1} frames, got {frames}")
+        features = self.vision(images.flatten(0, 1), boxes.repeat_interleave(frames, 0))
+        steps = torch.arange(self.content_encoder.window) - self.content_encoder.window // 2
+        index = (torch.arange(REACH, frames - REACH)[:, None] + steps).clamp(0, frames - 1)
+        windows = [x.view(batch, frames, -1)[:, index] for x in features]  # (B, T - 4, W, D)
+        return self.content_encoder(*[x.flatten(0, 1) for x in windows]).view(batch, len(index), -1)
 
     def emotion_embedding(self, images: torch.Tensor) -> torch.Tensor:
         """(B, T, 3, H, W) RGB in [0, 1] -> (B, D), pooled over the frames given."""

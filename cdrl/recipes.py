@@ -17,12 +17,14 @@ from cdrl.priors.store import extract
 from cdrl.priors.weights import save_weights
 from cdrl.stage import read_json, write_json
 from cdrl.training import priors
-from cdrl.training.content import find_pairs, train_content
+from cdrl.training.content import train_content
 from cdrl.training.emotion import train_emotion
 from cdrl.training.generator import emotions_of, train_generator, train_start
+from cdrl.training.pairs import find_pairs
 from cdrl.vocabulary import EMOTIONS
 
-PEOPLE, CLIPS = 160, 8  # of the training and of the judges' corpus
+PEOPLE = {"train": 640, "judge": 160, "choose": 24}
+CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
 GUIDANCE_CARD = {
     "command": "cdrl train guidance", "licence": "Apache-2.0", "held_out": "measured by notebook 04, of a run's own encoders",
@@ -31,15 +33,16 @@ GUIDANCE_CARD = {
 
 
 def corpus(split: str, work: Path) -> Store:
-    """The rendered corpus of a split, made where it is missing (train and judge: 65,000 frames each, 2 minutes on two idle cores, 2 GB)."""
+    """The rendered corpus of a split, made where it is missing (train: 261,000 frames, 9 minutes on two idle cores, 8 GB;
+    judge: a quarter of that)."""
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
-        specs = studio.specs(split, people=12) if split == "choose" else studio.specs(split, people=PEOPLE, clips=CLIPS)
+        specs = studio.specs(split, people=PEOPLE[split], clips=CLIPS)
         studio.generate(specs, path, split)
     return Store(path)
 
 
-def _speech(people: range, texts: tuple, count: int) -> list:
+def _speech(people: tuple, texts: tuple, count: int) -> list:
     """`count` utterances as (sound, start seconds, end seconds, phonemes); every person, text and emotion in turn."""
     items = [
         utterance(voice_of(people[k % len(people)]), texts[(k * 7) % len(texts)], EMOTIONS[k % 8], 1 + k % 3) for k in range(count)
@@ -51,7 +54,7 @@ def _speech(people: range, texts: tuple, count: int) -> list:
 def audio_prior(out: Path, work: Path) -> dict:
     """Frame-wise phonemes from log-mel; 3,000 espeak-ng utterances (needs the extra [studio]); 4 minutes."""
     train, held_out = (
-        _speech(studio.SPLITS[split].people, SENTENCES[split], count)
+        _speech(studio.SPLITS[split].people[:160], SENTENCES[split], count)
         for split, count in (("train", 3000), ("choose", 120))
     )
     return priors.train_audio_prior(train, held_out, Path(out), Path(work))
@@ -59,12 +62,22 @@ def audio_prior(out: Path, work: Path) -> dict:
 
 def face_backbone(out: Path, work: Path) -> dict:
     """Facial actions from the aligned face; 22 minutes."""
-    return priors.train_backbone("face", corpus("train", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_backbone("face", corpus("train", work), corpus("choose", work), Path(out), Path(work), steps=10_000)
 
 
 def mouth_backbone(out: Path, work: Path) -> dict:
     """Mouth actions from the mouth's box; 10 minutes."""
-    return priors.train_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work), steps=5000)
+    return priors.train_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work), steps=12_000)
+
+
+def face_identity(out: Path, work: Path) -> dict:
+    """A face backbone that never saw a coefficient: speaker labels only, for the study; 11 minutes."""
+    return priors.train_identity_backbone("face", corpus("train", work), corpus("choose", work), Path(out), Path(work))
+
+
+def mouth_identity(out: Path, work: Path) -> dict:
+    """A mouth backbone that never saw a coefficient: speaker labels only, for the study; 9 minutes."""
+    return priors.train_identity_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work))
 
 
 def language_prior(out: Path, work: Path) -> dict:
@@ -119,7 +132,7 @@ def generator(out: Path, work: Path) -> dict:
     card = {
         "model": {}, "emotions": emotions_of(store), "command": "cdrl train generator", "licence": "Apache-2.0",
         "truth": "none: crops, emotion and level of unpaired clips, CDRL guidance; no true edit",
-        "trained_on": f"{PEOPLE} people, from generator_start, {config.steps} steps of {config.batch} windows",
+        "trained_on": f"{PEOPLE['train']} people, from generator_start, {config.steps} steps of {config.batch} windows",
         "scores": history.tail(10).mean().drop("step").round(4).to_dict(),
     }  # fmt: skip
     save_weights(Path(out) / "generator.safetensors", net, card)
@@ -129,7 +142,7 @@ def generator(out: Path, work: Path) -> dict:
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (
-        audio_prior, face_backbone, mouth_backbone, language_prior, judge_a, judge_b, tracker, identity, guidance,
-        generator_start, generator,
+        audio_prior, face_backbone, mouth_backbone, face_identity, mouth_identity, language_prior, judge_a, judge_b, tracker,
+        identity, guidance, generator_start, generator,
     )
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """CCRL, CERL and guidance: shapes, dependence, no-information values, on a small corpus of drawn features."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,10 @@ from cdrl.config import ContentConfig, EmotionConfig
 from cdrl.errors import InputError
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
-from cdrl.pipeline.encoders import chance_loss
 from cdrl.priors.store import Features
-from cdrl.training.content import MOMENTS, ContentObjective, PairSampler, embed_content, find_pairs, train_content
-from cdrl.training.emotion import EmotionSampler, embed_clips, train_emotion
+from cdrl.training.content import ContentObjective, embed_content, train_content
+from cdrl.training.emotion import EmotionSampler, embed_clips, embed_emotion, train_emotion
+from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
 
 LENGTH = 40
 
@@ -50,7 +51,8 @@ def drawn_features(people=4, sentences=3, emotions=("happy", "sad", "angry"), se
     return out
 
 
-CONTENT = ContentConfig(steps=60, batch=4, pairs=40, embedding=16, temperature=0.2, alike=0.999)
+CONTENT = ContentConfig(steps=60, batch=4, pairs=40, moments=12, guard=2, window=5, temperature=0.2, alike=0.999)
+SOUND = np.zeros(8, np.float32), np.ones(8, np.float32)
 
 
 def test_pairs_say_the_same_in_another_emotion_and_align_on_the_diagonal():
@@ -76,19 +78,71 @@ def test_too_few_pairs_are_refused():
         PairSampler(features, pairs, CONTENT)
 
 
+@pytest.mark.parametrize("alignment, most", [("prior", 2), ("mfcc", 3), ("linear", 0), ("truth", 0)])
+def test_every_alignment_joins_takes_that_differ_in_nothing(alignment, most):
+    features = drawn_features()
+    clips = features.store.clips
+    tones = np.repeat(np.random.default_rng(1).integers(2, 30, (3, LENGTH // 4)), 4, 1)  # one tune a sentence, 4 frames a note
+    wave = {str(k): np.sin(np.cumsum(np.repeat(tones[k] * 100, 640) * 2 * np.pi / 16000)).astype(np.float32) for k in range(3)}
+    features.store.sound = lambda clip: wave[clips.sentence[clip]]
+    features.store.truth = {"phoneme": np.concatenate([np.arange(LENGTH) // 3 + 1 for _ in range(len(clips))])}
+    pairs = find_pairs(features, replace(CONTENT, alignment=alignment))
+    assert pairs.kept.all() and np.abs(np.stack(pairs.aligned) - np.arange(LENGTH)).max() <= most
+
+
+def test_a_corpus_without_phone_times_has_no_true_alignment():
+    features = drawn_features()
+    features.store.truth = {}
+    with pytest.raises(InputError, match="alignment=truth needs phone times"):
+        find_pairs(features, replace(CONTENT, alignment="truth"))
+
+
 def test_a_constant_encoder_scores_the_logarithm_of_its_candidates():
     features = drawn_features()
     sampler = PairSampler(features, find_pairs(features, CONTENT), CONTENT)
-    encoder = ContentEncoder(24, 24, 8, embedding=16)
+    encoder = ContentEncoder(24, 24, 8, window=5)
     torch.nn.init.zeros_(encoder.head[-1].weight)
     batch = sampler(np.random.default_rng([CONTENT.seed, 0]))
-    terms = ContentObjective(encoder, CONTENT, 4)(batch)
-    candidates = 2 * batch["apart"].sum(2) + 1  # both sides' negatives and the positive
-    assert terms["contrast"].mean().item() == pytest.approx(candidates.float().log().mean().item(), abs=1e-4)
+    terms = ContentObjective(encoder, CONTENT, 4, SOUND)(batch)
+    assert terms["contrast"].mean().item() == pytest.approx(batch["valid"].sum(3).float().log().mean().item(), abs=1e-4)
     assert chance_loss(sampler, 1) == pytest.approx(terms["contrast"].mean().item(), abs=1e-4)
-    assert terms["contrast"].max().item() <= math.log(2 * MOMENTS - 1) + 1e-4
+    assert terms["contrast"].max().item() <= math.log(2 * CONTENT.moments - 1) + 1e-4
     assert terms["wrong_image"].tolist() == pytest.approx([math.log(3)] * len(terms["wrong_image"]), abs=1e-4)
     assert terms["variance"].item() == pytest.approx(0.5 / 4 - 0.01, abs=1e-3)
+
+
+def test_candidates_are_the_moments_of_both_clips_less_the_near_the_alike_and_oneself():
+    features = drawn_features()
+    pairs = find_pairs(features, CONTENT)
+    batch = PairSampler(features, pairs, replace(CONTENT, alike=2.0))(np.random.default_rng(3))
+    twin = PairSampler(features, pairs, replace(CONTENT, alike=2.0, sides="one"))(np.random.default_rng(3))
+    moments = CONTENT.moments
+    same = torch.eye(moments, dtype=torch.bool).expand(2, CONTENT.batch, -1, -1)
+    assert batch["valid"][..., :moments][same].all() and not batch["valid"][..., moments:][same].any()
+    assert torch.equal(batch["valid"][..., :moments] & ~same, batch["valid"][..., moments:] & ~same)  # near on either side is near
+    assert torch.equal(batch["valid"].gather(3, batch["positive"][..., None])[..., 0], torch.ones(2, CONTENT.batch, moments, dtype=torch.bool))
+    assert torch.equal(twin["valid"][..., :moments], batch["valid"][..., :moments]) and not twin["valid"][..., moments:].any()
+
+
+def test_shuffling_draws_the_positive_by_lot_among_the_valid_candidates():
+    features = drawn_features()
+    sampler = PairSampler(features, find_pairs(features, CONTENT), CONTENT, shuffled=True)
+    batches = [sampler(np.random.default_rng(k)) for k in range(40)]
+    assert all(bool(b["valid"].gather(3, b["positive"][..., None]).all()) for b in batches)
+    own = np.mean([float((b["positive"] >= CONTENT.moments).float().mean()) for b in batches])
+    wanted = np.mean([float((b["valid"][..., CONTENT.moments :].sum(3) / b["valid"].sum(3)).mean()) for b in batches])
+    assert own == pytest.approx(wanted, abs=0.02)
+    assert np.mean([float((b["answer"] == 0).float().mean()) for b in batches]) == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_an_exchanged_offset_leaves_the_movement_as_it_is():
+    features = drawn_features()
+    pairs = find_pairs(features, CONTENT)
+    plain, moved = (
+        PairSampler(features, pairs, replace(CONTENT, offset=share, held=0.0))(np.random.default_rng(5))["mouth"] for share in (0.0, 1.0)
+    )
+    assert torch.allclose(plain.diff(dim=2), moved.diff(dim=2), atol=1e-4)
+    assert (plain - moved).abs().mean() > 0.5
 
 
 def test_true_pairs_are_learnt_and_shuffled_ones_are_not(tmp_path):
@@ -96,11 +150,14 @@ def test_true_pairs_are_learnt_and_shuffled_ones_are_not(tmp_path):
     pairs = find_pairs(features, CONTENT)
     _, history = train_content(features, pairs, CONTENT, tmp_path / "true")
     _, shuffled = train_content(features, pairs, CONTENT, tmp_path / "shuffled", shuffled=True)
-    assert history.contrast.iloc[-1] < history.contrast.iloc[0] - 1 < shuffled.contrast.iloc[-1]
+    chance = chance_loss(PairSampler(features, pairs, CONTENT))
+    assert history.contrast.iloc[-1] < chance - 1
+    assert shuffled.contrast.iloc[-1] == pytest.approx(chance, abs=0.1)
+    assert history.sound.iloc[-1] < 0.9 < shuffled.sound.iloc[-1]
 
 
 def test_the_image_only_embedding_receives_no_gradient_from_sound_and_none_from_frames_outside_its_window():
-    encoder = ContentEncoder(24, 24, 8, embedding=16)
+    encoder = ContentEncoder(24, 24, 8, window=5)
     face, mouth = (torch.randn(2, 5, 24, requires_grad=True) for _ in range(2))
     encoder(face, mouth)[0].sum().backward()
     assert encoder.audio.weight.grad is None and float(face.grad[1].abs().max()) == 0 < float(face.grad[0].abs().max())
@@ -113,10 +170,17 @@ def test_windows_are_held_at_the_ends_of_their_clip():
     assert np.array_equal(window[0].numpy(), expected)
 
 
+def test_a_short_window_holds_its_last_frames():
+    features = drawn_features()
+    (window,) = features.windows(np.array([20]), ("face",), 9, np.array([2]))
+    expected = features.face[[18, 18, 18, 19, 20, 21, 22, 22, 22]].astype(np.float32)
+    assert np.array_equal(window[0].numpy(), expected)
+
+
 def test_embeddings_of_chosen_rows_are_those_of_all(tmp_path):
     features = drawn_features()
     torch.manual_seed(0)
-    encoder = ContentEncoder(24, 24, 8, embedding=16).eval()
+    encoder = ContentEncoder(24, 24, 8, window=5).eval()
     rows = np.array([7, 100, 3])
     assert np.allclose(embed_content(encoder, features, np.arange(len(features.face)))[rows], embed_content(encoder, features, rows), atol=1e-6)
 
@@ -138,6 +202,23 @@ def test_cerl_learns_emotions_and_nothing_from_constant_features(tmp_path):
     code, labels = embed_clips(encoder, features), features.store.clips.emotion.to_numpy()
     same = labels[:, None] == labels[None]
     assert (code @ code.T)[same].mean() > (code @ code.T)[~same].mean() + 0.3
+
+
+def test_a_frame_s_emotion_is_pooled_over_its_window_alone():
+    features = drawn_features()
+    torch.manual_seed(0)
+    encoder = EmotionEncoder(24, 16, token_width=8, window=5).eval()
+    before = embed_emotion(encoder, features)
+    features.language = features.language.copy()
+    features.language[20] += 3
+    moved = np.flatnonzero(np.abs(embed_emotion(encoder, features) - before).max(1) > 1e-6)
+    assert moved.tolist() == [18, 19, 20, 21, 22]
+
+
+def test_noise_passes_the_narrow_place_in_training_only():
+    encoder, features = EmotionEncoder(24, 16, token_width=8, dropout=0.0), torch.randn(3, 5, 24)
+    assert not torch.allclose(encoder(features), encoder(features))
+    assert torch.allclose(encoder.eval()(features), encoder(features))
 
 
 def test_the_shared_head_does_not_know_the_label():

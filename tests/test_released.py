@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from cdrl.errors import InputError
 from cdrl.losses.released import released_content, released_emotion
 from cdrl.models.released import IResNet, ReleasedContent, load_released, release_name
+from cdrl.models.released_emotion import LabelHeads, ReleasedEmotion, load_released_emotion, release_emotion_name
+from cdrl.training.released import small_released
 
 GOLDEN = {
     "loss": 0.6269357204437256, "positive": 0.5601748824119568, "negative": 0.18711061775684357,
@@ -143,3 +145,74 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     torch.save({"mask_learning.linear_q.weight": torch.zeros(2, 2)}, tmp_path / "small.pth")
     with pytest.raises(InputError, match="differ from the released network"):
         load_released(tmp_path / "small.pth")
+
+
+def test_the_small_network_is_the_large_one_on_another_image_encoder():
+    small = small_released(64)
+    assert set(dict(small.named_children())) == set(dict(ReleasedContent().named_children()))
+    images, audio = torch.zeros(2, 3, 64, 64), torch.randn(2, 1, 64)
+    with torch.no_grad():
+        values = torch.linalg.svdvals(small.logits(small.features(images), audio)[0])
+        assert small(images, audio).shape == (2, 96, 8, 8) and values[1] / values[0] < 1e-4
+    assert not any(p.requires_grad for p in small.image.parameters())
+
+
+def test_heads_of_a_label_need_no_image_and_a_shared_head_does():
+    torch.manual_seed(0)
+    text = F.normalize(torch.randn(7, 16), dim=-1)
+    losses = {}
+    for labels in (7, 1):
+        heads = LabelHeads(8, 16, labels, hidden=32)
+        optimiser = torch.optim.Adam(heads.parameters(), 1e-2)
+        for _ in range(150):
+            noise = torch.randn(16, 7, 8)
+            image = heads(noise) if labels == 7 else heads(noise.flatten(0, 1)[:, None]).view(16, 7, 16)
+            loss = released_emotion(image, text.expand(16, -1, -1)).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        losses[labels] = loss.item()
+    assert losses[7] < 0.01 and losses[1] == pytest.approx(np.log(7), abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def released_emotion_file(tmp_path_factory):
+    """A CERL checkpoint with the release's names, random weights."""
+    torch.manual_seed(0)
+    model = ReleasedEmotion()
+    with torch.no_grad():
+        model.context.normal_(0, 0.02)
+        model.start.normal_(0, 0.02)
+        model.description[:, :20].normal_(0, 0.02)
+    theirs = {}
+    for name, value in model.state_dict().items():
+        part, _, rest = name.partition(".")
+        name = {
+            "heads": f"mlps.{rest[:1]}.mlp{rest[1:]}", "context": "prompt_learner.ctx", "start": "prompt_learner.token_prefix",
+            "description": "prompt_learner.token_suffix", "clip": f"text_encoder.{rest}",
+        }[part]  # fmt: skip
+        theirs[name.replace("text_encoder.visual.", "image_encoder.")] = value
+    path = tmp_path_factory.mktemp("cerl") / "12.pth"
+    torch.save(theirs, path)
+    return path, theirs, model
+
+
+@torch.no_grad()
+def test_a_cerl_checkpoint_loads_by_its_names(released_emotion_file):
+    path, theirs, model = released_emotion_file
+    assert sorted(map(release_emotion_name, theirs)) == sorted(model.state_dict())
+    loaded = load_released_emotion(path)
+    assert tuple(theirs["prompt_learner.token_suffix"].shape) == (7, 68, 512) and "mlps.6.mlp.4.weight" in theirs
+    prior = loaded.text()
+    assert prior.shape == (7, 512) and torch.allclose(prior.norm(dim=1), torch.ones(7), atol=1e-5)
+    loaded.description[:, 20:] += torch.randn(512)  # padding lies behind the end: causal attention never looks there
+    assert torch.allclose(loaded.text()[0], prior[0], atol=1e-5)
+    loaded.description[:, 19] += torch.randn(512)  # the end itself
+    assert not torch.allclose(loaded.text()[0], prior[0], atol=1e-3)
+
+
+def test_a_checkpoint_of_another_network_is_refused(released_emotion_file, tmp_path):
+    path, theirs, _ = released_emotion_file
+    torch.save({name: value for name, value in theirs.items() if "mlps.6" not in name}, tmp_path / "six.pth")
+    with pytest.raises(InputError, match="6 keys or shapes differ from the released network, the first is heads.6.0.bias"):
+        load_released_emotion(tmp_path / "six.pth")

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from known_codes import labelled_corpus, noise, one_hot, rotation
 
-from cdrl.probing.retrieval import align_by_phones, draw_galleries, retrieval_r1, runs, standardise, unit_rows
+from cdrl.data.pairing import align_by_phones, runs
+from cdrl.probing.retrieval import draw_galleries, retrieval_r1, standardise, unit_rows
 from cdrl.probing.splits import frame_table
 
 CORPUS = labelled_corpus(seed=1)

@@ -60,32 +60,3 @@ def supervised_contrastive(embedding: torch.Tensor, labels: torch.Tensor, temper
     log_probability = logits - logits.logsumexp(1, keepdim=True)
     total = log_probability.masked_fill(~positive, 0).sum(1)
     return -total / torch.where(positive.any(1), positive.sum(1).float(), torch.nan)
-
-
-def released_content_loss(anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """CCRL as released: 1 - clamp(cos(anchor, positive), 0, 1) + clamp(cos(anchor, negative), 0, 1).
-
-    No temperature, no other candidates; where a cosine is negative the clamp lets no gradient through.
-
-    Args:
-        anchor, positive, negative: (B, ...) content maps, flattened here.
-
-    Returns:
-        (B,) in [0, 2]; identical maps everywhere score 1.
-    """
-    a, p, n = (x.flatten(1) for x in (anchor, positive, negative))
-    return 1 - F.cosine_similarity(a, p).clamp(0, 1) + F.cosine_similarity(a, n).clamp(0, 1)
-
-
-def released_emotion_loss(text: torch.Tensor, image: torch.Tensor, temperature: float = 0.07) -> torch.Tensor:
-    """CERL as released: each class's text against the images of one tuple, text -> image only.
-
-    Args:
-        text, image: (B, K, D), unit norm, row k belongs to emotion k.
-
-    Returns:
-        (B,) nats, mean over the K classes; a constant encoder scores log K.
-    """
-    logits = torch.einsum("bkd,bjd->bkj", text, image) / temperature
-    target = torch.arange(text.shape[1], device=text.device).expand(len(text), -1)
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(len(text), -1).mean(1)

@@ -20,12 +20,12 @@ class ContentEncoder(nn.Module):
         embedding: D of the output. streams: which image tokens are used.
 
     Example:
-        ContentEncoder()(torch.zeros(2, 5, 256), torch.zeros(2, 5, 128)).shape == (2, 64)
+        ContentEncoder()(torch.zeros(2, 9, 256), torch.zeros(2, 9, 128)).shape == (2, 16)
     """
 
     def __init__(
-        self, face: int = 256, mouth: int = 128, audio: int = 64, window: int = 5, embedding: int = 64,
-        width: int = 128, queries: int = 4, streams: tuple = ("face", "mouth"),
+        self, face: int = 256, mouth: int = 128, audio: int = 64, window: int = 9, embedding: int = 16,
+        width: int = 128, queries: int = 4, streams: tuple = ("face", "mouth"), dropout: float = 0.0,
     ):  # fmt: skip
         super().__init__()
         self.window, self.streams = window, tuple(streams)
@@ -34,6 +34,7 @@ class ContentEncoder(nn.Module):
         self.audio = nn.Linear(audio, width * queries)
         self.position = nn.Parameter(torch.randn(len(self.streams), window, width) * 0.02)
         self.query = nn.Parameter(torch.randn(queries, width) * 0.02)
+        self.dropout = nn.Dropout(dropout)
         self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
         flat = width * (queries + window * len(self.streams))
         self.head = nn.Sequential(nn.LayerNorm(flat), nn.Linear(flat, 256), nn.SiLU(), nn.Linear(256, embedding))
@@ -50,7 +51,7 @@ class ContentEncoder(nn.Module):
         """
         given = {"face": face, "mouth": mouth}
         tokens = [getattr(self, name)(given[name]) + self.position[k] for k, name in enumerate(self.streams)]
-        tokens = F.silu(torch.cat(tokens, 1))
+        tokens = self.dropout(F.silu(torch.cat(tokens, 1)))
         query = self.query.expand(len(tokens), -1, -1)
         if audio is not None:
             query = query + self.audio(audio.mean(1)).view(len(tokens), *self.query.shape)

@@ -1,4 +1,4 @@
-"""CCRL as released, full size, so that its checkpoints and its shortcomings can be examined; no part of our method.
+"""CCRL as released, so that its checkpoints (full size) and its shortcomings (any size) can be examined; no part of our method.
 
 Our words on the left, the release's state dict on the right (`load_released` applies it):
 
@@ -9,7 +9,6 @@ Our words on the left, the release's state dict on the right (`load_released` ap
     query.*, keys.*, value.*      mask_learning.linear_{q,k,v}.*
 """
 
-import math
 import re
 from pathlib import Path
 
@@ -93,18 +92,18 @@ class KeyBlock(nn.Module):
 
 
 class AudioMap(nn.Module):
-    """One frame's audio vector (B, 1, 512) -> one map (B, 1, 28, 28)."""
+    """One frame's audio vector (B, 1, A) -> one map (B, 1, side, side)."""
 
-    def __init__(self):
+    def __init__(self, audio: int, side: int):
         super().__init__()
         widths = (1, 64, 64, 64, 1)
         self.convolutions = nn.ModuleList([nn.Conv1d(a, b, 3, 1, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)])
-        self.out = nn.Linear(512, SIDE * SIDE)
+        self.out, self.side = nn.Linear(audio, side * side), side
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         for convolution in self.convolutions:
             audio = F.relu(convolution(audio))
-        return self.out(audio.flatten(1)).view(-1, 1, SIDE, SIDE)
+        return self.out(audio.flatten(1)).view(-1, 1, self.side, self.side)
 
 
 class ReleasedContent(nn.Module):
@@ -112,15 +111,19 @@ class ReleasedContent(nn.Module):
 
     The audio map is repeated over all channels, so the attention's logits are an outer product: rank one. The same audio
     reaches anchor and positive, so the loss can be met by the audio; `tests/test_released.py` holds both as facts.
+
+    Args:
+        image: frozen image encoder, (B, 3, H, W) -> (B, channels, side, side); None: the release's IResNet-50.
+        channels, side: of the map that stands for content. audio: length of a frame's audio vector.
     """
 
-    def __init__(self):
+    def __init__(self, image: nn.Module | None = None, channels: int = CHANNELS, side: int = SIDE, audio: int = 512):
         super().__init__()
-        self.image = IResNet()
-        widths = (CHANNELS, 512, 512, CHANNELS, CHANNELS)
+        self.image, self.channels, self.side = image or IResNet(), channels, side
+        widths = (channels, 2 * channels, 2 * channels, channels, channels)
         self.key = nn.ModuleList([KeyBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)])
-        self.audio = AudioMap()
-        self.query, self.keys, self.value = (nn.Linear(SIDE * SIDE, SIDE * SIDE) for _ in range(3))
+        self.audio = AudioMap(audio, side)
+        self.query, self.keys, self.value = (nn.Linear(side * side, side * side) for _ in range(3))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, 224, 224) in [-1, 1] -> (B, 256, 28, 28); the release fed BGR."""
@@ -131,8 +134,8 @@ class ReleasedContent(nn.Module):
         key = features
         for block in self.key:
             key = block(key)
-        query = self.query(self.audio(audio).expand(-1, CHANNELS, -1, -1).flatten(2))
-        return query.transpose(1, 2) @ self.keys(key.flatten(2)) / math.sqrt(SIDE * SIDE)
+        query = self.query(self.audio(audio).expand(-1, self.channels, -1, -1).flatten(2))
+        return query.transpose(1, 2) @ self.keys(key.flatten(2)) / self.side
 
     def forward(self, images: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
         """(B, 3, 224, 224), (B, 1, 512) -> content (B, 256, 28, 28)."""
@@ -166,23 +169,38 @@ def load_released(path: Path, model: ReleasedContent | None = None) -> ReleasedC
     Raises:
         InputError: missing, unreadable, or with keys or shapes of another network, the first of which is named.
     """
-    path, model = Path(path), model or ReleasedContent()
+    model, state = model or ReleasedContent(), read_checkpoint(path, "NN_DCL.pth and backbone.pth")
+    whole = any(name.startswith("mask_learning.") for name in state)
+    if not whole:
+        state = {f"img_encoder.{name.removeprefix('img_encoder.')}": value for name, value in state.items()}
+    state = {release_name(name): value for name, value in state.items() if not _UNUSED.match(name)}
+    wanted = {name: value for name, value in model.state_dict().items() if whole or name.startswith("image.")}
+    check_keys(path, wanted, state)
+    model.load_state_dict(state, strict=False)
+    return model.eval().requires_grad_(False)
+
+
+def read_checkpoint(path: Path, accepted: str) -> dict:
+    """The flat state dict in a .pth of the release, read so that it cannot run code.
+
+    Raises:
+        InputError: missing, unreadable, or anything else than tensors by name.
+    """
+    path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; accepted are NN_DCL.pth and backbone.pth of the CDRL release")
+        raise InputError(f"{path}: no such file; accepted are {accepted} of the CDRL release")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - whatever the unpickler says, it is not such a checkpoint
         raise InputError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
     tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
     if not tensors or not state:
-        raise InputError(f"{path}: a flat state dict of tensors is needed, as NN_DCL.pth and backbone.pth are")
-    whole = any(name.startswith("mask_learning.") for name in state)
-    if not whole:
-        state = {f"img_encoder.{name.removeprefix('img_encoder.')}": value for name, value in state.items()}
-    state = {release_name(name): value for name, value in state.items() if not _UNUSED.match(name)}
-    wanted = {name: value for name, value in model.state_dict().items() if whole or name.startswith("image.")}
+        raise InputError(f"{path}: a flat state dict of tensors is needed, as {accepted} are")
+    return state
+
+
+def check_keys(path: Path, wanted: dict, state: dict) -> None:
+    """Refuses a state dict whose keys or shapes are another network's, naming the first that differs."""
     wrong = sorted(set(wanted) ^ set(state)) or [name for name in wanted if wanted[name].shape != state[name].shape]
     if wrong:
         raise InputError(f"{path}: {len(wrong)} keys or shapes differ from the released network, the first is {wrong[0]}")
-    model.load_state_dict(state, strict=False)
-    return model.eval().requires_grad_(False)

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from cdrl.config import stage_folder
-from cdrl.data.pairing import linear
+from cdrl.data.pairing import align_by_phones, linear
 from cdrl.pipeline.corpora import open_features
 from cdrl.priors.store import Features
-from cdrl.probing import controls, retrieval
+from cdrl.probing import controls
 from cdrl.stage import read_results
-from cdrl.training.content import PairSampler, find_pairs, train_content
+from cdrl.training.content import train_content
 from cdrl.training.emotion import train_emotion
+from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
 
 
 def train_ccrl(run: Path, config, out: Path) -> dict:
@@ -33,12 +34,6 @@ def train_ccrl(run: Path, config, out: Path) -> dict:
     return pair_scores(features, pairs) | {"content.loss.chance": chance_loss(PairSampler(features, pairs, config))}
 
 
-def chance_loss(sampler: PairSampler, batches: int = 20) -> float:
-    """What a constant encoder scores on the contrastive term: mean log of the candidates that the masks leave, in nats."""
-    drawn = [sampler(np.random.default_rng([sampler.config.seed, k]))["apart"] for k in range(batches)]
-    return float(np.mean([(2 * apart.sum(2) + 1).float().log().mean() for apart in drawn]))
-
-
 def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
     """Alignment error against the true phone times, in ms, of DTW and of a linear warp; nothing without truth."""
     scores = {"pairs.count": len(pairs), "pairs.kept": int(pairs.kept.sum()), "pairs.quality": float(pairs.quality.median())}
@@ -48,7 +43,7 @@ def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
     store, rate = features.store, features.store.clips.frame_rate.iloc[0]
     for row in pairs[pairs.kept].itertuples():
         said = [np.asarray(store.truth["phoneme"][store.frames(c)]) for c in (row.a, row.b)]
-        truth = retrieval.align_by_phones(*said)
+        truth = align_by_phones(*said)
         if truth is not None:
             errors["dtw"].append(np.abs(np.asarray(row.aligned) - truth))
             errors["linear"].append(np.abs(linear(*map(len, said)) - truth))

@@ -17,12 +17,15 @@ from cdrl.priors.vision import VisionPrior
 KINDS = ("face", "mouth", "language", "audio")
 
 
-def extract(store: Store, out: Path, audio: str = "embedded", language: str = "embedded", batch: int = 256) -> "Features":
+def extract(
+    store: Store, out: Path, audio: str = "embedded", language: str = "embedded", batch: int = 256,
+    vision: tuple = ("face_backbone", "mouth_backbone"),
+) -> "Features":  # fmt: skip
     """Run the priors over a store; kinds that are already there are kept, so an interrupted run goes on.
 
     Args:
         store: crops and sound. out: folder of the features. audio, language: names of the priors.
-        batch: frames at once.
+        batch: frames at once. vision: names of the face and the mouth backbone.
 
     Returns:
         The features, memory-mapped. On two cores about 1,500 frames a second with the embedded priors.
@@ -31,13 +34,13 @@ def extract(store: Store, out: Path, audio: str = "embedded", language: str = "e
     out.mkdir(parents=True, exist_ok=True)
     missing = [kind for kind in KINDS if not (out / f"{kind}.npy").exists()]
     if missing:
-        vision, prior = VisionPrior(), LanguagePrior(language)
+        eyes, prior = VisionPrior(*vision), LanguagePrior(language)
         wanted = {"face": [], "mouth": []} | ({} if prior.embedded else {"language": []})
         boxes = torch.from_numpy(store.mouth_boxes())
         for rows in tqdm(np.array_split(np.arange(len(store)), max(1, len(store) // batch)), desc="features", mininterval=2):
             crops = batches.images(store, rows)
             with torch.no_grad():
-                found = dict(zip(("face", "mouth"), vision(crops, boxes[rows]), strict=True))
+                found = dict(zip(("face", "mouth"), eyes(crops, boxes[rows]), strict=True))
                 if "language" in wanted:
                     found["language"] = prior.image_features(crops)
             for kind, value in found.items():
@@ -74,11 +77,18 @@ class Features:
             if len(getattr(self, kind)) != len(store):
                 raise InputError(f"{path}: {len(getattr(self, kind))} rows for {len(store)} frames; remove it and run 01 again")
 
-    def windows(self, rows: np.ndarray, kinds: tuple, length: int) -> list[torch.Tensor]:
+    def clip_means(self, kind: str) -> np.ndarray:
+        """(C, D) float32: the mean of one kind of feature over each clip."""
+        clips = self.store.clips
+        sums = [np.asarray(getattr(self, kind)[self.store.frames(c)], np.float32).mean(0) for c in range(len(clips))]
+        return np.stack(sums)
+
+    def windows(self, rows: np.ndarray, kinds: tuple, length: int, reach=None) -> list[torch.Tensor]:
         """Features around frames, held at the ends of their clips.
 
         Args:
             rows: (...) frame rows, the middle of each window. kinds: which features. length: T, odd.
+            reach: (...) or broadcastable; frames farther from the middle repeat the last within reach (None: all are shown).
 
         Returns:
             One (..., T, D) float32 tensor per kind.
@@ -87,6 +97,9 @@ class Features:
         starts = clips["start"].to_numpy()
         clip = np.searchsorted(starts, rows, side="right") - 1
         ends = starts + clips["num_frames"].to_numpy() - 1
-        index = np.asarray(rows)[..., None] + np.arange(length) - length // 2
+        steps = np.arange(length) - length // 2
+        if reach is not None:
+            steps = np.clip(steps, -np.asarray(reach)[..., None], np.asarray(reach)[..., None])
+        index = np.asarray(rows)[..., None] + steps
         index = np.clip(index, starts[clip][..., None], ends[clip][..., None])
         return [torch.from_numpy(np.asarray(getattr(self, kind)[index], np.float32)) for kind in kinds]

@@ -92,8 +92,8 @@ def face_backbone(features: int = 256) -> Backbone:
 
 
 def mouth_backbone(features: int = 128) -> Backbone:
-    """The architecture of the committed mouth backbone (0.5 M parameters)."""
-    return Backbone(MOUTH_SIZE, (32, 64, 96), features)
+    """The architecture of the committed mouth backbone (1.0 M parameters)."""
+    return Backbone(MOUTH_SIZE, (48, 96, 160), features)
 
 
 class VisionPrior(nn.Module):

@@ -53,6 +53,17 @@ class Corpus:
         parts = features[fit], labels[fit], features[score], labels[score]
         return probe(*parts, kinds, speakers[score], self.seed, permuted)
 
+    def null_row(self, features, factor: str, per_clip: bool = False, kinds=KINDS) -> dict:
+        """`read` as a row, and what its predictions score without information: `null`, the mean of 199 relabellings, and the
+        interval `null_low` to `null_high` that holds 99 % of them (three probes are tried: 95 % would be too narrow)."""
+        result = self.read(features, factor, per_clip, kinds)
+        _, rows = self.parts(factor, per_clip)
+        clip = rows if per_clip else self.frames["clip"].to_numpy()[rows]
+        labels = (self.clips if per_clip else self.frames)[factor].to_numpy()[rows]
+        drawn = relabelled(result.predicted[result.best], labels, clip, self.seed)
+        low, high = np.quantile(drawn, [0.005, 0.995])
+        return result.row(seed=self.seed) | {"null": float(drawn.mean()), "null_low": float(low), "null_high": float(high)}
+
     def intensity(self, features, per_clip: bool = True, permuted: bool = False) -> dict:
         """Spearman of intensity; neutral, which has one level only, is left out."""
         table = self.clips if per_clip else self.frames
@@ -71,7 +82,8 @@ def content_scores(
 
     Args:
         embedding: (N, D) per frame, its audio exchanged where it has one (with the right audio: prefix "content_av").
-        raw: (N, E) the input features, for the share of the speaker leak that is left; no share where None.
+        raw: (N, E) the input features, for the share of the speaker leak that is left (or what `raw_results` read from
+            them); no share where None.
         permuted: fit on shuffled labels (prefix "control.permuted.content").
 
     Returns:
@@ -87,7 +99,7 @@ def content_scores(
         "speaker": speaker.row(seed=seed),
     }
     if raw is not None:
-        rows["speaker_share"] = share(speaker, corpus.read(raw, "speaker"), seed)
+        rows["speaker_share"] = share(speaker, _of(raw, corpus, "speaker", False), seed)
     return {f"{prefix}.{name}": cells for name, cells in rows.items()}
 
 
@@ -115,8 +127,17 @@ def emotion_scores(
         result = corpus.read(embedding, factor, per_clip=factor != "viseme", **options)
         rows[factor] = result.row(seed=seed)
         if raw is not None:
-            rows[f"{factor}_share"] = share(result, corpus.read(raw, factor, per_clip=factor != "viseme"), seed)
+            rows[f"{factor}_share"] = share(result, _of(raw, corpus, factor, factor != "viseme"), seed)
     return {f"{prefix}.{name}": cells for name, cells in rows.items()}
+
+
+def raw_results(raw, corpus: Corpus, factors: dict[str, bool]) -> dict[str, ProbeResult]:
+    """Probe the input features once for many embeddings: factor -> read per clip? gives factor -> result."""
+    return {factor: corpus.read(raw, factor, per_clip) for factor, per_clip in factors.items()}
+
+
+def _of(raw, corpus: Corpus, factor: str, per_clip: bool) -> ProbeResult:
+    return raw[factor] if isinstance(raw, dict) else corpus.read(raw, factor, per_clip)
 
 
 def _at_intensity(result: ProbeResult, corpus: Corpus, level: int) -> dict:
@@ -214,28 +235,35 @@ def _cell(features, corpus: Corpus, factor: str, per_clip: bool, kinds, wanted) 
     return {"score": score, "corrected": (score - chance) / (1 - chance), **cells, "p": p}
 
 
-def relabelling_p(
-    predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199
-) -> float:
-    """Share of relabellings, whole clips exchanged, that fixed predictions fit at least as well (the true one counted).
+def relabelled(predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199) -> np.ndarray:
+    """(draws,) accuracies of fixed predictions under relabellings, whole clips exchanged: what they score without information.
 
     Args:
         predicted, labels: (n,). clip: (n,) the clip of each row; clips keep their own run of labels in order.
-
-    Returns:
-        p in [1 / (draws + 1), 1]; uniform for predictions that know nothing.
     """
     rng = np.random.default_rng([seed, 7006])
     runs = np.split(np.arange(len(clip)), np.flatnonzero(clip[1:] != clip[:-1]) + 1)
     constant = all(np.all(labels[run] == labels[run[0]]) for run in runs)
-    own, beaten = np.mean(predicted == labels), 1
+    found = []
     for _ in range(draws):
         order = rng.permutation(len(runs))
         if constant:  # one label a clip: exchange the labels, whatever the clips' lengths
             other = np.concatenate([np.full(len(run), labels[runs[at][0]]) for run, at in zip(runs, order)])
         else:
             other = labels[np.concatenate([runs[at] for at in order])]
-        beaten += np.mean(predicted == other) >= own
+        found.append(np.mean(predicted == other))
+    return np.array(found)
+
+
+def relabelling_p(
+    predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199
+) -> float:
+    """Share of relabellings (`relabelled`) that fixed predictions fit at least as well (the true one counted).
+
+    Returns:
+        p in [1 / (draws + 1), 1]; uniform for predictions that know nothing.
+    """
+    beaten = 1 + np.sum(relabelled(predicted, labels, clip, seed, draws) >= np.mean(predicted == labels))
     return float(beaten / (draws + 1))
 
 

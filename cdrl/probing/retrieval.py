@@ -1,57 +1,14 @@
 """Does an embedding find the same moment of speech in another person with another emotion?"""
 
-from difflib import SequenceMatcher
-
 import numpy as np
 import pandas as pd
 
+from cdrl.data.pairing import align_by_phones, runs
 from cdrl.probing.bootstrap import mean_of, row
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 # Similarities closer than this are a tie, and a tie is worth its expected hit: a constant code must score chance.
 TIE = 1e-6
-# Takes of one sentence may differ by phones shorter than a frame; with fewer frames matched there is no truth.
-LEAST_MATCHED = 0.8
-
-
-def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Equal neighbours merged: (R,) label of each run and (R + 1,) its boundaries, in frames, from 0 to len(labels).
-
-    >>> runs(np.array([7, 7, 2, 2, 2]))[1].tolist()
-    [0, 2, 5]
-    """
-    labels = np.asarray(labels)
-    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
-    return labels[starts], np.r_[starts, len(labels)]
-
-
-def align_by_phones(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
-    """The moment of clip `second` at which each frame of clip `first` is said, linear inside each phone.
-
-    Two takes of one sentence have the same phones in the same order, with other durations. A phone shorter than a
-    frame, or a pause, may be missing from one of them: what is left unmatched is crossed by a straight line.
-
-    Args:
-        first: (T,) phoneme of each frame. second: (U,) the same for the other clip.
-
-    Returns:
-        (T,) float frame positions in [0, U - 1], rounding to the frame that holds the moment; None where less than 80 %
-        of either clip's frames lie in matched phones. A clip aligned to itself gives 0, 1, 2, ...
-    """
-    (one, edges_one), (two, edges_two) = runs(first), runs(second)
-    if np.array_equal(one, two):
-        at, to = edges_one, edges_two
-    else:
-        blocks = SequenceMatcher(None, one.tolist(), two.tolist(), autojunk=False).get_matching_blocks()
-        pairs = [(block.a + k, block.b + k) for block in blocks for k in range(block.size)]
-        matched = [(edges_one[a + 1] - edges_one[a], edges_two[b + 1] - edges_two[b]) for a, b in pairs]
-        if not pairs or np.any(np.sum(matched, 0) < LEAST_MATCHED * np.array([len(first), len(second)])):
-            return None
-        at = np.r_[0, np.ravel([(edges_one[a], edges_one[a + 1]) for a, _ in pairs]), len(first)]
-        to = np.r_[0, np.ravel([(edges_two[b], edges_two[b + 1]) for _, b in pairs]), len(second)]
-    # Frame t stands for its centre, t + 1/2.
-    moments = np.interp(np.arange(len(first)) + 0.5, at, to) - 0.5
-    return np.clip(moments, 0, len(second) - 1)
 
 
 def standardise(features: np.ndarray) -> np.ndarray:

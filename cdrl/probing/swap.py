@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cdrl.data.pairing import align_by_phones
 from cdrl.probing.bootstrap import Measure, mean_of, ratio, row
-from cdrl.probing.retrieval import TIE, align_by_phones, clip_starts, unit_rows
+from cdrl.probing.retrieval import TIE, clip_starts, unit_rows
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 # (n,) frames that give the image, (n,) frames that give the audio -> (n, D) embeddings.

@@ -19,8 +19,6 @@ from cdrl.training.content import save_encoder
 from cdrl.training.loop import LoopConfig, train
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
-WINDOW = 9  # frames pooled into one sample of a batch
-
 
 class EmotionObjective(nn.Module):
     """The terms of CERL on one batch, each one value per sample (weights: `EmotionConfig`).
@@ -79,13 +77,13 @@ class EmotionSampler:
 
     def __call__(self, random: np.random.Generator) -> dict:
         """-> features (2, P, T, L) float32, emotion and speaker (2, P) int64, level (2, P) float32."""
-        clips = np.empty((2, self.config.batch), int)
+        window, clips = self.config.window, np.empty((2, self.config.batch), int)
         for k in range(self.config.batch):
             group = self.groups[random.integers(len(self.groups))]
             first = random.choice(group)
             clips[:, k] = first, random.choice(group[self.emotion[group] != self.emotion[first]])
-        offset = (random.random(clips.shape) * np.maximum(self.lengths[clips] - WINDOW, 1)).astype(int)
-        (features,) = self.features.windows(self.starts[clips] + offset + WINDOW // 2, ("language",), WINDOW)
+        offset = (random.random(clips.shape) * np.maximum(self.lengths[clips] - window, 1)).astype(int)
+        (features,) = self.features.windows(self.starts[clips] + offset + window // 2, ("language",), window)
         return {
             "features": features, "emotion": torch.from_numpy(self.emotion[clips]),
             "level": torch.from_numpy(self.level[clips]), "speaker": torch.from_numpy(self.speaker[clips]),
@@ -100,7 +98,10 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
     """
     torch.manual_seed(config.seed)
     prior, sampler = LanguagePrior(language), EmotionSampler(features, config)
-    shape = {"features": features.language.shape[1], "embedding": prior.embedding, "token_width": prior.token_width}
+    shape = {
+        "features": features.language.shape[1], "embedding": prior.embedding, "token_width": prior.token_width,
+        "bottleneck": config.bottleneck, "noise": config.noise, "window": config.window,
+    }  # fmt: skip
     encoder = EmotionEncoder(**shape)
     objective = EmotionObjective(encoder, prior, config, prior.embedding, len(sampler.speakers))
     names = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
@@ -125,13 +126,12 @@ def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
 
 @torch.no_grad()
 def embed_emotion(encoder: EmotionEncoder, features: Features) -> np.ndarray:
-    """(N, D) float32, unit norm: the emotion embedding of every frame alone."""
-    parts = np.array_split(np.arange(len(features.store)), max(1, len(features.store) // 4096))
-    return np.concatenate(
-        [encoder(torch.from_numpy(np.asarray(features.language[p], np.float32))[:, None]).numpy() for p in parts]
-    )
+    """(N, D) float32, unit norm: the emotion embedding of every frame, pooled over its window (held at the clip's ends)."""
+    rows = np.array_split(np.arange(len(features.store)), max(1, len(features.store) // 2048))
+    return np.concatenate([encoder(features.windows(part, ("language",), encoder.window)[0]).numpy() for part in rows])
 
 
+@torch.no_grad()
 def _prototypes(encoder: EmotionEncoder, features: Features) -> torch.Tensor:
     """(8, 3, D) mean training embedding of each label and level; a level without clips takes the label's mean."""
     code, clips = torch.from_numpy(embed_clips(encoder, features)), features.store.clips

@@ -1,6 +1,6 @@
 """How the embedded priors are made: one function per network, on the studio's training people only.
 
-`cdrl train audio_prior | face_backbone | mouth_backbone | language_prior`; each writes `data/weights/NAME.safetensors` and
+`cdrl train audio_prior | face_backbone | mouth_backbone | face_identity | mouth_identity | language_prior`; each writes `data/weights/NAME.safetensors` and
 its card. Held-out scores are on the choosing set: other people, other sentences.
 """
 
@@ -21,6 +21,7 @@ from cdrl.training.loop import LoopConfig, train
 from cdrl.vocabulary import ACTIONS, MOUTH_INDEX, PHONEMES, SCORED_EMOTIONS
 
 BATCH = 64
+ARC_SCALE, ARC_MARGIN = 16.0, 0.2
 
 
 def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 8000) -> dict:
@@ -67,6 +68,54 @@ def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: P
         steps,
     )  # fmt: skip
     save_weights(out / f"{kind}_backbone.safetensors", net, card)
+    return card
+
+
+def train_identity_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 5000) -> dict:
+    """Train a face or mouth backbone of the same architecture on speaker labels alone, as ArcFace (arXiv:1801.07698).
+
+    It never saw a facial action: what CCRL and CERL reach on it, they owe to no coefficient.
+
+    Args: see `train_backbone`.
+
+    Returns:
+        The card; `scores.auc`: probability that frames of two clips of one held-out person are nearer than frames of two people.
+    """
+    name = f"{kind}_identity"
+    boxes, label = corpus.mouth_boxes(), np.unique(corpus.per_frame("speaker"), return_inverse=True)[1]
+    net = face_backbone() if kind == "face" else mouth_backbone()
+    model = nn.ModuleDict({"net": net, "people": nn.Embedding(label.max() + 1, net.out.out_features)})
+
+    def view(crops, box):
+        return face_view(crops) if kind == "face" else mouth_view(crops, box)
+
+    def sample(random):
+        rows = random.integers(0, len(corpus), BATCH)
+        crops, _ = batches.augment(batches.images(corpus, rows), random)
+        return view(crops, torch.from_numpy(boxes[rows])), torch.from_numpy(label[rows])
+
+    def objective(batch):
+        cosine = F.normalize(net(batch[0]), dim=1) @ F.normalize(model["people"].weight, dim=1).T
+        margin = ARC_MARGIN * F.one_hot(batch[1], cosine.shape[1])
+        angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos() + margin
+        return {"identity": F.cross_entropy(ARC_SCALE * angle.clamp(max=np.pi).cos(), batch[1], reduction="none")}
+
+    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=7, save_every=500, weights={"identity": 1.0})
+    train(model, objective, sample, config, work, name)
+    rows = np.sort(np.random.default_rng(0).choice(len(held_out), min(len(held_out), 2000), replace=False))
+    box = torch.from_numpy(held_out.mouth_boxes())
+    with torch.no_grad():
+        code = torch.cat([F.normalize(net(view(batches.images(held_out, r), box[r])), dim=1) for r in np.array_split(rows, 20)])
+    who, clip, cosine = held_out.per_frame("speaker")[rows], held_out.per_frame("name")[rows], (code @ code.T).numpy()
+    same, apart = who[:, None] == who[None], clip[:, None] != clip[None]
+    mine, others = (np.random.default_rng(1).choice(cosine[mask], 50_000) for mask in (same & apart, ~same))
+    card = _card(
+        name, {"features": net.out.out_features},
+        f"speaker labels of {len(model['people'].weight)} studio people; no coefficient, no emotion, no phoneme",
+        {"auc": float((mine > others).mean()), "auc.chance": 0.5, "n": len(rows), "people": int(held_out.clips.speaker.nunique())},
+        steps,
+    )  # fmt: skip
+    save_weights(out / f"{name}.safetensors", net, card)
     return card
 
 
