@@ -141,7 +141,7 @@ def missing_ravdess(clips: pd.DataFrame) -> list[str]:
 
 
 def crema_d_labels(path: Path) -> dict:
-    """Labels from a CREMA-D file name, actor_sentence_emotion_level.
+    """Labels from a CREMA-D file name, actor_sentence_emotion_level; any word may stand for the sentence.
 
     Raises:
         InputError: for a name of another form, an unknown emotion or an unknown level.
@@ -158,15 +158,13 @@ def crema_d_labels(path: Path) -> dict:
 
 def _crema_d(path: PurePosixPath) -> dict:
     parts = path.stem.upper().split("_")
-    if len(parts) != 4 or not re.fullmatch(r"\d{4}", parts[0]):
+    if len(parts) != 4 or not parts[0].isdigit():
         raise InputError("not a CREMA-D name; expected actor_sentence_emotion_level, as 1001_DFA_ANG_XX.flv")
     actor, sentence, emotion, level = parts
     if emotion not in CREMA_D_EMOTIONS or level not in LEVELS:
         raise InputError(
             f"{emotion}_{level} is not of CREMA-D; emotions are {', '.join(CREMA_D_EMOTIONS)}, levels {', '.join(LEVELS)}"
         )
-    if sentence not in CREMA_D_SENTENCES:
-        raise InputError(f"{sentence} is no sentence of CREMA-D; they are {', '.join(CREMA_D_SENTENCES)}")
     name = "_".join((actor, sentence, emotion, "XX" if level == "X" else level))
     return labels(actor, sentence, CREMA_D_EMOTIONS[emotion], LEVELS[level], name)
 
@@ -174,6 +172,8 @@ def _crema_d(path: PurePosixPath) -> dict:
 def parse_crema_d(path: PurePosixPath) -> dict:
     """1001_DFA_ANG_XX.flv in any folder; the four clips that are listed as faulty are left out."""
     found = _crema_d(path)
+    if found["sentence"] not in CREMA_D_SENTENCES:
+        raise InputError(f"{found['sentence']} is no sentence of CREMA-D; they are {', '.join(CREMA_D_SENTENCES)}")
     if found["name"] in CREMA_D_BAD:
         return {"left_out": f"faulty by the list of the corpus's page: {CREMA_D_BAD[found['name']]}"}
     return found

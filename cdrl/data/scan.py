@@ -73,9 +73,9 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
     if corpus == "folder":
         parse, faults = folder_parser(root, template)
         remarks += [Remark("unusable", path, reason) for path, reason in faults.items()]
-    readable, own = [], root.resolve().name
+    readable, own = [], PurePosixPath(root.resolve().name)
     for path, size in files:
-        kind, found = _read(root, PurePosixPath(own), path, size, parse)
+        kind, found = _read(root, own, path, size, parse)
         if kind == "clip":
             readable.append(_File(path, size, found))
         elif str(path) != LABELS:
