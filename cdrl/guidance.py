@@ -18,6 +18,7 @@ from cdrl.vocabulary import emotion_index
 
 
 REACH = 2  # frames that content guidance needs on each side
+MOUTH = (0.25, 0.6, 0.75, 0.93)  # where the mouth of an aligned crop lies, if nobody looked
 
 
 class Guidance(nn.Module):
@@ -65,10 +66,14 @@ class Guidance(nn.Module):
         windows = [x.view(batch, frames, -1)[:, index] for x in features]  # (B, T - 4, W, D)
         return self.content_encoder(*[x.flatten(0, 1) for x in windows]).view(batch, len(index), -1)
 
-    def emotion_embedding(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, T, 3, H, W) RGB in [0, 1] -> (B, D), pooled over the frames given."""
-        features = self.language.image_features(images.flatten(0, 1)).view(*images.shape[:2], -1)
-        return self.emotion_encoder(features)
+    def emotion_embedding(self, images: torch.Tensor, boxes: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, 3, H, W) RGB in [0, 1], (B, 4) mouth boxes -> (B, D), pooled over the frames given."""
+        batch, frames = images.shape[:2]
+        if boxes is None:
+            boxes = images.new_tensor(MOUTH).expand(batch, -1)
+        face, mouth = self.vision(images.flatten(0, 1), boxes.repeat_interleave(frames, 0))
+        shown = face if self.language.embedded else self.language.image_features(images.flatten(0, 1))
+        return self.emotion_encoder(torch.cat([shown, mouth], -1).view(batch, frames, -1))
 
     def content(self, source: torch.Tensor, output: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         """1 - cos(content(source), content(output)), mean over windows.
@@ -100,16 +105,17 @@ class Guidance(nn.Module):
         rows = self.prototypes[emotion_index(wanted)]
         return F.normalize(rows[low] + (level - low) * (rows[low + 1] - rows[low]), dim=-1)
 
-    def emotion(self, wanted, output: torch.Tensor, intensity: float = 1.0) -> torch.Tensor:
+    def emotion(self, wanted, output: torch.Tensor, intensity: float = 1.0, boxes: torch.Tensor | None = None) -> torch.Tensor:
         """1 - cos(emotion(target), emotion(output)).
 
         Args:
-            wanted, intensity: see `target`. output: (B, T, 3, H, W) RGB in [0, 1].
+            wanted, intensity: see `target`. output: (B, T, 3, H, W) RGB in [0, 1]. boxes: (B, 4) mouth boxes, found on the
+                source; where None the place of an aligned crop's mouth.
 
         Returns:
             (B,) in [0, 2].
         """
-        return 1 - (self.emotion_embedding(output) * self.target(wanted, intensity)).sum(-1)
+        return 1 - (self.emotion_embedding(output, boxes) * self.target(wanted, intensity)).sum(-1)
 
 
 def _card(folder: Path) -> dict:

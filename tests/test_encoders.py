@@ -196,7 +196,7 @@ def test_cerl_learns_emotions_and_nothing_from_constant_features(tmp_path):
     config = EmotionConfig(steps=60, batch=16)
     encoder, history = train_emotion(features, config, "embedded", tmp_path / "real")
     blank = drawn_features()
-    blank.language = np.zeros_like(blank.language)
+    blank.language, blank.mouth = np.zeros_like(blank.language), np.zeros_like(blank.mouth)
     _, nothing = train_emotion(blank, config, "embedded", tmp_path / "blank")
     assert history.prior.iloc[-1] < 0.5 < math.log(3) - 0.05 < nothing.prior.iloc[-1]
     code, labels = embed_clips(encoder, features), features.store.clips.emotion.to_numpy()
@@ -207,7 +207,7 @@ def test_cerl_learns_emotions_and_nothing_from_constant_features(tmp_path):
 def test_a_frame_s_emotion_is_pooled_over_its_window_alone():
     features = drawn_features()
     torch.manual_seed(0)
-    encoder = EmotionEncoder(24, 16, token_width=8, window=5).eval()
+    encoder = EmotionEncoder(48, 16, token_width=8, window=5).eval()
     before = embed_emotion(encoder, features)
     features.language = features.language.copy()
     features.language[20] += 3
@@ -219,6 +219,13 @@ def test_noise_passes_the_narrow_place_in_training_only():
     encoder, features = EmotionEncoder(24, 16, token_width=8, dropout=0.0), torch.randn(3, 5, 24)
     assert not torch.allclose(encoder(features), encoder(features))
     assert torch.allclose(encoder.eval()(features), encoder(features))
+
+
+def test_a_share_of_the_batches_sees_as_few_frames_as_a_generator_shows():
+    features = drawn_features()
+    sampler = EmotionSampler(features, EmotionConfig(batch=4, short=0.5))
+    lengths = {sampler(np.random.default_rng(k))["features"].shape[2] for k in range(20)}
+    assert lengths == {5, 26}  # of a window of 51 every other frame
 
 
 def test_the_shared_head_does_not_know_the_label():

@@ -20,11 +20,11 @@ class ContentEncoder(nn.Module):
         embedding: D of the output. streams: which image tokens are used.
 
     Example:
-        ContentEncoder()(torch.zeros(2, 9, 256), torch.zeros(2, 9, 128)).shape == (2, 16)
+        ContentEncoder()(torch.zeros(2, 9, 256), torch.zeros(2, 9, 128)).shape == (2, 12)
     """
 
     def __init__(
-        self, face: int = 256, mouth: int = 128, audio: int = 64, window: int = 9, embedding: int = 16,
+        self, face: int = 256, mouth: int = 128, audio: int = 64, window: int = 9, embedding: int = 12,
         width: int = 128, queries: int = 4, streams: tuple = ("face", "mouth"), dropout: float = 0.0,
     ):  # fmt: skip
         super().__init__()

@@ -15,17 +15,17 @@ class EmotionEncoder(nn.Module):
     to tell emotions apart drowns in it, so that speaker and speech are hard to keep (an information bottleneck).
 
     Args:
-        features: length of the image features. embedding: D, that of the prior's text embeddings.
+        features: length of the image features, the prior's and the mouth's. embedding: D, that of the prior's text embeddings.
         bottleneck: dimensions that everything passes. noise: deviation of the noise per dimension of unit variance.
         window: frames around a frame that its own embedding pools.
         classes, tokens, token_width: learnable context, `tokens` of `token_width` per class.
 
     Example:
-        EmotionEncoder()(torch.zeros(2, 5, 256)).shape == (2, 128)
+        EmotionEncoder()(torch.zeros(2, 5, 384)).shape == (2, 128)
     """
 
     def __init__(
-        self, features: int = 256, embedding: int = 128, bottleneck: int = 8, noise: float = 0.5, window: int = 9, classes: int = 8,
+        self, features: int = 384, embedding: int = 128, bottleneck: int = 8, noise: float = 0.5, window: int = 51, classes: int = 8,
         tokens: int = 8, token_width: int = 96, hidden: int = 256, dropout: float = 0.1,
     ):  # fmt: skip
         super().__init__()
@@ -35,12 +35,13 @@ class EmotionEncoder(nn.Module):
             nn.LayerNorm(features), nn.Linear(features, hidden), nn.SiLU(), nn.Dropout(dropout),
             nn.Linear(hidden, hidden), nn.SiLU(),
         )  # fmt: skip
-        self.narrow = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, bottleneck))
+        self.narrow = nn.Sequential(nn.LayerNorm(2 * hidden), nn.Linear(2 * hidden, bottleneck))
         self.out = nn.Linear(bottleneck, embedding)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, features) of any length T -> (B, D), unit norm: the mean over time, narrowed, projected."""
-        code = self.narrow(self.frame(features).mean(1))
+        """(B, T, features) of any length T -> (B, D), unit norm: mean and deviation over time, narrowed, projected."""
+        hidden = self.frame(features)
+        code = self.narrow(torch.cat([hidden.mean(1), (hidden.var(1, unbiased=False) + 1e-4).sqrt()], -1))
         code = F.normalize(code, dim=-1) * code.shape[-1] ** 0.5
         if self.training and self.noise:
             code = code + self.noise * torch.randn_like(code)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.numpy import load_file
 
 from cdrl.config import stage_folder
 from cdrl.data.pairing import warp
@@ -19,7 +20,7 @@ from cdrl.probing.projection import map_quality, umap_map
 from cdrl.probing.splits import frame_table
 from cdrl.training.content import embed_content
 from cdrl.training.emotion import embed_clips, embed_emotion
-from cdrl.vocabulary import MOUTH_INDEX, VISEMES
+from cdrl.vocabulary import MOUTH_INDEX, VISEMES, emotion_index
 
 
 def probe(run: Path, config, out: Path) -> dict:
@@ -42,7 +43,7 @@ def probe(run: Path, config, out: Path) -> dict:
     save = {"content": content, "emotion": emotion, "emotion_clip": embed_clips(emotional, features)}
     rows = leakage.content_scores(content, corpus, raw)
     rows |= leakage.content_scores(heard, corpus, prefix="content_av")
-    rows |= leakage.emotion_scores(emotion, corpus, np.asarray(features.language[:], np.float32))
+    rows |= leakage.emotion_scores(emotion, corpus, np.concatenate([features.language[:], features.mouth[:]], 1).astype(np.float32))
     rows |= leakage.content_scores(raw, corpus, prefix="raw")
     rows |= speech_rows(features, corpus, encoder, config, "content")
     rows |= compare_rows(features, corpus, config)
@@ -130,7 +131,8 @@ def real_agreement(run: Path) -> dict:
     """What six clips of one actor and one sentence can say: cosine of content along aligned moments, beside other moments.
 
     Returns:
-        aligned, unaligned: mean cosine over all pairs of clips; raw.*: the same for the mouth features, standardised.
+        aligned, unaligned: mean cosine over all pairs of clips; raw.*: the same for the mouth features, standardised;
+        emotion.nearest: share of the clips whose own label has the nearest prompt, chance 1 in 8.
     """
     features = open_features(run, "real")
     encoder = load_encoder(ContentEncoder, stage_folder(run, "content"))
@@ -146,7 +148,11 @@ def real_agreement(run: Path) -> dict:
                 found["aligned"].append((code[rows[0]] * code[partner]).sum(1).mean())
                 found["unaligned"].append((code[rows[0]] @ code[rows[1]].T).mean())
         scores |= {f"{prefix}.{name}": float(np.mean(values)) for name, values in found.items()}
-    return scores
+    folder = stage_folder(run, "emotion")
+    code = embed_clips(load_encoder(EmotionEncoder, folder), features)
+    nearest = (code @ load_file(folder / "targets.safetensors")["text"].T).argmax(1)
+    hits = nearest == features.store.clips.emotion.map(emotion_index).to_numpy()
+    return scores | {"real.emotion.nearest": float(hits.mean()), "real.emotion.nearest.chance": 1 / 8, "real.clips": len(hits)}
 
 
 def factors_of_frames(run: Path, rows: np.ndarray) -> dict:

@@ -63,19 +63,20 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
 
 
 def list_jobs(config: StudyConfig) -> list[tuple[str, str, int]]:
-    """(kind, row, seed) of every job, all rows with the first seed before any with the second.
+    """(kind, row, seed) of every job: method, released and controls with all seeds, then the ablations seed by seed.
 
     Raises:
         InputError: where a name in `config.rows` is no row of this set's tables.
     """
     tables = rows_of(config.split)
-    known = [f"{kind}.{name}" for kind, rows in tables.items() for name in rows]
-    wanted = [name.strip() for name in config.rows.split(",") if name.strip()] or known
+    known = {f"{kind}.{name}": row for kind, rows in tables.items() for name, row in rows.items()}
+    wanted = [name.strip() for name in config.rows.split(",") if name.strip()] or list(known)
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise InputError(f"study.rows={config.rows}: {', '.join(unknown)} is no row of split={config.split}: accepted are {', '.join(known)}")
-    return [(kind, name, seed) for seed in range(config.seeds) for kind, rows in tables.items() for name, row in rows.items()
-            if f"{kind}.{name}" in wanted and (seed == 0 or row.seeded)]  # fmt: skip
+    jobs = [(not known[name].core, seed, name) for seed in range(config.seeds) for name in known
+            if name in wanted and (seed == 0 or known[name].seeded)]  # fmt: skip
+    return [(*name.split(".", 1), seed) for _, seed, name in sorted(jobs, key=lambda job: job[:2])]
 
 
 def corpora(config: StudyConfig) -> dict:

@@ -21,7 +21,7 @@ from cdrl.probing import bootstrap, controls, dependence, leakage, retrieval, sw
 from cdrl.probing.splits import frame_table
 from cdrl.stage import write_json
 from cdrl.training.content import embed_content, train_content
-from cdrl.training.emotion import embed_emotion, train_emotion
+from cdrl.training.emotion import SHORT, embed_emotion, train_emotion
 from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
 from cdrl.training.released import embed_released, train_released_content, train_released_emotion
 from cdrl.vocabulary import MOUTH_INDEX
@@ -63,19 +63,23 @@ def _raw_content(features: Features) -> np.ndarray:
     return np.concatenate([features.face[:], features.mouth[:]], 1).astype(np.float32)
 
 
+def _raw_emotion(features: Features) -> np.ndarray:
+    return np.concatenate([features.language[:], features.mouth[:]], 1).astype(np.float32)
+
+
 @lru_cache(maxsize=2)
 def _raw_results(work: Path, split: str, kind: str, fit_frames: int) -> dict:
     """Probes of the input features, for the shares: what the backbones of the method show of speaker, sentence, viseme."""
     features, corpus = _features(work, split, "actions"), _corpus(work, split, fit_frames)
     if kind == "content":
         return leakage.raw_results(_raw_content(features), corpus, {"speaker": False})
-    language = np.asarray(features.language[:], np.float32)
-    return leakage.raw_results(language, corpus, {"viseme": False, "sentence": True, "speaker": True})
+    return leakage.raw_results(_raw_emotion(features), corpus, {"viseme": False, "sentence": True, "speaker": True})
 
 
 def content_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
     """Scores of one content row: name -> cells."""
-    settings = replace(ContentConfig(steps=config.content_steps, pairs=config.pairs, seed=seed), **(row.change or {}))
+    steps = config.control_steps if row.control in ("constant", "noise") else config.content_steps
+    settings = replace(ContentConfig(steps=steps, pairs=config.pairs, seed=seed), **(row.change or {}))
     train, report = (_features(work, split, row.backbone) for split in ("train", config.split))
     corpus, extra = _corpus(work, config.split, config.fit_frames), {}
     everything = np.arange(len(report.store))
@@ -154,15 +158,25 @@ def truth_rows(features: Features, corpus, config: StudyConfig) -> dict:
     return rows
 
 
+def short_rows(encoder, features: Features, corpus: leakage.Corpus) -> dict:
+    """The same encoder over five frames, as a generator's guidance sees them: what it knows per frame then."""
+    code = embed_emotion(encoder, features, SHORT)
+    return {
+        "emotion_short.emotion_frame": corpus.read(code, "emotion", kinds=("linear",)).row(),
+        "emotion_short.viseme": corpus.read(code, "viseme").row(),
+    }
+
+
 def emotion_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
     """Scores of one emotion row: name -> cells."""
-    settings = replace(EmotionConfig(steps=config.emotion_steps, seed=seed), **(row.change or {}))
+    steps = config.control_steps if row.control else config.emotion_steps
+    settings = replace(EmotionConfig(steps=steps, seed=seed), **(row.change or {}))
     train, report = (_features(work, split, row.backbone) for split in ("train", config.split))
     corpus, rows = _corpus(work, config.split, config.fit_frames), {}
     if row.control:
         train, report = (controls.without_information(f, row.control, seed=k) for k, f in enumerate((train, report)))
     if row.kind == "raw":
-        code = np.asarray(report.language[:], np.float32)
+        code = _raw_emotion(report)
     elif row.kind == "released":
         for name, given in (("", train), (".noise", controls.without_information(train, "noise"))):
             history = train_released_emotion(given, "embedded", config.emotion_steps, seed)
@@ -183,6 +197,8 @@ def emotion_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
     raw = None if row.kind == "raw" else _raw_results(work, config.split, "emotion", config.fit_frames)
     rows |= leakage.emotion_scores(code, corpus, raw)
     rows["rank.emotion"] = dependence.effective_rank(code)
+    if row.kind == "trained":
+        rows |= short_rows(encoder, report, corpus)
     if row == EMOTION["cdrl"]:
         if seed == 0:
             rows |= leakage.permuted_scores(leakage.emotion_scores, code, corpus, "control.permuted.emotion")

@@ -28,6 +28,11 @@ class Row:
         """Whether another seed gives another result."""
         return self.kind != "raw"
 
+    @property
+    def core(self) -> bool:
+        """The method, the released one and the controls: done for all seeds before any ablation."""
+        return not (self.change or self.choosing or self.backbone != "actions")
+
 
 CONTENT = {
     "cdrl": Row("the method"),
@@ -50,7 +55,7 @@ CONTENT = {
     "no_offset": Row("no exchanged offsets", {"offset": 0.0}, choosing=True),
     "no_adversary": Row("no gradient reversal", {"emotion_weight": 0.0, "speaker_weight": 0.0}, choosing=True),
     "covariance": Row("correlation with the emotion label penalised", {"covariance_weight": 10.0}, choosing=True),
-    "wide": Row("64 dimensions instead of 16", {"embedding": 64}, choosing=True),
+    "wide": Row("32 dimensions instead of 12", {"embedding": 32}, choosing=True),
     "short": Row("5 frames instead of 9", {"window": 5}, choosing=True),
 }  # fmt: skip
 EMOTION = {

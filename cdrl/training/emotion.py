@@ -60,8 +60,14 @@ class EmotionObjective(nn.Module):
         }
 
 
+SHORT = 5  # frames that a generator shows its guidance
+
+
 class EmotionSampler:
-    """Draws pairs of clips of one speaker and sentence in two emotions (the same content), a random window of each."""
+    """Draws pairs of clips of one speaker and sentence in two emotions (the same content), a random window of each.
+
+    A share of the batches (`short`) shows five frames only, as a generator's training does.
+    """
 
     def __init__(self, features: Features, config: EmotionConfig):
         self.features, self.config = features, config
@@ -77,15 +83,15 @@ class EmotionSampler:
 
     def __call__(self, random: np.random.Generator) -> dict:
         """-> features (2, P, T, L) float32, emotion and speaker (2, P) int64, level (2, P) float32."""
-        window, clips = self.config.window, np.empty((2, self.config.batch), int)
+        window = SHORT if random.random() < self.config.short else self.config.window
+        clips = np.empty((2, self.config.batch), int)
         for k in range(self.config.batch):
             group = self.groups[random.integers(len(self.groups))]
             first = random.choice(group)
             clips[:, k] = first, random.choice(group[self.emotion[group] != self.emotion[first]])
         offset = (random.random(clips.shape) * np.maximum(self.lengths[clips] - window, 1)).astype(int)
-        (features,) = self.features.windows(self.starts[clips] + offset + window // 2, ("language",), window)
         return {
-            "features": features, "emotion": torch.from_numpy(self.emotion[clips]),
+            "features": seen(self.features, self.starts[clips] + offset + window // 2, window), "emotion": torch.from_numpy(self.emotion[clips]),
             "level": torch.from_numpy(self.level[clips]), "speaker": torch.from_numpy(self.speaker[clips]),
         }  # fmt: skip
 
@@ -99,7 +105,7 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
     torch.manual_seed(config.seed)
     prior, sampler = LanguagePrior(language), EmotionSampler(features, config)
     shape = {
-        "features": features.language.shape[1], "embedding": prior.embedding, "token_width": prior.token_width,
+        "features": features.language.shape[1] + features.mouth.shape[1], "embedding": prior.embedding, "token_width": prior.token_width,
         "bottleneck": config.bottleneck, "noise": config.noise, "window": config.window,
     }  # fmt: skip
     encoder = EmotionEncoder(**shape)
@@ -114,21 +120,35 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
     return save_encoder(encoder, {"model": shape, "language": language}, history, out), history
 
 
+def seen(features: Features, rows: np.ndarray, window: int) -> torch.Tensor:
+    """(..., T, L + M) what CERL sees around frames: the vision-language prior's image features beside those of the mouth.
+
+    T = window up to five frames; of a longer window every other frame, which is enough for what is slow.
+    """
+    stride = 1 if window <= SHORT else 2
+    return torch.cat([x[..., ::stride, :] for x in features.windows(rows, ("language", "mouth"), window)], -1)
+
+
 def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
     """(C, D) float32, unit norm: every clip's emotion embedding, pooled over all its frames."""
-    with torch.no_grad():
-        found = [
-            encoder(torch.from_numpy(np.asarray(features.language[features.store.frames(c)], np.float32))[None])
-            for c in range(len(features.store.clips))
-        ]
+    found = []
+    for clip in range(len(features.store.clips)):
+        rows = features.store.frames(clip)
+        frames = np.concatenate([features.language[rows], features.mouth[rows]], 1).astype(np.float32)
+        with torch.no_grad():
+            found.append(encoder(torch.from_numpy(frames)[None]))
     return torch.cat(found).numpy()
 
 
 @torch.no_grad()
-def embed_emotion(encoder: EmotionEncoder, features: Features) -> np.ndarray:
-    """(N, D) float32, unit norm: the emotion embedding of every frame, pooled over its window (held at the clip's ends)."""
+def embed_emotion(encoder: EmotionEncoder, features: Features, window: int | None = None) -> np.ndarray:
+    """(N, D) float32, unit norm: the emotion embedding of every frame, pooled over its window (held at the clip's ends).
+
+    Args:
+        window: frames pooled; None: the encoder's own. A generator's guidance sees five.
+    """
     rows = np.array_split(np.arange(len(features.store)), max(1, len(features.store) // 2048))
-    return np.concatenate([encoder(features.windows(part, ("language",), encoder.window)[0]).numpy() for part in rows])
+    return np.concatenate([encoder(seen(features, part, window or encoder.window)).numpy() for part in rows])
 
 
 @torch.no_grad()

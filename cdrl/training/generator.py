@@ -186,7 +186,7 @@ class GeneratorObjective(nn.Module):
         with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
             content = self.guidance.content(source, output, batch["boxes"])
         with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
-            emotion = self.guidance.emotion(targets, output[:, FRAMES])
+            emotion = self.guidance.emotion(targets, output[:, FRAMES], boxes=batch["boxes"])
         return {"content": content, "emotion": emotion}
 
 
