@@ -111,12 +111,11 @@ def content_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
     rows["content.swap_image"] = swap.swap_image(embed, triples, 0)
     rows["content.swap_audio"] = swap.swap_audio(embed, corpus.frames, seed=0)
     rows["rank.content"] = dependence.effective_rank(code)
-    if row.kind in ("trained", "released"):
-        both = embed if row.kind == "released" else (lambda image, audio: embed_content(encoder, report, image, audio))
+    if row.kind == "trained":
+        both = lambda image, audio: embed_content(encoder, report, image, audio)  # noqa: E731
         rows["content_av.swap_image"] = swap.swap_image(both, triples, 0)
         rows["content_av.swap_audio"] = swap.swap_audio(both, corpus.frames, seed=0)
-        code_av = both(everything, everything) if row.kind == "released" else heard
-        rows["content_av.retrieval_r1"] = retrieval.retrieval_r1(code_av, corpus.clips, corpus.frames, num_sentences=config.gallery, seed=0)
+        rows["content_av.retrieval_r1"] = retrieval.retrieval_r1(heard, corpus.clips, corpus.frames, num_sentences=config.gallery, seed=0)
     if row == CONTENT["cdrl"]:
         np.save(work / f"code_{config.split}_{seed}.npy", code.astype(np.float16))
         if seed == 0:
