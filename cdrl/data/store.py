@@ -27,7 +27,7 @@ FORMAT = 1
 COLUMNS = (
     "name", "corpus", "split", "speaker", "sentence", "emotion", "intensity", "frame_rate",
     "start", "num_frames", "audio_start", "audio_samples",
-    "mouth_left", "mouth_top", "mouth_right", "mouth_bottom", "media",
+    "mouth_left", "mouth_top", "mouth_right", "mouth_bottom", "media", "camera", "take",
 )  # fmt: skip
 
 
@@ -71,8 +71,8 @@ class StoreWriter:
         """Append one clip.
 
         Args:
-            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media.
-            face: (T, C, C, 3) uint8 aligned crops.
+            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media, camera, take.
+            face: (T, C, C, 3) uint8 aligned crops, or an iterable of such arrays, T in all.
             transforms: (T, 2, 3) crop pixels -> frame pixels.
             audio: (S,) float in [-1, 1] or int16, 16 kHz.
             mouth_box: (4,) left, top, right, bottom in the crop, 0 to 1, one box for the whole clip.
@@ -81,18 +81,23 @@ class StoreWriter:
         audio = np.asarray(audio)
         if audio.dtype != np.int16:
             audio = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
-        self._append("face", face)
+        count = 0
+        for chunk in [face] if isinstance(face, np.ndarray) else face:
+            self._append("face", chunk)
+            count += len(chunk)
+        if count != len(transforms):
+            raise ValueError(f"{row['name']}: {count} crops, {len(transforms)} transforms")
         self._append("transforms", np.asarray(transforms, np.float32))
         self._append("audio", audio)
         for name, values in (truth or {}).items():
             self._append(f"truth_{name}", values)
         left, top, right, bottom = (float(v) for v in mouth_box)
         self.rows.append(
-            {"media": "", **row, "start": self.frames, "num_frames": len(face), "audio_start": self.samples,
-             "audio_samples": len(audio), "mouth_left": left, "mouth_top": top, "mouth_right": right,
-             "mouth_bottom": bottom}
+            {"media": "", "camera": "", "take": "", **row, "start": self.frames, "num_frames": count,
+             "audio_start": self.samples, "audio_samples": len(audio), "mouth_left": left, "mouth_top": top,
+             "mouth_right": right, "mouth_bottom": bottom}
         )  # fmt: skip
-        self.frames += len(face)
+        self.frames += count
         self.samples += len(audio)
 
     def _finish(self) -> None:
