@@ -162,6 +162,52 @@ def _study(chosen):
     print(f"tables: {chosen.out}, scores: cdrl scores {chosen.out}")
 
 
+def _data_ingest(chosen):
+    from cdrl.config import IngestConfig
+    from cdrl.data.ingest import expected_cost, ingest
+
+    root, out, workers = Path(chosen.root), Path(chosen.out), chosen.workers
+    if not root.is_dir():
+        raise InputError(f"{root}: not a folder; give the one that holds the corpus")
+    config = IngestConfig(
+        frame_rate=chosen.fps, crop_size=chosen.crop_size, detector=chosen.detector, boxes=chosen.boxes,
+        require_sound=not chosen.allow_silent, workers=workers, limit_seconds=chosen.limit,
+    )  # fmt: skip
+    clips = _clips_of(chosen)
+    frames, minutes, disk_gb = expected_cost(clips, root, config)
+    print(
+        f"{len(clips)} clips into {out}: about {frames} frames, {minutes:.1f} minutes on {workers or 1} idle cores, "
+        f"{disk_gb:.2f} GB of disk at most and half of it in the end; Ctrl-C is safe, the same command resumes",
+        flush=True,
+    )
+    check_disk(out.parent, disk_gb)
+    done = ingest(clips, root, out, config)
+    print(f"{done.clips} clips in, {len(done.rejected)} left out: reasons in {out}/report.html and rejected.csv")
+
+
+def _clips_of(chosen):
+    """The manifest: a file's, else what the folder's names say."""
+    if chosen.manifest:
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(chosen.manifest)
+        except (OSError, ValueError) as error:
+            raise InputError(f"--manifest {chosen.manifest}: not a readable parquet file; cdrl data check writes one") from error
+    try:
+        from cdrl.data.scan import scan
+    except ImportError as error:
+        raise InputError("--manifest FILE.parquet is needed: a table of the clips with the columns of a manifest") from error
+    return scan(Path(chosen.root), chosen.corpus).clips
+
+
+def _data_studio(chosen):
+    from cdrl.data.studio.layouts import write_layout
+
+    files = write_layout(chosen.layout, Path(chosen.out), chosen.people, chosen.sentences, chosen.size)
+    print(f"{len(files)} files in {chosen.out}, laid out as {chosen.layout}; everybody in them is rendered")
+
+
 def _check_corpus(preset, settings):
     """A corpus root that is not there is refused before anything runs."""
     stage_settings = {name: value for name, value in settings.items() if name.startswith("corpus.")}
@@ -242,7 +288,45 @@ def _parser():
     study.add_argument("--work", default="runs/study", metavar="FOLDER", help="corpora, features, jobs (default: runs/study)")
     study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in seeds=1; repeatable")
     study.set_defaults(command=_study)
+
+    data = commands.add_parser("data", help="corpora on disk: ingest ROOT into a crop store, studio clips as files")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    _add_data_ingest(actions)
+    _add_data_studio(actions)
     return parser
+
+
+def _add_data_ingest(actions):
+    ingest = actions.add_parser("ingest", help="every clip of a corpus, face cropped, into a crop store; resumes")
+    ingest.add_argument("root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos")
+    ingest.add_argument("--corpus", default="", help="mead, ravdess, crema-d, folder (default: told by the names)")
+    ingest.add_argument("--manifest", metavar="FILE", help="a manifest that cdrl data check wrote, in place of --corpus")
+    ingest.add_argument("--out", required=True, metavar="STORE", help="folder of the crop store")
+    ingest.add_argument("--fps", type=_positive, default=25.0, help="frames a second (default 25; the paper has 30)")
+    ingest.add_argument("--crop-size", type=int, default=96, help="pixels a side (default 96)")
+    ingest.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    ingest.add_argument("--detector", default="embedded", help="mediapipe, facenet-pytorch, module:function (default embedded)")
+    ingest.add_argument("--boxes", default="", metavar="FOLDER", help="faces found before: NAME.csv or .npz for each clip")
+    ingest.add_argument("--allow-silent", action="store_true", help="take clips without sound too")
+    ingest.add_argument("--limit", type=_positive, default=600.0, metavar="SECONDS", help="for one clip (default 600)")
+    ingest.set_defaults(command=_data_ingest)
+
+
+def _positive(text):
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed")
+    return number
+
+
+def _add_data_studio(actions):
+    studio = actions.add_parser("studio", help="rendered people as video and sound files in a real corpus's folders")
+    studio.add_argument("--layout", required=True, metavar="NAME", help="mead, ravdess or crema-d")
+    studio.add_argument("--out", required=True, metavar="FOLDER")
+    studio.add_argument("--people", type=int, default=2, help="1 to 4 (default 2)")
+    studio.add_argument("--sentences", type=int, default=2, help="default 2; more need espeak-ng")
+    studio.add_argument("--size", type=int, default=256, help="pixels a side (default 256)")
+    studio.set_defaults(command=_data_studio)
 
 
 if __name__ == "__main__":

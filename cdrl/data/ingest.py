@@ -41,6 +41,8 @@ LABELS = MANIFEST[:8]
 VERSION = 1
 SILENCE = 0.002  # full scale 1; sound that never exceeds it is none
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# Of one core of a few years ago: looking for the face and the crop, and decoding and copying a megapixel.
+SECONDS_A_FRAME, SECONDS_A_MEGAPIXEL = 0.012, 0.012
 CHUNK = 2  # frames in flight beside the kept ones: 4K pictures are 25 MB each
 
 
@@ -128,6 +130,25 @@ def summary(done: Ingested, rejected: dict) -> list[str]:
     ]
 
 
+def expected_cost(manifest: pd.DataFrame, root: Path, config: IngestConfig) -> tuple[int, float, float]:
+    """Frames, minutes and GB of disk that an ingest will take, from the headers of a few clips; a rough guess.
+
+    While pieces and store are both there the disk holds everything twice.
+    """
+    seconds, pixels = [], []
+    for path in _checked(manifest)["path"].iloc[:: max(1, len(manifest) // 20)]:
+        try:
+            with opened(Path(root) / path) as (container, video, _):
+                seconds.append((container.duration or 0) / 1e6)
+                pixels.append(video.codec_context.width * video.codec_context.height / 1e6)
+        except (InputError, OSError):
+            continue
+    frames = round(len(manifest) * (float(np.mean(seconds)) if seconds else 3.0) * config.frame_rate)
+    spent = frames * (SECONDS_A_FRAME + SECONDS_A_MEGAPIXEL * (float(np.mean(pixels)) if pixels else 1.0))
+    held = frames * (3 * config.crop_size**2 + 24 + 2 * AUDIO_RATE / config.frame_rate)
+    return frames, spent / max(1, config.workers) / 60, 2 * held / 1e9
+
+
 def _kinds(rejected: dict) -> list[tuple[str, int]]:
     return Counter(kind_of(entry["reason"]) for entry in rejected.values()).most_common()
 
@@ -195,6 +216,8 @@ def make_piece(job: Job) -> dict:
 
 def _write_piece(job: Job, pictures: "_Pictures") -> int:
     config, sound = job.config, job.root / job.sound if job.sound else None
+    if not job.path:
+        raise InputError("only sound, no video; crops need the picture: fetch this clip's video file")
     with opened(pictures.path, require_audio=config.require_sound and sound is None) as (_, _, audio):
         heard = sound or (pictures.path if audio is not None else None)
     found = pictures.path.stat().st_size
