@@ -112,7 +112,10 @@ def ingest(manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(),
             bar.set_postfix_str(f"{read_frames / (time.monotonic() - start):.0f} frames/s", refresh=False)
             bar.update()
     seconds = time.monotonic() - start  # what follows only copies
-    rejected = _assemble(manifest, jobs, out, record, config)
+    try:
+        rejected = _assemble(manifest, jobs, out, record, config)
+    except OSError as error:
+        raise _unwritable(out, error.strerror or str(error)) from error
     shutil.rmtree(pieces, ignore_errors=True)
     done = _read(out, read_frames, seconds, core_seconds)
     if progress:
@@ -206,7 +209,7 @@ def make_piece(job: Job) -> dict:
     except InputError as error:
         reason = str(error).removeprefix(f"{pictures.path}: ").replace(f"{job.root}{os.sep}", "")
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if error.errno in DISK_FULL:  # only writing ends so
             return {"stop": error.strerror}
         reason = f"not readable ({error.strerror or error})"
     except Exception as error:  # whatever else a strange file sets off is this clip's fault, not the batch's end
@@ -281,6 +284,10 @@ class _Pictures:
             yield from part
 
 
+def _unwritable(place: Path, reason: str) -> InputError:
+    return InputError(f"{place}: cannot be written ({reason}); free some space, the same command goes on")
+
+
 # --- pieces, kept and put together -----------------------------------------------------------------------------------
 
 
@@ -302,7 +309,7 @@ def _keep(job: Job, result: dict | Lost) -> tuple[int, float]:
     if isinstance(result, Lost):
         result = {"reason": result.reason, "thumbnail": "", "limit": job.config.limit_seconds}
     if "stop" in result:
-        raise InputError(f"{job.piece.parent}: cannot be written ({result['stop']}); free some space, the same command goes on")
+        raise _unwritable(job.piece.parent, result["stop"])
     if "frames" in result:
         return result["frames"], result["core_seconds"]
     partial = _reason_file(job).with_suffix(".partial")

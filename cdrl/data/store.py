@@ -50,11 +50,12 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind, value, trace):
-        for file in self.files.values():
-            file.close()
-        if kind is None:
-            self._finish()
-        else:
+        try:
+            for file in self.files.values():
+                file.close()
+            if kind is None:
+                self._finish()
+        finally:
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def _append(self, name: str, array: np.ndarray) -> None:
@@ -65,7 +66,8 @@ class StoreWriter:
             self.shapes[name] = (shape, kind)
         if self.shapes[name] != (shape, kind):
             raise ValueError(f"{name}: got {shape} {kind}, this store holds {self.shapes[name]}")
-        array.tofile(self.files[name])
+        if array.size:
+            self.files[name].write(array.data)  # says why where the disk is full; `tofile` does not
 
     def add(self, row: dict, face, transforms, audio, mouth_box, truth: dict | None = None) -> None:
         """Append one clip.
