@@ -484,7 +484,7 @@ def test_boxes_that_are_missing_far_or_unreadable_are_a_reason(bad, tmp_path):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("mediapipe", "detector mediapipe: not installed.*pip install .mediapipe<1., or --detector embedded"),
+    ("mediapipe", "detector mediapipe: no version that holds .* pip install .mediapipe<=0.10.21., or --detector embedded"),
     ("facenet-pytorch", "detector facenet-pytorch: not installed; pip install --no-deps facenet-pytorch"),
     ("haar", "unknown detector 'haar': accepted are embedded, mediapipe, facenet-pytorch, or module:function"),
     ("no_such_module:find", "detector no_such_module:find: cannot be imported"),

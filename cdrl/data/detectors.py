@@ -44,8 +44,8 @@ def _mediapipe() -> Callable:
         from mediapipe.python.solutions.face_detection import FaceDetection
     except ImportError as error:
         raise InputError(
-            'detector mediapipe: not installed (version 1 has no models either); pip install "mediapipe<1", or '
-            "--detector embedded"
+            "detector mediapipe: no version that holds its models is installed; 0.10.21 and older do and need numpy below 2: "
+            'pip install "mediapipe<=0.10.21", or --detector embedded'
         ) from error
     model = FaceDetection(model_selection=1, min_detection_confidence=0.5)
 
