@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from cdrl.config import COSTS, PRESETS, STAGES, repository_root, stage_config
+from cdrl.data_commands import add_data_commands
 from cdrl.errors import InputError
-from cdrl.stage import all_scores, finish_run, read_results, score_lines
+from cdrl.stage import all_scores, check_disk, finish_run, read_results, score_lines
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
 
@@ -49,23 +49,6 @@ def parse_settings(texts):
             raise InputError(f"--set {text}: name=value is needed, as in --set content.steps=200")
         settings[name.strip()] = value.strip()
     return settings
-
-
-def check_disk(folder, needed_gb):
-    """Refuses to begin where the disk will be full before the end; what lies in the folder already counts.
-
-    Raises:
-        InputError: naming the folder, what is free and what is needed.
-    """
-    folder = Path(folder)
-    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9 if folder.exists() else 0.0
-    existing = next(place for place in [folder, *folder.resolve().parents] if place.exists())
-    free = shutil.disk_usage(existing).free / 1e9
-    if free + held < needed_gb:
-        raise InputError(
-            f"{folder}: {free:.1f} GB of disk are free, {needed_gb - held:.1f} GB are needed: free some, or choose "
-            "another --out or a smaller --preset"
-        )
 
 
 def _doctor(chosen):
@@ -162,32 +145,6 @@ def _study(chosen):
     print(f"tables: {chosen.out}, scores: cdrl scores {chosen.out}")
 
 
-def _data_check(chosen):
-    from cdrl.data.check import FRAMES_PER_SECOND, SAMPLE, change_lines, probe, report
-    from cdrl.data.manifest import add_sums, compare, load_manifest, save_manifest
-    from cdrl.data.scan import scan
-    from cdrl.data.splits import split_for, split_lines
-
-    root, speed = Path(chosen.root), FRAMES_PER_SECOND if chosen.frames_per_second is None else chosen.frames_per_second
-    if speed <= 0:
-        raise InputError(f"--frames-per-second {speed:g}: a number above 0 is needed")
-    found = scan(root, chosen.corpus, chosen.template)
-    file = Path(chosen.manifest or f"runs/manifests/{found.corpus}.parquet")
-    saved = load_manifest(file) if file.exists() else None
-    split = split_for(chosen.split, found.clips) if chosen.split else None
-    clips = add_sums(root, found.clips, file.with_suffix(".sums.jsonl")) if chosen.sums else found.clips
-    seconds, remarks = probe(root, clips, 0 if chosen.probe else SAMPLE)
-    found.remarks.extend(remarks)
-    changes = {} if saved is None else compare(clips, saved)
-    summed = saved is not None and chosen.sums and (saved["sha256"] != "").all()
-    lines = change_lines(changes, file, summed) if changes else []
-    lines = report(found, seconds, speed, lines) + (split_lines(chosen.split, split, clips) if split else [])
-    print("\n".join(lines))
-    if chosen.write and any(changes.values()):
-        raise InputError(f"{file} says otherwise, as printed above: remove it or give another --manifest to write")
-    if chosen.write and (saved is None or chosen.sums):  # else it says the same already, and may have sums
-        save_manifest(clips, file)
-        print(f"manifest: {file}, {'with' if chosen.sums else 'without'} sums")
 
 
 def _check_corpus(preset, settings):
@@ -271,19 +228,8 @@ def _parser():
     study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in seeds=1; repeatable")
     study.set_defaults(command=_study)
 
-    data = commands.add_parser("data", help="corpora on disk: check ROOT")
-    actions = data.add_subparsers(required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="what a folder holds: clips, gaps, odd files, what an ingest will cost")
-    check.add_argument("root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos")
-    check.add_argument("--corpus", default="", help="mead, ravdess, crema-d, folder (default: told by the names)")
-    check.add_argument("--template", default="", help="of a folder, as {speaker}/{emotion}/{sentence}_{take}")
-    check.add_argument("--manifest", metavar="FILE", help="compare with it (default: runs/manifests/CORPUS.parquet)")
-    check.add_argument("--write", action="store_true", help="write the manifest")
-    check.add_argument("--sums", action="store_true", help="SHA-256 of every file; resumes")
-    check.add_argument("--probe", action="store_true", help="open every file's header, not a sample's")
-    check.add_argument("--split", default="", metavar="NAME", help="strict, or as in data/splits: what it makes of ROOT")
-    check.add_argument("--frames-per-second", type=float, help="of an ingest on one core (default 60)")
-    check.set_defaults(command=_data_check)
+    data = commands.add_parser("data", help="corpora on disk: check ROOT, ingest ROOT into a crop store, studio clips as files")
+    add_data_commands(data.add_subparsers(required=True, metavar="ACTION"))
     return parser
 
 

@@ -163,6 +163,22 @@ class StudyConfig:
     workers: int = _free(2)
 
 
+@dataclass(frozen=True)
+class IngestConfig:
+    """Clips of a real corpus into a crop store, `cdrl data ingest`: no stage of a run."""
+
+    frame_rate: float = 25.0  # Hz, the common time base; the paper's protocol has 30
+    crop_size: int = 96  # pixels, aligned face
+    stride: int = 4  # every so many frames the face is looked at
+    detector: str = "embedded"  # mediapipe, facenet-pytorch, or module:function
+    require_sound: bool = True  # a silent clip is left out
+    split: str = "real"  # the store's column
+    boxes: str = _free("")  # folder of boxes found before, NAME.csv or .npz; what is in them counts, not where they lie
+    workers: int = _free(2)  # processes; 0 works in this one, without a time limit
+    limit_seconds: float = _free(600.0)  # per clip
+    held_mb: int = _free(600)  # decoded pictures a worker keeps; a longer clip is decoded twice
+
+
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.
 STAGES = {
     "corpus": CorpusConfig, "priors": PriorsConfig, "content": ContentConfig, "emotion": EmotionConfig,

@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import resource
+import shutil
 import sys
 import time
 from fnmatch import fnmatchcase
@@ -149,6 +150,23 @@ def finish_run(run, seconds, peak_gb):
     results["run"] = {"time.total_seconds": round(seconds, 1), "memory.peak_gb": round(peak_gb, 3)}
     write_json(Path(run) / RESULTS, results)
     return results
+
+
+def check_disk(folder, needed_gb):
+    """Refuses to begin where the disk will be full before the end; what lies in the folder already counts.
+
+    Raises:
+        InputError: naming the folder, what is free and what is needed.
+    """
+    folder = Path(folder)
+    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9 if folder.exists() else 0.0
+    existing = next(place for place in [folder, *folder.resolve().parents] if place.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free + held < needed_gb:
+        raise InputError(
+            f"{folder}: {free:.1f} GB of disk are free, {needed_gb - held:.1f} GB are needed: free some, or choose "
+            "another --out or a smaller --preset"
+        )
 
 
 def write_json(path, value):

@@ -15,32 +15,40 @@ TRUNCATION_SECONDS = 0.2
 
 
 @contextmanager
-def opened(path: Path, require_audio: bool = False):
+def opened(path: Path, require_audio: bool = False, require_video: bool = True):
     """Yield (container, video stream, audio stream or None); every failure becomes an InputError with the file."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a video file")
+    if not path.stat().st_size:
+        raise InputError(f"{path}: not a readable video (empty, 0 bytes); fetch the file again")
     try:
-        with av.open(str(path)) as container:
+        # A playlist under a video's name must not make this machine fetch what it lists.
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             covers = av.stream.Disposition.attached_pic
             videos = [s for s in container.streams.video if not s.disposition & covers and s.codec_context]
             sounds = [s for s in container.streams.audio if s.codec_context]
             if container.format.name.endswith("_pipe") or container.format.name == "image2":
                 raise InputError(f"{path}: a picture, not a video; give a video file (mp4, mov, mkv, flv, ...)")
-            if not videos:
-                raise InputError(f"{path}: no video stream that can be decoded; give a file that shows a face")
+            if not videos and require_video:
+                only = "only sound, " if sounds else ""
+                raise InputError(f"{path}: {only}no video stream that can be decoded; give a file that shows a face")
             if require_audio and not sounds:
                 raise InputError(f"{path}: no sound; the edit follows the speech, give a video with its sound track")
-            yield container, videos[0], sounds[0] if sounds else None
+            yield container, videos[0] if videos else None, sounds[0] if sounds else None
     except av.error.FFmpegError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"{path}: not a readable video ({reason}); convert it, e.g. with ffmpeg, to mp4") from error
 
 
-def decoded(path: Path, require_audio: bool = False) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Yield (seconds on the file's own clock, decoded frame); refuse a file that ends before its header says."""
+def decoded(path: Path, require_audio: bool = False, threads: int = 0) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Yield (seconds on the file's own clock, decoded frame); refuse a file that ends before its header says.
+
+    Args:
+        threads: of the decoder; 0 leaves it to FFmpeg. Each holds frames of its own.
+    """
     with opened(path, require_audio) as (container, video, audio):
-        video.thread_type = "AUTO"
+        video.thread_type, video.codec_context.thread_count = "AUTO", threads
         time, end = None, 0.0
         for packet in container.demux([s for s in (video, audio) if s is not None]):
             if packet.pts is not None:

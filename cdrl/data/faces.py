@@ -5,7 +5,7 @@ at the same place: brows and some forehead at the top, the chin of an open jaw a
 have no say in it, so they move IN the crop and do not move the crop.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,18 +60,33 @@ class Alignment:
         return Alignment(self.transforms[start:stop], self.mouth_box)
 
 
-def align(frames: Iterable[np.ndarray], stride: int = 4, name: str = "clip") -> Alignment:
+def find_face(index: int, frame: np.ndarray, small: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The embedded detector in the form that `align` calls; `cdrl.data.detectors` has others.
+
+    Args:
+        index: number of the frame. frame: (H, W, 3) uint8 RGB. small: whether to look for small faces, which is slow.
+
+    Returns:
+        As `mesh.detect`: boxes (F, 4), scores (F,), eyes (F, 2, 2).
+    """
+    return detect(frame, small=small)
+
+
+def align(
+    frames: Iterable[np.ndarray], stride: int = 4, name: str = "clip", find: Callable = find_face
+) -> Alignment:  # fmt: skip
     """Find and follow the one face of a clip.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, or any iterable of such images (read once, none is kept).
         stride: every stride-th frame is looked at; the frames between are interpolated.
         name: what errors call the clip: its file.
+        find: the detector, called as `find_face` is: now and then, to look for a second face, and where none is followed.
 
     Raises:
         InputError: no face, two faces, a face that is too small, turned away, lost for long, or a cut.
     """
-    tracker, count, last = _Tracker(name), 0, None
+    tracker, count, last = _Tracker(name, find), 0, None
     for index, frame in enumerate(frames):
         if index % stride == 0:
             tracker.look(index, frame)
@@ -84,8 +99,8 @@ def align(frames: Iterable[np.ndarray], stride: int = 4, name: str = "clip") -> 
 class _Tracker:
     """Looks at key frames one by one and keeps the face's place and its lips."""
 
-    def __init__(self, name: str):
-        self.name, self.region, self.checked, self.tries = name, None, None, 0
+    def __init__(self, name: str, find: Callable):
+        self.name, self.find, self.region, self.checked, self.tries, self.turned = name, find, None, None, 0, 0
         self.indices, self.places, self.lips = [], [], []
 
     def look(self, index: int, frame: np.ndarray) -> None:
@@ -97,7 +112,7 @@ class _Tracker:
         place, turn = _place(points) if score > 0.5 else (None, 0.0)
         self.indices.append(index)
         if place is None or turn > MAXIMUM_TURN:
-            self.region = None
+            self.region, self.turned = None, self.turned + (place is not None)
             self.places.append(np.full(4, np.nan))
             return
         self.region = _region(place)
@@ -106,7 +121,8 @@ class _Tracker:
 
     def _search(self, index: int, frame: np.ndarray) -> None:
         """Detect; refuse two faces. Parts of the frame are searched only for the first few misses: it is slow."""
-        boxes, _, eyes = detect(frame, small=not self.places or (np.isnan(self.places[-1][0]) and self.tries < 3))
+        small = not self.places or (np.isnan(self.places[-1][0]) and self.tries < 3)
+        boxes, _, eyes = self.find(index, frame, small)
         self.checked, self.tries = index, self.tries + 1
         if len(boxes) == 0:
             return
@@ -121,6 +137,8 @@ class _Tracker:
         indices = np.array(self.indices)
         places = np.array(self.places).reshape(-1, 4)
         seen = np.isfinite(places[:, 0])
+        if not seen.any() and self.turned:
+            raise InputError(f"{self.name}: the face is turned away from the camera; a frontal or three-quarter view is needed")
         if not seen.any():
             raise InputError(
                 f"{self.name}: no face found (frames 0 to {count - 1}); a frontal face of at least {MINIMUM_FACE} px "

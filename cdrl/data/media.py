@@ -24,6 +24,8 @@ __all__ = [
 
 # `read_video` holds a whole clip; above this it refuses and `read_video_stream` is the way.
 MEMORY_LIMIT = 3 << 30
+# Seconds without a picture that are bridged by repeating the last one.
+LONGEST_HOLE = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,28 +63,29 @@ class VideoFacts:
 
 
 def read_video_stream(
-    path: Path, frame_rate: float | None = 25.0, chunk: int = 64, require_audio: bool = False
-) -> Iterator[np.ndarray]:
+    path: Path, frame_rate: float | None = 25.0, chunk: int = 64, require_audio: bool = False,
+    times: list[float] | None = None, threads: int = 0,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Yield the video in chunks of (<= chunk, H, W, 3) uint8 RGB; memory stays at two chunks however long it is.
 
     Args:
         frame_rate: Hz to resample to by nearest timestamp; None keeps the frames of the file.
+        times: receives the file's own timestamps (s) as they are decoded; frame 0 is shown at times[0].
+        threads: of the decoder; 0 leaves it to FFmpeg.
 
     Raises:
         InputError: missing, unreadable, truncated, without video or (where required) without sound.
     """
-    return _chunks(path, frame_rate, chunk, require_audio, [])
-
-
-def _chunks(
-    path: Path, frame_rate: float | None, chunk: int, require_audio: bool, times: list[float]
-) -> Iterator[np.ndarray]:
-    """`read_video_stream` that leaves the file's own timestamps (s) in `times`."""
+    times = [] if times is None else times
     with opened(path) as (_, video, _):
         nominal, aspect = nominal_rate(video), video.codec_context.sample_aspect_ratio
     pending, emitted, previous = [], 0, None
-    for time, frame in decoded(path, require_audio):
+    for time, frame in decoded(path, require_audio, threads):
         times.append(time)
+        if previous is not None and times[-1] - times[-2] > LONGEST_HOLE:
+            raise InputError(
+                f"{path}: no picture from {times[-2]:.1f} to {times[-1]:.1f} s; its clock is broken: convert it to mp4"
+            )
         if frame_rate is not None and previous is not None:
             copies = _frames_before((times[-1] + times[-2]) / 2 - times[0], frame_rate) - emitted
             pending += [previous] * copies
@@ -126,10 +129,10 @@ def video_facts(path: Path, require_audio: bool = False) -> VideoFacts:
 def read_audio(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
     """(round(seconds * 16000),) float32 mono 16 kHz sound from `start_seconds` on the file's own clock.
 
-    Parts that the file does not cover are silent. Channels are averaged.
+    Parts that the file does not cover are silent. Channels are averaged. A file without pictures will do.
     """
     out, position = np.zeros(round(seconds * AUDIO_RATE), np.float32), None
-    with opened(path, require_audio=True) as (container, _, audio):
+    with opened(path, require_audio=True, require_video=False) as (container, _, audio):
         resampler = av.AudioResampler(format="fltp", layout=audio.codec_context.layout, rate=AUDIO_RATE)
         for frame in chain(container.decode(audio), [None]):
             if frame is not None and frame.time is not None:
@@ -163,7 +166,7 @@ def read_video(
     path, chunks, times, held = Path(path), [], [], 0
     with opened(path, require_audio) as (_, video, audio):
         nominal, has_sound = nominal_rate(video), audio is not None
-    for frames in _chunks(path, frame_rate, 64, require_audio, times):
+    for frames in read_video_stream(path, frame_rate, 64, require_audio, times):
         chunks.append(frames)
         held += frames.nbytes
         if held > MEMORY_LIMIT:

@@ -1,12 +1,17 @@
 """Real clips: the six committed samples of CREMA-D, and any files into a crop store."""
 
+import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
+from cdrl.config import IngestConfig
+from cdrl.data import ingest as clips
 from cdrl.data.corpora import crema_d_labels
-from cdrl.data.faces import CROP, align, crop
+from cdrl.data.faces import CROP
 from cdrl.data.media import Clip, read_video
-from cdrl.data.store import StoreWriter
 from cdrl.errors import InputError
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
@@ -30,38 +35,25 @@ def read_crema_d(path: Path, frame_rate: float | None = 25.0) -> Clip:
     return read_video(path, frame_rate, labels=crema_d_labels(path))
 
 
-def ingest(
-    clips: Iterable[Clip | Path | str], out: Path, crop_size: int = CROP, stride: int = 4, read=read_crema_d,
-    split: str = "real",
-) -> list[tuple[str, str]]:  # fmt: skip
-    """Read, align and crop clips into a store; a clip that cannot be used is left out and named.
+def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP) -> list[tuple[str, str]]:
+    """A few clips with CREMA-D's names into a store, in this process: `cdrl.data.ingest` does it.
 
     Args:
-        clips: `Clip`s, or paths that `read` turns into them. out: folder of the store.
-        crop_size: pixels a side of the stored crops. read: path -> Clip with labels speaker, sentence, emotion,
-            intensity. split: the store's column.
+        paths: files anywhere. out: folder of the store. crop_size: pixels a side of the stored crops.
 
     Returns:
-        (name, reason) of each clip that was refused; empty when all are in.
+        (name, reason) of each clip that was left out; empty when all are in.
 
     Raises:
-        InputError: when not one clip could be used; nothing is written then.
+        InputError: for a name that is not CREMA-D's, and when not one clip could be used.
     """
-    rejected, kept = [], 0
-    with StoreWriter(out) as writer:
-        for item in clips:
-            try:
-                clip = item if isinstance(item, Clip) else read(Path(item))
-                alignment = align(clip.frames, stride, clip.media or clip.name)
-            except InputError as error:
-                rejected.append((item.name if isinstance(item, Clip) else str(item), str(error)))
-                continue
-            row = {"corpus": "file", "split": split, **clip.labels, "name": clip.name, "frame_rate": clip.frame_rate}
-            face = crop(clip.frames, alignment, crop_size)
-            writer.add(
-                {**row, "media": clip.media}, face, alignment.transforms, clip.audio, alignment.mouth_box
-            )
-            kept += 1
-        if not kept:
-            raise InputError(f"{out}: none of {len(rejected)} clips could be used; the first: {rejected[:1]}")
-    return rejected
+    paths = [Path(path).absolute() for path in paths]
+    root = Path(os.path.commonpath([path.parent for path in paths])) if paths else SAMPLES
+    rows = [
+        {**crema_d_labels(path), "name": path.stem, "camera": "front", "take": "1", "path": str(path.relative_to(root)),
+         "sound": "", "bytes": 0, "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""}
+        for path in paths
+    ]  # fmt: skip
+    manifest = pd.DataFrame(rows, columns=list(clips.MANIFEST))
+    config = IngestConfig(crop_size=crop_size, workers=0)
+    return list(clips.ingest(manifest, root, out, config, progress=False).rejected)

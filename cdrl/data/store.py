@@ -27,7 +27,7 @@ FORMAT = 1
 COLUMNS = (
     "name", "corpus", "split", "speaker", "sentence", "emotion", "intensity", "frame_rate",
     "start", "num_frames", "audio_start", "audio_samples",
-    "mouth_left", "mouth_top", "mouth_right", "mouth_bottom", "media",
+    "mouth_left", "mouth_top", "mouth_right", "mouth_bottom", "media", "camera", "take",
 )  # fmt: skip
 
 
@@ -50,11 +50,12 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind, value, trace):
-        for file in self.files.values():
-            file.close()
-        if kind is None:
-            self._finish()
-        else:
+        try:
+            for file in self.files.values():
+                file.close()
+            if kind is None:
+                self._finish()
+        finally:
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def _append(self, name: str, array: np.ndarray) -> None:
@@ -65,14 +66,15 @@ class StoreWriter:
             self.shapes[name] = (shape, kind)
         if self.shapes[name] != (shape, kind):
             raise ValueError(f"{name}: got {shape} {kind}, this store holds {self.shapes[name]}")
-        array.tofile(self.files[name])
+        if array.size:
+            self.files[name].write(array.data)  # says why where the disk is full; `tofile` does not
 
     def add(self, row: dict, face, transforms, audio, mouth_box, truth: dict | None = None) -> None:
         """Append one clip.
 
         Args:
-            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media.
-            face: (T, C, C, 3) uint8 aligned crops.
+            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media, camera, take.
+            face: (T, C, C, 3) uint8 aligned crops, or an iterable of such arrays, T in all.
             transforms: (T, 2, 3) crop pixels -> frame pixels.
             audio: (S,) float in [-1, 1] or int16, 16 kHz.
             mouth_box: (4,) left, top, right, bottom in the crop, 0 to 1, one box for the whole clip.
@@ -81,18 +83,23 @@ class StoreWriter:
         audio = np.asarray(audio)
         if audio.dtype != np.int16:
             audio = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
-        self._append("face", face)
+        count = 0
+        for chunk in [face] if isinstance(face, np.ndarray) else face:
+            self._append("face", chunk)
+            count += len(chunk)
+        if count != len(transforms):
+            raise ValueError(f"{row['name']}: {count} crops, {len(transforms)} transforms")
         self._append("transforms", np.asarray(transforms, np.float32))
         self._append("audio", audio)
         for name, values in (truth or {}).items():
             self._append(f"truth_{name}", values)
         left, top, right, bottom = (float(v) for v in mouth_box)
         self.rows.append(
-            {"media": "", **row, "start": self.frames, "num_frames": len(face), "audio_start": self.samples,
-             "audio_samples": len(audio), "mouth_left": left, "mouth_top": top, "mouth_right": right,
-             "mouth_bottom": bottom}
+            {"media": "", "camera": "", "take": "", **row, "start": self.frames, "num_frames": count,
+             "audio_start": self.samples, "audio_samples": len(audio), "mouth_left": left, "mouth_top": top,
+             "mouth_right": right, "mouth_bottom": bottom}
         )  # fmt: skip
-        self.frames += len(face)
+        self.frames += count
         self.samples += len(audio)
 
     def _finish(self) -> None:

@@ -14,7 +14,8 @@ from cdrl.config import stage_folder
 from cdrl.data.encoding import write_edit
 from cdrl.data.faces import CROP, Alignment, align, crop, paste
 from cdrl.data.media import read_video_stream, video_facts
-from cdrl.data.samples import crema_d_labels, ingest
+from cdrl.data.corpora import crema_d_labels
+from cdrl.data.samples import ingest
 from cdrl.data.store import Store
 from cdrl.errors import InputError
 from cdrl.guidance import Guidance

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from cdrl.config import stage_folder
 from cdrl.data import faces, samples
+from cdrl.data.corpora import crema_d_labels
 from cdrl.data.encoding import write_video
 from cdrl.data.media import read_video
 from cdrl.data.store import Store
@@ -56,7 +57,7 @@ def edit_real(run: Path, config, generator: Generator, guidance: Guidance) -> Pa
         `RUN/videos/real-*.mp4`: source, edit, and his own happy clip (other timing: it is no true edit).
     """
     path = run / "videos" / "real-1001-neutral-to-happy.mp4"
-    clips = {samples.crema_d_labels(p)["emotion"]: p for p in samples.sample_paths()}
+    clips = {crema_d_labels(p)["emotion"]: p for p in samples.sample_paths()}
     if not path.exists():
         store = open_features(run, "real").store
         fitted, _ = fit_person(generator, store, guidance, ("happy",), ("happy",), config.fit_steps, seed=config.seed)

@@ -1,0 +1,133 @@
+"""The `cdrl data` commands: check a corpus on disk, ingest it, write studio clips as files."""
+
+import argparse
+from pathlib import Path
+
+from cdrl.errors import InputError
+from cdrl.stage import check_disk
+
+
+def add_data_commands(actions):
+    """Adds check, ingest and studio to the parser of `cdrl data`."""
+    _add_data_check(actions)
+    _add_data_ingest(actions)
+    _add_data_studio(actions)
+
+
+def _data_check(chosen):
+    from cdrl.data.check import FRAMES_PER_SECOND, SAMPLE, change_lines, probe, report
+    from cdrl.data.manifest import add_sums, compare, load_manifest, save_manifest
+    from cdrl.data.scan import scan
+    from cdrl.data.splits import split_for, split_lines
+
+    root, speed = Path(chosen.root), FRAMES_PER_SECOND if chosen.frames_per_second is None else chosen.frames_per_second
+    if speed <= 0:
+        raise InputError(f"--frames-per-second {speed:g}: a number above 0 is needed")
+    found = scan(root, chosen.corpus, chosen.template)
+    file = Path(chosen.manifest or f"runs/manifests/{found.corpus}.parquet")
+    saved = load_manifest(file) if file.exists() else None
+    split = split_for(chosen.split, found.clips) if chosen.split else None
+    clips = add_sums(root, found.clips, file.with_suffix(".sums.jsonl")) if chosen.sums else found.clips
+    seconds, remarks = probe(root, clips, 0 if chosen.probe else SAMPLE)
+    found.remarks.extend(remarks)
+    changes = {} if saved is None else compare(clips, saved)
+    summed = saved is not None and chosen.sums and (saved["sha256"] != "").all()
+    lines = change_lines(changes, file, summed) if changes else []
+    lines = report(found, seconds, speed, lines) + (split_lines(chosen.split, split, clips) if split else [])
+    print("\n".join(lines))
+    if chosen.write and any(changes.values()):
+        raise InputError(f"{file} says otherwise, as printed above: remove it or give another --manifest to write")
+    if chosen.write and (saved is None or chosen.sums):  # else it says the same already, and may have sums
+        save_manifest(clips, file)
+        print(f"manifest: {file}, {'with' if chosen.sums else 'without'} sums")
+
+
+def _data_ingest(chosen):
+    from cdrl.config import IngestConfig
+    from cdrl.data.ingest import expected_cost, ingest
+
+    root, out, workers = Path(chosen.root), Path(chosen.out), chosen.workers
+    if not root.is_dir():
+        raise InputError(f"{root}: not a folder; give the one that holds the corpus")
+    config = IngestConfig(
+        frame_rate=chosen.fps, crop_size=chosen.crop_size, detector=chosen.detector, boxes=chosen.boxes,
+        require_sound=not chosen.allow_silent, workers=workers, limit_seconds=chosen.limit,
+    )  # fmt: skip
+    clips = _clips_of(chosen)
+    frames, minutes, disk_gb = expected_cost(clips, root, config)
+    print(
+        f"{len(clips)} clips into {out}: about {frames} frames, {minutes:.1f} minutes on {workers or 1} idle cores, "
+        f"{disk_gb:.2f} GB of disk at most and half of it in the end; Ctrl-C is safe, the same command resumes",
+        flush=True,
+    )
+    check_disk(out.parent, disk_gb)
+    done = ingest(clips, root, out, config)
+    print(f"{done.clips} clips in, {len(done.rejected)} left out: reasons in {out}/report.html and rejected.csv")
+
+
+def _clips_of(chosen):
+    """The manifest: a file's, else what the folder's names say."""
+    if chosen.manifest:
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(chosen.manifest)
+        except (OSError, ValueError) as error:
+            raise InputError(f"--manifest {chosen.manifest}: not a readable parquet file; cdrl data check writes one") from error
+    from cdrl.data.scan import scan
+
+    return scan(Path(chosen.root), chosen.corpus).clips
+
+
+def _data_studio(chosen):
+    from cdrl.data.studio.layouts import write_layout
+
+    files = write_layout(chosen.layout, Path(chosen.out), chosen.people, chosen.sentences, chosen.size)
+    print(f"{len(files)} files in {chosen.out}, laid out as {chosen.layout}; everybody in them is rendered")
+
+
+def _positive(text):
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed")
+    return number
+
+
+def _add_data_check(actions):
+    check = actions.add_parser("check", help="what a folder holds: clips, gaps, odd files, what an ingest will cost")
+    check.add_argument("root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos")
+    check.add_argument("--corpus", default="", help="mead, ravdess, crema-d, folder (default: told by the names)")
+    check.add_argument("--template", default="", help="of a folder, as {speaker}/{emotion}/{sentence}_{take}")
+    check.add_argument("--manifest", metavar="FILE", help="compare with it (default: runs/manifests/CORPUS.parquet)")
+    check.add_argument("--write", action="store_true", help="write the manifest")
+    check.add_argument("--sums", action="store_true", help="SHA-256 of every file; resumes")
+    check.add_argument("--probe", action="store_true", help="open every file's header, not a sample's")
+    check.add_argument("--split", default="", metavar="NAME", help="strict, or as in data/splits: what it makes of ROOT")
+    check.add_argument("--frames-per-second", type=float, help="of an ingest on one core (default 60)")
+    check.set_defaults(command=_data_check)
+
+
+def _add_data_ingest(actions):
+    ingest = actions.add_parser("ingest", help="every clip of a corpus, face cropped, into a crop store; resumes")
+    ingest.add_argument("root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos")
+    ingest.add_argument("--corpus", default="", help="mead, ravdess, crema-d, folder (default: told by the names)")
+    ingest.add_argument("--manifest", metavar="FILE", help="a manifest that cdrl data check wrote, in place of --corpus")
+    ingest.add_argument("--out", required=True, metavar="STORE", help="folder of the crop store")
+    ingest.add_argument("--fps", type=_positive, default=25.0, help="frames a second (default 25; the paper has 30)")
+    ingest.add_argument("--crop-size", type=int, default=96, help="pixels a side (default 96)")
+    ingest.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    ingest.add_argument("--detector", default="embedded", help="mediapipe, facenet-pytorch, module:function (default embedded)")
+    ingest.add_argument("--boxes", default="", metavar="FOLDER", help="faces found before: NAME.csv or .npz for each clip")
+    ingest.add_argument("--allow-silent", action="store_true", help="take clips without sound too")
+    ingest.add_argument("--limit", type=_positive, default=600.0, metavar="SECONDS", help="for one clip (default 600)")
+    ingest.set_defaults(command=_data_ingest)
+
+
+def _add_data_studio(actions):
+    studio = actions.add_parser("studio", help="rendered people as video and sound files in a real corpus's folders")
+    studio.add_argument("--layout", required=True, metavar="NAME", help="mead, ravdess or crema-d")
+    studio.add_argument("--out", required=True, metavar="FOLDER")
+    studio.add_argument("--people", type=int, default=2, help="1 to 4 (default 2)")
+    studio.add_argument("--sentences", type=int, default=2, help="default 2; more need espeak-ng")
+    studio.add_argument("--size", type=int, default=256, help="pixels a side (default 256)")
+    studio.set_defaults(command=_data_studio)
