@@ -6,7 +6,7 @@ Minutes: one core, OMP_NUM_THREADS=1, beside another training, corpora not count
 import shutil
 from pathlib import Path
 
-from cdrl.config import ContentConfig, EmotionConfig, GeneratorConfig
+from cdrl.config import ContentConfig, EmotionConfig, GeneratorConfig, StudyConfig
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.sentences import SENTENCES
@@ -27,7 +27,7 @@ PEOPLE = {"train": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
 GUIDANCE_CARD = {
-    "command": "cdrl train guidance", "licence": "Apache-2.0", "held_out": "measured by notebook 04, of a run's own encoders",
+    "command": "cdrl train guidance", "licence": "Apache-2.0", "held_out": "results/study: the rows of the method",
     "truth": "speaker, sentence, emotion and level of training clips; pairs by the audio prior; the frozen backbones saw coefficients",
 }  # fmt: skip
 
@@ -106,12 +106,13 @@ def identity(out: Path, work: Path) -> dict:
 
 
 def guidance(out: Path, work: Path) -> dict:
-    """The committed content and emotion encoders (CCRL, CERL), more steps and pairs than the preset `cpu`; 4 minutes."""
+    """The committed content and emotion encoders (CCRL, CERL), trained as the study's first seed; 6 minutes."""
     folder = Path(out) / "guidance"
     features = extract(corpus("train", work), Path(work) / "features")
-    settings = ContentConfig(steps=2000, pairs=4000)
+    study = StudyConfig()
+    settings = ContentConfig(steps=study.content_steps, pairs=study.pairs)
     _, content = train_content(features, find_pairs(features, settings), settings, folder / "content")
-    _, emotion = train_emotion(features, EmotionConfig(steps=1500), "embedded", folder / "emotion")
+    _, emotion = train_emotion(features, EmotionConfig(steps=study.emotion_steps), "embedded", folder / "emotion")
     for kind in ("content", "emotion"):
         shutil.rmtree(folder / kind / "training")
         write_json(folder / kind / "model.json", read_json(folder / kind / "model.json") | GUIDANCE_CARD)
