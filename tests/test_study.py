@@ -81,9 +81,11 @@ def test_a_mean_over_seeds_keeps_the_spread():
 
 
 def test_a_control_outside_its_interval_is_counted():
-    inside = {"control.noise.content.emotion": 0.17, "control.noise.content.emotion.null_low": 0.1, "control.noise.content.emotion.null_high": 0.2}
+    name = "control.noise.content.emotion"
+    inside = {name: 0.17, f"{name}.low": 0.15, f"{name}.high": 0.19, f"{name}.chance": 0.14, f"{name}.null_low": 0.1, f"{name}.null_high": 0.2}
     outside = {"control.shuffled.content.loss.contrast": 3.0, "control.shuffled.content.loss.chance": 3.5}
     found = controls_inside(inside | outside)
+    assert controls_inside(inside | {f"{name}.null_high": 0.16})["control.inside"] == 0
     assert found["control.noise.content.emotion.inside"] == 1 and found["control.shuffled.content.loss.contrast.inside"] == 0
     assert found["control.inside"] == 0.5
 

@@ -90,7 +90,8 @@ def corpora(config: StudyConfig) -> dict:
 
 def _prepare(work: Path, config: StudyConfig, jobs: list) -> None:
     """Render what is missing, and let the backbones that the jobs need look at it."""
-    needed = {rows_of(config.split)[kind][name].backbone for kind, name, _ in jobs}
+    rows = [rows_of(config.split)[kind][name] for kind, name, _ in jobs]
+    needed = {row.backbone for row in rows if row.kind != "truth"}
     if needed:
         needed.add("actions")  # the shares are of the method's input features
     for name, clips in corpora(config).items():
@@ -158,14 +159,15 @@ def over_seeds(seeds: list[dict]) -> dict:
 def controls_inside(scores: dict) -> dict:
     """For every control whether it is where no information would put it: 1 or 0, and the share of those that are.
 
-    Constant and noise images: the probe inside the interval of its own predictions under relabelling. Permuted labels: chance
-    inside the range of the permutations. Constant images and shuffled pairs: loss within 2 % of ln(candidates). Shuffled
+    Constant and noise images: chance inside the probe's bootstrap interval, or the probe inside the interval of its own
+    predictions under relabelling. Permuted labels: chance inside the range of the permutations. Constant images and shuffled pairs: loss within 2 % of ln(candidates). Shuffled
     pairs: swap and retrieval no better than the interval of an encoder nobody trained.
     """
     inside = {}
     for name, value in scores.items():
         if name.startswith("control.") and f"{name}.null_low" in scores:
-            inside[name] = scores[f"{name}.null_low"] - 1e-9 <= value <= scores[f"{name}.null_high"] + 1e-9
+            known = scores[f"{name}.low"] <= scores[f"{name}.chance"] <= scores[f"{name}.high"]
+            inside[name] = known or scores[f"{name}.null_low"] - 1e-9 <= value <= scores[f"{name}.null_high"] + 1e-9
         elif name.startswith("control.permuted.") and f"{name}.chance" in scores and "share" not in name:
             inside[name] = scores[f"{name}.low"] <= scores[f"{name}.chance"] <= scores[f"{name}.high"]
     for key in ("content.swap_image", "content.retrieval_r1"):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import rankdata
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from cdrl.config import ContentConfig, EmotionConfig, StudyConfig, config_hash
 from cdrl.data.store import Store
@@ -18,13 +20,14 @@ from cdrl.pipeline.study_rows import CONTENT, EMOTION, TABLES, Row
 from cdrl.priors.language import LanguagePrior
 from cdrl.priors.store import Features
 from cdrl.probing import bootstrap, controls, dependence, leakage, retrieval, swap
+from cdrl.probing.probes import correlation_measure, probe
 from cdrl.probing.splits import frame_table
 from cdrl.stage import write_json
 from cdrl.training.content import embed_content, train_content
 from cdrl.training.emotion import SHORT, embed_emotion, train_emotion
 from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
 from cdrl.training.released import embed_released, train_released_content, train_released_emotion
-from cdrl.vocabulary import MOUTH_INDEX
+from cdrl.vocabulary import MOUTH_INDEX, emotion_index
 
 
 def job_path(work: Path, split: str, kind: str, name: str, seed: int) -> Path:
@@ -157,6 +160,32 @@ def truth_rows(features: Features, corpus, config: StudyConfig) -> dict:
     return rows
 
 
+def ceiling_rows(work: Path, config: StudyConfig) -> dict:
+    """What knowing every coefficient, fitted on as many clips as CERL, reads of emotion and (with the label) of intensity."""
+    corpus, stores = _corpus(work, config.split, config.fit_frames), [Store(work / name) for name in ("train", config.split)]
+    known = []
+    for store in stores:
+        truth, start = np.asarray(store.truth["coefficients"][:], np.float32), store.clips["start"].to_numpy()
+        mean = np.add.reduceat(truth, start) / store.clips["num_frames"].to_numpy()[:, None]
+        known.append(np.concatenate([mean, np.maximum.reduceat(truth, start)], 1))
+    clips = [store.clips.assign(label=store.clips["emotion"].map(emotion_index)) for store in stores]
+    _, score = corpus.parts("emotion", True)
+    speakers, dial = clips[1]["speaker"].to_numpy(), (clips[1]["emotion"] != "neutral").to_numpy()
+    use = (clips[0]["emotion"] != "contempt").to_numpy()
+    labels = [table["emotion"].to_numpy() for table in clips]
+    result = probe(known[0][use], labels[0][use], known[1][score], labels[1][score], ("linear",), speakers[score])
+    rows = {"emotion.emotion": result.row()}
+    levels = clips[1]["intensity"].to_numpy()[score]
+    for level in (2, 3):
+        rows[f"emotion.emotion_{level}"] = bootstrap.row(bootstrap.mean_of(result.hits["linear"][levels == level]), speakers[score][levels == level])
+    with_label = [np.concatenate([values, table[["label"]]], 1) for values, table in zip(known, clips, strict=True)]
+    use, score = use & (clips[0]["emotion"] != "neutral").to_numpy(), score[dial[score]]
+    trees = HistGradientBoostingRegressor(max_iter=300, random_state=0).fit(with_label[0][use], clips[0]["intensity"][use])
+    found, wanted = trees.predict(with_label[1][score]), clips[1]["intensity"].to_numpy()[score]
+    rows["emotion.intensity"] = bootstrap.row(correlation_measure(rankdata(found), rankdata(wanted)), speakers[score], chance=0.0)
+    return rows
+
+
 def short_rows(encoder, features: Features, corpus: leakage.Corpus) -> dict:
     """The same encoder over five frames, as a generator's guidance sees them: what it knows per frame then."""
     code = embed_emotion(encoder, features, SHORT)
@@ -168,6 +197,8 @@ def short_rows(encoder, features: Features, corpus: leakage.Corpus) -> dict:
 
 def emotion_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
     """Scores of one emotion row: name -> cells."""
+    if row.kind == "truth":
+        return ceiling_rows(work, config)
     steps = config.control_steps if row.control else config.emotion_steps
     settings = replace(EmotionConfig(steps=steps, seed=seed), **(row.change or {}))
     train, report = (_features(work, split, row.backbone) for split in ("train", config.split))

@@ -11,7 +11,7 @@ class Row:
         why: one line for the table. change: settings of its stage.
         backbone: `actions`, or `identity` (never saw a coefficient). heard: the embedding takes audio.
         control: what the training was given instead (constant, noise, shuffled).
-        kind: `trained`, `released`, `untrained` or `raw`.
+        kind: `trained`, `released`, `untrained`, `raw` or `truth`.
         choosing: a question of design, asked on the choosing set alone.
     """
 
@@ -26,7 +26,7 @@ class Row:
     @property
     def seeded(self) -> bool:
         """Whether another seed gives another result."""
-        return self.kind != "raw"
+        return self.kind not in ("raw", "truth")
 
     @property
     def core(self) -> bool:
@@ -64,6 +64,7 @@ EMOTION = {
     "control.constant": Row("trained and tested on one grey image", control="constant"),
     "control.noise": Row("trained and tested on noise images", control="noise"),
     "raw": Row("the input features", kind="raw"),
+    "truth": Row("a ceiling: true coefficients (mean and greatest of a clip), classifier and trees fitted on the training people", kind="truth"),
     "identity": Row("a backbone that saw speaker labels only", backbone="identity"),
     "raw_identity": Row("the input features of a backbone that saw speaker labels only", backbone="identity", kind="raw"),
     "no_contrast": Row("prompts only, no emotion-augmented contrast", {"contrast_weight": 0.0}),
