@@ -100,6 +100,39 @@ def _scores(chosen):
     print("\n".join(lines))
 
 
+def _explore(chosen):
+    run = _in_clone(Path(chosen.run))
+    out = Path(chosen.out) if chosen.out else repository_root() / run / "explorer.html"
+    if out.suffix != ".html":
+        raise InputError(f"--out {out}: the explorer is an .html file, as in --out {out.with_suffix('.html').name}")
+    from cdrl.report.explorer import write_page
+
+    page = write_page(run, out, chosen.points)
+    print(f"{page} ({page.stat().st_size / 1e6:.0f} MB): open it in any browser, no network is needed")
+
+
+def _grid(chosen):
+    if chosen.workers < 1:
+        raise InputError(f"--workers {chosen.workers}: a whole number from 1 is needed")
+    from cdrl.grid import check_grid, read_grid, run_grid
+
+    grid = read_grid(chosen.grid)
+    out = (Path(chosen.out) if chosen.out else repository_root() / "runs" / Path(chosen.grid).stem).resolve()
+    check_grid(grid, out)
+    cost = COSTS[grid.preset]
+    check_disk(out, cost.disk_gb * len(grid.rows))
+    print(
+        f"{len(grid.rows)} runs of {len(grid.notebooks)} notebooks, preset {grid.preset}, into {out}: at most "
+        f"{cost.minutes:g} minutes each on 2 idle cores, {cost.memory_gb * chosen.workers:g} GB of memory for "
+        f"{chosen.workers} at once; Ctrl-C is safe, the same command resumes",
+        flush=True,
+    )
+    results, failures = run_grid(grid, out, chosen.workers)
+    failed = f", {len(failures)} failed: {out / 'failures.csv'}" if len(failures) else ""
+    print(f"{results.run.nunique()} runs{failed}. Read {out / 'grid.html'}; every score: {out / 'results.csv'}")
+    return int(len(failures) > 0)
+
+
 def _edit(chosen):
     emotion_index(chosen.emotion)
     source, out = Path(chosen.source), Path(chosen.out)
@@ -198,10 +231,24 @@ def _parser():
     )
     run.set_defaults(command=_run)
 
+    grid = commands.add_parser("grid", help="run the notebooks over a table of settings, several runs at once; resumes")
+    grid.add_argument("grid", metavar="GRID.yaml", help="keys: preset, notebooks, settings, grid, rows, scores")
+    grid.add_argument("--out", metavar="FOLDER", help="(default: runs/ and the file's name)")
+    grid.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once (default 1)")
+    grid.set_defaults(command=_grid)
+
     scores = commands.add_parser("scores", help="print the scores of a run as `name value` lines")
     scores.add_argument("run", metavar="RUN", help="as in runs/demo")
     scores.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="as in content or 'spfem.*.psnr'")
     scores.set_defaults(command=_scores)
+
+    explore = commands.add_parser("explore", help="write a run's two linked maps, faces and clips as one HTML page")
+    explore.add_argument("run", metavar="RUN", help="as in runs/demo")
+    explore.add_argument("--out", metavar="FILE.html", help="(default: RUN/explorer.html)")
+    explore.add_argument(
+        "--points", type=int, default=0, metavar="N", help="map N frames anew (default: the maps that the run has)"
+    )
+    explore.set_defaults(command=_explore)
 
     edit = commands.add_parser("edit", help="edit the emotion of one video; the sound stays")
     edit.add_argument("source", metavar="SOURCE", help="a video file with one face and sound")

@@ -22,6 +22,8 @@ PACKAGES = {
     "ai-edge-litert": "ai_edge_litert", "pyarrow": "pyarrow", "safetensors": "safetensors",
 }  # fmt: skip
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -86,7 +88,16 @@ def _packages():
 def _optional_packages():
     torchaudio = _package_version("torchaudio", "torchaudio")
     espeak = _package_version("espeakng-loader", "espeakng_loader")
+    widget, browser = _package_version("anywidget", "anywidget"), next(filter(None, map(shutil.which, BROWSERS)), "")
     return [
+        Finding(
+            "anywidget", bool(widget), widget,
+            "only the explorer inside a notebook needs it, cdrl explore RUN writes a page without: pip install anywidget",
+        ),
+        Finding(
+            "browser", bool(browser), browser,
+            "only the tests that drive JupyterLab need a Chromium on the path, they skip without; all else works",
+        ),
         Finding(
             "torchaudio", bool(torchaudio), torchaudio,
             "only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works: pip install 'cdrl[audio]'",

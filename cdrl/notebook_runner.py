@@ -34,12 +34,15 @@ class OwnKernelManager(AsyncKernelManager):
 
     @property
     def kernel_spec(self):
-        """`sys.executable -m ipykernel_launcher`; figures are stored as data, not with a copy of plotly.js in each."""
+        """`sys.executable -m ipykernel_launcher`; figures are stored as data, not with a copy of plotly.js in each.
+
+        CDRL_HEADLESS tells the explorer that nobody watches.
+        """
         return KernelSpec(
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
             display_name="cdrl",
             language="python",
-            env={"PLOTLY_RENDERER": "plotly_mimetype"},
+            env={"PLOTLY_RENDERER": "plotly_mimetype", "CDRL_HEADLESS": "1"},
         )
 
 

@@ -33,8 +33,10 @@ GUIDANCE_CARD = {
 
 
 def corpus(split: str, work: Path) -> Store:
-    """The rendered corpus of a split, made where it is missing (train: 261,000 frames, 9 minutes on two idle cores, 8 GB;
-    judge: a quarter of that)."""
+    """The rendered corpus of a split, made where it is missing.
+
+    `train` is 261,000 frames, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
+    """
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
         specs = studio.specs(split, people=PEOPLE[split], clips=CLIPS)

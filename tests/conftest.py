@@ -1,8 +1,12 @@
 """Rules that hold in every test."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
+
+from cdrl.config import repository_root
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +20,15 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """A run of all seven notebooks, as `cdrl run --preset smoke` makes it; made once for all tests that read it."""
+    run = tmp_path_factory.mktemp("runs") / "smoke"
+    done = subprocess.run(
+        [sys.executable, "-m", "cdrl.cli", "run", "--preset", "smoke", "--out", str(run)],
+        cwd=repository_root(), capture_output=True, text=True, timeout=1500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return run

@@ -68,6 +68,14 @@ def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
     assert "missing  data: no data folder at CDRL_DATA=" in "\n".join(lines(examine()))
 
 
+def test_without_anywidget_and_a_browser_doctor_says_what_still_works(monkeypatch):
+    monkeypatch.setattr("cdrl.doctor.find_spec", lambda module: None if module == "anywidget" else True)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    printed = "\n".join(lines(examine()))
+    assert "missing  anywidget: only the explorer inside a notebook needs it, cdrl explore RUN writes a page without" in printed
+    assert "missing  browser: only the tests that drive JupyterLab need a Chromium on the path, they skip without" in printed
+
+
 @pytest.mark.parametrize("free, state", [(1e9, "missing"), (1e12, "ok     ")])
 def test_too_little_disk_is_reported(monkeypatch, free, state):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())

@@ -13,7 +13,7 @@ ROOT = repository_root()
 LAYERS = (
     ("errors",), ("vocabulary",), ("config",), ("stage",), ("data",), ("priors",), ("models", "losses"), ("guidance",),
     ("training",), ("probing",), ("generation",), ("evaluation",), ("recipes", "pipeline"), ("report",),
-    ("doctor", "notebook_runner", "data_commands"), ("cli",),
+    ("doctor", "notebook_runner", "data_commands"), ("grid",), ("cli",),
 )  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 MODULES = sorted((ROOT / "cdrl").rglob("*.py"))
@@ -83,6 +83,33 @@ def undocumented(source):
     return [node.name for node in public_functions(ast.parse(source)) if not ast.get_docstring(node)]
 
 
+# A sentence begins with a capital, a number, code, a shape or a formula, and its line ends where it does.
+SENTENCE = re.compile(r"""([A-Z0-9`(\["{]|[a-z]+\().*[.:?]$""")
+ARRAY = re.compile(r"\b(ndarray|Tensor|ArrayLike)\b")
+# (N,), (B, T, D), (..., 2), (2 H, W, 3), (C + 1,): at least one comma, nothing but letters, numbers and arithmetic.
+TOKEN = r"(?:\.\.\.|[\w.]+(?: ?[*+/-]? ?\w+)?)"
+SHAPE = re.compile(rf"\({TOKEN}(?:,|(?:, ?{TOKEN})+,?)\)")
+
+
+def badly_documented(source):
+    """Public functions, classes and methods whose docstring is no sentence or tells no shape of its arrays.
+
+    A method without one, or called `forward`, is told of by its class.
+    """
+    found = []
+    for node in public_functions(ast.parse(source)):
+        members = public_functions(node) if isinstance(node, ast.ClassDef) else ()
+        for each in [node, *(member for member in members if member.name != "forward")]:
+            text = ast.get_docstring(each) or ""
+            if text and not SENTENCE.match(text.splitlines()[0]):
+                found.append(f"{each.name}: its first line is no sentence")
+            arguments = each.args.args + each.args.kwonlyargs if not isinstance(each, ast.ClassDef) else []
+            kinds = [ast.unparse(argument.annotation) for argument in arguments if argument.annotation]
+            if text and any(map(ARRAY.search, kinds)) and not SHAPE.search(text):
+                found.append(f"{each.name}: which shape has its array?")
+    return found
+
+
 def test_every_module_and_public_function_has_a_docstring():
     missing = {}
     for path in MODULES:
@@ -94,6 +121,29 @@ def test_every_module_and_public_function_has_a_docstring():
             missing[str(path.relative_to(ROOT))] = names
     assert not missing
     assert undocumented("def a():\n    pass\ndef _b():\n    pass\nclass C:\n    '''c'''") == ["a"]
+
+
+def test_docstrings_begin_with_a_sentence_and_tell_the_shapes_of_arrays():
+    found = {str(path.relative_to(ROOT)): badly_documented(path.read_text()) for path in MODULES}
+    found = {f"{name}: {fault}" for name, faults in found.items() for fault in faults}
+    assert found <= {"cdrl/models/generator.py: field_gain: which shape has its array?"}, "the one that is known stays alone"
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("Rows of (N, D).", []),
+        ("(N,) rows.", []),
+        ("cos(x, y) of (B, T) rows.", []),
+        ("Rows (all of them).", ["f: which shape has its array?"]),
+        ("rows of (N, D).", ["f: its first line is no sentence"]),
+        ("Rows of (N, D), and\n    so on.", ["f: its first line is no sentence"]),
+    ],
+)
+def test_the_docstring_test_bites(text, found):
+    source = f"def f(x: np.ndarray | None):\n    '''{text}'''\n"
+    assert badly_documented(source) == found
+    assert badly_documented("class A:\n    '''Of (N, D).'''\n" + "    " + source.replace("\n    ", "\n        ").rstrip() + "\n") == found
 
 
 def test_no_drawer_for_leftovers():

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from cdrl.config import repository_root
 from cdrl.stage import all_scores, read_results
 
@@ -24,15 +22,6 @@ NEEDED = (
 
 def command(*words):
     return subprocess.run([sys.executable, "-m", "cdrl.cli", *words], cwd=ROOT, capture_output=True, text=True, timeout=1500)
-
-
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
-    """A run of all seven notebooks, as `cdrl run --preset smoke` makes it."""
-    run = tmp_path_factory.mktemp("runs") / "smoke"
-    done = command("run", "--preset", "smoke", "--out", str(run))
-    assert done.returncode == 0, done.stderr[-3000:]
-    return run
 
 
 def test_every_notebook_runs_and_every_score_is_printed(smoke):

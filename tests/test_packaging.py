@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Distribution -> module, where they are spelt differently.
-MODULES = {"open_clip_torch": "open_clip", "umap-learn": "umap", "scikit-learn": "sklearn", "pillow": "PIL"}
+MODULES = {"open_clip_torch": "open_clip", "umap-learn": "umap", "scikit-learn": "sklearn", "pillow": "PIL", "PyYAML": "yaml"}
 
 
 def pins(text):
@@ -96,6 +96,25 @@ def test_the_licence_is_apache_2():
     text = (ROOT / "LICENSE").read_text()
     assert PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_citation_names_this_version_its_licence_and_the_paper():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"], cited["type"]) == (PROJECT["version"], PROJECT["license"], "software")
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    [paper] = cited["references"]
+    assert paper["doi"] == "10.1007/s11263-025-02358-x" and (paper["volume"], paper["start"], paper["end"]) == (133, 3822, 3838)
+    assert [author["family-names"] for author in paper["authors"]] == ["Chen", "Lin", "Yang", "Qing", "Shi", "Lin"]
+    assert paper["url"] in (ROOT / "README.md").read_text()
+
+
+def test_what_the_explorer_s_browser_needs_is_in_the_package():
+    import setuptools
+
+    folder = ROOT / "cdrl" / "report" / "explorer"
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["cdrl.report.explorer"]
+    assert "cdrl.report.explorer" in setuptools.find_packages(ROOT, include=["cdrl*"])
+    assert {path.name for kind in kinds for path in folder.glob(kind)} == {path.name for path in folder.iterdir() if path.suffix not in (".py", "")}
 
 
 def test_make_without_a_suitable_python_says_what_is_needed(tmp_path):

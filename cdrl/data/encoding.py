@@ -70,14 +70,15 @@ def _encode(stream, image: np.ndarray, pts: int, duration: int) -> list:
 
 def write_video(
     path: Path, frames: Iterable[np.ndarray], frame_rate: float, audio: np.ndarray | None = None,
-    metadata: dict | None = None, sample_rate: int = AUDIO_RATE,
+    metadata: dict | None = None, sample_rate: int = AUDIO_RATE, sound_codec: str = "aac",
 ) -> None:  # fmt: skip
-    """Write H.264 (yuv420p, crf 17) and AAC into an mp4 whose metadata says that it is synthetic.
+    """Write H.264 (yuv420p, crf 17) and sound into an mp4 whose metadata says that it is synthetic.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, or an iterable of such images; odd sizes grow by one pixel. frame_rate: Hz.
         audio: (S,) float in [-1, 1] mono, starting with the first frame; None or empty writes a silent file.
         metadata: added to (or put in place of) `comment` and `description`.
+        sound_codec: aac, or libmp3lame for players without AAC (VS Code's).
 
     Raises:
         InputError: for a name that is no .mp4, and where the disk is full or closed to writing.
@@ -88,7 +89,7 @@ def write_video(
         video = _video_stream(container, *image.shape[:2], frame_rate, base)
         sound = None
         if audio is not None and len(audio):
-            sound = container.add_stream("aac", rate=sample_rate, layout="mono")
+            sound = container.add_stream(sound_codec, rate=sample_rate, layout="mono")
             sound.bit_rate = 96_000
             audio = np.clip(np.asarray(audio, np.float32), -1, 1)[None]
         for index, image in enumerate(chain([image], map(_even, frames))):

@@ -85,6 +85,9 @@ def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
 def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
     """Pearson r of the three mouth curves, each pooled over all frames of all clips, then the mean of three.
 
+    Args:
+        output, truth: one (T, 3) array of curves a clip.
+
     Returns:
         In [-1, 1]; 1 for the truth and any scaling of it. A curve that never moves counts 0.
     """
@@ -100,6 +103,9 @@ def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> Meas
 
 def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> Measure:
     """Pearson r of the mouth curves within each clip, output against SOURCE, mean over its curves, then over clips.
+
+    Args:
+        output, source: one (T, 3) array of curves a clip.
 
     Returns:
         1 for a copied source: necessary for kept speech, not sufficient. A curve that the source never moves is left

@@ -108,7 +108,11 @@ def edit_clip(
 def edit_stream(
     generator: Generator, crops: Iterable[np.ndarray], weights: torch.Tensor, curve: np.ndarray, frame_rate: float = TRAINED_RATE
 ) -> Iterator[np.ndarray]:
-    """`edit_clip` for any length: takes crops one by one, holds some `CHUNK` of them, yields them edited in the same order."""
+    """`edit_clip` for any length: takes crops one by one, holds some `CHUNK` of them, yields them edited in the same order.
+
+    Args:
+        crops: (H, W, 3) uint8 each. weights: (E,) of the emotions. curve: (T,) intensity. frame_rate: Hz.
+    """
     stride = max(1, round(generator.stride * frame_rate / TRAINED_RATE))
     reach = stride + len(SMOOTHING) // 2
     held, first, done = [], 0, 0  # crops from number `first` on; `done` of all are edited
@@ -153,7 +157,7 @@ def edit_video(
 
     Args:
         source: any video of one face. emotion: a name, or a mixture {name: weight}. out: an .mp4.
-        intensity: 0 to 1.5, one number or one per frame. generator: name of weights, run folder, or the network itself.
+        intensity: 0 to 1.5, one number or (T,). generator: name of weights, run folder, or the network itself.
 
     Returns:
         `out`. Its metadata says that it is synthetic.
@@ -206,7 +210,7 @@ def edited_frames(
     generator: Generator, frames: Iterable[np.ndarray], alignment: Alignment, weights: torch.Tensor, curve: np.ndarray,
     frame_rate: float = TRAINED_RATE,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Full frames, one by one, with the edited face put back; frames of intensity 0 are the source's, to the bit."""
+    """Full frames (H, W, 3), one by one, with the edited face put back; those of intensity 0 are the source's, to the bit."""
     size = crop_size(alignment)
     shown, seen = tee(frames)
     crops = (crop([frame], alignment.part(k, k + 1), size)[0] for k, frame in enumerate(seen))

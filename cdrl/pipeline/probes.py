@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from cdrl.config import stage_folder
 from cdrl.data.pairing import warp
+from cdrl.data.store import Store
 from cdrl.guidance import load_encoder
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
@@ -156,7 +157,7 @@ def real_agreement(run: Path) -> dict:
 
 
 def factors_of_frames(run: Path, rows: np.ndarray) -> dict:
-    """Labels of frames of the reporting store, for the colours of a map."""
-    store = open_features(run, "report").store
+    """Labels of the (n,) frames `rows` of the reporting store, for the colours of a map: {name: (n,)}."""
+    store = Store(stage_folder(run, "corpus") / "report")
     labels = {name: store.per_frame(name)[rows] for name in ("emotion", "speaker", "sentence", "intensity")}
     return {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels}

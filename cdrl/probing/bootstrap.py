@@ -40,7 +40,7 @@ class Measure:
         return float(self.finish(self.sums.sum(0)))
 
     def of(self, mask: np.ndarray) -> float:
-        """The score over the rows that `mask` selects; nan where it selects none."""
+        """The score over the rows that `mask`, (C,) bool, selects; nan where it selects none."""
         return float(self.finish(self.sums[mask].sum(0))) if np.any(mask) else float("nan")
 
 
@@ -118,7 +118,7 @@ def paired_difference(
 
 
 def row(measure: Measure, groups: np.ndarray, seed: int = 0, **extra) -> dict:
-    """One row of results: value, low, high, n and whatever is printed beside them (chance, ...)."""
+    """One row of results: value, low, high, n and whatever is printed beside them; groups: (C,) of what is resampled."""
     low, high = group_interval(measure, groups, seed)
     return {"value": measure.value, "low": low, "high": high, "n": int(len(measure.sums)), **extra}
 

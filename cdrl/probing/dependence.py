@@ -67,6 +67,9 @@ def hsic(
 def effective_rank(features: np.ndarray) -> float:
     """exp(entropy of the covariance's normalised eigenvalues), from 1 to D (Roy & Vetterli 2007).
 
+    Args:
+        features: (N, D).
+
     Returns:
         D for isotropic features, 1 for features along a line, 0 for a constant (a collapsed embedding). Any rotation or
         common scale leaves it as it is.

@@ -54,8 +54,11 @@ class Corpus:
         return probe(*parts, kinds, speakers[score], self.seed, permuted)
 
     def null_row(self, features, factor: str, per_clip: bool = False, kinds=KINDS) -> dict:
-        """`read` as a row, and what its predictions score without information: `null`, the mean of 199 relabellings, and the
-        interval `null_low` to `null_high` that holds 99 % of them (three probes are tried: 95 % would be too narrow)."""
+        """`read` as a row, and beside it what its predictions score without information.
+
+        `null` is the mean of 199 relabellings, `null_low` to `null_high` the interval that holds 99 % of them (three
+        probes are tried: 95 % would be too narrow).
+        """
         result = self.read(features, factor, per_clip, kinds)
         _, rows = self.parts(factor, per_clip)
         clip = rows if per_clip else self.frames["clip"].to_numpy()[rows]
@@ -259,6 +262,9 @@ def relabelling_p(
     predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199
 ) -> float:
     """Share of relabellings (`relabelled`) that fixed predictions fit at least as well (the true one counted).
+
+    Args:
+        predicted, labels, clip: (n,), as there.
 
     Returns:
         p in [1 / (draws + 1), 1]; uniform for predictions that know nothing.

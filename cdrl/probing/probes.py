@@ -61,7 +61,7 @@ class ProbeResult:
         return group_interval(mean_of(self.hits[kind or self.best]), self.groups, seed)
 
     def row(self, kind: str | None = None, seed: int = 0) -> dict:
-        """value, low, high, n, chance, balanced, n_fit, speakers of `kind` (or the highest); all accuracies."""
+        """A row of `kind` (or the highest): value, low, high, n, chance, balanced, n_fit, speakers; all accuracies."""
         kind = kind or self.best
         return row(
             mean_of(self.hits[kind]), self.groups, seed, chance=self.chance, balanced=self.balanced[kind],
@@ -178,6 +178,9 @@ def spearman_probe(
     """Rank correlation of a ridge regression's prediction with an ordered value (intensity), on the scored part.
 
     Standardised features; the ridge penalty is chosen among 0.1 .. 10,000 by leave-one-out on the fitting part.
+
+    Args:
+        features_fit, features_score: (n, D), (m, D). values_*: (n,), (m,). groups_score: (m,) of what is resampled.
 
     Returns:
         A row: Spearman's rho as Pearson's r of ranks (ranks taken once, over the whole scored part), chance 0. A

@@ -22,7 +22,7 @@ def standardise(features: np.ndarray) -> np.ndarray:
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Rows at unit length, float64; rows of zeros stay zero."""
+    """Rows of (..., D) at unit length, float64; rows of zeros stay zero."""
     features = np.asarray(features, np.float64)
     return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
 

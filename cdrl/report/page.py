@@ -86,7 +86,7 @@ def _output(output, anchor):
     if "application/vnd.jupyter.widget-view+json" in data:  # a progress bar: without its kernel it stands still
         return ""
     if "application/vnd.plotly.v1+json" in data:
-        return _figure(data["application/vnd.plotly.v1+json"], anchor)
+        return figure_block(data["application/vnd.plotly.v1+json"], anchor)
     for kind in ("image/png", "image/jpeg"):
         if kind in data:
             return f'<img src="data:{kind};base64,{data[kind].strip()}" alt="">'
@@ -111,7 +111,8 @@ def _markdown(text):
     return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(text)
 
 
-def _figure(data, anchor):
+def figure_block(data, anchor):
+    """A plotly figure, {"data": [...], "layout": {...}}, as HTML for a page that holds plotly.js; `anchor` is its id."""
     figure = json.dumps([data["data"], data["layout"]]).replace("</", "<\\/")
     draw = f'Plotly.newPlot("{anchor}", ...{figure}, {{"responsive": true, "displaylogo": false}})'
     return f'<div class="wide"><div id="{anchor}"></div></div><script>{draw}</script>'

@@ -120,7 +120,7 @@ def train_identity_backbone(kind: str, corpus: Store, held_out: Store, out: Path
 
 
 def r2(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Coefficient of determination per column, `nan` where the truth hardly moves (sd below .02). The mean scores 0."""
+    """Coefficient of determination per column of (N, D), `nan` where the truth hardly moves (sd below .02); the mean scores 0."""
     spread = truth.var(0)
     return np.where(spread > 4e-4, 1 - ((truth - found) ** 2).mean(0) / np.maximum(spread, 1e-9), np.nan)
 

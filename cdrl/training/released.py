@@ -68,6 +68,9 @@ def train_released_content(
 def embed_released(model: ReleasedContent, features: Features, image_rows: np.ndarray, audio_rows: np.ndarray) -> np.ndarray:
     """Content maps of images under given sounds, each reduced to 256 numbers by one fixed random projection.
 
+    Args:
+        image_rows, audio_rows: (n,) rows of the features.
+
     Returns:
         (n, 256) float32; cosines of maps are kept to about 1 / 16.
     """

@@ -102,7 +102,7 @@ def mouth_curves(coefficients: np.ndarray) -> np.ndarray:
 
 
 def pooled_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's r of each column over all rows, mean of the columns; 1 for a copy, about 0 for unrelated curves."""
+    """Pearson's r of each column of two (T, D) curves over all rows, mean of the columns; 1 for a copy, about 0 for unrelated ones."""
     first, second = ((values - values.mean(0)) / values.std(0) for values in (first, second))
     return float((first * second).mean())
 

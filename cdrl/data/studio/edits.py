@@ -38,7 +38,7 @@ def draw_edits(sources: Store, number: int, seed: int = 0) -> list[tuple[int, st
 
 
 def edit_name(source: str, target: str, level: int) -> str:
-    """studio-0300-301-happy-3-0->angry-2"""
+    """Name of an edit, as in `studio-0300-301-happy-3-0->angry-2`."""
     return f"{source}{ARROW}{target}-{level}"
 
 

@@ -36,7 +36,7 @@ CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 def load() -> ctypes.CDLL:
-    """espeak-ng, initialised, from the package espeakng-loader."""
+    """The library espeak-ng, initialised, from the package espeakng-loader."""
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())

@@ -42,7 +42,7 @@ def hangs(person: Person) -> bool:
 
 
 def hairline(person: Person, phi: np.ndarray, roots: bool = False) -> np.ndarray:
-    """Polar angle (radians) at which this person's hair ends, or its `roots` on the skin end, per azimuth (radians)."""
+    """Polar angle at which this person's hair ends, or its `roots` on the skin end, per azimuth: (...,) both, radians."""
     style = person.hair_style if person.hair_style in STYLES else "short"
     line = SHORT if roots and STYLES[style][0] is LONG else STYLES[style][0]
     degrees = np.interp(np.degrees(np.abs(phi)), LINE_AT, line)

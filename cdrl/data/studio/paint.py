@@ -227,7 +227,7 @@ def paint_atlas(person: Person) -> np.ndarray:
 
 
 def halved(atlas: np.ndarray) -> np.ndarray:
-    """Texture of half the size, each texel the mean of four."""
+    """Texture (2 H, 2 W, C) at half the size, (H, W, C) uint8, each texel the mean of four."""
     wide = atlas.astype(np.uint16)
     total = wide[0::2, 0::2] + wide[1::2, 0::2] + wide[0::2, 1::2] + wide[1::2, 1::2]
     return ((total + 2) // 4).astype(np.uint8)

@@ -55,8 +55,10 @@ _LEVEL = 0.07  # root mean square of neutral speech, full scale 1
 
 @dataclass(frozen=True)
 class Voice:
-    """How one person speaks: espeak voice variant, rate (words a minute), pitch and range (0-99), and the person's id,
-    which seeds how strongly each emotion changes these."""
+    """How one person speaks: espeak voice variant, rate (words a minute), pitch and range (0-99).
+
+    The person's id seeds how strongly each emotion changes these.
+    """
 
     person: int
     name: str
@@ -255,7 +257,7 @@ def write_cache(folder: Path, utterances: list[Utterance]) -> None:
 
 @functools.lru_cache(maxsize=4)
 def read_cache(folder: Path) -> dict[str, tuple]:
-    """key -> (int16 sound, phoneme numbers, first samples); empty where there is no cache."""
+    """Maps a key to (int16 sound, phoneme numbers, first samples); empty where there is no cache."""
     if not (folder / "speech.json").exists():
         return {}
     with av.open(str(folder / "speech.flac")) as container:

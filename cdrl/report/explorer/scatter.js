@@ -1,0 +1,207 @@
+// One of two linked maps, drawn on canvases without any library: 50,000 points stay smooth.
+// `cdrl.report.explorer` puts scatter.js and explorer.js together.
+
+const FAR = 10; // pixels: how near the pointer must be to a point
+
+function element(parent, tag, name, text) {
+  const made = document.createElement(tag);
+  if (name) made.className = name;
+  if (text !== undefined) made.textContent = text;
+  parent.append(made);
+  return made;
+}
+
+const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+
+// One map: its own view (pan, zoom), its points as pixels, and a layer above for what moves.
+function scatter(parent, title, note, points, state, on) {
+  const n = points.length / 2;
+  const figure = element(parent, "figure", "cdrl-map");
+  element(figure, "h4", "", title);
+  const frame = element(figure, "div", "cdrl-frame");
+  const below = element(frame, "canvas");
+  const above = element(frame, "canvas", "cdrl-above");
+  element(figure, "figcaption", "", note);
+  const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
+  for (let i = 0; i < 2 * n; i++) {
+    low[i & 1] = Math.min(low[i & 1], points[i]);
+    high[i & 1] = Math.max(high[i & 1], points[i]);
+  }
+  const view = { zoom: 1, x: 0, y: 0 }; // x, y: shift in units of the frame's size
+  const sx = new Float32Array(n), sy = new Float32Array(n);
+  const order = Uint32Array.from({ length: n }, (_, k) => k); // mixed, so that no label lies on top of all others
+  for (let k = n - 1, drawn = 1; k > 0; k--) {
+    drawn = (Math.imul(drawn, 1664525) + 1013904223) >>> 0;
+    const other = drawn % (k + 1);
+    [order[k], order[other]] = [order[other], order[k]];
+  }
+  let size = 0, ratio = 1, cells = null, lasso = null, from = null;
+
+  function place() {
+    const span = Math.max(high[0] - low[0], high[1] - low[1]) || 1;
+    const scale = (0.92 * size * view.zoom) / span, middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
+    for (let i = 0; i < n; i++) {
+      sx[i] = size / 2 + (points[2 * i] - middle[0]) * scale + view.x * size;
+      sy[i] = size / 2 - (points[2 * i + 1] - middle[1]) * scale + view.y * size;
+    }
+    cells = null;
+  }
+
+  function paint() {
+    const pixels = below.width, image = new ImageData(pixels, pixels), data = image.data.fill(255);
+    const radius = (n > 20000 ? 1.6 : n > 5000 ? 2.2 : 3) * ratio, reach = Math.ceil(radius), steps = [], covers = [];
+    for (let y = -reach; y <= reach; y++)
+      for (let x = -reach; x <= reach; x++) {
+        const cover = Math.min(1, radius + 0.5 - Math.hypot(x, y));
+        if (cover > 0) steps.push(4 * (y * pixels + x)), covers.push(0.8 * cover);
+      }
+    const colours = state.colours(), codes = state.codes(), chosen = state.chosen, grey = [224, 224, 224];
+    for (let pass = chosen ? 0 : 1; pass < 2; pass++)
+      for (const i of order) {
+        if (chosen && chosen[i] !== pass) continue;
+        const x = Math.round(sx[i] * ratio), y = Math.round(sy[i] * ratio);
+        if (x < reach || y < reach || x >= pixels - reach || y >= pixels - reach) continue;
+        const colour = pass ? colours[codes[i]] : grey, r = colour[0], g = colour[1], b = colour[2];
+        for (let k = 0, middle = 4 * (y * pixels + x); k < steps.length; k++) {
+          const at = middle + steps[k], cover = covers[k];
+          data[at] += (r - data[at]) * cover;
+          data[at + 1] += (g - data[at + 1]) * cover;
+          data[at + 2] += (b - data[at + 2]) * cover;
+        }
+      }
+    below.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  function overlay() {
+    const pen = above.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, size, size);
+    const line = (list, get) => {
+      pen.beginPath();
+      list.forEach((each, k) => pen[k ? "lineTo" : "moveTo"](...get(each)));
+    };
+    const ring = (x, y, radius, colour) => {
+      pen.beginPath();
+      pen.arc(x, y, radius, 0, 7);
+      pen.lineWidth = 2.5;
+      pen.strokeStyle = colour;
+      pen.stroke();
+    };
+    if (state.path.length > 1) {
+      line(state.path, (i) => [sx[i], sy[i]]);
+      pen.lineWidth = 1;
+      pen.strokeStyle = "#0007";
+      pen.stroke();
+    }
+    if (state.pinned >= 0) ring(sx[state.pinned], sy[state.pinned], 8, "#000");
+    if (state.playing >= 0) ring(sx[state.playing], sy[state.playing], 5, "#d00");
+    if (state.hovered >= 0) ring(sx[state.hovered], sy[state.hovered], 6, "#555");
+    if (lasso && lasso.length > 1) {
+      line(lasso, (corner) => corner);
+      pen.closePath();
+      pen.fillStyle = "#0072b222";
+      pen.fill();
+      pen.strokeStyle = "#0072b2";
+      pen.lineWidth = 1.5;
+      pen.stroke();
+    }
+  }
+
+  // Points sorted into squares of FAR pixels: the nearest is then found among nine of them.
+  function sort() {
+    cells = new Map();
+    for (let i = 0; i < n; i++) {
+      const key = Math.floor(sx[i] / FAR) * 100000 + Math.floor(sy[i] / FAR);
+      const cell = cells.get(key);
+      if (cell) cell.push(i);
+      else cells.set(key, [i]);
+    }
+  }
+
+  function nearest(x, y) {
+    if (!cells) sort();
+    let best = -1, least = FAR * FAR;
+    for (let a = -1; a < 2; a++)
+      for (let b = -1; b < 2; b++)
+        for (const i of cells.get((Math.floor(x / FAR) + a) * 100000 + Math.floor(y / FAR) + b) || []) {
+          const distance = (sx[i] - x) ** 2 + (sy[i] - y) ** 2;
+          if (distance < least && (!state.chosen || state.chosen[i])) [best, least] = [i, distance];
+        }
+    return best;
+  }
+
+  function inside(corners) {
+    const found = new Uint8Array(n);
+    for (let i = 0; i < n; i++)
+      for (let k = 0, before = corners.length - 1; k < corners.length; before = k++) {
+        const [ax, ay] = corners[k], [bx, by] = corners[before];
+        if (ay > sy[i] !== by > sy[i] && sx[i] < ((bx - ax) * (sy[i] - ay)) / (by - ay) + ax) found[i] ^= 1;
+      }
+    return found;
+  }
+
+  const at = (event) => {
+    const box = above.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  above.addEventListener("pointerdown", (event) => {
+    from = at(event);
+    above.setPointerCapture(event.pointerId);
+    lasso = state.moving || event.shiftKey ? null : [from];
+  });
+  above.addEventListener("pointermove", (event) => {
+    const [x, y] = at(event);
+    if (!from) return on.hover(nearest(x, y), event);
+    if (lasso) {
+      lasso.push([x, y]);
+      overlay();
+    } else {
+      view.x += (x - from[0]) / size;
+      view.y += (y - from[1]) / size;
+      from = [x, y];
+      place();
+      paint();
+      overlay();
+    }
+  });
+  above.addEventListener("pointerup", (event) => {
+    const [x, y] = at(event), corners = lasso;
+    const moved = corners && Math.max(...corners.map((c) => Math.hypot(c[0] - from[0], c[1] - from[1])));
+    from = lasso = null;
+    if (!corners) return;
+    if (moved < 4) on.click(nearest(x, y));
+    else on.select(inside(corners));
+  });
+  above.addEventListener("pointercancel", () => (from = lasso = null));
+  above.addEventListener("pointerleave", () => on.hover(-1));
+  above.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const [x, y] = at(event), factor = Math.exp(-event.deltaY / 400);
+    const zoom = Math.min(60, Math.max(0.5, view.zoom * factor)), change = zoom / view.zoom;
+    view.x = (x / size - 0.5) * (1 - change) + view.x * change;
+    view.y = (y / size - 0.5) * (1 - change) + view.y * change;
+    view.zoom = zoom;
+    place();
+    paint();
+    overlay();
+  }, { passive: false });
+
+  function fit() {
+    const wide = Math.round(frame.clientWidth);
+    if (!wide || (wide === size && ratio === (window.devicePixelRatio || 1))) return;
+    [size, ratio] = [wide, window.devicePixelRatio || 1];
+    for (const canvas of [below, above]) canvas.width = canvas.height = Math.round(size * ratio);
+    place();
+    paint();
+    overlay();
+  }
+  const watcher = new ResizeObserver(fit);
+  watcher.observe(frame);
+  const reset = () => {
+    Object.assign(view, { zoom: 1, x: 0, y: 0 });
+    place();
+    paint();
+    overlay();
+  };
+  return { paint, overlay, reset, stop: () => watcher.disconnect(), where: (i) => [sx[i], sy[i]] };
+}

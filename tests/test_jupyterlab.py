@@ -1,0 +1,265 @@
+"""JupyterLab for real, in a headless Chromium: notebooks run without an error, the explorer can be seen and clicked.
+
+Pictures of what the browser showed are left in runs/browser. Without a browser everything here skips and says so.
+"""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import urllib.request
+from dataclasses import replace
+
+import nbformat
+import numpy as np
+import pytest
+from browser import Browser, found, wait_for
+from papermill.parameterize import parameterize_notebook
+from tiny_run import FRAMES, tiny_run
+
+from cdrl.config import repository_root
+from cdrl.report import explorer
+from cdrl.report.explorer.atlas import Atlas
+
+ROOT = repository_root()
+PICTURES = ROOT / "runs" / "browser"
+POINTS = 2 * 2 * 7 * FRAMES
+# The open notebook, for a window that nobody focuses.
+PANEL = "(window.jupyterapp ? [...jupyterapp.shell.widgets('main')].find((each) => each.context?.sessionContext) : null)"
+
+pytestmark = pytest.mark.skipif(
+    not found(),
+    reason="no Chromium on the path (Debian: apt-get install chromium): JupyterLab is not driven; the kit works without",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("tiny") / "run")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    made = Browser(tmp_path_factory.mktemp("profile"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """(address, token, folder of its files) of a JupyterLab that knows nothing of this machine's own settings."""
+    home = tmp_path_factory.mktemp("jupyter")
+    files = home / "files"
+    files.mkdir()
+    token, port = secrets.token_hex(16), free_port()
+    places = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={files}",
+         "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly", "--LabApp.news_url=None",
+         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
+        env={**os.environ, **places, "PYTHONPATH": path}, stdout=(home / "log").open("wb"), stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+
+    def ready():
+        assert process.poll() is None, (home / "log").read_text()[-2000:]
+        try:
+            return urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=5).status == 200
+        except OSError:
+            return False
+
+    wait_for(ready, 120, "JupyterLab's server")
+    yield address, token, files
+    process.terminate()
+    process.wait(60)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run_all(browser, lab, name, notebook, seconds):
+    """Opens a notebook in JupyterLab and runs all its cells; no error may be among the outputs."""
+    address, token, files = lab
+    nbformat.write(notebook, files / f"{name}.ipynb")
+    del browser.asked[:], browser.errors[:]
+    browser.open(f"{address}/lab/tree/{name}.ipynb?token={token}&reset")
+    browser.until(f"{PANEL}?.context?.sessionContext?.session?.kernel?.status === 'idle'", 150)
+    browser.run(
+        f"jupyterapp.shell.collapseLeft(); jupyterapp.shell.activateById({PANEL}.id); window.done = 0;"
+        "jupyterapp.commands.execute('notebook:run-all-cells').then(() => (window.done = 1), (e) => (window.done = String(e))); 1"
+    )
+    assert browser.until("window.done", seconds) == 1
+    cells = json.loads(browser.run(f"JSON.stringify({PANEL}.content.model.toJSON().cells)"))
+    ran = [cell for cell in cells if cell["cell_type"] == "code"]
+    wrong = [output for cell in ran for output in cell["outputs"] if output["output_type"] == "error"]
+    assert not wrong and all(cell["execution_count"] for cell in ran), wrong
+    strangers = [url for url in browser.asked if not url.startswith((address, "data:", "blob:", "about:"))]
+    assert not strangers, "something was asked of the network"
+    return ran
+
+
+def place_of(browser, point, view=0, root="document"):
+    """Where a point of a map is in the window, pixels."""
+    return browser.run(
+        f"""(() => {{const el = {root}.querySelector('.cdrl-explorer'), made = el.cdrl || window.cdrl;
+        const box = el.querySelectorAll('.cdrl-above')[{view}].getBoundingClientRect(), at = made.views[{view}].where({point});
+        return [box.left + at[0], box.top + at[1]];}})()"""
+    )
+
+
+def colour_of(browser, selector):
+    """Mean colour of a picture on the page, or nothing while it is not there."""
+    return browser.run(
+        f"""(() => {{const image = document.querySelector('{selector}');
+        if (!image || !(image.naturalWidth || image.videoWidth)) return null;
+        const canvas = document.createElement('canvas'); canvas.width = canvas.height = 1;
+        const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0, 1, 1);
+        return Array.from(pen.getImageData(0, 0, 1, 1).data.slice(0, 3));}})()"""
+    )
+
+
+def click_a_point(browser, atlas, point, picture):
+    """As `_click_a_point`; the picture is taken however it ends."""
+    try:
+        _click_a_point(browser, atlas, point)
+    finally:
+        browser.photograph(PICTURES / picture)
+
+
+def _click_a_point(browser, atlas, point):
+    """Its face appears when pointed at; a click keeps it, plays its clip and shows its neighbours."""
+    browser.run("document.querySelector('.cdrl-explorer').scrollIntoView({block: 'start'})")
+    x, y = place_of(browser, point)
+    expected = np.asarray(atlas.store.face[atlas.frames[point]], float).mean((0, 1))
+    browser.mouse("mouseMoved", x, y)
+    wait_for(lambda: near(colour_of(browser, ".cdrl-tip img"), expected), 60, "the face at the pointer")
+    browser.click(x, y)
+    wait_for(lambda: near(colour_of(browser, ".cdrl-face"), expected), 60, "the face that was clicked")
+    shown = browser.run("document.querySelector('.cdrl-now p').textContent")
+    assert all(f"{name} {labels[point]}" in shown for name, labels in atlas.factors.items())
+    wait_for(lambda: browser.run("document.querySelector('.cdrl-now video').currentTime") > 0.05, 60, "the clip plays")
+    film = "document.querySelector('.cdrl-now video')"
+    assert browser.run(f"{film}.webkitAudioDecodedByteCount > 0 && !{film}.paused")
+    assert browser.run("document.querySelector('.cdrl-said').textContent") == ""
+    strips = "document.querySelectorAll('.cdrl-strip')"
+    counts = browser.run(f"[...{strips}].map((strip) => strip.querySelectorAll('img').length)")
+    assert counts == [(atlas.nearest[space][point] >= 0).sum() for space in ("content", "emotion")]
+    browser.until(f"[...{strips}].every((strip) => [...strip.querySelectorAll('img')].every((image) => image.naturalWidth))")
+
+
+def near(colour, expected):
+    return colour is not None and np.abs(np.subtract(colour, expected)).max() < 12
+
+
+def test_the_page_shows_faces_plays_clips_and_selects_in_both_maps(browser, run, tmp_path):
+    atlas = explorer.read_atlas(run)
+    page = explorer.write_page(atlas, tmp_path / "maps.html")
+    del browser.asked[:], browser.errors[:]
+    browser.open(page.as_uri())
+    browser.until("!!window.cdrl")
+    click_a_point(browser, atlas, 33, "page.png")
+
+    label = atlas.factors["emotion"][0]
+    browser.run(f"[...document.querySelectorAll('.cdrl-legend button')].find((b) => b.textContent === '{label}').click()")
+    assert browser.run("document.querySelector('.cdrl-said').textContent").startswith(f"{POINTS // 7} of {POINTS} frames")
+    browser.run("document.querySelectorAll('.cdrl-factor')[1].click()")
+    assert browser.run("document.querySelector('.cdrl-legend').textContent").startswith("DDFFPP")
+
+    points = atlas.points["emotion"]
+    middle = points[atlas.factors["emotion"] == "happy"].mean(0)
+    inside = np.abs(points - middle).max(1) < 0.4
+    corners = box_around(browser, points, middle, 0.4)
+    browser.drag([*corners, corners[0]])
+    said = browser.run("document.querySelector('.cdrl-said').textContent")
+    assert said == f"{inside.sum()} of {POINTS} frames are selected in both maps; click beside the points to let go."
+    browser.photograph(PICTURES / "lasso.png")
+    for view in (0, 1):  # colour for what is selected, grey for the rest, in either map
+        chosen, other = (int(np.flatnonzero(rows)[0]) for rows in (inside, ~inside))
+        assert np.ptp(pixel(browser, view, chosen)) > 40
+    assert np.ptp(pixel(browser, 1, other)) < 40
+    assert not browser.errors and all(url.startswith(("file:", "blob:", "data:")) for url in browser.asked)
+
+
+def pixel(browser, view, point):
+    """Colour of a map where a point lies, (3,)."""
+    return browser.run(
+        f"""(() => {{const canvas = document.querySelectorAll('.cdrl-frame canvas:first-child')[{view}], ratio = canvas.width / canvas.clientWidth;
+        const [x, y] = cdrl.views[{view}].where({point}).map((each) => Math.round(each * ratio));
+        return Array.from(canvas.getContext('2d').getImageData(x, y, 1, 1).data.slice(0, 3));}})()"""
+    )
+
+
+def box_around(browser, points, middle, half):
+    """Window corners of a square of the emotion map, in its own units, by two points' known places."""
+    a, b = 0, int(np.argmax(np.abs(points - points[0]).sum(1)))
+    at = np.array([place_of(browser, k, view=1) for k in (a, b)])
+    scale = (at[1] - at[0]) / (points[b] - points[a])
+    corners = middle + half * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    return (at[0] + (corners - points[a]) * scale).tolist()
+
+
+def test_fifty_thousand_points_stay_smooth(browser, run, tmp_path, monkeypatch):
+    atlas, n, rng = explorer.read_atlas(run), 50_000, np.random.default_rng(2)
+    monkeypatch.setattr(Atlas, "face", lambda self, position, side=0: b"0")
+    drawn = np.sort(rng.integers(0, POINTS, n))
+    many = replace(
+        atlas, frames=drawn, factors={name: labels[drawn] for name, labels in atlas.factors.items()},
+        points={space: rng.standard_normal((n, 2)).astype(np.float32) for space in atlas.points},
+        nearest={space: values[drawn] for space, values in atlas.nearest.items()},
+        likeness={space: values[drawn] for space, values in atlas.likeness.items()},
+    )  # fmt: skip
+    browser.open(explorer.write_page(many, tmp_path / "many.html").as_uri())
+    browser.until("!!window.cdrl", 60)
+    above = "const above = document.querySelector('.cdrl-above'), box = above.getBoundingClientRect();"
+    move = "new PointerEvent('pointermove', {clientX: box.left + 200 + 9 * k, clientY: box.top + 200})"
+    paint = cost(browser, "cdrl.views[k % 2].paint()", 20)
+    hover = cost(browser, f"{above} above.dispatchEvent({move})", 20)
+    print(f"50,000 points: a map is painted in {paint:.1f} ms, the pointer found in {hover:.1f} ms")
+    browser.photograph(PICTURES / "fifty_thousand.png")
+    assert paint < 60 and hover < 16
+
+
+def cost(browser, script, times):
+    """Milliseconds of the page's own thread for one run of a script with k = 0, 1, ...; other processes do not count."""
+
+    def spent():
+        found = {each["name"]: each["value"] for each in browser.send("Performance.getMetrics")["metrics"]}
+        return 1000 * found["TaskDuration"]
+
+    browser.send("Performance.enable", timeDomain="threadTicks")
+    before = spent()
+    browser.run(f"(() => {{for (let k = 0; k < {times}; k++) {{{script}}}}})()")
+    return (spent() - before) / times
+
+
+def test_the_explorer_lives_in_jupyterlab(browser, lab, run):
+    source = f"from cdrl.report import explorer\nmaps = explorer.explore({str(run)!r})\nmaps"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    [cell] = run_all(browser, lab, "explorer", notebook, 120)
+    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in cell["outputs"])
+    browser.until("document.querySelectorAll('.cdrl-above').length === 2", 60)
+    browser.until("document.querySelector('.cdrl-above').width > 100", 60)
+    click_a_point(browser, explorer.read_atlas(run), 33, "jupyterlab_explorer.png")
+    assert not [error for error in browser.errors if "cdrl" in error]
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "04_probe_disentanglement"])
+def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    filled = parameterize_notebook(notebook, {"run_folder": str(smoke), "preset": "smoke"})
+    run_all(browser, lab, name, filled, 300)
+    browser.run(f"(() => {{const c = {PANEL}.content, last = c.widgets.length - 1; c.activeCellIndex = last; c.scrollToItem(last);}})()")
+    if name.startswith("04"):
+        browser.until("document.querySelectorAll('.cdrl-above').length === 2", 60)
+        browser.until("document.querySelector('.cdrl-above').width > 100", 60)
+        click_a_point(browser, explorer.read_atlas(smoke), 7, "jupyterlab_04.png")
+    else:
+        browser.photograph(PICTURES / "jupyterlab_00.png")
