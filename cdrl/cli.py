@@ -162,6 +162,34 @@ def _study(chosen):
     print(f"tables: {chosen.out}, scores: cdrl scores {chosen.out}")
 
 
+def _data_check(chosen):
+    from cdrl.data.check import FRAMES_PER_SECOND, SAMPLE, change_lines, probe, report
+    from cdrl.data.manifest import add_sums, compare, load_manifest, save_manifest
+    from cdrl.data.scan import scan
+    from cdrl.data.splits import split_for, split_lines
+
+    root, speed = Path(chosen.root), FRAMES_PER_SECOND if chosen.frames_per_second is None else chosen.frames_per_second
+    if speed <= 0:
+        raise InputError(f"--frames-per-second {speed:g}: a number above 0 is needed")
+    found = scan(root, chosen.corpus, chosen.template)
+    file = Path(chosen.manifest or f"runs/manifests/{found.corpus}.parquet")
+    saved = load_manifest(file) if file.exists() else None
+    split = split_for(chosen.split, found.clips) if chosen.split else None
+    clips = add_sums(root, found.clips, file.with_suffix(".sums.jsonl")) if chosen.sums else found.clips
+    seconds, remarks = probe(root, clips, 0 if chosen.probe else SAMPLE)
+    found.remarks.extend(remarks)
+    changes = {} if saved is None else compare(clips, saved)
+    summed = saved is not None and chosen.sums and (saved["sha256"] != "").all()
+    lines = change_lines(changes, file, summed) if changes else []
+    lines = report(found, seconds, speed, lines) + (split_lines(chosen.split, split, clips) if split else [])
+    print("\n".join(lines))
+    if chosen.write and any(changes.values()):
+        raise InputError(f"{file} says otherwise, as printed above: remove it or give another --manifest to write")
+    if chosen.write and (saved is None or chosen.sums):  # else it says the same already, and may have sums
+        save_manifest(clips, file)
+        print(f"manifest: {file}, {'with' if chosen.sums else 'without'} sums")
+
+
 def _data_ingest(chosen):
     from cdrl.config import IngestConfig
     from cdrl.data.ingest import expected_cost, ingest
@@ -188,17 +216,12 @@ def _data_ingest(chosen):
 def _clips_of(chosen):
     """The manifest: a file's, else what the folder's names say."""
     if chosen.manifest:
-        import pandas as pd
+        from cdrl.data.manifest import load_manifest
 
-        try:
-            return pd.read_parquet(chosen.manifest)
-        except (OSError, ValueError) as error:
-            raise InputError(f"--manifest {chosen.manifest}: not a readable parquet file; cdrl data check writes one") from error
-    try:
-        from cdrl.data.scan import scan
-    except ImportError as error:
-        raise InputError("--manifest FILE.parquet is needed: a table of the clips with the columns of a manifest") from error
-    return scan(Path(chosen.root), chosen.corpus).clips
+        return load_manifest(Path(chosen.manifest))
+    from cdrl.data.scan import scan
+
+    return scan(Path(chosen.root), chosen.corpus, chosen.template).clips
 
 
 def _data_studio(chosen):
@@ -289,8 +312,19 @@ def _parser():
     study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in seeds=1; repeatable")
     study.set_defaults(command=_study)
 
-    data = commands.add_parser("data", help="corpora on disk: ingest ROOT into a crop store, studio clips as files")
+    data = commands.add_parser("data", help="corpora on disk: check ROOT, ingest ROOT into a crop store, studio clips as files")
     actions = data.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="what a folder holds: clips, gaps, odd files, what an ingest will cost")
+    check.add_argument("root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos")
+    check.add_argument("--corpus", default="", help="mead, ravdess, crema-d, folder (default: told by the names)")
+    check.add_argument("--template", default="", help="of a folder, as {speaker}/{emotion}/{sentence}_{take}")
+    check.add_argument("--manifest", metavar="FILE", help="compare with it (default: runs/manifests/CORPUS.parquet)")
+    check.add_argument("--write", action="store_true", help="write the manifest")
+    check.add_argument("--sums", action="store_true", help="SHA-256 of every file; resumes")
+    check.add_argument("--probe", action="store_true", help="open every file's header, not a sample's")
+    check.add_argument("--split", default="", metavar="NAME", help="strict, or as in data/splits: what it makes of ROOT")
+    check.add_argument("--frames-per-second", type=float, help="of an ingest on one core (default 60)")
+    check.set_defaults(command=_data_check)
     _add_data_ingest(actions)
     _add_data_studio(actions)
     return parser
@@ -300,7 +334,8 @@ def _add_data_ingest(actions):
     ingest = actions.add_parser("ingest", help="every clip of a corpus, face cropped, into a crop store; resumes")
     ingest.add_argument("root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos")
     ingest.add_argument("--corpus", default="", help="mead, ravdess, crema-d, folder (default: told by the names)")
-    ingest.add_argument("--manifest", metavar="FILE", help="a manifest that cdrl data check wrote, in place of --corpus")
+    ingest.add_argument("--template", default="", help="of a folder, as {speaker}/{emotion}/{sentence}_{take}")
+    ingest.add_argument("--manifest", metavar="FILE", help="one that cdrl data check wrote, in place of --corpus")
     ingest.add_argument("--out", required=True, metavar="STORE", help="folder of the crop store")
     ingest.add_argument("--fps", type=_positive, default=25.0, help="frames a second (default 25; the paper has 30)")
     ingest.add_argument("--crop-size", type=int, default=96, help="pixels a side (default 96)")

@@ -58,6 +58,7 @@ class ContentConfig:
 
     steps: int = 300
     control_steps: int = 60  # of the same training on shuffled pairs, constant and noise images
+    released_steps: int = 150  # of CCRL as released, for comparison
     batch: int = 8  # pairs of clips
     pairs: int = 1000  # drawn and aligned
     alignment: str = _one_of("prior", "prior", "mfcc", "linear", "truth")
@@ -78,6 +79,7 @@ class ContentConfig:
     sound_weight: float = 1.0
     emotion_weight: float = 0.2
     speaker_weight: float = 0.1
+    covariance_weight: float = 0.0
     variance_weight: float = 1.0
     seed: int = 0
 
@@ -88,6 +90,7 @@ class EmotionConfig:
 
     steps: int = 300
     control_steps: int = 60  # of the same training on constant and noise images
+    released_steps: int = 200  # of CERL as released, for comparison
     batch: int = 48  # pairs of clips
     learning_rate: float = 1e-3
     window: int = 9  # frames pooled into one sample
@@ -144,11 +147,14 @@ class StudyConfig:
     speech: str = _one_of("espeak", "espeak", "cached")
     people: int = 640  # who train, with `clips` each
     clips: int = 8
+    split: str = field(default="report", metadata={"free": True, "accepted": ("report", "choose")})  # who scores
+    rows: str = _free("")  # as in content.cdrl,emotion.raw; empty: all of this set's tables
     report_people: int = 24  # half of them fits the probes, the other half scores
     pairs: int = 8000
     content_steps: int = 1000
     emotion_steps: int = 1000
-    seeds: int = 3
+    released_steps: int = 400  # of CCRL as released, which sees images
+    seeds: int = _free(3)
     fit_frames: int = 20000
     swaps: int = 4000
     gallery: int = 5
@@ -182,7 +188,8 @@ PRESETS = {
     "smoke": {
         "corpus.speech": "cached", "corpus.train_people": 4, "corpus.report_people": 4,
         "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96,
-        "content.steps": 20, "content.control_steps": 10, "content.pairs": 40, "emotion.steps": 20, "emotion.control_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
+        "content.steps": 20, "content.control_steps": 10, "content.released_steps": 10, "content.pairs": 40,
+        "emotion.steps": 20, "emotion.control_steps": 10, "emotion.released_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
         "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
         "generator.fit_steps": 2,
     },
@@ -246,7 +253,7 @@ def from_dict(config_class, values):
 
 
 def resolve_settings(settings):
-    """Settings under their full names: {"window": 7} becomes {"content.window": 7}, a bare seed every stage's.
+    """Settings under their full names: {"bottleneck": 7} becomes {"emotion.bottleneck": 7}, a bare seed every stage's.
 
     Raises:
         InputError: for a name that no stage has, or several.

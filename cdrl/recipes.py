@@ -71,12 +71,12 @@ def mouth_backbone(out: Path, work: Path) -> dict:
 
 
 def face_identity(out: Path, work: Path) -> dict:
-    """A face backbone that never saw a coefficient: speaker labels only, for the study; 11 minutes."""
+    """A face backbone that never saw a coefficient: speaker labels only, for the study; 5 minutes."""
     return priors.train_identity_backbone("face", corpus("train", work), corpus("choose", work), Path(out), Path(work))
 
 
 def mouth_identity(out: Path, work: Path) -> dict:
-    """A mouth backbone that never saw a coefficient: speaker labels only, for the study; 9 minutes."""
+    """A mouth backbone that never saw a coefficient: speaker labels only, for the study; 4 minutes."""
     return priors.train_identity_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work))
 
 

@@ -30,9 +30,20 @@ ACTIONS = (
 MOUTH_ACTIONS = tuple(name for name in ACTIONS if name.startswith(("jaw", "mouth", "tongue")))
 MOUTH_INDEX = tuple(ACTIONS.index(name) for name in MOUTH_ACTIONS)
 
-# Spellings of other corpora -> ours.
+# Spellings of other corpora -> ours. MEAD's are ours.
 CREMA_D_EMOTIONS = {
     "ANG": "angry", "DIS": "disgusted", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad",
+}  # fmt: skip
+RAVDESS_EMOTIONS = {
+    "01": "neutral", "02": "calm", "03": "happy", "04": "sad", "05": "angry", "06": "fear", "07": "disgusted",
+    "08": "surprised",
+}  # fmt: skip
+# Emotions of other corpora that no part of the kit knows; their clips are left out, with this reason.
+FOREIGN_EMOTIONS = {"calm": "calm is of RAVDESS alone, neither in the paper's seven nor in the kit's eight"}
+# Other words for ours, as people write them in folder names and label files.
+SPELLINGS = {
+    "anger": "angry", "contemptuous": "contempt", "disgust": "disgusted", "fearful": "fear", "afraid": "fear",
+    "scared": "fear", "happiness": "happy", "joy": "happy", "sadness": "sad", "surprise": "surprised",
 }  # fmt: skip
 
 
@@ -50,6 +61,22 @@ def emotion_index(name: str) -> int:
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise InputError(f"unknown emotion {name!r}{hint}: accepted are {', '.join(EMOTIONS)}")
     return EMOTIONS.index(name)
+
+
+def read_emotion(text: str) -> str:
+    """Our word for an emotion as somebody else wrote it; a word of `FOREIGN_EMOTIONS` stays as it is.
+
+    Raises:
+        InputError: as `emotion_index`.
+
+    >>> read_emotion("Disgust")
+    'disgusted'
+    """
+    word = SPELLINGS.get(text.strip().lower(), text.strip().lower())
+    if word not in FOREIGN_EMOTIONS:
+        emotion_index(word)
+    return word
+
 
 # ARPAbet without stress, silence first; AX is the schwa. Index = the `phoneme` of every frame of the studio.
 PHONEMES = (

@@ -35,7 +35,7 @@ def test_a_setting_comes_after_the_preset():
 
 
 def test_a_bare_name_means_the_one_stage_that_has_it_and_is_refused_where_several_do():
-    assert resolve_settings({"window": "7"}) == {"content.window": "7"}
+    assert resolve_settings({"bottleneck": "7"}) == {"emotion.bottleneck": "7"}
     with pytest.raises(
         InputError, match="'learning_rate' is not one: name the stage too, as in content.learning_rate or "
     ):
@@ -51,7 +51,7 @@ def test_a_bare_seed_is_every_stage_s():
 
 def test_unknown_keys_are_refused_with_the_nearest_and_the_accepted():
     with pytest.raises(
-        InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, control_steps, batch"
+        InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, control_steps, released_steps, batch"
     ):
         from_dict(ContentConfig, {"step": 3})
     with pytest.raises(InputError, match=r"unknown setting 'content.stepz' \(did you mean content.steps\?\)"):

@@ -6,6 +6,7 @@ from known_codes import labelled_corpus, leaky, noise, one_hot, rotation
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from cdrl.errors import InputError
 from cdrl.probing.bootstrap import Measure, group_interval, lines, mean_of, paired_difference, resample_counts
 from cdrl.probing.leakage import (
     content_scores, emotion_scores, leakage_matrix, permuted_scores, relabelling_p, selectivity,
@@ -195,6 +196,12 @@ def test_a_given_split_is_kept_and_refused_where_it_shares_a_speaker():
         split(CORPUS.clips[CORPUS.clips["sentence"] == 0], "speaker")
 
 
+def test_a_corpus_where_every_sentence_has_one_emotion_is_refused():
+    clips = CORPUS.clips.assign(sentence=CORPUS.clips["emotion"].factorize()[0])
+    with pytest.raises(InputError, match="none of 7 sentences is said in two emotions, so emotion and sentence are confounded"):
+        split(clips, "emotion")
+
+
 def test_contempt_is_in_no_part():
     clips = CORPUS.clips.assign(emotion=CORPUS.clips["emotion"].replace("sad", "contempt"))
     for factor in ("viseme", "speaker", "sentence"):
@@ -307,3 +314,12 @@ def test_every_score_is_the_same_on_a_second_run():
     assert lines(content_scores(code, small)) == lines(content_scores(code, small))
 
 
+def test_a_narrow_code_in_many_dimensions_is_read_as_its_own_axes_are():
+    random = np.random.default_rng(3)
+    code = random.standard_normal((900, 4))
+    label = (code + random.standard_normal(code.shape)).argmax(1)
+    wide = code @ random.standard_normal((4, 40))
+    scaled = (wide - wide[:600].mean(0)) / wide[:600].std(0)
+    plain = LogisticRegression(C=1.0, max_iter=500).fit(scaled[:600], label[:600]).predict(scaled[600:])
+    found = probe(wide[:600], label[:600], wide[600:], label[600:], ("linear",)).predicted["linear"]
+    assert (plain == found).mean() > 0.98

@@ -1,4 +1,4 @@
-"""Real clips: CREMA-D's file names, the six committed samples, and any files into a crop store."""
+"""Real clips: the six committed samples of CREMA-D, and any files into a crop store."""
 
 import hashlib
 import os
@@ -9,39 +9,13 @@ import pandas as pd
 
 from cdrl.config import IngestConfig
 from cdrl.data import ingest as clips
+from cdrl.data.corpora import crema_d_labels
 from cdrl.data.faces import CROP
+from cdrl.data.manifest import COLUMNS
 from cdrl.data.media import Clip, read_video
 from cdrl.errors import InputError
-from cdrl.vocabulary import CREMA_D_EMOTIONS
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
-# CREMA-D's levels -> ours; XX means "not specified" and is stored as the middle one (neutral has level 1 only).
-LEVELS = {"LO": 1, "MD": 2, "HI": 3, "XX": 2}
-
-
-def crema_d_labels(path: Path) -> dict:
-    """Labels from a CREMA-D file name, actor_sentence_emotion_level.
-
-    Raises:
-        InputError: for a name of another form, an unknown emotion or an unknown level.
-
-    >>> crema_d_labels(Path("1001_DFA_ANG_XX.flv"))["emotion"]
-    'angry'
-    """
-    parts = Path(path).stem.split("_")
-    if len(parts) != 4 or not parts[0].isdigit():
-        raise InputError(f"{path}: not a CREMA-D name; expected actor_sentence_emotion_level, as 1001_DFA_ANG_XX.flv")
-    actor, sentence, emotion, level = parts
-    if emotion not in CREMA_D_EMOTIONS or level not in LEVELS:
-        raise InputError(
-            f"{path}: {emotion}_{level} is not of CREMA-D; emotions are {', '.join(CREMA_D_EMOTIONS)}, "
-            f"levels {', '.join(LEVELS)}"
-        )
-    emotion = CREMA_D_EMOTIONS[emotion]
-    return {
-        "corpus": "crema-d", "speaker": actor, "sentence": sentence, "emotion": emotion,
-        "intensity": 1 if emotion == "neutral" else LEVELS[level],
-    }  # fmt: skip
 
 
 def sample_paths() -> list[Path]:
@@ -81,6 +55,6 @@ def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP) -> lis
          "sound": "", "bytes": 0, "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""}
         for path in paths
     ]  # fmt: skip
-    manifest = pd.DataFrame(rows, columns=list(clips.MANIFEST))
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
     config = IngestConfig(crop_size=crop_size, workers=0)
     return list(clips.ingest(manifest, root, out, config, progress=False).rejected)

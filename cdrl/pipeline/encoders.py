@@ -1,6 +1,7 @@
 """Notebooks 02 and 03: the two encoders and their controls."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,23 @@ from cdrl.config import stage_folder
 from cdrl.data.pairing import align_by_phones, linear
 from cdrl.pipeline.corpora import open_features
 from cdrl.priors.store import Features
-from cdrl.probing import controls
+from cdrl.probing import bootstrap, controls, swap
+from cdrl.probing.splits import frame_table
 from cdrl.stage import read_results
 from cdrl.training.content import train_content
 from cdrl.training.emotion import train_emotion
 from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
+from cdrl.training.released import embed_released, train_released_content, train_released_emotion
+
+SWAPS = 500  # triples that show which of image and audio the released embedding listens to; the study takes more
 
 
 def train_ccrl(run: Path, config, out: Path) -> dict:
-    """Notebook 02: pair, align, train; and the same on shuffled pairs, the control.
+    """Notebook 02: pair, align, train; the same on shuffled pairs, the control; and CCRL as released.
 
     Returns:
-        pairs.*: how many, how many rejected, error in ms against the truth beside that of a linear warp; content loss.
+        pairs.*: how many, how many rejected, error in ms against the truth beside that of a linear warp; content loss;
+        released.content.*: what the released loss reached, and which of image and audio its embedding listens to.
     """
     features = open_features(run, "train")
     pairs = find_pairs(features, config)
@@ -31,7 +37,30 @@ def train_ccrl(run: Path, config, out: Path) -> dict:
     train_content(features, pairs, short, out / "shuffled", shuffled=True)
     for kind in ("constant", "noise"):
         train_content(controls.without_information(features, kind), pairs, short, out / kind)
-    return pair_scores(features, pairs) | {"content.loss.chance": chance_loss(PairSampler(features, pairs, config))}
+    chance = {"content.loss.chance": chance_loss(PairSampler(features, pairs, config))}
+    return pair_scores(features, pairs) | chance | released_scores(run, features, pairs, config, out / "released")
+
+
+def released_scores(run: Path, features: Features, pairs: pd.DataFrame, config, out: Path) -> dict:
+    """CCRL as released, trained on the same pairs: its loss, and the swaps of its embedding on the reporting people.
+
+    Returns:
+        released.content.loss, .positive, .negative (cosines, last steps), .swap_image (chance .5), and .swap_audio.audio, .image:
+        how far (cosine distance) the embedding moves when only one of the two is exchanged.
+    """
+    model, history = train_released_content(features, pairs, config.released_steps, config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    history.to_parquet(out / "history.parquet", index=False)
+    report = open_features(run, "report")
+    frames = frame_table(report.store.clips, report.store.truth["viseme"][:], report.store.truth["phoneme"][:])
+    embed = partial(embed_released, model, report)
+    triples = swap.draw_triples(report.store.clips, frames, SWAPS, config.seed)
+    rows = {
+        "released.content.swap_image": swap.swap_image(embed, triples, config.seed),
+        "released.content.swap_audio": swap.swap_audio(embed, frames, SWAPS, config.seed),
+    }
+    last = {f"released.content.{name}": float(history[name].tail(3).mean()) for name in ("loss", "positive", "negative")}
+    return last | bootstrap.lines(rows)
 
 
 def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
@@ -54,10 +83,11 @@ def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
 
 
 def train_cerl(run: Path, config, out: Path) -> dict:
-    """Notebook 03: train the shared head and the prompts; and the same on constant and noise images, the controls.
+    """Notebook 03: train the shared head and the prompts; the same on constant and noise images, the controls; CERL as released.
 
     Returns:
-        emotion.loss.*: the last value of the prompt loss, beside its no-information value ln 8.
+        emotion.loss.*: the last value of the prompt loss, beside its no-information value ln 8; released.emotion.loss.*: of the
+        released loss on faces, on noise, and on noise with one head for all labels, beside ln 7.
     """
     features = open_features(run, "train")
     language = _language(run)
@@ -67,7 +97,14 @@ def train_cerl(run: Path, config, out: Path) -> dict:
         short = replace(config, steps=config.control_steps)
         _, blank = train_emotion(controls.without_information(features, kind, language), short, language, out / kind)
         scores[f"control.{kind}.emotion.loss"] = float(blank["prior"].tail(5).mean())
-    return scores
+    noise = controls.without_information(features, "noise", language)
+    given = {"faces": (features, False), "noise": (noise, False), "noise_one_head": (noise, True)}
+    for name, (seen, shared) in given.items():
+        released = train_released_emotion(seen, language, config.released_steps, config.seed, shared=shared)
+        (out / "released").mkdir(exist_ok=True)
+        released.to_parquet(out / "released" / f"{name}.parquet", index=False)
+        scores[f"released.emotion.loss.{name}"] = float(released.loss.tail(3).mean())
+    return scores | {"released.emotion.loss.chance": float(np.log(7))}
 
 
 def _language(run: Path) -> str:

@@ -75,6 +75,17 @@ def _unit(values: np.ndarray) -> np.ndarray:
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
+def _spanned(fit: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both turned to the fitting part's principal axes, without those that it does not fill.
+
+    A logistic regression with an L2 penalty gives the same predictions before and after; a narrow code in many dimensions
+    is read in a tenth of the time.
+    """
+    variance, axes = np.linalg.eigh(np.cov(fit, rowvar=False).reshape(fit.shape[1], -1))
+    axes = axes[:, variance > 1e-6 * variance.max()].astype(np.float32)
+    return (fit @ axes, scored @ axes) if axes.shape[1] < fit.shape[1] else (fit, scored)
+
+
 def _classifier(kind: str, num_rows: int, smallest_class: int, num_classes: int, seed: int):
     if kind == "linear":
         return LogisticRegression(C=1.0, max_iter=500)
@@ -128,6 +139,7 @@ def probe(
     for kind in kinds:
         model = _classifier(kind, len(fit), counts.min(), len(classes), seed)
         one, two = (_unit(fit), _unit(scored)) if kind == "knn" else (fit, scored)
+        one, two = _spanned(fit, scored) if kind == "linear" and not empty else (one, two)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             # One class or a constant code carries nothing: neighbours would be decided by the order of rows.

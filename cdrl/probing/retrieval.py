@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cdrl.data.pairing import align_by_phones, runs
+from cdrl.errors import InputError
 from cdrl.probing.bootstrap import mean_of, row
 from cdrl.vocabulary import SCORED_EMOTIONS
 
@@ -109,7 +110,7 @@ def retrieval_r1(
         who.extend([speaker[query]] * len(chosen))
         sizes.append(len(shelf))
     if not credit:
-        raise ValueError(
+        raise InputError(
             f"no gallery of {num_sentences} sentences by another speaker in another emotion among {len(clips)} clips"
             f" ({skipped} pairs without alignment)"
         )

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from cdrl.errors import InputError
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 
@@ -44,8 +45,14 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
         Two (C,) bool.
 
     Raises:
-        ValueError: where the given columns share a speaker or a sentence, or a part is empty.
+        InputError: where the given columns share a speaker or a sentence, a part is empty, or emotion and sentence are
+            confounded: no sentence is said in two emotions, so each predicts the other and a probe would flatter.
     """
+    if factor in ("emotion", "sentence") and clips.groupby("sentence")["emotion"].nunique().max() < 2:
+        raise InputError(
+            f"no split for {factor}: none of {clips['sentence'].nunique()} sentences is said in two emotions, so emotion and "
+            "sentence are confounded; take sentences common to several emotions"
+        )
     rng = np.random.default_rng([seed, 7004])
     speaker, sentence = clips["speaker"].to_numpy(), clips["sentence"].to_numpy()
     usable = clips["emotion"].isin(SCORED_EMOTIONS).to_numpy()
@@ -60,13 +67,13 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
         for name, values in (("speaker", speaker), ("sentence", sentence)):
             shared = np.intersect1d(values[fit], values[score])
             if len(shared):
-                raise ValueError(f"{len(shared)} {name}s are in the fitting AND the scoring part, e.g. {shared[0]}")
+                raise InputError(f"{len(shared)} {name}s are in the fitting AND the scoring part, e.g. {shared[0]}: take them out of one")
     else:
         people = np.isin(speaker, list(_halves(speaker[usable], np.zeros(usable.sum()), share_fit, rng)))
         texts = np.isin(sentence, list(_halves(sentence[usable], np.zeros(usable.sum()), share_fit, rng)))
         fit, score = people & texts & usable, ~people & ~texts & usable
     if not fit.any() or not score.any():
-        raise ValueError(f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; take more people")
+        raise InputError(f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; take more people")
     return fit, score
 
 

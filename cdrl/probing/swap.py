@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cdrl.data.pairing import align_by_phones
+from cdrl.errors import InputError
 from cdrl.probing.bootstrap import Measure, mean_of, ratio, row
 from cdrl.probing.retrieval import TIE, clip_starts, unit_rows
 from cdrl.vocabulary import SCORED_EMOTIONS
@@ -79,7 +80,7 @@ def draw_triples(clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, see
         if len(others):
             found.append((at, to, int(rng.choice(others)), far, one))
     if not found:
-        raise ValueError(f"no triple among {len(clips)} clips: it takes one sentence by two speakers in two emotions")
+        raise InputError(f"no triple among {len(clips)} clips: it takes one sentence by two speakers in two emotions")
     at, to, wrong, far, clip = (np.array(column) for column in zip(*found))
     return Triples(at, to, wrong, far.astype(bool), speaker[clip], len(lost))
 

@@ -14,13 +14,13 @@ from torch import nn
 
 from cdrl.config import ContentConfig
 from cdrl.losses.contrastive import info_nce
-from cdrl.losses.regularisers import Adversary, variance_floor
+from cdrl.losses.regularisers import Adversary, cross_covariance, variance_floor
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.store import Features
 from cdrl.training.loop import LoopConfig, train
 from cdrl.training.pairs import PairSampler
 
-TERMS = ("contrast", "wrong_image", "sound", "emotion", "speaker", "variance")
+TERMS = ("contrast", "wrong_image", "sound", "emotion", "speaker", "covariance", "variance")
 SPARSE = 4  # every fourth moment also meets the wrong images: each costs four passes
 
 
@@ -34,7 +34,8 @@ class ContentObjective(nn.Module):
         sound: cross-entropy, in nats, of a linear reading of which of K clusters of the audio prior (units, as HuBERT's) the
             middle of the window sounds like; the entropy of the units, at most ln K, for a code that knows nothing. The sound
             is a teacher here, never an input.
-        emotion, speaker: cross-entropy of an adversary behind gradient reversal. variance: hinge against collapse.
+        emotion, speaker: cross-entropy of an adversary behind gradient reversal. covariance: mean squared correlation of the
+            code with the emotion label. variance: hinge against collapse.
     """
 
     def __init__(self, encoder: ContentEncoder, config: ContentConfig, speakers: int, units: torch.Tensor):
@@ -66,6 +67,7 @@ class ContentObjective(nn.Module):
             "sound": F.cross_entropy(self.read(self.scale * flat), unit, reduction="none"),
             "emotion": F.cross_entropy(self.emotion(flat), labels["emotion"], reduction="none"),
             "speaker": F.cross_entropy(self.speaker(flat), labels["speaker"], reduction="none"),
+            "covariance": cross_covariance(flat, F.one_hot(labels["emotion"], 8).float()),
             "variance": variance_floor(flat, 0.5 / flat.shape[1] ** 0.5),
         }
 

@@ -71,7 +71,7 @@ def train_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: P
     return card
 
 
-def train_identity_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 5000) -> dict:
+def train_identity_backbone(kind: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 2000) -> dict:
     """Train a face or mouth backbone of the same architecture on speaker labels alone, as ArcFace (arXiv:1801.07698).
 
     It never saw a facial action: what CCRL and CERL reach on it, they owe to no coefficient.

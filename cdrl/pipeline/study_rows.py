@@ -1,0 +1,84 @@
+"""The rows of the study's tables: what differs from the method as it should be, and why it is asked."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        why: one line for the table. change: settings of its stage.
+        backbone: `actions`, or `identity` (never saw a coefficient). heard: the embedding takes audio.
+        control: what the training was given instead (constant, noise, shuffled).
+        kind: `trained`, `released`, `untrained` or `raw`.
+        choosing: a question of design, asked on the choosing set alone.
+    """
+
+    why: str
+    change: dict = None
+    backbone: str = "actions"
+    heard: bool = False
+    control: str = ""
+    kind: str = "trained"
+    choosing: bool = False
+
+    @property
+    def seeded(self) -> bool:
+        """Whether another seed gives another result."""
+        return self.kind != "raw"
+
+
+CONTENT = {
+    "cdrl": Row("the method"),
+    "released": Row("CCRL as released, our re-implementation; probed under a random other sound", heard=True, kind="released"),
+    "control.shuffled": Row("positives drawn by lot", control="shuffled"),
+    "control.untrained": Row("an encoder nobody trained", kind="untrained"),
+    "control.constant": Row("trained and tested on one grey image", control="constant"),
+    "control.noise": Row("trained and tested on noise images", control="noise"),
+    "raw": Row("the input features", kind="raw"),
+    "identity": Row("backbones that saw speaker labels only", backbone="identity"),
+    "raw_identity": Row("the input features of the backbones that saw speaker labels only", backbone="identity", kind="raw"),
+    "truth_pairs": Row("pairs aligned by the true phone times: an upper bound", {"alignment": "truth"}),
+    "mfcc_pairs": Row("DTW on cepstra: no learnt audio prior for the pairs", {"alignment": "mfcc"}),
+    "linear_pairs": Row("a linear time warp: no sound at all for the pairs", {"alignment": "linear"}),
+    "one_sided": Row("negatives of the partner's clip alone", {"sides": "one"}),
+    "image_only": Row("no audio query in training", {"wrong_image_weight": 0.0}),
+    "audio_query": Row("audio query, wrong-image negatives, nothing else contrasted; probed under a random other sound",
+                       {"contrast_weight": 0.0, "wrong_image_weight": 1.0}, heard=True),
+    "no_sound": Row("the sound is no teacher", {"sound_weight": 0.0}, choosing=True),
+    "no_offset": Row("no exchanged offsets", {"offset": 0.0}, choosing=True),
+    "no_adversary": Row("no gradient reversal", {"emotion_weight": 0.0, "speaker_weight": 0.0}, choosing=True),
+    "covariance": Row("correlation with the emotion label penalised", {"covariance_weight": 10.0}, choosing=True),
+    "wide": Row("64 dimensions instead of 16", {"embedding": 64}, choosing=True),
+    "short": Row("5 frames instead of 9", {"window": 5}, choosing=True),
+}  # fmt: skip
+EMOTION = {
+    "cdrl": Row("the method"),
+    "released": Row("CERL as released, our re-implementation: the heads are dropped, CLIP's image features remain", kind="released"),
+    "control.constant": Row("trained and tested on one grey image", control="constant"),
+    "control.noise": Row("trained and tested on noise images", control="noise"),
+    "raw": Row("the input features", kind="raw"),
+    "identity": Row("a backbone that saw speaker labels only", backbone="identity"),
+    "raw_identity": Row("the input features of a backbone that saw speaker labels only", backbone="identity", kind="raw"),
+    "no_contrast": Row("prompts only, no emotion-augmented contrast", {"contrast_weight": 0.0}),
+    "no_prior": Row("no prompts: contrast without the language prior", {"prior_weight": 0.0, "direction_weight": 0.0}),
+    "wide": Row("no narrow place: 128 dimensions without noise", {"bottleneck": 128, "noise": 0.0}, choosing=True),
+    "no_noise": Row("8 dimensions without noise", {"noise": 0.0}, choosing=True),
+    "no_adversary": Row("no gradient reversal", {"speaker_weight": 0.0}, choosing=True),
+}  # fmt: skip
+TABLES = {"content": CONTENT, "emotion": EMOTION}
+BACKBONES = {"actions": ("face_backbone", "mouth_backbone"), "identity": ("face_identity", "mouth_identity")}
+
+
+def rows_of(split: str) -> dict:
+    """kind -> {name: row} of one set's table: `choose` has the questions of design, `report` what is claimed.
+
+    >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"]
+    (False, True)
+    """
+    always = ("cdrl", "raw")
+    return {
+        kind: {name: row for name, row in rows.items() if name in always or row.choosing == (split == "choose")}
+        for kind, rows in TABLES.items()
+    }
