@@ -113,7 +113,7 @@ def test_a_studio_tree_has_the_names_of_its_corpus_and_goes_in_whole(trees, tmp_
     assert all(re.fullmatch(form, file) for file in files)
     assert len(files) == per_person * (2 if layout == "ravdess" else 1) and not list(root.rglob("*.partial"))
     clips = scan(root).clips
-    assert set(clips["corpus"]) == {layout} and list(clips["emotion"].unique()) == ["angry", "happy"]
+    assert set(clips["corpus"]) == {layout} and set(clips["emotion"]) == {"angry", "happy"}
     assert clips["speaker"].nunique() == (2 if layout == "ravdess" else 1) and (clips["sound"] != "").all() == (layout == "mead")
     done = ingest(clips, root, tmp_path / "store", HERE, progress=False)
     store = Store(tmp_path / "store")
