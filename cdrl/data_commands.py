@@ -68,15 +68,12 @@ def _data_ingest(chosen):
 def _clips_of(chosen):
     """The manifest: a file's, else what the folder's names say."""
     if chosen.manifest:
-        import pandas as pd
+        from cdrl.data.manifest import load_manifest
 
-        try:
-            return pd.read_parquet(chosen.manifest)
-        except (OSError, ValueError) as error:
-            raise InputError(f"--manifest {chosen.manifest}: not a readable parquet file; cdrl data check writes one") from error
+        return load_manifest(Path(chosen.manifest))
     from cdrl.data.scan import scan
 
-    return scan(Path(chosen.root), chosen.corpus).clips
+    return scan(Path(chosen.root), chosen.corpus, chosen.template).clips
 
 
 def _data_studio(chosen):
@@ -111,7 +108,8 @@ def _add_data_ingest(actions):
     ingest = actions.add_parser("ingest", help="every clip of a corpus, face cropped, into a crop store; resumes")
     ingest.add_argument("root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos")
     ingest.add_argument("--corpus", default="", help="mead, ravdess, crema-d, folder (default: told by the names)")
-    ingest.add_argument("--manifest", metavar="FILE", help="a manifest that cdrl data check wrote, in place of --corpus")
+    ingest.add_argument("--template", default="", help="of a folder, as {speaker}/{emotion}/{sentence}_{take}")
+    ingest.add_argument("--manifest", metavar="FILE", help="one that cdrl data check wrote, in place of --corpus")
     ingest.add_argument("--out", required=True, metavar="STORE", help="folder of the crop store")
     ingest.add_argument("--fps", type=_positive, default=25.0, help="frames a second (default 25; the paper has 30)")
     ingest.add_argument("--crop-size", type=int, default=96, help="pixels a side (default 96)")

@@ -24,9 +24,11 @@ from cdrl.config import IngestConfig
 from cdrl.data import samples
 from cdrl.data.detectors import BOX_COLUMNS, load_detector, read_boxes
 from cdrl.data.faces import find_face
-from cdrl.data.ingest import MANIFEST, Job, expected_cost, ingest, make_piece, summary
+from cdrl.data.ingest import Job, expected_cost, ingest, make_piece, summary
+from cdrl.data.manifest import COLUMNS
 from cdrl.data.media import read_audio, read_video, write_video
 from cdrl.data.rejects import kind_of
+from cdrl.data.scan import scan
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus
 from cdrl.data.studio.acting import act
@@ -51,7 +53,7 @@ def manifest(root, files, **columns):
              "emotion": "happy", "intensity": 2, "camera": "front", "take": "1", "path": path, "sound": sound,
              "bytes": (root / path).stat().st_size if there else 0, "sha256": ""} | columns
         )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(MANIFEST))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def same_bytes(one, other):
@@ -110,11 +112,13 @@ def test_a_studio_tree_has_the_names_of_its_corpus_and_goes_in_whole(trees, tmp_
     }[layout]  # fmt: skip
     assert all(re.fullmatch(form, file) for file in files)
     assert len(files) == per_person * (2 if layout == "ravdess" else 1) and not list(root.rglob("*.partial"))
-    root, clips = clips_of(trees, layout)
+    clips = scan(root).clips
+    assert set(clips["corpus"]) == {layout} and set(clips["emotion"]) == {"angry", "happy"}
+    assert clips["speaker"].nunique() == (2 if layout == "ravdess" else 1) and (clips["sound"] != "").all() == (layout == "mead")
     done = ingest(clips, root, tmp_path / "store", HERE, progress=False)
     store = Store(tmp_path / "store")
     assert done.rejected == () and done.clips == len(clips) == len(store.clips) and done.frames == len(store)
-    assert list(store.clips["name"]) == list(clips["name"]) and set(store.clips["camera"]) == {"front"}
+    assert list(store.clips["name"]) == list(clips["name"]) and set(store.clips["camera"]) == {"front" if layout == "mead" else ""}
     for number, row in store.clips.iterrows():
         sound = store.sound(number)
         assert len(sound) == round(row["num_frames"] / 25 * 16_000) and np.abs(sound).max() > 0.05
@@ -300,7 +304,7 @@ def test_the_report_shows_each_left_out_clip_with_its_reason_and_counts(batch):
     clips, done, out = batch
     page, table = (out / "report.html").read_text(), pd.read_csv(out / "rejected.csv", dtype=str)
     assert dict(zip(table["name"], table["reason"])) == dict(done.rejected)
-    assert set(table.columns) == {*MANIFEST, "kind", "reason"}
+    assert set(table.columns) == {*COLUMNS, "kind", "reason"}
     assert f"{done.clips} of {len(clips)} clips accepted" in page and "A clip is accepted when one face" in page
     for kind, number in table["kind"].value_counts().items():
         assert f"<td>{kind}</td><td>{number}</td>" in page.replace("&#x27;", "'")
@@ -525,11 +529,13 @@ def test_the_command_says_its_cost_first_and_writes_a_store(trees, tmp_path, cap
     assert Store(tmp_path / "store").face.shape[1] == 64
     (tmp_path / "letter.parquet").write_text("no table")
     for change, words_back in (
-        (["--manifest", str(tmp_path / "letter.parquet")], "letter.parquet: not a readable parquet file"),
+        (["--manifest", str(tmp_path / "letter.parquet")], "letter.parquet: no manifest that can be read"),
         (["--fps", "0"], "argument --fps: 0: a number above 0 is needed"),
     ):
         assert main([*words, *change]) == 2
         assert words_back in capsys.readouterr().err
+    assert main(["data", "ingest", str(root), "--out", str(tmp_path / "named"), "--workers", "0"]) == 0
+    assert set(Store(tmp_path / "named").clips["corpus"]) == {"crema-d"} and "2 clips in, 0 left out" in capsys.readouterr().out
     assert main(["data", "ingest", str(root / "none"), "--out", str(tmp_path / "b")]) == 2
     assert "none: not a folder; give the one that holds the corpus" in capsys.readouterr().err
 

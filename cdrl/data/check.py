@@ -118,7 +118,7 @@ def cost_line(clips: pd.DataFrame, seconds: np.ndarray, frames_per_second: float
     """What an ingest will take: frames at 25 Hz, minutes on one core, GB of the crop store.
 
     Args:
-        seconds: of the clips that were opened; empty: the corpus's typical clip is taken.
+        seconds: (n,) of the clips that were opened; empty: the corpus's typical clip is taken.
     """
     shown = clips[clips["path"] != ""]
     if shown.empty:
@@ -134,7 +134,11 @@ def cost_line(clips: pd.DataFrame, seconds: np.ndarray, frames_per_second: float
 
 
 def report(found: Scan, seconds: np.ndarray, frames_per_second: float, changes: list[str]) -> list[str]:
-    """The lines of `cdrl data check`: counts, speaker x emotion, remarks, what is missing, changes, concerns, cost."""
+    """The lines of `cdrl data check`: counts, speaker x emotion, remarks, what is missing, changes, concerns, cost.
+
+    Args:
+        seconds: (n,) lengths of the clips that were opened. changes: lines about a saved manifest.
+    """
     clips, corpus = found.clips, CORPORA[found.corpus]
     silent = int((clips["path"] == "").sum())
     only = f", {silent} of them sound only" if silent else ""

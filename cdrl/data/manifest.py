@@ -31,7 +31,9 @@ def media_path(clips: pd.DataFrame) -> pd.Series:
 
 
 def add_sums(root: Path, clips: pd.DataFrame, record: Path) -> pd.DataFrame:
-    """The manifest with the SHA-256 of every file. Goes on from `record`, a JSON line for each sum: what has the same
+    """The manifest with the SHA-256 of every file, resumable.
+
+    Goes on from `record`, a JSON line for each sum: what has the same
     path, size and time of change there is not read again.
     """
     known = {}

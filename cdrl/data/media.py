@@ -94,13 +94,18 @@ def read_video_stream(
         if frame_rate is None:
             pending.append(previous)
         while len(pending) >= chunk:
-            yield np.stack(pending[:chunk])
+            yield _stacked(pending[:chunk])
             del pending[:chunk]
     if frame_rate is not None:
         seconds = times[-1] - times[0] + 1 / mean_rate(times, nominal)
         pending += [previous] * (max(1, round(seconds * frame_rate)) - emitted)
     for start in range(0, len(pending), chunk):
-        yield np.stack(pending[start : start + chunk])
+        yield _stacked(pending[start : start + chunk])
+
+
+def _stacked(frames: list[np.ndarray]) -> np.ndarray:
+    """(N, H, W, 3); one frame is not copied."""
+    return np.stack(frames) if len(frames) > 1 else frames[0][None]
 
 
 def _frames_before(seconds: float, frame_rate: float) -> int:

@@ -11,6 +11,7 @@ from cdrl.config import IngestConfig
 from cdrl.data import ingest as clips
 from cdrl.data.corpora import crema_d_labels
 from cdrl.data.faces import CROP
+from cdrl.data.manifest import COLUMNS
 from cdrl.data.media import Clip, read_video
 from cdrl.errors import InputError
 
@@ -54,6 +55,6 @@ def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP) -> lis
          "sound": "", "bytes": 0, "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""}
         for path in paths
     ]  # fmt: skip
-    manifest = pd.DataFrame(rows, columns=list(clips.MANIFEST))
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
     config = IngestConfig(crop_size=crop_size, workers=0)
     return list(clips.ingest(manifest, root, out, config, progress=False).rejected)

@@ -78,7 +78,7 @@ BACKBONES = {"actions": ("face_backbone", "mouth_backbone"), "identity": ("face_
 
 
 def rows_of(split: str) -> dict:
-    """kind -> {name: row} of one set's table: `choose` has the questions of design, `report` what is claimed.
+    """The rows of one set's tables, {kind: {name: row}}: `choose` has the questions of design, `report` what is claimed.
 
     >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"]
     (False, True)
