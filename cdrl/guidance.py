@@ -13,7 +13,8 @@ from cdrl.errors import InputError
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.language import LanguagePrior
-from cdrl.priors.vision import VisionPrior
+from cdrl.models.released_vision import vision_prior
+from cdrl.stage import RESULTS, read_json
 from cdrl.vocabulary import emotion_index
 
 
@@ -37,7 +38,7 @@ class Guidance(nn.Module):
             content, emotion = data_root() / "weights/guidance/content", data_root() / "weights/guidance/emotion"
         else:
             content, emotion = stage_folder(where, "content"), stage_folder(where, "emotion")
-        self.vision = VisionPrior()
+        self.vision = vision_prior(_vision_of(where))
         self.content_encoder = load_encoder(ContentEncoder, content)
         self.language = LanguagePrior(_card(emotion)["language"])
         self.emotion_encoder = load_encoder(EmotionEncoder, emotion)
@@ -110,6 +111,12 @@ class Guidance(nn.Module):
             (B,) in [0, 2].
         """
         return 1 - (self.emotion_embedding(output) * self.target(wanted, intensity)).sum(-1)
+
+
+def _vision_of(where: Path | None) -> str:
+    """The vision prior that a run's encoders were trained on."""
+    path = stage_folder(where, "priors") / RESULTS if where is not None else None
+    return read_json(path)["stages"]["priors"]["config"].get("vision", "embedded") if path and path.exists() else "embedded"
 
 
 def _card(folder: Path) -> dict:
