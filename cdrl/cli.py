@@ -4,7 +4,7 @@ import argparse
 import os
 import shutil
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from cdrl.config import COSTS, PRESETS, STAGES, PriorsConfig, repository_root, stage_config
@@ -187,10 +187,14 @@ def _check_priors(preset, settings):
     config = stage_config("priors", preset, {name: value for name, value in settings.items() if name.startswith("priors.")})
     if config.weights:
         os.environ["CDRL_WEIGHTS"] = config.weights  # for the notebooks after 01
+    if config.device not in ("auto", "cpu"):
+        from cdrl.priors.store import pick_device
+
+        pick_device(config.device)
     if {config.audio, config.language, config.vision} != {"embedded"}:
         from cdrl.pipeline.corpora import load_priors
 
-        load_priors(config)
+        load_priors(replace(config, device="cpu"))  # to see that they load; the GPU is the notebooks'
 
 
 def _in_clone(path):

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import pathlib
+import sys
+from dataclasses import replace
 
 import open_clip
 import pytest
 import torch
+import torchaudio
 from safetensors.torch import save_file
 
 from cdrl.cli import main
@@ -102,6 +105,22 @@ def test_a_download_that_fails_or_has_no_folder_is_told_in_one_line(tmp_path, mo
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="priors.download=true: priors.audio=WAV2VEC2_BASE needs a folder"):
         sources.prepare(PriorsConfig(audio="WAV2VEC2_BASE", download=True))
+
+
+def test_without_torchaudio_its_bundles_are_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchaudio.pipelines", None)
+    with pytest.raises(InputError, match="audio prior 'HUBERT_BASE' needs torchaudio: pip install .cdrl.audio.., or use audio=embedded"):
+        sources.bundle("HUBERT_BASE")
+
+
+def test_torchaudio_s_own_downloader_brings_its_file_into_the_folder(tmp_path, monkeypatch):
+    bundle = torchaudio.pipelines.WAV2VEC2_BASE
+    bundle = replace(bundle, _params=bundle._params | {"encoder_num_layers": 1})
+    monkeypatch.setattr(torchaudio.pipelines, "WAV2VEC2_BASE", bundle)
+    state = torchaudio.models.wav2vec2_model(**bundle._params).state_dict()
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, path, *rest, **more: torch.save(state, path))
+    (path,) = sources.prepare(PriorsConfig(audio="WAV2VEC2_BASE", weights=str(tmp_path), download=True))
+    assert path == tmp_path / "wav2vec2_fairseq_base_ls960.pth" and read_state(path).keys() == state.keys()
 
 
 def test_an_unknown_tag_is_refused_with_those_that_are_known():

@@ -163,9 +163,9 @@ def _download(source: Source, weights: str) -> None:
             else:
                 import open_clip
 
-                fetched = Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(*name.split("/")), cache_dir=work)).resolve()
-            target = Path(folder) / (Path(source.files[0]).stem + (fetched.suffix or ".safetensors"))
-            os.replace(fetched, target)
+                fetched = Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(*name.split("/")), cache_dir=work))
+            target = Path(folder) / f"{Path(source.files[0]).stem}{fetched.suffix}"
+            os.replace(fetched.resolve(), target)  # where the library left it may be a link
     except Exception as error:  # noqa: BLE001 - whatever a downloader raises, there are no weights
         raise InputError(f"{source.missing(weights)} (the download failed: {str(error).splitlines()[0][:120]})") from None
 
