@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
-from cdrl.config import COSTS, PRESETS, STAGES, repository_root, stage_config
+from cdrl.config import COSTS, PRESETS, STAGES, PriorsConfig, repository_root, stage_config
 from cdrl.data_commands import add_data_commands
 from cdrl.errors import InputError
 from cdrl.stage import all_scores, check_disk, finish_run, read_results, score_lines
@@ -64,6 +65,7 @@ def _run(chosen):
     if chosen.corpus:
         settings["corpus.corpus"] = chosen.corpus
     _check_corpus(chosen.preset, settings)
+    _check_priors(chosen.preset, settings)
     from cdrl.notebook_runner import NotebookError, notebooks, plan, run_notebooks
 
     run = _in_clone(Path(chosen.out or f"runs/{chosen.preset}"))
@@ -191,6 +193,26 @@ def _check_corpus(preset, settings):
         )
     if config.data_root:
         settings["corpus.data_root"] = str(Path(config.data_root).resolve())
+
+
+def _check_priors(preset, settings):
+    """Weights that are not there, or not what they should be, are told before anything runs, one line each."""
+    names = [item.name for item in fields(PriorsConfig) if item.name in settings]
+    settings |= {f"priors.{name}": settings.pop(name) for name in names if name != "batch"}
+    for name in ("priors.weights", "priors.features"):
+        if settings.get(name):
+            settings[name] = str(Path(settings[name]).resolve())
+    config = stage_config("priors", preset, {name: value for name, value in settings.items() if name.startswith("priors.")})
+    if config.weights:
+        os.environ["CDRL_WEIGHTS"] = config.weights  # for the notebooks after 01
+    if config.device not in ("auto", "cpu"):
+        from cdrl.priors.store import pick_device
+
+        pick_device(config.device)
+    if {config.audio, config.language, config.vision} != {"embedded"}:
+        from cdrl.pipeline.corpora import load_priors
+
+        load_priors(replace(config, device="cpu"))  # to see that they load; the GPU is the notebooks'
 
 
 def _in_clone(path):

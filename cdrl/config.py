@@ -47,9 +47,16 @@ class CorpusConfig:
 class PriorsConfig:
     """Outside knowledge, frozen: notebook 01."""
 
-    audio: str = "embedded"  # or the name of a torchaudio bundle
-    language: str = "embedded"  # or the name of an open_clip model
+    audio: str = "embedded"  # or the name of a torchaudio bundle, as WAV2VEC2_XLSR53
+    audio_layer: int = 20  # of a bundle's transformer, from 1
+    audio_windows: str = _one_of("whole", "whole", "released")  # how a bundle hears a clip: at once, or cut as in the release
+    language: str = "embedded"  # or an open_clip model, as ViT-B-32/openai
+    vision: str = "embedded"  # or iresnet50, the release's
     batch: int = 256
+    weights: str = _free("")  # folder of weights that are not embedded; empty: what CDRL_WEIGHTS names
+    download: bool = _free(False)  # fetch missing ones into that folder
+    device: str = _free("auto")  # a GPU where there is one
+    features: str = _free("")  # folder of features that several runs share; empty: the run's own
 
 
 @dataclass(frozen=True)

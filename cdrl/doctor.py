@@ -42,7 +42,7 @@ def examine():
     Returns:
         list of `Finding`; those that are required and not present make its exit status 1.
     """
-    return [*_machine(), *_packages(), *_optional_packages(), *_weights(), *_corpora()]
+    return [*_machine(), *_packages(), *_optional_packages(), *_weights(), *_wide_priors(), *_corpora()]
 
 
 def lines(findings):
@@ -150,6 +150,27 @@ def _network(name, path):
     remedy = f"{card} (its card) is missing: git checkout data/weights"
     found = f"{path.stat().st_size / 1e6:.2f} MB, with its card"
     return Finding(f"weights {name}", card.exists(), found, remedy, required=True)
+
+
+def _wide_priors():
+    """The paper's priors, which are not embedded: where their weights lie, or what to get."""
+    try:
+        from cdrl.priors import sources
+    except ImportError:
+        return []
+    paper = {"audio": "WAV2VEC2_XLSR53", "language": "ViT-B-32/openai", "vision": "iresnet50"}
+    return [_wide_prior(sources, kind, name) for kind, name in paper.items()]
+
+
+def _wide_prior(sources, kind, name):
+    try:
+        (source,) = sources.wanted(**{kind: name})
+        path = sources.find(source)
+        if path is not None:
+            sources.verify(path)
+        return Finding(f"prior {name}", path is not None, str(path), f"only {source.missing()}")
+    except (InputError, ImportError) as error:
+        return Finding(f"prior {name}", False, "", str(error))
 
 
 def _corpora():

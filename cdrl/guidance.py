@@ -12,10 +12,11 @@ from cdrl.config import data_root, stage_folder
 from cdrl.errors import InputError
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
+from cdrl.models.released_vision import vision_prior
 from cdrl.priors.language import LanguagePrior
 from cdrl.priors.vision import VisionPrior
+from cdrl.stage import RESULTS, read_json
 from cdrl.vocabulary import emotion_index
-
 
 REACH = 2  # frames that content guidance needs on each side
 MOUTH = (0.25, 0.6, 0.75, 0.93)  # where the mouth of an aligned crop lies, if nobody looked
@@ -38,7 +39,7 @@ class Guidance(nn.Module):
             content, emotion = data_root() / "weights/guidance/content", data_root() / "weights/guidance/emotion"
         else:
             content, emotion = stage_folder(where, "content"), stage_folder(where, "emotion")
-        self.vision = VisionPrior()
+        self.vision = vision_prior(_vision_of(where))
         self.content_encoder = load_encoder(ContentEncoder, content)
         self.language = LanguagePrior(_card(emotion)["language"])
         self.emotion_encoder = load_encoder(EmotionEncoder, emotion)
@@ -72,7 +73,8 @@ class Guidance(nn.Module):
         if boxes is None:
             boxes = images.new_tensor(MOUTH).expand(batch, -1)
         face, mouth = self.vision(images.flatten(0, 1), boxes.repeat_interleave(frames, 0))
-        shown = face if self.language.embedded else self.language.image_features(images.flatten(0, 1))
+        same = self.language.embedded and isinstance(self.vision, VisionPrior)  # the embedded CLIP's image tower is the face backbone
+        shown = face if same else self.language.image_features(images.flatten(0, 1))
         return self.emotion_encoder(torch.cat([shown, mouth], -1).view(batch, frames, -1))
 
     def content(self, source: torch.Tensor, output: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
@@ -116,6 +118,12 @@ class Guidance(nn.Module):
             (B,) in [0, 2].
         """
         return 1 - (self.emotion_embedding(output, boxes) * self.target(wanted, intensity)).sum(-1)
+
+
+def _vision_of(where: Path | None) -> str:
+    """The vision prior that a run's encoders were trained on."""
+    path = stage_folder(where, "priors") / RESULTS if where is not None else None
+    return read_json(path)["stages"]["priors"]["config"].get("vision", "embedded") if path and path.exists() else "embedded"
 
 
 def _card(folder: Path) -> dict:

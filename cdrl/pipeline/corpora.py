@@ -10,7 +10,11 @@ from cdrl.data.store import Store
 from cdrl.data.studio import calibration, edits
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.render import LANDMARKS
-from cdrl.priors.store import Features, extract
+from cdrl.models.released_vision import vision_prior
+from cdrl.priors.audio import audio_prior
+from cdrl.priors.language import LanguagePrior
+from cdrl.priors.sources import prepare
+from cdrl.priors.store import Features, extract, pick_device
 from cdrl.priors.weights import load_card
 
 STORES = ("train", "report", "real")
@@ -76,15 +80,31 @@ def open_features(run: Path, name: str) -> Features:
     return Features(Store(stage_folder(run, "corpus") / name), stage_folder(run, "priors") / name)
 
 
+def load_priors(config) -> dict:
+    """The priors of a `PriorsConfig`, their weights found or fetched first; the keywords that `extract` takes.
+
+    Raises:
+        InputError: one line for each that is missing, or what is wrong with one.
+    """
+    prepare(config)
+    device = str(pick_device(config.device))
+    return {
+        "audio": audio_prior(config.audio, config.audio_layer, config.audio_windows, config.weights, device),
+        "language": LanguagePrior(config.language, config.weights), "vision": vision_prior(config.vision, config.weights),
+        "device": device,
+    }  # fmt: skip
+
+
 def extract_priors(run: Path, config, out: Path) -> dict:
     """Notebook 01: what the frozen priors say of every frame, and how good they are on people they never saw.
 
     Returns:
         prior.*: held-out scores of the embedded priors, from their cards.
     """
+    priors, shared = load_priors(config), config.features or None
     for name in STORES:
-        extract(Store(stage_folder(run, "corpus") / name), out / name, config.audio, config.language, config.batch)
-    names = ["face_backbone", "mouth_backbone"]
+        extract(Store(stage_folder(run, "corpus") / name), out / name, batch=config.batch, shared=shared, **priors)
+    names = ["face_backbone", "mouth_backbone"] if config.vision == "embedded" else []
     names += ["audio_prior"] if config.audio == "embedded" else []
     names += ["language_prior"] if config.language == "embedded" else []
     return {

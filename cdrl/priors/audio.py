@@ -1,8 +1,8 @@
 """The content prior: what is being said, read from sound alone, at the frame rate of the video.
 
-Two families behind one call, `(sound, num_frames, frame_rate) -> (num_frames, D)`:
+Two families behind one call, `(sound, num_frames, frame_rate) -> (num_frames, D)`, and `listen` for many clips at once:
 the embedded network (log-mel -> frame-wise phonemes, trained by this kit, no download), and torchaudio's bundles
-(WAV2VEC2_XLSR53 layer 20 as in the CDRL release, HuBERT), for which torchaudio is imported only when asked for.
+(`cdrl.priors.bundles`: WAV2VEC2_XLSR53 layer 20 as in the CDRL release, HuBERT).
 """
 
 import math
@@ -14,8 +14,8 @@ from scipy.fft import dct
 from torch import nn
 
 from cdrl.data.store import AUDIO_RATE
-from cdrl.errors import InputError
-from cdrl.priors.weights import load_card, load_weights
+from cdrl.priors.bundles import BundleAudioPrior
+from cdrl.priors.weights import checksum, load_card, load_weights, weights_path
 
 HOP = 160  # 10 ms
 WINDOW = 400  # 25 ms
@@ -120,7 +120,7 @@ class EmbeddedAudioPrior:
     """
 
     def __init__(self, weights: str = "audio_prior"):
-        self.name = weights
+        self.identity = {"name": weights, "sha256": checksum(weights_path(weights))}
         self.net = load_weights(weights, PhonemeNet(**load_card(weights)["model"]))
 
     @torch.no_grad()
@@ -129,51 +129,13 @@ class EmbeddedAudioPrior:
         features = self.net(log_mel(torch.as_tensor(sound, dtype=torch.float32)[None]))[1][0].T
         return to_frames(features, AUDIO_RATE / HOP, num_frames, frame_rate)
 
-
-class BundleAudioPrior:
-    """A torchaudio bundle's transformer layer, interpolated to the video's frames.
-
-    Args:
-        bundle: WAV2VEC2_XLSR53 (the release's), WAV2VEC2_BASE, HUBERT_BASE, HUBERT_LARGE, ...
-        layer: 1-based transformer layer; the release takes 20 of 24.
-        pretrained: False builds the architecture with random weights (tests).
-
-    Raises:
-        InputError: torchaudio missing or the bundle unknown.
-    """
-
-    def __init__(self, bundle: str, layer: int = 20, pretrained: bool = True):
-        try:
-            import torchaudio.pipelines as pipelines
-        except ImportError:
-            raise InputError(
-                f'audio prior {bundle!r} needs torchaudio: pip install "cdrl[audio]", or use audio=embedded'
-            ) from None
-        known = sorted(name for name in dir(pipelines) if name.isupper() and hasattr(getattr(pipelines, name), "_params"))
-        if bundle not in known:
-            raise InputError(f"unknown audio prior {bundle!r}: accepted are embedded, {', '.join(known)}")
-        self.name, self.layer = f"{bundle}:{layer}", layer
-        found = getattr(pipelines, bundle)
-        if pretrained:
-            self.model = found.get_model().eval()
-        else:
-            from torchaudio.models import wav2vec2_model
-
-            self.model = wav2vec2_model(**found._params).eval()
-        depth = len(self.model.encoder.transformer.layers)
-        if not 1 <= layer <= depth:
-            raise InputError(f"audio prior {bundle}: layer {layer} does not exist, it has layers 1 to {depth}")
-
-    @torch.no_grad()
-    def __call__(self, sound: np.ndarray, num_frames: int, frame_rate: float) -> torch.Tensor:
-        """(S,) float32 at 16 kHz -> (num_frames, D): linear interpolation in time, align_corners=False."""
-        waveform = torch.as_tensor(sound, dtype=torch.float32)[None]
-        features = self.model.extract_features(waveform, num_layers=self.layer)[0][-1]
-        return F.interpolate(features.transpose(1, 2), num_frames, mode="linear", align_corners=False)[0].T
+    def listen(self, clips: list) -> list[torch.Tensor]:
+        """(sound, num_frames, frame_rate) of each clip -> its features, one by one."""
+        return [self(*clip) for clip in clips]
 
 
-def audio_prior(name: str = "embedded", layer: int = 20):
-    """The audio prior called `name`: `embedded`, a .safetensors path, or a torchaudio bundle.
+def audio_prior(name: str = "embedded", layer: int = 20, windows: str = "whole", weights: str = "", device: str = "cpu"):
+    """The audio prior called `name`: `embedded`, a .safetensors path, or a torchaudio bundle (see `BundleAudioPrior`).
 
     Raises:
         InputError: for any other name.
@@ -182,4 +144,4 @@ def audio_prior(name: str = "embedded", layer: int = 20):
         return EmbeddedAudioPrior()
     if name.endswith(".safetensors"):
         return EmbeddedAudioPrior(name)
-    return BundleAudioPrior(name, layer)
+    return BundleAudioPrior(name, layer, windows, weights, device)

@@ -9,15 +9,15 @@ import re
 from difflib import get_close_matches
 
 import numpy as np
-import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import nn
 
 from cdrl.errors import InputError
+from cdrl.priors.clip_models import open_clip_model, text_tower
 from cdrl.priors.vision import face_backbone, face_view
-from cdrl.priors.weights import load_card, load_weights
+from cdrl.priors.weights import checksum, load_card, load_weights, weights_path
 from cdrl.vocabulary import ACTIONS
 
 # Phrase <- mean of these actions; what a caption can say.
@@ -136,7 +136,7 @@ def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
 
 
 def encode_tokens(model: CLIP, ids: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-    """The text tower on no more positions than needed (it is causal, so padding behind the end changes nothing).
+    """The text tower; a causal one on no more positions than needed, because padding behind the end changes nothing there.
 
     Args:
         ids: (B, L) tokens, the end token the largest id of its row. context: (B, M, W) embeddings put after the start token.
@@ -144,14 +144,18 @@ def encode_tokens(model: CLIP, ids: torch.Tensor, context: torch.Tensor | None =
     Returns:
         (B, embedding), unit norm.
     """
-    words, end = model.token_embedding(ids), ids.argmax(1)
+    tower = text_tower(model)
+    ids = ids.to(tower.token_embedding.weight.device)
+    words, end = tower.token_embedding(ids), ids.argmax(1)
     if context is not None:
         words, end = torch.cat([words[:, :1], context, words[:, 1:]], 1), end + context.shape[1]
-    length = min(int(end.max()) + 1, model.context_length)
-    words, end = words[:, :length] + model.positional_embedding[:length], end.clamp(max=length - 1)
-    hidden = model.transformer(words, attn_mask=model.attn_mask[:length, :length])
-    hidden = model.ln_final(hidden)[torch.arange(len(ids)), end]
-    return F.normalize(hidden @ model.text_projection, dim=-1)
+    positions, causal = tower.positional_embedding, tower.attn_mask is not None
+    length = min(int(end.max()) + 1 if causal else words.shape[1], len(positions))
+    words, end = words[:, :length] + positions[:length], end.clamp(max=length - 1)
+    hidden = tower.transformer(words, attn_mask=tower.attn_mask[:length, :length] if causal else None)
+    hidden = tower.ln_final(hidden)[torch.arange(len(ids)), end]
+    project = tower.text_projection
+    return F.normalize(project(hidden) if isinstance(project, nn.Module) else hidden @ project, dim=-1)
 
 
 class LanguagePrior(nn.Module):
@@ -159,27 +163,32 @@ class LanguagePrior(nn.Module):
 
     Args:
         name: `embedded`, a .safetensors path of a trained `tiny_clip`, or MODEL/PRETRAINED of open_clip
-            (`ViT-B-32/openai`, the release's; `ViT-B-32/random` builds it with random weights, for tests).
+            (`ViT-B-32/openai`, the release's; `ViT-B-32/random` builds it with weights drawn from seed 0, for tests).
+        weights: folder or file of an open_clip model's weights (see `cdrl.priors.sources`).
 
     Attributes:
-        features: length of `image_features`. embedding: length of the shared space.
+        features: length of `image_features`. embedding: length of the shared space. identity: name and sha256.
 
     Raises:
         InputError: unknown model, or weights that are not at hand.
     """
 
-    def __init__(self, name: str = "embedded"):
+    def __init__(self, name: str = "embedded", weights: str = ""):
         super().__init__()
         self.name = name
         self.embedded = name == "embedded" or name.endswith(".safetensors")
         if self.embedded:
-            weights = "language_prior" if name == "embedded" else name
-            self.model = load_weights(weights, tiny_clip(**load_card(weights)["model"]))
-            self.tokenize, self.features = WordTokenizer(), 256
+            stored = "language_prior" if name == "embedded" else name
+            self.model = load_weights(stored, tiny_clip(**load_card(stored)["model"]))
+            self.identity = {"name": stored, "sha256": checksum(weights_path(stored))}
+            self.tokenize, self.features, self.embedding = WordTokenizer(), 256, self.model.text_projection.shape[1]
         else:
-            self.model, self.tokenize, self.mean, self.deviation, self.size = _open_clip_model(name)
-            self.features = self.model.text_projection.shape[1]
-        self.embedding = self.model.text_projection.shape[1]
+            self.model, self.tokenize, pictures, self.identity = open_clip_model(name, weights)
+            self.size, self.interpolation = pictures["size"], pictures["interpolation"]
+            self.register_buffer("mean", torch.tensor(pictures["mean"])[:, None, None], persistent=False)
+            self.register_buffer("deviation", torch.tensor(pictures["std"])[:, None, None], persistent=False)
+            project = text_tower(self.model).text_projection
+            self.features = self.embedding = project.out_features if isinstance(project, nn.Linear) else project.shape[1]
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "LanguagePrior":
@@ -190,7 +199,7 @@ class LanguagePrior(nn.Module):
         """(B, 3, H, W) RGB in [0, 1] -> (B, features), differentiable to the pixels."""
         if self.embedded:
             return self.model.visual.backbone(face_view(images))
-        images = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False)
+        images = F.interpolate(images, self.size, mode=self.interpolation, antialias=True, align_corners=False)
         return self.model.encode_image((images - self.mean) / self.deviation)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
@@ -199,7 +208,8 @@ class LanguagePrior(nn.Module):
 
     def text_embedding(self, texts: list[str]) -> torch.Tensor:
         """Texts -> (B, embedding), unit norm."""
-        return F.normalize(self.model.encode_text(self.tokenize(texts)), dim=-1)
+        ids = self.tokenize(texts).to(text_tower(self.model).token_embedding.weight.device)
+        return F.normalize(self.model.encode_text(ids), dim=-1)
 
     def prompt_embedding(self, context: torch.Tensor, texts: list[str]) -> torch.Tensor:
         """Encode [start, context tokens, text, end]: learnable prompts (CoOp), differentiable to the context.
@@ -216,20 +226,4 @@ class LanguagePrior(nn.Module):
     @property
     def token_width(self) -> int:
         """W, the length of one token embedding."""
-        return self.model.token_embedding.weight.shape[1]
-
-
-def _open_clip_model(name: str):
-    """An open_clip model by MODEL/PRETRAINED, its tokenizer and its own image normalisation."""
-    kind, _, tag = name.partition("/")
-    if kind not in open_clip.list_models():
-        near = get_close_matches(kind, open_clip.list_models(), n=3)
-        raise InputError(f"unknown language prior {name!r}: accepted are embedded, or open_clip's MODEL/PRETRAINED {near}")
-    try:
-        model, _, transform = open_clip.create_model_and_transforms(kind, pretrained=None if tag == "random" else tag)
-    except Exception as error:  # open_clip raises whatever its downloader raises
-        raise InputError(f"language prior {name!r}: weights could not be had ({str(error).splitlines()[0]})") from None
-    normalise = transform.transforms[-1]
-    mean, deviation = (torch.tensor(v)[:, None, None] for v in (normalise.mean, normalise.std))
-    size = model.visual.image_size
-    return model, open_clip.get_tokenizer(kind), mean, deviation, size if isinstance(size, int) else size[0]
+        return text_tower(self.model).token_embedding.weight.shape[1]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cdrl.priors.weights import load_card, load_weights
+from cdrl.priors.weights import checksum, load_card, load_weights, weights_path
 
 FACE_SIZE = 64
 MOUTH_SIZE = (32, 48)
@@ -109,7 +109,8 @@ class VisionPrior(nn.Module):
 
     def __init__(self, face: str = "face_backbone", mouth: str = "mouth_backbone"):
         super().__init__()
-        self.names = (face, mouth)
+        self.name = (face, mouth)
+        self.identity = tuple({"name": name, "sha256": checksum(weights_path(name))} for name in (face, mouth))
         self.face = load_weights(face, face_backbone(**load_card(face)["model"]))
         self.mouth = load_weights(mouth, mouth_backbone(**load_card(mouth)["model"]))
 
