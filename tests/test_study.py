@@ -11,7 +11,7 @@ from cdrl.stage import all_scores, read_json, read_results
 
 ROWS = "content.cdrl,content.released,content.control.constant,content.control.untrained,emotion.cdrl,emotion.released"
 SMALL = {
-    "speech": "cached", "people": 4, "clips": 16, "report_people": 4, "pairs": 40, "content_steps": 8, "emotion_steps": 8, "released_steps": 4,
+    "speech": "cached", "people": 4, "clips": 4, "report_people": 4, "pairs": 40, "content_steps": 8, "emotion_steps": 8, "released_steps": 4,
     "fit_frames": 400, "swaps": 100, "gallery": 2, "workers": 1,
 }  # fmt: skip
 
