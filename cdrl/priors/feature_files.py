@@ -90,7 +90,7 @@ class FeatureWriter:
         """Rows of some clips, one clip after the other; they are on the disk before the clips count as done.
 
         Args:
-            rows: (frames of these clips, D).
+            rows: (N, D), N the frames of these clips.
 
         Raises:
             InputError: a feature that half precision cannot hold.
