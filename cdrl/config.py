@@ -65,7 +65,7 @@ class ContentConfig:
 
     steps: int = 300
     control_steps: int = 60  # of the same training on shuffled pairs, constant and noise images
-    released_steps: int = 150  # of CCRL as released, for comparison
+    released_steps: int = 100  # of CCRL as released, for comparison
     batch: int = 8  # pairs of clips
     pairs: int = 1000  # drawn and aligned
     alignment: str = _one_of("prior", "prior", "mfcc", "linear", "truth")

@@ -9,7 +9,7 @@ from cdrl.pipeline.study import controls_inside, list_jobs, over_seeds, run_stud
 from cdrl.pipeline.study_rows import rows_of
 from cdrl.stage import all_scores, read_json, read_results
 
-ROWS = "content.cdrl,content.released,content.control.constant,content.control.untrained,emotion.cdrl,emotion.released"
+ROWS = "content.cdrl,content.released,content.control.constant,emotion.cdrl,emotion.released,emotion.truth"
 SMALL = {
     "speech": "cached", "people": 4, "clips": 4, "report_people": 4, "pairs": 40, "content_steps": 8, "emotion_steps": 8, "released_steps": 4,
     "fit_frames": 400, "swaps": 100, "gallery": 2, "workers": 1,
@@ -17,8 +17,12 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(smoke, tmp_path_factory):
+    """Six jobs on the clips that the smoke run has rendered."""
     folder = tmp_path_factory.mktemp("study")
+    (folder / "work").mkdir()
+    for name in ("train", "report"):
+        (folder / "work" / name).symlink_to(smoke / "00_corpus" / name)
     config = StudyConfig(**SMALL, seeds=1, rows=ROWS)
     return folder, config, run_study(folder / "results", folder / "work", config)
 
@@ -34,7 +38,8 @@ def test_every_row_is_scored_and_printed_under_its_name(study):
     assert scores["content.swap_audio"] == 0 and scores["content.swap_audio.by_construction"] == 1
     assert scores["released.content.swap_audio.by_construction"] == 0
     table = pd.read_csv(folder / "results" / "content.csv")
-    assert table["row"].tolist() == ["cdrl", "released", "control.untrained", "control.constant"]
+    assert table["row"].tolist() == ["cdrl", "released", "control.constant"]
+    assert scores["truth.emotion.emotion"] > scores["emotion.emotion"] and scores["emotion_short.viseme.n"] > 0
     assert read_results(folder / "results")["run"]["study.jobs.done"] == 6
 
 

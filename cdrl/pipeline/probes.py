@@ -42,10 +42,11 @@ def probe(run: Path, config, out: Path) -> dict:
     heard = embed_content(encoder, features, audio_rows=np.arange(len(store)))
     raw = np.concatenate([features.face[:], features.mouth[:]], 1).astype(np.float32)
     save = {"content": content, "emotion": emotion, "emotion_clip": embed_clips(emotional, features)}
-    rows = leakage.content_scores(content, corpus, raw)
+    known = leakage.raw_results(raw, corpus, {"speaker": False})
+    rows = leakage.content_scores(content, corpus, known)
     rows |= leakage.content_scores(heard, corpus, prefix="content_av")
     rows |= leakage.emotion_scores(emotion, corpus, np.concatenate([features.language[:], features.mouth[:]], 1).astype(np.float32))
-    rows |= leakage.content_scores(raw, corpus, prefix="raw")
+    rows |= leakage.content_scores(raw, corpus, prefix="raw", known=known)
     rows |= speech_rows(features, corpus, encoder, config, "content")
     rows |= compare_rows(features, corpus, config)
     rows |= control_rows(run, features, corpus, config)

@@ -79,7 +79,7 @@ class Corpus:
 
 
 def content_scores(
-    embedding, corpus: Corpus, raw=None, prefix: str = "content", permuted: bool = False
+    embedding, corpus: Corpus, raw=None, prefix: str = "content", permuted: bool = False, known: dict | None = None
 ) -> dict[str, dict]:
     """The probe rows of a content embedding.
 
@@ -87,14 +87,14 @@ def content_scores(
         embedding: (N, D) per frame, its audio exchanged where it has one (with the right audio: prefix "content_av").
         raw: (N, E) the input features, for the share of the speaker leak that is left (or what `raw_results` read from
             them); no share where None.
-        permuted: fit on shuffled labels (prefix "control.permuted.content").
+        permuted: fit on shuffled labels (prefix "control.permuted.content"). known: what `raw_results` read from this embedding.
 
     Returns:
         `PREFIX.viseme` (linear), `.emotion`, `.emotion_clip`, `.speaker` (highest of three), `.speaker_share`; each a
         row with value, chance, low, high, n, n_fit, balanced, and the three probes' own accuracies.
     """
     seed, options = corpus.seed, {"permuted": permuted}
-    speaker = corpus.read(embedding, "speaker", **options)
+    speaker = known["speaker"] if known else corpus.read(embedding, "speaker", **options)
     rows = {
         "viseme": corpus.read(embedding, "viseme", kinds=("linear",), **options).row(seed=seed),
         "emotion": corpus.read(embedding, "emotion", **options).row(seed=seed),
