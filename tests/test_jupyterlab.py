@@ -16,6 +16,7 @@ import nbformat
 import numpy as np
 import pytest
 from browser import Browser, found, wait_for
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from tiny_run import FRAMES, tiny_run
 
@@ -255,7 +256,7 @@ def test_the_explorer_lives_in_jupyterlab(browser, lab, run):
 
 @pytest.mark.parametrize("name", ["00_start_here", "04_probe_disentanglement"])
 def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, name):
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook = load_notebook_node(str(ROOT / "notebooks" / f"{name}.ipynb"))
     filled = parameterize_notebook(notebook, {"run_folder": str(smoke), "preset": "smoke"})
     run_all(browser, lab, name, filled, 300)
     browser.run(f"(() => {{const c = {PANEL}.content, last = c.widgets.length - 1; c.activeCellIndex = last; c.scrollToItem(last);}})()")
