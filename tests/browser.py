@@ -56,6 +56,9 @@ class Browser:
                 self.asked.append(message["params"]["request"]["url"])
             if message.get("method") == "Runtime.exceptionThrown":
                 self.errors.append(message["params"]["exceptionDetails"].get("exception", {}).get("description", "?"))
+            if message.get("method") == "Page.javascriptDialogOpening":  # JupyterLab asks before an unsaved notebook is left
+                accept = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+                self.socket.send(json.dumps(accept))
             if message.get("id") == self.number:
                 assert "error" not in message, message
                 return message["result"]

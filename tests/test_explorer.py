@@ -107,6 +107,7 @@ def test_the_numbers_are_read_back_in_the_order_of_unpack(atlas):
     assert np.array_equal(arrays[0].reshape(n, 2), atlas.points["content"])
     assert np.array_equal(arrays[3].reshape(n, near[1]), atlas.nearest["emotion"])
     assert np.array_equal(np.array(header["factors"][0]["labels"])[arrays[8]], atlas.factors["emotion"])
+    assert np.array_equal(arrays[6], atlas.clip) and np.array_equal(arrays[7], atlas.seconds)
     script = show.code()
     order = re.findall(r"const (\w+) = (?:maps\.map\(\(\w*\) => )?take\((\w+)", script)
     assert [kind for _, kind in order] == ["Float32Array", "Int32Array", "Float32Array", "Int32Array", "Float32Array"]
@@ -184,6 +185,11 @@ def test_what_the_widget_cannot_read_it_says_in_a_line(widget):
     (reply, buffers), = widget.sent
     assert buffers is None and reply["fault"].startswith("clip 999 cannot be read (")
     assert reply["fault"].endswith("; the maps still work.")
+
+
+def test_the_widget_carries_its_script_and_its_style(widget):
+    state = widget.get_state()
+    assert "export default { render }" in state["_esm"] and ".cdrl-frame" in state["_css"]
 
 
 def test_where_no_widget_can_be_drawn_its_text_says_what_to_do(widget):

@@ -1,7 +1,7 @@
 // The explorer: two maps of the same frames, the chosen frame's face and clip, and its neighbours.
 // `render({model, el})` is what anywidget calls; a page of its own calls `explorer(el, header, bytes, source)`.
 
-const PATIENCE = 10000; // milliseconds to wait for the kernel
+const PATIENCE = 30000; // milliseconds to wait for the kernel
 
 // The arrays of `cdrl.report.explorer.payload`, in its order. P maps of n points, F factors, K neighbours a map.
 function unpack(header, bytes) {
@@ -78,12 +78,6 @@ function explorer(root, header, bytes, source, selected = () => {}) {
       state.playing = state.path.reduce((a, b) => (Math.abs(seconds[b] - time) < Math.abs(seconds[a] - time) ? b : a));
       views.forEach((each) => each.overlay());
     });
-    source.clip(clip[i]).then(({ url, sound }) => {
-      if (state.pinned !== i) return;
-      film.src = url;
-      say(sound ? "" : "This clip has no sound.");
-      film.play().catch((error) => error.name === "NotAllowedError" && say("Press play to hear the clip."));
-    }).catch((error) => say(error.message));
     const strips = element(panel, "div", "cdrl-strips");
     maps.forEach((map, m) => {
       element(strips, "h4", "", map.strip);
@@ -99,6 +93,13 @@ function explorer(root, header, bytes, source, selected = () => {}) {
         button.addEventListener("click", () => click(other));
       }
     });
+    // Last, so that a busy kernel sends the small faces first.
+    source.clip(clip[i]).then(({ url, sound }) => {
+      if (state.pinned !== i) return;
+      film.src = url;
+      say(sound ? "" : "This clip has no sound.");
+      film.play().catch((error) => error.name === "NotAllowedError" && say("Press play to hear the clip."));
+    }).catch((error) => say(error.message));
   }
 
   function choose(found) {

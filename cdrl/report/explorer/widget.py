@@ -13,6 +13,7 @@ class Explorer(anywidget.AnyWidget):
         atlas: what is shown. selected: positions in `atlas.frames` that the last lasso holds, set by the browser.
     """
 
+    _esm, _css = code(), style()
     header = traitlets.Dict().tag(sync=True)
     arrays = traitlets.Bytes().tag(sync=True)
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
@@ -20,7 +21,7 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, atlas):
         self.atlas = atlas
         header, arrays = payload(atlas)
-        super().__init__(header=header, arrays=arrays, _esm=code(), _css=style())
+        super().__init__(header=header, arrays=arrays)
         self.on_msg(self.answer)
 
     def answer(self, _widget, asked: dict, _buffers=()) -> None:
