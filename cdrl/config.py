@@ -65,7 +65,6 @@ class ContentConfig:
 
     steps: int = 300
     control_steps: int = 60  # of the same training on shuffled pairs, constant and noise images
-    released_steps: int = 100  # of CCRL as released, for comparison
     batch: int = 8  # pairs of clips
     pairs: int = 1000  # drawn and aligned
     alignment: str = _one_of("prior", "prior", "mfcc", "linear", "truth")
@@ -122,6 +121,7 @@ class ProbeConfig:
     swaps: int = 4000  # triples of the image swap
     gallery: int = 5  # sentences in a retrieval gallery
     map_points: int = 3000
+    workers: int = _free(2)
     seed: int = 0
 
 
@@ -197,7 +197,7 @@ PRESETS = {
     "smoke": {
         "corpus.speech": "cached", "corpus.train_people": 4, "corpus.report_people": 4,
         "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96,
-        "content.steps": 20, "content.control_steps": 10, "content.released_steps": 10, "content.pairs": 40,
+        "content.steps": 20, "content.control_steps": 10, "content.pairs": 40,
         "emotion.steps": 20, "emotion.control_steps": 10, "emotion.released_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
         "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
         "generator.fit_steps": 2,

@@ -51,7 +51,7 @@ def test_a_bare_seed_is_every_stage_s():
 
 def test_unknown_keys_are_refused_with_the_nearest_and_the_accepted():
     with pytest.raises(
-        InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, control_steps, released_steps, batch"
+        InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, control_steps, batch"
     ):
         from_dict(ContentConfig, {"step": 3})
     with pytest.raises(InputError, match=r"unknown setting 'content.stepz' \(did you mean content.steps\?\)"):

@@ -1,7 +1,6 @@
 """Notebooks 02 and 03: the two encoders and their controls."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +10,19 @@ from cdrl.config import stage_folder
 from cdrl.data.pairing import align_by_phones, linear
 from cdrl.pipeline.corpora import open_features
 from cdrl.priors.store import Features
-from cdrl.probing import bootstrap, controls, swap
-from cdrl.probing.splits import frame_table
+from cdrl.probing import controls
 from cdrl.stage import read_results
 from cdrl.training.content import train_content
 from cdrl.training.emotion import train_emotion
 from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
-from cdrl.training.released import embed_released, train_released_content, train_released_emotion
-
-SWAPS = 500  # triples that show which of image and audio the released embedding listens to; the study takes more
+from cdrl.training.released import train_released_emotion
 
 
 def train_ccrl(run: Path, config, out: Path) -> dict:
-    """Notebook 02: pair, align, train; the same on shuffled pairs, the control; and CCRL as released.
+    """Notebook 02: pair, align, train; and the same on shuffled pairs, constant and noise images, the controls.
 
     Returns:
-        pairs.*: how many, how many rejected, error in ms against the truth beside that of a linear warp; content loss;
-        released.content.*: what the released loss reached, and which of image and audio its embedding listens to.
+        pairs.*: how many, how many rejected, error in ms against the truth beside that of a linear warp; content loss.
     """
     features = open_features(run, "train")
     pairs = find_pairs(features, config)
@@ -37,30 +32,7 @@ def train_ccrl(run: Path, config, out: Path) -> dict:
     train_content(features, pairs, short, out / "shuffled", shuffled=True)
     for kind in ("constant", "noise"):
         train_content(controls.without_information(features, kind), pairs, short, out / kind)
-    chance = {"content.loss.chance": chance_loss(PairSampler(features, pairs, config))}
-    return pair_scores(features, pairs) | chance | released_scores(run, features, pairs, config, out / "released")
-
-
-def released_scores(run: Path, features: Features, pairs: pd.DataFrame, config, out: Path) -> dict:
-    """CCRL as released, trained on the same pairs: its loss, and the swaps of its embedding on the reporting people.
-
-    Returns:
-        released.content.loss, .positive, .negative (cosines, last steps), .swap_image (chance .5), and .swap_audio.audio, .image:
-        how far (cosine distance) the embedding moves when only one of the two is exchanged.
-    """
-    model, history = train_released_content(features, pairs, config.released_steps, config.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    history.to_parquet(out / "history.parquet", index=False)
-    report = open_features(run, "report")
-    frames = frame_table(report.store.clips, report.store.truth["viseme"][:], report.store.truth["phoneme"][:])
-    embed = partial(embed_released, model, report)
-    triples = swap.draw_triples(report.store.clips, frames, SWAPS, config.seed)
-    rows = {
-        "released.content.swap_image": swap.swap_image(embed, triples, config.seed),
-        "released.content.swap_audio": swap.swap_audio(embed, frames, SWAPS, config.seed),
-    }
-    last = {f"released.content.{name}": float(history[name].tail(3).mean()) for name in ("loss", "positive", "negative")}
-    return last | bootstrap.lines(rows)
+    return pair_scores(features, pairs) | {"content.loss.chance": chance_loss(PairSampler(features, pairs, config))}
 
 
 def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:

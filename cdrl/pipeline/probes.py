@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed, parallel_config
 from safetensors.numpy import load_file
 
 from cdrl.config import stage_folder
@@ -42,11 +43,20 @@ def probe(run: Path, config, out: Path) -> dict:
     heard = embed_content(encoder, features, audio_rows=np.arange(len(store)))
     raw = np.concatenate([features.face[:], features.mouth[:]], 1).astype(np.float32)
     save = {"content": content, "emotion": emotion, "emotion_clip": embed_clips(emotional, features)}
-    known = leakage.raw_results(raw, corpus, {"speaker": False})
-    rows = leakage.content_scores(content, corpus, known)
-    rows |= leakage.content_scores(heard, corpus, prefix="content_av")
-    rows |= leakage.emotion_scores(emotion, corpus, np.concatenate([features.language[:], features.mouth[:]], 1).astype(np.float32))
-    rows |= leakage.content_scores(raw, corpus, prefix="raw", known=known)
+    seen = np.concatenate([features.language[:], features.mouth[:]], 1).astype(np.float32)
+    known, *found = side_by_side(
+        config.workers,
+        delayed(leakage.raw_results)(raw, corpus, {"speaker": False}),
+        delayed(leakage.emotion_scores)(emotion, corpus, seen),
+        delayed(leakage.content_scores)(heard, corpus, prefix="content_av"),
+        delayed(leakage.permuted_scores)(leakage.content_scores, content, corpus, "control.permuted.content"),
+    )
+    found += side_by_side(
+        config.workers,
+        delayed(leakage.content_scores)(raw, corpus, prefix="raw", known=known),
+        delayed(leakage.content_scores)(content, corpus, known),
+    )
+    rows = {name: cells for part in found for name, cells in part.items()}
     rows |= speech_rows(features, corpus, encoder, config, "content")
     rows |= compare_rows(features, corpus, config)
     rows |= control_rows(run, features, corpus, config)
@@ -60,6 +70,12 @@ def probe(run: Path, config, out: Path) -> dict:
     for name, values in save.items():
         np.save(out / f"{name}.npy", values.astype(np.float16))
     return scores
+
+
+def side_by_side(workers: int, *calls) -> list:
+    """Results of joblib's delayed calls, each in a process of one thread: probes gain little from more."""
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        return Parallel(n_jobs=workers)(calls)
 
 
 def halved(clips: pd.DataFrame) -> pd.DataFrame:
@@ -107,12 +123,11 @@ def compare_rows(features: Features, corpus, config) -> dict:
 
 
 def control_rows(run: Path, features: Features, corpus, config) -> dict:
-    """Constant and noise images, shuffled pairs, permuted labels, a head that was never trained."""
+    """Constant and noise images, shuffled pairs, a head that was never trained."""
     clips, frames = corpus.clips, corpus.frames
     triples = swap.draw_triples(clips, frames, config.swaps, config.seed)
     folder, rows = stage_folder(run, "content"), {}
     torch.manual_seed(config.seed)
-    trained = load_encoder(ContentEncoder, folder)
     untrained = ContentEncoder(**{"face": features.face.shape[1], "mouth": features.mouth.shape[1], "audio": features.audio.shape[1]}).eval()
     for name, encoder in (("shuffled", load_encoder(ContentEncoder, folder / "shuffled")), ("untrained", untrained)):
         code = embed_content(encoder, features)
@@ -123,9 +138,7 @@ def control_rows(run: Path, features: Features, corpus, config) -> dict:
         code = embed_content(load_encoder(ContentEncoder, folder / kind), blank)
         rows |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
         code = embed_emotion(load_encoder(EmotionEncoder, stage_folder(run, "emotion") / kind), blank)
-        rows[f"control.{kind}.emotion.emotion"] = leakage.emotion_scores(code, corpus)["emotion.emotion"]
-    embedding = embed_content(trained, features)
-    rows |= leakage.permuted_scores(leakage.content_scores, embedding, corpus, "control.permuted.content")
+        rows[f"control.{kind}.emotion.emotion"] = corpus.read(code, "emotion", per_clip=True, kinds=("linear",)).row(seed=config.seed)
     return rows
 
 
