@@ -352,7 +352,7 @@ def test_a_name_that_lies_is_found_on_opening(tmp_path):
     found = scan(root)
     seconds, remarks = probe(root, found.clips)
     assert [(r.kind, r.path) for r in remarks] == [("unreadable", "01-01-05-01-01-01-01.mp4")]
-    assert remarks[0].reason.startswith("no video stream that can be decoded") and list(seconds) == [1.0]
+    assert remarks[0].reason.startswith("only sound, no video stream that can be decoded") and list(seconds) == [1.0]
     (root / "01-01-05-01-01-01-01.mp4").unlink()
     assert [r.reason for r in probe(root, scan(root).clips)[1]] == [
         "sound at 22050 Hz, as released 48000: somebody converted it"
