@@ -36,7 +36,7 @@ def test_every_row_is_scored_and_printed_under_its_name(study):
         assert name in scores, name
     assert scores["released.content.swap_image.chance"] == 0.5 and scores["content.viseme.n"] > 0
     assert scores["content.swap_audio"] == 0 and scores["content.swap_audio.by_construction"] == 1
-    assert scores["released.content.swap_audio.by_construction"] == 0
+    assert scores["released.content.swap_audio.image"] > 0.01  # in four steps its attention has not learnt to listen yet
     table = pd.read_csv(folder / "results" / "content.csv")
     assert table["row"].tolist() == ["cdrl", "released", "control.constant"]
     assert scores["truth.emotion.emotion"] > scores["emotion.emotion"] and scores["emotion_short.viseme.n"] > 0

@@ -24,7 +24,7 @@ from cdrl.pipeline.study_rows import BACKBONES, rows_of
 from cdrl.priors.store import extract
 from cdrl.stage import read_json, write_json
 
-MINUTES = 2.5  # of a job on one core
+MINUTES = 4.0  # of a job on one core
 
 
 def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
