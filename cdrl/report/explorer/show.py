@@ -103,7 +103,7 @@ def write_page(run, out, points: int = 0) -> Path:
         run: folder of a run, or an `Atlas`. out: the file. points: as `read_atlas` takes it.
 
     Returns:
-        `out`; 3,000 frames of 600 clips are some 30 MB.
+        `out`; 3,000 frames of 600 clips are some 45 MB.
     """
     atlas, out = run if isinstance(run, Atlas) else read_atlas(run, points), Path(out)
     header, arrays = payload(atlas)
