@@ -220,7 +220,7 @@ class Cost:
     disk_gb: float
 
 
-COSTS = {"smoke": Cost(3, 4, 0.5), "cpu": Cost(10, 7, 2), "gpu": Cost(60, 12, 20)}
+COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(10, 7, 2), "gpu": Cost(60, 12, 20)}
 
 
 def stage_config(stage, preset="cpu", settings=None):
