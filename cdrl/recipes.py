@@ -23,7 +23,7 @@ from cdrl.training.generator import emotions_of, train_generator, train_start
 from cdrl.training.pairs import find_pairs
 from cdrl.vocabulary import EMOTIONS
 
-PEOPLE = {"train": 640, "judge": 160, "choose": 24}
+PEOPLE = {"priors": 640, "train": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
 GUIDANCE_CARD = {
@@ -35,7 +35,7 @@ GUIDANCE_CARD = {
 def corpus(split: str, work: Path) -> Store:
     """The rendered corpus of a split, made where it is missing.
 
-    `train` is 261,000 frames, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
+    `priors` and `train` are 261,000 frames each, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
     """
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
@@ -56,35 +56,41 @@ def _speech(people: tuple, texts: tuple, count: int) -> list:
 def audio_prior(out: Path, work: Path) -> dict:
     """Frame-wise phonemes from log-mel; 3,000 espeak-ng utterances (needs the extra [studio]); 4 minutes."""
     train, held_out = (
-        _speech(studio.SPLITS[split].people[:160], SENTENCES[split], count)
-        for split, count in (("train", 3000), ("choose", 120))
+        _speech(studio.SPLITS[split].people[:160], SENTENCES[texts], count)
+        for split, texts, count in (("priors", "train", 3000), ("choose", "choose", 120))
     )
     return priors.train_audio_prior(train, held_out, Path(out), Path(work))
 
 
 def face_backbone(out: Path, work: Path) -> dict:
-    """Facial actions from the aligned face; 22 minutes."""
-    return priors.train_backbone("face", corpus("train", work), corpus("choose", work), Path(out), Path(work), steps=10_000)
+    """Facial actions from the aligned face; 30 minutes."""
+    return _backbone("face", out, work, 10_000, 2500)
 
 
 def mouth_backbone(out: Path, work: Path) -> dict:
-    """Mouth actions from the mouth's box; 10 minutes."""
-    return priors.train_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work), steps=12_000)
+    """Mouth actions from the mouth's box; 15 minutes."""
+    return _backbone("mouth", out, work, 12_000, 5000)
+
+
+def _backbone(kind: str, out: Path, work: Path, steps: int, more_steps: int) -> dict:
+    """On the people of `priors`, then on those of `train` too."""
+    first, others, held_out = (corpus(split, work) for split in ("priors", "train", "choose"))
+    return priors.train_backbone(kind, first, held_out, Path(out), Path(work), steps, others, more_steps)
 
 
 def face_identity(out: Path, work: Path) -> dict:
     """A face backbone that never saw a coefficient: speaker labels only, for the study; 5 minutes."""
-    return priors.train_identity_backbone("face", corpus("train", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_identity_backbone("face", corpus("priors", work), corpus("choose", work), Path(out), Path(work))
 
 
 def mouth_identity(out: Path, work: Path) -> dict:
     """A mouth backbone that never saw a coefficient: speaker labels only, for the study; 4 minutes."""
-    return priors.train_identity_backbone("mouth", corpus("train", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_identity_backbone("mouth", corpus("priors", work), corpus("choose", work), Path(out), Path(work))
 
 
 def language_prior(out: Path, work: Path) -> dict:
     """A tiny CLIP over captions of facial actions, on the frozen face backbone; 2 minutes."""
-    return priors.train_language_prior(corpus("train", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_language_prior(corpus("priors", work), corpus("choose", work), Path(out), Path(work))
 
 
 def judge_a(out: Path, work: Path) -> dict:

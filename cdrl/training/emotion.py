@@ -123,10 +123,16 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
 def seen(features: Features, rows: np.ndarray, window: int) -> torch.Tensor:
     """(..., T, L + M) what CERL sees around frames: the vision-language prior's image features beside those of the mouth.
 
-    T = window up to five frames; of a longer window every other frame, which is enough for what is slow.
+    T = window up to five frames; of a longer window every other frame, which is enough for what is slow. A window that would
+    reach over an end of its clip lies inside instead, and spreads its T over a shorter clip: frames held still would tell of ends.
     """
-    stride = 1 if window <= SHORT else 2
-    return torch.cat([x[..., ::stride, :] for x in features.windows(rows, ("language", "mouth"), window)], -1)
+    clips, count = features.store.clips, window if window <= SHORT else window // 2 + 1
+    first, length = clips["start"].to_numpy(), clips["num_frames"].to_numpy()
+    clip = np.searchsorted(first, rows, side="right") - 1
+    room = np.minimum(window // 2, (length[clip] - 1) / 2)
+    middle = np.clip(rows, first[clip] + room, first[clip] + length[clip] - 1 - room)
+    index = np.rint(middle[..., None] + room[..., None] * np.linspace(-1, 1, count)).astype(int)
+    return torch.from_numpy(np.concatenate([features.language[index], features.mouth[index]], -1).astype(np.float32))
 
 
 def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
@@ -142,7 +148,7 @@ def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
 
 @torch.no_grad()
 def embed_emotion(encoder: EmotionEncoder, features: Features, window: int | None = None) -> np.ndarray:
-    """(N, D) float32, unit norm: the emotion embedding of every frame, pooled over its window (held at the clip's ends).
+    """(N, D) float32, unit norm: the emotion embedding of every frame, pooled over its window, which lies in its clip.
 
     Args:
         window: frames pooled; None: the encoder's own. A generator's guidance sees five.

@@ -31,14 +31,16 @@ _BATCH = 4  # clips a worker is handed at once
 
 @dataclass(frozen=True)
 class Split:
-    """People and sentences; no person and no sentence is in two of train, choose, report and judge."""
+    """People and sentences; no person is in two splits, no sentence in two of train, choose, report and judge."""
 
     people: tuple[int, ...]
     sentences: tuple[int, ...]
 
 
 SPLITS = {
-    "train": Split((*range(160), *range(1000, 1640)), sentence_ids("train")),
+    # More people for the frozen backbones, who learn from `train` too: people are what they lack.
+    "priors": Split((*range(160), *range(1000, 1640)), sentence_ids("train")),
+    "train": Split(tuple(range(2000, 2640)), sentence_ids("train")),
     "choose": Split(tuple(range(200, 224)), sentence_ids("choose")),
     "report": Split(tuple(range(300, 324)), sentence_ids("report")),
     "judge": Split(tuple(range(400, 560)), sentence_ids("judge")),
@@ -61,16 +63,16 @@ def specs(
 ) -> list[ClipSpec]:
     """The clips of a split, in the order of their names' numbers.
 
-    `train` and `judge` are drawn: each person says `clips / 2` sentences of the split, each in two emotions (parallel
+    `priors`, `train` and `judge` are drawn: each person says `clips / 2` sentences of the split, each in two emotions (parallel
     clips; an odd count gives the last sentence three), so that every emotion comes equally often. The others are
     crossed: the first half of the people says the first half of the sentences, the second half the rest, each in all
     seven scored emotions; a probe fitted on one half meets neither a person nor a sentence of it in the other.
 
     Args:
-        people: how many (train and judge: the first ones; else half of them from each half). Default: all.
-        clips: per person, train and judge only; default 8.
+        people: how many (drawn splits: the first ones; else half of them from each half). Default: all.
+        clips: per person, drawn splits only; default 8.
         sentences: how many in all, half for each half of the people; crossed splits only. Default: all.
-        seed: of the draw; train and judge only.
+        seed: of the draw.
 
     >>> len(specs("report")), len(specs("report", people=12, sentences=6)), len(specs("train", people=10, clips=8))
     (1008, 252, 80)
@@ -81,7 +83,7 @@ def specs(
     number = len(chosen.people) if people is None else people
     if not 1 <= number <= len(chosen.people):
         raise InputError(f"split {split}: {number} people asked for, it has 1 to {len(chosen.people)}")
-    if split in ("train", "judge", "smoke_train"):
+    if split in ("priors", "train", "judge", "smoke_train"):
         return _drawn(chosen, number, 8 if clips is None else clips, seed)
     return _crossed(split, chosen, number, len(chosen.sentences) if sentences is None else sentences)
 
