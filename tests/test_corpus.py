@@ -105,8 +105,8 @@ def test_the_acting_of_this_version_has_not_drifted():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"split": "test"}, "unknown split 'test': accepted are train, choose, report"),
-        ({"split": "train", "people": 801}, "split train: 801 people asked for, it has 1 to 800"),
+        ({"split": "test"}, "unknown split 'test': accepted are priors, train, choose, report"),
+        ({"split": "train", "people": 641}, "split train: 641 people asked for, it has 1 to 640"),
         ({"split": "train", "clips": 1}, "1 clips per person asked for: accepted are 2 to 400"),
         ({"split": "report", "people": 1}, "a crossed split takes 2 or more people and 2 to 12 sentences"),
     ],
