@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -225,7 +226,7 @@ class Guidance(nn.Module):
     def _refuse_unknown(self, text) -> None:
         """Words that no target can be made of, in one line."""
         words = getattr(self.language.tokenize, "words", None)  # the embedded prior's; a real CLIP takes any
-        if isinstance(text, str) and text.strip() and (words is None or set(text.lower().replace(",", " ").split()) <= set(words)):
+        if isinstance(text, str) and text.strip() and (words is None or set(re.findall(r"[^\s,.;]+", text.lower())) <= set(words)):
             return
         near = get_close_matches(str(text).lower(), self.emotions, n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
