@@ -18,6 +18,7 @@ def add_edit_command(commands):
     edit.add_argument("--guidance", metavar="RUN", help="what reads --text and --reference (default: the committed encoders)")
     edit.add_argument("--intensity", type=float, help="0 changes nothing, 1 is strong, up to 1.5 (default 1)")
     edit.add_argument("--curve", metavar="S:I,...", help="intensity over time, as in 0:0,1.5:1,3:0 (seconds:intensity, linear in between)")
+    edit.add_argument("--from", dest="own", metavar="EMOTION", help="what SOURCE shows; then an emotion to itself changes nothing")
     edit.add_argument("--generator", metavar="RUN", help="folder of a run, or weights (default: the committed generator)")
     edit.add_argument("--out", required=True, metavar="OUT.mp4", help="the edited video; of a folder, the folder of the edits")
     edit.add_argument("--compare", action="store_true", help="also write OUT-compare.mp4: source and edit side by side")
@@ -50,7 +51,10 @@ def parse_curve(text):
         InputError: for what is no pair of numbers.
     """
     remedy = f"--curve {text}: seconds:intensity pairs are needed, as in 0:0,1.5:1,3:0"
-    return [[_number(each, remedy) for each in (*part.split(":"), "", "")[:2]] for part in text.split(",")]
+    pairs = [part.split(":") for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InputError(remedy)
+    return [[_number(each, remedy) for each in pair] for pair in pairs]
 
 
 def _number(text, remedy):
@@ -66,6 +70,7 @@ def _edit(chosen):
     if len(given) != 1 or (chosen.wanted and chosen.emotion):
         raise InputError("edit: exactly one of --emotion, --text and --reference is needed, as in --emotion happy")
     mixture = parse_mixture(asked["emotion"]) if given == ["emotion"] else None
+    chosen.own = parse_mixture(chosen.own) if chosen.own else None
     if chosen.curve and chosen.intensity is not None:
         raise InputError("edit: --curve says the intensity, leave --intensity out")
     intensity = parse_curve(chosen.curve) if chosen.curve else 1.0 if chosen.intensity is None else chosen.intensity
@@ -81,7 +86,8 @@ def _edit(chosen):
     if mixture is None:
         mixture = _read(chosen, generator.emotions)
     if chosen.fit:
-        generator = fit_to_folder(generator, Path(chosen.fit), source, mixture if isinstance(mixture, str) else max(mixture, key=mixture.get))
+        strongest = mixture if isinstance(mixture, str) else max(mixture, key=mixture.get)
+        generator = fit_to_folder(generator, Path(chosen.fit), source, strongest)
     if source.is_file():
         _edit_one(*jobs[0], mixture, intensity, generator, chosen)
     else:
@@ -130,7 +136,7 @@ def _edit_one(source, out, mixture, intensity, generator, chosen):
     from cdrl.generation.compare import write_comparison
     from cdrl.generation.edit import edit_video
 
-    edit_video(source, mixture, out, intensity, generator)
+    edit_video(source, mixture, out, intensity, generator, own=chosen.own)
     print(out, flush=True)
     if chosen.compare or chosen.truth:
         truth = Path(chosen.truth) if chosen.truth else None

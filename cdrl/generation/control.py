@@ -30,10 +30,9 @@ def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> d
     chosen = set(np.linspace(0, len(alignment) - 1, min(LOOKS, len(alignment))).round().astype(int).tolist())
     crops = [crop([frame], alignment.part(k, k + 1), SIZE)[0] for k, frame in enumerate(_frames(path)) if k in chosen]
     try:
-        weights = guidance.mixture(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2) / 255)
+        return _named(guidance.mixture(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2) / 255), known)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return _named(weights, known)
 
 
 def read_text(guidance: Guidance, text: str, known: tuple = EMOTIONS) -> dict:

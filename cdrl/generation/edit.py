@@ -57,12 +57,17 @@ def load_generator(where: str | Path = GENERATOR) -> Generator:
     return generator
 
 
-def emotion_weights(emotion: str | dict, generator: Generator | None = None) -> torch.Tensor:
+def emotion_weights(emotion: str | dict, generator: Generator | None = None, own: str | dict | None = None) -> torch.Tensor:
     """An emotion, or a mixture such as {"happy": 0.7, "surprised": 0.3}, as (1, 8) weights that sum to 1.
+
+    With `own`, the emotion of the source, (2, 8): the edit then is the difference of the fields of both, so that an emotion
+    edited to itself changes nothing.
 
     Raises:
         InputError: unknown emotions, ones that this generator never learnt, weights that are not positive.
     """
+    if own is not None:
+        return torch.cat([emotion_weights(emotion, generator), emotion_weights(own, generator)])
     mixture = {emotion: 1.0} if isinstance(emotion, str) else dict(emotion)
     known = getattr(generator, "emotions", EMOTIONS)
     weights = torch.zeros(1, len(EMOTIONS))
@@ -78,18 +83,19 @@ def emotion_weights(emotion: str | dict, generator: Generator | None = None) -> 
 
 def edit_clip(
     generator: Generator, crops: np.ndarray, emotion: str | dict, intensity: float | np.ndarray = 1.0,
-    frame_rate: float = TRAINED_RATE,
+    frame_rate: float = TRAINED_RATE, own: str | dict | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Edit aligned crops.
 
     Args:
-        crops: (T, H, H, 3) uint8 RGB, H >= 64. emotion: a name, or a mixture {name: weight}.
+        crops: (T, H, H, 3) uint8 RGB, H >= 64. emotion: a name, or a mixture {name: weight}. own: that of the source, where
+            the edit shall start from there (see `emotion_weights`).
         intensity: 0 to 1.5, one number or (T,); 0 gives the crops themselves. frame_rate: Hz.
 
     Returns:
         (T, H, H, 3) uint8.
     """
-    curve, weights = intensity_curve(intensity, len(crops)), emotion_weights(emotion, generator)
+    curve, weights = intensity_curve(intensity, len(crops)), emotion_weights(emotion, generator, own)
     return np.stack(list(edit_stream(generator, crops, weights, curve, frame_rate)))
 
 
@@ -100,7 +106,7 @@ def edit_stream(
     """`edit_clip` for any length: takes crops one by one, holds some `CHUNK` of them, yields them edited in the same order.
 
     Args:
-        crops: (H, W, 3) uint8 each. weights: (E,) of the emotions. curve: (T,) intensity. frame_rate: Hz.
+        crops: (H, W, 3) uint8 each. weights: (1, 8), or (2, 8) with the source's. curve: (T,) intensity. frame_rate: Hz.
         chunk: frames edited at once, in place of `CHUNK`.
     """
     chunk = chunk or CHUNK
@@ -124,8 +130,12 @@ def _edit_part(generator, crops, weights, curve, low: int, high: int, stride: in
     frames = torch.from_numpy(crops).permute(0, 3, 1, 2)[None].float() / 255
     around = len(SMOOTHING) // 2
     start, stop = max(0, low - around), min(len(crops), high + around)
-    fields = generator.fields(frames, weights, torch.tensor(np.array(curve))[None], slice(start, stop), stride)
-    fields = [smooth(field[0])[low - start : high - start] for field in fields]
+    both = len(weights)
+    fields = generator.fields(
+        frames.expand(both, -1, -1, -1, -1), weights, torch.tensor(np.array(curve)).expand(both, -1), slice(start, stop), stride
+    )
+    fields = [field[0] - field[1] if both == 2 else field[0] for field in fields]
+    fields = [smooth(field)[low - start : high - start] for field in fields]
     zero = torch.tensor(curve[low:high] == 0)
     fields = [field.masked_fill(zero[:, None, None, None], 0) for field in fields]
     out = apply_fields(frames[0, low:high], *fields)
@@ -142,14 +152,15 @@ def smooth(field: torch.Tensor) -> torch.Tensor:
 
 def edit_video(
     source: Path, emotion: str | dict, out: Path, intensity: float | np.ndarray = 1.0,
-    generator: str | Path | Generator = GENERATOR, progress: bool = True,
+    generator: str | Path | Generator = GENERATOR, progress: bool = True, own: str | dict | None = None,
 ) -> Path:  # fmt: skip
     """Edit a video file: face found, cropped, edited, put back; sound, length and frame rate stay those of the source.
 
     Args:
         source: any video of one face. emotion: a name, or a mixture {name: weight}. out: an .mp4.
         intensity: 0 to 1.5: one number; (T,), one per frame; or (K, 2), a curve of seconds and intensities, linear in between.
-        generator: name of weights, run folder, or the network itself.
+        generator: name of weights, run folder, or the network itself. own: the emotion of the source, where it is known (see
+            `emotion_weights`).
 
     Returns:
         `out`. Its metadata says that it is synthetic.
@@ -160,7 +171,7 @@ def edit_video(
     """
     source, out, times = Path(source), Path(out), []
     generator = generator if isinstance(generator, Generator) else load_generator(generator)
-    weights = emotion_weights(emotion, generator)
+    weights = emotion_weights(emotion, generator, own)
     if np.ndim(intensity) == 2:
         intensity_curve(np.asarray(intensity)[:, 1], len(intensity)), curve_at(intensity, np.zeros(1))
     elif not np.ndim(intensity):
