@@ -1,6 +1,7 @@
 """`cdrl edit` on files that phones, editors and accidents make: handled, or left out with one line that says why."""
 
 import shutil
+import weakref
 from fractions import Fraction
 
 import av
@@ -155,18 +156,19 @@ def test_what_cannot_be_asked_is_refused_in_one_line(folder, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.mp4", "own.mp4"]
 
 
-def test_of_large_frames_few_are_held(clip, monkeypatch):
-    frames, drawn, longest = np.concatenate([clip[0]] * 3), [], 0
+def test_of_large_frames_few_are_alive(clip, monkeypatch):
+    frames, alive, most = np.concatenate([clip[0]] * 5), [], 0
     alignment = align(clip[0])
-    alignment = type(alignment)(np.concatenate([alignment.transforms] * 3), alignment.mouth_box)
+    alignment = type(alignment)(np.concatenate([alignment.transforms] * 5), alignment.mouth_box)
 
-    def counted():
+    def read():
         for frame in frames:
-            drawn.append(1)
+            frame = frame.copy()
+            alive.append(weakref.ref(frame))
             yield frame
 
     monkeypatch.setattr(edit, "HELD_BYTES", 1)
-    edited = edit.edited_frames(edit.load_generator(), counted(), alignment, label_weights(["sad"]), np.ones(48, np.float32))
+    edited = edit.edited_frames(edit.load_generator(), read(), alignment, label_weights(["sad"]), np.ones(80, np.float32))
     for done, _ in enumerate(edited):
-        longest = max(longest, len(drawn) - done)
-    assert done == 47 and longest <= 4 + 2 * 4
+        most = max(most, sum(reference() is not None for reference in alive))
+    assert done == 79 and most <= 4 + 2 * 4 + 2

@@ -1,7 +1,8 @@
 """The edit itself: a clip or a video file and an emotion in, the same with that emotion out, steady and in bounded memory."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, tee
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -237,14 +238,19 @@ def edited_frames(
     frame_rate: float = TRAINED_RATE,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Full frames (H, W, 3), one by one, with the edited face put back; those of intensity 0 are the source's, to the bit."""
-    size, frames = crop_size(alignment), iter(frames)
+    size, frames, waiting = crop_size(alignment), iter(frames), deque()  # not `tee`: that keeps 57 frames however few are needed
     first = next(frames)
     chunk = min(CHUNK, max(4, HELD_BYTES // first.nbytes))
-    shown, seen = tee(chain([first], frames))
+
+    def crops():
+        for k, frame in enumerate(frames):
+            waiting.append(frame)
+            yield crop([frame], alignment.part(k, k + 1), size)[0]
+
+    frames = chain([first], frames)
     del first
-    crops = (crop([frame], alignment.part(k, k + 1), size)[0] for k, frame in enumerate(seen))
-    edited = edit_stream(generator, crops, weights, curve, frame_rate, chunk)
-    for k, (face, frame) in enumerate(zip(edited, shown, strict=True)):
+    for k, face in enumerate(edit_stream(generator, crops(), weights, curve, frame_rate, chunk)):
+        frame = waiting.popleft()
         yield frame if curve[k] == 0 else paste([frame], face[None], alignment.part(k, k + 1))[0]
 
 
