@@ -200,13 +200,13 @@ class Guidance(nn.Module):
         if isinstance(wanted, torch.Tensor):
             code = self._read(wanted) if wanted.ndim > 2 else wanted
             alike = torch.einsum("...d,kld->...kl", code, self.prototypes).amax(-1)
-        elif wanted in EMOTIONS:
+        elif isinstance(wanted, str) and wanted in EMOTIONS:
             if wanted not in self.emotions:
                 raise InputError(f"emotion {wanted!r}: these encoders saw no clip of it; accepted are {', '.join(self.emotions)}")
             return F.one_hot(torch.tensor(emotion_index(wanted)), len(EMOTIONS)).to(self.prototypes)
         else:
+            self._refuse_unknown(wanted)
             if wanted not in self._texts:
-                self._refuse_unknown(wanted)
                 said = self.language.text_embedding([wanted, *(DESCRIPTIONS[name] for name in EMOTIONS)])
                 self._texts[wanted] = said[1:] @ said[0]
             alike = self._texts[wanted].to(known.device)
@@ -226,7 +226,8 @@ class Guidance(nn.Module):
     def _refuse_unknown(self, text) -> None:
         """Words that no target can be made of, in one line."""
         words = getattr(self.language.tokenize, "words", None)  # the embedded prior's; a real CLIP takes any
-        if isinstance(text, str) and text.strip() and (words is None or set(re.findall(r"[^\s,.;]+", text.lower())) <= set(words)):
+        said = set(re.findall(r"[^\s,.;]+", text.lower())) if isinstance(text, str) else set()
+        if said and (words is None or said <= set(words)):
             return
         near = get_close_matches(str(text).lower(), self.emotions, n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""

@@ -198,6 +198,8 @@ def test_targets_boxes_and_sounds_that_are_none_are_refused_in_one_line(guidance
         r"unknown emotion 'hapy' .did you mean happy..: accepted are angry, .* words and, brows, .* need a real CLIP": lambda: ask("hapy", x),
         "unknown emotion 'brows furrowed'": lambda: ask("brows furrowed", x),
         "unknown emotion 7": lambda: ask(7, x),
+        "unknown emotion {'happy': 1}": lambda: ask({"happy": 1}, x),
+        "unknown emotion ', .'": lambda: ask(", .", x),
         "emotion 'contempt': these encoders saw no clip of it; accepted are angry, disgusted": lambda: ask("contempt", x),
         "output .*: clips of at least 3 frames": lambda: ask("happy", x[:, :2]),
         "reference .*: clips of at least 3 frames": lambda: ask(x[0, :2], x),
