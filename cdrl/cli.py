@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cdrl.config import COSTS, PRESETS, STAGES, PriorsConfig, repository_root, stage_config
 from cdrl.data_commands import add_data_commands
+from cdrl.edit_command import add_edit_command
 from cdrl.errors import InputError
 from cdrl.stage import all_scores, check_disk, finish_run, read_results, score_lines
-from cdrl.vocabulary import EMOTIONS, emotion_index
 
 
 def main(arguments=None):
@@ -135,25 +135,6 @@ def _grid(chosen):
     return int(len(failures) > 0)
 
 
-def _edit(chosen):
-    emotion_index(chosen.emotion)
-    source, out = Path(chosen.source), Path(chosen.out)
-    if not source.is_file():
-        raise InputError(f"{source}: no such video file")
-    if out.suffix != ".mp4":
-        raise InputError(f"--out {out}: the edited video is an .mp4 file, as in --out {out.with_suffix('.mp4').name}")
-    if out.exists() and out.samefile(source):
-        raise InputError(f"--out {out}: is the source itself; choose another name")
-    check_disk(out.parent, 0.1)
-    from cdrl.generation.edit import GENERATOR, edit_video, fit_to_folder, load_generator
-
-    generator = load_generator(chosen.generator or GENERATOR)
-    if chosen.fit:
-        generator = fit_to_folder(generator, Path(chosen.fit), source, chosen.emotion)
-    edit_video(source, chosen.emotion, out, chosen.intensity, generator)
-    print(out)
-
-
 def _train(chosen):
     from cdrl.recipes import RECIPES
 
@@ -272,16 +253,7 @@ def _parser():
     )
     explore.set_defaults(command=_explore)
 
-    edit = commands.add_parser("edit", help="edit the emotion of one video; the sound stays")
-    edit.add_argument("source", metavar="SOURCE", help="a video file with one face and sound")
-    edit.add_argument("--emotion", required=True, help=", ".join(EMOTIONS))
-    edit.add_argument("--intensity", type=float, default=1.0, help="0 changes nothing, 1 is strong (default 1)")
-    edit.add_argument(
-        "--generator", metavar="RUN", help="folder of a run, or weights (default: the committed generator)"
-    )
-    edit.add_argument("--out", required=True, metavar="OUT.mp4")
-    edit.add_argument("--fit", metavar="FOLDER", help="first fit to this person's clips there, named as CREMA-D's")
-    edit.set_defaults(command=_edit)
+    add_edit_command(commands)
 
     train = commands.add_parser("train", help="make a committed network again; without a name: list them")
     train.add_argument("name", metavar="NAME", nargs="?")

@@ -13,7 +13,7 @@ ROOT = repository_root()
 LAYERS = (
     ("errors",), ("vocabulary",), ("config",), ("stage",), ("data",), ("priors",), ("models", "losses"), ("guidance",),
     ("training",), ("probing",), ("generation",), ("evaluation",), ("recipes", "pipeline"), ("report",),
-    ("doctor", "notebook_runner", "data_commands"), ("grid",), ("cli",),
+    ("doctor", "notebook_runner", "data_commands", "edit_command"), ("grid",), ("cli",),
 )  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 MODULES = sorted((ROOT / "cdrl").rglob("*.py"))

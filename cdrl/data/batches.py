@@ -1,10 +1,13 @@
-"""Frames of a store as tensors, and the augmentation every image network of the kit trains with."""
+"""Frames as tensors: out of a store, checked where a user gives them, augmented as every image network trains with them."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from cdrl.data.store import Store
+from cdrl.errors import InputError
+
+SMALLEST = 48  # pixels a side of a crop that any encoder can read
 
 
 def images(store: Store, rows: np.ndarray) -> torch.Tensor:
@@ -56,3 +59,34 @@ def augment(crops: torch.Tensor, random: np.random.Generator, points: torch.Tens
         crops = F.interpolate(crops, grid.shape[1:3], mode="bilinear", align_corners=False)
     noise = torch.as_tensor(random.standard_normal(crops.shape, dtype=np.float32))
     return (crops + noise * uniform(0, 0.03, 1, 1, 1)).clamp(0, 1), points
+
+
+def check_frames(name: str, images: torch.Tensor, fewest: int, like: torch.Tensor | None = None) -> None:
+    """Refuses in one line what is no (B, T, 3, H, W) of finite numbers in [0, 1].
+
+    Args:
+        name: what the line calls them. fewest: least T. like: (B, T, 3, H, W) of as many clips and frames, of any size.
+
+    Raises:
+        InputError: saying what was got and what is accepted.
+    """
+    shape = tuple(getattr(images, "shape", ()))
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point() or len(shape) != 5 or shape[2] != 3:
+        found = f"{shape} {images.dtype}" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise InputError(f"{name}: float frames (B, T, 3, H, W), RGB in [0, 1], are needed, got {found}")
+    if shape[0] < 1 or shape[1] < fewest:
+        raise InputError(f"{name} {shape}: clips of at least {fewest} frames are needed, got {shape[0]} of {shape[1]}")
+    if min(shape[3:]) < SMALLEST:
+        raise InputError(f"{name} {shape}: crops of at least {SMALLEST} x {SMALLEST} pixels are needed; enlarge them")
+    if like is not None and shape[:2] != tuple(like.shape[:2]):
+        raise InputError(f"{name} {shape}: as many clips and frames as the source has, {tuple(like.shape)}, are needed")
+    low, high = (float(value) for value in torch.aminmax(images.detach()))
+    if not (low > -1e-3 and high < 1 + 1e-3):  # also where one is NaN
+        raise InputError(f"{name}: values from {low:.3g} to {high:.3g}; [0, 1] is needed: end your generator in a sigmoid or a clamp")
+
+
+def check_boxes(boxes: torch.Tensor, batch: int) -> None:
+    """Refuses in one line what are no (B, 4) boxes left, top, right, bottom, relative to the crop."""
+    shaped = isinstance(boxes, torch.Tensor) and tuple(boxes.shape) == (batch, 4)
+    if not (shaped and (boxes >= 0).all() and (boxes <= 1).all() and (boxes[:, :2] < boxes[:, 2:]).all()):
+        raise InputError(f"boxes: ({batch}, 4) left < right, top < bottom, relative to the crop, 0 to 1, are needed")

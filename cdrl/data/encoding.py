@@ -19,6 +19,7 @@ from cdrl.errors import InputError
 SYNTHETIC = "Synthetic: facial expression edited by the cdrl kit; not a recording of what happened"
 # Sound in these codecs is copied into an mp4 packet by packet; any other is encoded anew at its own sample rate.
 COPIED_AUDIO = ("aac", "mp3", "mp3float")
+LARGE = 4 << 20  # pixels; from here on the encoder looks less far ahead: its frames take 50 MB each
 CLOSED_TO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
@@ -53,7 +54,10 @@ def _even(image: np.ndarray) -> np.ndarray:
 
 def _video_stream(container, height: int, width: int, frame_rate: float, time_base: Fraction):
     rate = Fraction(frame_rate).limit_denominator(100_000)
-    stream = container.add_stream("libx264", rate=rate, options={"crf": "17", "preset": "fast"})
+    options = {"crf": "17", "preset": "fast"}
+    if height * width > LARGE:
+        options["x264-params"] = "rc-lookahead=8:sync-lookahead=0"
+    stream = container.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.time_base = stream.codec_context.time_base = time_base
     space = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601

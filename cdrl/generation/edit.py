@@ -1,7 +1,8 @@
 """The edit itself: a clip or a video file and an emotion in, the same with that emotion out, steady and in bounded memory."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, tee
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,15 +12,17 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from cdrl.config import stage_folder
-from cdrl.data.encoding import write_edit
-from cdrl.data.faces import CROP, Alignment, align, crop, paste
-from cdrl.data.media import read_video_stream, video_facts
 from cdrl.data.corpora import crema_d_labels
+from cdrl.data.decoding import mean_rate
+from cdrl.data.encoding import SYNTHETIC, write_edit
+from cdrl.data.faces import CROP, Alignment, align, crop, paste
+from cdrl.data.media import read_metadata, read_video_stream
 from cdrl.data.samples import ingest
 from cdrl.data.store import Store
 from cdrl.errors import InputError
+from cdrl.generation.control import curve_at, intensity_curve, spelled
 from cdrl.guidance import Guidance
-from cdrl.models.generator import MAX_INTENSITY, Generator, apply_fields
+from cdrl.models.generator import Generator, apply_fields
 from cdrl.priors.weights import load_card, load_weights
 from cdrl.training.generator import fit_person
 from cdrl.vocabulary import EMOTIONS, emotion_index
@@ -27,7 +30,8 @@ from cdrl.vocabulary import EMOTIONS, emotion_index
 GENERATOR = "generator"  # what `cdrl edit` takes where no run is named
 # The fields are averaged over neighbouring frames with these weights: the edit does not tremble.
 SMOOTHING = (1, 4, 6, 4, 1)
-CHUNK = 24  # frames edited at once
+CHUNK = 24  # frames edited at once; fewer where frames are so large that these would hold more than
+HELD_BYTES = 200 << 20
 TRAINED_RATE = 25.0  # Hz
 SIZES = (64, 320)  # pixels of the crop that is edited
 
@@ -54,12 +58,17 @@ def load_generator(where: str | Path = GENERATOR) -> Generator:
     return generator
 
 
-def emotion_weights(emotion: str | dict, generator: Generator | None = None) -> torch.Tensor:
+def emotion_weights(emotion: str | dict, generator: Generator | None = None, own: str | dict | None = None) -> torch.Tensor:
     """An emotion, or a mixture such as {"happy": 0.7, "surprised": 0.3}, as (1, 8) weights that sum to 1.
+
+    With `own`, the emotion of the source, (2, 8): the edit then is the difference of the fields of both, so that an emotion
+    edited to itself changes nothing.
 
     Raises:
         InputError: unknown emotions, ones that this generator never learnt, weights that are not positive.
     """
+    if own is not None:
+        return torch.cat([emotion_weights(emotion, generator), emotion_weights(own, generator)])
     mixture = {emotion: 1.0} if isinstance(emotion, str) else dict(emotion)
     known = getattr(generator, "emotions", EMOTIONS)
     weights = torch.zeros(1, len(EMOTIONS))
@@ -73,53 +82,42 @@ def emotion_weights(emotion: str | dict, generator: Generator | None = None) -> 
     return weights / weights.sum()
 
 
-def intensity_curve(intensity: float | np.ndarray, frames: int) -> np.ndarray:
-    """One number, or one per frame, checked: (frames,) float32 in [0, 1.5].
-
-    Raises:
-        InputError: values outside, or as many values as there are no frames.
-    """
-    curve = np.asarray(intensity, np.float32)
-    if curve.ndim and curve.shape != (frames,):
-        raise InputError(f"intensity: a curve of {curve.size} values for {frames} frames; give one number, or one per frame")
-    if not ((curve >= 0) & (curve <= MAX_INTENSITY)).all():
-        worst = float(np.ravel(curve)[np.argmax(np.abs(np.nan_to_num(np.ravel(curve), nan=np.inf) - 0.75))])
-        raise InputError(f"intensity {worst:g}: 0 (nothing changes) to {MAX_INTENSITY:g} is accepted, 1 is the strongest level")
-    return np.broadcast_to(curve, (frames,))
-
-
 def edit_clip(
     generator: Generator, crops: np.ndarray, emotion: str | dict, intensity: float | np.ndarray = 1.0,
-    frame_rate: float = TRAINED_RATE,
+    frame_rate: float = TRAINED_RATE, own: str | dict | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Edit aligned crops.
 
     Args:
-        crops: (T, H, H, 3) uint8 RGB, H >= 64. emotion: a name, or a mixture {name: weight}.
+        crops: (T, H, H, 3) uint8 RGB, H >= 64. emotion: a name, or a mixture {name: weight}. own: that of the source, where
+            the edit shall start from there (see `emotion_weights`).
         intensity: 0 to 1.5, one number or (T,); 0 gives the crops themselves. frame_rate: Hz.
 
     Returns:
         (T, H, H, 3) uint8.
     """
-    curve, weights = intensity_curve(intensity, len(crops)), emotion_weights(emotion, generator)
+    curve, weights = intensity_curve(intensity, len(crops)), emotion_weights(emotion, generator, own)
     return np.stack(list(edit_stream(generator, crops, weights, curve, frame_rate)))
 
 
 def edit_stream(
-    generator: Generator, crops: Iterable[np.ndarray], weights: torch.Tensor, curve: np.ndarray, frame_rate: float = TRAINED_RATE
-) -> Iterator[np.ndarray]:
+    generator: Generator, crops: Iterable[np.ndarray], weights: torch.Tensor, curve: np.ndarray, frame_rate: float = TRAINED_RATE,
+    chunk: int | None = None,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """`edit_clip` for any length: takes crops one by one, holds some `CHUNK` of them, yields them edited in the same order.
 
     Args:
-        crops: (H, W, 3) uint8 each. weights: (E,) of the emotions. curve: (T,) intensity. frame_rate: Hz.
+        crops: (H, W, 3) uint8 each. weights: (1, 8), or (2, 8) with the source's. curve: (T,) intensity. frame_rate: Hz.
+        chunk: frames edited at once, in place of `CHUNK`.
     """
+    chunk = chunk or CHUNK
     stride = max(1, round(generator.stride * frame_rate / TRAINED_RATE))
     reach = stride + len(SMOOTHING) // 2
     held, first, done = [], 0, 0  # crops from number `first` on; `done` of all are edited
     for crop_ in chain(crops, [None]):
         held += [crop_] if crop_ is not None else []
         ready = first + len(held) - (reach if crop_ is not None else 0)
-        if ready - done < (CHUNK if crop_ is not None else 1):
+        if ready - done < (chunk if crop_ is not None else 1):
             continue
         yield from _edit_part(generator, np.stack(held), weights, curve[first : first + len(held)], done - first, ready - first, stride)
         done = ready
@@ -133,8 +131,12 @@ def _edit_part(generator, crops, weights, curve, low: int, high: int, stride: in
     frames = torch.from_numpy(crops).permute(0, 3, 1, 2)[None].float() / 255
     around = len(SMOOTHING) // 2
     start, stop = max(0, low - around), min(len(crops), high + around)
-    fields = generator.fields(frames, weights, torch.tensor(np.array(curve))[None], slice(start, stop), stride)
-    fields = [smooth(field[0])[low - start : high - start] for field in fields]
+    both = len(weights)
+    fields = generator.fields(
+        frames.expand(both, -1, -1, -1, -1), weights, torch.tensor(np.array(curve)).expand(both, -1), slice(start, stop), stride
+    )
+    fields = [field[0] - field[1] if both == 2 else field[0] for field in fields]
+    fields = [smooth(field)[low - start : high - start] for field in fields]
     zero = torch.tensor(curve[low:high] == 0)
     fields = [field.masked_fill(zero[:, None, None, None], 0) for field in fields]
     out = apply_fields(frames[0, low:high], *fields)
@@ -151,34 +153,59 @@ def smooth(field: torch.Tensor) -> torch.Tensor:
 
 def edit_video(
     source: Path, emotion: str | dict, out: Path, intensity: float | np.ndarray = 1.0,
-    generator: str | Path | Generator = GENERATOR, progress: bool = True,
+    generator: str | Path | Generator = GENERATOR, progress: bool = True, own: str | dict | None = None,
 ) -> Path:  # fmt: skip
     """Edit a video file: face found, cropped, edited, put back; sound, length and frame rate stay those of the source.
 
     Args:
         source: any video of one face. emotion: a name, or a mixture {name: weight}. out: an .mp4.
-        intensity: 0 to 1.5, one number or (T,). generator: name of weights, run folder, or the network itself.
+        intensity: 0 to 1.5: one number; (T,), one per frame; or (K, 2), a curve of seconds and intensities, linear in between.
+        generator: name of weights, run folder, or the network itself. own: the emotion of the source, where it is known (see
+            `emotion_weights`).
 
     Returns:
         `out`. Its metadata says that it is synthetic.
 
     Raises:
-        InputError: unknown emotion, intensity outside 0 to 1.5, a file that cannot be read or shows no face; before anything
-            is written.
+        InputError: unknown emotion, intensity outside 0 to 1.5, a file that cannot be read or shows no face, an `out` that
+            somebody else made; before anything is written.
     """
-    source, out = Path(source), Path(out)
+    source, out, times = Path(source), Path(out), []
     generator = generator if isinstance(generator, Generator) else load_generator(generator)
-    weights = emotion_weights(emotion, generator)
-    if not np.ndim(intensity):
+    weights = emotion_weights(emotion, generator, own)
+    if np.ndim(intensity) == 2:
+        intensity_curve(np.asarray(intensity)[:, 1], len(intensity)), curve_at(intensity, np.zeros(1))
+    elif not np.ndim(intensity):
         intensity_curve(intensity, 1)
-    facts = video_facts(source)
-    curve = intensity_curve(intensity, facts.num_frames)
-    alignment = align(_frames(source), name=str(source))
-    pictures = edited_frames(generator, _frames(source), alignment, weights, curve, facts.frame_rate)
-    names = emotion if isinstance(emotion, str) else " + ".join(f"{weight:g} {name}" for name, weight in emotion.items())
+    refuse_foreign(source, out)
+    looked = tqdm(_frames(source, times), desc="find the face", unit="frame", mininterval=2, disable=not progress)
+    alignment = align(looked, name=str(source))
+    if np.ndim(intensity) == 2:
+        intensity = curve_at(intensity, np.array(times) - times[0])
+    curve = intensity_curve(intensity, len(times))
+    pictures = edited_frames(generator, _frames(source, []), alignment, weights, curve, mean_rate(times, TRAINED_RATE))
+    names = spelled(emotion)
     shown = tqdm(pictures, total=len(alignment), desc=f"edit to {names}", unit="frame", mininterval=2, disable=not progress)
     write_edit(source, shown, out, {"title": f"{source.stem} edited to {names}, intensity {float(np.mean(curve)):.2g}"})
     return out
+
+
+def refuse_foreign(source: Path, out: Path) -> None:
+    """Refuses an `out` that is the source, or a file that this kit did not make; its own older edits are replaced.
+
+    Raises:
+        InputError: saying which.
+    """
+    if not out.exists():
+        return
+    if out.samefile(source):
+        raise InputError(f"{out}: is the source itself; give another name to --out")
+    try:
+        own = read_metadata(out).get("comment") == SYNTHETIC
+    except InputError:
+        own = False
+    if not own:
+        raise InputError(f"{out}: is there already and is no edit of this kit; give another --out, nothing is overwritten")
 
 
 def fit_to_folder(generator: Generator, folder: Path, source: Path, emotion: str, steps: int = 120) -> Generator:
@@ -211,11 +238,19 @@ def edited_frames(
     frame_rate: float = TRAINED_RATE,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Full frames (H, W, 3), one by one, with the edited face put back; those of intensity 0 are the source's, to the bit."""
-    size = crop_size(alignment)
-    shown, seen = tee(frames)
-    crops = (crop([frame], alignment.part(k, k + 1), size)[0] for k, frame in enumerate(seen))
-    edited = edit_stream(generator, crops, weights, curve, frame_rate)
-    for k, (face, frame) in enumerate(zip(edited, shown, strict=True)):
+    size, frames, waiting = crop_size(alignment), iter(frames), deque()  # not `tee`: that keeps 57 frames however few are needed
+    first = next(frames)
+    chunk = min(CHUNK, max(4, HELD_BYTES // first.nbytes))
+
+    def crops():
+        for k, frame in enumerate(frames):
+            waiting.append(frame)
+            yield crop([frame], alignment.part(k, k + 1), size)[0]
+
+    frames = chain([first], frames)
+    del first
+    for k, face in enumerate(edit_stream(generator, crops(), weights, curve, frame_rate, chunk)):
+        frame = waiting.popleft()
         yield frame if curve[k] == 0 else paste([frame], face[None], alignment.part(k, k + 1))[0]
 
 
@@ -225,6 +260,6 @@ def crop_size(alignment: Alignment) -> int:
     return int(np.clip(np.ceil(scale * CROP / 16) * 16, *SIZES))
 
 
-def _frames(source: Path) -> Iterator[np.ndarray]:
-    for part in read_video_stream(source, frame_rate=None, chunk=8):
+def _frames(source: Path, times: list[float]) -> Iterator[np.ndarray]:
+    for part in read_video_stream(source, frame_rate=None, chunk=1, times=times):
         yield from part
