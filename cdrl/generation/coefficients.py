@@ -9,9 +9,10 @@ from cdrl.data import faces
 from cdrl.data.store import Store
 from cdrl.data.studio.acting import act
 from cdrl.data.studio.corpus import picture, spec_of
+from cdrl.data.studio.edits import source_of
+from cdrl.errors import InputError
 from cdrl.models.coefficient_host import CoefficientHost
 from cdrl.models.generator import MAX_INTENSITY
-from cdrl.errors import InputError
 from cdrl.priors.tracking import ActionReader, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.vocabulary import ACTIONS, emotion_index
@@ -91,3 +92,19 @@ def coefficient_edits(
         name = sources.clips.name[clip]
         found.append(render_edit(name, edited, alignment_of(sources, clip), frame_size, sources.face.shape[1]))
     return found
+
+
+def tracked_pairs(sources: Store, truths: Store, reader: ActionReader) -> tuple[list, list, np.ndarray, np.ndarray]:
+    """What `paired` is trained on: the tracked actions of true edits, and of the clips they were made from.
+
+    Args:
+        sources: TRAINING people. truths: store of their true edits, as `edits.generate_edits` writes it.
+
+    Returns:
+        Sources and true edits, one (T, 52) array each, label numbers (E,) and levels (E,).
+    """
+    vision, number = VisionPrior(), {name: k for k, name in enumerate(sources.clips.name)}
+    origin = [number[source_of(name)] for name in truths.clips.name]
+    before = [track_clip(sources, clip, reader, vision) for clip in origin]
+    after = [track_clip(truths, k, reader, vision) for k in range(len(origin))]
+    return before, after, truths.clips.emotion.map(emotion_index).to_numpy(), truths.clips.intensity.to_numpy()

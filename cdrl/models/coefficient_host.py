@@ -121,7 +121,7 @@ class CoefficientDiscriminator(nn.Module):
         _units(self, mean, deviation)
         self.noise = noise
         self.time = nn.Sequential(
-            nn.Conv1d(len(ACTIONS), width, 5, 2), nn.LeakyReLU(0.2), nn.Conv1d(width, width, 5, 2), nn.LeakyReLU(0.2)
+            nn.Conv1d(len(ACTIONS), width, 5, 2, 2), nn.LeakyReLU(0.2), nn.Conv1d(width, width, 5, 2, 2), nn.LeakyReLU(0.2)
         )
         self.out = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * width, width), nn.LeakyReLU(0.2), nn.Linear(width, 2 * len(EMOTIONS)))
 

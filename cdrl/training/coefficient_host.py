@@ -11,7 +11,7 @@ from torch import nn
 from cdrl.config import CoefficientConfig
 from cdrl.data.batches import windows
 from cdrl.errors import InputError
-from cdrl.models.coefficient_host import CoefficientDiscriminator, CoefficientHost
+from cdrl.models.coefficient_host import REACH, CoefficientDiscriminator, CoefficientHost
 from cdrl.models.discriminator import asked
 from cdrl.priors.tracking import Tracked
 from cdrl.training.content import save_encoder
@@ -42,10 +42,12 @@ class UnpairedSampler:
         tracked: training people. batch: windows. window: frames.
 
     Raises:
-        InputError: where the clips that are long enough show fewer than two emotions.
+        InputError: a window too short for the content student, or clips that are long enough show fewer than two emotions.
     """
 
     def __init__(self, tracked: Tracked, batch: int, window: int):
+        if window < 2 * REACH + 1:
+            raise InputError(f"window={window}: at least {2 * REACH + 1} frames are needed, content is read from so many")
         clips = tracked.clips
         self.tracked, self.batch, self.window = tracked, batch, window
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
