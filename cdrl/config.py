@@ -174,11 +174,11 @@ class StudyConfig:
 class CoefficientConfig:
     """The coefficient host of the edit and its distilled guidance: no stage of a run."""
 
-    steps: int = 1500
-    batch: int = 48  # windows
+    steps: int = 1000
+    batch: int = 28  # windows
     window: int = 24  # frames
-    learning_rate: float = 1e-3
-    distil_steps: int = 1500
+    learning_rate: float = 2e-3
+    distil_steps: int = 1200
     content_weight: float = 1.0
     emotion_weight: float = 1.0
     seed: int = 0

@@ -96,7 +96,7 @@ def track(features: Features, reader: ActionReader) -> Tracked:
 def track_clip(store: Store, clip: int, reader: ActionReader, vision: VisionPrior) -> np.ndarray:
     """(T, 52) float32: the facial actions of one clip, read from its crops."""
     rows, row = store.frames(clip), store.clips.iloc[clip]
-    crops = torch.from_numpy(np.ascontiguousarray(store.face[rows])).permute(0, 3, 1, 2).float() / 255
+    crops = torch.from_numpy(np.array(store.face[rows])).permute(0, 3, 1, 2).float() / 255
     box = torch.tensor([[row.mouth_left, row.mouth_top, row.mouth_right, row.mouth_bottom]], dtype=torch.float32)
     found = [torch.cat(vision(part, box.expand(len(part), -1)), 1) for part in crops.split(128)]
     return reader.read(torch.cat(found).numpy())
