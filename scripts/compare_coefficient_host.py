@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("choose", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/coefficient"))
     parser.add_argument("--edits", type=int, default=63)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--pairs", type=int, default=420, help="true edits of the training people, for `paired` alone")
     parser.add_argument("--steps", type=int, default=CoefficientConfig().steps)
     chosen = parser.parse_args()
@@ -51,18 +52,23 @@ def main() -> None:
     students = distil(features[train.path], tracked[train.path], teacher, config, work / "students")
     fit = fit_scores(students, features[choose.path], tracked[choose.path], teacher)
     control = distil(features[train.path], tracked[train.path], teacher, replace(config, distil_steps=200), work / "shuffled", shuffled=True)
+    shuffled = fit_scores(control, features[choose.path], tracked[choose.path], teacher)
     print("students, cosine on the choosing people:", {name: round(value, 3) for name, value in fit.items()})
-    print("the same, told the answers to other windows:", {k: round(v, 3) for k, v in fit_scores(control, features[choose.path], tracked[choose.path], teacher).items()})
+    print("the same, told the answers to other windows:", {name: round(value, 3) for name, value in shuffled.items()})
 
-    wanted, truth = true_edits(choose, chosen.edits, 9, work / "edits_choose")
-    pairs = tracked_pairs(train, true_edits(train, chosen.pairs, 1, work / "edits_train")[1], reader)
+    wanted, truth = true_edits(choose, chosen.edits, 9, work / f"edits_choose_{chosen.edits}")
+    pairs = None
+    if "paired" in chosen.variants:
+        pairs = tracked_pairs(tracked[train.path], true_edits(train, chosen.pairs, 1, work / f"edits_train_{chosen.pairs}")[1], reader)
     judges, read = Judges(), {}
     sources = [choose.face[choose.frames(clip)] for clip, _, _ in wanted]
     read["copy_source"] = [read_clip(judges, crops) for crops in sources]
     read["truth"] = [read_clip(judges, truth.face[truth.frames(k)]) for k in range(len(wanted))]
-    bare = [render_edit(choose.clips.name[c], tracked[choose.path].clip(c), alignment_of(choose, c), 128, choose.face.shape[1]) for c, _, _ in wanted]
-    read["tracked"] = [read_clip(judges, crops) for crops in bare]  # rendered as tracked, unedited: what tracking costs
-    for variant in VARIANTS:
+    read["tracked"] = []  # rendered as tracked, unedited: what tracking costs
+    for clip, _, _ in wanted:
+        actions, place = tracked[choose.path].clip(clip), alignment_of(choose, clip)
+        read["tracked"].append(read_clip(judges, render_edit(choose.clips.name[clip], actions, place, 128, choose.face.shape[1])))
+    for variant in chosen.variants:
         own = pairs if variant == "paired" else None
         host, _ = train_coefficient_host(tracked[train.path], students, config, variant, work / variant, own)
         read[variant] = [read_clip(judges, crops) for crops in coefficient_edits(choose, host, tqdm(wanted, desc=variant), reader)]
@@ -71,9 +77,10 @@ def main() -> None:
     for variant in read:
         rows |= coefficient_rows(variant, read[variant], read["truth"], read["copy_source"], target, speakers)
     print(rows_as_text(rows))
-    for variant in ("content", "emotion", "cdrl"):
+    for variant in [name for name in ("content", "emotion", "cdrl") if {name, "baseline"} <= set(read)]:
         found = differences(read[variant], read["baseline"], read["truth"], read["copy_source"], np.asarray(target))
-        print(f"{variant} less baseline: " + ", ".join(f"{k} {v['value']:+.3f} ({v['low']:+.3f} to {v['high']:+.3f})" for k, v in found.items()))
+        texts = [f"{score} {v['value']:+.3f} ({v['low']:+.3f} to {v['high']:+.3f})" for score, v in found.items()]
+        print(f"{variant} less baseline: {', '.join(texts)}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def differences(first: list[dict], second: list[dict], truth: list[dict], source
         score -> value, low, high, p, n, as `bootstrap.paired_difference`; a variant against itself gives 0 and p = 1.
     """
     one, two = (
-        coefficient_measures(read, truth, source) | {"emotion_accuracy": edit_scores.emotion_accuracy(*_heard(read), target)} for read in (first, second)
+        coefficient_measures(read, truth, source) | {"emotion_accuracy": edit_scores.emotion_accuracy(*_heard(read), target)}
+        for read in (first, second)
     )
     return {score: paired_difference(one[score], two[score]) for score in SCORES}
 

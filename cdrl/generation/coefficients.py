@@ -13,13 +13,23 @@ from cdrl.data.studio.edits import source_of
 from cdrl.errors import InputError
 from cdrl.models.coefficient_host import CoefficientHost
 from cdrl.models.generator import MAX_INTENSITY
-from cdrl.priors.tracking import ActionReader, track_clip
+from cdrl.priors.tracking import ActionReader, Tracked, track_clip
 from cdrl.priors.vision import VisionPrior
+from cdrl.priors.weights import load_card, load_weights
 from cdrl.vocabulary import ACTIONS, emotion_index
+
+HOST = "coefficient_host"  # the committed weights
+
+
+def load_host(name: str = HOST) -> CoefficientHost:
+    """The committed coefficient host, or the weights of that name or path, frozen, in eval mode."""
+    return load_weights(name, CoefficientHost(**load_card(name)["model"]))
 
 
 @torch.no_grad()
-def edit_coefficients(host: CoefficientHost, coefficients: np.ndarray, wanted: str | np.ndarray, intensity: float | np.ndarray = 1.0) -> np.ndarray:
+def edit_coefficients(
+    host: CoefficientHost, coefficients: np.ndarray, wanted: str | np.ndarray, intensity: float | np.ndarray = 1.0
+) -> np.ndarray:
     """Another emotion on a clip's facial actions.
 
     Args:
@@ -94,17 +104,16 @@ def coefficient_edits(
     return found
 
 
-def tracked_pairs(sources: Store, truths: Store, reader: ActionReader) -> tuple[list, list, np.ndarray, np.ndarray]:
+def tracked_pairs(tracked: Tracked, truths: Store, reader: ActionReader) -> tuple[list, list, np.ndarray, np.ndarray]:
     """What `paired` is trained on: the tracked actions of true edits, and of the clips they were made from.
 
     Args:
-        sources: TRAINING people. truths: store of their true edits, as `edits.generate_edits` writes it.
+        tracked: TRAINING people. truths: store of their true edits, as `edits.generate_edits` writes it.
 
     Returns:
         Sources and true edits, one (T, 52) array each, label numbers (E,) and levels (E,).
     """
-    vision, number = VisionPrior(), {name: k for k, name in enumerate(sources.clips.name)}
-    origin = [number[source_of(name)] for name in truths.clips.name]
-    before = [track_clip(sources, clip, reader, vision) for clip in origin]
-    after = [track_clip(truths, k, reader, vision) for k in range(len(origin))]
+    vision, number = VisionPrior(), {name: k for k, name in enumerate(tracked.clips.name)}
+    before = [tracked.clip(number[source_of(name)]) for name in truths.clips.name]
+    after = [track_clip(truths, k, reader, vision) for k in range(len(before))]
     return before, after, truths.clips.emotion.map(emotion_index).to_numpy(), truths.clips.intensity.to_numpy()

@@ -212,7 +212,8 @@ def train_coefficient_host(
     """
     weights = variant_weights(variant, config)
     if (variant == "paired") != (pairs is not None):
-        raise InputError(f"variant {variant!r}: true edits are " + ("needed" if variant == "paired" else "for `paired` alone, no other may see them"))
+        what = "needed" if variant == "paired" else "for `paired` alone, no other may see them"
+        raise InputError(f"variant {variant!r}: true edits are {what}")
     if guidance is None:
         if weights.get("content") or weights.get("emotion"):
             raise InputError(f"variant {variant!r} needs guidance: distil it first")

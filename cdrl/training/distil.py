@@ -4,6 +4,7 @@ Training people only. A student sees the actions of the frames whose picture its
 that of a student of shuffled lessons, says how much of the teacher the actions carry.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,16 @@ class Lessons:
 
     def __init__(self, features: Features, tracked: Tracked, guidance: Guidance, shuffled: bool = False):
         if len(features.face) != len(tracked.coefficients):
-            raise InputError(f"{tracked.path}: {len(tracked.coefficients)} tracked frames, {len(features.face)} of features; track the store again")
+            raise InputError(
+                f"{tracked.path}: {len(tracked.coefficients)} tracked frames, {len(features.face)} of features; track the store again"
+            )
         self.features, self.tracked, self.guidance, self.shuffled = features, tracked, guidance, shuffled
-        self.content = embed_content(guidance.content_encoder, features)
         self.length = tracked.clips["num_frames"].to_numpy()
+
+    @cached_property
+    def content(self) -> np.ndarray:
+        """(N, D): what the content encoder says of every frame, computed when the first lesson is given."""
+        return embed_content(self.guidance.content_encoder, self.features)
 
     def __call__(self, random: np.random.Generator) -> dict:
         """-> coefficients (B, T, 52), content (B, T - 8, D), emotion (B, D)."""
@@ -115,7 +122,7 @@ def distil(
     """
     torch.manual_seed(config.seed)
     lessons = Lessons(features, tracked, guidance, shuffled)
-    student = CoefficientGuidance(*units(tracked.coefficients), guidance.prototypes.clone(), lessons.content.shape[1])
+    student = CoefficientGuidance(*units(tracked.coefficients), guidance.prototypes.clone(), guidance.content_encoder.head[-1].out_features)
 
     def objective(batch):
         content = 1 - (student.content_student(batch["coefficients"]) * batch["content"]).sum(-1).mean(1)
