@@ -171,6 +171,20 @@ class StudyConfig:
 
 
 @dataclass(frozen=True)
+class CoefficientConfig:
+    """The coefficient host of the edit and its distilled guidance: no stage of a run."""
+
+    steps: int = 1000
+    batch: int = 28  # windows
+    window: int = 24  # frames
+    learning_rate: float = 2e-3
+    distil_steps: int = 1200
+    content_weight: float = 1.0
+    emotion_weight: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class IngestConfig:
     """Clips of a real corpus into a crop store, `cdrl data ingest`: no stage of a run."""
 

@@ -6,7 +6,7 @@ Minutes: one core, OMP_NUM_THREADS=1, beside another training, corpora not count
 import shutil
 from pathlib import Path
 
-from cdrl.config import ContentConfig, EmotionConfig, GeneratorConfig, StudyConfig
+from cdrl.config import CoefficientConfig, ContentConfig, EmotionConfig, GeneratorConfig, StudyConfig
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.sentences import SENTENCES
@@ -14,13 +14,17 @@ from cdrl.data.studio.speech import speak_all, utterance, voice_of
 from cdrl.evaluation import networks
 from cdrl.guidance import Guidance
 from cdrl.priors.store import extract
+from cdrl.priors.tracking import READER, load_reader, track
 from cdrl.priors.weights import save_weights
 from cdrl.stage import read_json, write_json
 from cdrl.training import priors
+from cdrl.training.coefficient_host import train_coefficient_host
 from cdrl.training.content import train_content
+from cdrl.training.distil import distil, fit_scores
 from cdrl.training.emotion import train_emotion
 from cdrl.training.generator import emotions_of, train_generator, train_start
 from cdrl.training.pairs import find_pairs
+from cdrl.training.tracking import train_reader
 from cdrl.vocabulary import EMOTIONS
 
 PEOPLE = {"priors": 640, "train": 640, "judge": 160, "choose": 24}
@@ -148,10 +152,34 @@ def generator(out: Path, work: Path) -> dict:
     return card
 
 
+def action_reader(out: Path, work: Path) -> dict:
+    """The coefficient host's tracker: facial actions from the backbones' features; 1 minute."""
+    found = [extract(corpus(split, work), Path(work) / split) for split in ("train", "choose")]
+    return train_reader(*found, Path(out), Path(work) / "training")
+
+
+def coefficient_host(out: Path, work: Path) -> dict:
+    """The coefficient host with distilled CDRL guidance, unpaired; its card holds the students' fit on other people; 5 minutes."""
+    features = {split: extract(corpus(split, work), Path(work) / split) for split in ("train", "choose")}
+    tracked = {split: track(each, load_reader()) for split, each in features.items()}
+    teacher, config = Guidance(), CoefficientConfig()
+    students = distil(features["train"], tracked["train"], teacher, config, Path(work) / "students")
+    host, history = train_coefficient_host(tracked["train"], students, config, "cdrl", Path(work) / "host")
+    fit = fit_scores(students, features["choose"], tracked["choose"], teacher)
+    card = {
+        "model": {}, "emotions": emotions_of(features["train"].store), "command": "cdrl train coefficient_host", "licence": "Apache-2.0",
+        "tracker": READER, "truth": "none: tracked actions, emotion and level of unpaired clips, distilled guidance; no true edit",
+        "trained_on": f"{PEOPLE['train']} people, {config.steps} steps of {config.batch} windows",
+        "scores": {f"student.{k}": round(v, 4) for k, v in fit.items()} | history.tail(10).mean().drop("step").round(4).to_dict(),
+    }  # fmt: skip
+    save_weights(Path(out) / "coefficient_host.safetensors", host, card)
+    return card
+
+
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (
         audio_prior, face_backbone, mouth_backbone, face_identity, mouth_identity, language_prior, judge_a, judge_b, tracker,
-        identity, guidance, generator_start, generator,
+        identity, guidance, generator_start, generator, action_reader, coefficient_host,
     )
 }  # fmt: skip
