@@ -113,6 +113,17 @@ def _explore(chosen):
     print(f"{page} ({page.stat().st_size / 1e6:.0f} MB): open it in any browser, no network is needed")
 
 
+def _dial(chosen):
+    run = _in_clone(Path(chosen.run))
+    out = Path(chosen.out) if chosen.out else repository_root() / run / "dial.html"
+    if out.suffix != ".html":
+        raise InputError(f"--out {out}: the dial is an .html file, as in --out {out.with_suffix('.html').name}")
+    from cdrl.report.dial import write_page
+
+    page = write_page(run, out, chosen.clip)
+    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB): open it in any browser, no network is needed")
+
+
 def _grid(chosen):
     if chosen.workers < 1:
         raise InputError(f"--workers {chosen.workers}: a whole number from 1 is needed")
@@ -271,6 +282,12 @@ def _parser():
         "--points", type=int, default=0, metavar="N", help="map N frames anew (default: the maps that the run has)"
     )
     explore.set_defaults(command=_explore)
+
+    dial = commands.add_parser("dial", help="write clips beside their edits, with emotion and intensity to turn, as one HTML page")
+    dial.add_argument("run", metavar="RUN", help="as in runs/demo")
+    dial.add_argument("--clip", metavar="FILE", help="a video of one face, up to 10 seconds (default: clips of the run)")
+    dial.add_argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)")
+    dial.set_defaults(command=_dial)
 
     edit = commands.add_parser("edit", help="edit the emotion of one video; the sound stays")
     edit.add_argument("source", metavar="SOURCE", help="a video file with one face and sound")
