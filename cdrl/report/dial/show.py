@@ -108,7 +108,8 @@ def _fragment(desk: Desk, chosen, emotions: list[str], seconds: float | None, qu
     words = f"Rows: {', '.join(emotions)}. Columns: intensity {', '.join(f'{value:.2g}' for value in READ_AT)}; the first is the source."
     return (
         f'<style>{style()}</style><div class="cdrl-dial" id="{name}"><div class="cdrl-poster">'
-        f'<img alt="One frame at five intensities of each emotion" src="{figures.jpeg_uri(np.concatenate(poster), 80)}"><p>{words}</p></div></div>\n'
+        f'<img alt="One frame at five intensities of each emotion" src="{figures.jpeg_uri(np.concatenate(poster), 80)}">'
+        f"<p>{words}</p></div></div>\n"
         f"<script>(() => {{\n{code().replace('export default { render };', '')}\n"
         f'const header = {given};\ndial(document.getElementById("{name}"), header, held(header, "{block}"));\n}})();</script>'
     )
