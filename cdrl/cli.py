@@ -168,6 +168,10 @@ def _edit(chosen):
 def _train(chosen):
     from cdrl.recipes import RECIPES
 
+    if chosen.cards:
+        from cdrl.report.model_cards import write_cards
+
+        return print(write_cards(Path(chosen.out)))
     if not chosen.name:
         for name, recipe in RECIPES.items():
             print(f"{name}: {recipe.__doc__.splitlines()[0]}")
@@ -305,6 +309,7 @@ def _parser():
     train.add_argument(
         "--out", default=str(repository_root() / "data" / "weights"), help="folder (default: data/weights)"
     )
+    train.add_argument("--cards", action="store_true", help="train nothing: write README.md of that folder from the cards in it")
     train.add_argument("--work", default="runs/train", help="folder of the checkpoints (default: runs/train)")
     train.set_defaults(command=_train)
 

@@ -3,6 +3,7 @@
 Pictures of what the browser showed are left in runs/browser. Without a browser everything here skips and says so.
 """
 
+import base64
 import json
 import os
 import secrets
@@ -368,3 +369,22 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, nam
         turn_the_dial(browser, "jupyterlab_05.png")
     else:
         browser.photograph(PICTURES / "jupyterlab_00.png")
+
+
+def test_the_report_fits_a_phone_and_prints_its_figures_whole(browser, smoke):
+    del browser.errors[:]
+    browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    try:
+        browser.open((smoke / "report.html").as_uri())
+        browser.until("figures.length > 5 && [...document.querySelectorAll('.figure')].every((each) => each.querySelector('svg'))", 120)
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+        browser.photograph(PICTURES / "report_phone.png")
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")
+    page = base64.b64decode(browser.send("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
+    assert page.startswith(b"%PDF") and len(page) > 100_000
+    (PICTURES / "report.pdf").write_bytes(page)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    widths = browser.run("[...document.querySelectorAll('.js-plotly-plot')].map((each) => each.layout.width)")
+    assert max(widths) <= 660, "wider than the paper"
+    assert not browser.errors
