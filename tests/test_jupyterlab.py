@@ -355,6 +355,32 @@ def test_a_phone_s_width_holds_the_dial_and_a_silent_clip_plays(browser, tmp_pat
         browser.send("Emulation.clearDeviceMetricsOverride")
 
 
+MUTE = "const made = render({model: {get: () => header, on() {}, off() {}, set() {}, save_changes() {}, send() {}}, el});"
+
+
+def test_a_kernel_that_does_not_answer_is_told_in_one_line(browser, tmp_path):
+    code = dial_show.code().replace("export default { render };", "").replace("PATIENCE = 90000", "PATIENCE = 50")
+    header = json.dumps(dial_show.header_of(["a clip"], ["happy"], ["happy"]) | {"live": True})
+    page = tmp_path / "mute.html"
+    page.write_text(f"<div id=el></div><script>{code} const header = {header}, el = document.getElementById('el'); {MUTE}</script>")
+    browser.open(page.as_uri())
+    said = browser.until("(document.querySelector('.cdrl-said').textContent.match(/.*does not answer.*/) || [''])[0]")
+    assert said == "The kernel does not answer: run the cell again. What is on the screen still turns and plays."
+
+
+def test_where_no_sound_can_be_played_the_pictures_play(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
+    page = dial.write_page(dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html")
+    del browser.errors[:]
+    browser.open(page.as_uri())
+    dial_is_there(browser)
+    browser.run("HTMLMediaElement.prototype.play = () => Promise.reject(new DOMException('no device', 'NotSupportedError'))")
+    browser.run("document.querySelector('.cdrl-dial').cdrl.show(0); document.querySelector('.cdrl-play').click()")
+    wait_for(lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5, 60, "the pictures play")
+    said = browser.run("document.querySelector('.cdrl-said').textContent")
+    assert said == "No sound can be played here; the pictures play all the same." and not browser.errors
+
+
 @pytest.mark.parametrize("name", ["00_start_here", "04_probe_disentanglement", "05_generate_spfem"])
 def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, name):
     notebook = load_notebook_node(str(ROOT / "notebooks" / f"{name}.ipynb"))

@@ -6,10 +6,10 @@ import html
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from IPython.display import HTML
 from PIL import Image
 from tqdm import tqdm
 
@@ -48,14 +48,27 @@ def dial(run, clip: Path | str | None = None):
     return Dial(desk)
 
 
-def static_twin(desk: Desk) -> HTML:
-    """The dial for an executed notebook and the report: `STATIC_CLIPS` studio clips, `STATIC_EMOTIONS` emotions, no kernel.
+@dataclass(frozen=True)
+class Twin:
+    """The dial as HTML that a notebook shows and keeps: it turns and plays in any browser without a kernel.
 
-    Returns:
-        HTML of some 0.8 MB that turns and plays in any browser, with a still picture for where no script may run.
+    Attributes:
+        data: the HTML, some 0.6 MB, with a still picture for where no script may run.
     """
+
+    data: str
+
+    def _repr_html_(self) -> str:
+        return self.data
+
+    def __repr__(self):
+        return "The dial shows itself where HTML can be shown; cdrl dial RUN writes the same as one page."
+
+
+def static_twin(desk: Desk) -> Twin:
+    """The dial for an executed notebook and the report: `STATIC_CLIPS` clips of the run, `STATIC_EMOTIONS` emotions, no kernel."""
     emotions = [name for name in SHOWN_FIRST if name in desk.emotions][:STATIC_EMOTIONS]
-    return HTML(_fragment(desk, range(min(STATIC_CLIPS, len(desk.names))), emotions, STATIC_SECONDS, STATIC_QUALITY))
+    return Twin(_fragment(desk, range(min(STATIC_CLIPS, len(desk.names))), emotions, STATIC_SECONDS, STATIC_QUALITY))
 
 
 def write_page(run, out, clip: Path | str | None = None) -> Path:
