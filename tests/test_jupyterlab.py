@@ -295,6 +295,7 @@ def turn_the_dial(browser, picture):
         assert 1 < np.abs(canvas(browser, "edit") - still).mean() < 40
         value = float(browser.run("document.querySelector('.cdrl-level output').textContent"))
         assert value == pytest.approx(1.2, abs=0.03)
+        assert float(browser.run("document.querySelectorAll('.cdrl-facts b')[1].textContent")) > 0.5, "the clip's mean change"
         shown = browser.run("[...document.querySelectorAll('.cdrl-bars small')].map((each) => +each.textContent)")
         assert sum(shown) == pytest.approx(1, abs=0.05)
         said = browser.run("document.querySelector('.cdrl-said').textContent")

@@ -125,6 +125,7 @@ function dial(root, header, source, chosen = () => {}) {
     else number.textContent = "curve";
     graph();
     paint();
+    board.classList.add("cdrl-stale");
     clearTimeout(state.timer);
     state.timer = setTimeout(read, 250);
   }
@@ -134,7 +135,6 @@ function dial(root, header, source, chosen = () => {}) {
     if (!state.take || !state.bank) return;
     const mine = ++state.asked, wanted = curve(), key = emotions[state.emotion];
     chosen({ clip: clips[state.clip].name, emotion: mixture(), curve: Array.from(wanted, (value) => Math.round(1000 * value) / 1000) });
-    board.classList.add("cdrl-stale");
     try {
       const [now, before] = await Promise.all([source.read(state.clip, mixture(), wanted, flat()), source.read(state.clip, mixture(), wanted.fill(0), true)]);
       if (mine === state.asked) tell(now, before, key);
@@ -159,10 +159,10 @@ function dial(root, header, source, chosen = () => {}) {
       element(table, "small", "", now.emotion[k].toFixed(2));
     });
     element(board, "p", "", "Bars: the edit. Black marks: the source.");
-    const facts = element(board, "dl");
+    const facts = element(board, "div", "cdrl-facts");
     const fact = (name, value, why) => {
-      element(facts, "dt", "", name).title = why;
-      return element(facts, "dd", "", value);
+      element(facts, "span", "", name).title = why;
+      return element(facts, "b", "", value);
     };
     fact("content distance to the source", now.content === null ? "clip too short" : now.content.toFixed(3), "1 - cosine; 0: the same speech, about 1: another moment");
     fact("mean change, clip (of 255)", now.change.toFixed(1), "mean of |edit - source| over all pixels");
@@ -263,7 +263,8 @@ function dial(root, header, source, chosen = () => {}) {
     blend.prepend("with ");
     [["nothing else", -1], ...emotions.map((name, k) => [name, k])].forEach(([name, k]) => Object.assign(element(second, "option", "", name), { value: k }));
     Object.assign(share, { type: "range", min: 0.1, max: 0.9, step: 0.1, value: 0.5, title: "its share" });
-    second.addEventListener("change", () => ((state.other = +second.value), feel()));
+    share.hidden = true;
+    second.addEventListener("change", () => ((state.other = +second.value), (share.hidden = state.other < 0), feel()));
     share.addEventListener("change", () => ((state.share = +share.value), state.other >= 0 && feel()));
   }
   play.addEventListener("click", () => (state.playing ? stop() : start()));

@@ -4,7 +4,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from cdrl.report.dial.show import bank_bytes, bank_shape, code, header_of, style, take_facts
+from cdrl.report.dial.show import SHOWN_FIRST, bank_bytes, bank_shape, code, header_of, style, take_facts
 
 
 class Dial(anywidget.AnyWidget):
@@ -23,7 +23,8 @@ class Dial(anywidget.AnyWidget):
 
     def __init__(self, desk):
         self.desk = desk
-        super().__init__(header=header_of(desk.names, desk.emotions, desk.emotions) | {"live": True})
+        shown = [name for name in SHOWN_FIRST if name in desk.emotions]
+        super().__init__(header=header_of(desk.names, shown, desk.emotions) | {"live": True})
         self.on_msg(self.answer)
 
     def answer(self, _widget, asked: dict, _buffers=()) -> None:
