@@ -30,7 +30,7 @@ LONGEST = 10.0  # seconds of a clip
 STUDIO_CLIPS = 10
 COLUMNS = 8  # of the sheet that carries a clip's frames
 BARS = 160  # of the waveform
-UNFITTED = "a real person: the generator was not fitted to him (cdrl edit --fit does), so expect little"
+UNFITTED = "not of the studio: the generator was not fitted to this person (cdrl edit --fit does), so expect little"
 
 
 @dataclass(frozen=True, eq=False)  # a take is known by itself: banks are kept under it

@@ -74,7 +74,7 @@ function dial(root, header, source, chosen = () => {}) {
     const right = new ImageData(side, side);
     state.change = state.warp(left.data, fieldsAt(state.bank, state.curve, frame), right.data);
     views[1].canvas.getContext("2d").putImageData(right, 0, 0);
-    views[1].caption.textContent = `edit: ${title()}, ${state.curve[frame].toFixed(2)} at ${(frame / state.take.rate).toFixed(2)} s`;
+    views[1].caption.textContent = `edit (synthetic): ${title()}, ${state.curve[frame].toFixed(2)} at ${(frame / state.take.rate).toFixed(2)} s`;
     if (state.moving) state.moving.textContent = state.change.toFixed(1);
     head();
     made.milliseconds = performance.now() - began;
@@ -146,6 +146,7 @@ function dial(root, header, source, chosen = () => {}) {
   function tell(now, before, wanted) {
     board.classList.toggle("cdrl-stale", !now);
     if (!now) return say("A curve is read where the kernel runs; here stands the last even intensity.");
+    if (said.textContent.startsWith("A curve")) say("");
     board.replaceChildren();
     element(board, "h4", "", "What the guidance reads");
     const table = element(board, "div", "cdrl-bars");
@@ -158,7 +159,7 @@ function dial(root, header, source, chosen = () => {}) {
       track.title = `${label}: source ${before.emotion[k].toFixed(2)}, edit ${now.emotion[k].toFixed(2)}`;
       element(table, "small", "", now.emotion[k].toFixed(2));
     });
-    element(board, "p", "", "Bars: the edit. Black marks: the source.");
+    element(board, "p", "", "Bars: the edit. Marks: the source.");
     const facts = element(board, "div", "cdrl-facts");
     const fact = (name, value, why) => {
       element(facts, "span", "", name).title = why;

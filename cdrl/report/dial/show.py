@@ -78,7 +78,7 @@ def write_page(run, out, clip: Path | str | None = None) -> Path:
         run: folder of a run, or a `Desk`. out: the file. clip: a video file instead of the run's clips.
 
     Returns:
-        `out`; five clips with seven emotions each are some 4 MB.
+        `out`; five clips with seven emotions each are some 3 MB.
     """
     desk, out = run if isinstance(run, Desk) else Desk(run, clip), Path(out)
     chosen = list(range(min(PAGE_CLIPS, len(desk.names))))
