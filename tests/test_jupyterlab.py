@@ -406,6 +406,7 @@ def test_the_report_fits_a_phone_and_prints_its_figures_whole(browser, smoke):
         browser.until("figures.length > 5 && [...document.querySelectorAll('.figure')].every((each) => each.querySelector('svg'))", 120)
         assert browser.run("document.documentElement.scrollWidth") <= 390
         browser.photograph(PICTURES / "report_phone.png")
+        turn_the_dial(browser, "report_phone_dial.png")  # the static twin of notebook 05
     finally:
         browser.send("Emulation.clearDeviceMetricsOverride")
     page = base64.b64decode(browser.send("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
