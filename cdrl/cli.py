@@ -113,6 +113,17 @@ def _explore(chosen):
     print(f"{page} ({page.stat().st_size / 1e6:.0f} MB): open it in any browser, no network is needed")
 
 
+def _dial(chosen):
+    run = _in_clone(Path(chosen.run))
+    out = Path(chosen.out) if chosen.out else repository_root() / run / "dial.html"
+    if out.suffix != ".html":
+        raise InputError(f"--out {out}: the dial is an .html file, as in --out {out.with_suffix('.html').name}")
+    from cdrl.report.dial import write_page
+
+    page = write_page(run, out, chosen.clip)
+    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB): open it in any browser, no network is needed")
+
+
 def _grid(chosen):
     if chosen.workers < 1:
         raise InputError(f"--workers {chosen.workers}: a whole number from 1 is needed")
@@ -138,6 +149,10 @@ def _grid(chosen):
 def _train(chosen):
     from cdrl.recipes import RECIPES
 
+    if chosen.cards:
+        from cdrl.report.model_cards import write_cards
+
+        return print(write_cards(Path(chosen.out)))
     if not chosen.name:
         for name, recipe in RECIPES.items():
             print(f"{name}: {recipe.__doc__.splitlines()[0]}")
@@ -253,6 +268,12 @@ def _parser():
     )
     explore.set_defaults(command=_explore)
 
+    dial = commands.add_parser("dial", help="write clips beside their edits, with emotion and intensity to turn, as one HTML page")
+    dial.add_argument("run", metavar="RUN", help="as in runs/demo")
+    dial.add_argument("--clip", metavar="FILE", help="a video of one face, up to 10 seconds (default: clips of the run)")
+    dial.add_argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)")
+    dial.set_defaults(command=_dial)
+
     add_edit_command(commands)
 
     train = commands.add_parser("train", help="make a committed network again; without a name: list them")
@@ -260,6 +281,7 @@ def _parser():
     train.add_argument(
         "--out", default=str(repository_root() / "data" / "weights"), help="folder (default: data/weights)"
     )
+    train.add_argument("--cards", action="store_true", help="train nothing: write README.md of that folder from the cards in it")
     train.add_argument("--work", default="runs/train", help="folder of the checkpoints (default: runs/train)")
     train.set_defaults(command=_train)
 

@@ -92,7 +92,7 @@ def _optional_packages():
     return [
         Finding(
             "anywidget", bool(widget), widget,
-            "only the explorer inside a notebook needs it, cdrl explore RUN writes a page without: pip install anywidget",
+            "only explorer and dial inside a notebook need it, cdrl explore RUN and cdrl dial RUN write pages without: pip install anywidget",
         ),
         Finding(
             "browser", bool(browser), browser,

@@ -18,6 +18,7 @@ import papermill
 import psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from papermill.translators import PythonTranslator
 
@@ -196,6 +197,13 @@ def _execute(path, copy, parameters):
             raise InputError(error.evalue) from error
         line = error.evalue.strip().splitlines()[0] if error.evalue.strip() else ""
         raise NotebookError(f"{path.name}, cell {error.cell_index}: {error.ename}: {line}; see {failed}") from error
+    except DeadKernelError as error:
+        failed = copy.with_name(f"failed_{copy.name}")
+        unfinished.replace(failed)
+        raise NotebookError(
+            f"{path.name}: its kernel died, most often for want of memory ({psutil.virtual_memory().available / 1e9:.1f} GB are free "
+            f"now): what is complete is kept and the same command goes on; close something, or take --preset smoke; see {failed}"
+        ) from error
     copy.with_name(f"failed_{copy.name}").unlink(missing_ok=True)
     unfinished.replace(copy)
 

@@ -72,7 +72,7 @@ def test_without_anywidget_and_a_browser_doctor_says_what_still_works(monkeypatc
     monkeypatch.setattr("cdrl.doctor.find_spec", lambda module: None if module == "anywidget" else True)
     monkeypatch.setattr("shutil.which", lambda name: None)
     printed = "\n".join(lines(examine()))
-    assert "missing  anywidget: only the explorer inside a notebook needs it, cdrl explore RUN writes a page without" in printed
+    assert "missing  anywidget: only explorer and dial inside a notebook need it, cdrl explore RUN and cdrl dial RUN write pages without" in printed
     assert "missing  browser: only the tests that drive JupyterLab need a Chromium on the path, they skip without" in printed
 
 

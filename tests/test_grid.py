@@ -141,8 +141,8 @@ def test_the_page_shows_each_score_with_its_chance_interval_and_n(tmp_path):
     write_comparison(table(**parts), failures, ["seed"], ["a", "b"], tmp_path / "grid.html")
     page = (tmp_path / "grid.html").read_text()
     assert "2 runs, 1 failed" in page and "0.42 (0.4 to 0.45; chance 0.17; n 300)" in page and "x &lt;b&gt;: no" in page
-    assert page.count("Plotly.newPlot(\"figure") == 2 and "<link" not in page and "<img" not in page.partition("<h1>")[2]
-    drawn = json.loads(re.search(r'newPlot\("figure0", \.\.\.(.*?), \{"responsive', page).group(1))
+    assert page.count("draw(\"figure") == 2 and "<link" not in page and "<img" not in page.partition("<h1>")[2]
+    drawn = json.loads(re.search(r'<script>draw\("figure0", (.*?)\)</script>', page).group(1))
     assert drawn[0][0]["x"] == [0.42, 0.42] and drawn[0][1]["name"] == "chance" and drawn[0][1]["x"] == [0.17, 0.17]
 
 

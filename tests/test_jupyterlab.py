@@ -1,8 +1,9 @@
-"""JupyterLab for real, in a headless Chromium: notebooks run without an error, the explorer can be seen and clicked.
+"""JupyterLab for real, in a headless Chromium: notebooks run without an error, explorer and dial can be seen and used.
 
 Pictures of what the browser showed are left in runs/browser. Without a browser everything here skips and says so.
 """
 
+import base64
 import json
 import os
 import secrets
@@ -18,10 +19,13 @@ import pytest
 from browser import Browser, found, wait_for
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from tiny_run import FRAMES, tiny_run
+from tiny_run import FRAMES, tiny_dial, tiny_run
 
 from cdrl.config import repository_root
-from cdrl.report import explorer
+from cdrl.data.samples import sample_paths
+from cdrl.report import dial, explorer
+from cdrl.report.dial import show as dial_show
+from cdrl.report.dial.bank import bank_edit
 from cdrl.report.explorer.atlas import Atlas
 
 ROOT = repository_root()
@@ -254,7 +258,132 @@ def test_the_explorer_lives_in_jupyterlab(browser, lab, run):
     assert not [error for error in browser.errors if "cdrl" in error]
 
 
-@pytest.mark.parametrize("name", ["00_start_here", "04_probe_disentanglement"])
+def canvas(browser, pane):
+    """(H, H, 3) picture that the dial shows: "source" or "edit"."""
+    values = browser.run(
+        f"""(() => {{const canvas = document.querySelector('.cdrl-{pane} canvas'), side = canvas.width;
+        return Array.from(canvas.getContext('2d').getImageData(0, 0, side, side).data);}})()"""
+    )
+    return np.reshape(values, (int((len(values) / 4) ** 0.5), -1, 4))[..., :3].astype(float)
+
+
+def set_slider(browser, value):
+    """The dial's slider under the mouse: pressed where that intensity lies."""
+    browser.run("document.querySelector('.cdrl-slider').scrollIntoView({block: 'center'})")
+    left, top, wide, high = browser.run(
+        "(() => {const box = document.querySelector('.cdrl-slider').getBoundingClientRect();"
+        "return [box.left, box.top, box.width, box.height];})()"
+    )
+    browser.click(left + 9 + (wide - 18) * value / 1.5, top + high / 2)  # half a thumb is left free at either end
+
+
+def dial_is_there(browser):
+    """Its clip is shown, its fields have come, its readings stand beside it."""
+    ready = "document.querySelector('.cdrl-dial')?.cdrl?.state.bank && document.querySelectorAll('.cdrl-track').length"
+    browser.until(f"{ready} && !document.querySelector('.cdrl-stale')", 300)
+
+
+def turn_the_dial(browser, picture):
+    """The slider is moved and the edit follows, readings and all; the picture is taken however it ends."""
+    try:
+        dial_is_there(browser)
+        set_slider(browser, 0)
+        still = canvas(browser, "edit")
+        assert np.array_equal(still, canvas(browser, "source")), "intensity 0 is the source"
+        set_slider(browser, 1.2)
+        browser.until("!document.querySelector('.cdrl-stale')", 120)
+        assert 1 < np.abs(canvas(browser, "edit") - still).mean() < 40
+        value = float(browser.run("document.querySelector('.cdrl-level output').textContent"))
+        assert value == pytest.approx(1.2, abs=0.03)
+        assert float(browser.run("document.querySelectorAll('.cdrl-facts b')[1].textContent")) > 0.5, "the clip's mean change"
+        shown = browser.run("[...document.querySelectorAll('.cdrl-bars small')].map((each) => +each.textContent)")
+        assert sum(shown) == pytest.approx(1, abs=0.05)
+        said = browser.run("document.querySelector('.cdrl-said').textContent")
+        assert not said, said
+    finally:
+        browser.run("document.querySelector('.cdrl-dial')?.scrollIntoView({block: 'start'})")
+        browser.photograph(PICTURES / picture)
+
+
+def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy", "sad"))
+    neutral = next(path for path in sample_paths() if "NEU" in path.name)
+    desk = dial.Desk(tiny_dial(tmp_path / "run"), neutral)
+    page = dial.write_page(desk, tmp_path / "turn.html")
+    del browser.asked[:], browser.errors[:]
+    browser.open(page.as_uri())
+    turn_the_dial(browser, "dial_page.png")
+
+    made, side = "document.querySelector('.cdrl-dial').cdrl", desk.take(0).crops.shape[1]
+    browser.run("document.querySelectorAll('.cdrl-emotion')[1].click()")
+    browser.until(f"{made}.state.emotion === 1 && document.querySelector('.cdrl-edit figcaption').textContent.includes('sad')")
+    browser.run("[...document.querySelectorAll('.cdrl-shapes button')].find((b) => b.textContent === 'rise').click()")
+    curve = np.array(browser.run(f"Array.from({made}.state.curve)"), np.float32)
+    assert np.allclose(curve, np.linspace(0, 1, len(curve)), atol=0.01), "rises from 0 to level 3"
+    for share in (0.15, 0.4, 0.9):  # below level 1, and between two pairs of knots
+        frame = round(share * (len(curve) - 1))
+        browser.run(f"{made}.show({frame})")
+        crops = np.zeros_like(desk.take(0).crops)
+        crops[frame] = canvas(browser, "source")
+        expected = bank_edit(desk.bank(desk.take(0), {"sad": 1.0}), crops, curve)[frame]
+        off = np.abs(canvas(browser, "edit") - expected)
+        assert expected.shape == (side, side, 3) and off.mean() < 0.05 and off.max() <= 2
+    assert "A curve is read where the kernel runs" in browser.until("document.querySelector('.cdrl-said').textContent", 20)
+
+    slide = "const s = document.querySelector('.cdrl-slider'); s.value = 0.3 + k / 20; s.dispatchEvent(new Event('input'));"
+    spent = cost(browser, slide, 20)
+    print(f"a move of the slider shows its frame in {spent:.1f} ms")
+    assert spent < 100
+    browser.run(f"document.querySelector('.cdrl-play').click(); {made}.state.frame = 0")
+    wait_for(lambda: browser.run(f"{made}.state.frame") > 5, 60, "the clip plays")
+    browser.run("document.querySelector('.cdrl-play').click()")
+    assert not browser.errors and all(url.startswith(("file:", "blob:", "data:")) for url in browser.asked)
+
+
+def test_a_phone_s_width_holds_the_dial_and_a_silent_clip_plays(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
+    monkeypatch.setattr("cdrl.report.dial.desk.Take.heard", lambda self: b"")
+    page = dial.write_page(dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html")
+    browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    try:
+        browser.open(page.as_uri())
+        dial_is_there(browser)
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+        assert browser.run("document.querySelector('.cdrl-said').textContent").startswith("This clip has no sound")
+        browser.run("document.querySelector('.cdrl-play').click(); document.querySelector('.cdrl-dial').cdrl.state.frame = 0")
+        wait_for(lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5, 60, "the pictures play")
+        browser.photograph(PICTURES / "dial_phone.png")
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")
+
+
+MUTE = "const made = render({model: {get: () => header, on() {}, off() {}, set() {}, save_changes() {}, send() {}}, el});"
+
+
+def test_a_kernel_that_does_not_answer_is_told_in_one_line(browser, tmp_path):
+    code = dial_show.code().replace("export default { render };", "").replace("PATIENCE = 90000", "PATIENCE = 50")
+    header = json.dumps(dial_show.header_of(["a clip"], ["happy"], ["happy"]) | {"live": True})
+    page = tmp_path / "mute.html"
+    page.write_text(f"<div id=el></div><script>{code} const header = {header}, el = document.getElementById('el'); {MUTE}</script>")
+    browser.open(page.as_uri())
+    said = browser.until("(document.querySelector('.cdrl-said').textContent.match(/.*does not answer.*/) || [''])[0]")
+    assert said == "The kernel does not answer: run the cell again. What is on the screen still turns and plays."
+
+
+def test_where_no_sound_can_be_played_the_pictures_play(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
+    page = dial.write_page(dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html")
+    del browser.errors[:]
+    browser.open(page.as_uri())
+    dial_is_there(browser)
+    browser.run("HTMLMediaElement.prototype.play = () => Promise.reject(new DOMException('no device', 'NotSupportedError'))")
+    browser.run("document.querySelector('.cdrl-dial').cdrl.show(0); document.querySelector('.cdrl-play').click()")
+    wait_for(lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5, 60, "the pictures play")
+    said = browser.run("document.querySelector('.cdrl-said').textContent")
+    assert said == "No sound can be played here; the pictures play all the same." and not browser.errors
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "04_probe_disentanglement", "05_generate_spfem"])
 def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, name):
     notebook = load_notebook_node(str(ROOT / "notebooks" / f"{name}.ipynb"))
     filled = parameterize_notebook(notebook, {"run_folder": str(smoke), "preset": "smoke"})
@@ -264,5 +393,27 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, nam
         browser.until("document.querySelectorAll('.cdrl-above').length === 2", 60)
         browser.until("document.querySelector('.cdrl-above').width > 100", 60)
         click_a_point(browser, explorer.read_atlas(smoke), 7, "jupyterlab_04.png")
+    elif name.startswith("05"):
+        turn_the_dial(browser, "jupyterlab_05.png")
     else:
         browser.photograph(PICTURES / "jupyterlab_00.png")
+
+
+def test_the_report_fits_a_phone_and_prints_its_figures_whole(browser, smoke):
+    del browser.errors[:]
+    browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    try:
+        browser.open((smoke / "report.html").as_uri())
+        browser.until("figures.length > 5 && [...document.querySelectorAll('.figure')].every((each) => each.querySelector('svg'))", 120)
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+        browser.photograph(PICTURES / "report_phone.png")
+        turn_the_dial(browser, "report_phone_dial.png")  # the static twin of notebook 05
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")
+    page = base64.b64decode(browser.send("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
+    assert page.startswith(b"%PDF") and len(page) > 100_000
+    (PICTURES / "report.pdf").write_bytes(page)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    widths = browser.run("[...document.querySelectorAll('.js-plotly-plot')].map((each) => each.layout.width)")
+    assert max(widths) <= 660, "wider than the paper"
+    assert not browser.errors

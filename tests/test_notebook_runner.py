@@ -100,6 +100,19 @@ def test_an_input_error_in_a_notebook_is_its_one_line_and_any_other_names_cell_a
     assert [path.name for path in (tmp_path / "run" / "notebooks").iterdir()] == ["00_first.ipynb"]
 
 
+def test_a_kernel_that_dies_is_told_in_one_line_with_what_still_works(tmp_path):
+    deadly = write(tmp_path, "00_first", "print('so far')", "import os\nos.kill(os.getpid(), 9)")
+    with pytest.raises(NotebookError) as died:
+        run_notebooks({deadly: {}}, tmp_path / "run", say=print)
+    line = str(died.value)
+    assert line.startswith("00_first.ipynb: its kernel died, most often for want of memory (") and "\n" not in line
+    assert "what is complete is kept and the same command goes on" in line
+    assert "so far" in (tmp_path / "run" / "notebooks" / "failed_00_first.ipynb").read_text()
+    mended = write(tmp_path, "00_first", "print('fine')")
+    run_notebooks({mended: {}}, tmp_path / "run", say=print)
+    assert [path.name for path in (tmp_path / "run" / "notebooks").iterdir()] == ["00_first.ipynb"]
+
+
 def test_a_notebook_gets_only_what_it_declares_and_as_the_type_it_annotates(tmp_path):
     write(tmp_path, "00_first", parameters=PARAMETERS + "example_person: int = 3\n")
     write(tmp_path, "01_second", parameters='preset: str = "cpu"\n')

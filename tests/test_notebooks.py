@@ -44,6 +44,12 @@ def test_the_run_leaves_a_report_and_videos_with_sound(smoke):
         assert "synthetic" in container.metadata["comment"]
 
 
+def test_an_executed_notebook_stays_small_and_the_dial_is_in_the_fifth(smoke):
+    copies = sorted((smoke / "notebooks").glob("*.ipynb"))
+    assert len(copies) == 7 and {path.name: path.stat().st_size for path in copies if path.stat().st_size >= 2_000_000} == {}
+    assert "cdrl-dial" in copies[5].read_text() and "cdrl-dial" in (smoke / "report.html").read_text()
+
+
 def test_a_second_run_prints_the_same_numbers(smoke):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env", str(smoke / "notebooks")],

@@ -110,12 +110,13 @@ def test_the_citation_names_this_version_its_licence_and_the_paper():
     assert paper["url"] in (ROOT / "README.md").read_text()
 
 
-def test_what_the_explorer_s_browser_needs_is_in_the_package():
+@pytest.mark.parametrize("name", ["explorer", "dial"])
+def test_what_the_browser_needs_is_in_the_package(name):
     import setuptools
 
-    folder = ROOT / "cdrl" / "report" / "explorer"
-    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["cdrl.report.explorer"]
-    assert "cdrl.report.explorer" in setuptools.find_packages(ROOT, include=["cdrl*"])
+    folder, package = ROOT / "cdrl" / "report" / name, f"cdrl.report.{name}"
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][package]
+    assert package in setuptools.find_packages(ROOT, include=["cdrl*"])
     assert {path.name for kind in kinds for path in folder.glob(kind)} == {path.name for path in folder.iterdir() if path.suffix not in (".py", "")}
 
 

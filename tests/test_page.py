@@ -69,9 +69,24 @@ def test_the_page_tells_the_notebooks_in_order_with_their_outputs(run):
     assert "train_people=" in page and "seed=0" in page and "torch 2." in page
 
 
+def test_a_score_stands_with_its_chance_interval_and_n_under_its_stage(tmp_path):
+    values = {"corpus.x": 0.5, "corpus.x.chance": 0.25, "corpus.x.low": 0.4, "corpus.x.high": 0.6, "corpus.x.n": 12, "corpus.n": 7}
+    run_stage(STAGES["corpus"](), tmp_path, lambda out: values)
+    executed(tmp_path, "00_a", nbformat.v4.new_markdown_cell("# First"))
+    path = tmp_path / "notebooks" / "00_a.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["papermill"] = {"parameters": {"preset": "smoke", "run_folder": "runs/a", "settings": {"corpus.seed": 3}}}
+    nbformat.write(notebook, path)
+    page = story(tmp_path)
+    assert "<h2>corpus</h2><table><tr><td>corpus.x</td><td>0.5<small>0.4 to 0.6, chance 0.25, n 12</small></td></tr>" in page
+    assert "<td>corpus.n</td><td>7</td>" in page and "corpus.x.chance" not in page
+    assert "<code>cdrl run --preset smoke --out runs/a --set corpus.seed=3</code>" in page
+    assert "<td>corpus</td><td>00_a.ipynb</td>" in page and "All stages were made with these." in page
+
+
 def test_the_page_is_one_file_with_plotly_once_and_videos_inline(run):
     page = write_report(run).read_text()
-    assert page.count('Plotly.newPlot("01_b-1-0"') == 1 and page.count("plotly.js v") == 1
+    assert page.count('draw("01_b-1-0"') == 1 and page.count("plotly.js v") == 1
     assert '"name":"<\\/script>"' in page.replace('": "', '":"')
     assert "bXA0IGJ5dGVz" in page and "happy 1</figcaption>" in page and "person 300, sad &amp; slow" in page
     assert 'name="viewport"' in page

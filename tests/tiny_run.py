@@ -1,11 +1,12 @@
 """A run folder with two maps, written by hand in a second: what the explorer and its tests in a browser read."""
 
 import json
+import shutil
 from importlib.metadata import version
 
 import numpy as np
 
-from cdrl.config import stage_folder
+from cdrl.config import data_root, stage_folder
 from cdrl.data.store import StoreWriter
 from cdrl.vocabulary import SCORED_EMOTIONS
 
@@ -56,4 +57,20 @@ def tiny_run(run, speakers=2, sentences=2, maps=True, made_by=None, sound=True):
     record = {"config": {}, "hash": "0", "seconds": 1.0, "peak_gb": 0.1, "scores": {"content.viseme": 0.5},
               "versions": {"cdrl": made_by or version("cdrl")}}  # fmt: skip
     (folder / "results.json").write_text(json.dumps({"stages": {"probe": record}}))
+    return run
+
+
+def tiny_dial(run, made_by=None):
+    """Writes a run that the dial can turn: a tiny corpus, the committed encoders and the committed generator."""
+    weights = data_root() / "weights"
+    tiny_run(run, speakers=1, sentences=1)
+    for stage in ("content", "emotion"):
+        shutil.copytree(weights / "guidance" / stage, stage_folder(run, stage))
+    folder = stage_folder(run, "generator")
+    (folder / "cdrl").mkdir(parents=True)
+    for kind in ("safetensors", "json"):
+        shutil.copy(weights / f"generator.{kind}", folder / "cdrl" / f"model.{kind}")
+    record = {"config": {}, "hash": "0", "seconds": 1.0, "peak_gb": 0.1, "scores": {"spfem.loss": 0.5},
+              "versions": {"cdrl": made_by or version("cdrl")}}  # fmt: skip
+    (folder / "results.json").write_text(json.dumps({"stages": {"generator": record}}))
     return run

@@ -6,10 +6,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from cdrl.report.figures import score_bars
-from cdrl.report.page import STYLE, figure_block
+from cdrl.report.page import STYLE, figure_block, plotly_code
 
 # Drawn where the grid's file names none; those that the runs do not have are left out.
 MAIN = (
@@ -45,7 +44,7 @@ def write_comparison(results: pd.DataFrame, failures: pd.DataFrame, varied: list
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>cdrl grid</title>'
-        f"<style>{STYLE}</style><script>{get_plotlyjs() if shown else ''}</script></head><body>\n"
+        f"<style>{STYLE}</style><script>{plotly_code() if shown else ''}</script></head><body>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )

@@ -13,17 +13,38 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
 from cdrl.errors import InputError
-from cdrl.stage import all_scores, read_results, score_lines
+from cdrl.stage import read_results, score_lines
 
 STYLE = """
-body{font:16px/1.5 Helvetica,Arial,sans-serif;color:#222;max-width:60rem;margin:0 auto;padding:0 1rem 4rem}
+body{font:16px/1.5 Helvetica,Arial,sans-serif;color:#222;background:#fff;max-width:60rem;margin:0 auto;padding:0 1rem 4rem;overflow-wrap:break-word}
 h1,h2,h3{line-height:1.2}h1{margin-top:3rem;border-top:3px solid #0072B2;padding-top:1rem}
-img,video{max-width:100%;height:auto}pre{overflow-x:auto;background:#f6f6f6;padding:.6rem;font-size:13px}
-table{border-collapse:collapse;font-size:14px}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:left}
+img,video,audio{max-width:100%}img,video{height:auto}pre{overflow-x:auto;background:#f6f6f6;padding:.6rem;font-size:13px}
+table{border-collapse:collapse;font-size:14px}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
 .wide{overflow-x:auto}details{margin:.4rem 0}summary{color:#555;cursor:pointer;font-size:14px}
-.videos{display:grid;grid-template-columns:repeat(auto-fill,minmax(16rem,1fr));gap:1rem}figure{margin:0}
+.scores td:first-child{overflow-wrap:anywhere;min-width:8rem}.scores td+td{white-space:nowrap;font-variant-numeric:tabular-nums}
+.scores small{color:#555;display:block;white-space:normal}dl.kept{font-size:14px}.kept dt{font-weight:bold}.kept dd{margin:0 0 .5rem;overflow-wrap:anywhere}
+.videos{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(16rem,100%),1fr));gap:1rem}figure{margin:0}
 figcaption{font-size:14px}nav a{margin-right:1rem}
+@media(max-width:30rem){body{font-size:15px;padding:0 .75rem 3rem}h1{font-size:1.6rem;margin-top:2rem}td,th{padding:.2rem .4rem}}
+@media print{@page{margin:14mm}body{font-size:10.5pt;max-width:none;padding:0}nav,details,audio,.modebar{display:none!important}
+section+section h1{break-before:page}h1{margin-top:0}h1,h2,h3{break-after:avoid}pre{white-space:pre-wrap;font-size:8pt}
+.wide{overflow:visible}.figure,img,tr,video{break-inside:avoid}video{max-height:45mm;width:auto}.scores{columns:2}.scores table{width:100%}table{font-size:8.5pt}}
 """
+# Figures follow the paper's width when printed, and their tools stay away from a phone's small screen.
+SCRIPT = """
+const figures = [], paper = 660;
+function draw(id, figure) {
+  figures.push(id);
+  Plotly.newPlot(id, ...figure, {responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover"});
+}
+const each = (change) => figures.forEach((id) => Plotly.relayout(id, change(document.getElementById(id))));
+addEventListener("beforeprint", () => each((figure) => {
+  figure.before = figure.layout.width || null;
+  return {width: Math.min(paper, figure.before || paper)};
+}));
+addEventListener("afterprint", () => each((figure) => ({width: figure.before, autosize: !figure.before})));
+"""
+PARTS = ("chance", "low", "high", "n")  # of a score, told beside it
 
 
 def write_report(run):
@@ -45,11 +66,11 @@ def write_report(run):
         raise InputError(f"no executed notebooks in {run / 'notebooks'}: cdrl run makes them")
     chapters = [_chapter(nbformat.read(path, as_version=4), path.stem) for path in copies]
     results = read_results(run)
-    body = "\n".join([_contents(copies), *chapters, _videos(run / "videos"), _score_table(results), _settings(results)])
+    body = "\n".join([_contents(copies), *chapters, _videos(run / "videos"), _score_table(results), _settings(results, copies)])
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>cdrl: {html.escape(run.name)}</title><style>{STYLE}</style>
-<script>{get_plotlyjs() if "Plotly.newPlot" in body else ""}</script></head><body>
+<script>{plotly_code() if "<script>draw(" in body else ""}</script></head><body>
 {body}
 </body></html>
 """
@@ -61,7 +82,7 @@ def write_report(run):
 
 def _contents(copies):
     links = [(path.stem, path.stem.replace("_", " ")) for path in copies]
-    links += [("videos", "videos"), ("scores", "scores"), ("settings", "settings")]
+    links += [("videos", "videos"), ("scores", "scores"), ("settings", "settings and origin")]
     return "<nav>" + " ".join(f'<a href="#{anchor}">{html.escape(text)}</a>' for anchor, text in links) + "</nav>"
 
 
@@ -111,11 +132,15 @@ def _markdown(text):
     return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(text)
 
 
+def plotly_code():
+    """What a page with figures needs once: plotly.js, and what draws them on screen and on paper."""
+    return get_plotlyjs() + SCRIPT
+
+
 def figure_block(data, anchor):
-    """A plotly figure, {"data": [...], "layout": {...}}, as HTML for a page that holds plotly.js; `anchor` is its id."""
+    """A plotly figure, {"data": [...], "layout": {...}}, as HTML for a page that holds `plotly_code`; `anchor` is its id."""
     figure = json.dumps([data["data"], data["layout"]]).replace("</", "<\\/")
-    draw = f'Plotly.newPlot("{anchor}", ...{figure}, {{"responsive": true, "displaylogo": false}})'
-    return f'<div class="wide"><div id="{anchor}"></div></div><script>{draw}</script>'
+    return f'<div class="wide figure"><div id="{anchor}"></div></div><script>draw("{anchor}", {figure})</script>'
 
 
 def _last_rewrites(text):
@@ -138,23 +163,65 @@ def _videos(folder):
 
 
 def _score_table(results):
-    rows = [line.split(" ", 1) for line in score_lines(all_scores(results))]
-    cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in rows)
-    return f'<section id="scores"><h1>Scores</h1><div class="wide"><table>{cells}</table></div></section>'
+    """Every score under the stage that measured it, with its chance level, interval and n in the same row."""
+    parts = [(stage, record["scores"]) for stage, record in results["stages"].items()]
+    tables = [
+        f"<h2>{html.escape(stage)}</h2><table>{_score_rows(scores)}</table>"
+        for stage, scores in [*parts, ("the whole run", results.get("run", {}))] if scores
+    ]  # fmt: skip
+    return f'<section id="scores"><h1>Scores</h1><div class="scores">{"".join(tables)}</div></section>'
 
 
-def _settings(results):
-    rows = "".join(
-        f"<tr><td>{html.escape(stage)}</td><td>{record['seconds']:.0f}</td><td>{record['peak_gb']:.2f}</td>"
-        f"<td>{record['hash']}</td><td>{html.escape(_listed(record['config'], '='))}</td></tr>"
-        for stage, record in results["stages"].items()
-    )
-    last = list(results["stages"].values())[-1]["versions"]
+def _score_rows(scores):
+    texts, rows = dict(line.split(" ", 1) for line in score_lines(scores)), []
+    for name, value in texts.items():
+        base, _, part = name.rpartition(".")
+        if part in PARTS and base in texts:
+            continue
+        told = {part: texts[f"{name}.{part}"] for part in PARTS if f"{name}.{part}" in texts}
+        low, high = told.pop("low", None), told.pop("high", None)
+        notes = [f"{low} to {high}"] * (low is not None and high is not None) + [f"{part} {text}" for part, text in told.items()]
+        small = f"<small>{html.escape(', '.join(notes))}</small>" if notes else ""
+        rows.append(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}{small}</td></tr>")
+    return "".join(rows)
+
+
+def _settings(results, copies):
+    """Settings, seeds, versions and cost of every stage, and where each number of the page comes from."""
+    stages = results["stages"]
+    number = {path.name[:2]: path.name for path in copies}
+    rows, kept = [], []
+    for position, (stage, record) in enumerate(stages.items()):
+        notebook = number.get(f"{position:02d}", "not in this run")
+        cells = [stage, notebook, f"{record['seconds']:.0f}", f"{record['peak_gb']:.2f}", record["config"].get("seed", ""), record["hash"]]
+        rows.append("".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells))
+        kept.append(f"<dt>{html.escape(stage)}</dt><dd>{html.escape(_listed(record['config'], '='))}</dd>")
+    last = list(stages.values())[-1]["versions"]
+    others = [stage for stage, record in stages.items() if record["versions"] != last]
+    note = f" Other versions made {', '.join(others)}: see results.json." if others else " All stages were made with these."
+    heads = "".join(f"<th>{head}</th>" for head in ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash"))
     return (
-        '<section id="settings"><h1>Settings, seeds and cost</h1><div class="wide"><table><tr><th>stage</th>'
-        f"<th>seconds</th><th>peak GB</th><th>hash</th><th>settings</th></tr>{rows}</table></div>"
-        f"<p>{html.escape(_listed(last, ' '))}</p></section>"
+        f'<section id="settings"><h1>Settings, seeds, cost and origin</h1>{_origin(copies)}'
+        f'<div class="wide"><table><tr>{heads}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
+        f'<h2>Settings</h2><dl class="kept">{"".join(kept)}</dl>'
+        f"<h2>Versions</h2><p>{html.escape(_listed(last, ' '))}.{html.escape(note)}</p></section>"
     )
+
+
+def _origin(copies):
+    """How the page came about, from what papermill wrote into the executed copies."""
+    given = nbformat.read(copies[-1], as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    text = (
+        "<p>Every number under <a href=\"#scores\">scores</a> was measured by the stage above it, in the notebook named below, and lies in "
+        "results.json of that stage's folder; <code>cdrl scores RUN NAME</code> prints it again. Every figure is the output of the cell under "
+        "whose <em>code</em> it stands. chance: what no information scores; <em>a to b</em>: 95 % interval; n: how many were judged. Seconds and "
+        "memory are those of the machine that made the run.</p>"
+    )
+    if not given:
+        return text
+    changed = "".join(f" --set {name}={value}" for name, value in given.get("settings", {}).items())
+    command = f"cdrl run --preset {given.get('preset', 'cpu')} --out {given.get('run_folder', 'RUN')}{changed}"
+    return f"{text}<p>Made by <code>{html.escape(command)}</code></p>"
 
 
 def _listed(values, between):

@@ -272,7 +272,7 @@ def train_start(corpus: Store, out: Path, work: Path, steps: int = 1200, batch: 
     card = {
         "model": {},
         "emotions": emotions_of(corpus),
-        "command": "cdrl train generator_start",
+        "command": "cdrl train generator_start", "licence": "Apache-2.0",
         "discriminator": "generator_start_discriminator",
         "trained_on": f"{corpus.clips.speaker.nunique()} people, {len(corpus.clips)} clips, {steps} steps of {batch} windows",
         "truth": "none: crops, emotion and level of unpaired clips; no true edit, no guidance",

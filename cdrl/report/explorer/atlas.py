@@ -3,7 +3,6 @@
 import io
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from cdrl.errors import InputError
 from cdrl.pipeline import factors_of_frames
 from cdrl.probing.projection import map_quality, umap_map
 from cdrl.probing.retrieval import unit_rows
-from cdrl.stage import RESULTS, read_results
+from cdrl.report.ready import finished_stage
 
 SPACES = ("content", "emotion")
 # The label whose groups a frame's neighbours are sought in: same speech in other emotions, same mood in other words.
@@ -94,7 +93,7 @@ def read_atlas(run, points: int = 0) -> Atlas:
         InputError: where there is no such run, it has no maps yet, another version made it, or it has fewer frames.
     """
     run = run_path(run)
-    folder = _finished_probe(run)
+    folder = finished_stage(run, "probe", "maps", tuple(f"{space}.npy" for space in SPACES))
     embeddings = {space: np.load(folder / f"{space}.npy").astype(np.float32) for space in SPACES}
     store = Store(stage_folder(run, "corpus") / "report")
     if {len(values) for values in embeddings.values()} != {len(store)}:
@@ -134,27 +133,6 @@ def nearest_of_groups(embedding: np.ndarray, labels: np.ndarray) -> tuple[list, 
             best = cosines.argmax(1)
             nearest[block, column], likeness[block, column] = members[best], cosines[np.arange(len(block)), best]
     return [str(name) for name in names], nearest, likeness
-
-
-def _finished_probe(run: Path) -> Path:
-    """The folder of notebook 04, or one line that says what is missing and what can be read all the same."""
-    if not run.is_dir():
-        raise InputError(f"{run}: no such run: name a folder, as in runs/demo, or make one with cdrl run --out {run}")
-    folder = stage_folder(run, "probe")
-    if not (folder / RESULTS).exists():
-        raise InputError(
-            f"{run} has no maps yet ({folder.name} is not complete): finish it with the same cdrl run --out {run}; "
-            f"what is done so far: cdrl scores {run}"
-        )
-    made = read_results(folder)["stages"]["probe"]["versions"].get("cdrl", "unknown")
-    lacking = [f"{space}.npy" for space in SPACES if not (folder / f"{space}.npy").exists()]
-    if made.split(".")[:2] != version("cdrl").split(".")[:2] or lacking:
-        why = f" and lacks {' and '.join(lacking)}" if lacking else ""
-        raise InputError(
-            f"{run} was made by cdrl {made}{why}, this is {version('cdrl')}: its maps cannot be shown, make it again "
-            f"under another --out; its scores can still be read: cdrl scores {run}"
-        )
-    return folder
 
 
 def _map(folder: Path, space: str, embedding: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cdrl.report import figures
 from cdrl.report.explorer.atlas import SPACES, Atlas, read_atlas
+from cdrl.report.ready import somebody_watches
 
 HERE = Path(__file__).parent
 TITLES = {"content": "Content: what is said", "emotion": "Emotion: how it is felt"}
@@ -34,7 +35,7 @@ def explore(run, points: int = 0):
         anywidget is not installed (one line says so).
     """
     atlas = run if isinstance(run, Atlas) else read_atlas(run, points)
-    if not _somebody_watches():
+    if not somebody_watches():
         return static_figure(atlas)
     try:
         from cdrl.report.explorer.widget import Explorer
@@ -201,11 +202,3 @@ def _various(atlas: Atlas, rows: int) -> list[int]:
             chosen.append(int(position))
             seen |= own
     return chosen
-
-
-def _somebody_watches() -> bool:
-    """False outside a kernel and in the headless ones that `cdrl run` starts, which set CDRL_HEADLESS."""
-    if os.environ.get("CDRL_HEADLESS") or "IPython" not in sys.modules:
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    return shell is not None and getattr(shell, "kernel", None) is not None

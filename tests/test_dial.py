@@ -1,0 +1,233 @@
+"""The dial without a browser: its fields against the exact edit, its readings, what it sends, what it says where it cannot."""
+
+import base64
+import io
+import json
+import re
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_run import tiny_dial, tiny_run
+
+from cdrl.cli import main
+from cdrl.data.samples import sample_paths
+from cdrl.data.store import AUDIO_RATE
+from cdrl.generation.edit import edit_clip, emotion_weights
+from cdrl.report import dial
+from cdrl.report.dial import desk as desk_module
+from cdrl.report.dial import show
+from cdrl.report.dial.bank import KNOTS, bank_edit, fields_at
+
+NEUTRAL = next(path for path in sample_paths() if "NEU" in path.name)
+FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_dial(tmp_path_factory.mktemp("dial") / "run")
+
+
+@pytest.fixture(scope="module")
+def desk(run):
+    return dial.Desk(run, NEUTRAL)
+
+
+@pytest.fixture(scope="module")
+def take(desk):
+    return desk_module.shortened(desk.take(0), FRAMES / 25)
+
+
+def level(value):
+    return np.full(FRAMES, value, np.float32)
+
+
+CURVES = [level(0.2), level(0.45), level(0.58), level(0.9), level(1.5), np.linspace(0, 1.5, FRAMES, dtype=np.float32)]
+
+
+def test_the_fields_are_linear_below_level_1_and_above_level_3_and_bend_between(desk, take):
+    frames, weights = desk_module._tensor(take.crops), emotion_weights("happy", desk.generator)
+
+    def flow(value):
+        with torch.no_grad():
+            return desk.generator.fields(frames, weights, torch.from_numpy(level(value))[None])[0]
+
+    assert torch.allclose(flow(0.2), 0.6 * flow(1 / 3), atol=1e-6) and torch.allclose(flow(1.5), 1.5 * flow(1.0), atol=1e-6)
+    between = (flow(2 / 3) - (flow(1 / 3) + flow(1.0)) / 2).abs().max()
+    assert between > 1e-4, "two knots would do"
+
+
+@pytest.mark.parametrize("emotion", ["happy", "sad"])
+def test_the_dial_s_edit_is_the_exact_one_within_a_quarter_of_a_level(desk, take, emotion):
+    bank, other = desk.bank(take, {emotion: 1.0}), desk.bank(take, {"surprised": 1.0})
+    for curve in CURVES:
+        exact = edit_clip(desk.generator, take.crops, emotion, curve).astype(float)
+        error = np.abs(bank_edit(bank, take.crops, curve) - exact).mean()
+        moved, wrong = np.abs(exact - take.crops).mean(), np.abs(bank_edit(other, take.crops, curve) - exact).mean()
+        print(f"{emotion} {curve[0]:.2f} to {curve[-1]:.2f}: off by {error:.3f} of 255, the edit changes {moved:.2f}")
+        assert error < 0.25 and error < 0.06 * moved and error < 0.2 * wrong
+
+
+def test_intensity_0_is_the_source_to_the_bit_also_inside_a_curve(desk, take):
+    bank, curve = desk.bank(take, {"happy": 1.0}), level(1.0)
+    curve[10] = 0
+    assert np.array_equal(bank_edit(bank, take.crops, level(0)), take.crops)
+    assert np.array_equal(bank_edit(bank, take.crops, curve)[10], take.crops[10])
+    assert all(not field[10].any() and field[11].any() for field in fields_at(bank, curve))
+
+
+def test_a_mixture_has_fields_of_its_own(desk, take):
+    mixture = {"happy": 0.7, "surprised": 0.3}
+    exact = edit_clip(desk.generator, take.crops, mixture, 1.0).astype(float)
+    assert np.abs(bank_edit(desk.bank(take, mixture), take.crops, level(1)) - exact).mean() < 0.25
+
+
+def test_readings_are_the_guidance_s_own(desk, take):
+    still, turned = (desk.read(take, {"happy": 1.0}, level(value)) for value in (0, 1))
+    assert still["content"] == pytest.approx(0, abs=1e-5) and still["change"] == 0
+    assert sum(turned["emotion"]) == pytest.approx(1, abs=1e-5)
+    happy = desk.emotions.index("happy")
+    assert turned["emotion"][happy] > still["emotion"][happy] + 0.1, "the generator does what it was trained for"
+    edited = bank_edit(desk.bank(take, {"happy": 1.0}), take.crops, level(1))
+    with torch.no_grad():
+        source, output = (desk_module._tensor(crops) for crops in (take.crops, edited))
+        expected = float(desk.guidance.content(source, output, torch.tensor(take.box)[None]))
+    assert turned["content"] == pytest.approx(expected, abs=1e-5) and 0 < expected < 0.5
+    assert turned["change"] == pytest.approx(np.abs(edited.astype(float) - take.crops).mean(), abs=1e-4)
+    short = replace(take, crops=take.crops[:4])
+    assert desk.read(short, {"happy": 1.0}, level(1)[:4])["content"] is None
+
+
+def test_a_sheet_carries_every_frame_in_its_place_and_the_sound_is_heard(take):
+    sheet = np.asarray(Image.open(io.BytesIO(take.sheet())))
+    side, columns = take.crops.shape[1], show.COLUMNS
+    for k in (0, 9, FRAMES - 1):
+        row, column = divmod(k, columns)
+        shown = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side].astype(float)
+        off = np.abs(shown - take.crops).mean((1, 2, 3))
+        assert off.argmin() == k and off[k] < 4
+    with av.open(io.BytesIO(take.heard())) as container:
+        heard = sum(frame.samples for frame in container.decode(audio=0)) / AUDIO_RATE
+    assert heard == pytest.approx(FRAMES / 25, abs=0.15)
+    silent = replace(take, sound=np.zeros(100, np.float32))
+    assert silent.heard() == b"" and silent.loudness() == [] and max(take.loudness()) == 1
+
+
+def test_the_clips_are_the_run_s_and_the_samples_and_a_studio_clip_falls_back_to_the_store(run):
+    desk = dial.Desk(run)
+    assert desk.names[:2] == ["0_0_neutral", "0_0_angry"] and {path.stem for path in sample_paths()} <= set(desk.names)
+    first = desk.take(0)
+    assert first.crops.shape == (10, 64, 64, 3) and first.note == "studio: nobody real; neutral, level 2" and len(first.sound) == 6400
+
+
+def pieces(text):
+    """(header, block) of a page's or an output's data."""
+    header = json.loads(re.search(r"const header = (\{.*?\});\ndial\(", text, re.S).group(1))
+    return header, base64.b64decode(re.search(r'held\(header, "(.*?)"\)', text).group(1))
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(show, "SHOWN_FIRST", ("happy",))
+    out = tmp_path / "new" / "turn.html"
+    assert main(["dial", str(run), "--clip", str(NEUTRAL), "--out", str(out)]) == 0
+    assert "no network is needed" in capsys.readouterr().out
+    page = out.read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)|https?://(?!www\.w3\.org/2000/svg)|@import|\bimport\s*[("{]""", page)
+    header, block = pieces(page)
+    [held] = header["takes"]
+    places = [held["sheet"], held["sound"], held["banks"]["happy"]["where"]]
+    assert sum(length for _, length in places) == len(block) and [low for low, _ in sorted(places)][0] == 0
+    bank = held["banks"]["happy"]
+    assert bank["where"][1] == 4 * bank["rank"] + len(KNOTS) * bank["frames"] * bank["rank"] * 2 + bank["rank"] * 3328
+    assert len(bank["readings"]) == len(header["read_at"]) and bank["readings"][0]["change"] == 0
+    assert "</script" not in page[page.index("const header") : page.rindex("</script>")]
+    assert [path.name for path in out.parent.iterdir()] == ["turn.html"]
+
+
+def test_where_nobody_watches_a_small_twin_takes_its_place(run):
+    twin = dial.dial(dial.Desk(run, NEUTRAL))
+    assert isinstance(twin, show.Twin) and twin._repr_html_() == twin.data and len(twin.data) < 1_000_000
+    header, _ = pieces(twin.data)
+    assert header["emotions"] == ["happy", "angry", "sad"] and not header["live"]
+    assert header["takes"][0]["frames"] == round(show.STATIC_SECONDS * 25)
+    assert twin.data.index('<img alt="One frame') < twin.data.index("<script>"), "something to see where no script runs"
+
+
+def watched(monkeypatch):
+    """As in a notebook whose kernel has somebody in front of it."""
+    monkeypatch.delenv("CDRL_HEADLESS", raising=False)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
+
+
+def test_without_anywidget_one_line_says_what_still_works(desk, monkeypatch, capsys):
+    watched(monkeypatch)
+    monkeypatch.setattr(show, "static_twin", lambda desk: "the twin")
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    monkeypatch.delitem(sys.modules, "cdrl.report.dial.widget", raising=False)
+    assert dial.dial(desk) == "the twin"
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1 and "pip install anywidget. Fewer clips without a kernel instead, cdrl dial RUN writes a page" in line
+
+
+@pytest.fixture
+def widget(desk, monkeypatch):
+    from cdrl.report.dial.widget import Dial
+
+    made = Dial(desk)
+    made.sent = []
+    monkeypatch.setattr(made, "send", lambda content, buffers=None: made.sent.append((content, buffers)))
+    return made
+
+
+def test_the_widget_sends_clips_fields_and_readings(widget, desk):
+    take = desk.take(0)
+    mixture, curve = {"happy": 1}, [0.5] * len(take.crops)
+    for what, more in (("take", {}), ("bank", {"mixture": mixture}), ("read", {"mixture": mixture, "curve": curve})):
+        widget.answer(widget, {"key": what, "what": what, "clip": 0, **more})
+    (told, [sheet, sound]), (shape, [fields]), (readings, nothing) = widget.sent
+    assert told["frames"] == len(take.crops) and sheet[8:12] == b"WEBP" and sound and nothing is None
+    assert len(fields) == 4 * shape["rank"] + 5 * shape["frames"] * shape["rank"] * 2 + shape["rank"] * 3328
+    assert {key: readings[key] for key in ("emotion", "content", "change")} == desk.read(take, mixture, np.float32(curve))
+    assert widget.header["live"] and "export default { render }" in widget.get_state()["_esm"]
+    assert "cdrl dial RUN writes the same as one HTML page" in repr(widget)
+
+
+def test_what_the_widget_cannot_do_it_says_in_a_line(widget):
+    widget.answer(widget, {"key": "k", "what": "bank", "clip": 0, "mixture": {"hapy": 1}})
+    widget.answer(widget, {"key": "k", "what": "take", "clip": 99})
+    (first, _), (second, _) = widget.sent
+    assert "unknown emotion 'hapy' (did you mean happy?)" in first["fault"] and "choose another, the rest still works" in second["fault"]
+
+
+def refused(capsys, *words):
+    assert main(list(words)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    return printed.err[6:-1]
+
+
+def test_a_run_that_is_not_there_or_not_ready_is_refused_with_what_can_be_read(tmp_path, capsys):
+    assert "no such run: name a folder, as in runs/demo" in refused(capsys, "dial", str(tmp_path / "gone"))
+    line = refused(capsys, "dial", str(tiny_run(tmp_path / "begun")))
+    assert "has no generator yet (05_generator is not complete)" in line and "what is done so far: cdrl scores" in line
+    assert "as in --out turn.html" in refused(capsys, "dial", str(tmp_path), "--out", "turn.png")
+
+
+def test_a_run_of_another_version_is_refused_and_its_scores_are_named(tmp_path, capsys):
+    old = tiny_dial(tmp_path / "old", made_by="0.0.7")
+    line = refused(capsys, "dial", str(old))
+    assert "was made by cdrl 0.0.7, this is 0." in line and f"can still be read: cdrl scores {old}" in line
+
+
+def test_a_clip_that_cannot_be_used_is_refused(run, tmp_path, capsys, monkeypatch):
+    assert "gone.mp4: no such video file" in refused(capsys, "dial", str(run), "--clip", "gone.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    assert "text.mp4" in refused(capsys, "dial", str(run), "--clip", str(tmp_path / "text.mp4"))
+    monkeypatch.setattr(desk_module, "LONGEST", 1.0)
+    line = refused(capsys, "dial", str(run), "--clip", str(NEUTRAL))
+    assert line.endswith("2 seconds, the dial takes up to 1: cut it, or edit it whole with cdrl edit")
