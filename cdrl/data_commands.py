@@ -79,7 +79,7 @@ def _clips_of(chosen):
 def _data_studio(chosen):
     from cdrl.data.studio.layouts import write_layout
 
-    files = write_layout(chosen.layout, Path(chosen.out), chosen.people, chosen.sentences, chosen.size)
+    files = write_layout(chosen.layout, Path(chosen.out), chosen.people, chosen.sentences, chosen.size, level=chosen.level)
     print(f"{len(files)} files in {chosen.out}, laid out as {chosen.layout}; everybody in them is rendered")
 
 
@@ -128,4 +128,5 @@ def _add_data_studio(actions):
     studio.add_argument("--people", type=int, default=2, help="1 to 4 (default 2)")
     studio.add_argument("--sentences", type=int, default=2, help="default 2; more need espeak-ng")
     studio.add_argument("--size", type=int, default=256, help="pixels a side (default 256)")
+    studio.add_argument("--level", type=int, default=0, help="1 to 3 for every clip but neutral (default 0: drawn)")
     studio.set_defaults(command=_data_studio)

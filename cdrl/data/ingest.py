@@ -75,13 +75,16 @@ class Job:
     config: IngestConfig
 
 
-def ingest(manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(), progress: bool = True) -> Ingested:
+def ingest(
+    manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(), progress: bool = True, shared: Path | None = None
+) -> Ingested:  # fmt: skip
     """Read, align and crop every clip of a manifest into a store; a clip that cannot be used is left out and named.
 
     Args:
         manifest: columns `manifest.COLUMNS`; `path` and `sound` relative to `root`, `sound` "" where it is in the video.
         out: folder of the store; it appears when it is complete. What is done of it waits in `OUT.pieces`.
         progress: a bar, and a line with the throughput at the end.
+        shared: folder of finished clips that several stores may take from, and that stays; None: `OUT.pieces`, removed in the end.
 
     Returns:
         counts and reasons; the same reasons are in the store's `report.html` and `rejected.csv`.
@@ -92,10 +95,11 @@ def ingest(manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(),
     """
     manifest, root, out = _checked(manifest), Path(root), Path(out)
     record = {"ingest": VERSION, "settings": identity(config), "manifest": _digest(manifest.to_csv(index=False))}
-    pieces = out.with_name(out.name + ".pieces")
+    pieces = Path(shared) if shared else out.with_name(out.name + ".pieces")
     if (out / "store.json").exists():
         _same_or_refused(out, record)
-        shutil.rmtree(pieces, ignore_errors=True)
+        if not shared:
+            shutil.rmtree(pieces, ignore_errors=True)
         return _read(out)
     load_detector(config.detector)(0, np.zeros((64, 64, 3), np.uint8), False)
     pieces.mkdir(parents=True, exist_ok=True)
@@ -114,7 +118,8 @@ def ingest(manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(),
         rejected = _assemble(manifest, jobs, out, record, config)
     except OSError as error:
         raise _unwritable(out, error.strerror or str(error)) from error
-    shutil.rmtree(pieces, ignore_errors=True)
+    if not shared:
+        shutil.rmtree(pieces, ignore_errors=True)
     done = _read(out, read_frames, seconds, core_seconds)
     if progress:
         tqdm.write("\n".join(summary(done, rejected)))
@@ -188,6 +193,11 @@ def _job(row, root: Path, pieces: Path, config: IngestConfig) -> Job:
         except (InputError, OSError):
             pass  # the worker says so, for this clip
     what = [VERSION, config_hash(config), row.path, row.sound, int(row.bytes), row.sha256, bool(config.boxes), boxes]
+    if row.sha256 and row.sound and row.path:  # the sum is of the pictures; a sound exchanged beside them is another clip
+        try:
+            what.append([(root / row.sound).stat().st_size, (root / row.sound).stat().st_mtime_ns])
+        except OSError:
+            pass  # the worker says so
     return Job(row.name, root, row.path, row.sound, int(row.bytes), pieces / _digest(json.dumps(what))[:20], config)
 
 
