@@ -11,7 +11,9 @@ EPSILON = 1e-6  # added to the diagonals where the product of covariances has no
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of the Gaussians of two sets (arXiv:1706.08500; FAD and FID).
+    """Frechet distance of the Gaussians of two sets of features: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+
+    As in FAD and FID (arXiv:1706.08500).
 
     Args:
         first, second: (N, D) and (M, D) features; with fewer rows than dimensions the covariances are not full, and the value is

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cdrl.config import IngestConfig
 from cdrl.data import samples
-from cdrl.data.ingest import ingest
+from cdrl.data.ingest import cost_words, expected_cost, ingest
 from cdrl.data.manifest import add_sums
 from cdrl.data.rejects import kind_of
 from cdrl.data.scan import scan
@@ -16,8 +16,9 @@ from cdrl.data.splits import load_split, parts_of, split_concerns, split_names
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.errors import InputError
-from cdrl.pipeline.said import say
 from cdrl.pipeline.asked import asked_edits
+from cdrl.pipeline.said import say
+from cdrl.stage import check_disk
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 
@@ -48,6 +49,10 @@ def build_real(run: Path, config, out: Path) -> dict:
     settings = IngestConfig(config.frame_rate, config.crop_size, detector=config.detector, split=config.corpus, workers=config.workers)
     place = held / f"{config.corpus}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
     scores = {"corpus.sound_only_clips": len(found.clips) - len(seen), "corpus.rejected_clips": 0}
+    todo = pd.concat([clips for name, clips in wanted.items() if not (out / name / "store.json").exists()] or [seen[:0]])
+    if len(todo):
+        print(f"{len(todo)} clips: {cost_words(todo, root, settings)}; less for what is cropped already", flush=True)
+        check_disk(held, expected_cost(todo, root, settings)[2])
     for name, clips in wanted.items():
         if len(clips):
             done = ingest(add_sums(root, clips, place.with_suffix(".sums.jsonl")), root, out / name, settings, shared=place)

@@ -126,6 +126,6 @@ def retrieval_r1(
             f" ({skipped} pairs without alignment)"
         )
     return row(
-        mean_of(credit), np.array(who), seed, chance=float(np.mean(chance)), gallery=float(np.mean(sizes)),
-        inexact=inexact / pairs, skipped=skipped,
+        mean_of(credit), np.array(who), seed, chance=float(np.mean(chance)), gallery=float(np.mean(sizes)), skipped=skipped,
+        **({} if moments_of else {"inexact": inexact / pairs}),
     )  # fmt: skip
