@@ -134,24 +134,26 @@ def set_scores(prefix: str, seen: list[dict], wanted, clips, originals: list[dic
         Rows `PREFIX.frechet.identity.PROTOCOL[.EMOTION]`, `PREFIX.similarity.judge_a.PROTOCOL[.EMOTION]`, and lines of what had too few frames.
     """
     rows, lines = {}, []
+    enough = ENOUGH * seen[0]["identity"].shape[1]
     for protocol in sorted(set(wanted.protocol)):
-        found = {"frechet.identity": {}, "similarity.judge_a": {}}
+        found, few = {"frechet.identity": {}, "similarity.judge_a": {}}, []
         for emotion in sorted(set(wanted.emotion[wanted.protocol == protocol])):
             mine = np.flatnonzero((wanted.protocol == protocol) & (wanted.emotion == emotion))
             actors = sorted(set(wanted.speaker.iloc[mine]))
             real = {actor: np.flatnonzero((clips.emotion == emotion) & (clips.speaker == actor)) for actor in actors}
             pool = [c for rows_ in real.values() for c in rows_]
             made, kept = ([part["identity"] for part in (source[c] for c in which)] for source, which in ((seen, mine), (originals, pool)))
-            if min(sum(map(len, part)) for part in (made, kept)) >= ENOUGH * seen[0]["identity"].shape[1]:
+            if min(sum(map(len, part)) for part in (made, kept)) >= enough:
                 found["frechet.identity"][emotion] = frechet_distance(np.concatenate(kept), np.concatenate(made))
             else:
-                lines.append(f"left out frechet.identity of {protocol} {emotion}: too few frames for a covariance")
+                few.append(emotion)
             each = [
                 set_similarity(*(np.concatenate([s[c]["judge_a"] for c in which]) for s, which in ((originals, real[a]), (seen, mine[wanted.speaker.iloc[mine] == a]))))
                 for a in actors if len(real[a])
             ]  # fmt: skip
             if each:
                 found["similarity.judge_a"][emotion] = float(np.mean(each))
+        lines += [f"left out frechet.identity of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real"] if few else []
         for name, values in found.items():
             rows |= {f"{prefix}.{name}.{protocol}.{emotion}": {"value": value} for emotion, value in values.items()}
             if values:

@@ -70,6 +70,8 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
             if len(shared):
                 raise InputError(f"{len(shared)} {name}s are in the fitting AND the scoring part, e.g. {shared[0]}: take them out of one")
     else:
+        if factor == "emotion":  # a sentence of one emotion would give it away, or leave nothing to tell apart
+            usable = usable & (clips.groupby("sentence")["emotion"].transform("nunique") > 1).to_numpy()
         people = np.isin(speaker, list(_halves(speaker[usable], np.zeros(usable.sum()), share_fit, rng)))
         texts = np.isin(sentence, list(_halves(sentence[usable], np.zeros(usable.sum()), share_fit, rng)))
         if len(np.unique(sentence[usable])) == 1:  # nothing of the sentence can tell the factor then
