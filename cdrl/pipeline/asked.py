@@ -71,7 +71,8 @@ def _drawn(clips: pd.DataFrame, learnt: pd.DataFrame, number: int, seed: int) ->
 
 
 def _protocol(clips: pd.DataFrame, drivers: dict) -> list[tuple]:
-    intra = [(k, row.emotion, int(row.intensity), row.name_, "intra") for k, row in enumerate(clips.rename(columns={"name": "name_"}).itertuples())]
+    columns = zip(clips["emotion"], clips["intensity"], clips["name"], strict=True)
+    intra = [(k, emotion, int(level), name, "intra") for k, (emotion, level, name) in enumerate(columns)]
     cross = []
     for actor, driver in sorted(drivers.items()):
         sources = np.flatnonzero((clips.speaker == actor) & (clips.emotion == "neutral"))

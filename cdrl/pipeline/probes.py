@@ -94,15 +94,18 @@ def halved(clips: pd.DataFrame) -> pd.DataFrame:
 
 def without_truth(rows: dict, corpus, speech: Speech) -> tuple[dict, list[str]]:
     """Rows that say something on a corpus without truth, and a line for each kind of score that is left out."""
-    asked = {("viseme", False), ("emotion", False), ("emotion", True), ("speaker", False), ("speaker", True), ("sentence", True), ("intensity", True)}
-    lines = [f"left out {factor}{' per clip' if per_clip else ''}: {corpus.lacks(factor, per_clip)}" for factor, per_clip in sorted(asked) if corpus.lacks(factor, per_clip)]
+    asked = [(name, False) for name in ("viseme", "emotion", "speaker")]
+    asked += [(name, True) for name in ("emotion", "intensity", "sentence", "speaker")]
+    reasons = {(factor, per_clip): corpus.lacks(factor, per_clip) for factor, per_clip in asked}
+    lines = [f"left out {name}{' per clip' if clip else ''}: {reason}" for (name, clip), reason in reasons.items() if reason]
     empty = sorted(name for name, cells in rows.items() if not np.isfinite(cells["value"]))
     lines += [f"left out {', '.join(empty)}: no clip of that kind scores, or there is nothing to divide by"] if empty else []
     lines += ["moments are matched by DTW on the audio prior (retrieval_dtw_r1, swap_image_dtw): no phone times are known"]
     alone = corpus.clips["sentence"].nunique() == 1 and not corpus.lacks("emotion", True)
     lines += ["emotion is probed with other people and the same one sentence: there is no other"] if alone else []
-    kept = {name: {k: v for k, v in cells.items() if not isinstance(v, float) or np.isfinite(v)} for name, cells in rows.items() if name not in empty}
-    return kept, lines + speech.left_out
+    rows = {name: cells for name, cells in rows.items() if name not in empty}
+    known = {name: {k: v for k, v in cells.items() if not isinstance(v, float) or np.isfinite(v)} for name, cells in rows.items()}
+    return known, lines + speech.left_out
 
 
 def speech_rows(features: Features, corpus, encoder, config, prefix: str, speech: Speech) -> dict:

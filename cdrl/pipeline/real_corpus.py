@@ -40,7 +40,10 @@ def build_real(run: Path, config, out: Path) -> dict:
     found = scan(root, config.corpus, config.template)
     seen = found.clips[found.clips["path"] != ""].reset_index(drop=True)
     if seen.empty:
-        raise InputError(f"{root}: {len(found.clips)} clips of {config.corpus}, all of them sound alone; a run needs the faces: give the folder of the videos")
+        raise InputError(
+            f"{root}: {len(found.clips)} clips of {config.corpus}, all of them sound alone; a run needs the faces: give the "
+            "folder of the videos"
+        )
     part, lines, drivers = choose_parts(seen, config.split, config.seed)
     if len(found.clips) > len(seen):
         lines.append(f"{len(found.clips) - len(seen)} clips are sound alone and left out")
@@ -99,10 +102,14 @@ def choose_parts(clips: pd.DataFrame, split: str, seed: int = 0) -> tuple[pd.Ser
         chosen = load_split(name)
         part = _parts_or_none(chosen, clips, split)
         if part is not None and {"train", "report"} <= set(part):
-            return part, [f"split {name}: {chosen.get('what', '')}", *(f"beware: {text}" for text in split_concerns(chosen, clips))], chosen.get("drivers", {})
+            concerns = [f"beware: {text}" for text in split_concerns(chosen, clips)]
+            return part, [f"split {name}: {chosen.get('what', '')}", *concerns], chosen.get("drivers", {})
         if split != "strict":
             lacking = "train" if part is None or "train" not in set(part) else "report"
-            raise InputError(f"corpus.split={split}: not one clip here is in its part {lacking}; take corpus.split=strict or drawn, or get those speakers")
+            raise InputError(
+                f"corpus.split={split}: not one clip here is in its part {lacking}; take corpus.split=strict or drawn, or get "
+                "those speakers"
+            )
         lines.append(f"split {name} leaves train or report empty here, so one is drawn")
     part, text = draw_parts(clips, seed)
     return part, [*lines, text], {}
@@ -126,12 +133,14 @@ def draw_parts(clips: pd.DataFrame, seed: int = 0) -> tuple[pd.Series, str]:
         (C,) part of each clip, and a line that says how.
     """
     part = pd.Series("", index=clips.index)
-    usable = clips["camera"].isin(("", "front")) if clips["camera"].isin(("", "front")).any() else clips["camera"] == clips["camera"].iloc[0]
+    usable = clips["camera"].isin(("", "front"))
+    usable = usable if usable.any() else clips["camera"] == clips["camera"].iloc[0]
     random = np.random.default_rng([seed, 9301])
     speakers = random.permutation(sorted(set(clips["speaker"][usable])))
     if len(speakers) < 2:
         part[usable] = "report"
-        return part, f"split: one speaker ({speakers[0]}) cannot be in train and in report; he or she reports, and rendered people train"
+        who = f"one speaker ({speakers[0]}) cannot be in train and in report"
+        return part, f"split: {who}; he or she reports, and rendered people train"
     emotions = clips[usable].groupby("sentence")["emotion"].nunique()
     shared = random.permutation(sorted(emotions.index[emotions > 1]))
     middle = (len(speakers) + 1) // 2
@@ -140,7 +149,9 @@ def draw_parts(clips: pd.DataFrame, seed: int = 0) -> tuple[pd.Series, str]:
         held = shared[(len(shared) + 1) // 2 :]
         train, report = train & ~clips["sentence"].isin(held), report & clips["sentence"].isin(held)
     part[train], part[report] = "train", "report"
-    text = f"{len(shared) - (len(shared) + 1) // 2} of {len(shared)} sentences" if len(shared) >= 2 else "the same sentences, there are no two that two emotions share"
+    text = "the same sentences, there are no two that two emotions share"
+    if len(shared) >= 2:
+        text = f"{len(shared) // 2} of {len(shared)} sentences"
     return part, f"split drawn by seed {seed}: {len(speakers) - middle} of {len(speakers)} speakers report, on {text}"
 
 

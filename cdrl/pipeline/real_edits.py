@@ -71,12 +71,14 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     size = outputs["cdrl"].shape[1]
     read, seen = {name: [] for name in variants}, {name: [] for name in variants}
     for k, source in enumerate(tqdm(sources, desc="judging", mininterval=2)):
-        given = {"copy_source": _resized(report.face[report.frames(source)], size)} | {n: np.asarray(v[wanted.frames(k)]) for n, v in outputs.items()}
+        given = {"copy_source": _resized(report.face[report.frames(source)], size)}
+        given |= {name: np.asarray(values[wanted.frames(k)]) for name, values in outputs.items()}
         for name, values in given.items():
             read[name].append(read_clip(judges, values))
             seen[name].append(_features(judges, values))
     clips = report.clips
-    originals = [(read_clip(judges, f), _features(judges, f)) for f in (_resized(report.face[report.frames(c)], size) for c in range(len(clips)))]
+    crops = (_resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
+    originals = [(read_clip(judges, frames), _features(judges, frames)) for frames in crops]
     speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
     rows, lines = {}, list(NOT_SCORED)
     others = _others(clips, sources, [found["identity"] for found, _ in originals])
@@ -84,7 +86,8 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
         lines.append("left out identity: it takes two people, with two clips each")
     own = clips.emotion.isin(SCORED_EMOTIONS).to_numpy()
     labels = clips.emotion.to_numpy()[own]
-    on_sources = [np.mean([found[judge] for (found, _), use in zip(originals, own, strict=True) if use] == labels) for judge in ("judge_a", "judge_b")]
+    scored = [found for (found, _), use in zip(originals, own, strict=True) if use]
+    on_sources = [np.mean(np.array([found[judge] for found in scored]) == labels) for judge in ("judge_a", "judge_b")]
     for name in variants:
         prefix, mine = f"spfem.image.{name}", read[name]
         measures = {
@@ -142,18 +145,20 @@ def set_scores(prefix: str, seen: list[dict], wanted, clips, originals: list[dic
             actors = sorted(set(wanted.speaker.iloc[mine]))
             real = {actor: np.flatnonzero((clips.emotion == emotion) & (clips.speaker == actor)) for actor in actors}
             pool = [c for rows_ in real.values() for c in rows_]
-            made, kept = ([part["identity"] for part in (source[c] for c in which)] for source, which in ((seen, mine), (originals, pool)))
+            made, kept = [seen[k]["identity"] for k in mine], [originals[clip]["identity"] for clip in pool]
             if min(sum(map(len, part)) for part in (made, kept)) >= enough:
                 found["frechet.identity"][emotion] = frechet_distance(np.concatenate(kept), np.concatenate(made))
             else:
                 few.append(emotion)
-            each = [
-                set_similarity(*(np.concatenate([s[c]["judge_a"] for c in which]) for s, which in ((originals, real[a]), (seen, mine[wanted.speaker.iloc[mine] == a]))))
-                for a in actors if len(real[a])
-            ]  # fmt: skip
+            each = []
+            for actor in (actor for actor in actors if len(real[actor])):
+                theirs = mine[(wanted.speaker.iloc[mine] == actor).to_numpy()]
+                sets = [originals[clip]["judge_a"] for clip in real[actor]], [seen[k]["judge_a"] for k in theirs]
+                each.append(set_similarity(*map(np.concatenate, sets)))
             if each:
                 found["similarity.judge_a"][emotion] = float(np.mean(each))
-        lines += [f"left out frechet.identity of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real"] if few else []
+        if few:
+            lines.append(f"left out frechet.identity of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real")
         for name, values in found.items():
             rows |= {f"{prefix}.{name}.{protocol}.{emotion}": {"value": value} for emotion, value in values.items()}
             if values:

@@ -122,11 +122,15 @@ def _clips(layout: str, people: int, sentences: int, emotions: tuple[str, ...] |
         raise InputError(f"layout {layout}: no {', '.join(sorted(strange))}; accepted are {', '.join(chosen.emotions)}")
     spoken = SPLITS["smoke_train"] if sentences <= len(SPLITS["smoke_train"].sentences) else SPLITS["train"]
     return [
-        (ClipSpec(person, sentence, emotion, level if level and emotion != "neutral" else level_of(person, sentence, emotion)), speaker, number)
+        (ClipSpec(person, sentence, emotion, _level(level, person, sentence, emotion)), speaker, number)
         for speaker, person in enumerate(spoken.people[:people])
         for number, sentence in enumerate(spoken.sentences[:sentences])
         for emotion in emotions or chosen.emotions
     ]
+
+
+def _level(asked: int, person: int, sentence: int, emotion: str) -> int:
+    return asked if asked and emotion != "neutral" else level_of(person, sentence, emotion)
 
 
 def _write(path: Path, frames: np.ndarray | None, audio: np.ndarray | None, sample_rate: int) -> None:
