@@ -6,7 +6,7 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-from cdrl.config import COSTS, PRESETS, STAGES, PriorsConfig, repository_root, stage_config
+from cdrl.config import COSTS, EVERY_STAGE, PRESETS, STAGES, CorpusConfig, PriorsConfig, repository_root, stage_config
 from cdrl.data_commands import add_data_commands
 from cdrl.edit_command import add_edit_command
 from cdrl.errors import InputError
@@ -62,8 +62,9 @@ def _doctor(chosen):
 
 def _run(chosen):
     settings = parse_settings(chosen.set)
-    if chosen.corpus:
-        settings["corpus.corpus"] = chosen.corpus
+    for name, value in (("corpus.corpus", chosen.corpus), ("corpus.data_root", chosen.data_root)):
+        if value:
+            settings[name] = value
     _check_corpus(chosen.preset, settings)
     _check_priors(chosen.preset, settings)
     from cdrl.notebook_runner import NotebookError, notebooks, plan, run_notebooks
@@ -179,21 +180,29 @@ def _study(chosen):
 
 
 def _check_corpus(preset, settings):
-    """A corpus root that is not there is refused before anything runs."""
+    """A corpus root that is not there is refused before anything runs; paths become absolute for the notebooks' kernels."""
+    own = {item.name for item in fields(CorpusConfig)} - {"seed"}
+    settings |= {f"corpus.{name}": settings.pop(name) for name in own & settings.keys()}
     stage_settings = {name: value for name, value in settings.items() if name.startswith("corpus.")}
     config = stage_config("corpus", preset, stage_settings)
+    if config.corpus != "studio" and not config.data_root:
+        raise InputError(
+            f"corpus {config.corpus}: it is not generated, name its folder: --data-root FOLDER; or take --corpus studio"
+        )
     if config.data_root and not Path(config.data_root).is_dir():
         raise InputError(
             f"corpus {config.corpus}: corpus.data_root={config.data_root} is not a folder: give the folder that holds "
             "the corpus, --set corpus.data_root=FOLDER"
         )
-    if config.data_root:
-        settings["corpus.data_root"] = str(Path(config.data_root).resolve())
+    for name in ("data_root", "ingested", *(["split"] if config.split.endswith(".json") else [])):
+        if getattr(config, name):
+            settings[f"corpus.{name}"] = str(Path(getattr(config, name)).resolve())
 
 
 def _check_priors(preset, settings):
     """Weights that are not there, or not what they should be, are told before anything runs, one line each."""
-    names = [item.name for item in fields(PriorsConfig) if item.name in settings]
+    names = [item.name for item in fields(PriorsConfig) if item.name in settings and item.name not in EVERY_STAGE]
+    settings |= {"priors.device": settings["device"]} if "device" in settings else {}
     settings |= {f"priors.{name}": settings.pop(name) for name in names if name != "batch"}
     for name in ("priors.weights", "priors.features"):
         if settings.get(name):
@@ -239,7 +248,8 @@ def _parser():
 
     run = commands.add_parser("run", help="run the notebooks in order; resumes")
     run.add_argument("--preset", default="cpu", choices=PRESETS)
-    run.add_argument("--corpus", help="studio (generated, the default) or another corpus; see corpus.data_root")
+    run.add_argument("--corpus", help="studio (generated, the default), mead, ravdess, crema_d, folder")
+    run.add_argument("--data-root", metavar="FOLDER", help="where a corpus that is not generated lies")
     run.add_argument("--out", help="folder of the run (default: runs/PRESET)", metavar="FOLDER")
     run.add_argument(
         "--from", dest="first", type=_number_of_notebook, metavar="NN", help="begin with notebook NN again"

@@ -1,6 +1,6 @@
-"""Settings: one frozen dataclass per stage, three presets, and the folder that every stage writes.
+"""Settings: one frozen dataclass per stage, the presets, and the folder that every stage writes.
 
-A setting exists once: its default is here (the preset `cpu`), `smoke` and `gpu` are tables of what differs, and
+A setting exists once: its default is here (the preset `cpu`), the other presets are tables of what differs, and
 `cdrl run --set stage.field=value` comes last. Notebooks name a preset and pass settings on; they hold no numbers.
 """
 
@@ -28,9 +28,14 @@ def _free(default):
 class CorpusConfig:
     """Which clips, and how large: notebook 00."""
 
-    corpus: str = _one_of("studio", "studio")
+    corpus: str = _one_of("studio", "studio", "mead", "ravdess", "crema-d", "folder")
     speech: str = _one_of("espeak", "espeak", "cached")  # cached: the few committed sentences, without espeak-ng
-    data_root: str = ""  # folder of a corpus that is not embedded; empty: `data_root()`
+    data_root: str = ""  # folder of a corpus that is not generated
+    template: str = ""  # of corpus=folder, as {speaker}/{emotion}/{clip}
+    split: str = "strict"  # of a real corpus: strict, drawn, paper or a .json file; who trains, who reports
+    max_clips: int = 0  # of a real corpus in each part, whole sentences of a speaker; 0: all
+    frame_rate: float = 25.0  # Hz, of a real corpus
+    detector: str = "embedded"  # of faces in a real corpus
     train_people: int = 60
     train_clips: int = 4  # per person
     report_people: int = 20  # half of them fits the probes, of the other half
@@ -41,6 +46,7 @@ class CorpusConfig:
     crop_size: int = 96  # pixels, aligned face
     seed: int = 0
     workers: int = _free(2)
+    ingested: str = _free("")  # folder of crops that runs on real corpora share; empty: `ingested` beside the run
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,7 @@ class ContentConfig:
     covariance_weight: float = 0.0
     variance_weight: float = 1.0
     seed: int = 0
+    device: str = _free("auto")  # of the training: half precision on a GPU, single on the CPU
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ class EmotionConfig:
     speaker_weight: float = 0.1
     variance_weight: float = 1.0
     seed: int = 0
+    device: str = _free("auto")
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,7 @@ class GeneratorConfig:
     videos: int = 4
     fit_steps: int = 30  # to the real person of the sample clips
     seed: int = 0
+    device: str = _free("auto")
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,9 @@ class IngestConfig:
     held_mb: int = _free(600)  # decoded pictures a worker keeps; a longer clip is decoded twice
 
 
+# Other spellings of accepted words.
+ALSO = {"crema_d": "crema-d", "cremad": "crema-d"}
+EVERY_STAGE = ("seed", "device")  # settings whose bare name means that of every stage
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.
 STAGES = {
     "corpus": CorpusConfig, "priors": PriorsConfig, "content": ContentConfig, "emotion": EmotionConfig,
@@ -210,7 +222,7 @@ STAGES = {
 PRESETS = {
     "smoke": {
         "corpus.speech": "cached", "corpus.train_people": 4, "corpus.report_people": 4,
-        "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96,
+        "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96, "corpus.max_clips": 56,
         "content.steps": 20, "content.control_steps": 10, "content.pairs": 40,
         "emotion.steps": 20, "emotion.control_steps": 10, "emotion.released_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
         "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
@@ -222,19 +234,30 @@ PRESETS = {
         "content.steps": 3000, "emotion.steps": 3000, "generator.steps": 20000, "generator.batch": 32,
         "generator.size": 256,
     },
+    # The release's protocol: its frame rate, crop size, split, test clips, drivers and priors. The method is ours.
+    "paper": {
+        "corpus.corpus": "mead", "corpus.split": "paper", "corpus.frame_rate": 30.0, "corpus.crop_size": 224, "corpus.edits": 300,
+        "priors.audio": "WAV2VEC2_XLSR53", "priors.audio_windows": "released", "priors.language": "ViT-B-32/openai",
+        "priors.vision": "iresnet50",
+        "content.steps": 3000, "emotion.steps": 3000, "emotion.released_steps": 15_625,
+        "generator.steps": 20_000, "generator.batch": 32, "generator.size": 224, "generator.videos": 12,
+    },
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a preset is expected to take, said before a run starts: measured on two idle cores, for gpu a guess."""
+    """What a preset is expected to take, said before a run starts: measured on two idle cores, for gpu and paper a guess.
+
+    Crops of a real corpus come on top: notebook 00 says what they cost.
+    """
 
     minutes: float
     memory_gb: float
     disk_gb: float
 
 
-COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(10, 7, 2), "gpu": Cost(60, 12, 20)}
+COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(10, 7, 2), "gpu": Cost(60, 12, 20), "paper": Cost(6000, 24, 5)}
 
 
 def stage_config(stage, preset="cpu", settings=None):
@@ -243,8 +266,8 @@ def stage_config(stage, preset="cpu", settings=None):
     Args:
         stage: a name in `STAGES`.
         preset: a name in `PRESETS`.
-        settings: mapping of "stage.field", of a "field" that one stage has, or of "seed" (every stage's) to a value or
-            the text of one.
+        settings: mapping of "stage.field", of a "field" that one stage has, or of "seed" or "device" (every stage's) to a
+            value or the text of one.
 
     Returns:
         The stage's dataclass; `stage_config("content", "cpu", {"content.steps": "500"}).steps` is the int 500.
@@ -276,7 +299,7 @@ def from_dict(config_class, values):
 
 
 def resolve_settings(settings):
-    """Settings under their full names: {"bottleneck": 7} becomes {"emotion.bottleneck": 7}, a bare seed every stage's.
+    """Settings under their full names: {"bottleneck": 7} becomes {"emotion.bottleneck": 7}, a bare seed or device every stage's.
 
     Raises:
         InputError: for a name that no stage has, or several.
@@ -289,7 +312,7 @@ def resolve_settings(settings):
             stage = str(name).partition(".")[0]
             of_stage = [full for full in full_names if full.startswith(f"{stage}.")]
             _known("setting", name, of_stage or list(dict.fromkeys(full.partition(".")[2] for full in full_names)))
-        if len(matches) > 1 and name != "seed":
+        if len(matches) > 1 and name not in EVERY_STAGE:
             raise InputError(f"setting {name!r} is not one: name the stage too, as in {' or '.join(matches)}")
         resolved.update(dict.fromkeys(matches, value))
     return resolved
@@ -352,6 +375,7 @@ def data_root():
 
 def _read_value(item, value):
     accepted = item.metadata.get("accepted")
+    value = ALSO.get(value, value) if accepted and isinstance(value, str) else value
     if accepted and value not in accepted:
         raise InputError(f"{item.name}={value}: accepted are {', '.join(map(str, accepted))}")
     if item.type is str and isinstance(value, str):

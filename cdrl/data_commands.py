@@ -15,25 +15,26 @@ def add_data_commands(actions):
 
 
 def _data_check(chosen):
-    from cdrl.data.check import FRAMES_PER_SECOND, SAMPLE, change_lines, probe, report
+    from cdrl.config import IngestConfig
+    from cdrl.data.check import SAMPLE, change_lines, probe, report
+    from cdrl.data.ingest import cost_words
     from cdrl.data.manifest import add_sums, compare, load_manifest, save_manifest
     from cdrl.data.scan import scan
     from cdrl.data.splits import split_for, split_lines
 
-    root, speed = Path(chosen.root), FRAMES_PER_SECOND if chosen.frames_per_second is None else chosen.frames_per_second
-    if speed <= 0:
-        raise InputError(f"--frames-per-second {speed:g}: a number above 0 is needed")
+    root = Path(chosen.root)
     found = scan(root, chosen.corpus, chosen.template)
     file = Path(chosen.manifest or f"runs/manifests/{found.corpus}.parquet")
     saved = load_manifest(file) if file.exists() else None
     split = split_for(chosen.split, found.clips) if chosen.split else None
     clips = add_sums(root, found.clips, file.with_suffix(".sums.jsonl")) if chosen.sums else found.clips
-    seconds, remarks = probe(root, clips, 0 if chosen.probe else SAMPLE)
+    _, remarks = probe(root, clips, 0 if chosen.probe else SAMPLE)
     found.remarks.extend(remarks)
     changes = {} if saved is None else compare(clips, saved)
     summed = saved is not None and chosen.sums and (saved["sha256"] != "").all()
     lines = change_lines(changes, file, summed) if changes else []
-    lines = report(found, seconds, speed, lines) + (split_lines(chosen.split, split, clips) if split else [])
+    lines = report(found, lines) + (split_lines(chosen.split, split, clips) if split else [])
+    lines.append(f"ingest: {cost_words(clips, root, IngestConfig(), chosen.frames_per_second)}")
     print("\n".join(lines))
     if chosen.write and any(changes.values()):
         raise InputError(f"{file} says otherwise, as printed above: remove it or give another --manifest to write")
@@ -44,7 +45,7 @@ def _data_check(chosen):
 
 def _data_ingest(chosen):
     from cdrl.config import IngestConfig
-    from cdrl.data.ingest import expected_cost, ingest
+    from cdrl.data.ingest import cost_words, expected_cost, ingest
 
     root, out, workers = Path(chosen.root), Path(chosen.out), chosen.workers
     if not root.is_dir():
@@ -54,13 +55,13 @@ def _data_ingest(chosen):
         require_sound=not chosen.allow_silent, workers=workers, limit_seconds=chosen.limit,
     )  # fmt: skip
     clips = _clips_of(chosen)
-    frames, minutes, disk_gb = expected_cost(clips, root, config)
+    alone = int((clips["path"] == "").sum())
+    sounds = f", {alone} of them sound alone and left out" if alone else ""
     print(
-        f"{len(clips)} clips into {out}: about {frames} frames, {minutes:.1f} minutes on {workers or 1} idle cores, "
-        f"{disk_gb:.2f} GB of disk at most and half of it in the end; Ctrl-C is safe, the same command resumes",
+        f"{len(clips)} clips{sounds} into {out}: {cost_words(clips, root, config)}; Ctrl-C is safe, the same command resumes",
         flush=True,
     )
-    check_disk(out.parent, disk_gb)
+    check_disk(out.parent, expected_cost(clips, root, config)[2])
     done = ingest(clips, root, out, config)
     print(f"{done.clips} clips in, {len(done.rejected)} left out: reasons in {out}/report.html and rejected.csv")
 
@@ -79,7 +80,7 @@ def _clips_of(chosen):
 def _data_studio(chosen):
     from cdrl.data.studio.layouts import write_layout
 
-    files = write_layout(chosen.layout, Path(chosen.out), chosen.people, chosen.sentences, chosen.size)
+    files = write_layout(chosen.layout, Path(chosen.out), chosen.people, chosen.sentences, chosen.size, level=chosen.level)
     print(f"{len(files)} files in {chosen.out}, laid out as {chosen.layout}; everybody in them is rendered")
 
 
@@ -100,7 +101,7 @@ def _add_data_check(actions):
     check.add_argument("--sums", action="store_true", help="SHA-256 of every file; resumes")
     check.add_argument("--probe", action="store_true", help="open every file's header, not a sample's")
     check.add_argument("--split", default="", metavar="NAME", help="strict, or as in data/splits: what it makes of ROOT")
-    check.add_argument("--frames-per-second", type=float, help="of an ingest on one core (default 60)")
+    check.add_argument("--frames-per-second", type=_positive, default=0.0, help="of an ingest on one core (default: told by the pictures)")
     check.set_defaults(command=_data_check)
 
 
@@ -128,4 +129,5 @@ def _add_data_studio(actions):
     studio.add_argument("--people", type=int, default=2, help="1 to 4 (default 2)")
     studio.add_argument("--sentences", type=int, default=2, help="default 2; more need espeak-ng")
     studio.add_argument("--size", type=int, default=256, help="pixels a side (default 256)")
+    studio.add_argument("--level", type=int, default=0, help="1 to 3 for every clip but neutral (default 0: drawn)")
     studio.set_defaults(command=_data_studio)

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from cdrl.cli import main
+from cdrl.config import IngestConfig
 from cdrl.data import corpora, manifest, splits
-from cdrl.data.check import concerns, cost_line, probe, report
+from cdrl.data.check import concerns, probe, report
 from cdrl.data.corpora import CORPORA, MEAD_SPEAKERS
+from cdrl.data.ingest import cost_words
 from cdrl.data.samples import SAMPLES
 from cdrl.data.scan import scan
 from cdrl.errors import InputError
@@ -198,7 +200,7 @@ def test_a_root_may_be_one_speaker_of_mead(tmp_path):
 def test_a_sound_without_pictures_is_a_row_without_path(tmp_path):
     found = scan(make(tmp_path, ["Actor_01/03-01-05-01-01-01-01.wav"]))
     assert found.clips.loc[0, ["path", "sound"]].tolist() == ["", "Actor_01/03-01-05-01-01-01-01.wav"]
-    assert cost_line(found.clips, []).startswith("ingest: nothing to do")
+    assert cost_words(found.clips, tmp_path, IngestConfig()).startswith("nothing to do, these are sounds")
 
 
 @pytest.mark.parametrize(
@@ -329,13 +331,22 @@ def test_the_committed_samples_are_checked_with_what_an_ingest_costs(tmp_path):
     seconds, remarks = probe(root, found.clips)
     assert found.corpus == "crema-d" and len(found.clips) == 7 and len(seconds) == 6 and (abs(seconds - 2.2) < 0.5).all()
     assert [r[:2] for r in remarks] == [("unreadable", "1001_TSI_SAD_XX.flv")] and "not a readable video" in remarks[0].reason
-    lines = report(found, seconds, 30, [])
+    lines = report(found, [])
     assert lines[0].startswith("corpus crema-d: clips 7, speakers 1, sentences 2, emotions 6, 0.002 GB")
     assert lines[2].split() == ["1001", "1", "1", "1", "1", "1", "2"]
     assert any(line.startswith("missing: 75, 1001_IEO_ANG_HI") for line in lines)
-    assert "from 6 headers" in lines[-1] and "on one core at 30 frames/s" in lines[-1]
-    frames = float(lines[-1].split()[2].replace(",", ""))
+    words = cost_words(found.clips, root, IngestConfig())
+    frames = int(words.split()[1])
     assert abs(frames - 7 * seconds.mean() * 25) < 1
+    assert f"{frames / 30 / 2 / 60:.1f} minutes on 2 idle cores" in cost_words(found.clips, root, IngestConfig(), 30)
+
+
+def test_check_and_ingest_tell_the_same_cost(tmp_path, capsys):
+    root = shutil.copytree(SAMPLES, tmp_path / "samples")
+    assert main(["data", "check", str(root), "--manifest", str(tmp_path / "m.parquet")]) == 0
+    told = capsys.readouterr().out.splitlines()[-1].removeprefix("ingest: ")
+    assert main(["data", "ingest", str(root), "--out", str(tmp_path / "store")]) == 0
+    assert told in capsys.readouterr().out.splitlines()[0] and "on 2 idle cores" in told
 
 
 def test_a_name_that_lies_is_found_on_opening(tmp_path):
@@ -431,7 +442,7 @@ def test_cdrl_data_check_prints_writes_and_tells_what_changed(tmp_path, capsys):
     assert "beware of the split: choose: not one clip is here" in printed
     assert main(["data", "check", str(tmp_path / "gone")]) == 2
     assert main(["data", "check", str(root), "--frames-per-second", "0"]) == 2
-    assert "--frames-per-second 0: a number above 0 is needed" in capsys.readouterr().err
+    assert "argument --frames-per-second: 0: a number above 0 is needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["crema-d_strict", "mead_paper", "mead_strict", "ravdess_paper", "ravdess_strict"])

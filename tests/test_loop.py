@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cdrl.errors import InputError
-from cdrl.training.loop import LoopConfig, learning_rate, train
+from cdrl.training.loop import LoopConfig, learning_rate, on_device, place, train
 
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
@@ -72,3 +72,45 @@ def test_a_loss_that_is_not_finite_is_refused():
 def test_the_learning_rate_warms_up_and_ends_near_zero():
     settings = LoopConfig(steps=100, warmup=10, learning_rate=1.0)
     assert learning_rate(0, settings) == pytest.approx(0.1) and learning_rate(99, settings) < 0.001
+
+
+def test_on_the_cpu_the_loop_is_the_plain_one_bit_for_bit():
+    """Half precision, its scaler and moves to a device leave no trace where there is no GPU: a loop written out gives the same."""
+    settings, looped, plain = config(), Task(), Task()
+    train(looped, looped, sample, settings)
+    plain.train()
+    optimiser = torch.optim.AdamW(plain.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    for step in range(settings.steps):
+        torch.manual_seed(step)
+        loss = plain(sample(np.random.default_rng([0, step])))["fit"].nanmean()
+        optimiser.param_groups[0]["lr"] = learning_rate(step, settings)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        optimiser.step()
+    assert all(torch.equal(a, b) for a, b in zip(looped.parameters(), plain.parameters(), strict=True))
+
+
+def test_a_device_that_is_not_here_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    task = Task()
+    with pytest.raises(InputError, match="device=cuda: not to be used here"):
+        train(task, task, sample, config(device="cuda"))
+
+
+class Guided(Task):
+    """As the generator's objective: frozen parts beside the parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.__dict__["guidance"] = nn.Linear(2, 2)
+        self.prior, self.units = [nn.Linear(2, 2)], torch.zeros(3)
+
+
+def test_frozen_parts_and_batches_move_along():
+    model = place(Guided(), torch.device("meta"))
+    held = [model.net[0].weight, model.guidance.weight, model.prior[0].weight, model.units]
+    assert {value.device.type for value in held} == {"meta"}
+    batch = on_device({"a": DATA, "b": [DATA, (DATA, 3)], "name": "x"}, torch.device("meta"))
+    assert batch["b"][1][0].device.type == batch["a"].device.type == "meta" and batch["b"][1][1] == 3 and batch["name"] == "x"

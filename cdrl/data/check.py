@@ -1,4 +1,4 @@
-"""What `cdrl data check` says of a corpus: what is there, missing, altered or odd, and what an ingest will cost."""
+"""What `cdrl data check` says of a corpus: what is there, missing, altered or odd."""
 
 from pathlib import Path
 
@@ -7,17 +7,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cdrl.config import CorpusConfig
 from cdrl.data.corpora import CORPORA
 from cdrl.data.decoding import nominal_rate, opened
 from cdrl.data.scan import Remark, Scan
-from cdrl.data.store import AUDIO_RATE
 from cdrl.errors import InputError
 from cdrl.vocabulary import EMOTIONS
 
-STORED_RATE = 25  # frames of a store per second
-FRAMES_PER_SECOND = 60  # of an ingest (face found, aligned, cropped) on one core: a rule of thumb
-SAMPLE = 12  # clips that are opened to estimate the length of all
+SAMPLE = 12  # clips that are opened to see whether names lie
 FEW_SPEAKERS = 12  # below this an interval over speakers says little
 EXAMPLES = 3  # printed of each kind of remark
 
@@ -114,30 +110,11 @@ def _positive(path: Path, seconds: float) -> float:
     return seconds
 
 
-def cost_line(clips: pd.DataFrame, seconds: np.ndarray, frames_per_second: float = FRAMES_PER_SECOND) -> str:
-    """What an ingest will take: frames at 25 Hz, minutes on one core, GB of the crop store.
+def report(found: Scan, changes: list[str]) -> list[str]:
+    """The lines of `cdrl data check`: counts, speaker x emotion, remarks, what is missing, changes, concerns.
 
     Args:
-        seconds: (n,) of the clips that were opened; empty: the corpus's typical clip is taken.
-    """
-    shown = clips[clips["path"] != ""]
-    if shown.empty:
-        return "ingest: nothing to do, these are sounds without pictures"
-    each = seconds.mean() if len(seconds) else CORPORA[shown["corpus"].iloc[0]].seconds
-    source = f"from {len(seconds)} headers" if len(seconds) else "a guess, no header could be read"
-    frames = len(shown) * each * STORED_RATE
-    stored = frames * (CorpusConfig().crop_size ** 2 * 3 + 24) + len(shown) * each * AUDIO_RATE * 2
-    return (
-        f"ingest: about {frames:,.0f} frames ({each:.1f} s a clip, {source}), {frames / frames_per_second / 60:,.1f} minutes "
-        f"on one core at {frames_per_second:g} frames/s, {stored / 1e9:,.2f} GB of crops"
-    )
-
-
-def report(found: Scan, seconds: np.ndarray, frames_per_second: float, changes: list[str]) -> list[str]:
-    """The lines of `cdrl data check`: counts, speaker x emotion, remarks, what is missing, changes, concerns, cost.
-
-    Args:
-        seconds: (n,) lengths of the clips that were opened. changes: lines about a saved manifest.
+        changes: lines about a saved manifest.
     """
     clips, corpus = found.clips, CORPORA[found.corpus]
     silent = int((clips["path"] == "").sum())
@@ -158,8 +135,7 @@ def report(found: Scan, seconds: np.ndarray, frames_per_second: float, changes: 
     elif corpus.certainty:
         lines.append(f"missing: nothing of the speakers who are here ({corpus.certainty})")
     lines += changes
-    lines += [f"beware: {concern}" for concern in concerns(clips)]
-    return [*lines, cost_line(clips, seconds, frames_per_second)]
+    return lines + [f"beware: {concern}" for concern in concerns(clips)]
 
 
 def _remark_lines(remarks: list[Remark]) -> list[str]:

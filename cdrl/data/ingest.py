@@ -24,6 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cdrl.config import IngestConfig, config_hash, identity
+from cdrl.data.corpora import CORPORA
 from cdrl.data.decoding import opened
 from cdrl.data.detectors import GivenBoxes, box_file, load_detector, read_boxes
 from cdrl.data.faces import Alignment, align, crop
@@ -75,13 +76,16 @@ class Job:
     config: IngestConfig
 
 
-def ingest(manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(), progress: bool = True) -> Ingested:
+def ingest(
+    manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(), progress: bool = True, shared: Path | None = None
+) -> Ingested:  # fmt: skip
     """Read, align and crop every clip of a manifest into a store; a clip that cannot be used is left out and named.
 
     Args:
         manifest: columns `manifest.COLUMNS`; `path` and `sound` relative to `root`, `sound` "" where it is in the video.
         out: folder of the store; it appears when it is complete. What is done of it waits in `OUT.pieces`.
         progress: a bar, and a line with the throughput at the end.
+        shared: folder of finished clips that several stores may take from, and that stays; None: `OUT.pieces`, removed in the end.
 
     Returns:
         counts and reasons; the same reasons are in the store's `report.html` and `rejected.csv`.
@@ -92,10 +96,11 @@ def ingest(manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(),
     """
     manifest, root, out = _checked(manifest), Path(root), Path(out)
     record = {"ingest": VERSION, "settings": identity(config), "manifest": _digest(manifest.to_csv(index=False))}
-    pieces = out.with_name(out.name + ".pieces")
+    pieces = Path(shared) if shared else out.with_name(out.name + ".pieces")
     if (out / "store.json").exists():
         _same_or_refused(out, record)
-        shutil.rmtree(pieces, ignore_errors=True)
+        if not shared:
+            shutil.rmtree(pieces, ignore_errors=True)
         return _read(out)
     load_detector(config.detector)(0, np.zeros((64, 64, 3), np.uint8), False)
     pieces.mkdir(parents=True, exist_ok=True)
@@ -114,7 +119,8 @@ def ingest(manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(),
         rejected = _assemble(manifest, jobs, out, record, config)
     except OSError as error:
         raise _unwritable(out, error.strerror or str(error)) from error
-    shutil.rmtree(pieces, ignore_errors=True)
+    if not shared:
+        shutil.rmtree(pieces, ignore_errors=True)
     done = _read(out, read_frames, seconds, core_seconds)
     if progress:
         tqdm.write("\n".join(summary(done, rejected)))
@@ -134,20 +140,47 @@ def summary(done: Ingested, rejected: dict) -> list[str]:
 def expected_cost(manifest: pd.DataFrame, root: Path, config: IngestConfig) -> tuple[int, float, float]:
     """Frames, minutes and GB of disk that an ingest will take, from the headers of a few clips; a rough guess.
 
-    While pieces and store are both there the disk holds everything twice.
+    While pieces and store are both there the disk holds everything twice. Clips that are sound alone cost nothing.
     """
+    shown = _checked(manifest)["path"]
+    shown = shown[shown != ""]
+    seconds, pixels = _headers(shown, root)
+    typical = CORPORA[manifest["corpus"].iloc[0]].seconds if manifest["corpus"].iloc[0] in CORPORA else 3.0
+    frames = round(len(shown) * (float(np.mean(seconds)) if seconds else typical) * config.frame_rate)
+    spent = frames * (SECONDS_A_FRAME + SECONDS_A_MEGAPIXEL * (float(np.mean(pixels)) if pixels else 1.0))
+    held = frames * (3 * config.crop_size**2 + 24 + 2 * AUDIO_RATE / config.frame_rate)
+    return frames, spent / max(1, config.workers) / 60, 2 * held / 1e9
+
+
+def _headers(paths: pd.Series, root: Path) -> tuple[list[float], list[float]]:
+    """Seconds and megapixels of some of the files, of those that can be opened."""
     seconds, pixels = [], []
-    for path in _checked(manifest)["path"].iloc[:: max(1, len(manifest) // 20)]:
+    for path in paths.iloc[:: max(1, len(paths) // 20)]:
         try:
             with opened(Path(root) / path) as (container, video, _):
                 seconds.append((container.duration or 0) / 1e6)
                 pixels.append(video.codec_context.width * video.codec_context.height / 1e6)
         except (InputError, OSError):
             continue
-    frames = round(len(manifest) * (float(np.mean(seconds)) if seconds else 3.0) * config.frame_rate)
-    spent = frames * (SECONDS_A_FRAME + SECONDS_A_MEGAPIXEL * (float(np.mean(pixels)) if pixels else 1.0))
-    held = frames * (3 * config.crop_size**2 + 24 + 2 * AUDIO_RATE / config.frame_rate)
-    return frames, spent / max(1, config.workers) / 60, 2 * held / 1e9
+    return seconds, pixels
+
+
+def cost_words(manifest: pd.DataFrame, root: Path, config: IngestConfig, frames_per_second: float = 0.0) -> str:
+    """`expected_cost` in words, the same for every command that tells it.
+
+    Args:
+        frames_per_second: of one core, where it was measured; 0: by the size of the pictures.
+    """
+    frames, minutes, disk_gb = expected_cost(manifest, root, config)
+    if not frames:
+        return "nothing to do, these are sounds without pictures"
+    cores = max(1, config.workers)
+    minutes = frames / frames_per_second / cores / 60 if frames_per_second else minutes
+    guess = "" if _headers(manifest["path"][manifest["path"] != ""], root)[0] else ": a guess, no header could be read"
+    return (
+        f"about {frames} frames, {minutes:.1f} minutes on {cores} idle cores, {disk_gb:.2f} GB of disk at most and half of it "
+        f"in the end{guess}"
+    )
 
 
 def _kinds(rejected: dict) -> list[tuple[str, int]]:
@@ -188,6 +221,11 @@ def _job(row, root: Path, pieces: Path, config: IngestConfig) -> Job:
         except (InputError, OSError):
             pass  # the worker says so, for this clip
     what = [VERSION, config_hash(config), row.path, row.sound, int(row.bytes), row.sha256, bool(config.boxes), boxes]
+    if row.sha256 and row.sound and row.path:  # the sum is of the pictures; a sound exchanged beside them is another clip
+        try:
+            what.append([(root / row.sound).stat().st_size, (root / row.sound).stat().st_mtime_ns])
+        except OSError:
+            pass  # the worker says so
     return Job(row.name, root, row.path, row.sound, int(row.bytes), pieces / _digest(json.dumps(what))[:20], config)
 
 

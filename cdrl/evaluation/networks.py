@@ -78,6 +78,17 @@ class Judges:
         coefficients, landmarks = out[:, : len(ACTIONS)], out[:, len(ACTIONS) :]
         return np.clip(coefficients, 0, 1).astype(np.float32), landmarks.reshape(len(out), -1, 2).astype(np.float32)
 
+    @torch.no_grad()
+    def features(self, name: str, frames: torch.Tensor) -> np.ndarray:
+        """(T, 3, H, W) -> (T, D): what a network's last layer reads."""
+        net, kept = self.nets[name], []
+        hook = net.last().register_forward_pre_hook(lambda layer, given: kept.append(given[0]))
+        try:
+            self._run(name, frames)
+        finally:
+            hook.remove()
+        return torch.cat(kept).numpy()
+
     def identity(self, frames: torch.Tensor) -> np.ndarray:
         """(T, 3, H, W) -> (T, 64), unit norm; another frame of the same person is near 1."""
         return F.normalize(torch.from_numpy(self._run("identity", frames)), dim=1).numpy()

@@ -52,5 +52,5 @@ def jittered(frames: torch.Tensor) -> torch.Tensor:
     columns = (torch.arange(width) + shift[:, 1:]).clamp(0, width - 1)
     frames = torch.stack([x[:, :, r][..., c] for x, r, c in zip(frames, rows, columns, strict=True)])
     grey = frames.mean(2, keepdim=True)
-    saturation, contrast, light = (torch.rand(3, batch, 1, 1, 1, 1) - 0.5).unbind(0)
+    saturation, contrast, light = (torch.rand(3, batch, 1, 1, 1, 1) - 0.5).to(frames.device).unbind(0)
     return (grey + (frames - grey) * (1 + 0.6 * saturation) - 0.5) * (1 + 0.4 * contrast) + 0.5 + 0.2 * light

@@ -8,8 +8,12 @@ from cdrl.pipeline.corpora import build_corpus, extract_priors, open_features, s
 from cdrl.pipeline.edits import edit_grid, evaluate, generate, variant_table
 from cdrl.pipeline.encoders import train_ccrl, train_cerl
 from cdrl.pipeline.probes import factors_of_frames, probe, real_agreement
+from cdrl.pipeline.said import bars, has_truth, known, said
+from cdrl.pipeline.session import start
+from cdrl.pipeline.shown import corpus_sheet, edit_strip
 
 __all__ = [
-    "build_corpus", "edit_grid", "evaluate", "extract_priors", "factors_of_frames", "generate", "open_features", "probe",
-    "real_agreement", "source_of", "train_ccrl", "train_cerl", "variant_table",
+    "bars", "build_corpus", "corpus_sheet", "edit_grid", "edit_strip", "evaluate", "extract_priors", "factors_of_frames", "generate",
+    "has_truth", "known", "open_features", "probe", "real_agreement", "said", "source_of", "start", "train_ccrl", "train_cerl",
+    "variant_table",
 ]  # fmt: skip

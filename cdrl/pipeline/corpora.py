@@ -11,6 +11,7 @@ from cdrl.data.studio import calibration, edits
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.render import LANDMARKS
 from cdrl.models.released_vision import vision_prior
+from cdrl.pipeline.real_corpus import build_real
 from cdrl.priors.audio import audio_prior
 from cdrl.priors.language import LanguagePrior
 from cdrl.priors.sources import prepare
@@ -23,9 +24,13 @@ STORES = ("train", "report", "real")
 def build_corpus(run: Path, config, out: Path) -> dict:
     """Notebook 00: render the training and the reporting people, the true edits for the evaluation, ingest the real clips.
 
+    Of a corpus that is not generated: `build_real`.
+
     Returns:
         corpus.*: how hard the studio is, from its truth; crop.*: how far the crops are off; what was rejected.
     """
+    if config.corpus != "studio":
+        return build_real(run, config, out)
     smoke = config.speech == "cached"
     train = studio.specs("smoke_train" if smoke else "train", people=config.train_people, clips=config.train_clips, seed=config.seed)
     report = studio.specs("smoke_report" if smoke else "report", people=config.report_people, sentences=config.report_sentences)

@@ -23,7 +23,9 @@ from cdrl.evaluation.networks import Judges
 from cdrl.generation.edit import edit_clip, edit_video
 from cdrl.guidance import Guidance, load_encoder
 from cdrl.models.generator import Generator
+from cdrl.pipeline.asked import read_asked
 from cdrl.pipeline.corpora import open_features
+from cdrl.pipeline.said import has_truth
 from cdrl.probing import bootstrap
 from cdrl.stage import read_json, write_json
 from cdrl.training.generator import fit_person, train_generator
@@ -36,7 +38,8 @@ def generate(run: Path, config, out: Path) -> dict:
     Returns:
         spfem.image.VARIANT.loss.*: the last values of the terms.
     """
-    store = open_features(run, "train").store
+    host = stage_folder(run, "corpus") / "host"  # of a split that gives the generator clips of its own
+    store = Store(host) if (host / "store.json").exists() else open_features(run, "train").store
     guidance = Guidance(run)
     scores = {}
     for variant in ("baseline", "cdrl"):
@@ -75,7 +78,9 @@ def edit_real(run: Path, config, generator: Generator, guidance: Guidance) -> Pa
 
 
 def sources_of_edits(run: Path) -> tuple[Store, Store, np.ndarray]:
-    """The reporting store, the true edits, and (E,) the source clip of each."""
+    """The reporting store, the true edits (of a real corpus: what is asked for), and (E,) the source clip of each."""
+    if not has_truth(run):
+        return read_asked(run)
     report, wanted = (Store(stage_folder(run, "corpus") / name) for name in ("report", "edits"))
     number = {name: k for k, name in enumerate(report.clips.name)}
     return report, wanted, np.array([number[edits.source_of(name)] for name in wanted.clips.name])
@@ -87,7 +92,7 @@ def _edit_all(run: Path, generator: Generator, size: int, out: Path) -> None:
     for k, source in enumerate(tqdm(sources, desc="edits", mininterval=2)):
         crops = _resized(report.face[report.frames(source)], size)
         row = wanted.clips.iloc[k]
-        found.append(edit_clip(generator, crops, row.emotion, row.intensity / 3))
+        found.append(edit_clip(generator, crops, row.emotion, row.intensity / 3, float(report.clips.frame_rate[source])))
     np.save(out.with_suffix(".partial.npy"), np.concatenate(found))
     out.with_suffix(".partial.npy").replace(out)
 
@@ -100,8 +105,9 @@ def _resized(crops: np.ndarray, size: int) -> np.ndarray:
 
 
 def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
-    """(4, columns, S, S, 3) middle frames: source, baseline, cdrl, true edit; and a text per column."""
+    """(4, columns, S, S, 3) middle frames: source, baseline, cdrl and, where there is one, true edit; and a text per column."""
     report, wanted, sources = sources_of_edits(run)
+    columns = min(columns, len(sources))
     chosen = np.linspace(0, len(sources) - 1, columns).astype(int)
     outputs = {name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r") for name in ("baseline", "cdrl")}
     size = outputs["cdrl"].shape[1]
@@ -110,15 +116,20 @@ def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
         middle = wanted.frames(k).start + wanted.clips.num_frames[k] // 2
         own = report.frames(sources[k]).start + wanted.clips.num_frames[k] // 2
         rows["source"].append(_resized(report.face[own : own + 1], size)[0])
-        rows["truth"].append(_resized(wanted.face[middle : middle + 1], size)[0])
+        if has_truth(run):
+            rows["truth"].append(_resized(wanted.face[middle : middle + 1], size)[0])
         for name, values in outputs.items():
             rows[name].append(values[middle])
     texts = [f"{report.clips.emotion[sources[k]]} → {wanted.clips.emotion[k]} {wanted.clips.intensity[k]}" for k in chosen]
-    return np.array(list(rows.values())), texts
+    return np.array([pictures for pictures in rows.values() if pictures]), texts
 
 
 def write_videos(run: Path, number: int) -> None:
     """Source, edit and true edit side by side, full frames with the source's sound: `RUN/videos/*.mp4`."""
+    if not has_truth(run):
+        from cdrl.pipeline.real_edits import write_real_videos
+
+        return write_real_videos(run, number)
     report, wanted, sources = sources_of_edits(run)
     generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
     (run / "videos").mkdir(exist_ok=True)
@@ -143,8 +154,13 @@ def evaluate(run: Path, config, out: Path) -> dict:
     """Notebook 06: the edits against the true edits, by networks that supervised nothing.
 
     Returns:
-        spfem.image.{copy_source,baseline,cdrl}.*: as SCORES defines them, with intervals over speakers.
+        spfem.image.{copy_source,baseline,cdrl}.*: as SCORES defines them, with intervals over speakers; on a corpus without
+        true edits those of `evaluate_real`.
     """
+    if not has_truth(run):
+        from cdrl.pipeline.real_edits import evaluate_real
+
+        return evaluate_real(run, config, out)
     report, wanted, sources = sources_of_edits(run)
     size = np.load(stage_folder(run, "generator") / "cdrl" / "outputs.npy", mmap_mode="r").shape[1]
     judges = Judges()
@@ -220,4 +236,5 @@ def variant_rows(prefix, name, read, clips, wanted, another, speakers, target, s
 def variant_table(scores: dict, variants: list[str]) -> pd.DataFrame:
     """One row per score, one column per variant, rounded to four digits."""
     names = ("emotion_accuracy", "mouth_error", "mouth_correlation", "speech_correlation", "psnr", "mouth_l1", "identity", "jitter")
+    names = [n for n in names if all(f"spfem.image.{v}.{n}" in scores for v in variants)]
     return pd.DataFrame({v: {n: scores[f"spfem.image.{v}.{n}"] for n in names} for v in variants}).round(4)

@@ -15,7 +15,7 @@ from cdrl.stage import read_results
 from cdrl.training.content import train_content
 from cdrl.training.emotion import train_emotion
 from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
-from cdrl.training.released import train_released_emotion
+from cdrl.training.released import present, train_released_emotion
 
 
 def train_ccrl(run: Path, config, out: Path) -> dict:
@@ -59,7 +59,7 @@ def train_cerl(run: Path, config, out: Path) -> dict:
 
     Returns:
         emotion.loss.*: the last value of the prompt loss, beside its no-information value ln 8; released.emotion.loss.*: of the
-        released loss on faces, on noise, and on noise with one head for all labels, beside ln 7.
+        released loss on faces, on noise, and on noise with one head for all labels, beside ln 7 (the emotions that are there).
     """
     features = open_features(run, "train")
     language = _language(run)
@@ -76,7 +76,7 @@ def train_cerl(run: Path, config, out: Path) -> dict:
         (out / "released").mkdir(exist_ok=True)
         released.to_parquet(out / "released" / f"{name}.parquet", index=False)
         scores[f"released.emotion.loss.{name}"] = float(released.loss.tail(3).mean())
-    return scores | {"released.emotion.loss.chance": float(np.log(7))}
+    return scores | {"released.emotion.loss.chance": float(np.log(len(present(features))))}
 
 
 def _language(run: Path) -> str:

@@ -16,6 +16,8 @@ from cdrl.guidance import load_encoder
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.pipeline.corpora import open_features
+from cdrl.pipeline.said import say
+from cdrl.pipeline.speech import Speech
 from cdrl.priors.store import Features
 from cdrl.probing import bootstrap, controls, dependence, leakage, retrieval, swap
 from cdrl.probing.projection import map_quality, umap_map
@@ -31,12 +33,15 @@ def probe(run: Path, config, out: Path) -> dict:
     Writes embeddings and map coordinates; a later call reads them.
 
     Returns:
-        content.*, content_av.*, emotion.*, raw.*, hsic.*, rank.*, control.*: each with chance, interval and n.
+        content.*, content_av.*, emotion.*, raw.*, hsic.*, rank.*, control.*: each with chance, interval and n. On a corpus
+        without truth the scores that need it are missing, and `said.json` says which and why.
     """
     features = open_features(run, "report")
     store = features.store
-    frames = frame_table(store.clips, store.truth["viseme"][:], store.truth["phoneme"][:])
-    corpus = leakage.Corpus(halved(store.clips), frames, config.seed, config.fit_frames)
+    frames = frame_table(store.clips, *(store.truth[name][:] for name in ("viseme", "phoneme") if name in store.truth))
+    clips = halved(store.clips) if "viseme" in store.truth else store.clips
+    corpus = leakage.Corpus(clips, frames, config.seed, config.fit_frames)
+    speech = Speech(features, corpus, config)
     content_folder, emotion_folder = stage_folder(run, "content"), stage_folder(run, "emotion")
     encoder, emotional = load_encoder(ContentEncoder, content_folder), load_encoder(EmotionEncoder, emotion_folder)
     content, emotion = embed_content(encoder, features), embed_emotion(emotional, features)
@@ -57,9 +62,12 @@ def probe(run: Path, config, out: Path) -> dict:
         delayed(leakage.content_scores)(content, corpus, known),
     )
     rows = {name: cells for part in found for name, cells in part.items()}
-    rows |= speech_rows(features, corpus, encoder, config, "content")
-    rows |= compare_rows(features, corpus, config)
-    rows |= control_rows(run, features, corpus, config)
+    rows |= speech_rows(features, corpus, encoder, config, "content", speech)
+    rows |= compare_rows(features, corpus, speech)
+    rows |= control_rows(run, features, corpus, config, speech)
+    if speech.dtw:
+        rows, lines = without_truth(rows, corpus, speech)
+        say(out, lines)
     rows["hsic.content_emotion"] = dependence.hsic(content, emotion, frames["clip"].to_numpy(), seed=config.seed)
     scores = bootstrap.lines(rows) | {"rank.content": dependence.effective_rank(content), "rank.emotion": dependence.effective_rank(emotion)}
     for name in ("content", "emotion"):
@@ -84,18 +92,28 @@ def halved(clips: pd.DataFrame) -> pd.DataFrame:
     return clips.assign(fit=clips.sentence.isin(first))
 
 
-def speech_rows(features: Features, corpus, encoder, config, prefix: str) -> dict:
+def without_truth(rows: dict, corpus, speech: Speech) -> tuple[dict, list[str]]:
+    """Rows that say something on a corpus without truth, and a line for each kind of score that is left out."""
+    asked = [(name, False) for name in ("viseme", "emotion", "speaker")]
+    asked += [(name, True) for name in ("emotion", "intensity", "sentence", "speaker")]
+    reasons = {(factor, per_clip): corpus.lacks(factor, per_clip) for factor, per_clip in asked}
+    lines = [f"left out {name}{' per clip' if clip else ''}: {reason}" for (name, clip), reason in reasons.items() if reason]
+    empty = sorted(name for name, cells in rows.items() if not np.isfinite(cells["value"]))
+    lines += [f"left out {', '.join(empty)}: no clip of that kind scores, or there is nothing to divide by"] if empty else []
+    lines += ["moments are matched by DTW on the audio prior (retrieval_dtw_r1, swap_image_dtw): no phone times are known"]
+    alone = corpus.clips["sentence"].nunique() == 1 and not corpus.lacks("emotion", True)
+    lines += ["emotion is probed with other people and the same one sentence: there is no other"] if alone else []
+    rows = {name: cells for name, cells in rows.items() if name not in empty}
+    known = {name: {k: v for k, v in cells.items() if not isinstance(v, float) or np.isfinite(v)} for name, cells in rows.items()}
+    return known, lines + speech.left_out
+
+
+def speech_rows(features: Features, corpus, encoder, config, prefix: str, speech: Speech) -> dict:
     """Retrieval and the two swaps of one content encoder: image only, and with the right audio as `PREFIX_av`."""
-    store, clips, frames = features.store, corpus.clips, corpus.frames
-    triples = swap.draw_triples(clips, frames, config.swaps, config.seed)
-    guided = partial(_embed_pair, encoder, features)
-    everything = np.arange(len(store))
-    rows = {}
+    rows, guided = {}, partial(_embed_pair, encoder, features)
     for name, embed in ((prefix, lambda image, audio: embed_content(encoder, features, image)), (f"{prefix}_av", guided)):
-        code = embed(everything, everything)
-        rows[f"{name}.retrieval_r1"] = retrieval.retrieval_r1(code, clips, frames, num_sentences=config.gallery, seed=config.seed)
-        rows[f"{name}.swap_image"] = swap.swap_image(embed, triples, config.seed)
-        rows[f"{name}.swap_audio"] = swap.swap_audio(embed, frames, seed=config.seed)
+        rows |= speech.rows(name, embed)
+        rows[f"{name}.swap_audio"] = swap.swap_audio(embed, corpus.frames, seed=config.seed)
     return rows
 
 
@@ -103,41 +121,40 @@ def _embed_pair(encoder, features, image, audio):
     return embed_content(encoder, features, image, audio)
 
 
-def compare_rows(features: Features, corpus, config) -> dict:
-    """The same retrieval and swap for the raw features and for the true mouth coefficients, over the encoder's window."""
-    store, clips, frames = features.store, corpus.clips, corpus.frames
-    triples = swap.draw_triples(clips, frames, config.swaps, config.seed)
+def compare_rows(features: Features, corpus, speech: Speech) -> dict:
+    """The same retrieval and swap for the raw features and, where known, the true mouth coefficients, over five frames."""
+    store, frames = features.store, corpus.frames
     everything = np.arange(len(store))
     mouth, face = (x.flatten(1).numpy() for x in features.windows(everything, ("mouth", "face"), 5))
-    truth = np.asarray(store.truth["coefficients"][:], np.float32)[:, MOUTH_INDEX]
-    clip = frames["clip"].to_numpy()
-    first, last = np.searchsorted(clip, clip, "left"), np.searchsorted(clip, clip, "right") - 1
-    around = np.clip(everything[:, None] + np.arange(-2, 3), first[:, None], last[:, None])
-    candidates = {"raw": np.concatenate([mouth, face], 1), "truth": truth[around].reshape(len(truth), -1)}
+    candidates = {"raw": np.concatenate([mouth, face], 1)}
+    if "coefficients" in store.truth:
+        truth = np.asarray(store.truth["coefficients"][:], np.float32)[:, MOUTH_INDEX]
+        clip = frames["clip"].to_numpy()
+        first, last = np.searchsorted(clip, clip, "left"), np.searchsorted(clip, clip, "right") - 1
+        around = np.clip(everything[:, None] + np.arange(-2, 3), first[:, None], last[:, None])
+        candidates["truth"] = truth[around].reshape(len(truth), -1)
     rows = {}
     for name, values in candidates.items():
         values = retrieval.standardise(values)
-        rows[f"{name}.retrieval_r1"] = retrieval.retrieval_r1(values, clips, frames, num_sentences=config.gallery, seed=config.seed)
-        rows[f"{name}.swap_image"] = swap.swap_image(lambda image, audio, v=values: v[image], triples, config.seed)
+        rows |= speech.rows(name, lambda image, audio, v=values: v[image])
     return rows
 
 
-def control_rows(run: Path, features: Features, corpus, config) -> dict:
+def control_rows(run: Path, features: Features, corpus, config, speech: Speech) -> dict:
     """Constant and noise images, shuffled pairs, a head that was never trained."""
-    clips, frames = corpus.clips, corpus.frames
-    triples = swap.draw_triples(clips, frames, config.swaps, config.seed)
     folder, rows = stage_folder(run, "content"), {}
     torch.manual_seed(config.seed)
     untrained = ContentEncoder(**{"face": features.face.shape[1], "mouth": features.mouth.shape[1], "audio": features.audio.shape[1]}).eval()
     for name, encoder in (("shuffled", load_encoder(ContentEncoder, folder / "shuffled")), ("untrained", untrained)):
         code = embed_content(encoder, features)
-        rows[f"control.{name}.content.retrieval_r1"] = retrieval.retrieval_r1(code, clips, frames, num_sentences=config.gallery, seed=config.seed)
-        rows[f"control.{name}.content.swap_image"] = swap.swap_image(lambda image, audio, c=code: c[image], triples, config.seed)
+        rows |= speech.rows(f"control.{name}.content", lambda image, audio, c=code: c[image])
     for kind in ("constant", "noise"):
         blank = controls.without_information(features, kind, seed=1)
         code = embed_content(load_encoder(ContentEncoder, folder / kind), blank)
         rows |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
         code = embed_emotion(load_encoder(EmotionEncoder, stage_folder(run, "emotion") / kind), blank)
+        if corpus.lacks("emotion", True):
+            continue
         rows[f"control.{kind}.emotion.emotion"] = corpus.read(code, "emotion", per_clip=True, kinds=("linear",)).row(seed=config.seed)
     return rows
 
@@ -174,4 +191,4 @@ def factors_of_frames(run: Path, rows: np.ndarray) -> dict:
     """Labels of the (n,) frames `rows` of the reporting store, for the colours of a map: {name: (n,)}."""
     store = Store(stage_folder(run, "corpus") / "report")
     labels = {name: store.per_frame(name)[rows] for name in ("emotion", "speaker", "sentence", "intensity")}
-    return {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels}
+    return {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels} if "viseme" in store.truth else labels

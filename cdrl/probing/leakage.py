@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cdrl.errors import InputError
 from cdrl.probing.bootstrap import mean_of, row
 from cdrl.probing.probes import KINDS, ProbeResult, probe, share, spearman_probe
 from cdrl.probing.splits import clip_means, sample_frames, split
@@ -43,6 +44,20 @@ class Corpus:
             return np.flatnonzero(fit), np.flatnonzero(score)
         clip = self.frames["clip"].to_numpy()
         return sample_frames(clip, fit, self.max_fit, self.seed), sample_frames(clip, score, self.max_score, self.seed)
+
+    def lacks(self, factor: str, per_clip: bool) -> str:
+        """Why a factor cannot be probed in these clips; "" where it can."""
+        table = self.clips if per_clip else self.frames
+        if factor not in table:
+            return f"no truth about {factor} on this corpus"
+        try:
+            fit, score = self.parts(factor, per_clip)
+        except InputError as error:
+            return str(error)
+        if factor == "intensity":
+            fit, score = (rows[(table["emotion"] != "neutral").to_numpy()[rows]] for rows in (fit, score))
+        few = min(table[factor].iloc[rows].nunique() for rows in (fit, score))
+        return "" if few > 1 else f"fewer than two values of {factor} to fit, or to score"
 
     def read(self, features, factor: str, per_clip: bool = False, kinds=KINDS, permuted: bool = False) -> ProbeResult:
         """Probe `factor` in (N, D) frame features, per frame or in clip means."""
@@ -91,16 +106,19 @@ def content_scores(
 
     Returns:
         `PREFIX.viseme` (linear), `.emotion`, `.emotion_clip`, `.speaker` (highest of three), `.speaker_share`; each a
-        row with value, chance, low, high, n, n_fit, balanced, and the three probes' own accuracies.
+        row with value, chance, low, high, n, n_fit, balanced, and the three probes' own accuracies. What the corpus lacks
+        (`Corpus.lacks`) has no row.
     """
-    seed, options = corpus.seed, {"permuted": permuted}
+    seed, options, rows = corpus.seed, {"permuted": permuted}, {}
+    if not corpus.lacks("viseme", False):
+        rows["viseme"] = corpus.read(embedding, "viseme", kinds=("linear",), **options).row(seed=seed)
+    for name, per_clip in (("emotion", False), ("emotion_clip", True)):
+        if not corpus.lacks("emotion", per_clip):
+            rows[name] = corpus.read(embedding, "emotion", per_clip=per_clip, **options).row(seed=seed)
+    if corpus.lacks("speaker", False):
+        return {f"{prefix}.{name}": cells for name, cells in rows.items()}
     speaker = known["speaker"] if known else corpus.read(embedding, "speaker", **options)
-    rows = {
-        "viseme": corpus.read(embedding, "viseme", kinds=("linear",), **options).row(seed=seed),
-        "emotion": corpus.read(embedding, "emotion", **options).row(seed=seed),
-        "emotion_clip": corpus.read(embedding, "emotion", per_clip=True, **options).row(seed=seed),
-        "speaker": speaker.row(seed=seed),
-    }
+    rows["speaker"] = speaker.row(seed=seed)
     if raw is not None:
         rows["speaker_share"] = share(speaker, _of(raw, corpus, "speaker", False), seed)
     return {f"{prefix}.{name}": cells for name, cells in rows.items()}
@@ -117,16 +135,20 @@ def emotion_scores(
     Returns:
         `PREFIX.emotion` (clip, linear; `_2`, `_3`: only clips of that intensity, where neutral has none),
         `.emotion_frame` (linear), `.intensity` (Spearman), `.viseme` (frame), `.sentence`, `.speaker` (clip), highest
-        of three, and `_share` of the last three: what is left of the raw features' excess over chance.
+        of three, and `_share` of the last three: what is left of the raw features' excess over chance. What the corpus
+        lacks (`Corpus.lacks`) has no row.
     """
     seed, options = corpus.seed, {"permuted": permuted}
-    emotion = corpus.read(embedding, "emotion", per_clip=True, kinds=("linear",), **options)
-    rows = {"emotion": emotion.row(seed=seed)}
-    for level in (2, 3):
-        rows[f"emotion_{level}"] = _at_intensity(emotion, corpus, level)
-    rows["emotion_frame"] = corpus.read(embedding, "emotion", kinds=("linear",), **options).row(seed=seed)
-    rows["intensity"] = corpus.intensity(embedding, **options)
-    for factor in ("viseme", "sentence", "speaker"):
+    rows = {}
+    if not corpus.lacks("emotion", True):
+        emotion = corpus.read(embedding, "emotion", per_clip=True, kinds=("linear",), **options)
+        rows["emotion"] = emotion.row(seed=seed)
+        for level in (2, 3):
+            rows[f"emotion_{level}"] = _at_intensity(emotion, corpus, level)
+        rows["emotion_frame"] = corpus.read(embedding, "emotion", kinds=("linear",), **options).row(seed=seed)
+    if not corpus.lacks("intensity", True):
+        rows["intensity"] = corpus.intensity(embedding, **options)
+    for factor in (name for name in ("viseme", "sentence", "speaker") if not corpus.lacks(name, name != "viseme")):
         result = corpus.read(embedding, factor, per_clip=factor != "viseme", **options)
         rows[factor] = result.row(seed=seed)
         if raw is not None:
@@ -136,7 +158,7 @@ def emotion_scores(
 
 def raw_results(raw, corpus: Corpus, factors: dict[str, bool]) -> dict[str, ProbeResult]:
     """Probe the input features once for many embeddings: factor -> read per clip? gives factor -> result."""
-    return {factor: corpus.read(raw, factor, per_clip) for factor, per_clip in factors.items()}
+    return {factor: corpus.read(raw, factor, per_clip) for factor, per_clip in factors.items() if not corpus.lacks(factor, per_clip)}
 
 
 def _of(raw, corpus: Corpus, factor: str, per_clip: bool) -> ProbeResult:

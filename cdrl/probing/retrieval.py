@@ -1,5 +1,7 @@
 """Does an embedding find the same moment of speech in another person with another emotion?"""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -30,6 +32,12 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
 def clip_starts(frames: pd.DataFrame) -> np.ndarray:
     """(C + 1,) first frame of each clip, and the end."""
     return np.searchsorted(frames["clip"].to_numpy(), np.arange(frames["clip"].iloc[-1] + 2))
+
+
+def by_phones(frames: pd.DataFrame) -> Callable:
+    """(clip, clip) -> alignment by the true phones, as `align_by_phones`."""
+    starts, phoneme = clip_starts(frames), frames["phoneme"].to_numpy()
+    return lambda one, two: align_by_phones(*(phoneme[starts[clip] : starts[clip + 1]] for clip in (one, two)))
 
 
 def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, seed: int) -> list[tuple[int, list[int]]]:
@@ -66,7 +74,7 @@ def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, se
 
 def retrieval_r1(
     features: np.ndarray, clips: pd.DataFrame, frames: pd.DataFrame, num_queries: int = 400, per_query: int = 10,
-    num_sentences: int = 5, seed: int = 0, include: np.ndarray | None = None,
+    num_sentences: int = 5, seed: int = 0, include: np.ndarray | None = None, moments_of: Callable | None = None,
 ) -> dict:  # fmt: skip
     """Recall at 1 of the aligned moment across speakers and emotions.
 
@@ -78,6 +86,8 @@ def retrieval_r1(
         clips: speaker, sentence, emotion. frames: clip, phoneme, one row per frame, clip by clip.
         num_queries, per_query: query clips, and frames drawn from each.
         include: (N,) bool, frames that may be queries (all where None).
+        moments_of: (clip, clip) -> (T,) moments of the second at which the first's frames are said, or None; where `frames` has
+            no phonemes. Default: by the true phones.
 
     Returns:
         A row: value, chance (frames that would hit / gallery size, mean over queries), low, high over query speakers,
@@ -87,12 +97,13 @@ def retrieval_r1(
     """
     rng = np.random.default_rng([seed, 7102])
     unit, starts = unit_rows(features), clip_starts(frames)
-    phoneme, speaker = frames["phoneme"].to_numpy(), clips["speaker"].to_numpy()
+    phoneme = frames["phoneme"].to_numpy() if moments_of is None else np.zeros(len(frames))
+    align, speaker = moments_of or by_phones(frames), clips["speaker"].to_numpy()
     credit, chance, who, sizes, inexact, skipped, pairs = [], [], [], [], 0, 0, 0
     for query, gallery in draw_galleries(clips, num_queries, num_sentences, seed):
         own, target = phoneme[starts[query] : starts[query + 1]], phoneme[starts[gallery[0]] : starts[gallery[0] + 1]]
         pairs += 1
-        moments = align_by_phones(own, target)
+        moments = align(query, gallery[0])
         if moments is None:
             skipped += 1
             continue
@@ -115,6 +126,6 @@ def retrieval_r1(
             f" ({skipped} pairs without alignment)"
         )
     return row(
-        mean_of(credit), np.array(who), seed, chance=float(np.mean(chance)), gallery=float(np.mean(sizes)),
-        inexact=inexact / pairs, skipped=skipped,
+        mean_of(credit), np.array(who), seed, chance=float(np.mean(chance)), gallery=float(np.mean(sizes)), skipped=skipped,
+        **({} if moments_of else {"inexact": inexact / pairs}),
     )  # fmt: skip

@@ -7,20 +7,21 @@ from cdrl.errors import InputError
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 
-def frame_table(clips: pd.DataFrame, viseme: np.ndarray, phoneme: np.ndarray) -> pd.DataFrame:
+def frame_table(clips: pd.DataFrame, viseme: np.ndarray | None = None, phoneme: np.ndarray | None = None) -> pd.DataFrame:
     """One row per frame: clip (position in `clips`), moment (frame of the clip), the clip's labels, viseme, phoneme.
 
     Args:
         clips: speaker, sentence, emotion, intensity, num_frames; the frames of clip 0 first, then of clip 1, ...
-        viseme, phoneme: (N,) with N = sum of num_frames.
+        viseme, phoneme: (N,) with N = sum of num_frames; None where a corpus has not that truth: no such column then.
     """
     counts = clips["num_frames"].to_numpy()
-    if counts.sum() != len(viseme):
+    truth = {name: values for name, values in (("viseme", viseme), ("phoneme", phoneme)) if values is not None}
+    if viseme is not None and counts.sum() != len(viseme):
         raise ValueError(f"the clips hold {counts.sum()} frames, the labels {len(viseme)}")
     clip = np.repeat(np.arange(len(clips)), counts)
     labels = {name: clips[name].to_numpy()[clip] for name in ("speaker", "sentence", "emotion", "intensity")}
     moment = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return pd.DataFrame({"clip": clip, "moment": moment, **labels, "viseme": viseme, "phoneme": phoneme})
+    return pd.DataFrame({"clip": clip, "moment": moment, **labels, **truth})
 
 
 def _halves(keys: np.ndarray, first_of: np.ndarray, share_fit: float, rng) -> set:
@@ -38,8 +39,8 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
 
     speaker: same people, sentences disjoint. sentence: same sentences, people disjoint. Every other factor: people AND
     sentences disjoint, taken from the columns `fit` (and `score`, else not `fit`) where `clips` has them, else drawn:
-    of a crossed grid the clips that mix a fitting person with a scoring sentence are in neither part. Contempt is in
-    none.
+    of a crossed grid the clips that mix a fitting person with a scoring sentence are in neither part; where all say one
+    and the same sentence, people alone are apart. Contempt is in none.
 
     Returns:
         Two (C,) bool.
@@ -69,9 +70,14 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
             if len(shared):
                 raise InputError(f"{len(shared)} {name}s are in the fitting AND the scoring part, e.g. {shared[0]}: take them out of one")
     else:
+        if factor == "emotion":  # a sentence of one emotion would give it away, or leave nothing to tell apart
+            usable = usable & (clips.groupby("sentence")["emotion"].transform("nunique") > 1).to_numpy()
         people = np.isin(speaker, list(_halves(speaker[usable], np.zeros(usable.sum()), share_fit, rng)))
         texts = np.isin(sentence, list(_halves(sentence[usable], np.zeros(usable.sum()), share_fit, rng)))
-        fit, score = people & texts & usable, ~people & ~texts & usable
+        if len(np.unique(sentence[usable])) == 1:  # nothing of the sentence can tell the factor then
+            fit, score = people & usable, ~people & usable
+        else:
+            fit, score = people & texts & usable, ~people & ~texts & usable
     if not fit.any() or not score.any():
         raise InputError(f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; take more people")
     return fit, score

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cdrl.data.pairing import align_by_phones
 from cdrl.errors import InputError
 from cdrl.probing.bootstrap import Measure, mean_of, ratio, row
-from cdrl.probing.retrieval import TIE, clip_starts, unit_rows
+from cdrl.probing.retrieval import TIE, by_phones, clip_starts, unit_rows
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 # (n,) frames that give the image, (n,) frames that give the audio -> (n, D) embeddings.
@@ -35,7 +34,10 @@ class Triples:
         return len(self.anchor)
 
 
-def draw_triples(clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, seed: int = 0) -> Triples:
+def draw_triples(
+    clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, seed: int = 0, moments_of: Callable | None = None,
+    sounds_alike: Callable | None = None,
+) -> Triples:  # fmt: skip
     """Anchor, the same moment in another person and emotion, and another moment of that same clip.
 
     x: a frame. y: the aligned frame of a clip of the same sentence in another emotion by another speaker. z: a frame of
@@ -44,13 +46,17 @@ def draw_triples(clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, see
     Args:
         clips: speaker, sentence, emotion. frames: clip, phoneme, viseme, one row per frame, clip by clip.
         num: how many; `content.swap_image` needs 3,000 or more.
+        moments_of: as in `retrieval_r1`; sounds_alike: (frames, frame) -> bool, which of some frames sound like another, and
+            are not taken for z. Both where `frames` has no phonemes and visemes.
 
     Returns:
         `Triples`, near and far in turn. Fewer than `num` only where the corpus cannot give them within 20 times as many
         draws.
     """
     rng = np.random.default_rng([seed, 7201])
-    starts, phoneme, viseme = clip_starts(frames), frames["phoneme"].to_numpy(), frames["viseme"].to_numpy()
+    starts, align = clip_starts(frames), moments_of or by_phones(frames)
+    viseme = frames["viseme"].to_numpy() if sounds_alike is None else None
+    alike = sounds_alike or (lambda some, one: viseme[some] == viseme[one])
     usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
     speaker, sentence, emotion = (clips[name].to_numpy() for name in ("speaker", "sentence", "emotion"))
     moments, found, lost = {}, [], set()
@@ -65,8 +71,7 @@ def draw_triples(clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, see
             continue
         two = int(rng.choice(same))
         if (one, two) not in moments:
-            said = (phoneme[starts[clip] : starts[clip + 1]] for clip in (one, two))
-            moments[one, two] = align_by_phones(*said)
+            moments[one, two] = align(one, two)
         if moments[one, two] is None:
             lost.add((one, two))
             continue
@@ -76,7 +81,8 @@ def draw_triples(clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, see
         others = np.arange(starts[two], starts[two + 1])
         gap = np.abs(others - to)
         fits = (gap > NEAR[1]) if far else (gap >= NEAR[0]) & (gap <= NEAR[1])
-        others = others[fits & (viseme[others] != viseme[to]) & (viseme[others] != viseme[at])]
+        others = others[fits]
+        others = others[~alike(others, to) & ~alike(others, at)]
         if len(others):
             found.append((at, to, int(rng.choice(others)), far, one))
     if not found:

@@ -212,4 +212,5 @@ def jpeg_uri(image, quality=85):
 
 def _rounded(values, digits=4):
     """Plain short numbers: plotly would store arrays with 17 digits, or as bytes that a diff cannot read."""
-    return np.round(np.asarray(values, dtype=float), digits).tolist()
+    found = np.round(np.asarray(values, dtype=float), digits)
+    return np.where(np.isfinite(found), found, None).tolist()  # JSON knows no nan

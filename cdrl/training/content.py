@@ -107,7 +107,7 @@ def train_content(features: Features, pairs: pd.DataFrame, config: ContentConfig
     sampler = PairSampler(features, pairs, config, shuffled)
     objective = ContentObjective(ContentEncoder(**shape), config, len(sampler.speakers), sound_units(features, config))
     weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights)
+    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CCRL")
     return save_encoder(objective.encoder, {"model": shape}, history, out), history
 

@@ -112,7 +112,7 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
     objective = EmotionObjective(encoder, prior, config, prior.embedding, len(sampler.speakers))
     names = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
     weights = {name: getattr(config, f"{name}_weight") for name in names}
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights)
+    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CERL")
     with torch.no_grad():
         targets = {"text": objective.prompts(), "prototypes": _prototypes(encoder.eval(), features)}

@@ -232,7 +232,7 @@ def train_generator(
             raise InputError(f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) first")
         weights = {name: value for name, value in weights.items() if name not in GUIDED}
     objective = GeneratorObjective(*starting_nets(start, config.seed), weights, guidance)
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights)
+    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
     history = train(objective, objective, WindowSampler(store, config.batch), loop, Path(out) / "training", f"SPFEM {variant}")
     card = {"model": {}, "emotions": emotions_of(store), "variant": variant, "weights": weights, "start": start, "steps": config.steps}
     return save_encoder(objective.generator, card, history, out), history

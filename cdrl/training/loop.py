@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cdrl.errors import InputError
+from cdrl.priors.store import pick_device
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class LoopConfig:
 
     Args:
         steps: optimiser steps. learning_rate: peak; linear warm-up over `warmup` steps, then cosine to zero.
+        device: `cpu`, `auto` (a GPU where there is one) or a name of torch's; on a GPU the terms are computed in half precision.
         weights: factor of each term of the objective; a term that is not named, or has 0, is measured all the same.
         save_every: steps between checkpoints.
     """
@@ -32,6 +35,7 @@ class LoopConfig:
     save_every: int = 100
     log_every: int = 10
     weights: dict = field(default_factory=dict)
+    device: str = "cpu"
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
@@ -60,14 +64,19 @@ def train(
     Raises:
         InputError: a weight that names no term, or a loss that is not finite.
     """
+    device = pick_device(config.device)
+    place(model, device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
-    first, rows, sums, count = _resume(out, model, optimiser)
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    first, rows, sums, count = _resume(out, model, optimiser, scaler)
     model.train()
     for step in tqdm(range(first, config.steps), desc=title or "train", initial=first, total=config.steps, mininterval=2):
         torch.manual_seed((config.seed * 1_000_003 + step) % 2**31)
-        terms = objective(sample(np.random.default_rng([config.seed, step])))
-        terms = {name: value.nanmean() for name, value in terms.items()}
+        batch = on_device(sample(np.random.default_rng([config.seed, step])), device)
+        with torch.autocast(device.type, torch.float16) if device.type == "cuda" else nullcontext():
+            terms = objective(batch)
+        terms = {name: value.float().nanmean() for name, value in terms.items()}
         unknown = set(config.weights) - set(terms)
         if unknown:
             raise InputError(f"loss weights {sorted(unknown)} name no term: this objective has {', '.join(sorted(terms))}")
@@ -77,9 +86,11 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
         optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        scaler.scale(total).backward()
+        scaler.unscale_(optimiser)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        scaler.step(optimiser)
+        scaler.update()
         for name, value in {"total": total, **terms}.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         count += 1
@@ -87,9 +98,29 @@ def train(
             rows.append({"step": step + 1, **{name: value / count for name, value in sums.items()}})
             sums, count = {}, 0
         if out is not None and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-            _save(out, model, optimiser, step=step + 1, rows=rows, sums=sums, count=count)
-    model.eval()
+            _save(out, model, optimiser, scaler=scaler.state_dict(), step=step + 1, rows=rows, sums=sums, count=count)
+    place(model, torch.device("cpu")).eval()
     return pd.DataFrame(rows)
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model, and the frozen networks and tensors that its parts hold beside their parameters."""
+    for module in list(model.modules()):
+        for name, value in vars(module).items():
+            if isinstance(value, list):
+                vars(module)[name] = [item.to(device) if isinstance(item, nn.Module) else item for item in value]
+            elif isinstance(value, (nn.Module, torch.Tensor)) and not isinstance(value, nn.Parameter):
+                vars(module)[name] = value.to(device)
+    return model.to(device)
+
+
+def on_device(batch, device: torch.device):
+    """A batch with every tensor in it moved; what is no tensor stays."""
+    if isinstance(batch, dict):
+        return {name: on_device(value, device) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(on_device(value, device) for value in batch)
+    return batch.to(device) if isinstance(batch, torch.Tensor) else batch
 
 
 def _save(out: Path, model: nn.Module, optimiser, **counters) -> None:
@@ -99,11 +130,13 @@ def _save(out: Path, model: nn.Module, optimiser, **counters) -> None:
     os.replace(partial, Path(out) / "checkpoint.pt")
 
 
-def _resume(out: Path | None, model: nn.Module, optimiser) -> tuple[int, list, dict, int]:
+def _resume(out: Path | None, model: nn.Module, optimiser, scaler) -> tuple[int, list, dict, int]:
     path = Path(out) / "checkpoint.pt" if out is not None else None
     if path is None or not path.exists():
         return 0, [], {}, 0
-    kept = torch.load(path, weights_only=True)
+    kept = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(kept["model"])
     optimiser.load_state_dict(kept["optimiser"])
+    if kept.get("scaler"):  # empty on the CPU
+        scaler.load_state_dict(kept["scaler"])
     return kept["step"], kept["rows"], kept["sums"], kept["count"]

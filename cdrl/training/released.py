@@ -83,6 +83,11 @@ def embed_released(model: ReleasedContent, features: Features, image_rows: np.nd
     return np.concatenate(out)
 
 
+def present(features: Features) -> list[str]:
+    """The scored emotions that have clips: a tuple of the released CERL has an image of each."""
+    return [name for name in SCORED_EMOTIONS if (features.store.clips["emotion"] == name).any()]
+
+
 def train_released_emotion(
     features: Features, language: str, steps: int = 300, seed: int = 0, batch: int = 32, shared: bool = False
 ) -> pd.DataFrame:
@@ -92,17 +97,19 @@ def train_released_emotion(
         shared: one head for all labels instead, the same otherwise; on images without information it stays at ln 7.
 
     Returns:
-        The history with `loss`, nats; a head that sees nothing and does not know the label scores ln 7 = 1.946.
+        The history with `loss`, nats; a head that sees nothing and does not know the label scores ln 7 = 1.946, the logarithm
+        of the number of emotions that are there.
 
     Raises:
-        InputError: where an emotion has no clip.
+        InputError: where fewer than two emotions have clips.
     """
     torch.manual_seed(seed)
     prior = LanguagePrior(language)
     emotion = features.store.per_frame("emotion")
-    rows = [np.flatnonzero(emotion == name) for name in SCORED_EMOTIONS]
-    if min(map(len, rows)) == 0:
-        raise InputError(f"{features.store.path}: a tuple needs an image of each of {', '.join(SCORED_EMOTIONS)}")
+    names = present(features)
+    rows = [np.flatnonzero(emotion == name) for name in names]
+    if len(rows) < 2:
+        raise InputError(f"{features.store.path}: a tuple needs images of two or more of {', '.join(SCORED_EMOTIONS)}")
     heads = LabelHeads(features.language.shape[1], prior.embedding, 1 if shared else len(rows))
     model = nn.ModuleDict({"heads": heads})
     model.context = nn.Parameter(torch.randn(len(rows), 8, prior.token_width) * 0.02)
@@ -112,7 +119,7 @@ def train_released_emotion(
         return torch.from_numpy(np.asarray(features.language[picked], np.float32))
 
     def objective(images):
-        text = prior.prompt_embedding(model.context, [DESCRIPTIONS[name] for name in SCORED_EMOTIONS])
+        text = prior.prompt_embedding(model.context, [DESCRIPTIONS[name] for name in names])
         flat = images.flatten(0, 1)[:, None]
         image = heads(flat).view(*images.shape[:2], -1) if shared else heads(images)
         return {"loss": released_emotion(F.normalize(image, dim=-1), text.expand(len(images), -1, -1))}

@@ -74,7 +74,7 @@ LAYOUTS = {
 
 def write_layout(
     layout: str, out: Path, people: int = 2, sentences: int = 2, size: int = 256, emotions: tuple[str, ...] | None = None,
-    progress: bool = True,
+    progress: bool = True, level: int = 0,
 ) -> list[Path]:  # fmt: skip
     """Render and write a tree of clips; a file that is there already is kept, so the same call resumes.
 
@@ -82,7 +82,8 @@ def write_layout(
 
     Args:
         layout: mead, ravdess or crema-d. people: 1 to 4. sentences: from 1 to what the corpus's names can tell apart.
-        size: pixels a side. emotions: of the corpus's; default all.
+        size: pixels a side. emotions: of the corpus's; default all. level: 1 to 3 for every clip that is not neutral; 0: one of
+            them for each clip, as in the studio.
 
     Returns:
         The files, in order. MEAD's videos are silent: its sound lies in files of its own.
@@ -91,7 +92,7 @@ def write_layout(
         InputError: for another layout, number or emotion.
     """
     out, files = Path(out), {}
-    for spec, speaker, sentence in _clips(layout, people, sentences, emotions):
+    for spec, speaker, sentence in _clips(layout, people, sentences, emotions, level):
         files |= {out / name: (spec, parts) for name, parts in LAYOUTS[layout].files(spec, speaker, sentence).items()}
     made = None
     for path, (spec, (pictures, sound)) in tqdm(files.items(), desc=layout, unit="file", disable=not progress):
@@ -104,7 +105,7 @@ def write_layout(
     return list(files)
 
 
-def _clips(layout: str, people: int, sentences: int, emotions: tuple[str, ...] | None) -> list:
+def _clips(layout: str, people: int, sentences: int, emotions: tuple[str, ...] | None, level: int) -> list:
     """(spec, number of the speaker, number of the sentence) of every clip."""
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: accepted are {', '.join(LAYOUTS)}")
@@ -114,16 +115,22 @@ def _clips(layout: str, people: int, sentences: int, emotions: tuple[str, ...] |
             f"layout {layout}: {people} people and {sentences} sentences asked for; it has 1 to 4 people and 1 to "
             f"{chosen.sentences} sentences"
         )
+    if level not in (0, 1, 2, 3):
+        raise InputError(f"layout {layout}: level {level} asked for; accepted are 1 to 3, or 0 for one of them drawn for each clip")
     strange = set(emotions or ()) - set(chosen.emotions)
     if strange:
         raise InputError(f"layout {layout}: no {', '.join(sorted(strange))}; accepted are {', '.join(chosen.emotions)}")
     spoken = SPLITS["smoke_train"] if sentences <= len(SPLITS["smoke_train"].sentences) else SPLITS["train"]
     return [
-        (ClipSpec(person, sentence, emotion, level_of(person, sentence, emotion)), speaker, number)
+        (ClipSpec(person, sentence, emotion, _level(level, person, sentence, emotion)), speaker, number)
         for speaker, person in enumerate(spoken.people[:people])
         for number, sentence in enumerate(spoken.sentences[:sentences])
         for emotion in emotions or chosen.emotions
     ]
+
+
+def _level(asked: int, person: int, sentence: int, emotion: str) -> int:
+    return asked if asked and emotion != "neutral" else level_of(person, sentence, emotion)
 
 
 def _write(path: Path, frames: np.ndarray | None, audio: np.ndarray | None, sample_rate: int) -> None:

@@ -90,7 +90,7 @@ def neighbour_figure(atlas: Atlas, rows: int = 4):
     for position in chosen:
         near = atlas.nearest["content"][position]
         cells.append([np.asarray(atlas.store.face[atlas.frames[k if k >= 0 else position]]) for k in near])
-        labels.append(f"{atlas.factors['emotion'][position]}, {atlas.factors['viseme'][position]}")
+        labels.append(f"{atlas.factors['emotion'][position]}, {atlas.factors[_speech(atlas)][position]}")
     return figures.face_grid(
         np.stack([np.stack(row) for row in cells]), labels, names,
         "Nearest by content under every other emotion", cell=88,
@@ -196,9 +196,14 @@ def _various(atlas: Atlas, rows: int) -> list[int]:
     """Positions of frames that differ in viseme, speaker and emotion, mouths at rest last; the same every time."""
     mixed = np.random.default_rng(0).permutation(len(atlas.frames))
     chosen, seen = [], set()
-    for position in mixed[np.argsort(atlas.factors["viseme"][mixed] == "sil", kind="stable")]:
-        own = {(name, atlas.factors[name][position]) for name in ("viseme", "speaker", "emotion")}
+    for position in mixed[np.argsort(atlas.factors[_speech(atlas)][mixed] == "sil", kind="stable")]:
+        own = {(name, atlas.factors[name][position]) for name in (_speech(atlas), "speaker", "emotion")}
         if len(chosen) < rows and not own & seen:
             chosen.append(int(position))
             seen |= own
     return chosen
+
+
+def _speech(atlas: Atlas) -> str:
+    """The factor that tells what is said: the viseme, or the sentence where a real corpus knows no more."""
+    return "viseme" if "viseme" in atlas.factors else "sentence"

@@ -1,0 +1,166 @@
+"""Notebooks 05 and 06 on a corpus without true edits: edits beside their sources, and scores that need no truth."""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from cdrl.config import stage_folder
+from cdrl.data import faces
+from cdrl.data.encoding import write_video
+from cdrl.data.media import read_video
+from cdrl.data.store import Store
+from cdrl.evaluation import edit_scores
+from cdrl.evaluation.distances import frechet_distance, set_similarity
+from cdrl.evaluation.networks import Judges
+from cdrl.generation.edit import edit_clip
+from cdrl.guidance import load_encoder
+from cdrl.models.generator import Generator
+from cdrl.pipeline.asked import read_asked
+from cdrl.pipeline.edits import _resized, _tensor, read_clip
+from cdrl.pipeline.said import say
+from cdrl.probing import bootstrap
+from cdrl.stage import write_json
+from cdrl.vocabulary import SCORED_EMOTIONS
+
+NOT_SCORED = (
+    "left out mouth_error, mouth_correlation, psnr, mouth_l1: they compare with a true edit, and nobody acted the same moment twice",
+    "emotion_accuracy: by two judges trained on rendered people, not calibrated on this corpus; `.sources` is what they read of the "
+    "untouched clips' own labels",
+    "identity: to the source clip, 1 as alike as it is to another clip of that person, 0 as a stranger of this corpus",
+    "frechet.identity, similarity.judge_a: FAD and CSIM by the release's formulas on the kit's own networks; its tables need "
+    "resnet18_110.pth (arcface-pytorch) and EfficientFace on AffectNet-7, which are not here",
+    "left out lse_d: it needs SyncNet v2's weights (syncnet_v2.model), which are not here",
+    "the generator is asked by label and level: of a reference clip it takes those, not its frames",
+)
+ENOUGH = 2  # frames per feature that a covariance is estimated from
+
+
+def write_real_videos(run: Path, number: int) -> None:
+    """Source and edit side by side, full frames with the source's sound: `RUN/videos/real-corpus-*.mp4`."""
+    report, wanted, sources = read_asked(run)
+    generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
+    (run / "videos").mkdir(exist_ok=True)
+    captions = {}
+    for k in np.unique(np.linspace(0, len(sources) - 1, min(number, len(sources))).astype(int)):
+        row, source = wanted.clips.iloc[k], report.clips.iloc[sources[k]]
+        path = run / "videos" / f"edit-{source['name']}-to-{row.emotion}-{row.intensity}.mp4"
+        captions[path.name] = f"{source.emotion} to {row.emotion}, level {row.intensity}: source, edit"
+        if path.exists():
+            continue
+        rate = float(source.frame_rate)
+        frames = read_video(Path(source.media), rate, require_audio=False).frames
+        alignment = faces.align(frames, name=source["name"])
+        edited = edit_clip(generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3, rate)
+        shown = np.concatenate([frames, faces.paste(frames, edited, alignment)], 2)
+        write_video(path, shown, rate, report.sound(int(sources[k])), {"comment": f"synthetic: {captions[path.name]}"})
+    write_json(run / "videos" / "captions.json", captions)
+
+
+def evaluate_real(run: Path, config, out: Path) -> dict:
+    """Scores of the edits against their sources, by networks that supervised nothing.
+
+    Returns:
+        spfem.image.{copy_source,baseline,cdrl}.*: emotion_accuracy (by judges that are not calibrated here; `.sources` beside it),
+        speech_correlation, jitter, identity; frechet.identity and similarity.judge_a, with one value per protocol. `said.json`
+        says what is left out.
+    """
+    report, wanted, sources = read_asked(run)
+    judges, variants = Judges(), ("copy_source", "baseline", "cdrl")
+    outputs = {name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r") for name in variants[1:]}
+    size = outputs["cdrl"].shape[1]
+    read, seen = {name: [] for name in variants}, {name: [] for name in variants}
+    for k, source in enumerate(tqdm(sources, desc="judging", mininterval=2)):
+        given = {"copy_source": _resized(report.face[report.frames(source)], size)}
+        given |= {name: np.asarray(values[wanted.frames(k)]) for name, values in outputs.items()}
+        for name, values in given.items():
+            read[name].append(read_clip(judges, values))
+            seen[name].append(_features(judges, values))
+    clips = report.clips
+    crops = (_resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
+    originals = [(read_clip(judges, frames), _features(judges, frames)) for frames in crops]
+    speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
+    rows, lines = {}, list(NOT_SCORED)
+    others = _others(clips, sources, [found["identity"] for found, _ in originals])
+    if others is None:
+        lines.append("left out identity: it takes two people, with two clips each")
+    own = clips.emotion.isin(SCORED_EMOTIONS).to_numpy()
+    labels = clips.emotion.to_numpy()[own]
+    scored = [found for (found, _), use in zip(originals, own, strict=True) if use]
+    on_sources = [np.mean(np.array([found[judge] for found in scored]) == labels) for judge in ("judge_a", "judge_b")]
+    for name in variants:
+        prefix, mine = f"spfem.image.{name}", read[name]
+        measures = {
+            "speech_correlation": edit_scores.speech_correlation(*([found["curves"] for found in r] for r in (mine, read["copy_source"]))),
+            "jitter": edit_scores.jitter(*([found["landmarks"] for found in r] for r in (mine, read["copy_source"]))),
+        }
+        if others is not None:
+            theirs = [np.array([found["identity"] for found in r]) for r in (mine, read["copy_source"])]
+            measures["identity"] = edit_scores.identity(*theirs, others, speakers)
+        heard = [np.array([found[judge] for found in mine]) for judge in ("judge_a", "judge_b")]
+        measures["emotion_accuracy"] = edit_scores.emotion_accuracy(*heard, target)
+        rows |= edit_scores.edit_rows(prefix, measures, speakers, target, config.seed)
+        beside = {"chance": 1 / len(np.unique(target)), "sources": float(min(on_sources))}
+        rows[f"{prefix}.emotion_accuracy"] |= beside | {f"judge_{k + 1}": float(np.mean(read_ == target)) for k, read_ in enumerate(heard)}
+        found, few = set_scores(prefix, seen[name], wanted.clips, clips, [features for _, features in originals])
+        rows, lines = rows | found, lines + few
+    say(out, lines)
+    return {name: value for name, value in bootstrap.lines(rows).items() if np.isfinite(value)}
+
+
+def _features(judges: Judges, frames: np.ndarray) -> dict:
+    images = _tensor(frames)
+    return {"identity": judges.identity(images), "judge_a": judges.features("judge_a", images)}
+
+
+def _others(clips, sources: np.ndarray, identity: list) -> np.ndarray | None:
+    """(E, D) identity of another clip of each source's speaker; None where a speaker has no other clip or there is one speaker."""
+    found = []
+    for source in sources:
+        same = np.flatnonzero((clips.speaker == clips.speaker[source]) & (clips.index != source))
+        if not len(same):
+            return None
+        found.append(identity[same[source % len(same)]])
+    return np.array(found) if clips.speaker.nunique() > 1 else None
+
+
+def set_scores(prefix: str, seen: list[dict], wanted, clips, originals: list[dict]) -> tuple[dict, list[str]]:
+    """FAD and CSIM per protocol and emotion, and their plain mean over emotions, as in the release's tables.
+
+    The real set is the untouched frames of the SOURCE actors in the target emotion. FAD pools the actors, CSIM is a mean over them.
+
+    Args:
+        seen: features of each edit, {network: (T, D)}. wanted: the table of edits. clips: of the report. originals: features of each
+            of its clips.
+
+    Returns:
+        Rows `PREFIX.frechet.identity.PROTOCOL[.EMOTION]`, `PREFIX.similarity.judge_a.PROTOCOL[.EMOTION]`, and lines of what had too few frames.
+    """
+    rows, lines = {}, []
+    enough = ENOUGH * seen[0]["identity"].shape[1]
+    for protocol in sorted(set(wanted.protocol)):
+        found, few = {"frechet.identity": {}, "similarity.judge_a": {}}, []
+        for emotion in sorted(set(wanted.emotion[wanted.protocol == protocol])):
+            mine = np.flatnonzero((wanted.protocol == protocol) & (wanted.emotion == emotion))
+            actors = sorted(set(wanted.speaker.iloc[mine]))
+            real = {actor: np.flatnonzero((clips.emotion == emotion) & (clips.speaker == actor)) for actor in actors}
+            pool = [c for rows_ in real.values() for c in rows_]
+            made, kept = [seen[k]["identity"] for k in mine], [originals[clip]["identity"] for clip in pool]
+            if min(sum(map(len, part)) for part in (made, kept)) >= enough:
+                found["frechet.identity"][emotion] = frechet_distance(np.concatenate(kept), np.concatenate(made))
+            else:
+                few.append(emotion)
+            each = []
+            for actor in (actor for actor in actors if len(real[actor])):
+                theirs = mine[(wanted.speaker.iloc[mine] == actor).to_numpy()]
+                sets = [originals[clip]["judge_a"] for clip in real[actor]], [seen[k]["judge_a"] for k in theirs]
+                each.append(set_similarity(*map(np.concatenate, sets)))
+            if each:
+                found["similarity.judge_a"][emotion] = float(np.mean(each))
+        if few:
+            lines.append(f"left out frechet.identity of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real")
+        for name, values in found.items():
+            rows |= {f"{prefix}.{name}.{protocol}.{emotion}": {"value": value} for emotion, value in values.items()}
+            if values:
+                rows[f"{prefix}.{name}.{protocol}"] = {"value": float(np.mean(list(values.values()))), "emotions": len(values)}
+    return rows, lines
