@@ -145,6 +145,7 @@ class GeneratorConfig:
 class EvaluateConfig:
     """Scores of the edits: notebook 06."""
 
+    sweep: str = "0.5,1.5"  # settings of the dial beside 1, for the comparison at equal emotion accuracy
     seed: int = 0
 
 
