@@ -74,9 +74,9 @@ def test_the_error_is_read_where_the_dial_first_reaches_the_accuracy():
 
 
 def test_at_equal_accuracy_one_variant_is_itself_and_a_cheaper_one_is_cheaper():
-    same = equal_accuracy(dial(0.5, 1), dial(0.5, 1), PEOPLE)
+    same = equal_accuracy([dial(0.5, 1)], [dial(0.5, 1)], PEOPLE)
     assert all([cells[k] for k in ("value", "low", "high", "p")] == [0, 0, 0, 1] for cells in same.values())
-    found = equal_accuracy(dial(0.2, 1, 0.05), dial(0.6, 2, 0.05), PEOPLE)
+    found = equal_accuracy([dial(0.2, 1, 0.05)], [dial(0.6, 2, 0.05)], PEOPLE)
     assert found["at_best"]["accuracy"] == 0.9 and found["at_best"]["n"] == CLIPS
     assert found["at_best"]["value"] == pytest.approx(-0.4 * 0.9, abs=0.03) and found["at_best"]["high"] < -0.3
     middle = np.mean(np.linspace(0.1, 0.9, 20)[1:])
@@ -86,9 +86,16 @@ def test_at_equal_accuracy_one_variant_is_itself_and_a_cheaper_one_is_cheaper():
 def test_a_stronger_variant_is_compared_where_the_weaker_one_ends():
     """More emotion is no excuse and no burden: the stronger one is read at the weaker one's accuracy, on the same line."""
     strong = dial(0.5, 1)
-    found = equal_accuracy(strong, strong[:3], PEOPLE)["at_best"]
+    found = equal_accuracy([strong], [strong[:3]], PEOPLE)["at_best"]
     assert found["accuracy"] == 0.5 and found["value"] == pytest.approx(0, abs=1e-9) and found["low"] <= 0 <= found["high"]
     assert strong[-1][1].value - strong[2][1].value == pytest.approx(0.2)  # what a comparison at full dial would have said
+
+
+def test_of_several_weights_the_one_that_costs_least_counts():
+    cheap, dear = dial(0.2, 1), dial(0.6, 1)
+    assert equal_accuracy([dear, cheap], [cheap], PEOPLE)["at_best"]["value"] == 0
+    short = equal_accuracy([cheap[:3], dear], [dear], PEOPLE)["at_best"]  # the cheap weight does not reach that far
+    assert short["accuracy"] == 0.9 and short["value"] == 0
 
 
 def test_chance_alone_is_rarely_outside_the_interval():
@@ -97,10 +104,10 @@ def test_chance_alone_is_rarely_outside_the_interval():
         curves = []
         for _ in range(2):
             skill = rng.random(CLIPS)
-            curves.append([
+            curves.append([[
                 (edit_scores.emotion_accuracy(hits := skill < share, hits, np.ones(CLIPS)), mean_of(0.5 * share + rng.normal(0, 0.3, CLIPS)))
                 for share in (0.1, 0.5, 0.9)
-            ])  # fmt: skip
+            ]])  # fmt: skip
         cells = equal_accuracy(*curves, PEOPLE, seed=trial)["over_accuracies"]
         outside += not cells["low"] <= 0 <= cells["high"]
     assert outside <= 6  # 2 of 40 are expected

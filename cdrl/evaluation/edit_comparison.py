@@ -26,8 +26,8 @@ def one_judge(accuracy: Measure, judge: int) -> Measure:
     return mean_of(accuracy.sums[:, judge])
 
 
-def difference_rows(prefix: str, first: dict[str, Measure], second: dict[str, Measure], clips: np.ndarray, target: np.ndarray, seed: int = 0) -> dict:
-    """Paired bootstrap over clips of every score that both have, and of it for each target emotion.
+def difference_rows(prefix: str, first: dict[str, Measure], second: dict[str, Measure], clips: np.ndarray, target: np.ndarray = (), seed: int = 0) -> dict:
+    """Paired bootstrap over clips of every score that both have, and of it for each target emotion where they are given.
 
     Args:
         prefix: "spfem.image.cdrl_minus_baseline". first, second: score name -> measure, the same rows in the same order.
@@ -65,33 +65,43 @@ def error_at(accuracy: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> np.
     return np.where(reached.any(-1), x + share * (y - x), np.nan)
 
 
-def equal_accuracy(first: list[tuple], second: list[tuple], clips: np.ndarray, seed: int = 0) -> dict[str, dict]:
+def equal_accuracy(first: list[list[tuple]], second: list[list[tuple]], clips: np.ndarray, seed: int = 0) -> dict[str, dict]:
     """The error of `first` minus that of `second` at equal emotion accuracy, each along its own dial.
 
-    `at_best`: at the accuracy that the weaker one reaches at most. `over_accuracies`: the mean over `STEPS` accuracies from what the
-    source scores up to there. In every resample of the clips both curves, and what the weaker one reaches, are made anew.
+    `at_best`: at the accuracy that the weaker one reaches at most. `over_accuracies`: the mean over `STEPS` accuracies from what
+    the source scores up to there. In every resample of the clips the curves, and what the weaker one reaches, are made anew.
 
     Args:
-        first, second: (accuracy, error) measures at each setting of the dial, the first one with nothing done (the source);
+        first, second: one or more curves, one for each weight that was trained with (the least error of them counts, so give
+            both variants as many): (accuracy, error) measures at each setting of the dial, the first one with nothing done;
             their rows are the same. clips: (C,) what is drawn again, as in `difference_rows`.
 
     Returns:
-        at_best, over_accuracies: value, low, high, p, n, accuracy (where the curves are compared), first, second (their errors
-        there). Two variants that are one give 0 in 0 to 0.
+        at_best, over_accuracies: value, low, high, p, n, accuracy (where the curves end), first, second (their errors). Two
+        variants that are one give 0 in 0 to 0.
     """
-    grouped = [[(group_sums(m.sums, clips), m.finish) for m in point] for curve in (first, second) for point in curve]
-    counts = resample_counts(len(grouped[0][0][0]), seed)
-    counts = np.concatenate([np.ones((1, counts.shape[1]), int), counts])  # the clips themselves, then every resample
-    points = [[finish(counts @ sums) for sums, finish in point] for point in grouped]
-    curves = [np.array(part).transpose(1, 2, 0) for part in (points[: len(first)], points[len(first) :])]  # (2, draws, K)
-    best = np.minimum(*(accuracy.max(-1) for accuracy, _ in curves))
-    start = np.minimum(*(accuracy[:, 0] for accuracy, _ in curves))
+    groups = len(np.unique(clips))
+    counts = np.concatenate([np.ones((1, groups), int), resample_counts(groups, seed)])  # the clips themselves, then every resample
+    curves = [[_curve(curve, clips, counts) for curve in family] for family in (first, second)]
+    best = np.minimum(*(np.max([accuracy.max(-1) for accuracy, _ in family], 0) for family in curves))
+    start = curves[0][0][0][:, 0]
     levels = start + (best - start) * np.linspace(0, 1, STEPS)[1:, None]
     found = {
-        "at_best": [error_at(*curve, best) for curve in curves],
-        "over_accuracies": [np.mean([error_at(*curve, level) for level in levels], 0) for curve in curves],
+        "at_best": [_least(family, best) for family in curves],
+        "over_accuracies": [np.mean([_least(family, level) for level in levels], 0) for family in curves],
     }  # fmt: skip
-    return {name: _cells(*errors, best[0]) | {"n": counts.shape[1]} for name, errors in found.items()}
+    return {name: _cells(*errors, best[0]) | {"n": groups} for name, errors in found.items()}
+
+
+def _curve(points: list[tuple], clips: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(2, draws, K) accuracy and error of every resample at every setting of the dial."""
+    return np.array([[m.finish(counts @ group_sums(m.sums, clips)) for m in point] for point in points]).transpose(1, 2, 0)
+
+
+def _least(family: list[np.ndarray], wanted: np.ndarray) -> np.ndarray:
+    """(draws,) the least error of the curves that reach an accuracy."""
+    errors = [error_at(*curve, wanted) for curve in family]
+    return np.min([np.where(np.isnan(error), np.inf, error) for error in errors], 0)
 
 
 def _cells(first: np.ndarray, second: np.ndarray, accuracy: float) -> dict:

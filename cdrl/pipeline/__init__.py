@@ -5,11 +5,11 @@ interrupted attempt left in `out`.
 """
 
 from cdrl.pipeline.corpora import build_corpus, extract_priors, open_features, source_of
-from cdrl.pipeline.edits import edit_grid, evaluate, generate, variant_table
+from cdrl.pipeline.edits import committed_edits, dial_curves, edit_grid, evaluate, generate, variant_table
 from cdrl.pipeline.encoders import train_ccrl, train_cerl
 from cdrl.pipeline.probes import factors_of_frames, probe, real_agreement
 
 __all__ = [
-    "build_corpus", "edit_grid", "evaluate", "extract_priors", "factors_of_frames", "generate", "open_features", "probe",
+    "build_corpus", "committed_edits", "dial_curves", "edit_grid", "evaluate", "extract_priors", "factors_of_frames", "generate", "open_features", "probe",
     "real_agreement", "source_of", "train_ccrl", "train_cerl", "variant_table",
 ]  # fmt: skip

@@ -66,13 +66,13 @@ class TrueEdits:
 
 def resized(crops: np.ndarray, size: int) -> np.ndarray:
     """(T, C, C, 3) uint8 -> (T, size, size, 3) uint8, antialiased."""
-    frames = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
+    frames = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float()
     small = torch.nn.functional.interpolate(frames, (size, size), mode="bilinear", antialias=True, align_corners=False)
     return small.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
 def _tensor(frames: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float() / 255
 
 
 def read_clip(judges: Judges, frames: np.ndarray, everything: bool = True) -> dict:
@@ -132,6 +132,11 @@ def statistics(outputs: Callable[[int], np.ndarray], edits_: TrueEdits, referenc
             truth = edits_.truth(k)
             pictures["psnr"].append(edit_scores.psnr(frames, truth))
             pictures["mouth_l1"].append(edit_scores.mouth_l1(frames, truth, edits_.boxes(k)))
+    return statistics_of(mine, edits_, references, names) | {name: bootstrap.mean_of(values).sums for name, values in pictures.items() if values}
+
+
+def statistics_of(mine: list[dict], edits_: TrueEdits, references: dict, names=CURVE) -> dict:
+    """`statistics`, {score: (E, M)}, of clips that were read before; those of the picture are left out."""
     pick = lambda readings, key: [reading[key] for reading in readings]  # noqa: E731
     truth, source = references["truth"], references["source"]
     makers = {
@@ -139,11 +144,10 @@ def statistics(outputs: Callable[[int], np.ndarray], edits_: TrueEdits, referenc
         "mouth_error": lambda: edit_scores.mouth_error(pick(mine, "curves"), pick(truth, "curves")),
         "mouth_correlation": lambda: edit_scores.mouth_correlation(pick(mine, "curves"), pick(truth, "curves")),
         "speech_correlation": lambda: edit_scores.speech_correlation(pick(mine, "curves"), pick(source, "curves")),
-        "psnr": lambda: bootstrap.mean_of(pictures["psnr"]), "mouth_l1": lambda: bootstrap.mean_of(pictures["mouth_l1"]),
         "identity": lambda: edit_scores.identity(*(np.array(pick(r, "identity")) for r in (mine, truth)), references["another"], edits_.speakers),
         "jitter": lambda: edit_scores.jitter(pick(mine, "landmarks"), pick(source, "landmarks")),
     }  # fmt: skip
-    return {name: makers[name]().sums for name in names}
+    return {name: makers[name]().sums for name in names if name in makers}
 
 
 def variant_rows(prefix: str, found: dict, references: dict, edits_: TrueEdits, seed: int = 0, times: int = 1) -> dict:
@@ -197,19 +201,23 @@ def curve_rows(prefix: str, dials: list[float], curve: list[dict]) -> dict:
     }  # fmt: skip
 
 
-def equal_accuracy_rows(prefix: str, first: list[dict], second: list[dict], clips: np.ndarray, seed: int = 0) -> dict:
-    """`PREFIX.mouth_error.at_equal_accuracy` and `.over_accuracies`, and both for either judge alone (`.judge_1`, `.judge_2`).
+def equal_accuracy_rows(prefix: str, first: list, second: list, clips: np.ndarray, seed: int = 0, name: str = "mouth_error") -> dict:
+    """`PREFIX.NAME.at_equal_accuracy` and `.over_accuracies`, and both for either judge alone (`.judge_1`, `.judge_2`).
 
     Args:
-        first, second: statistics {score: (C, M)} at each setting of the dial, the source first. clips: (C,) what is drawn again.
+        first, second: for each weight that was trained with, statistics {score: (C, M)} at each setting of the dial, the source
+            first. clips: (C,) what is drawn again.
     """
     rows = {}
     for suffix, judge in (("", None), (".judge_1", 0), (".judge_2", 1)):
-        points = []
-        for curve in (first, second):
-            measures = [[measure_of(name, found[name]) for name in ("emotion_accuracy", "mouth_error")] for found in curve]
-            points.append([(m[0] if judge is None else one_judge(m[0], judge), m[1]) for m in measures])
+        points = [[[_point(found, judge) for found in curve] for curve in family] for family in (first, second)]
         cells = equal_accuracy(*points, clips, seed)
-        rows[f"{prefix}.mouth_error.at_equal_accuracy{suffix}"] = cells["at_best"]
-        rows[f"{prefix}.mouth_error.over_accuracies{suffix}"] = cells["over_accuracies"]
+        rows[f"{prefix}.{name}.at_equal_accuracy{suffix}"] = cells["at_best"]
+        rows[f"{prefix}.{name}.over_accuracies{suffix}"] = cells["over_accuracies"]
     return rows
+
+
+def _point(found: dict, judge: int | None) -> tuple:
+    """(accuracy of one judge or of the lower one, mouth error) at one setting of the dial."""
+    accuracy = measure_of("emotion_accuracy", found["emotion_accuracy"])
+    return accuracy if judge is None else one_judge(accuracy, judge), measure_of("mouth_error", found["mouth_error"])

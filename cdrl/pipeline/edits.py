@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cdrl.config import stage_folder
+from cdrl.config import repository_root, stage_folder
 from cdrl.data import faces, samples
 from cdrl.data.corpora import crema_d_labels
 from cdrl.data.encoding import write_video
@@ -25,7 +25,7 @@ from cdrl.pipeline.edit_scoring import (
     LISTED, TrueEdits, curve_rows, dials_of, equal_accuracy_rows, read_references, statistics, sweep, variant_rows,
 )  # fmt: skip
 from cdrl.probing import bootstrap
-from cdrl.stage import read_json, write_json
+from cdrl.stage import RESULTS, all_scores, read_json, write_json
 from cdrl.training.constant import fit_constant
 from cdrl.training.generator import fit_person, train_generator
 
@@ -159,7 +159,7 @@ def evaluate(run: Path, config, out: Path) -> dict:
         made = lambda k, dial, g=generator: edit_clip(g, edits.source(k), edits.target[k], edits.intensity(k, dial))  # noqa: E731
         curves[name] = sweep(found["copy_source"], found[name], dials, made, edits, references, judges, name)
         rows |= curve_rows(f"spfem.image.{name}", [0.0, *dials], curves[name])
-    rows |= equal_accuracy_rows(prefix, curves["cdrl"], curves["baseline"], clips, config.seed)
+    rows |= equal_accuracy_rows(prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed)
     return bootstrap.lines(rows) | {"spfem.image.cdrl.fps": edit_speed(run, edits.report.clips.name[edits.sources[0]])}
 
 
@@ -179,3 +179,23 @@ def variant_table(scores: dict, variants: list[str], host: str = "image") -> pd.
     """One row per score, one column per variant: value and interval over speakers."""
     cell = lambda name: f"{scores[name]:.3f} ({scores[f'{name}.low']:.3f} to {scores[f'{name}.high']:.3f})"  # noqa: E731
     return pd.DataFrame({v: {n: cell(f"spfem.{host}.{v}.{n}") for n in LISTED if f"spfem.{host}.{v}.{n}" in scores} for v in variants})
+
+
+def dial_curves(scores: dict, variants: list[str], host: str = "image") -> dict:
+    """{variant: (accuracies, mouth errors, settings)} along the dial of every variant that has one, the settings as texts."""
+    found = {}
+    for variant in variants:
+        prefix, suffix = f"spfem.{host}.{variant}.dial_", ".mouth_error"
+        dials = sorted(name[len(prefix) : -len(suffix)] for name in scores if name.startswith(prefix) and name.endswith(suffix))
+        if dials:
+            values = [[scores[f"{prefix}{dial}.{score}"] for dial in dials] for score in ("emotion_accuracy", "mouth_error")]
+            found[variant] = (*values, [f"{int(dial) / 100:g}" for dial in dials])
+    return found
+
+
+def committed_edits(where: str = "results/study", host: str = "image") -> tuple[dict, list[str]]:
+    """The scores of the committed study and its variants of one host; no variant where its edit half was not made yet."""
+    path = repository_root() / where / RESULTS
+    scores = all_scores(read_json(path)) if path.exists() else {}
+    names = [name.split(".")[2] for name in scores if name.startswith(f"spfem.{host}.") and name.endswith(".mouth_error.seeds")]
+    return scores, [name for name in dict.fromkeys(names) if "_minus_" not in name]

@@ -55,6 +55,7 @@ def loss_weights(variant: str, config: GeneratorConfig) -> dict:
     weights = dict(VARIANTS[variant])
     weights["content"] *= config.content_weight
     weights["emotion"] *= config.emotion_weight
+    weights["adversarial"] *= config.game_weight
     return weights
 
 
