@@ -28,7 +28,7 @@ from cdrl.pipeline.study_rows import BACKBONES, TABLES, rows_of
 from cdrl.priors.store import extract
 from cdrl.stage import read_json, write_json
 
-MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 8.0}  # of a job on one core
+MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 12.0}  # of a job on one core; edits: reckoned from a short study on a busy machine
 SHARED_MINUTES = {"representation": 40, "edit": 30}  # corpora, features, true edits and encoders, where they are missing
 
 
