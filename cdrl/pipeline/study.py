@@ -28,7 +28,7 @@ from cdrl.pipeline.study_rows import BACKBONES, TABLES, rows_of
 from cdrl.priors.store import extract
 from cdrl.stage import read_json, write_json
 
-MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 12.0}  # of a job on one core; edits: reckoned from a short study on a busy machine
+MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}  # of a job on one core; edits: .5 to .6 s a step, and five settings of the dial
 SHARED_MINUTES = {"representation": 40, "edit": 30}  # corpora, features, true edits and encoders, where they are missing
 
 
