@@ -173,10 +173,9 @@ def _study(chosen):
     from cdrl.pipeline.study import run_study
 
     results = run_study(Path(chosen.out), Path(chosen.work), config)
-    print("\n".join(score_lines(all_scores(results), "control.inside")))
+    for pattern in ("control.inside", "spfem.*.cdrl_minus_baseline.mouth_error.at_equal_accuracy*"):
+        print("\n".join(score_lines(all_scores(results), pattern)))
     print(f"tables: {chosen.out}, scores: cdrl scores {chosen.out}")
-
-
 
 
 def _check_corpus(preset, settings):
@@ -298,7 +297,7 @@ def _parser():
     study = commands.add_parser("study", help="all rows of the comparison over seeds; hours, resumable")
     study.add_argument("--out", default="results/study", metavar="FOLDER", help="the tables (default: results/study)")
     study.add_argument("--work", default="runs/study", metavar="FOLDER", help="corpora, features, jobs (default: runs/study)")
-    study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in seeds=1; repeatable")
+    study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in seeds=1 or half=edit; repeatable")
     study.set_defaults(command=_study)
 
     data = commands.add_parser("data", help="corpora on disk: check ROOT, ingest ROOT into a crop store, studio clips as files")

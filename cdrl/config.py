@@ -24,6 +24,11 @@ def _free(default):
     return field(default=default, metadata={"free": True})
 
 
+def _edit(default):
+    """A field of the study's edit half: no part of the other half's hash, see `edit_hash`."""
+    return field(default=default, metadata={"free": True, "edit": True})
+
+
 @dataclass(frozen=True)
 class CorpusConfig:
     """Which clips, and how large: notebook 00."""
@@ -144,6 +149,7 @@ class GeneratorConfig:
     start: str = "generator_start"  # weights both variants begin with; empty: none
     content_weight: float = 1.0
     emotion_weight: float = 1.0
+    game_weight: float = 1.0  # of the adversarial term, the baseline's own pull towards the emotion
     videos: int = 4
     fit_steps: int = 30  # to the real person of the sample clips
     seed: int = 0
@@ -154,6 +160,7 @@ class GeneratorConfig:
 class EvaluateConfig:
     """Scores of the edits: notebook 06."""
 
+    sweep: str = "0.5,1.5"  # settings of the dial beside 1, for the comparison at equal emotion accuracy
     seed: int = 0
 
 
@@ -176,6 +183,13 @@ class StudyConfig:
     fit_frames: int = 20000
     swaps: int = 4000
     gallery: int = 5
+    half: str = field(default="both", metadata={"free": True, "accepted": ("both", "representation", "edit")})
+    edits: int = _edit(168)  # true edits of the people who score, seven for each
+    edit_pairs: int = _edit(1280)  # true edits of the training people, for `paired` alone
+    edit_steps: int = _edit(600)  # of every trained variant, from the committed start
+    edit_batch: int = _edit(8)
+    edit_size: int = _edit(64)  # pixels
+    edit_sweep: str = _edit("0.5,0.75,1,1.25,1.5")  # settings of the dial at which every variant is read
     workers: int = _free(2)
 
 
@@ -327,6 +341,13 @@ def config_hash(config):
 def identity(config):
     """The settings that a result depends on, as a plain mapping."""
     return {item.name: getattr(config, item.name) for item in fields(config) if "free" not in item.metadata}
+
+
+def edit_hash(config, recipes):
+    """12 hexadecimal digits for the edit half of a `StudyConfig`: its own settings, the shared ones, and a list of recipes."""
+    own = {item.name: getattr(config, item.name) for item in fields(config) if "edit" in item.metadata}
+    text = json.dumps([identity(config), own, config.split, recipes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def to_dict(config):

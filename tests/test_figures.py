@@ -14,6 +14,7 @@ from cdrl.report.figures import (
     jpeg_uri,
     matrix,
     score_bars,
+    trade,
 )
 
 
@@ -79,6 +80,12 @@ def test_an_alignment_runs_in_seconds_first_clip_down():
     heat, path = alignment(likeness, np.arange(50) * 1.5).data
     assert np.shape(heat.z) == (50, 75) and np.isclose(heat.x[-1], 74 / 25) and np.isclose(heat.y[-1], 49 / 25)
     assert np.allclose(path.y, np.arange(50) / 25) and np.allclose(path.x, np.arange(50) * 1.5 / 25)
+
+
+def test_a_trade_keeps_the_order_of_the_dial():
+    figure = trade({"cdrl": ([0.1, 0.6, 0.5], [0.9, 0.7, 0.8], ["0", "1", "1.5"]), "baseline": ([0.1], [0.9], ["0"])})
+    assert list(figure.data[0].x) == [0.1, 0.6, 0.5] and list(figure.data[0].text) == ["0", "1", "1.5"]
+    assert [line.name for line in figure.data] == ["cdrl", "baseline"]
 
 
 def test_figures_are_stored_as_plain_json():

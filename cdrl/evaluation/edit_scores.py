@@ -70,7 +70,11 @@ def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
     Returns:
         >= 0; 0 for the truth, 1 for always answering the truth's mean, sqrt(2) for curves of another moment.
     """
-    sums = np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)])
+    return mouth_error_of(np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)]))
+
+
+def mouth_error_of(sums: np.ndarray) -> Measure:
+    """`mouth_error` from its own statistics, (C, 18)."""
     moving = _unpack(sums.sum(0))[2]
     if np.any(moving <= STILL**2):
         still = [name for name, spread in zip(CURVES, moving) if spread <= STILL**2]
@@ -91,14 +95,14 @@ def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> Meas
     Returns:
         In [-1, 1]; 1 for the truth and any scaling of it. A curve that never moves counts 0.
     """
-    sums = np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)])
+    return Measure(np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)]), correlation)
 
-    def finish(total):
-        _, spread_one, spread_two, together = _unpack(total)
-        spread = spread_one.clip(0) * spread_two.clip(0)
-        return np.where(spread > STILL**4, together / np.sqrt(np.maximum(spread, STILL**4)), 0.0).mean(-1)
 
-    return Measure(sums, finish)
+def correlation(total: np.ndarray) -> np.ndarray:
+    """(..., 18) pooled moments of the three curves -> (...) mean of their three correlations."""
+    _, spread_one, spread_two, together = _unpack(total)
+    spread = spread_one.clip(0) * spread_two.clip(0)
+    return np.where(spread > STILL**4, together / np.sqrt(np.maximum(spread, STILL**4)), 0.0).mean(-1)
 
 
 def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> Measure:
@@ -222,10 +226,11 @@ def emotion_accuracy(first: np.ndarray, second: np.ndarray, target: np.ndarray) 
     """
     first, second, target = np.asarray(first), np.asarray(second), np.asarray(target)
     sums = np.stack([first == target, second == target, np.ones(len(target))], axis=1).astype(np.float64)
-    return Measure(sums, _lower)
+    return Measure(sums, lower_judge)
 
 
-def _lower(total: np.ndarray) -> np.ndarray:
+def lower_judge(total: np.ndarray) -> np.ndarray:
+    """(..., 3) hits of two judges and clips -> (...) accuracy of the lower one."""
     return np.minimum(total[..., 0], total[..., 1]) / total[..., 2]
 
 

@@ -35,3 +35,30 @@ def released_emotion(image: torch.Tensor, text: torch.Tensor, temperature: float
     logits = torch.einsum("bkd,bjd->bkj", text, image) / temperature
     labels = torch.arange(image.shape[1], device=image.device).expand(len(image), -1)
     return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
+
+
+def released_content_guidance(source: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """What the release's generator minimises of CCRL: -log of the cosine of two content maps, clamped to [0, 1].
+
+    Binary cross entropy against 1, at most 100; where the cosine is negative there is no gradient.
+
+    Args:
+        source, output: (B, ...) content maps of two frames under the SAME sound.
+
+    Returns:
+        (B,); 0 for equal maps, log 2 = 0.693 for a cosine of one half.
+    """
+    cosine = F.cosine_similarity(source.flatten(1), output.flatten(1), dim=1).clamp(0, 1)
+    return F.binary_cross_entropy(cosine, torch.ones_like(cosine), reduction="none")
+
+
+def released_emotion_guidance(reference: torch.Tensor, output: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+    """What the release's generator minimises of CERL: 1 - cos(reference * T, output * T); the heads are not used.
+
+    Args:
+        reference, output: (B, D) image features of the frozen CLIP. prompt: (B, D) T, the learnt prompt of the wanted label.
+
+    Returns:
+        (B,) in [0, 2]: a cosine whose dimensions are weighted by T squared, so that a prompt of ones gives the plain one.
+    """
+    return 1 - F.cosine_similarity(reference * prompt, output * prompt, dim=1)

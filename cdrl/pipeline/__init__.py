@@ -5,7 +5,7 @@ interrupted attempt left in `out`.
 """
 
 from cdrl.pipeline.corpora import build_corpus, extract_priors, open_features, source_of
-from cdrl.pipeline.edits import edit_grid, evaluate, generate, variant_table
+from cdrl.pipeline.edits import committed_edits, dial_curves, edit_grid, evaluate, generate, variant_table
 from cdrl.pipeline.encoders import train_ccrl, train_cerl
 from cdrl.pipeline.probes import factors_of_frames, probe, real_agreement
 from cdrl.pipeline.said import bars, has_truth, known, said
@@ -13,7 +13,7 @@ from cdrl.pipeline.session import start
 from cdrl.pipeline.shown import corpus_sheet, edit_strip
 
 __all__ = [
-    "bars", "build_corpus", "corpus_sheet", "edit_grid", "edit_strip", "evaluate", "extract_priors", "factors_of_frames", "generate",
-    "has_truth", "known", "open_features", "probe", "real_agreement", "said", "source_of", "start", "train_ccrl", "train_cerl",
-    "variant_table",
+    "bars", "build_corpus", "committed_edits", "corpus_sheet", "dial_curves", "edit_grid", "edit_strip", "evaluate", "extract_priors",
+    "factors_of_frames", "generate", "has_truth", "known", "open_features", "probe", "real_agreement", "said", "source_of", "start",
+    "train_ccrl", "train_cerl", "variant_table",
 ]  # fmt: skip

@@ -5,49 +5,58 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
-from cdrl.config import stage_folder
+from cdrl.config import repository_root, stage_folder
 from cdrl.data import faces, samples
 from cdrl.data.corpora import crema_d_labels
 from cdrl.data.encoding import write_video
 from cdrl.data.media import read_video
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
-from cdrl.data.studio import edits
 from cdrl.data.studio.acting import act
-from cdrl.data.studio.render import LANDMARKS
-from cdrl.evaluation import edit_scores
+from cdrl.evaluation.edit_comparison import difference_rows, measure_of
 from cdrl.evaluation.networks import Judges
 from cdrl.generation.edit import edit_clip, edit_video
 from cdrl.guidance import Guidance, load_encoder
-from cdrl.models.generator import Generator
+from cdrl.models.generator import WORKING_SIZE, Generator
 from cdrl.pipeline.asked import read_asked
 from cdrl.pipeline.corpora import open_features
+from cdrl.pipeline.edit_scoring import (
+    LISTED, Edits, TrueEdits, curve_rows, dials_of, equal_accuracy_rows, read_references, statistics, sweep, variant_rows,
+)  # fmt: skip
 from cdrl.pipeline.said import has_truth
 from cdrl.probing import bootstrap
-from cdrl.stage import read_json, write_json
+from cdrl.stage import RESULTS, all_scores, read_json, write_json
+from cdrl.training.constant import fit_constant
 from cdrl.training.generator import fit_person, train_generator
-from cdrl.vocabulary import SCORED_EMOTIONS
+
+TRAINED = ("baseline", "cdrl")  # what a run trains; the other variants are the study's
 
 
 def generate(run: Path, config, out: Path) -> dict:
-    """Notebook 05: train the host with CDRL and without, edit every source of the evaluation, write videos with sound.
+    """Notebook 05: fit the constant edit, train the host with CDRL and without, make every edit, write videos with sound.
 
     Returns:
-        spfem.image.VARIANT.loss.*: the last values of the terms.
+        spfem.image.VARIANT.loss.*: the last values of the terms; spfem.image.constant.left.*: see `fit_constant`.
     """
     host = stage_folder(run, "corpus") / "host"  # of a split that gives the generator clips of its own
     store = Store(host) if (host / "store.json").exists() else open_features(run, "train").store
     guidance = Guidance(run)
     scores = {}
-    for variant in ("baseline", "cdrl"):
+    edits = edits_of(run, config.size)
+    if isinstance(edits, TrueEdits) and not (out / "constant" / "outputs.npy").exists():
+        constant, left = fit_constant(store)
+        write_json(out / "constant" / "left.json", left)
+        edit_all(edits, constant, out / "constant" / "outputs.npy")
+    if isinstance(edits, TrueEdits):
+        scores |= {f"spfem.image.constant.left.{name}": value for name, value in read_json(out / "constant" / "left.json").items()}
+    for variant in TRAINED:
         generator, history = train_generator(store, guidance, config, variant, out / variant, config.start or None)
         last = history.tail(5).mean()
         scores |= {f"spfem.image.{variant}.loss.{name}": float(last[name]) for name in ("content", "emotion", "reconstruction", "cycle")}
         if not (out / variant / "outputs.npy").exists():
-            _edit_all(run, generator, config.size, out / variant / "outputs.npy")
+            edit_all(edits, generator, out / variant / "outputs.npy")
     write_videos(run, config.videos)
     edit_real(run, config, generator, guidance)
     return scores
@@ -77,51 +86,35 @@ def edit_real(run: Path, config, generator: Generator, guidance: Guidance) -> Pa
     return path
 
 
-def sources_of_edits(run: Path) -> tuple[Store, Store, np.ndarray]:
-    """The reporting store, the true edits (of a real corpus: what is asked for), and (E,) the source clip of each."""
+def edits_of(run: Path, size: int) -> Edits:
+    """What is edited into what, as crops of `size` pixels: with the true edits, or of a real corpus what is asked for."""
     if not has_truth(run):
-        return read_asked(run)
-    report, wanted = (Store(stage_folder(run, "corpus") / name) for name in ("report", "edits"))
-    number = {name: k for k, name in enumerate(report.clips.name)}
-    return report, wanted, np.array([number[edits.source_of(name)] for name in wanted.clips.name])
+        return Edits(*read_asked(run), size)
+    return TrueEdits(*(Store(stage_folder(run, "corpus") / name) for name in ("report", "edits")), size)
 
 
-def _edit_all(run: Path, generator: Generator, size: int, out: Path) -> None:
-    report, wanted, sources = sources_of_edits(run)
+def edit_all(edits: Edits, generator, out: Path) -> None:
+    """Make every edit at the level asked for and keep the crops of all, (N, S, S, 3) uint8."""
     found = []
-    for k, source in enumerate(tqdm(sources, desc="edits", mininterval=2)):
-        crops = _resized(report.face[report.frames(source)], size)
-        row = wanted.clips.iloc[k]
-        found.append(edit_clip(generator, crops, row.emotion, row.intensity / 3, float(report.clips.frame_rate[source])))
+    for k in tqdm(range(len(edits)), desc="edits", mininterval=2):
+        found.append(edit_clip(generator, edits.source(k), edits.target[k], edits.intensity(k), edits.frame_rate(k)))
     np.save(out.with_suffix(".partial.npy"), np.concatenate(found))
     out.with_suffix(".partial.npy").replace(out)
 
 
-def _resized(crops: np.ndarray, size: int) -> np.ndarray:
-    """(T, C, C, 3) uint8 -> (T, size, size, 3) uint8, antialiased."""
-    frames = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
-    small = torch.nn.functional.interpolate(frames, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return small.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-
-
 def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
     """(4, columns, S, S, 3) middle frames: source, baseline, cdrl and, where there is one, true edit; and a text per column."""
-    report, wanted, sources = sources_of_edits(run)
-    columns = min(columns, len(sources))
-    chosen = np.linspace(0, len(sources) - 1, columns).astype(int)
     outputs = {name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r") for name in ("baseline", "cdrl")}
-    size = outputs["cdrl"].shape[1]
-    rows = {"source": [], "baseline": [], "cdrl": [], "truth": []}
+    edits = edits_of(run, outputs["cdrl"].shape[1])
+    report, wanted = edits.report.clips, edits.wanted.clips
+    rows, chosen = [], np.linspace(0, len(edits) - 1, min(columns, len(edits))).astype(int)
     for k in chosen:
-        middle = wanted.frames(k).start + wanted.clips.num_frames[k] // 2
-        own = report.frames(sources[k]).start + wanted.clips.num_frames[k] // 2
-        rows["source"].append(_resized(report.face[own : own + 1], size)[0])
-        if has_truth(run):
-            rows["truth"].append(_resized(wanted.face[middle : middle + 1], size)[0])
-        for name, values in outputs.items():
-            rows[name].append(values[middle])
-    texts = [f"{report.clips.emotion[sources[k]]} → {wanted.clips.emotion[k]} {wanted.clips.intensity[k]}" for k in chosen]
-    return np.array([pictures for pictures in rows.values() if pictures]), texts
+        middle = int(wanted.num_frames.iloc[k]) // 2
+        made = [values[edits.wanted.frames(k).start + middle] for values in outputs.values()]
+        true = [edits.truth(k)[middle]] if isinstance(edits, TrueEdits) else []
+        rows.append([edits.source(k)[middle], *made, *true])
+    texts = [f"{report.emotion[edits.sources[k]]} → {wanted.emotion.iloc[k]} {wanted.intensity.iloc[k]}" for k in chosen]
+    return np.array(rows).swapaxes(0, 1), texts
 
 
 def write_videos(run: Path, number: int) -> None:
@@ -130,7 +123,8 @@ def write_videos(run: Path, number: int) -> None:
         from cdrl.pipeline.real_edits import write_real_videos
 
         return write_real_videos(run, number)
-    report, wanted, sources = sources_of_edits(run)
+    edits = edits_of(run, WORKING_SIZE)
+    report, wanted, sources = edits.report, edits.wanted, edits.sources
     generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
     (run / "videos").mkdir(exist_ok=True)
     captions = {}
@@ -154,37 +148,35 @@ def evaluate(run: Path, config, out: Path) -> dict:
     """Notebook 06: the edits against the true edits, by networks that supervised nothing.
 
     Returns:
-        spfem.image.{copy_source,baseline,cdrl}.*: as SCORES defines them, with intervals over speakers; on a corpus without
-        true edits those of `evaluate_real`.
+        spfem.image.{copy_source,constant,baseline,cdrl}.*: as SCORES defines them, with intervals over speakers;
+        spfem.image.cdrl_minus_baseline.*: paired over clips, and the mouth at equal emotion accuracy. On a corpus without true
+        edits the scores of `evaluate_real`.
     """
     if not has_truth(run):
         from cdrl.pipeline.real_edits import evaluate_real
 
         return evaluate_real(run, config, out)
-    report, wanted, sources = sources_of_edits(run)
-    size = np.load(stage_folder(run, "generator") / "cdrl" / "outputs.npy", mmap_mode="r").shape[1]
-    judges = Judges()
-    readings = {"source": [], "truth": [], "another": []}
-    random = np.random.default_rng([config.seed, 6])
-    clips = {"copy_source": [], "truth": []} | {name: [] for name in ("baseline", "cdrl")}
-    outputs = {name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r") for name in ("baseline", "cdrl")}
-    read = {name: [] for name in clips}
-    for k, source in enumerate(tqdm(sources, desc="judging", mininterval=2)):
-        frames = {
-            "copy_source": _resized(report.face[report.frames(source)], size), "truth": _resized(wanted.face[wanted.frames(k)], size),
-            **{name: np.asarray(values[wanted.frames(k)]) for name, values in outputs.items()},
-        }  # fmt: skip
-        for name, values in frames.items():
-            read[name].append(read_clip(judges, values))
-            clips[name].append(values)
-        others = np.flatnonzero((report.clips.speaker == report.clips.speaker[source]) & (report.clips.index != source))
-        other = report.frames(int(random.choice(others)))
-        readings["another"].append(judges.identity(_tensor(_resized(report.face[other][::8], size))).mean(0))
-    speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
+    folder = stage_folder(run, "generator")
+    outputs = {name: np.load(folder / name / "outputs.npy", mmap_mode="r") for name in ("constant", *TRAINED)}
+    edits, judges = edits_of(run, outputs["cdrl"].shape[1]), Judges()
+    references = read_references(edits, judges, config.seed)
+    found = {"copy_source": statistics(edits.source, edits, references, judges, "copy_source")}
+    for name, values in outputs.items():
+        found[name] = statistics(lambda k, v=values: np.asarray(v[edits.wanted.frames(k)]), edits, references, judges, name)
     rows = {}
-    for name in ("copy_source", "baseline", "cdrl"):
-        rows |= variant_rows(f"spfem.image.{name}", name, read, clips, wanted, np.array(readings["another"]), speakers, target, config.seed)
-    return bootstrap.lines(rows) | {"spfem.image.cdrl.fps": edit_speed(run, report.clips.name[sources[0]])}
+    for name, sums in found.items():
+        rows |= variant_rows(f"spfem.image.{name}", sums, references, edits, config.seed)
+    measured = {name: {score: measure_of(score, values) for score, values in found[name].items()} for name in TRAINED}
+    clips, prefix = np.arange(len(edits)), "spfem.image.cdrl_minus_baseline"
+    rows |= difference_rows(prefix, measured["cdrl"], measured["baseline"], clips, edits.target, config.seed)
+    dials, curves = dials_of(config.sweep), {}
+    for name in TRAINED:
+        generator = load_encoder(Generator, folder / name)
+        made = lambda k, dial, g=generator: edit_clip(g, edits.source(k), edits.target[k], edits.intensity(k, dial))  # noqa: E731
+        curves[name] = sweep(found["copy_source"], found[name], dials, made, edits, references, judges, name)
+        rows |= curve_rows(f"spfem.image.{name}", [0.0, *dials], curves[name])
+    rows |= equal_accuracy_rows(prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed)
+    return bootstrap.lines(rows) | {"spfem.image.cdrl.fps": edit_speed(run, edits.report.clips.name[edits.sources[0]])}
 
 
 def edit_speed(run: Path, name: str) -> float:
@@ -199,42 +191,27 @@ def edit_speed(run: Path, name: str) -> float:
     return len(frames) / (time.perf_counter() - start)
 
 
-def _tensor(frames: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+def variant_table(scores: dict, variants: list[str], host: str = "image") -> pd.DataFrame:
+    """One row per score, one column per variant: value and interval over speakers."""
+    cell = lambda name: f"{scores[name]:.3f} ({scores[f'{name}.low']:.3f} to {scores[f'{name}.high']:.3f})"  # noqa: E731
+    return pd.DataFrame({v: {n: cell(f"spfem.{host}.{v}.{n}") for n in LISTED if f"spfem.{host}.{v}.{n}" in scores} for v in variants})
 
 
-def read_clip(judges: Judges, frames: np.ndarray) -> dict:
-    """What the four networks say of a clip's crops (T, S, S, 3) uint8."""
-    images = _tensor(frames)
-    coefficients, landmarks = judges.track(images)
-    return {
-        "curves": edit_scores.mouth_curves(coefficients), "landmarks": landmarks, "identity": judges.identity(images).mean(0),
-        **{name: SCORED_EMOTIONS[int(judges.emotion(name, images).argmax())] for name in ("judge_a", "judge_b")},
-    }  # fmt: skip
+def dial_curves(scores: dict, variants: list[str], host: str = "image") -> dict:
+    """{variant: (accuracies, mouth errors, settings)} along the dial of every variant that has one, the settings as texts."""
+    found = {}
+    for variant in variants:
+        prefix, suffix = f"spfem.{host}.{variant}.dial_", ".mouth_error"
+        dials = sorted(name[len(prefix) : -len(suffix)] for name in scores if name.startswith(prefix) and name.endswith(suffix))
+        if dials:
+            values = [[scores[f"{prefix}{dial}.{score}"] for dial in dials] for score in ("emotion_accuracy", "mouth_error")]
+            found[variant] = (*values, [f"{int(dial) / 100:g}" for dial in dials])
+    return found
 
 
-def variant_rows(prefix, name, read, clips, wanted, another, speakers, target, seed) -> dict:
-    """All rows of one variant, see `cdrl.evaluation.edit_scores`."""
-    mine, truth, source = read[name], read["truth"], read["copy_source"]
-    mouth = [k for k, point in enumerate(LANDMARKS) if "lip" in point or "mouth" in point]
-    boxes = [edit_scores.mouth_box(wanted.truth["landmarks"][wanted.frames(k)][:, mouth].astype(np.float32)) for k in range(len(mine))]
-    pick = lambda readings, key: [reading[key] for reading in readings]  # noqa: E731
-    measures = {
-        "mouth_error": edit_scores.mouth_error(pick(mine, "curves"), pick(truth, "curves")),
-        "mouth_correlation": edit_scores.mouth_correlation(pick(mine, "curves"), pick(truth, "curves")),
-        "speech_correlation": edit_scores.speech_correlation(pick(mine, "curves"), pick(source, "curves")),
-        "psnr": bootstrap.mean_of([edit_scores.psnr(a, b) for a, b in zip(clips[name], clips["truth"], strict=True)]),
-        "mouth_l1": bootstrap.mean_of([edit_scores.mouth_l1(a, b, c) for a, b, c in zip(clips[name], clips["truth"], boxes, strict=True)]),
-        "identity": edit_scores.identity(*(np.array(pick(r, "identity")) for r in (mine, truth)), another, speakers),
-        "jitter": edit_scores.jitter(pick(mine, "landmarks"), pick(source, "landmarks")),
-    }
-    rows = edit_scores.edit_rows(prefix, measures, speakers, target, seed)
-    heard = [tuple(np.array(pick(r, judge)) for judge in ("judge_a", "judge_b")) for r in (mine, truth)]
-    return rows | edit_scores.emotion_rows(prefix, *heard, target, speakers, seed)
-
-
-def variant_table(scores: dict, variants: list[str]) -> pd.DataFrame:
-    """One row per score, one column per variant, rounded to four digits."""
-    names = ("emotion_accuracy", "mouth_error", "mouth_correlation", "speech_correlation", "psnr", "mouth_l1", "identity", "jitter")
-    names = [n for n in names if all(f"spfem.image.{v}.{n}" in scores for v in variants)]
-    return pd.DataFrame({v: {n: scores[f"spfem.image.{v}.{n}"] for n in names} for v in variants}).round(4)
+def committed_edits(where: str = "results/study", host: str = "image") -> tuple[dict, list[str]]:
+    """The scores of the committed study and its variants of one host; no variant where its edit half was not made yet."""
+    path = repository_root() / where / RESULTS
+    scores = all_scores(read_json(path)) if path.exists() else {}
+    names = [name.split(".")[2] for name in scores if name.startswith(f"spfem.{host}.") and name.endswith(".mouth_error.seeds")]
+    return scores, [name for name in dict.fromkeys(names) if "_minus_" not in name]

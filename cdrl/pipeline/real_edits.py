@@ -17,7 +17,7 @@ from cdrl.generation.edit import edit_clip
 from cdrl.guidance import load_encoder
 from cdrl.models.generator import Generator
 from cdrl.pipeline.asked import read_asked
-from cdrl.pipeline.edits import _resized, _tensor, read_clip
+from cdrl.pipeline.edit_scoring import read_clip, resized, tensor
 from cdrl.pipeline.said import say
 from cdrl.probing import bootstrap
 from cdrl.stage import write_json
@@ -71,13 +71,13 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     size = outputs["cdrl"].shape[1]
     read, seen = {name: [] for name in variants}, {name: [] for name in variants}
     for k, source in enumerate(tqdm(sources, desc="judging", mininterval=2)):
-        given = {"copy_source": _resized(report.face[report.frames(source)], size)}
+        given = {"copy_source": resized(report.face[report.frames(source)], size)}
         given |= {name: np.asarray(values[wanted.frames(k)]) for name, values in outputs.items()}
         for name, values in given.items():
             read[name].append(read_clip(judges, values))
             seen[name].append(_features(judges, values))
     clips = report.clips
-    crops = (_resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
+    crops = (resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
     originals = [(read_clip(judges, frames), _features(judges, frames)) for frames in crops]
     speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
     rows, lines = {}, list(NOT_SCORED)
@@ -109,7 +109,7 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
 
 
 def _features(judges: Judges, frames: np.ndarray) -> dict:
-    images = _tensor(frames)
+    images = tensor(frames)
     return {"identity": judges.identity(images), "judge_a": judges.features("judge_a", images)}
 
 

@@ -1,6 +1,7 @@
 """The study: every row of the comparison, over several seeds, on people and sentences never met; resumable over days.
 
-One job is one row and one seed; its scores lie in `WORK/jobs/`, and a finished job is never done again. `summary` reads them.
+One job is one row and one seed; its scores lie in `WORK/jobs/` (of the edits in `WORK/edit_*/jobs/`), and a finished job is never
+done again. `summary` reads them.
 """
 
 import subprocess
@@ -19,20 +20,24 @@ from cdrl.config import StudyConfig, config_hash, repository_root
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.errors import InputError
+from cdrl.pipeline.edit_scoring import dials_of
+from cdrl.pipeline.study_edit_tables import edit_summary
+from cdrl.pipeline.study_edits import edit_job, edit_job_path, edit_place, make_shared, prepare
 from cdrl.pipeline.study_jobs import do_job, job_path
-from cdrl.pipeline.study_rows import BACKBONES, rows_of
+from cdrl.pipeline.study_rows import BACKBONES, TABLES, rows_of
 from cdrl.priors.store import extract
 from cdrl.stage import read_json, write_json
 
-MINUTES = 4.0  # of a job on one core
+MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}  # of a job on one core; edits: .5 to .6 s a step, and five settings of the dial
+SHARED_MINUTES = {"representation": 40, "edit": 30}  # corpora, features, true edits and encoders, where they are missing
 
 
 def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
-    """Do every job that is missing and write `results.json`, `content.csv`, `emotion.csv` under `out`.
+    """Do every job of the chosen half that is missing and write `results.json` and the tables under `out`.
 
     Args:
-        out: folder of the results, small, to be committed. work: folder of corpora, features and jobs; some 11 GB. Sets,
-            seeds and rows can share one.
+        out: folder of the results, small, to be committed; what the other half left there stays. work: folder of corpora,
+            features and jobs; some 14 GB. Sets, seeds, rows and halves can share one.
 
     Returns:
         The results, as `cdrl scores` reads them. An interrupted study leaves those of the jobs that are done.
@@ -45,21 +50,32 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
     if made.exists() and read_json(made)["hash"] != config_hash(config):
         raise InputError(f"{work} was made with other settings ({read_json(made)['config']}): choose another --work or remove it")
     jobs = list_jobs(config)
+    dials_of(config.edit_sweep)
     write_json(made, {"hash": config_hash(config), "config": asdict(config)})
-    missing = [job for job in jobs if not job_path(work, config.split, *job).exists()]
-    minutes = MINUTES * len(missing) / config.workers
-    print(f"{len(missing)} of {len(jobs)} jobs to do, about {minutes:.0f} minutes on {config.workers} idle cores, and 40 for corpora "
-          "and features where they are missing; Ctrl-C is safe, the same command resumes", flush=True)  # fmt: skip
+    missing = [job for job in jobs if not _path(work, config, job).exists()]
+    minutes = sum(MINUTES[kind] for kind, _, _ in missing) / config.workers
+    beside = sum(minutes for half, minutes in SHARED_MINUTES.items() if config.half in ("both", half))
+    print(f"{len(missing)} of {len(jobs)} jobs to do, about {minutes:.0f} minutes on {config.workers} idle cores, and {beside} for what they "
+          "share where it is missing; Ctrl-C is safe, the same command resumes", flush=True)  # fmt: skip
     begin = time.monotonic()
-    clock = work / f"seconds_{config.split}.json"
+    clock = work / f"seconds_{config.split}{'_edit' if config.half == 'edit' else ''}.json"
+    edits = [job for job in missing if job[0] == "edit"]
     try:
         _prepare(work, config, missing)
-        _work_off(missing, work, config)
+        _work_off([(do_job, *job) for job in missing if job[0] != "edit"], work, config)
+        shared = prepare(work, config, edits) if edits else []
+        _work_off([(make_shared, *item) for item in shared], work, config)
+        _work_off([(edit_job, name, seed) for _, name, seed in edits], work, config)
     finally:
         spent = (read_json(clock)["seconds"] if clock.exists() else 0.0) + time.monotonic() - begin
         write_json(clock, {"seconds": spent})
         results = summary(out, work, config, jobs, spent)
     return results
+
+
+def _path(work: Path, config: StudyConfig, job: tuple) -> Path:
+    """Where the scores of one job lie."""
+    return edit_job_path(edit_place(work, config), *job[1:]) if job[0] == "edit" else job_path(work, config.split, *job)
 
 
 def list_jobs(config: StudyConfig) -> list[tuple[str, str, int]]:
@@ -68,7 +84,7 @@ def list_jobs(config: StudyConfig) -> list[tuple[str, str, int]]:
     Raises:
         InputError: where a name in `config.rows` is no row of this set's tables.
     """
-    tables = rows_of(config.split)
+    tables = rows_of(config.split, config.half)
     known = {f"{kind}.{name}": row for kind, rows in tables.items() for name, row in rows.items()}
     wanted = [name.strip() for name in config.rows.split(",") if name.strip()] or list(known)
     unknown = sorted(set(wanted) - set(known))
@@ -90,21 +106,24 @@ def corpora(config: StudyConfig) -> dict:
 
 def _prepare(work: Path, config: StudyConfig, jobs: list) -> None:
     """Render what is missing, and let the backbones that the jobs need look at it."""
-    rows = [rows_of(config.split)[kind][name] for kind, name, _ in jobs]
+    rows = [TABLES[kind][name] for kind, name, _ in jobs]
     needed = {row.backbone for row in rows if row.kind != "truth"}
     if needed:
         needed.add("actions")  # the shares are of the method's input features
     for name, clips in corpora(config).items():
         if not (work / name / "store.json").exists():
             studio.generate(clips, work / name, name, workers=config.workers)
-        for backbone in sorted(needed):
+        for backbone in sorted(needed if name == "train" or any(kind != "edit" for kind, _, _ in jobs) else ()):
             extract(Store(work / name), work / f"{name}_{backbone}", vision=BACKBONES[backbone])
 
 
 def _work_off(jobs: list, work: Path, config: StudyConfig) -> None:
+    """Jobs are (function, further arguments...)."""
+    if not jobs:
+        return
     context = get_context("spawn")
     with ProcessPoolExecutor(config.workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = [pool.submit(do_job, work, config, *job) for job in jobs]
+        waiting = [pool.submit(do, work, config, *job) for do, *job in jobs]
         try:
             for done in tqdm(as_completed(waiting), total=len(waiting), desc="study", unit="job"):
                 done.result()
@@ -114,10 +133,35 @@ def _work_off(jobs: list, work: Path, config: StudyConfig) -> None:
 
 
 def summary(out: Path, work: Path, config: StudyConfig, jobs: list, seconds: float) -> dict:
-    """Means over the seeds of every row, their spread, the tables, and which controls are where they must be."""
+    """Write `results.json` and the tables of the chosen half, and keep what the other half left there.
+
+    Of the representations: means over the seeds of every row, their spread, and which controls are where they must be. Of the
+    edits: see `study_edit_tables.edit_summary`.
+    """
+    out, halves = Path(out), [half for half in ("representation", "edit") if any((job[0] == "edit") == (half == "edit") for job in jobs)]
+    out.mkdir(parents=True, exist_ok=True)
+    results = read_json(out / "results.json") if (out / "results.json").exists() else {"stages": {}, "run": {}}
+    for half in halves:
+        stage, prefix = ("study", "study") if half == "representation" else ("edits", "study.edits")
+        own = [job for job in jobs if (job[0] == "edit") == (half == "edit")]
+        scores, tables = (_representations if half == "representation" else edit_summary)(work, config, own)
+        for kind, table in tables.items():
+            table.to_csv(out / f"{kind}.csv", index=False)
+        results["stages"][stage] = {"config": asdict(config), "scores": scores, "commit": _commit()}
+        done = sum(_path(work, config, job).exists() for job in own)
+        results["run"] |= {f"{prefix}.jobs": len(own), f"{prefix}.jobs.done": done}
+    hours = "time.hours" if "representation" in halves else "time.edits.hours"
+    results["run"][hours] = round(seconds / 3600, 2)
+    results |= {"commit": _commit(), "command": "cdrl study"}
+    write_json(out / "results.json", results)
+    return results
+
+
+def _representations(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dict]:
+    """Scores of the content and emotion jobs that are done, and their two tables."""
     found = {job: read_json(path)["scores"] for job in jobs if (path := job_path(work, config.split, *job)).exists()}
     scores, tables = {}, {}
-    for kind, rows in rows_of(config.split).items():
+    for kind, rows in rows_of(config.split, "representation").items():
         lines = []
         for name, row in rows.items():
             seeds = [values for job, values in found.items() if job[:2] == (kind, name)]
@@ -127,17 +171,7 @@ def summary(out: Path, work: Path, config: StudyConfig, jobs: list, seconds: flo
                 probed = {key: round(value, 3) for key, value in means.items() if f"{key}.n" in means}
                 lines.append({"row": name, "what": row.why, "seeds": len(seeds), **probed})
         tables[kind] = pd.DataFrame(lines)
-    scores |= controls_inside(scores)
-    Path(out).mkdir(parents=True, exist_ok=True)
-    for kind, table in tables.items():
-        table.to_csv(Path(out) / f"{kind}.csv", index=False)
-    results = {
-        "stages": {"study": {"config": asdict(config), "scores": scores}},
-        "run": {"time.hours": round(seconds / 3600, 2), "study.jobs": len(jobs), "study.jobs.done": len(found)},
-        "commit": _commit(), "command": "cdrl study",
-    }  # fmt: skip
-    write_json(Path(out) / "results.json", results)
-    return results
+    return scores | controls_inside(scores), tables
 
 
 def over_seeds(seeds: list[dict]) -> dict:

@@ -46,7 +46,8 @@ def do_job(work: Path, config: StudyConfig, kind: str, name: str, seed: int) -> 
 
 
 @lru_cache(maxsize=4)
-def _features(work: Path, split: str, backbone: str) -> Features:
+def features_of(work: Path, split: str, backbone: str) -> Features:
+    """What the priors say of the clips of one set."""
     return Features(Store(work / split), work / f"{split}_{backbone}")
 
 
@@ -58,8 +59,14 @@ def _corpus(work: Path, split: str, fit_frames: int) -> leakage.Corpus:
 
 
 @lru_cache(maxsize=1)
-def _pairs(work: Path, settings: ContentConfig) -> pd.DataFrame:
-    return find_pairs(_features(work, "train", "actions"), settings)
+def pairs_of(work: Path, settings: ContentConfig) -> pd.DataFrame:
+    """The aligned pairs of training clips that these settings draw."""
+    return find_pairs(features_of(work, "train", "actions"), settings)
+
+
+def encoder_folder(work: Path, kind: str, settings, backbone: str = "actions", given: str = "") -> Path:
+    """Where the encoder of one kind, content or emotion, is kept that was trained with these settings."""
+    return Path(work) / "encoders" / f"{kind}-{config_hash(settings)}-{backbone}-{given or {'content': 'pairs', 'emotion': 'faces'}[kind]}"
 
 
 def _raw_content(features: Features) -> np.ndarray:
@@ -73,7 +80,7 @@ def _raw_emotion(features: Features) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _raw_results(work: Path, split: str, kind: str, fit_frames: int) -> dict:
     """Probes of the input features, for the shares: what the backbones of the method show of speaker, sentence, viseme."""
-    features, corpus = _features(work, split, "actions"), _corpus(work, split, fit_frames)
+    features, corpus = features_of(work, split, "actions"), _corpus(work, split, fit_frames)
     if kind == "content":
         return leakage.raw_results(_raw_content(features), corpus, {"speaker": False})
     return leakage.raw_results(_raw_emotion(features), corpus, {"viseme": False, "sentence": True, "speaker": True})
@@ -83,7 +90,7 @@ def content_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
     """Scores of one content row: name -> cells."""
     steps = config.control_steps if row.control in ("constant", "noise") else config.content_steps
     settings = replace(ContentConfig(steps=steps, pairs=config.pairs, seed=seed), **(row.change or {}))
-    train, report = (_features(work, split, row.backbone) for split in ("train", config.split))
+    train, report = (features_of(work, split, row.backbone) for split in ("train", config.split))
     corpus, extra = _corpus(work, config.split, config.fit_frames), {}
     everything = np.arange(len(report.store))
     other = np.random.default_rng([seed, 9001]).permutation(everything) if row.heard else None
@@ -93,7 +100,7 @@ def content_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
         code = retrieval.standardise(_raw_content(report))
         embed = lambda image, audio: code[image]  # noqa: E731
     elif row.kind == "released":
-        pairs = _pairs(work, ContentConfig(pairs=config.pairs, seed=seed))
+        pairs = pairs_of(work, ContentConfig(pairs=config.pairs, seed=seed))
         model, history = train_released_content(train, pairs, config.released_steps, seed)
         extra = {f"loss.{name}": float(history[name].tail(5).mean()) for name in ("loss", "positive", "negative")}
         embed = lambda image, audio: embed_released(model, report, image, audio)  # noqa: E731
@@ -132,8 +139,8 @@ def _content_encoder(work: Path, row: Row, settings: ContentConfig, train: Featu
     if row.kind == "untrained":
         shape = {"face": train.face.shape[1], "mouth": train.mouth.shape[1], "audio": train.audio.shape[1]}
         return ContentEncoder(**shape, window=settings.window, embedding=settings.embedding).eval(), {}
-    pairs = _pairs(work, ContentConfig(pairs=settings.pairs, alignment=settings.alignment, seed=seed))
-    folder = work / "encoders" / f"content-{config_hash(settings)}-{row.backbone}-{row.control or 'pairs'}"
+    pairs = pairs_of(work, ContentConfig(pairs=settings.pairs, alignment=settings.alignment, seed=seed))
+    folder = encoder_folder(work, "content", settings, row.backbone, row.control)
     encoder, history = train_content(train, pairs, settings, folder, shuffled=row.control == "shuffled")
     found = {f"loss.{name}": float(history[name].tail(5).mean()) for name in history if name not in ("step", "total")}
     found["loss.chance"] = chance_loss(PairSampler(train, pairs, settings))
@@ -201,7 +208,7 @@ def emotion_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
         return ceiling_rows(work, config)
     steps = config.control_steps if row.control else config.emotion_steps
     settings = replace(EmotionConfig(steps=steps, seed=seed), **(row.change or {}))
-    train, report = (_features(work, split, row.backbone) for split in ("train", config.split))
+    train, report = (features_of(work, split, row.backbone) for split in ("train", config.split))
     corpus, rows = _corpus(work, config.split, config.fit_frames), {}
     if row.control:
         train, report = (controls.without_information(f, row.control, seed=k) for k, f in enumerate((train, report)))
@@ -216,7 +223,7 @@ def emotion_job(work: Path, config: StudyConfig, row: Row, seed: int) -> dict:
         with torch.no_grad():
             code = LanguagePrior("embedded").project(language).numpy()
     else:
-        folder = work / "encoders" / f"emotion-{config_hash(settings)}-{row.backbone}-{row.control or 'faces'}"
+        folder = encoder_folder(work, "emotion", settings, row.backbone, row.control)
         encoder, history = train_emotion(train, settings, "embedded", folder)
         rows |= {f"emotion.loss.{name}": float(history[name].tail(5).mean()) for name in history if name not in ("step", "total")}
         code = embed_emotion(encoder, report)

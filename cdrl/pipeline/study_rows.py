@@ -73,18 +73,35 @@ EMOTION = {
     "no_noise": Row("8 dimensions without noise", {"noise": 0.0}, choosing=True),
     "no_adversary": Row("no gradient reversal", {"speaker_weight": 0.0}, choosing=True),
 }  # fmt: skip
-TABLES = {"content": CONTENT, "emotion": EMOTION}
+# HOST.VARIANT; a further host is a further entry of `study_edits.HOSTS` and its own lines here.
+EDIT = {
+    "image.copy_source": Row("nothing done", kind="raw"),
+    "image.constant": Row("the best edit that looks at nothing, fitted on unpaired clips", kind="raw"),
+    "image.baseline": Row("the host without guidance"),
+    "image.cdrl": Row("both terms"),
+    "image.content": Row("the content term alone"),
+    "image.emotion": Row("the emotion term alone"),
+    "image.released": Row("the host guided by the losses as released, our re-implementation"),
+    "image.paired": Row("an upper bound: trained on true edits of the training people"),
+    **{
+        f"image.{variant}_{name}": Row(f"{variant}, {what} {name}", {"variant": variant} | dict.fromkeys(weights, factor))
+        for name, factor in (("half", 0.5), ("double", 2.0))
+        for variant, what, weights in (("baseline", "its game", ("game_weight",)), ("cdrl", "both terms", ("content_weight", "emotion_weight")))
+    },
+}  # fmt: skip
+TABLES = {"content": CONTENT, "emotion": EMOTION, "edit": EDIT}
+HALVES = {"both": ("content", "emotion", "edit"), "representation": ("content", "emotion"), "edit": ("edit",)}
 BACKBONES = {"actions": ("face_backbone", "mouth_backbone"), "identity": ("face_identity", "mouth_identity")}
 
 
-def rows_of(split: str) -> dict:
+def rows_of(split: str, half: str = "both") -> dict:
     """The rows of one set's tables, {kind: {name: row}}: `choose` has the questions of design, `report` what is claimed.
 
-    >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"]
-    (False, True)
+    >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"], list(rows_of("report", "edit"))
+    (False, True, ['edit'])
     """
     always = ("cdrl", "raw")
     return {
-        kind: {name: row for name, row in rows.items() if name in always or row.choosing == (split == "choose")}
-        for kind, rows in TABLES.items()
+        kind: {name: row for name, row in TABLES[kind].items() if kind == "edit" or name in always or row.choosing == (split == "choose")}
+        for kind in HALVES[half]
     }

@@ -153,6 +153,19 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
     return figure
 
 
+def trade(series, title="", x_title="emotion accuracy", y_title="mouth error"):
+    """One line for each variant through the settings of its dial: what is gained across, what it costs upwards.
+
+    Args:
+        series: {name: (x, y, texts)}, (K,) each in the order of the dial; texts are written at the points.
+    """
+    figure = go.Figure()
+    for name, (x, y, texts) in series.items():
+        figure.add_scatter(x=_rounded(x), y=_rounded(y), text=list(texts), mode="lines+markers+text", textposition="top center", name=str(name))
+    figure.update_layout(template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=440)
+    return figure
+
+
 def matrix(values, rows, columns, title=""):
     """A matrix with its numbers written in; white is zero, blue positive, orange negative.
 

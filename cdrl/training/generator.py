@@ -22,6 +22,7 @@ from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights, save_weights
 from cdrl.training.content import save_encoder
 from cdrl.training.loop import LoopConfig, train
+from cdrl.training.released_guidance import ReleasedGuidance
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
 WINDOW = 5  # frames
@@ -39,6 +40,7 @@ VARIANTS = {
     "content": SHARED | {"content": 2.0, "emotion": 0.0},
     "emotion": SHARED | {"content": 0.0, "emotion": 2.0},
     "cdrl": SHARED | {"content": 2.0, "emotion": 2.0},
+    "released": SHARED | {"content": 10.0, "emotion": 50.0},  # the release's own weights
 }
 
 
@@ -53,6 +55,7 @@ def loss_weights(variant: str, config: GeneratorConfig) -> dict:
     weights = dict(VARIANTS[variant])
     weights["content"] *= config.content_weight
     weights["emotion"] *= config.emotion_weight
+    weights["adversarial"] *= config.game_weight
     return weights
 
 
@@ -65,14 +68,15 @@ class WindowSampler:
     Args:
         store: of training people. batch: windows. mirror: half of them are seen in a mirror.
         targets: emotions to ask for instead, each with any strength. leave_out: emotions whose clips are not used.
+        audio: (N, A) the audio prior of the store's frames, where the guidance hears.
 
     Raises:
         InputError: where no clip has five frames, or all show one emotion and no targets are given.
     """
 
-    def __init__(self, store: Store, batch: int, mirror: bool = True, targets: tuple = (), leave_out: tuple = ()):
+    def __init__(self, store: Store, batch: int, mirror: bool = True, targets: tuple = (), leave_out: tuple = (), audio=None):
         clips = store.clips
-        self.store, self.batch, self.mirror = store, batch, mirror
+        self.store, self.batch, self.mirror, self.audio = store, batch, mirror, audio
         self.targets = np.array([emotion_index(name) for name in targets])
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
         self.level = clips["intensity"].to_numpy()
@@ -86,7 +90,10 @@ class WindowSampler:
             )
 
     def __call__(self, random: np.random.Generator) -> dict:
-        """-> frames (B, 5, 3, 64, 64), boxes (B, 4), emotion, target (B,) int64, intensity, target_intensity (B,)."""
+        """-> frames (B, 5, 3, 64, 64), boxes (B, 4), emotion, target (B,) int64, intensity, target_intensity (B,).
+
+        reference (B,): which window of the batch shows the target; it is another clip, saying something else. audio (B, 5, A).
+        """
         first = random.integers(len(self.groups))
         groups = [self.groups[(first + k) % len(self.groups)] for k in range(self.batch)]
         clips = np.array([random.choice(group) for group in groups])
@@ -99,7 +106,8 @@ class WindowSampler:
             frames = torch.where(turned[:, None, None, None, None], frames.flip(-1), frames)
             left, top, right, bottom = boxes.unbind(1)
             boxes = torch.where(turned[:, None], torch.stack([1 - right, top, 1 - left, bottom], 1), boxes)
-        other = clips[np.roll(np.arange(len(clips)), random.integers(1, len(clips)))]
+        reference = np.roll(np.arange(len(clips)), random.integers(1, len(clips)))
+        other = clips[reference]
         target, level = self.emotion[other], self.level[other]
         if len(self.targets):
             target, level = random.choice(self.targets, len(clips)), random.integers(1, 4, len(clips))
@@ -107,7 +115,8 @@ class WindowSampler:
             "frames": frames, "boxes": boxes,
             "emotion": torch.from_numpy(self.emotion[clips]), "target": torch.from_numpy(target),
             "intensity": _strength(self.emotion[clips], self.level[clips], random),
-            "target_intensity": _strength(target, level, random),
+            "target_intensity": _strength(target, level, random), "reference": torch.from_numpy(reference),
+            **({} if self.audio is None else {"audio": torch.from_numpy(np.asarray(self.audio[rows], np.float32))}),
         }  # fmt: skip
 
 
@@ -131,7 +140,7 @@ class GeneratorObjective(nn.Module):
         content, emotion: CDRL guidance; a term of weight 0 is measured without a gradient.
     """
 
-    def __init__(self, generator: Generator, discriminator: Discriminator | None, weights: dict, guidance: Guidance | None = None):
+    def __init__(self, generator: Generator, discriminator: Discriminator | None, weights: dict, guidance: Guidance | ReleasedGuidance | None = None):
         super().__init__()
         self.generator, self.discriminator, self.weights = generator, discriminator, weights
         # Frozen: no part of the checkpoint.
@@ -146,7 +155,7 @@ class GeneratorObjective(nn.Module):
         back = generator(edit.frames, own, batch["intensity"], MIDDLE)
         same = generator(source, own, batch["intensity"], MIDDLE)
         return {
-            **self._game(source, edit.frames, batch),
+            **self._answer(source, edit.frames, batch),
             "cycle": _distance(back.frames, source[:, MIDDLE]),
             "reconstruction": _distance(same.frames, source[:, MIDDLE]),
             "bending": bending(edit.flow),
@@ -155,8 +164,11 @@ class GeneratorObjective(nn.Module):
             "shading": edit.shading.square().flatten(1).mean(1) * 100,
             "residual": edit.residual.abs().flatten(1).mean(1),
             "steady": acceleration(edit.flow) + acceleration(edit.residual),
-            **self._guided(source, edit.frames, batch),
         }
+
+    def _answer(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
+        """What tells the generator which edit is wanted."""
+        return self._game(source, output, batch) | self._guided(source, output, batch)
 
     def _game(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         if self.discriminator is None:
@@ -182,11 +194,16 @@ class GeneratorObjective(nn.Module):
     def _guided(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         if self.guidance is None:
             return {}
-        targets = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
+        guidance, shown = self.guidance, output[:, FRAMES]
         with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
-            content = self.guidance.content(source, output, batch["boxes"])
+            released = isinstance(guidance, ReleasedGuidance)
+            content = guidance.content(source, output, batch["audio"] if released else batch["boxes"])
         with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
-            emotion = self.guidance.emotion(targets, output[:, FRAMES], boxes=batch["boxes"])
+            if released:
+                emotion = guidance.emotion(source[batch["reference"]][:, FRAMES], shown, batch["target"])
+            else:
+                targets = emotion_targets(guidance, batch["target"], batch["target_intensity"])
+                emotion = guidance.emotion(targets, shown, boxes=batch["boxes"])
         return {"content": content, "emotion": emotion}
 
 
@@ -212,13 +229,15 @@ def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def train_generator(
-    store: Store, guidance: Guidance | None, config: GeneratorConfig, variant: str, out: Path, start: str | None = "generator_start"
-) -> tuple[Generator, pd.DataFrame]:
+    store: Store, guidance: Guidance | ReleasedGuidance | None, config: GeneratorConfig, variant: str, out: Path,
+    start: str | None = "generator_start", audio: np.ndarray | None = None,
+) -> tuple[Generator, pd.DataFrame]:  # fmt: skip
     """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
 
     Args:
         store: training people. guidance: None only where neither of its terms has a weight; they are not measured then.
         variant: name in `VARIANTS`. start: weights that both nets begin with; None begins from nothing.
+        audio: (N, A) of the store's frames, for the variant `released`.
 
     Returns:
         The generator in eval mode, and the history of every term.
@@ -233,7 +252,7 @@ def train_generator(
         weights = {name: value for name, value in weights.items() if name not in GUIDED}
     objective = GeneratorObjective(*starting_nets(start, config.seed), weights, guidance)
     loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
-    history = train(objective, objective, WindowSampler(store, config.batch), loop, Path(out) / "training", f"SPFEM {variant}")
+    history = train(objective, objective, WindowSampler(store, config.batch, audio=audio), loop, Path(out) / "training", f"SPFEM {variant}")
     card = {"model": {}, "emotions": emotions_of(store), "variant": variant, "weights": weights, "start": start, "steps": config.steps}
     return save_encoder(objective.generator, card, history, out), history
 

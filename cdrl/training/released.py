@@ -103,6 +103,13 @@ def train_released_emotion(
     Raises:
         InputError: where fewer than two emotions have clips.
     """
+    return train_released_prompts(features, language, steps, seed, batch, shared)[1]
+
+
+def train_released_prompts(
+    features: Features, language: str, steps: int = 300, seed: int = 0, batch: int = 32, shared: bool = False
+) -> tuple[torch.Tensor, pd.DataFrame]:
+    """As `train_released_emotion`; also (7, D), unit norm, the prompts' texts: what the release keeps of CERL, order `SCORED_EMOTIONS`."""
     torch.manual_seed(seed)
     prior = LanguagePrior(language)
     emotion = features.store.per_frame("emotion")
@@ -125,4 +132,6 @@ def train_released_emotion(
         return {"loss": released_emotion(F.normalize(image, dim=-1), text.expand(len(images), -1, -1))}
 
     config = LoopConfig(steps=steps, learning_rate=1e-3, seed=seed, weights={"loss": 1.0})
-    return train(model, objective, sample, config, title="CERL, one head" if shared else "CERL as released")
+    history = train(model, objective, sample, config, title="CERL, one head" if shared else "CERL as released")
+    with torch.no_grad():
+        return prior.prompt_embedding(model.context, [DESCRIPTIONS[name] for name in SCORED_EMOTIONS]), history

@@ -1,7 +1,11 @@
-"""True edits: the same clip acted again in another emotion. Evaluation only; no training may import this module."""
+"""True edits: the same clip acted again in another emotion. For the evaluation, and for the one row that says what they would be worth.
+
+No training may import this module: the study's upper bound, `paired`, is handed a store of those of the training people.
+"""
 
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from math import gcd
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,7 +22,7 @@ ARROW = "->"
 
 
 def draw_edits(sources: Store, number: int, seed: int = 0) -> list[tuple[int, str, int]]:
-    """Which clips are to be edited into what: targets in turn, never the source's own emotion, people in turn.
+    """Which clips are to be edited into what: targets in turn, never the source's own emotion, people in turn for each target.
 
     Args:
         sources: the reporting store. number: edits.
@@ -28,9 +32,10 @@ def draw_edits(sources: Store, number: int, seed: int = 0) -> list[tuple[int, st
     """
     random, found = np.random.default_rng([seed, 9101]), []
     clips, people = sources.clips, sorted(set(sources.clips.speaker))
+    period = len(people) // gcd(len(SCORED_EMOTIONS) + 1, len(people))  # rounds until a target meets the same people again
     for k in range(number):
-        target = SCORED_EMOTIONS[k % len(SCORED_EMOTIONS)]
-        person = people[(k + k // len(SCORED_EMOTIONS)) % len(people)]
+        target, turn = SCORED_EMOTIONS[k % len(SCORED_EMOTIONS)], k // len(SCORED_EMOTIONS)
+        person = people[(k + turn + turn // period) % len(people)]
         fitting = np.flatnonzero((clips.speaker == person) & (clips.emotion != target) & clips.emotion.isin(SCORED_EMOTIONS))
         level = 1 if target == "neutral" else int(random.choice(INTENSITIES))
         found.append((int(random.choice(fitting)), target, level))

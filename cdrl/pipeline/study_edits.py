@@ -1,0 +1,174 @@
+"""The edit half of the study: one job is one host, one variant and one seed; what all jobs share is made first.
+
+A host is one entry of `HOSTS`: (work, settings, row, seed) -> what makes an edit, and its losses. All variants of a host get the
+same steps, batch, start, people and settings of the dial; baseline and cdrl two further weights each.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cdrl.config import ContentConfig, EmotionConfig, GeneratorConfig, StudyConfig, config_hash, edit_hash
+from cdrl.data.store import Store
+from cdrl.data.studio import edits as studio_edits
+from cdrl.evaluation.networks import Judges
+from cdrl.generation.edit import edit_clip
+from cdrl.guidance import Guidance
+from cdrl.pipeline.edit_scoring import (
+    LISTED, TrueEdits, dials_of, load_references, read_references, save_references, statistics, statistics_of, sweep, variant_rows,
+)  # fmt: skip
+from cdrl.pipeline.study_jobs import encoder_folder, features_of, pairs_of
+from cdrl.pipeline.study_rows import EDIT
+from cdrl.priors.weights import checksum, weights_path
+from cdrl.probing import bootstrap
+from cdrl.stage import write_json
+from cdrl.training.constant import fit_constant
+from cdrl.training.content import train_content
+from cdrl.training.emotion import train_emotion
+from cdrl.training.generator import VARIANTS, train_generator
+from cdrl.training.paired import WEIGHTS, train_paired
+from cdrl.training.released_guidance import ReleasedGuidance, train_released
+
+RENDERED = (128, 96)  # pixels of the frame and of the crop, as in the study's corpora
+NOT_PICTURES = tuple(name for name in LISTED if name not in ("psnr", "mouth_l1", "identity"))
+
+
+def edit_place(work: Path, config: StudyConfig) -> Path:
+    """Folder of everything that edits with these settings share; other settings, losses or start have another."""
+    recipes = [config_hash(settings) for settings in (*encoder_settings(config, 0), generator_settings(config, 0))]
+    return Path(work) / f"edit_{edit_hash(config, [recipes, VARIANTS, WEIGHTS, checksum(weights_path('generator_start'))])}"
+
+
+def encoder_settings(config: StudyConfig, seed: int) -> tuple[ContentConfig, EmotionConfig]:
+    """Those of the method's own rows, so that encoders that are there are not trained again."""
+    return ContentConfig(steps=config.content_steps, pairs=config.pairs, seed=seed), EmotionConfig(steps=config.emotion_steps, seed=seed)
+
+
+def generator_settings(config: StudyConfig, seed: int, change: dict | None = None) -> GeneratorConfig:
+    """The same for every variant, unless the row is about a weight."""
+    weights = {name: value for name, value in (change or {}).items() if name != "variant"}
+    return GeneratorConfig(size=config.edit_size, steps=config.edit_steps, batch=config.edit_batch, seed=seed, **weights)
+
+
+def edit_job_path(place: Path, name: str, seed: int) -> Path:
+    """Where the scores of one job lie; its statistics beside them, as .npz."""
+    return Path(place) / "jobs" / f"{name}.{seed}.json"
+
+
+def opened(work: Path, config: StudyConfig) -> TrueEdits:
+    """The reporting people's clips and true edits."""
+    return TrueEdits(Store(Path(work) / config.split), Store(edit_place(work, config) / "truth"), config.edit_size)
+
+
+def prepare(work: Path, config: StudyConfig, jobs: list) -> list[tuple]:
+    """Render the true edits that the jobs need, and list what is left to be made by `make_shared`, one process each.
+
+    The true edits of the training people are rendered, and read, for the variant `paired` alone.
+    """
+    place, names = edit_place(work, config), {variant_of(name) for _, name, _ in jobs}
+    wanted = [("truth", Store(work / config.split), config.edits)] if names else []
+    wanted += [("paired", Store(work / "train"), config.edit_pairs)] if "paired" in names else []
+    for name, store, number in wanted:
+        if not (place / name / "store.json").exists():
+            studio_edits.generate_edits(store, studio_edits.draw_edits(store, number), place / name, *RENDERED, config.workers)
+    seeds = sorted({seed for _, _, seed in jobs})
+    shared = [("references", 0)] if names else []
+    shared += [("guidance", seed) for seed in seeds if names & (VARIANTS.keys() - {"released"})]
+    shared += [("released", seed) for seed in seeds if "released" in names]
+    done = {"references": "references.npz", "guidance": "guidance/{}/03_emotion", "released": "released/{}/model.safetensors"}
+    return [item for item in shared if not (place / done[item[0]].format(item[1])).exists()]
+
+
+def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
+    """What several jobs read: the networks' view of the truth, and for one seed the encoders, ours or the released."""
+    place, work = edit_place(work, config), Path(work)
+    if what == "references":
+        save_references(read_references(opened(work, config), Judges()), place / "references.npz")
+        return
+    train = features_of(work, "train", "actions")
+    content, emotion = encoder_settings(config, seed)
+    pairs = pairs_of(work, ContentConfig(pairs=config.pairs, seed=seed))
+    if what == "released":
+        train_released(train, pairs, "embedded", (config.released_steps, config.emotion_steps), seed, place / "released" / str(seed))
+        return
+    folders = {"02_content": encoder_folder(work, "content", content), "03_emotion": encoder_folder(work, "emotion", emotion)}
+    if not (folders["02_content"] / "model.safetensors").exists():
+        train_content(train, pairs, content, folders["02_content"])
+    if not (folders["03_emotion"] / "model.safetensors").exists():
+        train_emotion(train, emotion, "embedded", folders["03_emotion"])
+    for name, folder in folders.items():
+        link = place / "guidance" / str(seed) / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.resolve())
+
+
+def variant_of(name: str) -> str:
+    """How a row is trained.
+
+    >>> variant_of("image.cdrl"), variant_of("image.cdrl_half")
+    ('cdrl', 'cdrl')
+    """
+    return (EDIT[name].change or {}).get("variant", name.partition(".")[2])
+
+
+def image_host(work: Path, config: StudyConfig, name: str, seed: int) -> tuple[Callable, dict]:
+    """The image host trained as the row says: (crops (T, S, S, 3) uint8, emotion, intensity) -> edited crops, and its losses."""
+    place, settings, variant = edit_place(work, config), generator_settings(config, seed, EDIT[name].change), variant_of(name)
+    store, folder = Store(Path(work) / "train"), place / "hosts" / f"{name}.{seed}"
+    if variant == "constant":
+        edit, left = fit_constant(store)
+        return partial(edit_clip, edit), {f"left.{name}": value for name, value in left.items()}
+    if variant == "paired":
+        wanted = Store(place / "paired")
+        number = {name: k for k, name in enumerate(store.clips.name)}
+        origin = np.array([number[studio_edits.source_of(name)] for name in wanted.clips.name])
+        generator, history = train_paired(store, wanted, origin, settings, folder, settings.start)
+    elif variant == "released":
+        guidance = ReleasedGuidance(place / "released" / str(seed))
+        audio = features_of(Path(work), "train", "actions").audio
+        generator, history = train_generator(store, guidance, settings, variant, folder, settings.start, audio)
+    else:
+        generator, history = train_generator(store, Guidance(place / "guidance" / str(seed)), settings, variant, folder, settings.start)
+    return partial(edit_clip, generator), losses_of(history)
+
+
+def losses_of(history) -> dict:
+    """The last values of every term, and by how much the sum still moved: the last quarter's mean less the one's before it, as a share."""
+    terms = history.drop(columns="step")
+    quarter = max(1, len(terms) // 4)
+    before, last = terms.total.iloc[-2 * quarter : -quarter].mean(), terms.total.iloc[-quarter:].mean()
+    return {f"loss.{name}": float(value) for name, value in terms.tail(5).mean().items()} | {"loss.total.change": float(last / before - 1)}
+
+
+HOSTS = {"image": image_host}
+
+
+def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
+    """Train one variant of one host with one seed, make every edit at every setting of its dial, and write what the networks say."""
+    torch.manual_seed(seed)
+    begin, place = time.monotonic(), edit_place(work, config)
+    host = name.partition(".")[0]
+    edits, references = opened(work, config), load_references(place / "references.npz")
+    scores, judges, losses = LISTED if host == "image" else NOT_PICTURES, Judges(), {}
+    if variant_of(name) == "copy_source":
+        curve, dials = [statistics(edits.source, edits, references, judges, name, scores)], [1.0]
+    else:
+        make, losses = HOSTS[host](Path(work), config, name, seed)
+        trained, dials = time.monotonic() - begin, [0.0, *dials_of(config.edit_sweep)]
+        edit = lambda k, dial: make(edits.source(k), edits.target[k], edits.intensity(k, dial))  # noqa: E731
+        plain = statistics(lambda k: edit(k, 1.0), edits, references, judges, name, scores)
+        curve = sweep(statistics_of(references["source"], edits, references), plain, dials[1:], edit, edits, references, judges, name)
+        losses["seconds"] = trained
+    path = edit_job_path(place, name, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{dial:g}/{score}": sums for dial, found in zip(dials, curve, strict=True) for score, sums in found.items()}
+    np.savez(path.with_suffix(".partial.npz"), **arrays)
+    path.with_suffix(".partial.npz").replace(path.with_suffix(".npz"))
+    rows = variant_rows(f"spfem.{name}", curve[dials.index(1.0)], references, edits, seed)
+    lines = bootstrap.lines(rows) | {f"spfem.{name}.{key}": value for key, value in losses.items()}
+    write_json(path, {"scores": lines, "seconds": round(time.monotonic() - begin, 1)})
