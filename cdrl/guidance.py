@@ -182,12 +182,7 @@ class Guidance(nn.Module):
             return self._read(wanted)
         if isinstance(wanted, (list, tuple)):
             return torch.stack([self.target(each, intensity) for each in wanted])
-        if not math.isfinite(intensity):
-            raise InputError(f"intensity {intensity}: a number from 1/3 (level 1) to 1 (level 3) is needed")
-        level = min(max(3 * intensity - 1, 0.0), 2.0)
-        low = min(int(level), 1)
-        rows = torch.einsum("k,kld->ld", self.mixture(wanted), self.prototypes)
-        return F.normalize(rows[low] + (level - low) * (rows[low + 1] - rows[low]), dim=-1)
+        return between_levels(torch.einsum("k,kld->ld", self.mixture(wanted), self.prototypes), intensity)
 
     @torch.no_grad()
     def mixture(self, wanted) -> torch.Tensor:
@@ -271,6 +266,19 @@ def _folders(where: str | Path | None) -> tuple[Path, Path]:
     if (folder / "content").is_dir() and (folder / "emotion").is_dir():
         return folder / "content", folder / "emotion"
     return stage_folder(folder, "content"), stage_folder(folder, "emotion")
+
+
+def between_levels(rows: torch.Tensor, intensity: float) -> torch.Tensor:
+    """(3, D) embeddings of levels 1 to 3 -> (D,), unit norm, that of an intensity from 1/3 to 1, interpolated.
+
+    Raises:
+        InputError: an intensity that is no number.
+    """
+    if not math.isfinite(intensity):
+        raise InputError(f"intensity {intensity}: a number from 1/3 (level 1) to 1 (level 3) is needed")
+    level = min(max(3 * intensity - 1, 0.0), 2.0)
+    low = min(int(level), 1)
+    return F.normalize(rows[low] + (level - low) * (rows[low + 1] - rows[low]), dim=-1)
 
 
 def _vision_of(where: str | Path | None) -> str:

@@ -14,12 +14,13 @@ from torch import nn
 from cdrl.config import CoefficientConfig
 from cdrl.data.batches import windows
 from cdrl.errors import InputError
-from cdrl.guidance import Guidance
+from cdrl.guidance import Guidance, between_levels
 from cdrl.models.coefficient_host import REACH, ContentStudent, EmotionStudent
 from cdrl.priors.store import Features
 from cdrl.priors.tracking import Tracked
 from cdrl.training.content import embed_content, save_encoder
 from cdrl.training.loop import LoopConfig, train
+from cdrl.vocabulary import emotion_index
 
 BATCH = 64
 SHORTEST, LONGEST = 9, 32  # frames of a lesson
@@ -39,7 +40,9 @@ class CoefficientGuidance(nn.Module):
         self.emotion_student = EmotionStudent(mean, deviation, prototypes.shape[-1])
         self.register_buffer("prototypes", prototypes)
 
-    target = Guidance.target  # what a label asks for is read from the prototypes, as for pixels
+    def target(self, wanted: str, intensity: float = 1.0) -> torch.Tensor:
+        """(D,) the embedding that a label asks for at an intensity from 1/3 to 1: read from the prototypes, as for pixels."""
+        return between_levels(self.prototypes[emotion_index(wanted)], intensity)
 
     def content(self, source: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """1 - cos(content(source), content(output)), mean over windows.
