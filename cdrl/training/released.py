@@ -109,7 +109,8 @@ def train_released_emotion(
 def train_released_prompts(
     features: Features, language: str, steps: int = 300, seed: int = 0, batch: int = 32, shared: bool = False
 ) -> tuple[torch.Tensor, pd.DataFrame]:
-    """As `train_released_emotion`; also (7, D), unit norm, the prompts' texts: what the release keeps of CERL, order `SCORED_EMOTIONS`."""
+    """As `train_released_emotion`; also (7, D), unit norm, the prompts' texts: what the release keeps of CERL, order
+    `SCORED_EMOTIONS`; of an emotion without clips the plain description's."""
     torch.manual_seed(seed)
     prior = LanguagePrior(language)
     emotion = features.store.per_frame("emotion")
@@ -134,4 +135,7 @@ def train_released_prompts(
     config = LoopConfig(steps=steps, learning_rate=1e-3, seed=seed, weights={"loss": 1.0})
     history = train(model, objective, sample, config, title="CERL, one head" if shared else "CERL as released")
     with torch.no_grad():
-        return prior.prompt_embedding(model.context, [DESCRIPTIONS[name] for name in SCORED_EMOTIONS]), history
+        prompts = prior.text_embedding([DESCRIPTIONS[name] for name in SCORED_EMOTIONS]).clone()
+        learnt = [SCORED_EMOTIONS.index(name) for name in names]
+        prompts[learnt] = prior.prompt_embedding(model.context, [DESCRIPTIONS[name] for name in names])
+    return prompts, history
