@@ -109,8 +109,11 @@ def train_released_emotion(
 def train_released_prompts(
     features: Features, language: str, steps: int = 300, seed: int = 0, batch: int = 32, shared: bool = False
 ) -> tuple[torch.Tensor, pd.DataFrame]:
-    """As `train_released_emotion`; also (7, D), unit norm, the prompts' texts: what the release keeps of CERL, order
-    `SCORED_EMOTIONS`; of an emotion without clips the plain description's."""
+    """As `train_released_emotion`, and what the release keeps of CERL: the prompts' texts.
+
+    Returns:
+        (7, D), unit norm, order `SCORED_EMOTIONS`; of an emotion without clips the plain description's. The history.
+    """
     torch.manual_seed(seed)
     prior = LanguagePrior(language)
     emotion = features.store.per_frame("emotion")
