@@ -74,6 +74,12 @@ class Browser:
         self.send("Page.navigate", url=address)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'", 60)
 
+    def leave(self):
+        """Goes away from the page that is shown and forgets what it asked for and its errors."""
+        self.send("Page.navigate", url="about:blank")
+        self.until("location.href === 'about:blank' && 1")
+        self.asked.clear(), self.errors.clear()
+
     def until(self, script, seconds=20):
         """The first value of a script that is true."""
         return wait_for(lambda: self.run(script), seconds, script)
