@@ -104,24 +104,23 @@ def _scores(chosen):
 
 
 def _explore(chosen):
-    run = _in_clone(Path(chosen.run))
-    out = Path(chosen.out) if chosen.out else repository_root() / run / "explorer.html"
-    if out.suffix != ".html":
-        raise InputError(f"--out {out}: the explorer is an .html file, as in --out {out.with_suffix('.html').name}")
     from cdrl.report.explorer import write_page
 
-    page = write_page(run, out, chosen.points)
-    print(f"{page} ({page.stat().st_size / 1e6:.0f} MB): open it in any browser, no network is needed")
+    _page(chosen, "explorer", lambda run, out: write_page(run, out, chosen.points))
 
 
 def _dial(chosen):
-    run = _in_clone(Path(chosen.run))
-    out = Path(chosen.out) if chosen.out else repository_root() / run / "dial.html"
-    if out.suffix != ".html":
-        raise InputError(f"--out {out}: the dial is an .html file, as in --out {out.with_suffix('.html').name}")
     from cdrl.report.dial import write_page
 
-    page = write_page(run, out, chosen.clip)
+    _page(chosen, "dial", lambda run, out: write_page(run, out, chosen.clip))
+
+
+def _page(chosen, name, write):
+    run = _in_clone(Path(chosen.run))
+    out = Path(chosen.out) if chosen.out else repository_root() / run / f"{name}.html"
+    if out.suffix != ".html":
+        raise InputError(f"--out {out}: the {name} is an .html file, as in --out {out.with_suffix('.html').name}")
+    page = write(run, out)
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB): open it in any browser, no network is needed")
 
 

@@ -174,18 +174,23 @@ def _representations(work: Path, config: StudyConfig, jobs: list) -> tuple[dict,
     return scores | controls_inside(scores), tables
 
 
+SPREAD = ("audio", "image", "loss")  # last parts of names that have no n of their own, and differ between seeds all the same
+
+
 def over_seeds(seeds: list[dict]) -> dict:
-    """Mean of every score over the seeds; of scores with an n also the least, the most and the number of seeds.
+    """Mean of every score over the seeds; of scores with an n, and of those in `SPREAD`, also the least, the most and the number of seeds.
 
     >>> over_seeds([{"a": 0.2, "a.n": 9}, {"a": 0.4, "a.n": 9}])["a.most"]
     0.4
+    >>> over_seeds([{"loss": 0.2, "low": 0.1}, {"loss": 0.8, "low": 0.3}])
+    {'loss': 0.5, 'loss.least': 0.2, 'loss.most': 0.8, 'loss.seeds': 2, 'low': 0.2}
     """
     means = {}
     for key in dict.fromkeys(key for one in seeds for key in one):
         values = [one[key] for one in seeds if one.get(key) is not None]
         if values:
             means[key] = float(np.mean(values))
-            if len(seeds) > 1 and f"{key}.n" in seeds[0]:
+            if len(seeds) > 1 and (f"{key}.n" in seeds[0] or key.rpartition(".")[2] in SPREAD):
                 means |= {f"{key}.least": float(min(values)), f"{key}.most": float(max(values)), f"{key}.seeds": len(values)}
     return means
 
