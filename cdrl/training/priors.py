@@ -36,8 +36,8 @@ def train_backbone(
     Args:
         kind: `face` (all 52 actions) or `mouth` (those of the mouth).
         corpus, held_out: stores with truth. out: folder of the weights. work: folder of the checkpoints. steps: on `corpus`.
-        others: a store of other people; then `more_steps` at half the rate on both. What a backbone lacks is people: a linear probe of its
-            features reads visemes at .60 on people it learnt from, at .53 on others.
+        others: a store of other people; then `more_steps` at half the rate on both. People are what a backbone lacks: its features
+            tell visemes apart better on those it learnt from than on others.
 
     Returns:
         The card; `scores.r2` is the mean over actions with variance, on the held-out people.
