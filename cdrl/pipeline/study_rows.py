@@ -37,7 +37,7 @@ class Row:
 CONTENT = {
     "cdrl": Row("the method"),
     "released": Row("CCRL as released, our re-implementation; probed under a random other sound", heard=True, kind="released"),
-    "control.shuffled": Row("positives drawn by lot", control="shuffled"),
+    "control.shuffled": Row("positives and sounds drawn by lot", control="shuffled"),
     "control.untrained": Row("an encoder nobody trained", kind="untrained"),
     "control.constant": Row("trained and tested on one grey image", control="constant"),
     "control.noise": Row("trained and tested on noise images", control="noise"),

@@ -122,7 +122,8 @@ class PairSampler:
             lots = torch.from_numpy(random.random(valid.shape, dtype=np.float32))
             positive = lots.masked_fill(~valid, -1).argmax(3)
             answer = torch.from_numpy(random.integers(0, 3, answer.shape))
-            audio = audio[:, :, torch.from_numpy(random.permutation(moments.shape[2]))]
+            lot = torch.from_numpy(random.permutation(2 * number * moments.shape[2]))  # over clips too: a clip's own sounds tell its sentence
+            audio = audio.flatten(0, 2)[lot].view_as(audio)
         return {
             "face": self._offset(face, "face", clips, random), "mouth": self._offset(mouth, "mouth", clips, random), "audio": audio,
             "valid": valid, "positive": positive, "answer": answer,
