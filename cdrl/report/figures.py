@@ -93,6 +93,32 @@ def score_bars(names, values, chance=None, low=None, high=None, title="", unit="
     return figure
 
 
+def speech(sound, spoken=(), title="", rate=16_000):
+    """The waveform of a clip with its phonemes over it, where they are known.
+
+    Args:
+        sound: (S,) in [-1, 1]. spoken: (start, end, phoneme) of each phoneme, seconds; "sil" is left blank.
+        rate: Hz.
+    """
+    parts = np.array_split(np.abs(np.asarray(sound, dtype=float)), 600)
+    peaks = np.array([part.max(initial=0) for part in parts])
+    peaks, times = peaks / max(peaks.max(), 1e-9), (np.arange(len(peaks)) + 0.5) * len(sound) / rate / len(peaks)
+    figure = go.Figure()
+    for values, fill in ((peaks, None), (-peaks, "tonexty")):
+        figure.add_scatter(x=_rounded(times, 3), y=_rounded(values, 3), mode="lines", fill=fill, line={"width": 1, "color": COLOURS[0]}, showlegend=False)
+    said = [each for each in spoken if each[2] != "sil"]
+    if said:
+        edges = [value for start, end, _ in said for edge in (start, end) for value in (edge, edge, None)]
+        figure.add_scatter(x=edges, y=[-1.05, 1.3, None] * (2 * len(said)), mode="lines", line={"width": 1, "color": "#bbb"}, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(
+            x=[(start + end) / 2 for start, end, _ in said], y=[1.15 + 0.13 * (k % 2) for k in range(len(said))], text=[name for *_, name in said],
+            mode="text", textfont={"size": 11}, showlegend=False, hoverinfo="skip",
+        )  # fmt: skip
+    figure.update_yaxes(visible=False, range=[-1.1, 1.4])
+    figure.update_layout(template=TEMPLATE, title=title, xaxis_title="seconds", height=260)
+    return figure
+
+
 def factor_map(points, factors, title="", seed=0):
     """A two-dimensional map of an embedding, coloured by one factor at a time; buttons choose which.
 

@@ -84,8 +84,8 @@ class Desk:
 
     Attributes:
         names: of the clips that can be taken. emotions: what the generator learnt. references: names of the clips whose
-            emotion can be taken. telling: numbers of those that a page shows where it cannot show all. given: whether somebody
-            named them.
+            emotion can be taken. telling: numbers of those that a page shows where it cannot show all, strong ones first.
+            given: whether somebody named them.
 
     Args:
         run: folder of a run. clip: a video file instead of its clips. references: video files beside its clips.
@@ -112,7 +112,8 @@ class Desk:
         self.shown = {take.name: lambda take=take: take for take in given} | own
         self.names, self.references = list(self.sources), list(self.shown)
         self.given = bool(given)
-        self.telling = list(range(len(given))) or [n for n, k in enumerate(chosen) if self.store.clips.emotion[k] != "neutral"]
+        moved = [n for n, k in enumerate(chosen) if self.store.clips.emotion[k] != "neutral"]
+        self.telling = list(range(len(given))) or sorted(moved, key=lambda n: -self.store.clips.intensity[chosen[n]])
         self._made, self._bank, self._said = lru_cache(8)(lambda make: make()), lru_cache(24)(self._make_bank), lru_cache(8)(self._content)
 
     def take(self, position: int) -> Take:
