@@ -46,6 +46,18 @@ def spoken(store: Store, clip: int) -> list[tuple[float, float, str]]:
     return [(start, end, PHONEMES[name]) for name, start, end in zip(names, times, times[1:])]
 
 
+def clip_strip(store: Store, clip: int, columns: int = 8) -> tuple[np.ndarray, list[str]]:
+    """(1, columns, C, C, 3) frames of a clip, evenly spread, and when each is shown."""
+    rows = np.linspace(0, store.clips.num_frames[clip] - 1, columns).astype(int)
+    return store.face[store.frames(clip)][rows][None], [f"{row / store.clips.frame_rate[clip]:.1f} s" for row in rows]
+
+
+def middle_frames(store: Store) -> tuple[np.ndarray, list[str]]:
+    """(1, N, C, C, 3) the middle frame of each of N clips, and their emotions."""
+    rows = (store.clips.start + store.clips.num_frames // 2).to_numpy()
+    return np.asarray(store.face)[rows][None], list(store.clips.emotion)
+
+
 def edit_strip(run: Path, columns: int = 8) -> tuple[np.ndarray, list[str]]:
     """Frames of a source clip above the same moments edited by the committed generator, and of its true edit.
 

@@ -64,12 +64,13 @@ def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
     return figure
 
 
-def score_bars(names, values, chance=None, low=None, high=None, title="", unit="accuracy"):
+def score_bars(names, values, chance=None, low=None, high=None, n=None, title="", unit="accuracy"):
     """Bars with their intervals and, across each, its own chance level.
 
     Args:
         names: N texts. values: (N,). chance: (N,), a number for all, or None.
         low, high: (N,) ends of the bootstrap interval, or None.
+        n: (N,) how many were judged, written at the foot of the bar; nan where unknown, or None.
         unit: what the axis measures.
 
     Returns:
@@ -80,9 +81,13 @@ def score_bars(names, values, chance=None, low=None, high=None, title="", unit="
     if low is not None and high is not None:
         above, below = np.asarray(high, dtype=float) - values, values - np.asarray(low, dtype=float)
         error = {"type": "data", "symmetric": False, "array": _rounded(above), "arrayminus": _rounded(below)}
+    judged = None if n is None else ["" if np.isnan(each) else f"n {each:.0f}" for each in np.asarray(n, dtype=float)]
     figure = go.Figure(
-        go.Bar(y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False)
-    )
+        go.Bar(
+            y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False, text=judged,
+            textposition="inside", insidetextanchor="start", textangle=0, insidetextfont={"color": "white", "size": 11},
+        )
+    )  # fmt: skip
     if chance is not None:
         figure.add_scatter(
             y=names, x=_rounded(np.broadcast_to(chance, len(names))), mode="markers", name="chance",
@@ -164,7 +169,7 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
 
     Args:
         series: {name: (N,) values}.
-        chance: value of the dashed line, or None.
+        chance: value of the dashed line; several with what each is, {text: value}; or None.
         x: (N,) positions; None counts from 0.
     """
     figure = go.Figure()
@@ -173,8 +178,8 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
         step = max(1, -(-len(values) * len(series) // MAX_POINTS))
         positions = np.arange(len(values)) if x is None else np.asarray(x)
         figure.add_scatter(x=positions[::step].tolist(), y=_rounded(values[::step]), mode="lines", name=str(name))
-    if chance is not None:
-        figure.add_hline(y=float(chance), line={"dash": "dash", "color": "black"}, annotation_text="no information")
+    for text, value in (chance if isinstance(chance, dict) else {} if chance is None else {"no information": chance}).items():
+        figure.add_hline(y=float(value), line={"dash": "dash", "color": "black"}, annotation_text=text)
     figure.update_layout(template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=380)
     return figure
 
