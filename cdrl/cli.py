@@ -112,7 +112,7 @@ def _explore(chosen):
 def _dial(chosen):
     from cdrl.report.dial import write_page
 
-    _page(chosen, "dial", lambda run, out: write_page(run, out, chosen.clip))
+    _page(chosen, "dial", lambda run, out: write_page(run, out, chosen.clip, chosen.text, chosen.reference))
 
 
 def _page(chosen, name, write):
@@ -279,6 +279,8 @@ def _parser():
     dial = commands.add_parser("dial", help="write clips beside their edits, with emotion and intensity to turn, as one HTML page")
     dial.add_argument("run", metavar="RUN", help="as in runs/demo")
     dial.add_argument("--clip", metavar="FILE", help="a video of one face, up to 10 seconds (default: clips of the run)")
+    dial.add_argument("--text", action="append", default=[], help="an emotion in words, as cdrl edit takes it; repeatable")
+    dial.add_argument("--reference", action="append", default=[], metavar="FILE", help="a video to take the emotion from; repeatable")
     dial.add_argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)")
     dial.set_defaults(command=_dial)
 

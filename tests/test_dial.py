@@ -18,13 +18,17 @@ from tiny_run import tiny_dial, tiny_run
 from cdrl.cli import main
 from cdrl.data.samples import sample_paths
 from cdrl.data.store import AUDIO_RATE
+from cdrl.errors import InputError
+from cdrl.generation.control import read_reference, read_text
 from cdrl.generation.edit import edit_clip, emotion_weights
 from cdrl.report import dial
+from cdrl.report.dial import asked
 from cdrl.report.dial import desk as desk_module
 from cdrl.report.dial import show
+from cdrl.report.dial.asked import TEXTS
 from cdrl.report.dial.bank import KNOTS, bank_edit, fields_at
 
-NEUTRAL = next(path for path in sample_paths() if "NEU" in path.name)
+NEUTRAL, HAPPY = (next(path for path in sample_paths() if name in path.name) for name in ("NEU", "HAP"))
 FRAMES = 30
 
 
@@ -103,6 +107,49 @@ def test_readings_are_the_guidance_s_own(desk, take):
     assert desk.read(short, {"happy": 1.0}, level(1)[:4])["content"] is None
 
 
+def test_words_and_a_reference_are_read_as_cdrl_edit_reads_them(desk):
+    for text in TEXTS:
+        choice = asked.in_words(desk, text)
+        assert choice.mixture == read_text(desk.guidance, text, desk.emotions) and choice.key == f"words: {text}"
+        assert len(choice.mixture) > 1, "an example that a label would not do for"
+    position = desk.references.index(HAPPY.stem)
+    choice, expected = asked.as_in(desk, desk.reference(position)), read_reference(desk.guidance, HAPPY, desk.emotions)
+    assert choice.mixture.get("happy", 0) == pytest.approx(expected["happy"], abs=0.1) and expected["happy"] > 0.5
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(choice.still.split(",")[1])))).astype(float)
+    shown = np.asarray(Image.fromarray(desk.reference(position).crops[len(desk.reference(position).crops) // 2]).resize(picture.shape[:2]))
+    assert picture.shape == (asked.STILL, asked.STILL, 3) and np.abs(picture - shown).mean() < 8, "its middle frame"
+
+
+def test_unknown_words_and_an_unreadable_reference_are_told_in_a_line(desk):
+    with pytest.raises(InputError, match="'furious brows': the language prior never learnt furious; it knows and, brows, "):
+        asked.in_words(desk, "furious brows")
+    assert asked.in_words(desk, "happy").mixture == {"happy": 1.0}, "a label is a text too"
+    with pytest.raises(InputError, match="short: .*at least 3"):
+        asked.as_in(desk, replace(desk.take(0), name="short", crops=desk.take(0).crops[:2]))
+
+
+def test_a_page_offers_the_texts_and_references_that_are_asked_for(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(show, "SHOWN_FIRST", ("happy",))
+    monkeypatch.setattr(show, "READ_AT", (0.0, 1.0))
+    out, text = tmp_path / "turn.html", "inner brows raised, jaw open"
+    words = ("dial", str(run), "--clip", str(NEUTRAL), "--text", text, "--reference", str(HAPPY), "--out", str(out))
+    assert main([*words]) == 0
+    header, block = pieces(out.read_text())
+    assert [(each["kind"], each["name"]) for each in header["choices"]] == [("label", "happy"), ("words", text), ("clip", HAPPY.stem)]
+    banks = header["takes"][0]["banks"]
+    assert set(banks) == {"happy", f"words: {text}", f"clip: {HAPPY.stem}"}
+    [mixture] = [each["mixture"] for each in header["choices"] if each["kind"] == "words"]
+    desk = dial.Desk(run, NEUTRAL)
+    low, length = banks[f"words: {text}"]["where"]
+    assert block[low : low + length] == show.bank_bytes(desk.bank(desk.take(0), mixture)) != block[: length]
+    readings = banks[f"words: {text}"]["readings"]
+    expected = desk.read(desk.take(0), mixture, np.ones(len(desk.take(0).crops), np.float32))
+    assert readings[1]["emotion"] == pytest.approx(expected["emotion"], abs=1e-3)
+    capsys.readouterr()
+    assert "never learnt furious" in refused(capsys, *words[:4], "--text", "furious", "--out", str(out))
+    assert "gone.mp4: no such video file" in refused(capsys, *words[:4], "--reference", "gone.mp4", "--out", str(out))
+
+
 def test_a_sheet_carries_every_frame_in_its_place_and_the_sound_is_heard(take):
     sheet = np.asarray(Image.open(io.BytesIO(take.sheet())))
     side, columns = take.crops.shape[1], show.COLUMNS
@@ -140,7 +187,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(run, tmp_path, capsys, monke
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|https?://(?!www\.w3\.org/2000/svg)|@import|\bimport\s*[("{]""", page)
     header, block = pieces(page)
     [held] = header["takes"]
-    places = [held["sheet"], held["sound"], held["banks"]["happy"]["where"]]
+    places = {tuple(place) for place in (held["sheet"], held["sound"], *(bank["where"] for bank in held["banks"].values()))}
     assert sum(length for _, length in places) == len(block) and [low for low, _ in sorted(places)][0] == 0
     bank = held["banks"]["happy"]
     assert bank["where"][1] == 4 * bank["rank"] + len(KNOTS) * bank["frames"] * bank["rank"] * 2 + bank["rank"] * 3328
@@ -155,6 +202,7 @@ def test_where_nobody_watches_a_small_twin_takes_its_place(run):
     header, _ = pieces(twin.data)
     assert header["emotions"] == ["happy", "angry", "sad"] and not header["live"]
     assert header["takes"][0]["frames"] == round(show.STATIC_SECONDS * 25)
+    assert [choice["kind"] for choice in header["choices"]] == ["label"] * 3 + ["words", "clip"]
     assert twin.data.index('<img alt="One frame') < twin.data.index("<script>"), "something to see where no script runs"
 
 
@@ -166,7 +214,7 @@ def watched(monkeypatch):
 
 def test_without_anywidget_one_line_says_what_still_works(desk, monkeypatch, capsys):
     watched(monkeypatch)
-    monkeypatch.setattr(show, "static_twin", lambda desk: "the twin")
+    monkeypatch.setattr(show, "static_twin", lambda desk, texts: "the twin")
     monkeypatch.setitem(sys.modules, "anywidget", None)
     monkeypatch.delitem(sys.modules, "cdrl.report.dial.widget", raising=False)
     assert dial.dial(desk) == "the twin"
@@ -195,6 +243,19 @@ def test_the_widget_sends_clips_fields_and_readings(widget, desk):
     assert {key: readings[key] for key in ("emotion", "content", "change")} == desk.read(take, mixture, np.float32(curve))
     assert widget.header["live"] and "export default { render }" in widget.get_state()["_esm"]
     assert "cdrl dial RUN writes the same as one HTML page" in repr(widget)
+
+
+def test_the_widget_reads_words_and_references_and_says_what_they_mean(widget, desk):
+    position = desk.references.index(HAPPY.stem)
+    widget.answer(widget, {"key": "a", "what": "words", "clip": 0, "text": TEXTS[0]})
+    widget.answer(widget, {"key": "b", "what": "clip", "clip": position})
+    widget.answer(widget, {"key": "c", "what": "words", "clip": 0, "text": "furious"})
+    (words, _), (like, _), (fault, _) = widget.sent
+    assert words["key"] == "a" and words["mixture"] == read_text(desk.guidance, TEXTS[0], desk.emotions)
+    assert like["name"] == HAPPY.stem and "happy" in like["mixture"] and like["still"].startswith("data:image/jpeg")
+    assert "never learnt furious" in fault["fault"] and "the rest still works" in fault["fault"]
+    header = widget.header
+    assert header["texts"] == list(TEXTS) and "brows" in header["words"] and header["references"][position] == HAPPY.stem
 
 
 def test_what_the_widget_cannot_do_it_says_in_a_line(widget):

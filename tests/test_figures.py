@@ -14,6 +14,7 @@ from cdrl.report.figures import (
     jpeg_uri,
     matrix,
     score_bars,
+    speech,
     trade,
 )
 
@@ -96,3 +97,21 @@ def test_figures_are_stored_as_plain_json():
         alignment(np.ones((3, 4)), np.arange(3)),
     ):  # fmt: skip
         assert "bdata" not in figure.to_json()
+
+
+def test_a_clip_s_phonemes_stand_where_they_are_said():
+    sound = np.r_[np.zeros(8000), 0.5 * np.sin(np.arange(8000) / 9)]
+    figure = speech(sound, [(0.0, 0.5, "sil"), (0.5, 0.7, "AA"), (0.7, 1.0, "B")])
+    upper, lower, edges, names = figure.data
+    assert list(names.text) == ["AA", "B"] and np.allclose(names.x, [0.6, 0.85])
+    assert {value for value in edges.x if value is not None} == {0.5, 0.7, 1.0}
+    times, loud = np.array(upper.x), np.array(upper.y)
+    assert times[-1] == pytest.approx(1, abs=0.01) and max(loud) == 1 and loud[times < 0.49].max() == 0
+    assert np.allclose(loud, -np.array(lower.y)) and len(speech(sound).data) == 2
+
+
+def test_bars_say_how_many_were_judged_and_curves_what_each_line_means():
+    assert list(score_bars(["v", "e"], [0.5, 0.3], n=[6000, float("nan")]).data[0].text) == ["n 6000", ""]
+    figure = curves({"a": [2.0, 1.0]}, chance={"ln 8": np.log(8), "ln 60": np.log(60)})
+    assert [each.text for each in figure.layout.annotations] == ["ln 8", "ln 60"]
+    assert [each.y0 for each in figure.layout.shapes] == pytest.approx([np.log(8), np.log(60)])

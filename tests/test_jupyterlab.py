@@ -25,6 +25,7 @@ from cdrl.config import repository_root
 from cdrl.data.samples import sample_paths
 from cdrl.report import dial, explorer
 from cdrl.report.dial import show as dial_show
+from cdrl.report.dial.asked import TEXTS, in_words
 from cdrl.report.dial.bank import bank_edit
 from cdrl.report.explorer.atlas import Atlas
 
@@ -315,7 +316,7 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy", "sad"))
     neutral = next(path for path in sample_paths() if "NEU" in path.name)
     desk = dial.Desk(tiny_dial(tmp_path / "run"), neutral)
-    page = dial.write_page(desk, tmp_path / "turn.html")
+    page = dial.write_page(desk, tmp_path / "turn.html", texts=[TEXTS[0]])
     browser.leave()
     browser.open(page.as_uri())
     turn_the_dial(browser, "dial_page.png")
@@ -336,6 +337,20 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
         assert expected.shape == (side, side, 3) and off.mean() < 0.05 and off.max() <= 2
     assert "A curve is read where the kernel runs" in browser.until("document.querySelector('.cdrl-said').textContent", 20)
 
+    frame, words = len(curve) // 2, in_words(desk, TEXTS[0])
+    for kind, name in (("words", TEXTS[0]), ("reference", desk.references[desk.telling[0]])):
+        browser.run(f"(() => {{const s = document.querySelector('.cdrl-{kind} select'); s.value = '{name}'; s.dispatchEvent(new Event('change'));}})()")
+        shown = "document.querySelector('.cdrl-edit figcaption').textContent"
+        browser.until(f"{shown}.includes('{name}') && document.querySelector('.cdrl-reading').textContent.startsWith('read as')", 20)
+        if kind == "words":
+            browser.run(f"{made}.show({frame})")
+            crops[frame] = canvas(browser, "source")
+            expected = bank_edit(desk.bank(desk.take(0), words.mixture), crops, curve)[frame]
+            assert np.abs(canvas(browser, "edit") - expected).mean() < 0.05
+    browser.until("document.querySelector('.cdrl-like img').naturalWidth")
+    browser.run("document.querySelectorAll('.cdrl-emotion')[0].click()")
+    browser.until("document.querySelector('.cdrl-like').hidden && !document.querySelector('.cdrl-reading').textContent")
+
     slide = "const s = document.querySelector('.cdrl-slider'); s.value = 0.3 + k / 20; s.dispatchEvent(new Event('input'));"
     spent = cost(browser, slide, 20)
     print(f"a move of the slider shows its frame in {spent:.1f} ms")
@@ -344,6 +359,31 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
     wait_for(lambda: browser.run(f"{made}.state.frame") > 5, 60, "the clip plays")
     browser.run("document.querySelector('.cdrl-play').click()")
     assert not browser.errors and not strangers(browser)
+
+
+def test_the_dial_takes_words_and_a_reference_in_jupyterlab(browser, lab, tmp_path):
+    """Typed into the widget; the kernel reads them, says what they mean, and goes on after words that it does not know."""
+    run, clip = tiny_dial(tmp_path / "run"), next(path for path in sample_paths() if "NEU" in path.name)
+    source = f"from cdrl.report import dial\nturned = dial.dial({str(run)!r}, {str(clip)!r})\nturned"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    run_all(browser, lab, "dial", notebook, 120)
+    dial_is_there(browser)
+    said, reading = (f"document.querySelector('.cdrl-{name}').textContent" for name in ("said", "reading"))
+    type_in = "(() => {{const s = document.querySelector('.cdrl-words input'); s.value = '{}'; s.dispatchEvent(new Event('change'));}})()"
+    browser.run(type_in.format("furious"))
+    browser.until(f"{said}.includes('never learnt furious')", 60)
+    browser.run(type_in.format(TEXTS[0]))
+    browser.until(f"{reading} === 'read as fear 76 % + surprised 14 % + neutral 10 %' && !{said}", 60)
+    browser.until("!document.querySelector('.cdrl-stale')", 60)
+    assert np.abs(canvas(browser, "edit") - canvas(browser, "source")).mean() > 0.3
+    choose = "s.value = [...s.options].find((each) => each.text.includes('HAP')).value; s.dispatchEvent(new Event('change'));"
+    browser.run(f"(() => {{const s = document.querySelector('.cdrl-reference select'); {choose}}})()")
+    browser.until(f"{reading} === 'read as happy' && !{said} && document.querySelector('.cdrl-like img').naturalWidth", 120)
+    browser.until("!document.querySelector('.cdrl-stale')", 60)
+    browser.run("document.querySelector('.cdrl-dial').scrollIntoView({block: 'start'})")
+    browser.photograph(PICTURES / "jupyterlab_dial.png")
+    assert not [error for error in browser.errors if "cdrl" in error]
 
 
 def test_a_phone_s_width_holds_the_dial_and_a_silent_clip_plays(browser, tmp_path, monkeypatch):

@@ -29,10 +29,20 @@ def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> d
     alignment = align(_frames(path), name=str(path))
     chosen = set(np.linspace(0, len(alignment) - 1, min(LOOKS, len(alignment))).round().astype(int).tolist())
     crops = [crop([frame], alignment.part(k, k + 1), SIZE)[0] for k, frame in enumerate(_frames(path)) if k in chosen]
+    return read_crops(guidance, np.stack(crops), known, str(path))
+
+
+def read_crops(guidance: Guidance, crops: np.ndarray, known: tuple = EMOTIONS, name: str = "reference") -> dict:
+    """`read_reference` for aligned crops that are at hand, (T, H, H, 3) uint8, T from 3; of many, 64 are read.
+
+    Raises:
+        InputError: as there; `name` stands before the reason.
+    """
+    chosen = np.linspace(0, len(crops) - 1, min(LOOKS, len(crops))).round().astype(int)
     try:
-        return _named(guidance.mixture(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2) / 255), known)
+        return _named(guidance.mixture(torch.from_numpy(np.asarray(crops)[chosen]).permute(0, 3, 1, 2) / 255), known)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
 
 
 def read_text(guidance: Guidance, text: str, known: tuple = EMOTIONS) -> dict:

@@ -31,6 +31,6 @@ def known(scores: dict, names: list[str]) -> list[str]:
 
 
 def bars(scores: dict, names: list[str]) -> tuple:
-    """What `score_bars` draws: the names that were scored, and for each (n,) value, chance, low and high, nan where there is none."""
+    """What `score_bars` draws: the names that were scored, and for each (N,) value, chance, low, high and n, nan where there is none."""
     names = known(scores, names)
-    return names, *([scores.get(name + part, float("nan")) for name in names] for part in ("", ".chance", ".low", ".high"))
+    return names, *([scores.get(name + part, float("nan")) for name in names] for part in ("", ".chance", ".low", ".high", ".n"))

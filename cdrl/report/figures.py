@@ -64,12 +64,13 @@ def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
     return figure
 
 
-def score_bars(names, values, chance=None, low=None, high=None, title="", unit="accuracy"):
+def score_bars(names, values, chance=None, low=None, high=None, n=None, title="", unit="accuracy"):
     """Bars with their intervals and, across each, its own chance level.
 
     Args:
         names: N texts. values: (N,). chance: (N,), a number for all, or None.
         low, high: (N,) ends of the bootstrap interval, or None.
+        n: (N,) how many were judged, written at the foot of the bar; nan where unknown, or None.
         unit: what the axis measures.
 
     Returns:
@@ -80,9 +81,13 @@ def score_bars(names, values, chance=None, low=None, high=None, title="", unit="
     if low is not None and high is not None:
         above, below = np.asarray(high, dtype=float) - values, values - np.asarray(low, dtype=float)
         error = {"type": "data", "symmetric": False, "array": _rounded(above), "arrayminus": _rounded(below)}
+    judged = None if n is None else ["" if np.isnan(each) else f"n {each:.0f}" for each in np.asarray(n, dtype=float)]
     figure = go.Figure(
-        go.Bar(y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False)
-    )
+        go.Bar(
+            y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False, text=judged,
+            textposition="inside", insidetextanchor="start", textangle=0, insidetextfont={"color": "white", "size": 11},
+        )
+    )  # fmt: skip
     if chance is not None:
         figure.add_scatter(
             y=names, x=_rounded(np.broadcast_to(chance, len(names))), mode="markers", name="chance",
@@ -90,6 +95,32 @@ def score_bars(names, values, chance=None, low=None, high=None, title="", unit="
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(template=TEMPLATE, title=title, xaxis_title=unit, height=110 + 30 * len(names))
+    return figure
+
+
+def speech(sound, spoken=(), title="", rate=16_000):
+    """The waveform of a clip with its phonemes over it, where they are known.
+
+    Args:
+        sound: (S,) in [-1, 1]. spoken: (start, end, phoneme) of each phoneme, seconds; "sil" is left blank.
+        rate: Hz.
+    """
+    parts = np.array_split(np.abs(np.asarray(sound, dtype=float)), 600)
+    peaks = np.array([part.max(initial=0) for part in parts])
+    peaks, times = peaks / max(peaks.max(), 1e-9), (np.arange(len(peaks)) + 0.5) * len(sound) / rate / len(peaks)
+    figure = go.Figure()
+    for values, fill in ((peaks, None), (-peaks, "tonexty")):
+        figure.add_scatter(x=_rounded(times, 3), y=_rounded(values, 3), mode="lines", fill=fill, line={"width": 1, "color": COLOURS[0]}, showlegend=False)
+    said = [each for each in spoken if each[2] != "sil"]
+    if said:
+        edges = [value for start, end, _ in said for edge in (start, end) for value in (edge, edge, None)]
+        figure.add_scatter(x=edges, y=[-1.05, 1.3, None] * (2 * len(said)), mode="lines", line={"width": 1, "color": "#bbb"}, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(
+            x=[(start + end) / 2 for start, end, _ in said], y=[1.15 + 0.13 * (k % 2) for k in range(len(said))], text=[name for *_, name in said],
+            mode="text", textfont={"size": 11}, showlegend=False, hoverinfo="skip",
+        )  # fmt: skip
+    figure.update_yaxes(visible=False, range=[-1.1, 1.4])
+    figure.update_layout(template=TEMPLATE, title=title, xaxis_title="seconds", height=260)
     return figure
 
 
@@ -138,7 +169,7 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
 
     Args:
         series: {name: (N,) values}.
-        chance: value of the dashed line, or None.
+        chance: value of the dashed line; several with what each is, {text: value}; or None.
         x: (N,) positions; None counts from 0.
     """
     figure = go.Figure()
@@ -147,8 +178,8 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
         step = max(1, -(-len(values) * len(series) // MAX_POINTS))
         positions = np.arange(len(values)) if x is None else np.asarray(x)
         figure.add_scatter(x=positions[::step].tolist(), y=_rounded(values[::step]), mode="lines", name=str(name))
-    if chance is not None:
-        figure.add_hline(y=float(chance), line={"dash": "dash", "color": "black"}, annotation_text="no information")
+    for text, value in (chance if isinstance(chance, dict) else {} if chance is None else {"no information": chance}).items():
+        figure.add_hline(y=float(value), line={"dash": "dash", "color": "black"}, annotation_text=text)
     figure.update_layout(template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=380)
     return figure
 

@@ -13,7 +13,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
 from cdrl.errors import InputError
-from cdrl.stage import read_results, score_lines
+from cdrl.report.tables import score_rows
+from cdrl.stage import read_results
 
 STYLE = """
 body{font:16px/1.5 Helvetica,Arial,sans-serif;color:#222;background:#fff;max-width:60rem;margin:0 auto;padding:0 1rem 4rem;overflow-wrap:break-word}
@@ -44,7 +45,6 @@ addEventListener("beforeprint", () => each((figure) => {
 }));
 addEventListener("afterprint", () => each((figure) => ({width: figure.before, autosize: !figure.before})));
 """
-PARTS = ("chance", "low", "high", "n")  # of a score, told beside it
 
 
 def write_report(run):
@@ -166,24 +166,10 @@ def _score_table(results):
     """Every score under the stage that measured it, with its chance level, interval and n in the same row."""
     parts = [(stage, record["scores"]) for stage, record in results["stages"].items()]
     tables = [
-        f"<h2>{html.escape(stage)}</h2><table>{_score_rows(scores)}</table>"
+        f"<h2>{html.escape(stage)}</h2><table>{score_rows(scores)}</table>"
         for stage, scores in [*parts, ("the whole run", results.get("run", {}))] if scores
     ]  # fmt: skip
     return f'<section id="scores"><h1>Scores</h1><div class="scores">{"".join(tables)}</div></section>'
-
-
-def _score_rows(scores):
-    texts, rows = dict(line.split(" ", 1) for line in score_lines(scores)), []
-    for name, value in texts.items():
-        base, _, part = name.rpartition(".")
-        if part in PARTS and base in texts:
-            continue
-        told = {part: texts[f"{name}.{part}"] for part in PARTS if f"{name}.{part}" in texts}
-        low, high = told.pop("low", None), told.pop("high", None)
-        notes = [f"{low} to {high}"] * (low is not None and high is not None) + [f"{part} {text}" for part, text in told.items()]
-        small = f"<small>{html.escape(', '.join(notes))}</small>" if notes else ""
-        rows.append(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}{small}</td></tr>")
-    return "".join(rows)
 
 
 def _settings(results, copies):

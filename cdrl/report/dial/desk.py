@@ -83,13 +83,18 @@ class Desk:
     """A run's generator and guidance before a row of clips; clips and fields are made when they are asked for, and kept.
 
     Attributes:
-        names: of the clips that can be taken. emotions: what the generator learnt.
+        names: of the clips that can be taken. emotions: what the generator learnt. references: names of the clips whose
+            emotion can be taken. telling: numbers of those that a page shows where it cannot show all, strong ones first.
+            given: whether somebody named them.
+
+    Args:
+        run: folder of a run. clip: a video file instead of its clips. references: video files beside its clips.
 
     Raises:
-        InputError: where the run is not there, not ready or of another version, or the file cannot be used.
+        InputError: where the run is not there, not ready or of another version, or a file cannot be used.
     """
 
-    def __init__(self, run, clip: Path | str | None = None):
+    def __init__(self, run, clip: Path | str | None = None, references=()):
         self.run = run_path(run)
         folder = finished_stage(self.run, "generator", "generator", ("cdrl/model.safetensors", "cdrl/model.json"))
         self.store = Store(stage_folder(self.run, "corpus") / "report")
@@ -98,17 +103,26 @@ class Desk:
         self.emotions = tuple(self.generator.emotions)
         config = read_results(self.run)["stages"].get("emotion", {}).get("config", {})
         self.temperature = config.get("temperature", EmotionConfig().temperature)
-        if clip is not None:
-            only = take_of_file(Path(clip))
-            self.sources = {only.name: lambda: only}
-        else:
-            self.sources = {self.store.clips.name[k]: lambda k=k: self._of_store(k) for k in _various(self.store)}
-            self.sources |= {path.stem: lambda path=path: take_of_file(path) for path in _real_clips()}
-        self.names = list(self.sources)
-        self.take, self._bank, self._said = lru_cache(8)(self._take), lru_cache(24)(self._make_bank), lru_cache(8)(self._content)
+        chosen = _various(self.store)
+        own = {self.store.clips.name[k]: lambda k=k: self._of_store(k) for k in chosen}
+        own |= {path.stem: lambda path=path: take_of_file(path) for path in _real_clips()}
+        given = [take_of_file(Path(path)) for path in references]
+        only = [] if clip is None else [take_of_file(Path(clip))]
+        self.sources = {take.name: lambda take=take: take for take in only} or own
+        self.shown = {take.name: lambda take=take: take for take in given} | own
+        self.names, self.references = list(self.sources), list(self.shown)
+        self.given = bool(given)
+        moved = [n for n, k in enumerate(chosen) if self.store.clips.emotion[k] != "neutral"]
+        self.telling = list(range(len(given))) or sorted(moved, key=lambda n: -self.store.clips.intensity[chosen[n]])
+        self._made, self._bank, self._said = lru_cache(8)(lambda make: make()), lru_cache(24)(self._make_bank), lru_cache(8)(self._content)
 
-    def _take(self, position: int) -> Take:
-        return self.sources[self.names[position]]()
+    def take(self, position: int) -> Take:
+        """The source clip of that number among `names`."""
+        return self._made(self.sources[self.names[position]])
+
+    def reference(self, position: int) -> Take:
+        """The clip of that number among `references`."""
+        return self._made(self.shown[self.references[position]])
 
     def bank(self, take: Take, mixture: dict) -> FieldBank:
         """The fields of one clip and one emotion or mixture, {"happy": 0.7, "surprised": 0.3}."""

@@ -19,18 +19,22 @@ function drawn(parent, tag, attributes) {
   return made;
 }
 
-// source.take(k), source.bank(k, mixture) and source.read(k, mixture, curve) promise what `cdrl.report.dial.show` describes.
+// source.take(k), source.ask(kind, what), source.bank(k, mixture, key) and source.read(k, mixture, curve, even, key) promise what
+// `cdrl.report.dial.widget` describes.
 function dial(root, header, source, chosen = () => {}) {
   const { clips, emotions, colours, levels } = header;
   const state = { clip: 0, emotion: 0, other: -1, share: 0.5, points: Array(POINTS).fill(1), frame: 0, playing: false, asked: 0 };
   root.classList.add("cdrl-dial", "cdrl-on");
   const bar = element(root, "div", "cdrl-bar");
+  const asked = element(root, "div", "cdrl-bar cdrl-asked");
   const stage = element(root, "div", "cdrl-stage");
   const panes = element(stage, "div", "cdrl-panes");
   const views = ["source", "edit"].map((name) => {
     const figure = element(panes, "figure", `cdrl-${name}`);
     return { canvas: element(figure, "canvas"), caption: element(figure, "figcaption", "", name) };
   });
+  const like = element(panes, "figure", "cdrl-like"), likeness = element(like, "img"), liked = element(like, "figcaption");
+  like.hidden = true;
   const board = element(stage, "div", "cdrl-board");
   const controls = element(root, "div", "cdrl-controls");
   const play = element(controls, "button", "cdrl-play", "play");
@@ -47,11 +51,15 @@ function dial(root, header, source, chosen = () => {}) {
   sound.loop = true;
   const say = (text) => (said.textContent = text);
   const mixture = () => {
+    if (state.wanted) return state.wanted.mixture;
     const first = emotions[state.emotion], second = emotions[state.other];
     if (!second || second === first) return { [first]: 1 };
     return { [first]: Math.round(100 * (1 - state.share)) / 100, [second]: Math.round(100 * state.share) / 100 };
   };
-  const title = () => Object.entries(mixture()).map(([name, share]) => (share === 1 ? name : `${name} ${Math.round(100 * share)} %`)).join(" + ");
+  const shares = () => Object.entries(mixture()).map(([name, share]) => (share === 1 ? name : `${name} ${Math.round(100 * share)} %`)).join(" + ");
+  const title = () => (!state.wanted ? shares() : state.wanted.kind === "words" ? `“${state.wanted.name}”` : `as in ${state.wanted.name}`);
+  const key = () => (state.wanted ? `${state.wanted.kind}: ${state.wanted.name}` : emotions[state.emotion]);
+  const strongest = () => Object.entries(mixture()).reduce((a, b) => (b[1] > a[1] ? b : a))[0];
 
   // One intensity for each frame: the points, evenly spaced over the clip, joined by lines.
   function curve() {
@@ -133,11 +141,11 @@ function dial(root, header, source, chosen = () => {}) {
   // Readings are asked for when the hand rests.
   async function read() {
     if (!state.take || !state.bank) return;
-    const mine = ++state.asked, wanted = curve(), key = emotions[state.emotion];
+    const mine = ++state.asked, wanted = curve(), name = strongest(), from = key();
     chosen({ clip: clips[state.clip].name, emotion: mixture(), curve: Array.from(wanted, (value) => Math.round(1000 * value) / 1000) });
     try {
-      const [now, before] = await Promise.all([source.read(state.clip, mixture(), wanted, flat()), source.read(state.clip, mixture(), wanted.fill(0), true)]);
-      if (mine === state.asked) tell(now, before, key);
+      const [now, before] = await Promise.all([source.read(state.clip, mixture(), wanted, flat(), from), source.read(state.clip, mixture(), wanted.slice().fill(0), true, from)]);
+      if (mine === state.asked) tell(now, before, name);
     } catch (error) {
       if (mine === state.asked) say(error.message);
     }
@@ -208,12 +216,13 @@ function dial(root, header, source, chosen = () => {}) {
   // Fetches the fields of the chosen emotion; then every turn is the browser's own.
   async function feel() {
     const mine = (state.feeling = (state.feeling || 0) + 1);
-    [...bar.querySelectorAll(".cdrl-emotion")].forEach((button, k) => button.setAttribute("aria-pressed", k === state.emotion));
-    root.style.setProperty("--dial", colours[state.emotion]);
+    [...bar.querySelectorAll(".cdrl-emotion")].forEach((button, k) => button.setAttribute("aria-pressed", !state.wanted && k === state.emotion));
+    root.style.setProperty("--dial", header.label_colours[header.labels.indexOf(strongest())]);
+    tellWanted();
     if (!state.take) return;
     if (header.live) say(`${title()}: the fields are computed ...`);
     try {
-      const { bytes, ...shape } = await source.bank(state.clip, mixture());
+      const { bytes, ...shape } = await source.bank(state.clip, mixture(), key());
       if (mine !== state.feeling) return;
       state.bank = unpackBank(bytes, shape);
       say(state.take.sound ? "" : "This clip has no sound; the pictures play all the same.");
@@ -221,6 +230,35 @@ function dial(root, header, source, chosen = () => {}) {
     } catch (error) {
       if (mine === state.feeling) say(error.message);
     }
+  }
+
+  // Words and references are read by the guidance, as `cdrl edit` reads them; what they were read as is said.
+  async function ask(kind, what, name) {
+    const mine = (state.wanting = (state.wanting || 0) + 1);
+    if (header.live) say(`${name}: the guidance reads it ...`);
+    try {
+      const wanted = await source.ask(kind, what);
+      if (mine !== state.wanting) return;
+      state.wanted = wanted;
+      await feel();
+    } catch (error) {
+      if (mine === state.wanting) say(error.message);
+    }
+  }
+
+  function label(k) {
+    state.wanting = (state.wanting || 0) + 1;
+    [state.emotion, state.wanted] = [k, null];
+    feel();
+  }
+
+  function tellWanted() {
+    const { wanted } = state;
+    words.value = wanted && wanted.kind === "words" ? wanted.name : "";
+    reference.value = wanted && wanted.kind === "clip" ? wanted.name : "";
+    reading.textContent = wanted ? `read as ${shares()}` : "";
+    like.hidden = !(wanted && wanted.still);
+    if (!like.hidden) [likeness.src, likeness.alt, liked.textContent] = [wanted.still, "the reference", `reference: ${wanted.name}`];
   }
 
   function stop() {
@@ -257,16 +295,37 @@ function dial(root, header, source, chosen = () => {}) {
   emotions.forEach((name, k) => {
     const button = element(bar, "button", "cdrl-emotion", name);
     button.style.setProperty("--own", colours[k]);
-    button.addEventListener("click", () => ((state.emotion = k), feel()));
+    button.addEventListener("click", () => label(k));
   });
+  const offered = (kind) => (header.choices || []).filter((each) => each.kind === kind).map((each) => each.name);
+  const choose = (parent, none, names) => {
+    const made = element(parent, "select");
+    [["", none], ...names.map((name) => [name, name])].forEach(([value, text]) => Object.assign(element(made, "option", "", text), { value }));
+    return made;
+  };
+  const wordsBox = element(asked, "label", "cdrl-words", "in words "), clipBox = element(asked, "label", "cdrl-reference", "as in ");
+  const reading = element(asked, "span", "cdrl-reading");
+  const words = header.live ? element(wordsBox, "input") : choose(wordsBox, "…", offered("words"));
+  if (header.live) {
+    const list = element(wordsBox, "datalist");
+    list.id = `cdrl-words-${Math.random().toString(36).slice(2)}`;
+    (header.texts || []).forEach((text) => (element(list, "option").value = text));
+    words.setAttribute("list", list.id);
+    Object.assign(words, { type: "text", placeholder: (header.texts || [])[0] || "", title: header.words ? `the language prior knows: ${header.words.join(", ")}` : "any words" });
+  }
+  const reference = choose(clipBox, "no clip", header.live ? header.references || [] : offered("clip"));
+  wordsBox.hidden = !header.live && words.options.length < 2;
+  clipBox.hidden = reference.options.length < 2;
+  words.addEventListener("change", () => (words.value.trim() ? ask("words", words.value.trim(), `“${words.value.trim()}”`) : label(state.emotion)));
+  reference.addEventListener("change", () => (reference.value ? ask("clip", reference.selectedIndex - 1, reference.value) : label(state.emotion)));
   if (header.live) {
     const blend = element(bar, "label", "cdrl-blend"), second = element(blend, "select"), share = element(blend, "input");
     blend.prepend("with ");
     [["nothing else", -1], ...emotions.map((name, k) => [name, k])].forEach(([name, k]) => Object.assign(element(second, "option", "", name), { value: k }));
     Object.assign(share, { type: "range", min: 0.1, max: 0.9, step: 0.1, value: 0.5, title: "its share" });
     share.hidden = true;
-    second.addEventListener("change", () => ((state.other = +second.value), (share.hidden = state.other < 0), feel()));
-    share.addEventListener("change", () => ((state.share = +share.value), state.other >= 0 && feel()));
+    second.addEventListener("change", () => ((state.other = +second.value), (share.hidden = state.other < 0), label(state.emotion)));
+    share.addEventListener("change", () => ((state.share = +share.value), state.other >= 0 && label(state.emotion)));
   }
   play.addEventListener("click", () => (state.playing ? stop() : start()));
   slider.addEventListener("input", () => (state.points.fill(+slider.value), turned()));
@@ -329,6 +388,7 @@ function kernel(model) {
   const address = (buffer, type) => (buffer.byteLength ? URL.createObjectURL(new Blob([buffer], { type })) : "");
   return {
     take: (clip) => once("take", { clip }, ({ buffers, ...take }) => ({ ...take, sheet: address(buffers[0], "image/webp"), sound: address(buffers[1], "audio/mpeg") })),
+    ask: (kind, what) => once(kind, kind === "words" ? { clip: 0, text: what } : { clip: what }, ({ buffers, ...wanted }) => wanted),
     bank: (clip, mixture) => once("bank", { clip, mixture }, ({ buffers, ...shape }) => ({ ...shape, bytes: new Uint8Array(buffers[0].buffer || buffers[0], buffers[0].byteOffset || 0, buffers[0].byteLength) })),
     read: (clip, mixture, curve) => {
       const more = { clip, mixture, curve: Array.from(curve) };
@@ -343,16 +403,17 @@ function held(header, block) {
   const bytes = Uint8Array.from(atob(block), (c) => c.charCodeAt(0));
   const part = ([low, length]) => bytes.subarray(low, low + length);
   const address = (where, type) => (where[1] ? URL.createObjectURL(new Blob([part(where)], { type })) : "");
-  const bankOf = (clip, mixture) => header.takes[clip].banks[Object.keys(mixture)[0]];
+  const bankOf = (clip, key) => header.takes[clip].banks[key];
   return {
     take: async (clip) => {
       const take = header.takes[clip];
       return { ...take, sheet: address(take.sheet, "image/webp"), sound: address(take.sound, "audio/mpeg") };
     },
-    bank: async (clip, mixture) => ({ ...bankOf(clip, mixture), bytes: part(bankOf(clip, mixture).where) }),
-    read: async (clip, mixture, curve, even) => {
+    ask: async (kind, what) => header.choices.filter((each) => each.kind === kind).find((each, k) => each.name === what || k === what),
+    bank: async (clip, mixture, key) => ({ ...bankOf(clip, key), bytes: part(bankOf(clip, key).where) }),
+    read: async (clip, mixture, curve, even, key) => {
       if (!even) return null;
-      const { readings } = bankOf(clip, mixture), at = header.read_at, value = curve[0];
+      const { readings } = bankOf(clip, key), at = header.read_at, value = curve[0];
       let k = 0;
       while (k < at.length - 2 && value >= at[k + 1]) k++;
       const share = (value - at[k]) / (at[k + 1] - at[k]), mix = (a, b) => a + share * (b - a);

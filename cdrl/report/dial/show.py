@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from cdrl.errors import InputError
 from cdrl.report import figures
+from cdrl.report.dial.asked import TEXTS, Choice, as_in, by_label, in_words
 from cdrl.report.dial.bank import KNOTS, FieldBank, bank_edit
 from cdrl.report.dial.desk import COLUMNS, Desk, Take, shortened
 from cdrl.report.ready import somebody_watches
@@ -24,28 +26,30 @@ LEVELS = (1 / 3, 2 / 3, 1.0)
 READ_AT = (0.0, 1 / 3, 2 / 3, 1.0, 1.5)  # even intensities at which a page's readings were taken
 SHOWN_FIRST = ("happy", "angry", "sad", "surprised", "fear", "disgusted", "neutral")
 STATIC_CLIPS, STATIC_SECONDS, STATIC_EMOTIONS, STATIC_QUALITY = 2, 1.8, 3, 72
-PAGE_CLIPS = 4
+PAGE_CLIPS, PAGE_REFERENCES = 4, 2
 
 
-def dial(run, clip: Path | str | None = None):
+def dial(run, clip: Path | str | None = None, texts=TEXTS, references=()):
     """The dial of a run, as the last line of a cell.
 
     Args:
         run: folder of a run that notebook 05 is done with, or a `Desk`. clip: a video file to turn instead of its clips.
+        texts: descriptions that are offered; the widget takes any others too. references: video files to take an emotion from,
+            beside the run's clips.
 
     Returns:
         A widget; `static_twin` instead, where no browser can be in front of the kernel or anywidget is not installed
         (one line says so).
     """
-    desk = run if isinstance(run, Desk) else Desk(run, clip)
+    desk = run if isinstance(run, Desk) else Desk(run, clip, references)
     if not somebody_watches():
-        return static_twin(desk)
+        return static_twin(desk, texts)
     try:
         from cdrl.report.dial.widget import Dial
     except ImportError as error:
         print(f"dial: {error}; pip install anywidget. Fewer clips without a kernel instead, cdrl dial RUN writes a page.")
-        return static_twin(desk)
-    return Dial(desk)
+        return static_twin(desk, texts)
+    return Dial(desk, texts)
 
 
 @dataclass(frozen=True)
@@ -65,25 +69,44 @@ class Twin:
         return "The dial shows itself where HTML can be shown; cdrl dial RUN writes the same as one page."
 
 
-def static_twin(desk: Desk) -> Twin:
-    """The dial for an executed notebook and the report: `STATIC_CLIPS` clips of the run, `STATIC_EMOTIONS` emotions, no kernel."""
-    emotions = [name for name in SHOWN_FIRST if name in desk.emotions][:STATIC_EMOTIONS]
-    return Twin(_fragment(desk, range(min(STATIC_CLIPS, len(desk.names))), emotions, STATIC_SECONDS, STATIC_QUALITY))
+def static_twin(desk: Desk, texts=TEXTS) -> Twin:
+    """The dial for an executed notebook and the report, no kernel: `STATIC_CLIPS` clips, `STATIC_EMOTIONS` emotions, a text, a reference."""
+    choices = _choices(desk, STATIC_EMOTIONS, texts[:1], 1)
+    return Twin(_fragment(desk, range(min(STATIC_CLIPS, len(desk.names))), choices, STATIC_SECONDS, STATIC_QUALITY))
 
 
-def write_page(run, out, clip: Path | str | None = None) -> Path:
+def _choices(desk: Desk, labels: int | None, texts, references: int) -> list[Choice]:
+    """What a page can be turned to, read while it is written; what somebody asked for must be readable, the rest may be missing."""
+    found = [by_label(name) for name in SHOWN_FIRST if name in desk.emotions][:labels]
+    makers = [(text not in TEXTS, lambda text=text: in_words(desk, text)) for text in texts]
+    makers += [(desk.given, lambda k=k: as_in(desk, desk.reference(k))) for k in desk.telling[:references]]
+    for asked, make in makers:
+        try:
+            found.append(make())
+        except InputError:  # this generator learnt nothing like it
+            if asked:
+                raise
+    return found
+
+
+def write_page(run, out, clip: Path | str | None = None, texts=(), references=()) -> Path:
     """The dial as one HTML file: clips, sound, fields and readings inside, for any browser, without a network.
 
     Args:
-        run: folder of a run, or a `Desk`. out: the file. clip: a video file instead of the run's clips.
+        run: folder of a run, or a `Desk`. out: the file. clip: a video file instead of the run's clips. texts: descriptions that
+            can be chosen; none: `TEXTS`. references: video files whose emotion can; none: two clips of the run.
 
     Returns:
-        `out`; five clips with seven emotions each are some 3 MB.
+        `out`; five clips with seven emotions, two texts and two references are some 4 MB.
+
+    Raises:
+        InputError: as `Desk` and as `asked.in_words`.
     """
-    desk, out = run if isinstance(run, Desk) else Desk(run, clip), Path(out)
+    desk, out = run if isinstance(run, Desk) else Desk(run, clip, references), Path(out)
+    choices = _choices(desk, None, texts or TEXTS, len(references) or PAGE_REFERENCES)
     chosen = list(range(min(PAGE_CLIPS, len(desk.names))))
     chosen += [k for k, name in enumerate(desk.names) if name.endswith("_NEU_XX") and k not in chosen]
-    body = _fragment(desk, chosen, [name for name in SHOWN_FIRST if name in desk.emotions], None, 82)
+    body = _fragment(desk, chosen, choices, None, 82)
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width, initial-scale=1">\n<title>{html.escape(f"cdrl dial: {desk.run.name}")}</title>'
@@ -96,7 +119,7 @@ def write_page(run, out, clip: Path | str | None = None) -> Path:
     return out
 
 
-def _fragment(desk: Desk, chosen, emotions: list[str], seconds: float | None, quality: int) -> str:
+def _fragment(desk: Desk, chosen, choices: list[Choice], seconds: float | None, quality: int) -> str:
     """A piece of HTML that carries its own data, style and script."""
     pieces, takes, poster = [], [], []
 
@@ -106,22 +129,27 @@ def _fragment(desk: Desk, chosen, emotions: list[str], seconds: float | None, qu
 
     for number, k in enumerate(tqdm(chosen, desc="dial", disable=not sys.stderr.isatty(), leave=False)):
         take = desk.take(k) if seconds is None else shortened(desk.take(k), seconds)
-        banks, still = {}, desk.read(take, {emotions[0]: 1.0}, np.zeros(len(take.crops), np.float32))
-        for emotion in emotions:
-            bank = desk.bank(take, {emotion: 1.0})
-            curves = [np.full(len(take.crops), value, np.float32) for value in READ_AT[1:]]
-            readings = [still] + [desk.read(take, {emotion: 1.0}, curve) for curve in curves]
-            banks[emotion] = bank_shape(bank) | {"where": put(bank_bytes(bank)), "readings": _rounded(readings)}
-            poster += [_strip(take, bank)] if number == 0 else []
+        banks, told, still = {}, {}, desk.read(take, choices[0].mixture, np.zeros(len(take.crops), np.float32))
+        for choice in choices:
+            same = tuple(sorted(choice.mixture.items()))  # words and labels may mean the same: once is enough
+            if same not in told:
+                bank = desk.bank(take, choice.mixture)
+                curves = [np.full(len(take.crops), value, np.float32) for value in READ_AT[1:]]
+                readings = [still] + [desk.read(take, choice.mixture, curve) for curve in curves]
+                told[same] = bank_shape(bank) | {"where": put(bank_bytes(bank)), "readings": _rounded(readings)}
+                poster += [(choice.name, _strip(take, bank))] if number == 0 else []
+            banks[choice.key] = told[same]
         takes.append(take_facts(take) | {"sheet": put(take.sheet(quality)), "sound": put(take.heard()), "banks": banks})
-    header = header_of([desk.names[k] for k in chosen], emotions, desk.emotions)
-    header |= {"live": False, "takes": takes, "read_at": READ_AT}
+    labels = [choice.name for choice in choices if choice.kind == "label"]
+    header = header_of([desk.names[k] for k in chosen], labels, desk.emotions)
+    header |= {"live": False, "takes": takes, "read_at": READ_AT, "choices": [choice.told() for choice in choices]}
     given, block = json.dumps(header).replace("</", "<\\/"), base64.b64encode(b"".join(pieces)).decode()
     name = f"dial-{hashlib.sha256((given + block).encode()).hexdigest()[:10]}"
-    words = f"Rows: {', '.join(emotions)}. Columns: intensity {', '.join(f'{value:.2g}' for value in READ_AT)}; the first is the source."
+    rows = ", ".join(html.escape(row) if row in labels else f"“{html.escape(row)}”" for row, _ in poster)
+    words = f"Rows: {rows}. Columns: intensity {', '.join(f'{value:.2g}' for value in READ_AT)}; the first is the source."
     return (
         f'<style>{style()}</style><div class="cdrl-dial" id="{name}"><div class="cdrl-poster">'
-        f'<img alt="One frame at five intensities of each emotion" src="{figures.jpeg_uri(np.concatenate(poster), 80)}">'
+        f'<img alt="One frame at five intensities of each emotion" src="{figures.jpeg_uri(np.concatenate([row for _, row in poster]), 80)}">'
         f"<p>{words}</p></div></div>\n"
         f"<script>(() => {{\n{code().replace('export default { render };', '')}\n"
         f'const header = {given};\ndial(document.getElementById("{name}"), header, held(header, "{block}"));\n}})();</script>'

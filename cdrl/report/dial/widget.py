@@ -4,11 +4,14 @@ import anywidget
 import numpy as np
 import traitlets
 
+from cdrl.report.dial.asked import TEXTS, as_in, in_words, vocabulary
 from cdrl.report.dial.show import SHOWN_FIRST, bank_bytes, bank_shape, code, header_of, style, take_facts
 
 
 class Dial(anywidget.AnyWidget):
     """A clip beside its edit in JupyterLab, Colab and VS Code; clips, fields and readings are sent when they are asked for.
+
+    The emotion is asked for by label, in words or as another clip shows it.
 
     Attributes:
         desk: clips and generator. clip, emotion, curve: what the reader has set, as `edit_clip` takes them: name of the
@@ -21,31 +24,37 @@ class Dial(anywidget.AnyWidget):
     emotion = traitlets.Dict().tag(sync=True)
     curve = traitlets.List(traitlets.Float()).tag(sync=True)
 
-    def __init__(self, desk):
+    def __init__(self, desk, texts=TEXTS):
         self.desk = desk
         shown = [name for name in SHOWN_FIRST if name in desk.emotions]
-        super().__init__(header=header_of(desk.names, shown, desk.emotions) | {"live": True})
+        offered = {"live": True, "texts": list(texts), "words": vocabulary(desk), "references": desk.references}
+        super().__init__(header=header_of(desk.names, shown, desk.emotions) | offered)
         self.on_msg(self.answer)
 
     def answer(self, _widget, asked: dict, _buffers=()) -> None:
-        """Sends a clip, the fields of an emotion or readings, or a line that says why it cannot.
+        """Sends a clip, what words or a reference are read as, the fields of an emotion or readings; or a line that says why not.
 
         Args:
-            asked: {"key": what to answer under, "what": "take" | "bank" | "read", "clip": its number} and, for the last
-                two, "mixture": {emotion: share}, for the last "curve": one intensity a frame.
+            asked: {"key": what to answer under, "what": "take" | "words" | "clip" | "bank" | "read", "clip": number of the clip, for
+                "clip" that of the reference} and for "words" the "text", for the last two "mixture": {emotion: share}, for
+                the last "curve": one intensity a frame.
         """
-        reply, clip = {"key": asked["key"]}, int(asked["clip"])
+        reply, clip, what = {"key": asked["key"]}, int(asked["clip"]), asked["what"]
         try:
+            if what in ("words", "clip"):
+                choice = in_words(self.desk, asked["text"]) if what == "words" else as_in(self.desk, self.desk.reference(clip))
+                return self.send(reply | choice.told())
             take = self.desk.take(clip)
-            if asked["what"] == "take":
+            if what == "take":
                 self.send(reply | take_facts(take), [take.sheet(), take.heard()])
-            elif asked["what"] == "bank":
+            elif what == "bank":
                 bank = self.desk.bank(take, asked["mixture"])
                 self.send(reply | bank_shape(bank), [bank_bytes(bank)])
             else:
                 self.send(reply | self.desk.read(take, asked["mixture"], np.float32(asked["curve"])))
         except Exception as error:  # whatever it is, the browser shows it in one line and what it holds goes on
-            self.send(reply | {"fault": f"{asked['what']} of clip {clip} failed ({error}); choose another, the rest still works."})
+            about = {"words": "reading the words", "clip": "reading the reference"}.get(what, f"{what} of clip {clip}")
+            self.send(reply | {"fault": f"{about} failed ({error}); choose another, the rest still works."})
 
     def __repr__(self):
         return (

@@ -1,0 +1,85 @@
+"""The notebooks as a course: none lacks a part of the argument, and what they tell to try is accepted as it stands."""
+
+import re
+import shlex
+
+import nbformat
+import pytest
+import yaml
+
+from cdrl.cli import _parser, parse_settings
+from cdrl.config import STAGES, repository_root, stage_config
+from cdrl.grid import check_grid, read_grid
+from cdrl.notebook_runner import declared_parameters, notebooks
+from cdrl.priors.language import WORDS
+
+ROOT = repository_root()
+PAPER = "arxiv.org/abs/2504.05672"
+PARTS = ("**Question.**", "**Idea", "**Figure.**", "**Reading.**", "## Try next")
+
+
+def prose(path):
+    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_no_part_of_the_argument_is_missing(path):
+    text = prose(path)
+    assert [part for part in PARTS if part not in text] == []
+    first = nbformat.read(path, as_version=4).cells[0].source
+    assert "$$" in first and PAPER in first, "the idea has its equation and its source"
+    assert len(set(re.findall(r"arxiv\.org/abs/[\d.]+\d|doi\.org/[\w./-]+", text))) >= 2, "and a classical one"
+    assert re.search(r"[Rr]efuted|would mean|would have proved us", text), "what would have refuted it"
+
+
+def commands(path):
+    """The lines that a notebook gives to be typed, each command alone."""
+    for block in re.findall(r"^```\n(.*?)^```", prose(path), re.S | re.M):
+        yield from (part.strip() for line in block.splitlines() for part in line.split("&&"))
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_what_a_notebook_tells_to_try_is_accepted_and_changes_something(path, tmp_path):
+    tried = [shlex.split(line) for line in commands(path)]
+    runs = [words for words in tried if words[:2] == ["cdrl", "run"]]
+    assert runs, "a run with one thing changed"
+    for words in tried:
+        if words[0] == "cdrl":
+            chosen = _parser().parse_args(words[1:])
+            if words[1] == "run":
+                check_settings(parse_settings(chosen.set), chosen.preset)
+            elif words[1] == "edit":
+                assert (ROOT / chosen.source).is_file() and set(re.findall(r"\w+", chosen.text)) <= set(WORDS)
+        elif words[0] == "papermill":
+            check_papermill(words[1:])
+        elif words[0] == "printf":
+            grid = tmp_path / words[-1]
+            grid.write_text(words[1].replace("\\n", "\n"))
+            check_grid(read_grid(grid), tmp_path / "grid")
+        else:
+            assert words[0] in ("mkdir", "cp"), words
+
+
+def check_settings(settings, preset):
+    for stage in STAGES:  # as `cdrl run` asks before anything runs
+        stage_config(stage, preset, settings)
+    for name, value in settings.items():
+        stage, _, field = name.partition(".")
+        before = getattr(stage_config(stage, preset, {}), field)
+        assert getattr(stage_config(stage, preset, {name: value}), field) != before, f"{name} is {before} already"
+
+
+def check_papermill(words):
+    source, target, given = words[0], words[1], {}
+    assert (ROOT / source).is_file() and target.endswith(".ipynb")
+    rest = words[2:]
+    while rest:
+        option, value, *rest = rest
+        if option == "-p":
+            given[value], *rest = rest
+        elif option == "-y":
+            given |= yaml.safe_load(value)
+        else:
+            assert (option, value) == ("-k", "python3")
+    assert set(given) <= set(declared_parameters(ROOT / source))
+    check_settings({name: str(value) for name, value in given["settings"].items()}, given.get("preset", "cpu"))
