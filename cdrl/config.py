@@ -48,7 +48,8 @@ class CorpusConfig:
     report_sentences: int = 12  # half for each half of the people
     edits: int = 63  # true edits for the evaluation
     frame_size: int = 128  # pixels, rendered
-    crop_size: int = 96  # pixels, aligned face
+    crop: str = _one_of("aligned", "aligned", "released")  # the kit's, which holds still; or the release's stretched box
+    crop_size: int = 96  # pixels, of the face
     seed: int = 0
     workers: int = _free(2)
     ingested: str = _free("")  # folder of crops that runs on real corpora share; empty: `ingested` beside the run
@@ -212,8 +213,9 @@ class IngestConfig:
     """Clips of a real corpus into a crop store, `cdrl data ingest`: no stage of a run."""
 
     frame_rate: float = 25.0  # Hz, the common time base; the paper's protocol has 30
-    crop_size: int = 96  # pixels, aligned face
-    stride: int = 4  # every so many frames the face is looked at
+    crop: str = _one_of("aligned", "aligned", "released")
+    crop_size: int = 96  # pixels, of the face
+    stride: int = 4  # every so many frames the face is looked at; for a released crop at each
     detector: str = "embedded"  # mediapipe, facenet-pytorch, or module:function
     require_sound: bool = True  # a silent clip is left out
     split: str = "real"  # the store's column
@@ -248,9 +250,10 @@ PRESETS = {
         "content.steps": 3000, "emotion.steps": 3000, "generator.steps": 20000, "generator.batch": 32,
         "generator.size": 256,
     },
-    # The release's protocol: its frame rate, crop size, split, test clips, drivers and priors. The method is ours.
+    # The release's protocol: its frame rate, crop, split, test clips, drivers and priors. The method is ours.
     "paper": {
-        "corpus.corpus": "mead", "corpus.split": "paper", "corpus.frame_rate": 30.0, "corpus.crop_size": 224, "corpus.edits": 300,
+        "corpus.corpus": "mead", "corpus.split": "paper", "corpus.frame_rate": 30.0, "corpus.crop": "released", "corpus.crop_size": 224,
+        "corpus.edits": 300,
         "priors.audio": "WAV2VEC2_XLSR53", "priors.audio_windows": "released", "priors.language": "ViT-B-32/openai",
         "priors.vision": "iresnet50",
         "content.steps": 3000, "emotion.steps": 3000, "emotion.released_steps": 15_625,

@@ -51,7 +51,7 @@ def _data_ingest(chosen):
     if not root.is_dir():
         raise InputError(f"{root}: not a folder; give the one that holds the corpus")
     config = IngestConfig(
-        frame_rate=chosen.fps, crop_size=chosen.crop_size, detector=chosen.detector, boxes=chosen.boxes,
+        frame_rate=chosen.fps, crop=chosen.crop, crop_size=chosen.crop_size, detector=chosen.detector, boxes=chosen.boxes,
         require_sound=not chosen.allow_silent, workers=workers, limit_seconds=chosen.limit,
     )  # fmt: skip
     clips = _clips_of(chosen)
@@ -113,6 +113,7 @@ def _add_data_ingest(actions):
     ingest.add_argument("--manifest", metavar="FILE", help="one that cdrl data check wrote, in place of --corpus")
     ingest.add_argument("--out", required=True, metavar="STORE", help="folder of the crop store")
     ingest.add_argument("--fps", type=_positive, default=25.0, help="frames a second (default 25; the paper has 30)")
+    ingest.add_argument("--crop", choices=("aligned", "released"), default="aligned", help="the kit's, or the CDRL release's (default aligned)")
     ingest.add_argument("--crop-size", type=int, default=96, help="pixels a side (default 96)")
     ingest.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     ingest.add_argument("--detector", default="embedded", help="mediapipe, facenet-pytorch, module:function (default embedded)")

@@ -23,7 +23,7 @@ from cdrl.models.released_vision import vision_prior
 from cdrl.priors.audio import EmbeddedAudioPrior
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.priors.vision import VisionPrior
-from cdrl.stage import RESULTS, read_json
+from cdrl.stage import made_with
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
 REACH = 2  # frames that content guidance needs on each side
@@ -52,7 +52,8 @@ class Guidance(nn.Module):
     def __init__(self, where: str | Path | None = None):
         super().__init__()
         content, emotion = _folders(where)
-        self.vision = vision_prior(_vision_of(where))
+        self.vision = vision_prior("embedded" if where is None else made_with(where, "priors", "vision", "embedded"))
+        self.crop = "aligned" if where is None else made_with(where, "corpus", "crop", "aligned")  # that its encoders saw
         self.content_encoder = load_encoder(ContentEncoder, content)
         self.language = LanguagePrior(_card(emotion)["language"])
         self.emotion_encoder = load_encoder(EmotionEncoder, emotion)
@@ -279,12 +280,6 @@ def between_levels(rows: torch.Tensor, intensity: float) -> torch.Tensor:
     level = min(max(3 * intensity - 1, 0.0), 2.0)
     low = min(int(level), 1)
     return F.normalize(rows[low] + (level - low) * (rows[low + 1] - rows[low]), dim=-1)
-
-
-def _vision_of(where: str | Path | None) -> str:
-    """The vision prior that a run's encoders were trained on."""
-    path = stage_folder(where, "priors") / RESULTS if where is not None else None
-    return read_json(path)["stages"]["priors"]["config"].get("vision", "embedded") if path and path.exists() else "embedded"
 
 
 def _card(folder: Path) -> dict:

@@ -111,6 +111,15 @@ def read_results(path):
     return read_json(found)
 
 
+def made_with(place, stage, name, default):
+    """The setting `stage.name` that a run was made with, or a run that a file or folder lies in; `default` for what lies in none."""
+    place = Path(place)
+    for folder in (place, *list(place.parents)[:3]) if place.exists() else ():
+        if (stage_folder(folder, stage) / RESULTS).exists():
+            return read_json(stage_folder(folder, stage) / RESULTS)["stages"][stage]["config"].get(name, default)
+    return default
+
+
 def all_scores(results):
     """Every score of every stage in one mapping, and the run's own (`time.total_seconds`, `memory.peak_gb`)."""
     scores = {}

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cdrl.data.store import Store
-from cdrl.data.studio import calibration, corpus
+from cdrl.data.studio import calibration, corpus, edits
 from cdrl.data.studio.acting import ClipSpec, act, utterance_of
+from cdrl.data.studio.head import LANDMARKS
 from cdrl.data.studio.sentences import SENTENCES, TEXTS
 from cdrl.data.studio.speech import CACHE, read_cache, speak_all
 from cdrl.errors import InputError
@@ -134,6 +135,21 @@ def test_the_pool_writes_the_same_store_as_one_process(tmp_path):
     np.testing.assert_allclose(store.truth["coefficients"][span], truth.coefficients, atol=1e-3)
     landmarks = store.truth["landmarks"][:]
     assert landmarks.shape[2] == 2 and 0 < np.median(landmarks) < 1
+
+
+def test_true_edits_are_cropped_as_their_sources_and_the_released_crop_lets_the_jaw_move_the_eyes(tmp_path):
+    spec, moved = next(s for s in corpus.smoke_specs() if s.emotion == "happy"), []
+    for crop in ("aligned", "released"):
+        corpus.generate([spec], tmp_path / crop, "smoke", workers=1, progress=False, crop=crop)
+        store = Store(tmp_path / crop)
+        edits.generate_edits(store, [(0, "angry", 3)], tmp_path / f"{crop}-edits", 128, 96, workers=1)
+        made = Store(tmp_path / f"{crop}-edits")
+        assert store.crop == made.crop == crop and (made.transforms == store.transforms).all()
+        places = np.asarray(store.truth["landmarks"][:], float)
+        moved.append(places[:, [LANDMARKS.index("right_eye_outer"), LANDMARKS.index("left_eye_outer")]].std(axis=0).mean())
+    assert moved[1] > 2 * moved[0]
+    heights = dict(zip(LANDMARKS, places[:, :, 1].mean(axis=0), strict=True))  # the box goes from .1 / 1.2 to 1.1 / 1.2 of the crop
+    assert min(heights.values()) == pytest.approx(0.1 / 1.2, abs=0.04) and heights["chin"] == pytest.approx(1.1 / 1.2, abs=0.04)
 
 
 def test_clips_whose_face_is_not_found_are_listed_not_dropped_in_silence(tmp_path):

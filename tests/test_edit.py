@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cdrl.config import CorpusConfig
 from cdrl.data.decoding import opened
 from cdrl.data.encoding import SYNTHETIC, write_video
 from cdrl.data.faces import Alignment, align, crop
@@ -13,6 +14,7 @@ from cdrl.errors import InputError
 from cdrl.generation import edit
 from cdrl.models.generator import Generator, apply_fields, label_weights
 from cdrl.priors.weights import save_weights
+from cdrl.stage import run_stage
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,22 @@ def test_a_generator_is_found_by_name_path_and_run(generator, tmp_path, monkeypa
         edit.emotion_weights("fear", found[0])
     with pytest.raises(InputError, match="no trained generator here; run notebook 05"):
         edit.load_generator(tmp_path.parent)
+
+
+def test_a_generator_crops_as_the_run_that_trained_it(generator, video, tmp_path):
+    run = tmp_path / "run"
+    save_weights(run / "05_generator/cdrl/model.safetensors", generator, {"model": {}})
+    run_stage(CorpusConfig(crop="released"), run, lambda out: {})
+    found = [edit.load_generator(where) for where in (run, run / "05_generator", run / "05_generator/cdrl/model.safetensors")]
+    assert [net.crop for net in found] == ["released"] * 3 and edit.load_generator().crop == "aligned"
+    before, after = (read_video(path, None).frames.astype(int) for path in (video, edit.edit_video(video, "sad", tmp_path / "a.mp4", 1.0, found[0])))
+    place = align(before.astype(np.uint8), crop="released")
+    inside = np.zeros(before.shape[:3], bool)
+    for mask, transform in zip(inside, place.transforms):
+        (left, top), (right, bottom) = transform[:, 2], transform @ [96, 96, 1]
+        mask[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = True
+    change = np.abs(before - after).mean(3)
+    assert change[~inside].mean() < 2 < change[inside].mean()  # the codec's rounding; the edit
 
 
 @pytest.mark.parametrize(

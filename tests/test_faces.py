@@ -5,13 +5,15 @@ import builtins
 import numpy as np
 import pytest
 
+from cdrl.data import faces
 from cdrl.data import mesh as models
 from cdrl.data.faces import (
-    CROP, EYES_BELOW_TOP, MAXIMUM_GAP, MOUTH_WIDTH, SIDE, Alignment, align, alignment_error, crop, paste,
+    CROP, CROPS, EYES_BELOW_TOP, MAXIMUM_GAP, MOUTH_WIDTH, SIDE, Alignment, align, alignment_error, crop, paste,
 )  # fmt: skip
 from cdrl.data.mesh import LEFT_EYE, RIGHT_EYE, detect, intersection_over_union, mesh, region_of_box, square_crop
 from cdrl.data.samples import sample_paths
 from cdrl.data.media import read_video
+from cdrl.data.released_crop import OUTLINE, landmark_box, stretched
 from cdrl.data.warp import warp
 from cdrl.errors import InputError
 
@@ -24,6 +26,16 @@ def clip():
 @pytest.fixture(scope="module")
 def alignment(clip):
     return align(clip.frames, name=clip.media)
+
+
+@pytest.fixture(scope="module")
+def released(clip):
+    return align(clip.frames, name=clip.media, crop="released")
+
+
+@pytest.fixture(params=CROPS)
+def either(request, alignment, released):
+    return {"aligned": alignment, "released": released}[request.param]
 
 
 def resized(frame: np.ndarray, factor: float) -> np.ndarray:
@@ -163,14 +175,14 @@ def test_strides_agree_and_a_generator_gives_what_an_array_gives(clip, alignment
     assert (streamed.transforms == alignment.transforms).all()
 
 
-def test_unchanged_crops_leave_every_pixel_as_it_was(clip, alignment):
+def test_unchanged_crops_leave_every_pixel_as_it_was(clip, either):
     for size in (48, 96, 128):
-        frames, part = clip.frames[:3], alignment.part(0, 3)
+        frames, part = clip.frames[:3], either.part(0, 3)
         assert (paste(frames, crop(frames, part, size), part) == frames).all()
 
 
-def test_edits_reach_the_face_and_nothing_outside_the_crop(clip, alignment):
-    frames, part = clip.frames[:2], alignment.part(0, 2)
+def test_edits_reach_the_face_and_nothing_outside_the_crop(clip, either):
+    frames, part = clip.frames[:2], either.part(0, 2)
     crops = crop(frames, part, 128)
     edited = np.clip(crops.astype(int) + 40, 0, 255).astype(np.uint8)
     out = paste(frames, edited, part)
@@ -183,6 +195,75 @@ def test_edits_reach_the_face_and_nothing_outside_the_crop(clip, alignment):
     changed = np.abs(out[0].astype(int) - frames[0]).max(axis=2)
     border = ~outside & ((u < 2) | (u > CROP - 2) | (v < 2) | (v > CROP - 2))
     assert changed[border].max() <= 6  # of 40: no seam
+
+
+def test_a_landmark_box_is_a_tenth_wider_on_every_side_and_its_map_goes_to_its_corners():
+    points = np.array([[30.0, 50], [70, 40], [55, 120], [41, 77]])
+    left, right, top, bottom = 30 - 4, 70 + 4, 40 - 8, 120 + 8  # 40 wide, 80 high
+    assert landmark_box(points).tolist() == [left, top, right, bottom]
+    (matrix,) = stretched(landmark_box(points)[None], 96)
+    corners = matrix[:, :2] @ np.array([[0, 96, 0, 96], [0, 0, 96, 96]]) + matrix[:, 2:]
+    assert np.allclose(corners.T, [[left, top], [right, top], [left, bottom], [right, bottom]])
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]])) @ np.vstack([points.T, np.ones(4)])
+    assert np.allclose(matrix @ back, points.T)
+
+
+@pytest.mark.parametrize("box", [(4, 6, 44, 36), (5.3, 2.2, 20.9, 48.7)])
+def test_a_stretched_crop_is_that_part_of_the_frame_resized(box):
+    frame = np.random.default_rng(10).integers(0, 256, (50, 60, 3), np.uint8)
+    left, top, right, bottom = box
+    across, down = (right - left) / 10, (bottom - top) / 10
+    place = Alignment(stretched(np.array([box], float), CROP).astype(np.float32), np.zeros(4))
+    naive = bilinear_by_loops(frame, np.array([[across, 0, left], [0, down, top]]), 10, int(np.ceil(max(across, down) - 0.25)))
+    assert np.abs(crop(frame[None], place, 10)[0] - naive).max() <= 0.52
+    if box == (4, 6, 44, 36):  # whole pixels: their plain means
+        assert np.abs(naive - frame[6:36, 4:44].reshape(10, 3, 10, 4, 3).mean(axis=(1, 3))).max() < 16
+
+
+def test_the_released_crop_is_the_box_of_each_frame_s_landmarks_and_the_jaw_moves_it(clip, alignment, monkeypatch):
+    seen = {}
+
+    def noted(frame, region):
+        points, score = models.mesh(frame, region)
+        seen[frame.tobytes()] = points[:, :2]  # the last look at a frame counts
+        return points, score
+
+    monkeypatch.setattr(faces, "mesh", noted)
+    frames = clip.frames[:40]
+    released, heights = align(frames, stride=4, crop="released"), []
+    for frame, matrix, steady in zip(frames, released.transforms.astype(float), alignment.transforms.astype(float)):
+        points = seen[frame.tobytes()]
+        xs, ys = [points[k][0] for k in OUTLINE], [points[k][1] for k in OUTLINE]
+        wide, high = max(xs) - min(xs), max(ys) - min(ys)
+        naive = [min(xs) - wide / 10, min(ys) - high / 10, max(xs) + wide / 10, max(ys) + high / 10]
+        assert np.allclose([*matrix[:, 2], *(matrix[:, 2] + matrix[:, :2] @ [CROP, CROP])], naive, atol=1e-3)
+        assert matrix[0, 1] == matrix[1, 0] == 0
+        eyes = points[list(LEFT_EYE + RIGHT_EYE)].mean(axis=0)
+        heights.append([np.linalg.solve(m[:, :2], eyes - m[:, 2])[1] / CROP for m in (matrix, steady)])
+    eyes_move, aligned_eyes_move = np.std(heights, axis=0)
+    assert eyes_move > 1.5 * aligned_eyes_move  # the mouth opens wide in this clip
+
+
+def test_the_mouth_is_the_same_part_of_the_face_in_both_crops(clip, alignment, released):
+    sizes = []
+    for place in (alignment, released):
+        scale = np.median(np.abs(place.transforms[:, [0, 1], [0, 1]]), axis=0) * CROP
+        sizes.append((place.mouth_box[2:] - place.mouth_box[:2]) * scale)
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
+    pictures = [crop(clip.frames[:1], place.part(0, 1), 480)[0] for place in (alignment, released)]
+    boxes = [(place.mouth_box * 480).astype(int) for place in (alignment, released)]
+    mouths = [resized_to(picture[b[1] : b[3], b[0] : b[2]], 32, 48) for picture, b in zip(pictures, boxes, strict=True)]
+    assert np.corrcoef(mouths[0].ravel(), mouths[1].ravel())[0, 1] > 0.8
+
+
+def resized_to(picture, height, width):
+    matrix = np.array([[picture.shape[1] / width, 0, 0], [0, picture.shape[0] / height, 0]])
+    return warp(np.ascontiguousarray(picture), matrix, height, width, 4).astype(float)
+
+
+def test_another_crop_is_refused(clip):
+    with pytest.raises(InputError, match="crop=square: accepted are aligned, released"):
+        align(clip.frames[:1], crop="square")
 
 
 def test_replaced_picture_shows_no_ghost_of_the_old_one():

@@ -23,7 +23,7 @@ from cdrl.cli import main
 from cdrl.config import IngestConfig
 from cdrl.data import samples
 from cdrl.data.detectors import BOX_COLUMNS, load_detector, read_boxes
-from cdrl.data.faces import find_face
+from cdrl.data.faces import Alignment, align, find_face, paste
 from cdrl.data.ingest import Job, expected_cost, ingest, make_piece, summary
 from cdrl.data.manifest import COLUMNS
 from cdrl.data.media import read_audio, read_video, write_video
@@ -133,6 +133,43 @@ def test_sound_of_a_separate_file_is_that_of_the_picture(trees, tmp_path):
     truth = act(corpus.ClipSpec(spec.people[0], spec.sentences[0], "angry", corpus.level_of(spec.people[0], spec.sentences[0], "angry")))
     assert len(store) == len(truth.pose)
     assert np.corrcoef(store.sound(0), truth.audio)[0, 1] > 0.98  # AAC; a shift of a frame would give about 0
+
+
+def test_the_release_s_crop_is_a_setting_that_the_store_keeps_and_that_leads_back_into_the_frame(trees, tmp_path, capsys):
+    root, _ = trees["mead"]
+    words = ["data", "ingest", str(root), "--fps", "30", "--crop", "released", "--crop-size", "64", "--workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "store")]) == 0
+    store = Store(tmp_path / "store")
+    assert store.crop == "released" and json.loads((tmp_path / "store" / "ingest.json").read_text())["settings"]["crop"] == "released"
+    assert (store.transforms[:, [0, 1], [1, 0]] == 0).all() and store.face.shape[1:] == (64, 64, 3) and len(store.clips) == 2
+    for clip, row in store.clips.iterrows():
+        frames, rows = read_video(row["media"], 30.0, require_audio=False).frames, store.frames(clip)
+        box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
+        kept = Alignment(store.transforms[rows], box)
+        again = align(frames, crop="released")
+        assert (kept.transforms == again.transforms).all() and (kept.mouth_box == again.mouth_box).all()
+        assert (paste(frames, store.face[rows], kept) == frames).all()
+        edited = paste(frames, 255 - store.face[rows], kept)
+        low, high = kept.transforms[:, :, 2], kept.transforms[:, :, :2].sum(axis=2) * 96 + kept.transforms[:, :, 2]
+        for before, after, corner, other in zip(frames, edited, low, high):  # all that changed lies in the frame's own box
+            ys, xs = np.nonzero((before != after).any(axis=2))
+            assert xs.min() + 1 > corner[0] and ys.min() + 1 > corner[1] and xs.max() < other[0] and ys.max() < other[1]
+            assert len(xs) > 0.6 * np.prod(other - corner)
+    assert main([*words[:5], *words[7:], "--out", str(tmp_path / "store")]) == 2
+    assert "made with crop=released; choose another --out" in capsys.readouterr().err
+
+
+def test_a_store_of_before_there_was_a_choice_is_read_as_aligned(trees, tmp_path):
+    root, clips = clips_of(trees, "crema-d")
+    out = tmp_path / "store"
+    ingest(clips[:1], root, out, HERE, progress=False)
+    for name in ("ingest.json", "store.json"):
+        card = json.loads((out / name).read_text())
+        card.get("settings", card).pop("crop")
+        (out / name).write_text(json.dumps(card))
+    assert Store(out).crop == "aligned" and ingest(clips[:1], root, out, HERE, progress=False).read_frames == 0
+    with pytest.raises(InputError, match="made with crop=aligned"):
+        ingest(clips[:1], root, out, replace(HERE, crop="released"), progress=False)
 
 
 def test_the_samples_give_the_same_bytes_in_one_process_and_in_two_workers(tmp_path):

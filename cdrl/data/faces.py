@@ -2,7 +2,8 @@
 
 A crop is a similarity (shift, roll, scale) that puts the rigid part of the face, eye corners and nose bridge, always
 at the same place: brows and some forehead at the top, the chin of an open jaw at the bottom. Mouth, brows and cheeks
-have no say in it, so they move IN the crop and do not move the crop.
+have no say in it, so they move IN the crop and do not move the crop. The release's crop, for comparison, is another
+map from crop to frame (`cdrl.data.released_crop`); looking, refusing, cropping and putting back are the same.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdrl.data.mesh import LIPS, detect, mesh, region_of_box
+from cdrl.data.released_crop import OUTLINE, landmark_box, stretched
 from cdrl.data.warp import add_difference, warp
 from cdrl.errors import InputError
 
 # Alignments are stated for a crop of this many pixels a side; `crop` renders any size from them.
 CROP = 96
+CROPS = ("aligned", "released")
 # Rigid mesh points (eye corners, nose bridge) and where they are in a frontal face: x right, y down, z away from the
 # camera, unit = distance of the outer eye corners, origin between the eyes. Mean of the mesh over the sample clips,
 # made symmetric; over those clips each point stays within .003 to .007 of it (standard deviation).
@@ -45,7 +48,7 @@ class Alignment:
 
     Attributes:
         transforms: (T, 2, 3) float32, crop coordinates in [0, CROP] -> frame pixels (continuous: the centre of the
-            first pixel is at .5, .5).
+            first pixel is at .5, .5); a similarity, or of the released crop a scale for each axis.
         mouth_box: (4,) float32 left, top, right, bottom in the crop, 0 to 1; one box for the clip.
     """
 
@@ -73,7 +76,7 @@ def find_face(index: int, frame: np.ndarray, small: bool) -> tuple[np.ndarray, n
 
 
 def align(
-    frames: Iterable[np.ndarray], stride: int = 4, name: str = "clip", find: Callable = find_face
+    frames: Iterable[np.ndarray], stride: int = 4, name: str = "clip", find: Callable = find_face, crop: str = "aligned"
 ) -> Alignment:  # fmt: skip
     """Find and follow the one face of a clip.
 
@@ -82,10 +85,14 @@ def align(
         stride: every stride-th frame is looked at; the frames between are interpolated.
         name: what errors call the clip: its file.
         find: the detector, called as `find_face` is: now and then, to look for a second face, and where none is followed.
+        crop: `aligned`, steadied over time; or `released`, the release's box, which looks at every frame and steadies nothing.
 
     Raises:
-        InputError: no face, two faces, a face that is too small, turned away, lost for long, or a cut.
+        InputError: no face, two faces, a face that is too small, turned away, lost for long, or a cut; another crop.
     """
+    if crop not in CROPS:
+        raise InputError(f"crop={crop}: accepted are {', '.join(CROPS)}")
+    stride = stride if crop == "aligned" else 1
     tracker, count, last = _Tracker(name, find), 0, None
     for index, frame in enumerate(frames):
         if index % stride == 0:
@@ -93,15 +100,15 @@ def align(
         last, count = frame, index + 1
     if count and (count - 1) % stride:
         tracker.look(count - 1, last)
-    return tracker.finish(count)
+    return tracker.finish(count, crop)
 
 
 class _Tracker:
-    """Looks at key frames one by one and keeps the face's place and its lips."""
+    """Looks at key frames one by one and keeps the face's place, its lips and the box of its landmarks."""
 
     def __init__(self, name: str, find: Callable):
         self.name, self.find, self.region, self.checked, self.tries, self.turned = name, find, None, None, 0, 0
-        self.indices, self.places, self.lips = [], [], []
+        self.indices, self.places, self.lips, self.boxes = [], [], [], []
 
     def look(self, index: int, frame: np.ndarray) -> None:
         if self.region is None or index - self.checked >= CHECK_EVERY:
@@ -117,7 +124,8 @@ class _Tracker:
             return
         self.region = _region(place)
         self.places.append(place)
-        self.lips.append(_into_crop(points[LIPS, :2], place))
+        self.lips.append(points[LIPS, :2])
+        self.boxes.append(landmark_box(points[OUTLINE, :2]))
 
     def _search(self, index: int, frame: np.ndarray) -> None:
         """Detect; refuse two faces. Parts of the frame are searched only for the first few misses: it is slow."""
@@ -133,7 +141,7 @@ class _Tracker:
         if self.region is None:
             self.region = region_of_box(boxes[best], eyes[best])
 
-    def finish(self, count: int) -> Alignment:
+    def finish(self, count: int, crop: str) -> Alignment:
         indices = np.array(self.indices)
         places = np.array(self.places).reshape(-1, 4)
         seen = np.isfinite(places[:, 0])
@@ -145,8 +153,12 @@ class _Tracker:
                 "is needed"
             )
         self._refuse(indices[seen], places[seen], count)
-        path = _interpolate(indices[seen], places[seen], count)
-        return Alignment(_transforms(path).astype(np.float32), _mouth_box(np.array(self.lips)))
+        if crop == "released":
+            boxes = np.stack([np.interp(np.arange(count), indices[seen], side) for side in np.array(self.boxes).T], axis=1)
+            looked, transforms = stretched(np.array(self.boxes), CROP), stretched(boxes, CROP)
+        else:
+            looked, transforms = _transforms(places[seen]), _transforms(_interpolate(indices[seen], places[seen], count))
+        return Alignment(transforms.astype(np.float32), _mouth_box(np.array(self.lips), looked, places[seen]))
 
     def _refuse(self, indices: np.ndarray, places: np.ndarray, count: int) -> None:
         breadth = BREADTH * float(np.median(np.exp(places[:, 3])))
@@ -217,22 +229,22 @@ def _transforms(path: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 
-def _into_crop(points: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Frame pixels (N, 2) -> relative crop coordinates (N, 2), 0 to 1."""
-    matrix = _transforms(place[None])[0]
-    return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T / CROP
+def _mouth_box(lips: np.ndarray, transforms: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(K, L, 2) lip points in the frame -> (4,) box about their median middle in the crop, kept inside the crop.
 
-
-def _mouth_box(lips: np.ndarray) -> np.ndarray:
-    """(K, L, 2) lip points in the crop -> (4,) box of fixed size about their median middle, kept inside the crop."""
-    x, y = np.median((lips.min(axis=1) + lips.max(axis=1)) / 2, axis=0)
-    half_width, half_height = MOUTH_WIDTH / 2, MOUTH_WIDTH / MOUTH_ASPECT / 2
+    It spans the same part of the face in every crop: `MOUTH_WIDTH` of the aligned one's side, whatever the lips do.
+    """
+    inside = np.linalg.inv(transforms[:, :, :2])
+    relative = np.einsum("kij,klj->kli", inside, lips - transforms[:, None, :, 2]) / CROP
+    x, y = np.median((relative.min(axis=1) + relative.max(axis=1)) / 2, axis=0)
+    side = SIDE * np.exp(places[:, 3:]) / (np.linalg.norm(transforms[:, :, :2], axis=1) * CROP)  # of an aligned crop, in this one's
+    half_width, half_height = np.median(side, axis=0) * MOUTH_WIDTH * (0.5, 0.5 / MOUTH_ASPECT)
     x, y = np.clip(x, half_width, 1 - half_width), np.clip(y, half_height, 1 - half_height)
     return np.array([x - half_width, y - half_height, x + half_width, y + half_height], np.float32)
 
 
 def crop(frames: Iterable[np.ndarray], alignment: Alignment, size: int = CROP) -> np.ndarray:
-    """Aligned face crops.
+    """Face crops.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, as many as the alignment has. size: pixels a side.
@@ -254,7 +266,7 @@ def _for_size(alignment: Alignment, size: int) -> np.ndarray:
 
 
 def _samples(transform: np.ndarray) -> int:
-    return max(1, int(np.ceil(np.hypot(transform[0, 0], transform[1, 0]) - 0.25)))
+    return max(1, int(np.ceil(np.linalg.norm(transform[:, :2], axis=0).max() - 0.25)))
 
 
 def paste(

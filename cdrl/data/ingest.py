@@ -205,9 +205,9 @@ def _digest(text: str) -> str:
 
 def _same_or_refused(out: Path, record: dict) -> None:
     held = json.loads((out / "ingest.json").read_text()) if (out / "ingest.json").exists() else {}
-    if held == record:
+    settings = {"crop": "aligned"} | held.get("settings", {})  # a store of before there was a choice
+    if held | {"settings": settings} == record:
         return
-    settings = held.get("settings", {})
     changed = [f"{name}={settings.get(name)}" for name, value in record["settings"].items() if settings.get(name) != value]
     reason = f"made with {', '.join(changed)}" if changed else "made of another manifest"
     raise InputError(f"{out}: holds a finished store, {reason}; choose another --out, nothing is overwritten")
@@ -268,7 +268,7 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
     find = load_detector(config.detector)
     if config.boxes:
         find = GivenBoxes(read_boxes(box_file(Path(config.boxes), job.name)), pictures.times, config.frame_rate)
-    alignment = align(pictures.first(), config.stride, str(pictures.path), find)
+    alignment = align(pictures.first(), config.stride, str(pictures.path), find, config.crop)
     seconds = len(alignment) / config.frame_rate
     samples = np.zeros(0, np.float32)
     if heard is not None:  # a separate sound file begins with the first picture
@@ -276,7 +276,7 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
     if config.require_sound:
         _refuse_silence(samples, seconds)
     ours = job.piece.with_name(f"{job.piece.name}.{os.getpid()}")
-    with StoreWriter(ours) as writer:
+    with StoreWriter(ours, config.crop) as writer:
         row = {"name": job.name, "frame_rate": config.frame_rate}
         writer.add(row, pictures.crops(alignment), alignment.transforms, samples, alignment.mouth_box)
     if job.piece.exists():  # another run of the same command was faster
@@ -368,7 +368,7 @@ def _assemble(manifest: pd.DataFrame, jobs: list[Job], out: Path, record: dict, 
             f"in {jobs[0].piece.parent}/report.html"
         )
     crops, every = [], max(1, -(-len(accepted) // (SHOWN // 5)))
-    with StoreWriter(out) as writer:
+    with StoreWriter(out, config.crop) as writer:
         for job, row in zip(jobs, manifest.to_dict("records")):
             if job.name in rejected:
                 continue

@@ -36,11 +36,11 @@ def read_crema_d(path: Path, frame_rate: float | None = 25.0) -> Clip:
     return read_video(path, frame_rate, labels=crema_d_labels(path))
 
 
-def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP) -> list[tuple[str, str]]:
+def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP, crop: str = "aligned") -> list[tuple[str, str]]:
     """A few clips with CREMA-D's names into a store, in this process: `cdrl.data.ingest` does it.
 
     Args:
-        paths: files anywhere. out: folder of the store. crop_size: pixels a side of the stored crops.
+        paths: files anywhere. out: folder of the store. crop_size: pixels a side of the stored crops. crop: aligned or released.
 
     Returns:
         (name, reason) of each clip that was left out; empty when all are in.
@@ -56,5 +56,5 @@ def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP) -> lis
         for path in paths
     ]  # fmt: skip
     manifest = pd.DataFrame(rows, columns=list(COLUMNS))
-    config = IngestConfig(crop_size=crop_size, workers=0)
+    config = IngestConfig(crop=crop, crop_size=crop_size, workers=0)
     return list(clips.ingest(manifest, root, out, config, progress=False).rejected)

@@ -4,7 +4,7 @@ A store is a folder of plain arrays that open by memory map, one row of `clips.p
 
 | file | shape, type | meaning |
 |---|---|---|
-| `face.npy` | (N, C, C, 3) uint8 RGB | aligned face crops of all clips, one after the other |
+| `face.npy` | (N, C, C, 3) uint8 RGB | face crops of all clips, one after the other; `store.json` says of which kind |
 | `transforms.npy` | (N, 2, 3) float32 | affine map from crop pixels to pixels of the full frame |
 | `audio.npy` | (S,) int16 | 16 kHz mono sound of all clips, one after the other |
 | `truth_*.npy` | (N, ...) | studio only: coefficients (52), viseme, phoneme, landmarks, pose |
@@ -37,10 +37,13 @@ class StoreWriter:
     Example:
         with StoreWriter(path) as writer:
             writer.add(row, face, transforms, audio, truth)
+
+    Args:
+        crop: how the faces are cropped, see `cdrl.data.faces.align`.
     """
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    def __init__(self, path: Path, crop: str = "aligned"):
+        self.path, self.crop = Path(path), crop
         self.partial = self.path.with_name(self.path.name + ".partial")
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
@@ -74,7 +77,7 @@ class StoreWriter:
 
         Args:
             row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media, camera, take.
-            face: (T, C, C, 3) uint8 aligned crops, or an iterable of such arrays, T in all.
+            face: (T, C, C, 3) uint8 crops, or an iterable of such arrays, T in all.
             transforms: (T, 2, 3) crop pixels -> frame pixels.
             audio: (S,) float in [-1, 1] or int16, 16 kHz.
             mouth_box: (4,) left, top, right, bottom in the crop, 0 to 1, one box for the whole clip.
@@ -107,7 +110,7 @@ class StoreWriter:
             length = self.samples if name == "audio" else self.frames
             _add_header(self.partial / f"{name}.raw", self.partial / f"{name}.npy", (length, *shape), kind)
         pd.DataFrame(self.rows, columns=list(COLUMNS)).to_parquet(self.partial / "clips.parquet", index=False)
-        (self.partial / "store.json").write_text(json.dumps({"format": FORMAT, "frames": self.frames}))
+        (self.partial / "store.json").write_text(json.dumps({"format": FORMAT, "frames": self.frames, "crop": self.crop}))
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.partial, self.path)
 
@@ -128,6 +131,7 @@ class Store:
     Attributes:
         clips: one row per clip, columns `COLUMNS`; `start` and `num_frames` address the arrays.
         face: (N, C, C, 3) uint8. transforms: (N, 2, 3). audio: (S,) int16. truth: name -> (N, ...).
+        crop: how the faces are cropped: `aligned`, also where the store is of a time without a choice, or `released`.
 
     Raises:
         InputError: where the folder is missing, unfinished or of another format.
@@ -137,9 +141,10 @@ class Store:
         self.path = Path(path)
         if not (self.path / "store.json").exists():
             raise InputError(f"{self.path}: no finished crop store here; run notebook 00 (or `cdrl run`) first")
-        found = json.loads((self.path / "store.json").read_text())["format"]
-        if found != FORMAT:
-            raise InputError(f"{self.path}: store format {found}, this version reads {FORMAT}; build it anew")
+        card = json.loads((self.path / "store.json").read_text())
+        if card["format"] != FORMAT:
+            raise InputError(f"{self.path}: store format {card['format']}, this version reads {FORMAT}; build it anew")
+        self.crop = card.get("crop", "aligned")
         self.clips = pd.read_parquet(self.path / "clips.parquet")
         self.face = np.load(self.path / "face.npy", mmap_mode="r")
         self.transforms = np.load(self.path / "transforms.npy", mmap_mode="r")

@@ -26,7 +26,7 @@ def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> d
     Raises:
         InputError: a file that cannot be read or shows no face, and a clip of under three frames.
     """
-    alignment = align(_frames(path), name=str(path))
+    alignment = align(_frames(path), name=str(path), crop=guidance.crop)
     chosen = set(np.linspace(0, len(alignment) - 1, min(LOOKS, len(alignment))).round().astype(int).tolist())
     crops = [crop([frame], alignment.part(k, k + 1), SIZE)[0] for k, frame in enumerate(_frames(path)) if k in chosen]
     return read_crops(guidance, np.stack(crops), known, str(path))

@@ -24,6 +24,7 @@ from cdrl.generation.control import curve_at, intensity_curve, spelled
 from cdrl.guidance import Guidance
 from cdrl.models.generator import Generator, apply_fields
 from cdrl.priors.weights import load_card, load_weights
+from cdrl.stage import made_with
 from cdrl.training.generator import fit_person
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
@@ -40,7 +41,7 @@ def load_generator(where: str | Path = GENERATOR) -> Generator:
     """A generator by name of its weights, by path, or by a run's folder (its CDRL variant).
 
     Returns:
-        Frozen, in eval mode; `generator.emotions` lists what it learnt.
+        Frozen, in eval mode; `generator.emotions` lists what it learnt, `generator.crop` says how the faces were cropped.
 
     Raises:
         InputError: where there is none.
@@ -55,6 +56,7 @@ def load_generator(where: str | Path = GENERATOR) -> Generator:
     card = load_card(str(where))
     generator = load_weights(str(where), Generator(**card["model"]))
     generator.emotions = tuple(card.get("emotions", EMOTIONS))
+    generator.crop = made_with(where, "corpus", "crop", "aligned")
     return generator
 
 
@@ -179,7 +181,7 @@ def edit_video(
         intensity_curve(intensity, 1)
     refuse_foreign(source, out)
     looked = tqdm(_frames(source, times), desc="find the face", unit="frame", mininterval=2, disable=not progress)
-    alignment = align(looked, name=str(source))
+    alignment = align(looked, name=str(source), crop=getattr(generator, "crop", "aligned"))
     if np.ndim(intensity) == 2:
         intensity = curve_at(intensity, np.array(times) - times[0])
     curve = intensity_curve(intensity, len(times))
@@ -229,7 +231,7 @@ def fit_to_folder(generator: Generator, folder: Path, source: Path, emotion: str
             f"other than the source and than {emotion}"
         )
     with TemporaryDirectory() as kept:
-        ingest(usable, Path(kept) / "person")
+        ingest(usable, Path(kept) / "person", crop=getattr(generator, "crop", "aligned"))
         return fit_person(generator, Store(Path(kept) / "person"), Guidance(), (emotion,), (emotion,), steps)[0]
 
 
@@ -256,7 +258,7 @@ def edited_frames(
 
 def crop_size(alignment: Alignment) -> int:
     """Pixels a side that lose nothing: the face's own size in the frames (median), a multiple of 16 within `SIZES`."""
-    scale = np.median(np.hypot(alignment.transforms[:, 0, 0], alignment.transforms[:, 1, 0]))
+    scale = np.median(np.linalg.norm(alignment.transforms[:, :, :2], axis=1).max(axis=1))
     return int(np.clip(np.ceil(scale * CROP / 16) * 16, *SIZES))
 
 

@@ -39,10 +39,10 @@ def build_corpus(run: Path, config, out: Path) -> dict:
     report = [spec for spec in report if spec.person not in scoring[config.report_score_people :]]
     sizes = (config.frame_size, config.crop_size, config.workers)
     made = {
-        "train": lambda path: studio.generate(train, path, "train", *sizes),
-        "report": lambda path: studio.generate(report, path, "report", *sizes),
+        "train": lambda path: studio.generate(train, path, "train", *sizes, crop=config.crop),
+        "report": lambda path: studio.generate(report, path, "report", *sizes, crop=config.crop),
         "edits": lambda path: _make_edits(out, config, path),
-        "real": lambda path: samples.ingest(samples.sample_paths(), path, config.crop_size),
+        "real": lambda path: samples.ingest(samples.sample_paths(), path, config.crop_size, config.crop),
     }
     for name, make in made.items():
         if not (out / name / "store.json").exists():
@@ -59,7 +59,10 @@ def _make_edits(out: Path, config, path: Path) -> None:
 
 
 def crop_scores(store: Store) -> dict:
-    """How far the crops are from where the truth would put them, in percent of the distance between the eyes."""
+    """How far the crops are from where the truth would put them, in percent of the distance between the eyes.
+
+    `crop.offset` is missing where the crop has no nominal place for the eyes: the released one has none.
+    """
     found = []
     for clip in range(len(store.clips)):
         rows = store.frames(clip)
@@ -71,6 +74,7 @@ def crop_scores(store: Store) -> dict:
     return {
         f"crop.{name}_percent{part}": float(value)
         for name, values in errors.items()
+        if name != "offset" or store.crop == "aligned"
         for part, value in (("", values.mean()), (".p95", np.quantile(values, 0.95)))
     }
 

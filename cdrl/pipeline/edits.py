@@ -58,6 +58,7 @@ def generate(run: Path, config, out: Path) -> dict:
         if not (out / variant / "outputs.npy").exists():
             edit_all(edits, generator, out / variant / "outputs.npy")
     write_videos(run, config.videos)
+    generator.crop = store.crop
     edit_real(run, config, generator, guidance)
     return scores
 
@@ -137,7 +138,7 @@ def write_videos(run: Path, number: int) -> None:
         spec = studio.spec_of(name)
         performance = act(spec)
         frames, truth = studio.picture(spec, performance, 256)[0], studio.render_edit(spec, row.emotion, row.intensity, 256)
-        alignment = faces.align(frames, name=name)
+        alignment = faces.align(frames, name=name, crop=report.crop)
         edited = edit_clip(generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3)
         shown = np.concatenate([frames, faces.paste(frames, edited, alignment), truth], 2)
         write_video(path, shown, 25.0, performance.audio, {"comment": f"synthetic: {captions[path.name]}"})
@@ -176,16 +177,17 @@ def evaluate(run: Path, config, out: Path) -> dict:
         curves[name] = sweep(found["copy_source"], found[name], dials, made, edits, references, judges, name)
         rows |= curve_rows(f"spfem.image.{name}", [0.0, *dials], curves[name])
     rows |= equal_accuracy_rows(prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed)
-    return bootstrap.lines(rows) | {"spfem.image.cdrl.fps": edit_speed(run, edits.report.clips.name[edits.sources[0]])}
+    return bootstrap.lines(rows) | {"spfem.image.cdrl.fps": edit_speed(run, edits.report, edits.sources[0])}
 
 
-def edit_speed(run: Path, name: str) -> float:
+def edit_speed(run: Path, report: Store, clip: int) -> float:
     """Frames a second of the whole edit of one 128 px clip: face found, cropped, edited, put back (files not counted)."""
+    name = report.clips.name[clip]
     spec = studio.spec_of(name)
     frames, _ = studio.picture(spec, act(spec), 128)
     generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
     start = time.perf_counter()
-    alignment = faces.align(frames, name=name)
+    alignment = faces.align(frames, name=name, crop=report.crop)
     edited = edit_clip(generator, faces.crop(frames, alignment, 96), "happy" if spec.emotion != "happy" else "sad")
     faces.paste(frames, edited, alignment)
     return len(frames) / (time.perf_counter() - start)

@@ -49,7 +49,9 @@ def build_real(run: Path, config, out: Path) -> dict:
         lines.append(f"{len(found.clips) - len(seen)} clips are sound alone and left out")
     wanted = {name: draw_clips(seen[part == name], config.max_clips, config.seed) for name in ("train", "host", "report")}
     held = Path(config.ingested) if config.ingested else run.parent / "ingested"
-    settings = IngestConfig(config.frame_rate, config.crop_size, detector=config.detector, split=config.corpus, workers=config.workers)
+    settings = IngestConfig(
+        config.frame_rate, config.crop, config.crop_size, detector=config.detector, split=config.corpus, workers=config.workers
+    )
     place = held / f"{config.corpus}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
     scores = {"corpus.sound_only_clips": len(found.clips) - len(seen), "corpus.rejected_clips": 0}
     todo = pd.concat([clips for name, clips in wanted.items() if not (out / name / "store.json").exists()] or [seen[:0]])
@@ -64,7 +66,7 @@ def build_real(run: Path, config, out: Path) -> dict:
     if not len(wanted["train"]) and not (out / "train" / "store.json").exists():
         lines.append(_train_on_the_studio(config, out / "train"))
     if not (out / "real" / "store.json").exists():
-        samples.ingest(samples.sample_paths(), out / "real", config.crop_size)
+        samples.ingest(samples.sample_paths(), out / "real", config.crop_size, config.crop)
     stores = {name: Store(out / name) for name in ("train", "host", "report", "real") if (out / name / "store.json").exists()}
     asked_edits(stores, config.edits, drivers, config.seed).to_parquet(out / "edits.parquet", index=False)
     for name, store in stores.items():
@@ -175,5 +177,5 @@ def _train_on_the_studio(config, path: Path) -> str:
     split = "smoke_train" if config.speech == "cached" else "train"
     people = min(config.train_people, len(studio.SPLITS[split].people))
     specs = studio.specs(split, people=people, clips=config.train_clips, seed=config.seed)
-    studio.generate(specs, path, "train", config.frame_size, config.crop_size, config.workers)
+    studio.generate(specs, path, "train", config.frame_size, config.crop_size, config.workers, crop=config.crop)
     return f"train: {people} rendered people of the studio, {len(SCORED_EMOTIONS)} emotions; what follows is a transfer to real clips"

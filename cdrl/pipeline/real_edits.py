@@ -50,7 +50,7 @@ def write_real_videos(run: Path, number: int) -> None:
             continue
         rate = float(source.frame_rate)
         frames = read_video(Path(source.media), rate, require_audio=False).frames
-        alignment = faces.align(frames, name=source["name"])
+        alignment = faces.align(frames, name=source["name"], crop=report.crop)
         edited = edit_clip(generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3, rate)
         shown = np.concatenate([frames, faces.paste(frames, edited, alignment)], 2)
         write_video(path, shown, rate, report.sound(int(sources[k])), {"comment": f"synthetic: {captions[path.name]}"})
@@ -81,6 +81,8 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     originals = [(read_clip(judges, frames), _features(judges, frames)) for frames in crops]
     speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
     rows, lines = {}, list(NOT_SCORED)
+    if report.crop != "aligned":
+        lines.append("judges and tracker learnt on aligned crops; the faces of this run are cropped as the release did, so they read them worse")
     others = _others(clips, sources, [found["identity"] for found, _ in originals])
     if others is None:
         lines.append("left out identity: it takes two people, with two clips each")

@@ -203,7 +203,7 @@ class Made:
 
 def generate(
     clips: list[ClipSpec], out_path: Path, split: str, frame_size: int = 128, crop_size: int = 96, workers: int = 2,
-    progress: bool = True,
+    progress: bool = True, crop: str = "aligned",
 ) -> Made:  # fmt: skip
     """Act, render, find and crop the face, and write a crop store; the same bytes for any number of workers.
 
@@ -211,14 +211,15 @@ def generate(
         clips: as `specs` lists them. out_path: the store's folder; it appears when it is complete.
         split: written to the column of that name. frame_size: pixels, rendered. crop_size: pixels, of the face crop.
         workers: processes; each runs an espeak helper of its own where speech is not cached. 1: in this process.
+        crop: aligned or released.
 
     Returns:
         counts; clips without a face are also listed in the store's `missing.json`.
     """
     batches = [clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)]
     missing, done, frames = [], 0, 0
-    with StoreWriter(out_path) as writer, tqdm(total=len(clips), unit="clip", disable=not progress, desc=split) as bar:
-        for batch, results in zip(batches, _in_order(batches, (frame_size, crop_size), workers)):
+    with StoreWriter(out_path, crop) as writer, tqdm(total=len(clips), unit="clip", disable=not progress, desc=split) as bar:
+        for batch, results in zip(batches, _in_order(batches, (frame_size, crop_size, crop), workers)):
             for spec, result in zip(batch, results):
                 if isinstance(result, str):
                     missing.append((name_of(spec), result))
@@ -239,7 +240,7 @@ def _row(spec: ClipSpec) -> dict:
     }  # fmt: skip
 
 
-def _in_order(batches: list, sizes: tuple[int, int], workers: int):
+def _in_order(batches: list, sizes: tuple[int, int, str], workers: int):
     """Results of every batch in order; a pool works a few batches ahead, never more."""
     if workers <= 1:
         yield from (_make(batch, *sizes) for batch in batches)
@@ -256,19 +257,19 @@ def _in_order(batches: list, sizes: tuple[int, int], workers: int):
             yield waiting.popleft().result()
 
 
-def _make(batch: list[ClipSpec], frame_size: int, crop_size: int) -> list:
+def _make(batch: list[ClipSpec], frame_size: int, crop_size: int, crop: str) -> list:
     """For each clip the arguments of `StoreWriter.add`, or the reason why its face was not found."""
     speeches = speak_all([utterance_of(spec) for spec in batch])
-    return [_clip(spec, speech, frame_size, crop_size) for spec, speech in zip(batch, speeches)]
+    return [_clip(spec, speech, frame_size, crop_size, crop) for spec, speech in zip(batch, speeches)]
 
 
-def _clip(spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int) -> dict | str:
+def _clip(spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int, crop: str) -> dict | str:
     from cdrl.data import faces
 
     performance = act(spec, speech)
     frames, landmarks = picture(spec, performance, frame_size)
     try:
-        alignment = faces.align(frames, name=name_of(spec))
+        alignment = faces.align(frames, name=name_of(spec), crop=crop)
     except InputError as error:
         return str(error)
     inverse = np.linalg.inv(alignment.transforms[:, :, :2])

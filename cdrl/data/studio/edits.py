@@ -65,7 +65,7 @@ def generate_edits(
         row = sources.clips.iloc[clip]
         box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
         jobs.append((row["name"], target, level, sources.transforms[sources.frames(clip)][:], box, frame_size, crop_size))
-    with StoreWriter(out_path) as writer:
+    with StoreWriter(out_path, sources.crop) as writer:
         results = tqdm(_in_order(jobs, workers), total=len(jobs), unit="clip", desc="true edits")
         for (clip, target, level), result in zip(wanted, results, strict=True):
             row = sources.clips.iloc[clip]
