@@ -111,7 +111,7 @@ def test_a_second_run_crops_nothing_again(protocol, mead, monkeypatch):
 
     crop = ingest.make_piece  # the samples that come along are no part of the corpus
     monkeypatch.setattr(ingest, "make_piece", lambda job: pytest.fail("cropped again") if job.root == mead else crop(job))
-    config = config_for(mead, frame_rate=30, split="drawn", max_clips=0)
+    config = config_for(mead, frame_rate=30, crop="released", split="drawn", max_clips=0)
     second = mead.parent / "runs" / "second"
     results = run_stage(config, second, lambda out: build_real(second, config, out))
     scores = all_scores(results)

@@ -129,7 +129,8 @@ class _Renderer(IPythonRenderer):
 
 
 def _markdown(text):
-    return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(text)
+    page = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(text)
+    return page.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")  # a phone scrolls the table alone
 
 
 def plotly_code():
