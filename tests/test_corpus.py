@@ -224,3 +224,8 @@ def test_emotion_is_in_the_mouth_but_not_plain_in_it():
     ):
         low, high = calibration.BOUNDS[name]
         assert low < calibration.probe(truth.coefficients[:, columns], truth.emotion, truth)[""] < high
+
+
+def test_no_one_can_read_the_level_of_a_stranger_exactly():
+    found = calibration.intensity_ceiling(clips=1500, people=500)
+    assert found["n"] == 300 and 0.5 < found[""] < 0.8
