@@ -186,7 +186,7 @@ def test_a_run_of_released_crops_is_turned_on_released_crops(run, tmp_path):
 def test_a_studio_clip_is_rendered_again_and_cropped_as_the_run_s(run, tmp_path):
     released = shutil.copytree(run, tmp_path / "released")
     run_stage(CorpusConfig(crop="released"), released, lambda out: {})
-    name = studio.name_of(studio.specs("smoke_report", people=1, sentences=1)[0])
+    name = studio.name_of(studio.specs("smoke_report", people=2, sentences=2)[0])
     taken = {}
     for where in (run, released):
         desk = dial.Desk(where)
