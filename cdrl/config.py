@@ -135,6 +135,7 @@ class ProbeConfig:
     swaps: int = 4000  # triples of the image swap
     gallery: int = 5  # sentences in a retrieval gallery
     map_points: int = 3000
+    fit_steps: int = 60  # of both encoders on real clips, for each fold; 0: they are scored as trained, and that is all
     workers: int = _free(2)
     seed: int = 0
 
@@ -241,7 +242,7 @@ PRESETS = {
         "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96, "corpus.max_clips": 56,
         "content.steps": 20, "content.control_steps": 10, "content.pairs": 40,
         "emotion.steps": 20, "emotion.control_steps": 10, "emotion.released_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
-        "probe.map_points": 300, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
+        "probe.map_points": 300, "probe.fit_steps": 4, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
         "generator.fit_steps": 2,
     },
     "cpu": {},

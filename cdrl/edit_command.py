@@ -15,7 +15,10 @@ def add_edit_command(commands):
     edit.add_argument("--emotion", help=f"{', '.join(EMOTIONS)}; or a mixture, happy:0.7,surprised:0.3")
     edit.add_argument("--text", help="a description; without a real CLIP in the words of its captions: 'lip corners up, cheeks raised'")
     edit.add_argument("--reference", metavar="FILE", help="a video that shows the emotion; it is read from the face, and printed")
-    edit.add_argument("--guidance", metavar="RUN", help="what reads --text and --reference (default: the committed encoders)")
+    edit.add_argument(
+        "--guidance", metavar="RUN",
+        help="what reads --text and --reference and guides --fit (default: the committed encoders; for --fit those of --generator's run)",
+    )  # fmt: skip
     edit.add_argument("--intensity", type=float, help="0 changes nothing, 1 is strong, up to 1.5 (default 1)")
     edit.add_argument("--curve", metavar="S:I,...", help="intensity over time, as in 0:0,1.5:1,3:0 (seconds:intensity, linear in between)")
     edit.add_argument("--from", dest="own", metavar="EMOTION", help="what SOURCE shows; then an emotion to itself changes nothing")
@@ -87,7 +90,7 @@ def _edit(chosen):
         mixture = _read(chosen, generator.emotions)
     if chosen.fit:
         strongest = mixture if isinstance(mixture, str) else max(mixture, key=mixture.get)
-        generator = fit_to_folder(generator, Path(chosen.fit), source, strongest)
+        generator = fit_to_folder(generator, Path(chosen.fit), source, strongest, guidance=chosen.guidance)
     if source.is_file():
         _edit_one(*jobs[0], mixture, intensity, generator, chosen)
     else:
@@ -123,12 +126,13 @@ def _read(chosen, known):
     from cdrl.generation.control import read_reference, read_text, spelled
     from cdrl.guidance import Guidance
 
-    guidance = Guidance(chosen.guidance)
+    guidance, steady = Guidance(chosen.guidance), ""
     if chosen.text is not None:
         mixture = read_text(guidance, chosen.text, known)
     else:
-        mixture = read_reference(guidance, Path(chosen.reference), known)
-    print(f"{chosen.text or chosen.reference}: read as {spelled(mixture)}", flush=True)
+        mixture, agreeing, stretches = read_reference(guidance, Path(chosen.reference), known)
+        steady = f", {agreeing} of {stretches} stretches agree" if stretches > 1 else ""
+    print(f"{chosen.text or chosen.reference}: read as {spelled(mixture)}{steady}", flush=True)
     return mixture
 
 

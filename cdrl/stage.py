@@ -111,13 +111,17 @@ def read_results(path):
     return read_json(found)
 
 
+def run_of(place, stage):
+    """The run that a folder is, or that a file or folder lies in, where that run has finished `stage`; else None."""
+    place = Path(place)
+    folders = (place, *list(place.parents)[:3]) if place.exists() else ()
+    return next((folder for folder in folders if (stage_folder(folder, stage) / RESULTS).exists()), None)
+
+
 def made_with(place, stage, name, default):
     """The setting `stage.name` that a run was made with, or a run that a file or folder lies in; `default` for what lies in none."""
-    place = Path(place)
-    for folder in (place, *list(place.parents)[:3]) if place.exists() else ():
-        if (stage_folder(folder, stage) / RESULTS).exists():
-            return read_json(stage_folder(folder, stage) / RESULTS)["stages"][stage]["config"].get(name, default)
-    return default
+    run = run_of(place, stage)
+    return default if run is None else read_json(stage_folder(run, stage) / RESULTS)["stages"][stage]["config"].get(name, default)
 
 
 def all_scores(results):

@@ -66,11 +66,20 @@ def test_what_the_source_shows_already_is_not_edited_where_that_is_said(generato
 
 def test_a_reference_clip_is_read_as_what_it_shows(guidance, generator):
     [happy] = [path for path in sample_paths() if "HAP" in path.name]
-    mixture = read_reference(guidance, happy, generator.emotions)
-    assert max(mixture, key=mixture.get) == "happy" and sum(mixture.values()) == pytest.approx(1, abs=0.01)
+    mixture, agreeing, stretches = read_reference(guidance, happy, generator.emotions)
+    assert max(mixture, key=mixture.get) == "happy" and (agreeing, stretches) == (5, 5) and sum(mixture.values()) == pytest.approx(1, abs=0.01)
     assert set(mixture) <= set(generator.emotions) and min(mixture.values()) >= 0.05
     with pytest.raises(InputError, match="HAP_XX.flv: read as happy, which this generator never learnt; it learnt sad"):
         read_reference(guidance, happy, ("sad",))
+
+
+def test_a_reference_that_changes_its_emotion_is_read_as_less_steady(guidance, tmp_path):
+    happy, neutral = (next(clip.frames for clip in sample_clips() if clip.labels["emotion"] == name) for name in ("happy", "neutral"))
+    for name, frames in {"half": [*happy[10:30], *neutral[10:30]], "still": happy[10:24], "brief": happy[20:25]}.items():
+        write_video(tmp_path / f"{name}.mp4", np.stack(frames), 25.0)
+    read = {path.stem: read_reference(guidance, path) for path in tmp_path.iterdir()}
+    assert read["still"][2] == 4 and read["brief"][1:] == (1, 1)  # no stretch is under three frames
+    assert read["half"][2] == 5 and 1 <= read["half"][1] < 5
 
 
 def test_a_text_is_read_through_the_descriptions(guidance, generator):

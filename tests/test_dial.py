@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,8 +17,13 @@ from PIL import Image
 from tiny_run import tiny_dial, tiny_run
 
 from cdrl.cli import main
+from cdrl.config import CorpusConfig
+from cdrl.data import faces
+from cdrl.data.media import read_video
 from cdrl.data.samples import sample_paths
 from cdrl.data.store import AUDIO_RATE
+from cdrl.data.studio import corpus as studio
+from cdrl.data.studio.acting import act
 from cdrl.errors import InputError
 from cdrl.generation.control import read_reference, read_text
 from cdrl.generation.edit import edit_clip, emotion_weights
@@ -27,6 +33,7 @@ from cdrl.report.dial import desk as desk_module
 from cdrl.report.dial import show
 from cdrl.report.dial.asked import TEXTS
 from cdrl.report.dial.bank import KNOTS, bank_edit, fields_at
+from cdrl.stage import run_stage
 
 NEUTRAL, HAPPY = (next(path for path in sample_paths() if name in path.name) for name in ("NEU", "HAP"))
 FRAMES = 30
@@ -113,7 +120,7 @@ def test_words_and_a_reference_are_read_as_cdrl_edit_reads_them(desk):
         assert choice.mixture == read_text(desk.guidance, text, desk.emotions) and choice.key == f"words: {text}"
         assert len(choice.mixture) > 1, "an example that a label would not do for"
     position = desk.references.index(HAPPY.stem)
-    choice, expected = asked.as_in(desk, desk.reference(position)), read_reference(desk.guidance, HAPPY, desk.emotions)
+    choice, expected = asked.as_in(desk, desk.reference(position)), read_reference(desk.guidance, HAPPY, desk.emotions)[0]
     assert choice.mixture.get("happy", 0) == pytest.approx(expected["happy"], abs=0.1) and expected["happy"] > 0.5
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(choice.still.split(",")[1])))).astype(float)
     shown = np.asarray(Image.fromarray(desk.reference(position).crops[len(desk.reference(position).crops) // 2]).resize(picture.shape[:2]))
@@ -163,6 +170,31 @@ def test_a_sheet_carries_every_frame_in_its_place_and_the_sound_is_heard(take):
     assert heard == pytest.approx(FRAMES / 25, abs=0.15)
     silent = replace(take, sound=np.zeros(100, np.float32))
     assert silent.heard() == b"" and silent.loudness() == [] and max(take.loudness()) == 1
+
+
+def test_a_run_of_released_crops_is_turned_on_released_crops(run, tmp_path):
+    released = shutil.copytree(run, tmp_path / "released")
+    run_stage(CorpusConfig(crop="released"), released, lambda out: {})
+    frames = read_video(NEUTRAL).frames
+    for where, crop in ((run, "aligned"), (released, "released")):
+        desk = dial.Desk(where, NEUTRAL, [NEUTRAL])
+        expected = faces.crop(frames, faces.align(frames, crop=crop), desk_module.SIDE)
+        assert desk.guidance.crop == crop and np.array_equal(desk.take(0).crops, expected)
+        assert np.array_equal(desk.reference(0).crops, expected)
+
+
+def test_a_studio_clip_is_rendered_again_and_cropped_as_the_run_s(run, tmp_path):
+    released = shutil.copytree(run, tmp_path / "released")
+    run_stage(CorpusConfig(crop="released"), released, lambda out: {})
+    name = studio.name_of(studio.specs("smoke_report", people=2, sentences=2)[0])
+    taken = {}
+    for where in (run, released):
+        desk = dial.Desk(where)
+        desk.store.clips.loc[0, "name"] = name
+        taken[desk.generator.crop] = desk._of_store(0)
+    frames = studio.picture(studio.spec_of(name), act(studio.spec_of(name)), 256)[0]
+    for crop, take in taken.items():
+        assert np.array_equal(take.crops, faces.crop(frames, faces.align(frames, crop=crop), desk_module.SIDE))
 
 
 def test_the_clips_are_the_run_s_and_the_samples_and_a_studio_clip_falls_back_to_the_store(run):

@@ -1,10 +1,12 @@
 """The edit of clips and files: what stays, what may change, and what is refused before anything is written."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
-from cdrl.config import CorpusConfig
+from cdrl.config import ContentConfig, CorpusConfig, EmotionConfig, PriorsConfig, data_root, stage_folder
 from cdrl.data.decoding import opened
 from cdrl.data.encoding import SYNTHETIC, write_video
 from cdrl.data.faces import Alignment, align, crop
@@ -12,6 +14,7 @@ from cdrl.data.media import read_metadata, read_video, video_facts
 from cdrl.data.samples import sample_paths
 from cdrl.errors import InputError
 from cdrl.generation import edit
+from cdrl.guidance import Guidance
 from cdrl.models.generator import Generator, apply_fields, label_weights
 from cdrl.priors.weights import save_weights
 from cdrl.stage import run_stage
@@ -212,3 +215,37 @@ def test_a_folder_without_clips_to_fit_to_is_refused(generator, tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError, match="no clip to fit to; give a folder of that person's clips named as CREMA-D's"):
             edit.fit_to_folder(generator, folder, tmp_path / "holiday.mp4", "happy")
+
+
+@pytest.fixture
+def released(generator, tmp_path):
+    """A run whose generator and encoders learnt released crops; its encoders are the committed ones, its prompts told apart."""
+    run = tmp_path / "run"
+    for config in (CorpusConfig(crop="released"), PriorsConfig(), ContentConfig(), EmotionConfig()):
+        run_stage(config, run, lambda out: {})
+    for stage in ("content", "emotion"):
+        shutil.copytree(data_root() / "weights/guidance" / stage, stage_folder(run, stage), dirs_exist_ok=True)
+    save_weights(run / "05_generator/cdrl/model.safetensors", generator, {"model": {}})
+    return run
+
+
+def test_a_fit_is_guided_by_the_generator_s_own_run(generator, released, tmp_path, monkeypatch):
+    [sad] = [path for path in sample_paths() if "SAD" in path.name]
+    (tmp_path / "person").mkdir()
+    clip = read_video(sad)
+    write_video(tmp_path / "person/1001_DFA_SAD_XX.mp4", clip.frames[20:32], 25.0, clip.audio[12_800:20_480])
+    guides, fit = [], edit.fit_person
+    monkeypatch.setattr(edit, "fit_person", lambda *given: guides.append(given[2]) or fit(*given))
+    monkeypatch.setattr(edit, "Guidance", lambda where=None: guides.append(where) or Guidance(where))
+    for where, run in ((released, released), ("generator", None)):
+        guides.clear()
+        edit.fit_to_folder(edit.load_generator(where), tmp_path / "person", sad, "happy", steps=1)
+        assert guides[0] == run and guides[1].crop == ("aligned" if run is None else "released")
+
+
+def test_a_fit_with_encoders_of_other_crops_is_refused_in_a_line(released, tmp_path):
+    line = "learnt released crops, the guidance .guidance. aligned ones; .* corpus.crop=released, --guidance RUN$"
+    with pytest.raises(InputError, match=line):
+        edit.fit_to_folder(edit.load_generator(released), tmp_path, tmp_path, "happy", guidance="guidance")
+    with pytest.raises(InputError, match="learnt aligned crops, the guidance .*run. released ones"):
+        edit.fit_to_folder(edit.load_generator(), tmp_path, tmp_path, "happy", guidance=released)

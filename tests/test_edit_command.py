@@ -1,5 +1,6 @@
 """`cdrl edit` on files that phones, editors and accidents make: handled, or left out with one line that says why."""
 
+import re
 import shutil
 import weakref
 from fractions import Fraction
@@ -11,15 +12,18 @@ from test_edit import sound_packets
 from test_ingest import performed
 from test_media import encode
 
-from cdrl.cli import main
+from cdrl.cli import _parser, main
 from cdrl.data.encoding import SYNTHETIC, write_video
 from cdrl.data.faces import align
 from cdrl.data.media import read_metadata, read_video, read_video_stream, video_facts
 from cdrl.data.samples import sample_paths
 from cdrl.data.warp import warp
+from cdrl.edit_command import _read
 from cdrl.generation import edit
 from cdrl.generation.compare import write_comparison
+from cdrl.generation.control import spelled
 from cdrl.models.generator import label_weights
+from cdrl.vocabulary import EMOTIONS
 
 RIGHT = 20  # columns at the left and right edge that no crop reaches
 
@@ -127,6 +131,16 @@ def test_a_text_a_curve_and_a_comparison_with_the_truth(folder, tmp_path, capsys
     with pytest.raises(Exception, match="is there already and is no edit of this kit"):
         shutil.copy(truth, tmp_path / "mine.mp4")
         write_comparison(folder / "good.mp4", tmp_path / "a.mp4", tmp_path / "mine.mp4")
+
+
+def test_a_reference_is_printed_with_what_it_is_read_as_and_how_steadily(folder, capsys):
+    happy = next(path for path in sample_paths() if "HAP" in path.name)
+    brief = folder / "good.mp4"
+    for path, ending in ((happy, r", 5 of 5 stretches agree"), (brief, r", \d of 5 stretches agree")):
+        chosen = _parser().parse_args(["edit", str(brief), "--reference", str(path), "--out", "out.mp4"])
+        mixture = _read(chosen, EMOTIONS)
+        line = capsys.readouterr().out
+        assert re.fullmatch(re.escape(f"{path}: read as {spelled(mixture)}") + ending + "\n", line), line
 
 
 def refused(capsys, *words):

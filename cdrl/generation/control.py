@@ -8,20 +8,25 @@ import torch
 from cdrl.data.faces import align, crop
 from cdrl.data.media import read_video_stream
 from cdrl.errors import InputError
-from cdrl.guidance import Guidance
+from cdrl.guidance import FEWEST, Guidance
 from cdrl.models.generator import MAX_INTENSITY
 from cdrl.vocabulary import EMOTIONS
 
 LEAST = 0.05  # smaller shares of a reading are noise and are left out
 LOOKS = 64  # frames of a reference that are read, evenly spread
 SIZE = 64  # pixels of their crops: what the guidance looks at
+STRETCHES = 5  # parts of a reference, each read by itself too
 
 
-def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> dict:
-    """The emotion of a clip as a mixture {name: weight}, by its nearest prototypes; see `Guidance.mixture`.
+def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> tuple[dict, int, int]:
+    """The emotion of a clip as a mixture {name: weight}, by its nearest prototypes (see `Guidance.mixture`), and how steadily it is shown.
 
     Args:
         path: a video of one face; of a long one 64 frames are read. known: emotions that the generator learnt.
+
+    Returns:
+        The mixture; of how many stretches of the frames, each read alone, its strongest emotion is the strongest too; and how
+        many stretches there are, 5 or fewer: none is under 3 frames.
 
     Raises:
         InputError: a file that cannot be read or shows no face, and a clip of under three frames.
@@ -29,18 +34,21 @@ def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> d
     alignment = align(_frames(path), name=str(path), crop=guidance.crop)
     chosen = set(np.linspace(0, len(alignment) - 1, min(LOOKS, len(alignment))).round().astype(int).tolist())
     crops = [crop([frame], alignment.part(k, k + 1), SIZE)[0] for k, frame in enumerate(_frames(path)) if k in chosen]
-    return read_crops(guidance, np.stack(crops), known, str(path))
+    mixture = read_crops(guidance, np.stack(crops), known, str(path))
+    parts = np.array_split(np.stack(crops), min(STRETCHES, len(crops) // FEWEST))
+    strongest = [EMOTIONS[int(guidance.mixture(_images(part)).argmax())] for part in parts]
+    return mixture, strongest.count(next(iter(mixture))), len(parts)
 
 
 def read_crops(guidance: Guidance, crops: np.ndarray, known: tuple = EMOTIONS, name: str = "reference") -> dict:
-    """`read_reference` for aligned crops that are at hand, (T, H, H, 3) uint8, T from 3; of many, 64 are read.
+    """The mixture of `read_reference` for crops that are at hand, (T, H, H, 3) uint8, T from 3; of many, 64 are read.
 
     Raises:
         InputError: as there; `name` stands before the reason.
     """
     chosen = np.linspace(0, len(crops) - 1, min(LOOKS, len(crops))).round().astype(int)
     try:
-        return _named(guidance.mixture(torch.from_numpy(np.asarray(crops)[chosen]).permute(0, 3, 1, 2) / 255), known)
+        return _named(guidance.mixture(_images(np.asarray(crops)[chosen])), known)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 
@@ -98,6 +106,10 @@ def curve_at(points: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     if not (len(at) and (at >= 0).all() and (np.diff(at) > 0).all()):
         raise InputError("curve: seconds from 0 on that grow are needed, as in 0:0,1.5:1,3:0")
     return np.interp(seconds, at, values)
+
+
+def _images(crops: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(crops).permute(0, 3, 1, 2) / 255
 
 
 def _frames(path: Path):

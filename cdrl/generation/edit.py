@@ -24,7 +24,7 @@ from cdrl.generation.control import curve_at, intensity_curve, spelled
 from cdrl.guidance import Guidance
 from cdrl.models.generator import Generator, apply_fields
 from cdrl.priors.weights import load_card, load_weights
-from cdrl.stage import made_with
+from cdrl.stage import made_with, run_of
 from cdrl.training.generator import fit_person
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
@@ -41,7 +41,8 @@ def load_generator(where: str | Path = GENERATOR) -> Generator:
     """A generator by name of its weights, by path, or by a run's folder (its CDRL variant).
 
     Returns:
-        Frozen, in eval mode; `generator.emotions` lists what it learnt, `generator.crop` says how the faces were cropped.
+        Frozen, in eval mode; `generator.emotions` lists what it learnt, `generator.crop` says how the faces were cropped,
+        `generator.run` which run's encoders guided it (None: the committed ones).
 
     Raises:
         InputError: where there is none.
@@ -57,6 +58,7 @@ def load_generator(where: str | Path = GENERATOR) -> Generator:
     generator = load_weights(str(where), Generator(**card["model"]))
     generator.emotions = tuple(card.get("emotions", EMOTIONS))
     generator.crop = made_with(where, "corpus", "crop", "aligned")
+    generator.run = run_of(where, "emotion")
     return generator
 
 
@@ -210,14 +212,27 @@ def refuse_foreign(source: Path, out: Path) -> None:
         raise InputError(f"{out}: is there already and is no edit of this kit; give another --out, nothing is overwritten")
 
 
-def fit_to_folder(generator: Generator, folder: Path, source: Path, emotion: str, steps: int = 120) -> Generator:
+def fit_to_folder(
+    generator: Generator, folder: Path, source: Path, emotion: str, steps: int = 120, guidance: str | Path | None = None
+) -> Generator:
     """Fit to a person's other clips, whose names say the emotion as CREMA-D's do; a minute or two.
 
     Clips of the emotion that is asked for, and the source itself, are left out; so are files that cannot be used.
 
+    Args:
+        guidance: the run whose encoders guide the fit; None: those of the generator's own run, of a generator of no run the
+            committed ones.
+
     Raises:
-        InputError: where nothing is left to learn from.
+        InputError: where nothing is left to learn from, and encoders of other crops than the generator's.
     """
+    where, crop = guidance or getattr(generator, "run", None), getattr(generator, "crop", "aligned")
+    guide = Guidance(where)
+    if guide.crop != crop:
+        raise InputError(
+            f"the generator learnt {crop} crops, the guidance ({where or 'the committed encoders'}) {guide.crop} ones; a fit needs the "
+            f"same: name a run with corpus.crop={crop}, --guidance RUN"
+        )
     folder, usable = Path(folder), []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
@@ -231,8 +246,8 @@ def fit_to_folder(generator: Generator, folder: Path, source: Path, emotion: str
             f"other than the source and than {emotion}"
         )
     with TemporaryDirectory() as kept:
-        ingest(usable, Path(kept) / "person", crop=getattr(generator, "crop", "aligned"))
-        return fit_person(generator, Store(Path(kept) / "person"), Guidance(), (emotion,), (emotion,), steps)[0]
+        ingest(usable, Path(kept) / "person", crop=crop)
+        return fit_person(generator, Store(Path(kept) / "person"), guide, (emotion,), (emotion,), steps)[0]
 
 
 def edited_frames(

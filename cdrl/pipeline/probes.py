@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed, parallel_config
-from safetensors.numpy import load_file
 
 from cdrl.config import stage_folder
-from cdrl.data.pairing import warp
 from cdrl.data.store import Store
 from cdrl.guidance import load_encoder
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.pipeline.corpora import open_features
+from cdrl.pipeline.real_clips import real_scores
 from cdrl.pipeline.said import say
 from cdrl.pipeline.speech import Speech
 from cdrl.priors.store import Features
@@ -24,7 +23,7 @@ from cdrl.probing.projection import map_quality, umap_map
 from cdrl.probing.splits import frame_table
 from cdrl.training.content import embed_content
 from cdrl.training.emotion import embed_clips, embed_emotion
-from cdrl.vocabulary import MOUTH_INDEX, VISEMES, emotion_index
+from cdrl.vocabulary import MOUTH_INDEX, VISEMES
 
 
 def probe(run: Path, config, out: Path) -> dict:
@@ -33,7 +32,7 @@ def probe(run: Path, config, out: Path) -> dict:
     Writes embeddings and map coordinates; a later call reads them.
 
     Returns:
-        content.*, content_av.*, emotion.*, raw.*, hsic.*, rank.*, control.*: each with chance, interval and n. On a corpus
+        content.*, content_av.*, emotion.*, raw.*, hsic.*, rank.*, control.*, real.*: each with chance, interval and n. On a corpus
         without truth the scores that need it are missing, and `said.json` says which and why.
     """
     features = open_features(run, "report")
@@ -65,9 +64,11 @@ def probe(run: Path, config, out: Path) -> dict:
     rows |= speech_rows(features, corpus, encoder, config, "content", speech)
     rows |= compare_rows(features, corpus, speech)
     rows |= control_rows(run, features, corpus, config, speech)
-    if speech.dtw:
-        rows, lines = without_truth(rows, corpus, speech)
-        say(out, lines)
+    rows, lines = without_truth(rows, corpus, speech) if speech.dtw else (rows, [])
+    real, left_out = real_scores(run, config)
+    rows |= real
+    if lines + left_out:
+        say(out, lines + left_out)
     rows["hsic.content_emotion"] = dependence.hsic(content, emotion, frames["clip"].to_numpy(), seed=config.seed)
     scores = bootstrap.lines(rows) | {"rank.content": dependence.effective_rank(content), "rank.emotion": dependence.effective_rank(emotion)}
     for name in ("content", "emotion"):
@@ -157,34 +158,6 @@ def control_rows(run: Path, features: Features, corpus, config, speech: Speech) 
             continue
         rows[f"control.{kind}.emotion.emotion"] = corpus.read(code, "emotion", per_clip=True, kinds=("linear",)).row(seed=config.seed)
     return rows
-
-
-def real_agreement(run: Path) -> dict:
-    """What six clips of one actor and one sentence can say: cosine of content along aligned moments, beside other moments.
-
-    Returns:
-        aligned, unaligned: mean cosine over all pairs of clips; raw.*: the same for the mouth features, standardised;
-        emotion.nearest: share of the clips whose own label has the nearest prompt, chance 1 in 8.
-    """
-    features = open_features(run, "real")
-    encoder = load_encoder(ContentEncoder, stage_folder(run, "content"))
-    raw = retrieval.unit_rows(retrieval.standardise(features.mouth[:].astype(np.float32)))
-    scores = {}
-    for prefix, code in (("real.content", embed_content(encoder, features)), ("real.raw", raw)):
-        found = {"aligned": [], "unaligned": []}
-        for a in range(len(features.store.clips)):
-            for b in range(a):
-                rows = [np.arange(len(features.store))[features.store.frames(c)] for c in (a, b)]
-                path, _ = warp(*[np.asarray(features.audio[r], np.float32) for r in rows])
-                partner = rows[1][np.round(path).astype(int)]
-                found["aligned"].append((code[rows[0]] * code[partner]).sum(1).mean())
-                found["unaligned"].append((code[rows[0]] @ code[rows[1]].T).mean())
-        scores |= {f"{prefix}.{name}": float(np.mean(values)) for name, values in found.items()}
-    folder = stage_folder(run, "emotion")
-    code = embed_clips(load_encoder(EmotionEncoder, folder), features)
-    nearest = (code @ load_file(folder / "targets.safetensors")["text"].T).argmax(1)
-    hits = nearest == features.store.clips.emotion.map(emotion_index).to_numpy()
-    return scores | {"real.emotion.nearest": float(hits.mean()), "real.emotion.nearest.chance": 1 / 8, "real.clips": len(hits)}
 
 
 def factors_of_frames(run: Path, rows: np.ndarray) -> dict:

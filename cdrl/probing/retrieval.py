@@ -72,6 +72,23 @@ def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, se
     return drawn
 
 
+def hits(queries: np.ndarray, shelf: np.ndarray, moments: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the nearest of a shelf lies within one frame of the aligned moment.
+
+    Args:
+        queries: (n, D), shelf: (S, D), unit rows. moments: (n,) float, of each query, in frames of the clip that comes first on the
+            shelf and is `length` frames long.
+
+    Returns:
+        (n,) hits, 0 to 1: of several nearest the share that lies there; and (n,) what a frame drawn by lot scores.
+    """
+    likeness = queries @ shelf.T
+    best = likeness >= likeness.max(1, keepdims=True) - TIE
+    near = np.abs(np.arange(len(shelf)) - np.round(moments)[:, None]) <= 1
+    near[:, length:] = False
+    return (best & near).sum(1) / best.sum(1), near.mean(1)
+
+
 def retrieval_r1(
     features: np.ndarray, clips: pd.DataFrame, frames: pd.DataFrame, num_queries: int = 400, per_query: int = 10,
     num_sentences: int = 5, seed: int = 0, include: np.ndarray | None = None, moments_of: Callable | None = None,
@@ -112,12 +129,9 @@ def retrieval_r1(
         chosen = rng.permutation(allowed)[:per_query]
         # The target clip comes first, so positions in it are positions in the gallery.
         shelf = np.concatenate([unit[starts[clip] : starts[clip + 1]] for clip in gallery])
-        likeness = unit[starts[query] + chosen] @ shelf.T
-        best = likeness >= likeness.max(1, keepdims=True) - TIE
-        near = np.abs(np.arange(len(shelf)) - np.round(moments[chosen])[:, None]) <= 1
-        near[:, len(target) :] = False
-        credit.extend((best & near).sum(1) / best.sum(1))
-        chance.extend(near.mean(1))
+        hit, by_chance = hits(unit[starts[query] + chosen], shelf, moments[chosen], len(target))
+        credit.extend(hit)
+        chance.extend(by_chance)
         who.extend([speaker[query]] * len(chosen))
         sizes.append(len(shelf))
     if not credit:

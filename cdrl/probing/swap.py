@@ -91,6 +91,16 @@ def draw_triples(
     return Triples(at, to, wrong, far.astype(bool), speaker[clip], len(lost))
 
 
+def wins(embed: Embed, triples: Triples) -> np.ndarray:
+    """(n,) 1 where the right image is nearer than the wrong one, .5 where it is as near; `embed` as in `swap_image`."""
+    sound = triples.anchor
+    anchor, right, wrong = (
+        unit_rows(embed(image, sound)) for image in (triples.anchor, triples.right, triples.wrong)
+    )
+    margin = (anchor * right).sum(1) - (anchor * wrong).sum(1)
+    return np.where(np.abs(margin) <= TIE, 0.5, margin > 0)
+
+
 def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> dict:
     """How often the right image is nearer than the wrong one when all three are given the anchor's audio.
 
@@ -104,12 +114,7 @@ def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> dict:
         A row: value, chance .5, near, far (each half by itself), low, high over the anchors' speakers, n. An encoder
         that listens only to the audio scores exactly .5.
     """
-    sound = triples.anchor
-    anchor, right, wrong = (
-        unit_rows(embed(image, sound)) for image in (triples.anchor, triples.right, triples.wrong)
-    )
-    margin = (anchor * right).sum(1) - (anchor * wrong).sum(1)
-    win = np.where(np.abs(margin) <= TIE, 0.5, margin > 0)
+    win = wins(embed, triples)
     halves = {
         name: float(win[half].mean()) if half.any() else float("nan")
         for name, half in (("near", ~triples.far), ("far", triples.far))

@@ -20,6 +20,9 @@ from cdrl.training.loop import LoopConfig, train
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
 
+TERMS = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
+
+
 class EmotionObjective(nn.Module):
     """The terms of CERL on one batch, each one value per sample (weights: `EmotionConfig`).
 
@@ -110,8 +113,7 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
     }  # fmt: skip
     encoder = EmotionEncoder(**shape)
     objective = EmotionObjective(encoder, prior, config, prior.embedding, len(sampler.speakers))
-    names = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
-    weights = {name: getattr(config, f"{name}_weight") for name in names}
+    weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
     loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CERL")
     with torch.no_grad():

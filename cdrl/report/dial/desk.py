@@ -105,9 +105,10 @@ class Desk:
         self.temperature = config.get("temperature", EmotionConfig().temperature)
         chosen = _various(self.store)
         own = {self.store.clips.name[k]: lambda k=k: self._of_store(k) for k in chosen}
-        own |= {path.stem: lambda path=path: take_of_file(path) for path in _real_clips()}
-        given = [take_of_file(Path(path)) for path in references]
-        only = [] if clip is None else [take_of_file(Path(clip))]
+        framed = self.generator.crop
+        own |= {path.stem: lambda path=path: take_of_file(path, framed) for path in _real_clips()}
+        given = [take_of_file(Path(path), framed) for path in references]
+        only = [] if clip is None else [take_of_file(Path(clip), framed)]
         self.sources = {take.name: lambda take=take: take for take in only} or own
         self.shown = {take.name: lambda take=take: take for take in given} | own
         self.names, self.references = list(self.sources), list(self.shown)
@@ -166,7 +167,7 @@ class Desk:
             spec = studio.spec_of(row["name"])
             performance = act(spec)
             frames = studio.picture(spec, performance, 256)[0]
-            alignment = faces.align(frames, name=row["name"])
+            alignment = faces.align(frames, name=row["name"], crop=self.generator.crop)
             return Take(row["name"], note, faces.crop(frames, alignment, SIDE), 25.0, performance.audio, alignment.mouth_box)
         except InputError:
             box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
@@ -174,8 +175,8 @@ class Desk:
             return Take(row["name"], note, _at_least(crops), float(row.frame_rate), self.store.sound(clip), box)
 
 
-def take_of_file(path: Path) -> Take:
-    """A video file of one face, at most `LONGEST` seconds of it.
+def take_of_file(path: Path, crop: str = "aligned") -> Take:
+    """A video file of one face, at most `LONGEST` seconds of it, cropped as the generator learnt: aligned or released.
 
     Raises:
         InputError: a file that cannot be read, shows no face or two, or is longer.
@@ -186,7 +187,7 @@ def take_of_file(path: Path) -> Take:
     if seconds > LONGEST:
         raise InputError(f"{path}: {seconds:.0f} seconds, the dial takes up to {LONGEST:g}: cut it, or edit it whole with cdrl edit")
     clip = read_video(path, require_audio=False)
-    alignment = faces.align(clip.frames, name=path.name)
+    alignment = faces.align(clip.frames, name=path.name, crop=crop)
     crops = faces.crop(clip.frames, alignment, SIDE)
     return Take(path.stem, UNFITTED, crops, clip.frame_rate, clip.audio, alignment.mouth_box)
 
