@@ -2,16 +2,19 @@
 
 import re
 import shlex
+import subprocess
+from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 
 from cdrl.cli import _parser, parse_settings
-from cdrl.config import STAGES, repository_root, stage_config
+from cdrl.config import STAGES, repository_root, stage_config, stage_folder
 from cdrl.grid import check_grid, read_grid
 from cdrl.notebook_runner import declared_parameters, notebooks
 from cdrl.priors.language import WORDS
+from cdrl.stage import RESULTS, check_stage, run_stage
 
 ROOT = repository_root()
 PAPER = "arxiv.org/abs/2504.05672"
@@ -70,9 +73,15 @@ def check_settings(settings, preset):
 
 
 def check_papermill(words):
-    source, target, given = words[0], words[1], {}
+    source, target, given = words[0], words[1], parameters(words)
     assert (ROOT / source).is_file() and target.endswith(".ipynb")
-    rest = words[2:]
+    assert set(given) <= set(declared_parameters(ROOT / source))
+    check_settings(given["settings"], given.get("preset", "cpu"))
+
+
+def parameters(words):
+    """What the words behind `papermill` give the notebook."""
+    given, rest = {}, words[2:]
     while rest:
         option, value, *rest = rest
         if option == "-p":
@@ -81,5 +90,35 @@ def check_papermill(words):
             given |= yaml.safe_load(value)
         else:
             assert (option, value) == ("-k", "python3")
-    assert set(given) <= set(declared_parameters(ROOT / source))
-    check_settings({name: str(value) for name, value in given["settings"].items()}, given.get("preset", "cpu"))
+    return given | {"settings": {name: str(value) for name, value in given["settings"].items()}}
+
+
+def asked(words):
+    """(folder of the run, preset, settings, the one stage to be made or None for all) of a command; None for one that makes no stage."""
+    if words[:2] == ["cdrl", "run"]:
+        chosen = _parser().parse_args(words[1:])
+        return chosen.out, chosen.preset, parse_settings(chosen.set), None
+    if words[0] == "papermill":
+        given = parameters(words[1:])
+        return given["run_folder"], given.get("preset", "cpu"), given["settings"], list(STAGES)[int(Path(words[1]).name[:2])]
+    return None
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_what_is_told_to_be_copied_is_all_that_stays_the_same(path, tmp_path):
+    """After the copies that stand before it, a run is not refused, and makes nothing but what its settings change and what follows."""
+    for stage in STAGES:
+        run_stage(stage_config(stage, "cpu", {}), tmp_path / "runs" / "demo", lambda out: {})
+    for command in commands(path):
+        words = shlex.split(command)
+        if words[0] in ("mkdir", "cp"):
+            subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+        elif asked(words):
+            run, preset, settings, only = asked(words)
+            configs = {stage: stage_config(stage, preset, settings) for stage in STAGES}
+            for config in configs.values():
+                check_stage(config, tmp_path / run)
+            there = [stage for stage in STAGES if (stage_folder(tmp_path / run, stage) / RESULTS).exists()]
+            changed = min(list(STAGES).index(name.partition(".")[0]) for name in settings)
+            assert there == list(STAGES)[:changed] and only in (None, list(STAGES)[changed]), command
+            run_stage(configs[list(STAGES)[changed]], tmp_path / run, lambda out: {})
