@@ -5,6 +5,7 @@ its presence means complete). results.json begins with a copy of the stage's bef
 tells the whole history: settings, scores, seconds and memory of every stage.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import resource
 import shutil
 import sys
 import time
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +39,8 @@ def run_stage(config, run, work):
         The results of this stage and all before it, as `read_results` reads them.
 
     Raises:
-        InputError: where the folder was made with other settings (naming them), or the stage before is not complete.
+        InputError: where the folder was made with other settings (naming them), the stage before is not complete, or another
+            process is at it.
     """
     stage = stage_name(type(config))
     out = stage_folder(run, stage)
@@ -46,15 +49,16 @@ def run_stage(config, run, work):
     if (out / RESULTS).exists():
         return read_results(out)
     out.mkdir(parents=True, exist_ok=True)
-    seconds_before = read_json(out / CONFIG)["seconds"] if (out / CONFIG).exists() else 0.0
-    began = {"config": identity(config), "from": _hashes(history), "seconds": seconds_before}
-    write_json(out / CONFIG, began)
-    start = time.monotonic()
-    try:
-        scores = dict(work(out) or {})
-    finally:  # seconds of an attempt that Ctrl-C or an error ended count; those of a killed one are lost
-        seconds = seconds_before + time.monotonic() - start
-        write_json(out / CONFIG, began | {"seconds": round(seconds, 2)})
+    with held_alone(out):
+        seconds_before = read_json(out / CONFIG)["seconds"] if (out / CONFIG).exists() else 0.0
+        began = {"config": identity(config), "from": _hashes(history), "seconds": seconds_before}
+        write_json(out / CONFIG, began)
+        start = time.monotonic()
+        try:
+            scores = dict(work(out) or {})
+        finally:  # seconds of an attempt that Ctrl-C or an error ended count; those of a killed one are lost
+            seconds = seconds_before + time.monotonic() - start
+            write_json(out / CONFIG, began | {"seconds": round(seconds, 2)})
     taken = sorted(scores.keys() & all_scores(history).keys())
     if taken:
         raise ValueError(f"stage {stage} reports scores that a stage before it has reported: {', '.join(taken)}")
@@ -109,6 +113,26 @@ def read_results(path):
     if found is None:
         raise InputError(f"no results in {path}: name the folder of a run, as in runs/demo, or make one with cdrl run")
     return read_json(found)
+
+
+@contextmanager
+def held_alone(folder):
+    """Keeps a second process out of a folder; let go when this one ends, however it does. Where the disk knows no locks, nothing is held.
+
+    Raises:
+        InputError: where another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another process is making this stage right now; wait for it, or choose another run folder") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def run_of(place, stage):

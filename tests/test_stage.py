@@ -25,6 +25,15 @@ def test_a_finished_stage_is_read_and_not_done_again(tmp_path):
     assert run_stage(CorpusConfig(), tmp_path, never) == first
 
 
+def test_a_stage_that_is_being_made_is_not_made_by_a_second_process(tmp_path):
+    def meanwhile(out):
+        with pytest.raises(InputError, match="another process is making this stage"):
+            run_stage(CorpusConfig(), tmp_path, never)
+        return {"corpus.clips": 1}
+
+    assert run_stage(CorpusConfig(), tmp_path, meanwhile) == run_stage(CorpusConfig(), tmp_path, never)
+
+
 def test_an_interrupted_stage_goes_on_in_its_folder_and_its_seconds_add_up(tmp_path, monkeypatch):
     clock = iter([0.0, 5.0, 100.0, 107.0])
     monkeypatch.setattr("cdrl.stage.time.monotonic", lambda: next(clock))
