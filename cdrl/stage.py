@@ -127,7 +127,7 @@ def held_alone(folder):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{folder}: another process is making this stage right now; wait for it, or choose another run folder") from None
+            raise InputError(f"{folder}: another process is writing here; wait for it, or name another folder") from None
         except OSError:
             pass
         yield

@@ -16,10 +16,11 @@ from cdrl.models import released_vision
 from cdrl.models.released_vision import vision_prior
 from cdrl.priors import store as feature_store
 from cdrl.priors.audio import EmbeddedAudioPrior
-from cdrl.priors.feature_files import FeatureWriter, only_writer, open_features
+from cdrl.priors.feature_files import FeatureWriter, open_features
 from cdrl.priors.store import KINDS, Features, extract, pick_device
 from cdrl.priors.vision import VisionPrior
 from cdrl.probing.controls import without_information
+from cdrl.stage import held_alone
 from test_store import row
 
 LENGTHS = (7, 5, 6, 4)
@@ -158,7 +159,7 @@ def test_a_file_that_was_cut_short_is_refused_and_a_partial_one_begun_anew(store
 
 def test_two_processes_do_not_write_one_folder_and_a_number_that_does_not_fit_is_refused(store, tmp_path):
     (tmp_path / "features").mkdir()
-    with only_writer(tmp_path / "features"), pytest.raises(InputError, match="features: another process is writing features here"):
+    with held_alone(tmp_path / "features"), pytest.raises(InputError, match="features: another process is writing here"):
         extract(store, tmp_path / "features")
     writer = FeatureWriter(tmp_path / "a.safetensors", ["0" * 32], np.array([2]), 3, {"name": "a"})
     with pytest.raises(InputError, match="a.safetensors: a feature is not finite in half precision; try --set priors.device=cpu"):

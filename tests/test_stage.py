@@ -27,7 +27,7 @@ def test_a_finished_stage_is_read_and_not_done_again(tmp_path):
 
 def test_a_stage_that_is_being_made_is_not_made_by_a_second_process(tmp_path):
     def meanwhile(out):
-        with pytest.raises(InputError, match="another process is making this stage"):
+        with pytest.raises(InputError, match="another process is writing here"):
             run_stage(CorpusConfig(), tmp_path, never)
         return {"corpus.clips": 1}
 

@@ -5,10 +5,8 @@
 it is renamed and never changed.
 """
 
-import fcntl
 import json
 import os
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -127,18 +125,3 @@ class FeatureWriter:
         """Gives the complete file its name."""
         del self.rows, self.done
         os.replace(self.partial, self.path)
-
-
-@contextmanager
-def only_writer(folder: Path):
-    """Holds a folder of features against a second process that would write the same files.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    with open(Path(folder) / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process is writing features here; wait for it, or name another folder") from None
-        yield

@@ -17,10 +17,10 @@ from cdrl.data.fingerprints import clip_fingerprints
 from cdrl.data.store import AUDIO_RATE, Store
 from cdrl.errors import InputError
 from cdrl.priors.audio import audio_prior
-from cdrl.priors.feature_files import FeatureWriter, digest, only_writer, open_features
+from cdrl.priors.feature_files import FeatureWriter, digest, open_features
 from cdrl.priors.language import LanguagePrior
 from cdrl.priors.vision import VisionPrior
-from cdrl.stage import read_json, write_json
+from cdrl.stage import held_alone, read_json, write_json
 
 KINDS = ("face", "mouth", "language", "audio")
 EDITION = 1  # raised where a view or a window changes, so that features kept from before are made anew
@@ -75,7 +75,7 @@ def extract(
         made_by["language"] = reader.identity
     prints = clip_fingerprints(store)
     paths = {kind: folder / f"{_stem(kind, prior)}-{digest(prints[_part(kind)])}.safetensors" for kind, prior in made_by.items()}
-    with only_writer(folder):
+    with held_alone(folder):
         missing = [kind for kind in made_by if not paths[kind].exists()]
         widths = _widths(store, seer, reader, heard, missing, device)
         writers = {
