@@ -275,7 +275,7 @@ class Cost:
     disk_gb: float
 
 
-COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(12, 7, 2), "gpu": Cost(60, 12, 20), "paper": Cost(6000, 24, 5)}
+COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(14, 7, 2), "gpu": Cost(60, 12, 20), "paper": Cost(6000, 24, 5)}
 
 
 def stage_config(stage, preset="cpu", settings=None):
