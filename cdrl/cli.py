@@ -198,7 +198,7 @@ def _check_corpus(preset, settings):
 
 
 def _check_priors(preset, settings):
-    """Weights that are not there, or not what they should be, are told before anything runs, one line each."""
+    """Weights that are not there, or not what they should be, are told before anything runs, one line each; paths are made absolute."""
     names = [item.name for item in fields(PriorsConfig) if item.name in settings and item.name not in EVERY_STAGE]
     settings |= {"priors.device": settings["device"]} if "device" in settings else {}
     settings |= {f"priors.{name}": settings.pop(name) for name in names if name != "batch"}
@@ -216,6 +216,12 @@ def _check_priors(preset, settings):
         from cdrl.pipeline.corpora import load_priors
 
         load_priors(replace(config, device="cpu"))  # to see that they load; the GPU is the notebooks'
+    for name in ("evaluate.syncnet", "syncnet"):
+        if settings.get(name):
+            from cdrl.evaluation.lip_sync import load_syncnet
+
+            settings[name] = str(Path(settings[name]).resolve())
+            load_syncnet(settings[name])
 
 
 def _in_clone(path):

@@ -163,6 +163,7 @@ class EvaluateConfig:
     """Scores of the edits: notebook 06."""
 
     sweep: str = "0.5,1.5"  # settings of the dial beside 1, for the comparison at equal emotion accuracy
+    syncnet: str = ""  # file of SyncNet v2's weights, for lse_d and lse_c; empty: those are left out
     seed: int = 0
 
 

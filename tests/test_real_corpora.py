@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cdrl.cli import main
 from cdrl.config import CorpusConfig, repository_root, stage_config, stage_folder
@@ -16,8 +17,11 @@ from cdrl.data.scan import scan
 from cdrl.data.store import Store, StoreWriter
 from cdrl.data.studio.layouts import write_layout
 from cdrl.errors import InputError
+from cdrl.evaluation.lip_sync import distances, load_syncnet, lse
+from cdrl.models.syncnet import SyncNet
 from cdrl.pipeline import corpus_sheet, edit_strip, said, start
-from cdrl.pipeline.asked import asked_edits
+from cdrl.pipeline.asked import asked_edits, read_asked
+from cdrl.pipeline.edit_scoring import Edits, lip_sync_measures
 from cdrl.pipeline.real_corpus import build_real, choose_parts, draw_clips, draw_parts
 from cdrl.priors.store import extract
 from cdrl.stage import all_scores, read_results, run_stage
@@ -81,12 +85,23 @@ def test_the_paper_s_protocol_runs_through_every_notebook(protocol):
 
 
 def test_what_is_left_out_is_said_once_each(protocol):
-    for stage, words in (("probe", "left out viseme: no truth about viseme"), ("evaluate", "left out lse_d: it needs SyncNet"),
+    for stage, words in (("probe", "left out viseme: no truth about viseme"), ("evaluate", "left out lse_d, lse_c: they need SyncNet"),
                          ("corpus", "beware: train and report share")):  # fmt: skip
         assert said(protocol, stage).count(words) == 1
         copy = next((protocol / "notebooks").glob(f"{stage_folder(protocol, stage).name[:2]}_*.ipynb"))
         assert words in copy.read_text()
     assert (protocol / "report.html").exists() and sorted((protocol / "videos").glob("edit-M0*.mp4"))
+
+
+def test_lip_sync_is_measured_where_the_weights_are_named(protocol, tmp_path):
+    torch.manual_seed(0)
+    torch.save(SyncNet().state_dict(), tmp_path / "syncnet_v2.model")
+    edits = Edits(*read_asked(protocol), 64)
+    edits.sources = edits.sources[:2]
+    found = lip_sync_measures(edits.source, edits, str(tmp_path / "syncnet_v2.model"), "sources")
+    alone = distances(load_syncnet(tmp_path / "syncnet_v2.model"), edits.source(1), edits.report.sound(int(edits.sources[1])), 30.0)
+    assert found["lse_d"].sums.shape == (2, 2) and found["lse_d"].sums[1, 0] == pytest.approx(lse(alone)[0])
+    assert lip_sync_measures(edits.source, edits, "", "sources") == {}
 
 
 def test_frames_come_at_the_paper_s_rate_and_edits_follow_its_drivers(protocol):

@@ -1,7 +1,7 @@
 """Distances between sets of frames as the paper's release computes them, on the features of a network that is named.
 
 The release's own networks are not to be had here: FAD takes an ArcFace ResNet-18 (`resnet18_110.pth` of arcface-pytorch),
-CSIM an EfficientFace trained on AffectNet-7, LSE-D the SyncNet v2. Numbers on other networks do not compare with its tables.
+CSIM an EfficientFace trained on AffectNet-7. Numbers on other networks do not compare with its tables.
 """
 
 import numpy as np

@@ -13,6 +13,7 @@ from cdrl.data.studio.render import LANDMARKS
 from cdrl.errors import InputError
 from cdrl.evaluation import edit_scores
 from cdrl.evaluation.edit_comparison import equal_accuracy, measure_of, one_judge
+from cdrl.evaluation.lip_sync import FEWEST, SAMPLE_RATE, distances, load_syncnet, lse
 from cdrl.evaluation.networks import Judges
 from cdrl.models.generator import MAX_INTENSITY
 from cdrl.probing import bootstrap
@@ -120,6 +121,22 @@ def save_references(found: dict, path: Path) -> None:
     partial = Path(path).with_suffix(".partial.npz")
     np.savez(partial, **arrays)
     partial.replace(path)
+
+
+def lip_sync_measures(outputs: Callable[[int], np.ndarray], edits_: Edits, syncnet: str, title: str) -> dict:
+    """{"lse_d", "lse_c"}: how well edits keep time with the source's sound, as measures over clips; those under six frames are skipped.
+
+    Args:
+        outputs: number of an edit -> (T, S, S, 3) uint8. syncnet: file of the weights; nothing is measured where it is empty.
+    """
+    if not syncnet:
+        return {}
+    network, found = load_syncnet(syncnet), np.full((len(edits_), 2), np.nan)
+    for k in tqdm(range(len(edits_)), desc=f"lip sync of {title}", mininterval=2):
+        frames, sound, rate = outputs(k), edits_.report.sound(int(edits_.sources[k])), edits_.frame_rate(k)
+        if min(len(frames), len(sound) * rate / SAMPLE_RATE) >= FEWEST:
+            found[k] = lse(distances(network, frames, sound, rate))
+    return {name: bootstrap.mean_of(values) for name, values in zip(("lse_d", "lse_c"), found.T, strict=True)}
 
 
 def load_references(path: Path) -> dict:

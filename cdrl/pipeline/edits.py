@@ -15,6 +15,7 @@ from cdrl.data.media import read_video
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.acting import act
+from cdrl.evaluation import edit_scores
 from cdrl.evaluation.edit_comparison import difference_rows, measure_of
 from cdrl.evaluation.networks import Judges
 from cdrl.generation.edit import edit_clip, edit_video
@@ -23,7 +24,7 @@ from cdrl.models.generator import WORKING_SIZE, Generator
 from cdrl.pipeline.asked import read_asked
 from cdrl.pipeline.corpora import open_features
 from cdrl.pipeline.edit_scoring import (
-    LISTED, Edits, TrueEdits, curve_rows, dials_of, equal_accuracy_rows, read_references, statistics, sweep, variant_rows,
+    LISTED, Edits, TrueEdits, curve_rows, dials_of, equal_accuracy_rows, lip_sync_measures, read_references, statistics, sweep, variant_rows,
 )  # fmt: skip
 from cdrl.pipeline.said import has_truth
 from cdrl.probing import bootstrap
@@ -167,6 +168,9 @@ def evaluate(run: Path, config, out: Path) -> dict:
     rows = {}
     for name, sums in found.items():
         rows |= variant_rows(f"spfem.image.{name}", sums, references, edits, config.seed)
+        shown = edits.source if name == "copy_source" else lambda k, v=outputs[name]: np.asarray(v[edits.wanted.frames(k)])
+        timed = lip_sync_measures(shown, edits, config.syncnet, name)
+        rows |= edit_scores.edit_rows(f"spfem.image.{name}", timed, edits.speakers, edits.target, config.seed)
     measured = {name: {score: measure_of(score, values) for score, values in found[name].items()} for name in TRAINED}
     clips, prefix = np.arange(len(edits)), "spfem.image.cdrl_minus_baseline"
     rows |= difference_rows(prefix, measured["cdrl"], measured["baseline"], clips, edits.target, config.seed)

@@ -17,7 +17,7 @@ from cdrl.generation.edit import edit_clip
 from cdrl.guidance import load_encoder
 from cdrl.models.generator import Generator
 from cdrl.pipeline.asked import read_asked
-from cdrl.pipeline.edit_scoring import read_clip, resized, tensor
+from cdrl.pipeline.edit_scoring import Edits, lip_sync_measures, read_clip, resized, tensor
 from cdrl.pipeline.said import say
 from cdrl.probing import bootstrap
 from cdrl.stage import write_json
@@ -30,9 +30,9 @@ NOT_SCORED = (
     "identity: to the source clip, 1 as alike as it is to another clip of that person, 0 as a stranger of this corpus",
     "frechet.identity, similarity.judge_a: FAD and CSIM by the release's formulas on the kit's own networks; its tables need "
     "resnet18_110.pth (arcface-pytorch) and EfficientFace on AffectNet-7, which are not here",
-    "left out lse_d: it needs SyncNet v2's weights (syncnet_v2.model), which are not here",
     "the generator is asked by label and level: of a reference clip it takes those, not its frames",
 )
+NO_LIPS = "left out lse_d, lse_c: they need SyncNet v2's weights: --set evaluate.syncnet=FOLDER/syncnet_v2.model"
 ENOUGH = 2  # frames per feature that a covariance is estimated from
 
 
@@ -69,6 +69,7 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     judges, variants = Judges(), ("copy_source", "baseline", "cdrl")
     outputs = {name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r") for name in variants[1:]}
     size = outputs["cdrl"].shape[1]
+    edits = Edits(report, wanted, sources, size)
     read, seen = {name: [] for name in variants}, {name: [] for name in variants}
     for k, source in enumerate(tqdm(sources, desc="judging", mininterval=2)):
         given = {"copy_source": resized(report.face[report.frames(source)], size)}
@@ -80,7 +81,7 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     crops = (resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
     originals = [(read_clip(judges, frames), _features(judges, frames)) for frames in crops]
     speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
-    rows, lines = {}, list(NOT_SCORED)
+    rows, lines = {}, [*NOT_SCORED, *([] if config.syncnet else [NO_LIPS])]
     if report.crop != "aligned":
         lines.append("judges and tracker learnt on aligned crops; the faces of this run are cropped as the release did, so they read them worse")
     others = _others(clips, sources, [found["identity"] for found, _ in originals])
@@ -99,6 +100,8 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
         if others is not None:
             theirs = [np.array([found["identity"] for found in r]) for r in (mine, read["copy_source"])]
             measures["identity"] = edit_scores.identity(*theirs, others, speakers)
+        shown = edits.source if name == "copy_source" else lambda k, v=outputs[name]: np.asarray(v[wanted.frames(k)])
+        measures |= lip_sync_measures(shown, edits, config.syncnet, name)
         heard = [np.array([found[judge] for found in mine]) for judge in ("judge_a", "judge_b")]
         measures["emotion_accuracy"] = edit_scores.emotion_accuracy(*heard, target)
         rows |= edit_scores.edit_rows(prefix, measures, speakers, target, config.seed)
