@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from cdrl.config import COSTS, EVERY_STAGE, PRESETS, STAGES, CorpusConfig, PriorsConfig, repository_root, stage_config
@@ -216,12 +217,20 @@ def _check_priors(preset, settings):
         from cdrl.pipeline.corpora import load_priors
 
         load_priors(replace(config, device="cpu"))  # to see that they load; the GPU is the notebooks'
-    for name in ("evaluate.syncnet", "syncnet"):
-        if settings.get(name):
-            from cdrl.evaluation.lip_sync import load_syncnet
+    _check_published(settings)
 
-            settings[name] = str(Path(settings[name]).resolve())
-            load_syncnet(settings[name])
+
+def _check_published(settings):
+    """Load what notebook 06 will need, so that a wrong file is told before the work."""
+    from cdrl.evaluation.distances import load_published
+    from cdrl.evaluation.lip_sync import load_syncnet
+
+    loaders = {"syncnet": load_syncnet, "arcface": partial(load_published, "face"), "efficient_face": partial(load_published, "expression")}
+    for name, load in loaders.items():
+        for key in (f"evaluate.{name}", name):
+            if settings.get(key):
+                settings[key] = str(Path(settings[key]).resolve())
+                load(settings[key])
 
 
 def _in_clone(path):

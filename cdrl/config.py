@@ -163,7 +163,10 @@ class EvaluateConfig:
     """Scores of the edits: notebook 06."""
 
     sweep: str = "0.5,1.5"  # settings of the dial beside 1, for the comparison at equal emotion accuracy
-    syncnet: str = ""  # file of SyncNet v2's weights, for lse_d and lse_c; empty: those are left out
+    # Files of published weights; what needs one that is not named is left out.
+    syncnet: str = ""  # SyncNet v2, for lse_d and lse_c
+    arcface: str = ""  # resnet18_110.pth of arcface-pytorch, for fad
+    efficient_face: str = ""  # EfficientFace trained on AffectNet-7, for csim
     seed: int = 0
 
 
@@ -193,6 +196,8 @@ class StudyConfig:
     edit_batch: int = _edit(8)
     edit_size: int = _edit(64)  # pixels
     edit_sweep: str = _edit("0.5,0.75,1,1.25,1.5")  # settings of the dial at which every variant is read
+    coefficient_steps: int = _edit(1000)  # of the coefficient host
+    distil_steps: int = _edit(1200)  # of the guidance's students on facial actions
     workers: int = _free(2)
 
 
@@ -276,7 +281,7 @@ class Cost:
     disk_gb: float
 
 
-COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(14, 7, 2), "gpu": Cost(60, 12, 20), "paper": Cost(6000, 24, 5)}
+COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(17, 7, 2), "gpu": Cost(60, 12, 20), "paper": Cost(6000, 24, 5)}
 
 
 def stage_config(stage, preset="cpu", settings=None):

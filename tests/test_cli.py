@@ -96,6 +96,7 @@ def test_settings_are_split_at_the_first_equals_sign():
         parse_settings(["=3"])
 
 
-def test_lip_sync_weights_that_are_missing_are_told_before_anything_runs(tmp_path, capsys):
-    assert main(["run", "--preset", "smoke", "--out", str(tmp_path / "run"), "--set", f"evaluate.syncnet={tmp_path}/none.model"]) == 2
-    assert "none.model: no such file of weights" in capsys.readouterr().err and not (tmp_path / "run").exists()
+@pytest.mark.parametrize("name", ["syncnet", "arcface", "efficient_face"])
+def test_published_weights_that_are_missing_are_told_before_anything_runs(name, tmp_path, capsys):
+    assert main(["run", "--preset", "smoke", "--out", str(tmp_path / "run"), "--set", f"evaluate.{name}={tmp_path}/none.pth"]) == 2
+    assert "none.pth: no such file of weights" in capsys.readouterr().err and not (tmp_path / "run").exists()

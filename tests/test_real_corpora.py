@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -18,11 +19,13 @@ from cdrl.data.store import Store, StoreWriter
 from cdrl.data.studio.layouts import write_layout
 from cdrl.errors import InputError
 from cdrl.evaluation.lip_sync import distances, load_syncnet, lse
+from cdrl.models.published import EfficientFace
 from cdrl.models.syncnet import SyncNet
 from cdrl.pipeline import corpus_sheet, edit_strip, said, start
 from cdrl.pipeline.asked import asked_edits, read_asked
-from cdrl.pipeline.edit_scoring import Edits, lip_sync_measures
+from cdrl.pipeline.edit_scoring import Edits, lip_sync_measures, resized
 from cdrl.pipeline.real_corpus import build_real, choose_parts, draw_clips, draw_parts
+from cdrl.pipeline.set_scores import PUBLISHED, SetReader, read_originals, set_scores
 from cdrl.priors.store import extract
 from cdrl.stage import all_scores, read_results, run_stage
 
@@ -86,6 +89,7 @@ def test_the_paper_s_protocol_runs_through_every_notebook(protocol):
 
 def test_what_is_left_out_is_said_once_each(protocol):
     for stage, words in (("probe", "left out viseme: no truth about viseme"), ("evaluate", "left out lse_d, lse_c: they need SyncNet"),
+                         ("evaluate", "left out fad: it needs the ArcFace"), ("evaluate", "left out csim: it needs EfficientFace"),
                          ("corpus", "beware: train and report share")):  # fmt: skip
         assert said(protocol, stage).count(words) == 1
         copy = next((protocol / "notebooks").glob(f"{stage_folder(protocol, stage).name[:2]}_*.ipynb"))
@@ -102,6 +106,18 @@ def test_lip_sync_is_measured_where_the_weights_are_named(protocol, tmp_path):
     alone = distances(load_syncnet(tmp_path / "syncnet_v2.model"), edits.source(1), edits.report.sound(int(edits.sources[1])), 30.0)
     assert found["lse_d"].sums.shape == (2, 2) and found["lse_d"].sums[1, 0] == pytest.approx(lse(alone)[0])
     assert lip_sync_measures(edits.source, edits, "", "sources") == {}
+
+
+def test_csim_is_measured_where_the_weights_are_named(protocol, tmp_path):
+    torch.manual_seed(0)
+    torch.save(EfficientFace().state_dict(), tmp_path / "efficient_face.pth")
+    edits = Edits(*read_asked(protocol), 64)
+    reader = SetReader(None, SimpleNamespace(arcface="", efficient_face=str(tmp_path / "efficient_face.pth")))
+    originals = read_originals((resized(edits.report.face[edits.report.frames(clip)][:4], 64) for clip in range(len(edits.report.clips))), reader)
+    seen = [reader.read(edits.source(k)[:4], kit=False) for k in range(len(edits))]
+    rows, lines = set_scores("copy", seen, edits.wanted.clips, edits.report.clips, originals, PUBLISHED)
+    assert {"copy.csim.intra", "copy.csim.cross"} <= rows.keys() and not lines
+    assert all(-1 <= row["value"] <= 1 for row in rows.values()) and not any("fad" in name for name in rows)
 
 
 def test_frames_come_at_the_paper_s_rate_and_edits_follow_its_drivers(protocol):

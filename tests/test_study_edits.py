@@ -21,9 +21,10 @@ from cdrl.training.released_guidance import ReleasedGuidance
 SMALL = {
     "speech": "cached", "people": 4, "clips": 4, "report_people": 4, "pairs": 40, "content_steps": 4, "emotion_steps": 4, "released_steps": 2,
     "edits": 14, "edit_pairs": 7, "edit_steps": 2, "edit_batch": 2, "edit_sweep": "0.5", "workers": 1, "half": "edit",
+    "coefficient_steps": 2, "distil_steps": 2,
 }  # fmt: skip
 ROWS = [name for name in EDIT if not name.endswith("_half")]
-VARIANTS = [name.partition(".")[2] for name in ROWS]
+PICTURES = ("psnr", "identity", "mouth_l1")
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +42,26 @@ def study(smoke, tmp_path_factory):
 def test_every_variant_is_scored_beside_the_other_half(study):
     folder, _, results = study
     scores = all_scores(results)
-    for variant in VARIANTS:
-        name = f"spfem.image.{variant}"
-        assert {f"{name}.{s}" for s in ("mouth_error.low", "emotion_accuracy.truth_1", "psnr", "identity", "jitter.happy")} <= scores.keys(), variant
+    for row in ROWS:
+        name = f"spfem.{row}"
+        if row == "curves.paired":  # no picture, no emotion
+            assert scores[f"{name}.mouth_error.low"] > 0 and f"{name}.emotion_accuracy" not in scores
+            continue
+        assert {f"{name}.{s}" for s in ("mouth_error.low", "emotion_accuracy.truth_1", "speech_correlation", "jitter.happy")} <= scores.keys(), row
+        assert [s for s in PICTURES if f"{name}.{s}" in scores] == ([s for s in PICTURES] if row.startswith("image.") else [])
         assert scores[f"{name}.mouth_error.n"] == 14 and scores[f"{name}.mouth_error.seeds"] == 1
     assert scores["spfem.image.copy_source.speech_correlation"] == pytest.approx(1)
     assert scores["content.viseme"] == 0.5 and scores["time.hours"] == 2.0 and scores["study.edits.jobs.done"] == len(ROWS)
     assert scores["spfem.image.cdrl.dial_000.mouth_error"] == pytest.approx(scores["spfem.image.copy_source.mouth_error"])
+    assert scores["spfem.coefficient.cdrl.dial_000.mouth_error"] == pytest.approx(scores["spfem.coefficient.tracked.mouth_error"])
+    assert scores["spfem.coefficient.tracked.mouth_error"] != scores["spfem.image.copy_source.mouth_error"]
     assert pd.read_csv(folder / "results" / "edit.csv")["row"].tolist() == ROWS
 
 
 def test_variants_are_compared_clip_by_clip_and_at_equal_accuracy(study):
-    scores, name = all_scores(study[2]), "spfem.image.cdrl_minus_baseline.mouth_error"
-    apart = scores["spfem.image.cdrl.mouth_error"] - scores["spfem.image.baseline.mouth_error"]
+    scores, host = all_scores(study[2]), "spfem.image"
+    assert "spfem.coefficient.cdrl_minus_baseline.mouth_error.at_equal_accuracy.high" in scores
+    name, apart = f"{host}.cdrl_minus_baseline.mouth_error", scores[f"{host}.cdrl.mouth_error"] - scores[f"{host}.baseline.mouth_error"]
     assert scores[name] == pytest.approx(apart) and scores[f"{name}.low"] <= apart <= scores[f"{name}.high"] and scores[f"{name}.n"] == 14
     assert {f"{name}.at_equal_accuracy{judge}.high" for judge in ("", ".judge_1", ".judge_2")} <= scores.keys() and f"{name}.sad" in scores
     table = pd.read_csv(study[0] / "results" / "edit_differences.csv").set_index("row")
@@ -81,15 +89,17 @@ def test_no_variant_but_the_upper_bound_reads_a_true_edit(study, monkeypatch):
     begin = Store.__init__
     monkeypatch.setattr(Store, "__init__", lambda self, path: (opened.append(str(path)), begin(self, path))[1])
     read = {}
-    for variant in VARIANTS[1:]:
-        if EDIT[f"image.{variant}"].change:
+    for row in ROWS:
+        if EDIT[row].change or row in ("image.copy_source", "curves.paired", "coefficient.tracked"):
             continue
-        shutil.rmtree(place / "hosts" / f"image.{variant}.0", ignore_errors=True)
+        shutil.rmtree(place / "hosts" / f"{row}.0", ignore_errors=True)
         opened.clear()
-        HOSTS["image"](folder / "work", config, f"image.{variant}", 0)
-        read[variant] = {path.rpartition("/")[2] for path in opened}
-    assert read.pop("paired") == {"train", "paired"}
-    assert set(read) == {"constant", "baseline", "cdrl", "content", "emotion", "released"} and all(found <= {"train"} for found in read.values())
+        HOSTS[row.partition(".")[0]](folder / "work", config, row, 0, None)
+        read[row] = {path.rpartition("/")[2] for path in opened}
+    assert read.pop("image.paired") == read.pop("coefficient.paired") == {"train", "paired"}
+    trained = {"image": ("constant", "baseline", "cdrl", "content", "emotion", "released"), "coefficient": ("baseline", "cdrl", "content", "emotion")}
+    assert set(read) == {f"{host}.{variant}" for host, variants in trained.items() for variant in variants}
+    assert all(found <= {"train"} for found in read.values())
     assert set(Store(place / "paired").clips.speaker) <= set(Store(folder / "work" / "train").clips.speaker)
     assert not set(Store(place / "paired").clips.speaker) & set(Store(place / "truth").clips.speaker)
 
@@ -99,7 +109,7 @@ def test_true_edits_of_training_people_are_rendered_for_the_upper_bound_alone(st
     made = []
     monkeypatch.setattr("cdrl.pipeline.study_edits.studio_edits.generate_edits", lambda sources, wanted, path, *rest: made.append(path.name))
     other = StudyConfig(**SMALL | {"edit_steps": 3}, seeds=1)
-    prepare(folder / "work", other, [("edit", name, 0) for name in ROWS if name != "image.paired"])
+    prepare(folder / "work", other, [("edit", name, 0) for name in ROWS if not name.endswith(".paired")])
     assert made == ["truth"]
     prepare(folder / "work", other, [("edit", "image.paired", 0)])
     assert made == ["truth", "truth", "paired"]
@@ -160,6 +170,6 @@ def test_one_half_has_its_own_jobs():
     kinds = {half: {job[0] for job in list_jobs(StudyConfig(half=half))} for half in ("both", "representation", "edit")}
     assert kinds == {"both": {"content", "emotion", "edit"}, "representation": {"content", "emotion"}, "edit": {"edit"}}
     edit = list_jobs(StudyConfig(half="edit"))
-    assert len(edit) == 3 * 10 + 2 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
+    assert len(edit) == 3 * (10 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
     with pytest.raises(InputError, match="edit.image.best is no row of split=report: accepted are edit.image.copy_source"):
         list_jobs(StudyConfig(half="edit", rows="edit.image.best"))

@@ -1,13 +1,65 @@
 """Distances between sets of frames as the paper's release computes them, on the features of a network that is named.
 
-The release's own networks are not to be had here: FAD takes an ArcFace ResNet-18 (`resnet18_110.pth` of arcface-pytorch),
-CSIM an EfficientFace trained on AffectNet-7. Numbers on other networks do not compare with its tables.
+FAD takes an ArcFace ResNet-18 (`resnet18_110.pth` of arcface-pytorch), CSIM an EfficientFace trained on AffectNet-7, weights that a
+user brings. Numbers on other networks do not compare with the release's tables.
 """
 
+from functools import lru_cache
+from pathlib import Path
+
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy.linalg import sqrtm
+from torch import nn
+
+from cdrl.models.published import EXPRESSION_SIDE, FACE_SIDE, EfficientFace, FaceNet
+from cdrl.priors.weights import fill, read_state, verify
 
 EPSILON = 1e-6  # added to the diagonals where the product of covariances has no root
+_GREY = (0.299, 0.587, 0.114)
+_MEAN, _DEVIATION = (0.57535914, 0.44928582, 0.40079932), (0.20735591, 0.18981615, 0.18132027)  # RAF-DB's, of EfficientFace
+_BATCH = 32
+
+
+@lru_cache(maxsize=4)
+def load_published(kind: str, path: str | Path) -> nn.Module:
+    """The network "face" (FAD) or "expression" (CSIM) with the weights in `path`, frozen, in eval mode.
+
+    Raises:
+        InputError: no such file, one that holds more than tensors, another network's weights, or a file that has changed.
+    """
+    path = Path(path)
+    state = read_state(path)
+    verify(path)
+    return fill({"face": FaceNet, "expression": EfficientFace}[kind](), state, path)
+
+
+@torch.no_grad()
+def published_features(network: nn.Module, frames: np.ndarray) -> np.ndarray:
+    """What a network of `load_published` says of crops, prepared as the release does.
+
+    For "face": grey, 164 pixels, the middle 128, [-1, 1]. For "expression": 256 pixels, the middle 224, its normalisation. Differs
+    from the release: resized in floating point, so within a grey level of Pillow's.
+
+    Args:
+        frames: (T, H, H, 3) uint8 RGB, crops of the face.
+
+    Returns:
+        (T, 512) or (T, 1024).
+    """
+    face = isinstance(network, FaceNet)
+    side, whole = (FACE_SIDE, 164) if face else (EXPRESSION_SIDE, 256)
+    found, border = [], (whole - side) // 2
+    for part in torch.from_numpy(np.ascontiguousarray(frames)).split(_BATCH):
+        images = part.permute(0, 3, 1, 2).float() / 255
+        if face:
+            images = (images * torch.tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
+        images = F.interpolate(images, (whole, whole), mode="bilinear", antialias=True, align_corners=False)
+        images = images[..., border : border + side, border : border + side]
+        mean, deviation = ((0.5,), (0.5,)) if face else (_MEAN, _DEVIATION)
+        found.append(network((images - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]))
+    return torch.cat(found).numpy()
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -192,6 +192,8 @@ def variant_rows(prefix: str, found: dict, references: dict, edits_: TrueEdits, 
     speakers, target = np.tile(edits_.speakers, times), np.tile(edits_.target, times)
     measures = {name: measure_of(name, sums) for name, sums in found.items() if name != "emotion_accuracy"}
     rows = edit_scores.edit_rows(prefix, measures, speakers, target, seed)
+    if "emotion_accuracy" not in found:
+        return rows
     heard = tuple(np.where(found["emotion_accuracy"][:, k] > 0, target, "") for k in (0, 1))
     truth = tuple(np.tile([reading[judge] for reading in references["truth"]], times) for judge in ("judge_a", "judge_b"))
     return rows | edit_scores.emotion_rows(prefix, heard, truth, target, speakers, seed)

@@ -24,9 +24,11 @@ from cdrl.models.generator import WORKING_SIZE, Generator
 from cdrl.pipeline.asked import read_asked
 from cdrl.pipeline.corpora import open_features
 from cdrl.pipeline.edit_scoring import (
-    LISTED, Edits, TrueEdits, curve_rows, dials_of, equal_accuracy_rows, lip_sync_measures, read_references, statistics, sweep, variant_rows,
+    LISTED, Edits, TrueEdits, curve_rows, dials_of, equal_accuracy_rows, lip_sync_measures, read_references, resized, statistics, sweep,
+    variant_rows,
 )  # fmt: skip
-from cdrl.pipeline.said import has_truth
+from cdrl.pipeline.said import has_truth, say
+from cdrl.pipeline.set_scores import SetReader, published_scores, read_originals
 from cdrl.probing import bootstrap
 from cdrl.stage import RESULTS, all_scores, read_json, write_json
 from cdrl.training.constant import fit_constant
@@ -165,12 +167,19 @@ def evaluate(run: Path, config, out: Path) -> dict:
     found = {"copy_source": statistics(edits.source, edits, references, judges, "copy_source")}
     for name, values in outputs.items():
         found[name] = statistics(lambda k, v=values: np.asarray(v[edits.wanted.frames(k)]), edits, references, judges, name)
-    rows = {}
+    rows, lines, sets = {}, [], SetReader(judges, config)
+    clips_ = range(len(edits.report.clips)) if sets.published else ()
+    originals = read_originals((resized(edits.report.face[edits.report.frames(clip)], edits.size) for clip in clips_), sets)
     for name, sums in found.items():
         rows |= variant_rows(f"spfem.image.{name}", sums, references, edits, config.seed)
         shown = edits.source if name == "copy_source" else lambda k, v=outputs[name]: np.asarray(v[edits.wanted.frames(k)])
         timed = lip_sync_measures(shown, edits, config.syncnet, name)
         rows |= edit_scores.edit_rows(f"spfem.image.{name}", timed, edits.speakers, edits.target, config.seed)
+        if sets.published:
+            more, few = published_scores(f"spfem.image.{name}", shown, edits, sets, originals)
+            rows, lines = rows | more, lines + few
+    if lines:
+        say(out, list(dict.fromkeys(lines)))
     measured = {name: {score: measure_of(score, values) for score, values in found[name].items()} for name in TRAINED}
     clips, prefix = np.arange(len(edits)), "spfem.image.cdrl_minus_baseline"
     rows |= difference_rows(prefix, measured["cdrl"], measured["baseline"], clips, edits.target, config.seed)

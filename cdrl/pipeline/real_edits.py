@@ -11,14 +11,14 @@ from cdrl.data.encoding import write_video
 from cdrl.data.media import read_video
 from cdrl.data.store import Store
 from cdrl.evaluation import edit_scores
-from cdrl.evaluation.distances import frechet_distance, set_similarity
 from cdrl.evaluation.networks import Judges
 from cdrl.generation.edit import edit_clip
 from cdrl.guidance import load_encoder
 from cdrl.models.generator import Generator
 from cdrl.pipeline.asked import read_asked
-from cdrl.pipeline.edit_scoring import Edits, lip_sync_measures, read_clip, resized, tensor
+from cdrl.pipeline.edit_scoring import Edits, lip_sync_measures, read_clip, resized
 from cdrl.pipeline.said import say
+from cdrl.pipeline.set_scores import KIT, PUBLISHED, SetReader, set_scores
 from cdrl.probing import bootstrap
 from cdrl.stage import write_json
 from cdrl.vocabulary import SCORED_EMOTIONS
@@ -28,12 +28,17 @@ NOT_SCORED = (
     "emotion_accuracy: by two judges trained on rendered people, not calibrated on this corpus; `.sources` is what they read of the "
     "untouched clips' own labels",
     "identity: to the source clip, 1 as alike as it is to another clip of that person, 0 as a stranger of this corpus",
-    "frechet.identity, similarity.judge_a: FAD and CSIM by the release's formulas on the kit's own networks; its tables need "
-    "resnet18_110.pth (arcface-pytorch) and EfficientFace on AffectNet-7, which are not here",
+    "frechet.identity, similarity.judge_a: FAD and CSIM by the release's formulas on the kit's own networks, which do not compare with "
+    "its tables",
     "the generator is asked by label and level: of a reference clip it takes those, not its frames",
 )
-NO_LIPS = "left out lse_d, lse_c: they need SyncNet v2's weights: --set evaluate.syncnet=FOLDER/syncnet_v2.model"
-ENOUGH = 2  # frames per feature that a covariance is estimated from
+# Setting that names a file -> what is left out without it.
+NEEDED = {
+    "syncnet": "left out lse_d, lse_c: they need SyncNet v2's weights: --set evaluate.syncnet=FOLDER/syncnet_v2.model",
+    "arcface": "left out fad: it needs the ArcFace ResNet-18 of arcface-pytorch: --set evaluate.arcface=FOLDER/resnet18_110.pth",
+    "efficient_face": "left out csim: it needs EfficientFace on AffectNet-7: "
+    "--set evaluate.efficient_face=FOLDER/EfficientFace_Trained_on_AffectNet7.pth.tar",
+}
 
 
 def write_real_videos(run: Path, number: int) -> None:
@@ -62,11 +67,12 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
 
     Returns:
         spfem.image.{copy_source,baseline,cdrl}.*: emotion_accuracy (by judges that are not calibrated here; `.sources` beside it),
-        speech_correlation, jitter, identity; frechet.identity and similarity.judge_a, with one value per protocol. `said.json`
-        says what is left out.
+        speech_correlation, jitter, identity; frechet.identity and similarity.judge_a, with one value per protocol; fad, csim, lse_d
+        and lse_c where their networks' weights are named. `said.json` says what is left out.
     """
     report, wanted, sources = read_asked(run)
     judges, variants = Judges(), ("copy_source", "baseline", "cdrl")
+    sets = SetReader(judges, config)
     outputs = {name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r") for name in variants[1:]}
     size = outputs["cdrl"].shape[1]
     edits = Edits(report, wanted, sources, size)
@@ -76,12 +82,12 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
         given |= {name: np.asarray(values[wanted.frames(k)]) for name, values in outputs.items()}
         for name, values in given.items():
             read[name].append(read_clip(judges, values))
-            seen[name].append(_features(judges, values))
+            seen[name].append(sets.read(values))
     clips = report.clips
     crops = (resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
-    originals = [(read_clip(judges, frames), _features(judges, frames)) for frames in crops]
+    originals = [(read_clip(judges, frames), sets.read(frames)) for frames in crops]
     speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
-    rows, lines = {}, [*NOT_SCORED, *([] if config.syncnet else [NO_LIPS])]
+    rows, lines = {}, [*NOT_SCORED, *(line for name, line in NEEDED.items() if not getattr(config, name))]
     if report.crop != "aligned":
         lines.append("judges and tracker learnt on aligned crops; the faces of this run are cropped as the release did, so they read them worse")
     others = _others(clips, sources, [found["identity"] for found, _ in originals])
@@ -107,15 +113,10 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
         rows |= edit_scores.edit_rows(prefix, measures, speakers, target, config.seed)
         beside = {"chance": 1 / len(np.unique(target)), "sources": float(min(on_sources))}
         rows[f"{prefix}.emotion_accuracy"] |= beside | {f"judge_{k + 1}": float(np.mean(read_ == target)) for k, read_ in enumerate(heard)}
-        found, few = set_scores(prefix, seen[name], wanted.clips, clips, [features for _, features in originals])
+        found, few = set_scores(prefix, seen[name], wanted.clips, clips, [features for _, features in originals], KIT | PUBLISHED)
         rows, lines = rows | found, lines + few
     say(out, lines)
     return {name: value for name, value in bootstrap.lines(rows).items() if np.isfinite(value)}
-
-
-def _features(judges: Judges, frames: np.ndarray) -> dict:
-    images = tensor(frames)
-    return {"identity": judges.identity(images), "judge_a": judges.features("judge_a", images)}
 
 
 def _others(clips, sources: np.ndarray, identity: list) -> np.ndarray | None:
@@ -127,45 +128,3 @@ def _others(clips, sources: np.ndarray, identity: list) -> np.ndarray | None:
             return None
         found.append(identity[same[source % len(same)]])
     return np.array(found) if clips.speaker.nunique() > 1 else None
-
-
-def set_scores(prefix: str, seen: list[dict], wanted, clips, originals: list[dict]) -> tuple[dict, list[str]]:
-    """FAD and CSIM per protocol and emotion, and their plain mean over emotions, as in the release's tables.
-
-    The real set is the untouched frames of the SOURCE actors in the target emotion. FAD pools the actors, CSIM is a mean over them.
-
-    Args:
-        seen: features of each edit, {network: (T, D)}. wanted: the table of edits. clips: of the report. originals: features of each
-            of its clips.
-
-    Returns:
-        Rows `PREFIX.frechet.identity.PROTOCOL[.EMOTION]`, `PREFIX.similarity.judge_a.PROTOCOL[.EMOTION]`, and lines of what had too few frames.
-    """
-    rows, lines = {}, []
-    enough = ENOUGH * seen[0]["identity"].shape[1]
-    for protocol in sorted(set(wanted.protocol)):
-        found, few = {"frechet.identity": {}, "similarity.judge_a": {}}, []
-        for emotion in sorted(set(wanted.emotion[wanted.protocol == protocol])):
-            mine = np.flatnonzero((wanted.protocol == protocol) & (wanted.emotion == emotion))
-            actors = sorted(set(wanted.speaker.iloc[mine]))
-            real = {actor: np.flatnonzero((clips.emotion == emotion) & (clips.speaker == actor)) for actor in actors}
-            pool = [c for rows_ in real.values() for c in rows_]
-            made, kept = [seen[k]["identity"] for k in mine], [originals[clip]["identity"] for clip in pool]
-            if min(sum(map(len, part)) for part in (made, kept)) >= enough:
-                found["frechet.identity"][emotion] = frechet_distance(np.concatenate(kept), np.concatenate(made))
-            else:
-                few.append(emotion)
-            each = []
-            for actor in (actor for actor in actors if len(real[actor])):
-                theirs = mine[(wanted.speaker.iloc[mine] == actor).to_numpy()]
-                sets = [originals[clip]["judge_a"] for clip in real[actor]], [seen[k]["judge_a"] for k in theirs]
-                each.append(set_similarity(*map(np.concatenate, sets)))
-            if each:
-                found["similarity.judge_a"][emotion] = float(np.mean(each))
-        if few:
-            lines.append(f"left out frechet.identity of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real")
-        for name, values in found.items():
-            rows |= {f"{prefix}.{name}.{protocol}.{emotion}": {"value": value} for emotion, value in values.items()}
-            if values:
-                rows[f"{prefix}.{name}.{protocol}"] = {"value": float(np.mean(list(values.values()))), "emotions": len(values)}
-    return rows, lines

@@ -63,8 +63,8 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
     try:
         _prepare(work, config, missing)
         _work_off([(do_job, *job) for job in missing if job[0] != "edit"], work, config)
-        shared = prepare(work, config, edits) if edits else []
-        _work_off([(make_shared, *item) for item in shared], work, config)
+        for shared in prepare(work, config, edits) if edits else []:
+            _work_off([(make_shared, *item) for item in shared], work, config)
         _work_off([(edit_job, name, seed) for _, name, seed in edits], work, config)
     finally:
         spent = (read_json(clock)["seconds"] if clock.exists() else 0.0) + time.monotonic() - begin

@@ -1,7 +1,7 @@
 """The edit half of the study: one job is one host, one variant and one seed; what all jobs share is made first.
 
-A host is one entry of `HOSTS`: (work, settings, row, seed) -> what makes an edit, and its losses. All variants of a host get the
-same steps, batch, start, people and settings of the dial; baseline and cdrl two further weights each.
+A host is one entry of `HOSTS`: (work, settings, row, seed, edits) -> what makes an edit, and its losses. All variants of a host get
+the same steps, batch, start, people and settings of the dial; baseline and cdrl of the image host two further weights each.
 """
 
 import time
@@ -21,11 +21,15 @@ from cdrl.guidance import Guidance
 from cdrl.pipeline.edit_scoring import (
     LISTED, TrueEdits, dials_of, load_references, read_references, save_references, statistics, statistics_of, sweep, variant_rows,
 )  # fmt: skip
+from cdrl.pipeline.study_coefficients import coefficient_host, coefficient_settings, make_students, tracked_readings
+from cdrl.pipeline.study_curves import SCORES, best_curves, read_pairs
 from cdrl.pipeline.study_jobs import encoder_folder, features_of, pairs_of
 from cdrl.pipeline.study_rows import EDIT
+from cdrl.priors.tracking import READER
 from cdrl.priors.weights import checksum, weights_path
 from cdrl.probing import bootstrap
 from cdrl.stage import write_json
+from cdrl.training import coefficient_host as coefficients
 from cdrl.training.constant import fit_constant
 from cdrl.training.content import train_content
 from cdrl.training.emotion import train_emotion
@@ -33,14 +37,19 @@ from cdrl.training.generator import VARIANTS, train_generator
 from cdrl.training.paired import WEIGHTS, train_paired
 from cdrl.training.released_guidance import ReleasedGuidance, train_released
 
+SHARED = {
+    "references": "references.npz", "tracked": "tracked.npz", "guidance": "guidance/{}/03_emotion", "released": "released/{}/model.safetensors",
+    "students": "students/{}/model.safetensors", "curves": "curves.npz",
+}  # fmt: skip
 RENDERED = (128, 96)  # pixels of the frame and of the crop, as in the study's corpora
 NOT_PICTURES = tuple(name for name in LISTED if name not in ("psnr", "mouth_l1", "identity"))
 
 
 def edit_place(work: Path, config: StudyConfig) -> Path:
     """Folder of everything that edits with these settings share; other settings, losses or start have another."""
-    recipes = [config_hash(settings) for settings in (*encoder_settings(config, 0), generator_settings(config, 0))]
-    return Path(work) / f"edit_{edit_hash(config, [recipes, VARIANTS, WEIGHTS, checksum(weights_path('generator_start'))])}"
+    settings = (*encoder_settings(config, 0), generator_settings(config, 0), coefficient_settings(config, 0))
+    known = [[config_hash(each) for each in settings], VARIANTS, WEIGHTS, coefficients.VARIANTS]
+    return Path(work) / f"edit_{edit_hash(config, [*known, *(checksum(weights_path(name)) for name in ('generator_start', READER))])}"
 
 
 def encoder_settings(config: StudyConfig, seed: int) -> tuple[ContentConfig, EmotionConfig]:
@@ -64,10 +73,13 @@ def opened(work: Path, config: StudyConfig) -> TrueEdits:
     return TrueEdits(Store(Path(work) / config.split), Store(edit_place(work, config) / "truth"), config.edit_size)
 
 
-def prepare(work: Path, config: StudyConfig, jobs: list) -> list[tuple]:
+def prepare(work: Path, config: StudyConfig, jobs: list) -> list[list[tuple]]:
     """Render the true edits that the jobs need, and list what is left to be made by `make_shared`, one process each.
 
-    The true edits of the training people are rendered, and read, for the variant `paired` alone.
+    The true edits of the training people are rendered, and read, for the variants `paired` alone.
+
+    Returns:
+        Lists of (what, seed), each of which needs those before it.
     """
     place, names = edit_place(work, config), {variant_of(name) for _, name, _ in jobs}
     wanted = [("truth", Store(work / config.split), config.edits)] if names else []
@@ -75,26 +87,38 @@ def prepare(work: Path, config: StudyConfig, jobs: list) -> list[tuple]:
     for name, store, number in wanted:
         if not (place / name / "store.json").exists():
             studio_edits.generate_edits(store, studio_edits.draw_edits(store, number), place / name, *RENDERED, config.workers)
-    seeds = sorted({seed for _, _, seed in jobs})
-    shared = [("references", 0)] if names else []
-    shared += [("guidance", seed) for seed in seeds if names & (VARIANTS.keys() - {"released"})]
-    shared += [("released", seed) for seed in seeds if "released" in names]
-    done = {"references": "references.npz", "guidance": "guidance/{}/03_emotion", "released": "released/{}/model.safetensors"}
-    return [item for item in shared if not (place / done[item[0]].format(item[1])).exists()]
+
+    def seeds(*hosts: str) -> list[int]:
+        return sorted({seed for _, name, seed in jobs if name.partition(".")[0] in hosts and variant_of(name) in VARIANTS.keys() - {"released"}})
+
+    first = [("references", 0)] if names else []
+    first += [("tracked", 0)] if any(name.startswith("coefficient.") for _, name, _ in jobs) else []
+    first += [("curves", 0)] if any(name.startswith("curves.") for _, name, _ in jobs) else []
+    first += [("guidance", seed) for seed in seeds("image", "coefficient")]
+    first += [("released", seed) for seed in sorted({seed for _, name, seed in jobs if variant_of(name) == "released"})]
+    phases = [first, [("students", seed) for seed in seeds("coefficient")]]
+    return [[item for item in phase if not (place / SHARED[item[0]].format(item[1])).exists()] for phase in phases]
 
 
 def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
-    """What several jobs read: the networks' view of the truth, and for one seed the encoders, ours or the released."""
+    """What several jobs read: the networks' view of the truth, of sources tracked and rendered, and for one seed the encoders."""
     place, work = edit_place(work, config), Path(work)
     if what == "references":
-        save_references(read_references(opened(work, config), Judges()), place / "references.npz")
-        return
+        return save_references(read_references(opened(work, config), Judges()), place / "references.npz")
+    if what == "tracked":
+        found = tracked_readings(opened(work, config), Judges())
+        return save_references({"another": np.zeros(0), "source": found, "truth": found}, place / "tracked.npz")
+    if what == "curves":
+        return read_pairs(Store(work / "train"), Store(place / "paired"), config.edit_size, place / "curves.npz")
+    if what == "students":
+        make_students(work, config, seed, place / "guidance" / str(seed), place / "students" / str(seed))
+        return None
     train = features_of(work, "train", "actions")
     content, emotion = encoder_settings(config, seed)
     pairs = pairs_of(work, ContentConfig(pairs=config.pairs, seed=seed))
     if what == "released":
         train_released(train, pairs, "embedded", (config.released_steps, config.emotion_steps), seed, place / "released" / str(seed))
-        return
+        return None
     folders = {"02_content": encoder_folder(work, "content", content), "03_emotion": encoder_folder(work, "emotion", emotion)}
     if not (folders["02_content"] / "model.safetensors").exists():
         train_content(train, pairs, content, folders["02_content"])
@@ -116,13 +140,13 @@ def variant_of(name: str) -> str:
     return (EDIT[name].change or {}).get("variant", name.partition(".")[2])
 
 
-def image_host(work: Path, config: StudyConfig, name: str, seed: int) -> tuple[Callable, dict]:
-    """The image host trained as the row says: (crops (T, S, S, 3) uint8, emotion, intensity) -> edited crops, and its losses."""
+def image_host(work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits) -> tuple[Callable, dict]:
+    """The image host trained as the row says: (number of an edit, dial) -> edited crops (T, S, S, 3) uint8, and its losses."""
     place, settings, variant = edit_place(work, config), generator_settings(config, seed, EDIT[name].change), variant_of(name)
     store, folder = Store(Path(work) / "train"), place / "hosts" / f"{name}.{seed}"
     if variant == "constant":
         edit, left = fit_constant(store)
-        return partial(edit_clip, edit), {f"left.{name}": value for name, value in left.items()}
+        return partial(_edited, edit, edits), {f"left.{name}": value for name, value in left.items()}
     if variant == "paired":
         wanted = Store(place / "paired")
         number = {name: k for k, name in enumerate(store.clips.name)}
@@ -134,7 +158,18 @@ def image_host(work: Path, config: StudyConfig, name: str, seed: int) -> tuple[C
         generator, history = train_generator(store, guidance, settings, variant, folder, settings.start, audio)
     else:
         generator, history = train_generator(store, Guidance(place / "guidance" / str(seed)), settings, variant, folder, settings.start)
-    return partial(edit_clip, generator), losses_of(history)
+    return partial(_edited, generator, edits), losses_of(history)
+
+
+def _edited(generator, edits: TrueEdits, edit: int, dial: float) -> np.ndarray:
+    return edit_clip(generator, edits.source(edit), edits.target[edit], edits.intensity(edit, dial))
+
+
+def coefficient_row(work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits) -> tuple[Callable, dict]:
+    """The coefficient host trained as the row says, see `image_host`."""
+    place = edit_place(work, config)
+    make, history = coefficient_host(work, config, variant_of(name), seed, place, place / "hosts" / f"{name}.{seed}", edits)
+    return make, losses_of(history)
 
 
 def losses_of(history) -> dict:
@@ -145,7 +180,7 @@ def losses_of(history) -> dict:
     return {f"loss.{name}": float(value) for name, value in terms.tail(5).mean().items()} | {"loss.total.change": float(last / before - 1)}
 
 
-HOSTS = {"image": image_host}
+HOSTS = {"image": image_host, "coefficient": coefficient_row}
 
 
 def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
@@ -155,14 +190,19 @@ def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
     host = name.partition(".")[0]
     edits, references = opened(work, config), load_references(place / "references.npz")
     scores, judges, losses = LISTED if host == "image" else NOT_PICTURES, Judges(), {}
+    nothing = load_references(place / "tracked.npz")["source"] if host == "coefficient" else references["source"]
     if variant_of(name) == "copy_source":
         curve, dials = [statistics(edits.source, edits, references, judges, name, scores)], [1.0]
+    elif host == "curves":
+        found = best_curves(edits, [reading["curves"] for reading in references["source"]], place / "curves.npz")
+        curve, dials = [statistics_of([{"curves": one} for one in found], edits, references, SCORES)], [1.0]
+    elif variant_of(name) == "tracked":
+        curve, dials = [statistics_of(nothing, edits, references, scores)], [1.0]
     else:
-        make, losses = HOSTS[host](Path(work), config, name, seed)
+        edit, losses = HOSTS[host](Path(work), config, name, seed, edits)
         trained, dials = time.monotonic() - begin, [0.0, *dials_of(config.edit_sweep)]
-        edit = lambda k, dial: make(edits.source(k), edits.target[k], edits.intensity(k, dial))  # noqa: E731
         plain = statistics(lambda k: edit(k, 1.0), edits, references, judges, name, scores)
-        curve = sweep(statistics_of(references["source"], edits, references), plain, dials[1:], edit, edits, references, judges, name)
+        curve = sweep(statistics_of(nothing, edits, references), plain, dials[1:], edit, edits, references, judges, name)
         losses["seconds"] = trained
     path = edit_job_path(place, name, seed)
     path.parent.mkdir(parents=True, exist_ok=True)

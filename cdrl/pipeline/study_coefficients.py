@@ -1,0 +1,95 @@
+"""The coefficient host in the study: the reporting people's facial actions tracked from pixels, edited by every variant, rendered again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tqdm.auto import tqdm
+
+from cdrl.config import CoefficientConfig, StudyConfig
+from cdrl.data.store import Store
+from cdrl.evaluation.networks import Judges
+from cdrl.generation.coefficients import alignment_of, edit_coefficients, render_edit, tracked_pairs
+from cdrl.guidance import Guidance
+from cdrl.models.coefficient_host import CoefficientHost
+from cdrl.pipeline.edit_scoring import TrueEdits, read_clip, resized
+from cdrl.pipeline.study_jobs import features_of
+from cdrl.priors.tracking import load_reader, track, track_clip
+from cdrl.priors.vision import VisionPrior
+from cdrl.training.coefficient_host import train_coefficient_host
+from cdrl.training.distil import CoefficientGuidance, distil
+from cdrl.vocabulary import ACTIONS
+
+
+def coefficient_settings(config: StudyConfig, seed: int) -> CoefficientConfig:
+    """The same for every variant."""
+    return CoefficientConfig(steps=config.coefficient_steps, distil_steps=config.distil_steps, seed=seed)
+
+
+def make_students(work: Path, config: StudyConfig, seed: int, guidance: Path, out: Path) -> CoefficientGuidance:
+    """The guidance of one seed, taught to two networks that see facial actions instead of pixels."""
+    features = features_of(Path(work), "train", "actions")
+    return distil(features, track(features, load_reader()), Guidance(guidance), coefficient_settings(config, seed), out)
+
+
+def load_students(folder: Path) -> CoefficientGuidance:
+    """What `make_students` left in `folder`, frozen, in eval mode."""
+    state = load_file(Path(folder) / "model.safetensors")
+    mean, deviation = (torch.zeros(len(ACTIONS)) for _ in range(2))
+    length = state["content_student.net.4.weight"].shape[0]
+    students = CoefficientGuidance(mean, deviation, torch.zeros_like(state["prototypes"]), length)
+    students.load_state_dict(state)
+    return students.eval().requires_grad_(False)
+
+
+class Rendered:
+    """Edits of tracked actions, rendered with the source's person, pose and light and cropped where the source was.
+
+    Args:
+        edits: what is asked for. host: None renders the actions as they were tracked.
+
+    Example:
+        Rendered(edits, host)(0, 1.0).shape == edits.source(0).shape   # (T, S, S, 3) uint8
+    """
+
+    def __init__(self, edits: TrueEdits, host: CoefficientHost | None = None, frame_size: int = 128):
+        self.edits, self.host, self.frame_size = edits, host, frame_size
+        self.reader, self.vision, self.actions = load_reader(), VisionPrior(), {}
+
+    def __call__(self, edit: int, dial: float = 1.0) -> np.ndarray:
+        edits, clip = self.edits, int(self.edits.sources[edit])
+        if clip not in self.actions:
+            self.actions[clip] = track_clip(edits.report, clip, self.reader, self.vision)
+        actions = self.actions[clip]
+        if self.host is not None:
+            actions = edit_coefficients(self.host, actions, edits.target[edit], edits.intensity(edit, dial))
+        crops = render_edit(edits.report.clips.name[clip], actions, alignment_of(edits.report, clip), self.frame_size, edits.report.face.shape[1])
+        return resized(crops, edits.size)
+
+
+def tracked_readings(edits: TrueEdits, judges: Judges) -> list[dict]:
+    """What the networks say of every source tracked and rendered again, nothing edited: where this host's dial begins."""
+    rendered, found = Rendered(edits), {}
+    for clip, edit in tqdm({clip: edit for edit, clip in enumerate(edits.sources)}.items(), desc="tracked sources", mininterval=2):
+        found[clip] = read_clip(judges, rendered(edit))
+    return [found[clip] for clip in edits.sources]
+
+
+def coefficient_host(work: Path, config: StudyConfig, variant: str, seed: int, place: Path, out: Path, edits: TrueEdits) -> tuple[Callable, object]:
+    """The coefficient host trained as the variant says.
+
+    Args:
+        place: folder of what the edits share: `students/SEED`, and for `paired` the true edits of the training people.
+
+    Returns:
+        (number of an edit, dial) -> crops (T, S, S, 3) uint8, and the history of every term.
+    """
+    features = features_of(Path(work), "train", "actions")
+    tracked, pairs = track(features, load_reader()), None
+    if variant == "paired":
+        pairs = tracked_pairs(tracked, Store(place / "paired"), load_reader())
+    students = None if variant == "paired" else load_students(place / "students" / str(seed))
+    host, history = train_coefficient_host(tracked, students, coefficient_settings(config, seed), variant, out, pairs)
+    return Rendered(edits, host), history
