@@ -43,7 +43,7 @@ def read_pairs(sources: Store, wanted: Store, size: int, out: Path) -> None:
 
 
 def best_curves(edits: TrueEdits, sources: list[np.ndarray], pairs: Path, trees: int = 200, seed: int = 0) -> list[np.ndarray]:
-    """The mouth curves that trees, taught by `read_pairs`, expect of every edit.
+    """The mouth curves that trees expect of every edit: the source's, and the change that `read_pairs` taught them.
 
     Args:
         sources: mouth curves (T, 3) of each edit's source. pairs: file of `read_pairs`.
@@ -54,11 +54,11 @@ def best_curves(edits: TrueEdits, sources: list[np.ndarray], pairs: Path, trees:
     with np.load(pairs) as kept:
         ends = np.cumsum(kept["lengths"])[:-1]
         seen = [_features(one, asked)[::EVERY] for one, asked in zip(np.split(kept["source"], ends), kept["asked"], strict=True)]
-        truth = np.concatenate([one[::EVERY] for one in np.split(kept["truth"], ends)])
-    model = ExtraTreesRegressor(trees, min_samples_leaf=20, max_features=0.5, random_state=seed).fit(np.concatenate(seen), truth)
+        change = np.concatenate([one[::EVERY] for one in np.split(kept["truth"] - kept["source"], ends)])
+    model = ExtraTreesRegressor(trees, min_samples_leaf=20, max_features=0.5, random_state=seed).fit(np.concatenate(seen), change)
     clips, wanted = edits.report.clips, edits.wanted.clips
     asked = [_asked(clips.iloc[source], wanted.iloc[k]) for k, source in enumerate(edits.sources)]
-    return [model.predict(_features(one, each)) for one, each in zip(sources, asked, strict=True)]
+    return [one + model.predict(_features(one, each)) for one, each in zip(sources, asked, strict=True)]
 
 
 def _curves(judges: Judges, store: Store, clip: int, size: int) -> np.ndarray:
