@@ -128,6 +128,18 @@ def test_a_finished_job_is_read_and_a_further_seed_is_added(study):
     assert scores["spfem.image.cdrl_minus_baseline.psnr.seeds"] == 2 and scores["spfem.image.cdrl_minus_baseline.psnr.n"] == 14
 
 
+def test_finished_jobs_travel_with_the_results(study, tmp_path, monkeypatch):
+    """On another machine, where the work folder has none of them, nothing of theirs is done again."""
+    folder, config, before = study
+    place = edit_place(folder / "work", config)
+    other = tmp_path / "work"
+    shutil.copytree(folder / "work", other, symlinks=True, ignore=shutil.ignore_patterns("jobs", "hosts"))
+    monkeypatch.setattr("cdrl.pipeline.study._work_off", lambda jobs, *rest: pytest.fail(f"done again: {jobs}") if jobs else None)
+    again = all_scores(run_study(folder / "results", other, config))
+    name = "spfem.image.cdrl.mouth_error"
+    assert again[f"{name}.high"] == all_scores(before)[f"{name}.high"] and (other / place.name / "jobs" / "image.cdrl.0.npz").exists()
+
+
 def test_other_settings_of_the_edit_have_a_folder_of_their_own(study):
     folder, config, _ = study
     other = StudyConfig(**SMALL | {"edit_steps": 3}, seeds=1)

@@ -22,7 +22,7 @@ from cdrl.data.studio import corpus as studio
 from cdrl.errors import InputError
 from cdrl.pipeline.edit_scoring import dials_of
 from cdrl.pipeline.study_edit_tables import edit_summary
-from cdrl.pipeline.study_edits import edit_job, edit_job_path, edit_place, make_shared, prepare
+from cdrl.pipeline.study_edits import carry_jobs, edit_job, edit_job_path, edit_place, make_shared, prepare
 from cdrl.pipeline.study_jobs import do_job, job_path
 from cdrl.pipeline.study_rows import BACKBONES, TABLES, rows_of
 from cdrl.priors.store import extract
@@ -36,8 +36,9 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
     """Do every job of the chosen half that is missing and write `results.json` and the tables under `out`.
 
     Args:
-        out: folder of the results, small, to be committed; what the other half left there stays. work: folder of corpora,
-            features and jobs; some 14 GB. Sets, seeds, rows and halves can share one.
+        out: folder of the results, small, to be committed; what the other half left there stays. Finished jobs of the edit half
+            lie there too, and are not done again on another machine. work: folder of corpora, features and jobs; some 14 GB. Sets,
+            seeds, rows and halves can share one.
 
     Returns:
         The results, as `cdrl scores` reads them. An interrupted study leaves those of the jobs that are done.
@@ -52,6 +53,8 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
     jobs = list_jobs(config)
     dials_of(config.edit_sweep)
     write_json(made, {"hash": config_hash(config), "config": asdict(config)})
+    place = edit_place(work, config)
+    carry_jobs(out / "jobs" / place.name, place / "jobs")
     missing = [job for job in jobs if not _path(work, config, job).exists()]
     minutes = sum(MINUTES[kind] for kind, _, _ in missing) / config.workers
     beside = sum(minutes for half, minutes in SHARED_MINUTES.items() if config.half in ("both", half))
@@ -147,6 +150,9 @@ def summary(out: Path, work: Path, config: StudyConfig, jobs: list, seconds: flo
         scores, tables = (_representations if half == "representation" else edit_summary)(work, config, own)
         for kind, table in tables.items():
             table.to_csv(out / f"{kind}.csv", index=False)
+        if half == "edit":
+            place = edit_place(work, config)
+            carry_jobs(place / "jobs", out / "jobs" / place.name)
         results["stages"][stage] = {"config": asdict(config), "scores": scores, "commit": _commit()}
         done = sum(_path(work, config, job).exists() for job in own)
         results["run"] |= {f"{prefix}.jobs": len(own), f"{prefix}.jobs.done": done}

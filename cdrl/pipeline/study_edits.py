@@ -4,6 +4,7 @@ A host is one entry of `HOSTS`: (work, settings, row, seed, edits) -> what makes
 the same steps, batch, start, people and settings of the dial; baseline and cdrl of the image host two further weights each.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -66,6 +67,17 @@ def generator_settings(config: StudyConfig, seed: int, change: dict | None = Non
 def edit_job_path(place: Path, name: str, seed: int) -> Path:
     """Where the scores of one job lie; its statistics beside them, as .npz."""
     return Path(place) / "jobs" / f"{name}.{seed}.json"
+
+
+def carry_jobs(source: Path, target: Path) -> None:
+    """Copy finished jobs that `target` lacks: they are small, and a study goes on where its results are, on another machine too."""
+    for scores in sorted(Path(source).glob("*.json")):
+        if not (target / scores.name).exists():
+            target.mkdir(parents=True, exist_ok=True)
+            for path in (scores.with_suffix(".npz"), scores):  # the scores last: they say that a job is done
+                partial = target / f"{path.name}.partial"
+                shutil.copyfile(path, partial)
+                partial.replace(target / path.name)
 
 
 def opened(work: Path, config: StudyConfig) -> TrueEdits:
@@ -206,8 +218,8 @@ def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
         losses["seconds"] = trained
     path = edit_job_path(place, name, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"{dial:g}/{score}": sums for dial, found in zip(dials, curve, strict=True) for score, sums in found.items()}
-    np.savez(path.with_suffix(".partial.npz"), **arrays)
+    arrays = {f"{dial:g}/{score}": sums.astype(np.float32) for dial, found in zip(dials, curve, strict=True) for score, sums in found.items()}
+    np.savez_compressed(path.with_suffix(".partial.npz"), **arrays)
     path.with_suffix(".partial.npz").replace(path.with_suffix(".npz"))
     rows = variant_rows(f"spfem.{name}", curve[dials.index(1.0)], references, edits, seed)
     lines = bootstrap.lines(rows) | {f"spfem.{name}.{key}": value for key, value in losses.items()}
