@@ -1,4 +1,4 @@
-"""The ceiling of the mouth: trees find what the source tells of the true edit, and nothing where it tells nothing."""
+"""Trees find what the source's mouth tells of the true edit's, and nothing where it tells nothing."""
 
 from types import SimpleNamespace
 

@@ -1,6 +1,6 @@
-"""How near to the true edit's mouth anything can come: trees that were taught it, on true edits of the training people, without a picture.
+"""What the source's mouth and the labels tell of the true edit's mouth: trees that were taught it, on true edits of the training people.
 
-What a person's face, a clip and chance do to an emotion is not in the source; the trees say how much of the truth is.
+A mark to measure hosts at, no bound: the rest of the face, which a host sees, says more about how a person acts.
 """
 
 from pathlib import Path

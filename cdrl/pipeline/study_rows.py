@@ -82,19 +82,19 @@ EDIT = {
     "image.content": Row("the content term alone"),
     "image.emotion": Row("the emotion term alone"),
     "image.released": Row("the host guided by the losses as released, our re-implementation"),
-    "image.paired": Row("an upper bound: trained on true edits of the training people"),
+    "image.paired": Row("trained on true edits of the training people, L1 to their pixels: an upper bound of psnr"),
     **{
         f"image.{variant}_{name}": Row(f"{variant}, {what} {name}", {"variant": variant} | dict.fromkeys(weights, factor))
         for name, factor in (("half", 0.5), ("double", 2.0))
         for variant, what, weights in (("baseline", "its game", ("game_weight",)), ("cdrl", "both terms", ("content_weight", "emotion_weight")))
     },
-    "curves.paired": Row("no picture: trees taught the mouth curves of true edits of the training people, what can be known of them", kind="truth"),
+    "curves.paired": Row("no host: trees taught the mouth curves of true edits of the training people", kind="truth"),
     "coefficient.tracked": Row("sources tracked and rendered again, nothing edited: what tracking costs", kind="raw"),
     "coefficient.baseline": Row("the host without guidance"),
     "coefficient.cdrl": Row("both terms, by students on facial actions"),
     "coefficient.content": Row("the content term alone"),
     "coefficient.emotion": Row("the emotion term alone"),
-    "coefficient.paired": Row("an upper bound: trained on true edits of the training people"),
+    "coefficient.paired": Row("trained on the tracked actions of true edits of the training people"),
 }  # fmt: skip
 TABLES = {"content": CONTENT, "emotion": EMOTION, "edit": EDIT}
 HALVES = {"both": ("content", "emotion", "edit"), "representation": ("content", "emotion"), "edit": ("edit",)}
