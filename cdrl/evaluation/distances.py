@@ -47,7 +47,7 @@ def published_features(network: nn.Module, frames: np.ndarray) -> np.ndarray:
         frames: (T, H, H, 3) uint8 RGB, crops of the face.
 
     Returns:
-        (T, 512) or (T, 1024). One core does some 10 frames a second of "face", 40 of "expression".
+        (T, 512) or (T, 1024).
     """
     face = isinstance(network, FaceNet)
     side, whole = (FACE_SIDE, 164) if face else (EXPRESSION_SIDE, 256)

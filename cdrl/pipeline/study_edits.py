@@ -218,7 +218,7 @@ def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
         losses["seconds"] = trained
     path = edit_job_path(place, name, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"{dial:g}/{score}": sums.astype(np.float32) for dial, found in zip(dials, curve, strict=True) for score, sums in found.items()}
+    arrays = {f"{dial:g}/{score}": sums for dial, found in zip(dials, curve, strict=True) for score, sums in found.items()}
     np.savez_compressed(path.with_suffix(".partial.npz"), **arrays)
     path.with_suffix(".partial.npz").replace(path.with_suffix(".npz"))
     rows = variant_rows(f"spfem.{name}", curve[dials.index(1.0)], references, edits, seed)
