@@ -48,19 +48,22 @@ def test_every_variant_is_scored_beside_the_other_half(study):
             assert scores[f"{name}.mouth_error.low"] > 0 and f"{name}.emotion_accuracy" not in scores
             continue
         assert {f"{name}.{s}" for s in ("mouth_error.low", "emotion_accuracy.truth_1", "speech_correlation", "jitter.happy")} <= scores.keys(), row
-        assert [s for s in PICTURES if f"{name}.{s}" in scores] == ([s for s in PICTURES] if row.startswith("image.") else [])
+        assert [s for s in PICTURES if f"{name}.{s}" in scores] == ([] if row.startswith("coefficient.") else list(PICTURES))
         assert scores[f"{name}.mouth_error.n"] == 14 and scores[f"{name}.mouth_error.seeds"] == 1
     assert scores["spfem.image.copy_source.speech_correlation"] == pytest.approx(1)
     assert scores["content.viseme"] == 0.5 and scores["time.hours"] == 2.0 and scores["study.edits.jobs.done"] == len(ROWS)
     assert scores["spfem.image.cdrl.dial_000.mouth_error"] == pytest.approx(scores["spfem.image.copy_source.mouth_error"])
     assert scores["spfem.coefficient.cdrl.dial_000.mouth_error"] == pytest.approx(scores["spfem.coefficient.tracked.mouth_error"])
     assert scores["spfem.coefficient.tracked.mouth_error"] != scores["spfem.image.copy_source.mouth_error"]
+    assert scores["spfem.drawn.cdrl.dial_000.mouth_error"] == scores["spfem.image.cdrl.dial_000.mouth_error"]
     assert pd.read_csv(folder / "results" / "edit.csv")["row"].tolist() == list(dict.fromkeys(name for _, name, _ in list_jobs(config)))
 
 
 def test_variants_are_compared_clip_by_clip_and_at_equal_accuracy(study):
     scores, host = all_scores(study[2]), "spfem.image"
     assert "spfem.coefficient.cdrl_minus_baseline.mouth_error.at_equal_accuracy.high" in scores
+    across = scores["spfem.drawn.cdrl_minus_image_constant.psnr"]
+    assert across == pytest.approx(scores["spfem.drawn.cdrl.psnr"] - scores["spfem.image.constant.psnr"])
     name, apart = f"{host}.cdrl_minus_baseline.mouth_error", scores[f"{host}.cdrl.mouth_error"] - scores[f"{host}.baseline.mouth_error"]
     assert scores[name] == pytest.approx(apart) and scores[f"{name}.low"] <= apart <= scores[f"{name}.high"] and scores[f"{name}.n"] == 14
     assert {f"{name}.at_equal_accuracy{judge}.high" for judge in ("", ".judge_1", ".judge_2")} <= scores.keys() and f"{name}.sad" in scores
@@ -92,12 +95,14 @@ def test_no_variant_but_the_upper_bound_reads_a_true_edit(study, monkeypatch):
     for row in ROWS:
         if EDIT[row].change or row in ("image.copy_source", "curves.paired", "coefficient.tracked"):
             continue
-        shutil.rmtree(place / "hosts" / f"{row}.0", ignore_errors=True)
+        shutil.rmtree(place / "hosts" / f"{row.replace('drawn.', 'coefficient.')}.0", ignore_errors=True)
         opened.clear()
         HOSTS[row.partition(".")[0]](folder / "work", config, row, 0, None)
         read[row] = {path.rpartition("/")[2] for path in opened}
-    assert read.pop("image.paired") == {"train", "paired"} and read.pop("coefficient.paired") - {"train"} == {"paired"}
-    trained = {"image": ("constant", "baseline", "cdrl", "content", "emotion", "released"), "coefficient": ("baseline", "cdrl", "content", "emotion")}
+    assert read.pop("image.paired") == {"train", "paired"}
+    assert all(read.pop(f"{host}.paired") - {"train"} == {"paired"} for host in ("coefficient", "drawn"))
+    actions = ("baseline", "cdrl", "content", "emotion")
+    trained = {"image": ("constant", *actions, "released"), "coefficient": actions, "drawn": actions}
     assert set(read) == {f"{host}.{variant}" for host, variants in trained.items() for variant in variants}
     assert all(found <= {"train"} for found in read.values())
     assert set(Store(place / "paired").clips.speaker) <= set(Store(folder / "work" / "train").clips.speaker)
@@ -182,6 +187,6 @@ def test_one_half_has_its_own_jobs():
     kinds = {half: {job[0] for job in list_jobs(StudyConfig(half=half))} for half in ("both", "representation", "edit")}
     assert kinds == {"both": {"content", "emotion", "edit"}, "representation": {"content", "emotion"}, "edit": {"edit"}}
     edit = list_jobs(StudyConfig(half="edit"))
-    assert len(edit) == 3 * (10 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
+    assert len(edit) == 3 * (10 + 5 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
     with pytest.raises(InputError, match="edit.image.best is no row of split=report: accepted are edit.image.copy_source"):
         list_jobs(StudyConfig(half="edit", rows="edit.image.best"))

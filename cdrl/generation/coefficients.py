@@ -12,11 +12,11 @@ from cdrl.data.studio.corpus import picture, spec_of
 from cdrl.data.studio.edits import source_of
 from cdrl.errors import InputError
 from cdrl.models.coefficient_host import CoefficientHost
-from cdrl.models.generator import MAX_INTENSITY
+from cdrl.models.generator import LOWEST_LEVEL, MAX_INTENSITY
 from cdrl.priors.tracking import ActionReader, Tracked, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights
-from cdrl.vocabulary import ACTIONS, emotion_index
+from cdrl.vocabulary import ACTIONS, EMOTIONS, emotion_index
 
 HOST = "coefficient_host"  # the committed weights
 
@@ -101,6 +101,23 @@ def coefficient_edits(
         edited = edit_coefficients(host, track_clip(sources, clip, reader, vision), target, level / 3)
         name = sources.clips.name[clip]
         found.append(render_edit(name, edited, alignment_of(sources, clip), frame_size, sources.face.shape[1]))
+    return found
+
+
+def drawn_changes(host: CoefficientHost, tracked: Tracked, number: int, seed: int = 0) -> list[tuple[int, np.ndarray]]:
+    """Changes of facial actions to learn to draw: the host's edits of clips drawn by lot, emotions in turn, the dial anywhere.
+
+    Args:
+        tracked: the people whose clips are changed. number: changes.
+
+    Returns:
+        (number of a clip, change (T, 52)) each, as `changes.render_changes` takes them; no true edit is involved.
+    """
+    random, found = np.random.default_rng([seed, 4711]), []
+    for k in range(number):
+        clip = int(random.integers(len(tracked.clips)))
+        actions, emotion = tracked.clip(clip), EMOTIONS[k % len(EMOTIONS)]
+        found.append((clip, edit_coefficients(host, actions, emotion, float(random.uniform(LOWEST_LEVEL, MAX_INTENSITY))) - actions))
     return found
 
 

@@ -1,5 +1,6 @@
 """The edit itself: a clip or a video file and an emotion in, the same with that emotion out, steady and in bounded memory."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from tqdm.auto import tqdm
 
 from cdrl.config import stage_folder
@@ -20,6 +22,8 @@ from cdrl.data.media import read_metadata, read_video_stream
 from cdrl.data.samples import ingest
 from cdrl.data.store import Store
 from cdrl.errors import InputError
+from cdrl.generation.action_editor import ActionEditor, load_renderer
+from cdrl.generation.coefficients import load_host
 from cdrl.generation.control import curve_at, intensity_curve, spelled
 from cdrl.guidance import Guidance
 from cdrl.models.generator import Generator, apply_fields
@@ -37,8 +41,8 @@ TRAINED_RATE = 25.0  # Hz
 SIZES = (64, 320)  # pixels of the crop that is edited
 
 
-def load_generator(where: str | Path = GENERATOR) -> Generator:
-    """A generator by name of its weights, by path, or by a run's folder (its CDRL variant).
+def load_generator(where: str | Path = GENERATOR) -> Generator | ActionEditor:
+    """A generator by name of its weights, by path, or by a run's folder (its CDRL variant); `action_renderer`: an `ActionEditor`.
 
     Returns:
         Frozen, in eval mode; `generator.emotions` lists what it learnt, `generator.crop` says how the faces were cropped,
@@ -55,7 +59,10 @@ def load_generator(where: str | Path = GENERATOR) -> Generator:
             raise InputError(f"{folder}: no trained generator here; run notebook 05 (or `cdrl run`) first, or name weights")
         where = found[0] / "model.safetensors"
     card = load_card(str(where))
-    generator = load_weights(str(where), Generator(**card["model"]))
+    if "host" in card:  # a renderer of facial actions, and the host whose edits it draws
+        generator = ActionEditor(load_host(card["host"]), load_renderer(str(where)))
+    else:
+        generator = load_weights(str(where), Generator(**card["model"]))
     generator.emotions = tuple(card.get("emotions", EMOTIONS))
     generator.crop = made_with(where, "corpus", "crop", "aligned")
     generator.run = run_of(where, "emotion")
@@ -116,7 +123,8 @@ def edit_stream(
     """
     chunk = chunk or CHUNK
     stride = max(1, round(generator.stride * frame_rate / TRAINED_RATE))
-    reach = stride + len(SMOOTHING) // 2
+    neighbours = stride * getattr(generator, "reach", generator.stride) / generator.stride if generator.stride else 0
+    reach = math.ceil(neighbours) + len(SMOOTHING) // 2
     held, first, done = [], 0, 0  # crops from number `first` on; `done` of all are edited
     for crop_ in chain(crops, [None]):
         held += [crop_] if crop_ is not None else []
@@ -175,7 +183,7 @@ def edit_video(
             somebody else made; before anything is written.
     """
     source, out, times = Path(source), Path(out), []
-    generator = generator if isinstance(generator, Generator) else load_generator(generator)
+    generator = generator if isinstance(generator, nn.Module) else load_generator(generator)
     weights = emotion_weights(emotion, generator, own)
     if np.ndim(intensity) == 2:
         intensity_curve(np.asarray(intensity)[:, 1], len(intensity)), curve_at(intensity, np.zeros(1))
@@ -224,8 +232,10 @@ def fit_to_folder(
             committed ones.
 
     Raises:
-        InputError: where nothing is left to learn from, and encoders of other crops than the generator's.
+        InputError: where nothing is left to learn from, encoders of other crops than the generator's, and an `ActionEditor`.
     """
+    if isinstance(generator, ActionEditor):
+        raise InputError("a fit fine-tunes the image host; the neural renderer of facial actions takes none: leave --fit out, or --generator")
     where, crop = guidance or getattr(generator, "run", None), getattr(generator, "crop", "aligned")
     guide = Guidance(where)
     if guide.crop != crop:

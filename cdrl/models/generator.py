@@ -58,25 +58,20 @@ class Modulated(nn.Module):
         return x + hidden if self.skip else hidden
 
 
-class Generator(nn.Module):
-    """Windows of aligned crops and an emotion -> edited windows.
+class FieldNet(nn.Module):
+    """The network that answers with fields: what `Generator` and `ActionRenderer` share.
 
     Args:
-        width: channels at 16 x 16; half of it at 32 x 32, twice at 8 x 8, three times at 4 x 4.
-        code: length of an emotion's learnt code. stride: distance in frames of the two neighbours that are seen too.
-
-    Example:
-        generator = Generator()
-        weights = label_weights(["happy", "sad"])
-        generator(frames, weights, torch.tensor([1.0, 0.7])).frames     # (2, T, 3, H, W) -> the same shape
+        stride: distance in frames of the two neighbours that are seen too.
     """
 
-    def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
+    def __init__(self, stride: int):
         super().__init__()
         self.stride = stride
+
+    def _build(self, width: int, code: int) -> None:
+        """Channels at 16 x 16; half of it at 32 x 32, twice at 8 x 8, three times at 4 x 4; length of the code."""
         fine, wide, deep = width // 2, 2 * width, 3 * width
-        self.table = nn.Parameter(torch.randn(len(EMOTIONS), code))
-        self.mapping = nn.Sequential(nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU())
         self.stem = nn.Conv2d(36, fine, 1)
         self.down = nn.ModuleList(
             [Modulated(fine, width, code, 2), Modulated(width, wide, code, 2), Modulated(wide, deep, code, 2)]
@@ -90,6 +85,56 @@ class Generator(nn.Module):
         self.register_buffer("window", border_window(WORKING_SIZE // 2), persistent=False)
         self.register_buffer("coarse_window", border_window(WORKING_SIZE // 4), persistent=False)
         self.register_buffer("places", place_mask(WORKING_SIZE // 2), persistent=False)
+
+    def drawn(self, frames: torch.Tensor, code: torch.Tensor, gain: torch.Tensor, at: slice, stride: int | None = None) -> tuple:
+        """Flow, shading and residual of the frames `at`, shapes as in `Edit`.
+
+        Args:
+            frames: (B, T, 3, H, W). code: (B, t, code) and gain: (B, t) of the t frames `at`. stride: replaces the network's own.
+        """
+        batch, count = frames.shape[:2]
+        small = working_view(frames.flatten(0, 1)).view(batch, count, 3, WORKING_SIZE, WORKING_SIZE)
+        seen = neighbours(small, stride or self.stride)[:, at]
+        count = seen.shape[1]
+        fine, coarse = self._decode(seen.flatten(0, 1) * 2 - 1, code.flatten(0, 1))
+        gain = gain.flatten()[:, None, None, None]
+        move, paint = self.move_and_paint(fine).split((2, 1), 1)
+        flow = FLOW_LIMIT * torch.tanh(blur(move)) * self.window
+        shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
+        residual = RESIDUAL_LIMIT * torch.tanh(paint) * self.places
+        return tuple((gain * field).view(batch, count, *field.shape[1:]) for field in (flow, shading, residual))
+
+    def _decode(self, x: torch.Tensor, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 9, 64, 64), (B, code) -> features at 32 x 32 and at 16 x 16."""
+        at32 = F.silu(self.stem(F.pixel_unshuffle(x, 2)))
+        at16 = self.same[0](self.down[0](at32, code), code)
+        at8 = self.same[1](self.down[1](at16, code), code)
+        x = self.down[2](at8, code)
+        for block in self.core:
+            x = block(x, code)
+        x = self.join[0](at8 + _double(self.up[0](x, code)), code)
+        coarse = self.join[1](at16 + _double(self.up[1](x, code)), code)
+        return self.join[2](at32 + _double(self.up[2](coarse, code)), code), coarse
+
+
+class Generator(FieldNet):
+    """Windows of aligned crops and an emotion -> edited windows.
+
+    Args:
+        width: channels at 16 x 16; half of it at 32 x 32, twice at 8 x 8, three times at 4 x 4.
+        code: length of an emotion's learnt code. stride: distance in frames of the two neighbours that are seen too.
+
+    Example:
+        generator = Generator()
+        weights = label_weights(["happy", "sad"])
+        generator(frames, weights, torch.tensor([1.0, 0.7])).frames     # (2, T, 3, H, W) -> the same shape
+    """
+
+    def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
+        super().__init__(stride)
+        self.table = nn.Parameter(torch.randn(len(EMOTIONS), code))
+        self.mapping = nn.Sequential(nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU())
+        self._build(width, code)
 
     def forward(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None)) -> Edit:
         """Edit.
@@ -117,35 +162,13 @@ class Generator(nn.Module):
 
         `stride` replaces the generator's own where the frame rate is not 25 Hz.
         """
-        batch, count = frames.shape[:2]
-        small = working_view(frames.flatten(0, 1)).view(batch, count, 3, WORKING_SIZE, WORKING_SIZE)
-        seen, intensity = neighbours(small, stride or self.stride)[:, at], intensity[:, at]
-        count = seen.shape[1]
-        code = self.code(weights, intensity).flatten(0, 1)
-        fine, coarse = self._decode(seen.flatten(0, 1) * 2 - 1, code)
-        gain = field_gain(intensity).flatten()[:, None, None, None]
-        move, paint = self.move_and_paint(fine).split((2, 1), 1)
-        flow = FLOW_LIMIT * torch.tanh(blur(move)) * self.window
-        shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
-        residual = RESIDUAL_LIMIT * torch.tanh(paint) * self.places
-        return tuple((gain * field).view(batch, count, *field.shape[1:]) for field in (flow, shading, residual))
+        intensity = intensity[:, at]
+        return self.drawn(frames, self.code(weights, intensity), field_gain(intensity), at, stride)
 
     def code(self, weights: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
         """(B, 8) and (B, T) -> (B, T, code): the mixture's row of the table, scaled by the intensity, mapped."""
         row = weights.to(self.table) @ self.table
         return self.mapping(row[:, None] * intensity.clamp(LOWEST_LEVEL, 1)[:, :, None])
-
-    def _decode(self, x: torch.Tensor, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 9, 64, 64), (B, code) -> features at 32 x 32 and at 16 x 16."""
-        at32 = F.silu(self.stem(F.pixel_unshuffle(x, 2)))
-        at16 = self.same[0](self.down[0](at32, code), code)
-        at8 = self.same[1](self.down[1](at16, code), code)
-        x = self.down[2](at8, code)
-        for block in self.core:
-            x = block(x, code)
-        x = self.join[0](at8 + _double(self.up[0](x, code)), code)
-        coarse = self.join[1](at16 + _double(self.up[1](x, code)), code)
-        return self.join[2](at32 + _double(self.up[2](coarse, code)), code), coarse
 
 
 def label_weights(labels: list[str]) -> torch.Tensor:

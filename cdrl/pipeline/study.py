@@ -22,7 +22,7 @@ from cdrl.data.studio import corpus as studio
 from cdrl.errors import InputError
 from cdrl.pipeline.edit_scoring import dials_of
 from cdrl.pipeline.study_edit_tables import edit_summary
-from cdrl.pipeline.study_edits import carry_jobs, edit_job, edit_job_path, edit_place, make_shared, prepare
+from cdrl.pipeline.study_edits import TRACKED, carry_jobs, edit_job, edit_job_path, edit_place, make_shared, prepare
 from cdrl.pipeline.study_jobs import do_job, job_path
 from cdrl.pipeline.study_rows import BACKBONES, TABLES, rows_of
 from cdrl.priors.store import extract
@@ -68,7 +68,8 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
         _work_off([(do_job, *job) for job in missing if job[0] != "edit"], work, config)
         for shared in prepare(work, config, edits) if edits else []:
             _work_off([(make_shared, *item) for item in shared], work, config)
-        _work_off([(edit_job, name, seed) for _, name, seed in edits], work, config)
+        for second in (False, True):  # two jobs never train one host
+            _work_off([(edit_job, name, seed) for _, name, seed in edits if name.startswith(TRACKED[1]) == second], work, config)
     finally:
         spent = (read_json(clock)["seconds"] if clock.exists() else 0.0) + time.monotonic() - begin
         write_json(clock, {"seconds": spent})

@@ -1,9 +1,9 @@
 """The coefficient host in the study: the reporting people's facial actions tracked from pixels, edited by every variant, rendered again."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
@@ -77,19 +77,19 @@ def tracked_readings(edits: TrueEdits, judges: Judges) -> list[dict]:
     return [found[clip] for clip in edits.sources]
 
 
-def coefficient_host(work: Path, config: StudyConfig, variant: str, seed: int, place: Path, out: Path, edits: TrueEdits) -> tuple[Callable, object]:
-    """The coefficient host trained as the variant says.
+def trained_host(work: Path, config: StudyConfig, variant: str, seed: int, place: Path) -> tuple[CoefficientHost, pd.DataFrame]:
+    """The coefficient host trained as the variant says, once for all who show its edits.
 
     Args:
-        place: folder of what the edits share: `students/SEED`, and for `paired` the true edits of the training people.
+        place: folder of what the edits share: `students/SEED`, for `paired` the true edits of the training people, and `hosts`.
 
     Returns:
-        (number of an edit, dial) -> crops (T, S, S, 3) uint8, and the history of every term.
+        The host, frozen, and the history of every term.
     """
     features = features_of(Path(work), "train", "actions")
     tracked, pairs = track(features, load_reader()), None
     if variant == "paired":
         pairs = tracked_pairs(tracked, Store(place / "paired"), load_reader())
     students = None if variant == "paired" else load_students(place / "students" / str(seed))
-    host, history = train_coefficient_host(tracked, students, coefficient_settings(config, seed), variant, out, pairs)
-    return Rendered(edits, host), history
+    out = place / "hosts" / f"coefficient.{variant}.{seed}"
+    return train_coefficient_host(tracked, students, coefficient_settings(config, seed), variant, out, pairs)

@@ -18,6 +18,8 @@ COMPARED = (
     ("cdrl", "baseline"), ("content", "baseline"), ("emotion", "baseline"), ("cdrl", "emotion"), ("cdrl", "content"),
     ("cdrl", "released"), ("released", "baseline"), ("cdrl", "constant"), ("cdrl", "paired"),
 )  # fmt: skip
+# The coefficient host drawn on pixels beside the image host, and beside no network at all.
+ACROSS = (("drawn.cdrl", "image.cdrl"), ("drawn.cdrl", "image.constant"))
 # What baseline and cdrl were trained with besides: as many weights for each.
 FURTHER = ("half", "double")
 
@@ -46,6 +48,10 @@ def edit_summary(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dic
         families = [[found.get(f"{host}.{variant}{end}") for end in ("", *(f"_{name}" for name in FURTHER))] for variant in COMPARED[0]]
         if all(map(all, families)):
             scores |= _any_weight(f"spfem.{host}.{'_minus_'.join(COMPARED[0])}", *families, edits)
+    for first, second in ACROSS:
+        if first in found and second in found:
+            prefix = f"spfem.{first}_minus_{second.replace('.', '_')}"
+            scores |= _difference(prefix, found[first], found[second], edits, EDIT[second].seeded, False)
     return scores, {"edit": _table(scores, found), "edit_differences": _differences(scores)}
 
 

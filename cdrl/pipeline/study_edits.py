@@ -17,12 +17,13 @@ from cdrl.config import ContentConfig, EmotionConfig, GeneratorConfig, StudyConf
 from cdrl.data.store import Store
 from cdrl.data.studio import edits as studio_edits
 from cdrl.evaluation.networks import Judges
+from cdrl.generation.action_editor import RENDERER, ActionEditor, load_renderer
 from cdrl.generation.edit import edit_clip
 from cdrl.guidance import Guidance
 from cdrl.pipeline.edit_scoring import (
     LISTED, TrueEdits, dials_of, load_references, read_references, save_references, statistics, statistics_of, sweep, variant_rows,
 )  # fmt: skip
-from cdrl.pipeline.study_coefficients import coefficient_host, coefficient_settings, make_students, tracked_readings
+from cdrl.pipeline.study_coefficients import Rendered, coefficient_settings, make_students, tracked_readings, trained_host
 from cdrl.pipeline.study_curves import SCORES, best_curves, read_pairs
 from cdrl.pipeline.study_jobs import encoder_folder, features_of, pairs_of
 from cdrl.pipeline.study_rows import EDIT
@@ -42,6 +43,7 @@ SHARED = {
     "references": "references.npz", "tracked": "tracked.npz", "guidance": "guidance/{}/03_emotion", "released": "released/{}/model.safetensors",
     "students": "students/{}/model.safetensors", "curves": "curves.npz",
 }  # fmt: skip
+TRACKED = ("coefficient", "drawn")  # one host shown in two ways; who comes second finds it trained
 RENDERED = (128, 96)  # pixels of the frame and of the crop, as in the study's corpora
 NOT_PICTURES = tuple(name for name in LISTED if name not in ("psnr", "mouth_l1", "identity"))
 
@@ -50,7 +52,7 @@ def edit_place(work: Path, config: StudyConfig) -> Path:
     """Folder of everything that edits with these settings share; other settings, losses or start have another."""
     settings = (*encoder_settings(config, 0), generator_settings(config, 0), coefficient_settings(config, 0))
     known = [[config_hash(each) for each in settings], VARIANTS, WEIGHTS, coefficients.VARIANTS]
-    return Path(work) / f"edit_{edit_hash(config, [*known, *(checksum(weights_path(name)) for name in ('generator_start', READER))])}"
+    return Path(work) / f"edit_{edit_hash(config, [*known, *(checksum(weights_path(name)) for name in ('generator_start', READER, RENDERER))])}"
 
 
 def encoder_settings(config: StudyConfig, seed: int) -> tuple[ContentConfig, EmotionConfig]:
@@ -106,9 +108,9 @@ def prepare(work: Path, config: StudyConfig, jobs: list) -> list[list[tuple]]:
     first = [("references", 0)] if names else []
     first += [("tracked", 0)] if any(name.startswith("coefficient.") for _, name, _ in jobs) else []
     first += [("curves", 0)] if any(name.startswith("curves.") for _, name, _ in jobs) else []
-    first += [("guidance", seed) for seed in seeds("image", "coefficient")]
+    first += [("guidance", seed) for seed in seeds("image", *TRACKED)]
     first += [("released", seed) for seed in sorted({seed for _, name, seed in jobs if variant_of(name) == "released"})]
-    phases = [first, [("students", seed) for seed in seeds("coefficient")]]
+    phases = [first, [("students", seed) for seed in seeds(*TRACKED)]]
     return [[item for item in phase if not (place / SHARED[item[0]].format(item[1])).exists()] for phase in phases]
 
 
@@ -177,11 +179,16 @@ def _edited(generator, edits: TrueEdits, edit: int, dial: float) -> np.ndarray:
     return edit_clip(generator, edits.source(edit), edits.target[edit], edits.intensity(edit, dial))
 
 
-def coefficient_row(work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits) -> tuple[Callable, dict]:
-    """The coefficient host trained as the row says, see `image_host`."""
-    place = edit_place(work, config)
-    make, history = coefficient_host(work, config, variant_of(name), seed, place, place / "hosts" / f"{name}.{seed}", edits)
-    return make, losses_of(history)
+def coefficient_host(work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits) -> tuple[Callable, dict]:
+    """The coefficient host trained as the row says, its edits rendered with the true person, pose and light; see `image_host`."""
+    host, history = trained_host(work, config, variant_of(name), seed, edit_place(work, config))
+    return Rendered(edits, host), losses_of(history)
+
+
+def drawn_host(work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits) -> tuple[Callable, dict]:
+    """The same coefficient host on pixels alone: tracked in the source's crops, drawn on them by the committed neural renderer."""
+    host, history = trained_host(work, config, variant_of(name), seed, edit_place(work, config))
+    return partial(_edited, ActionEditor(host, load_renderer()), edits), losses_of(history)
 
 
 def losses_of(history) -> dict:
@@ -192,7 +199,7 @@ def losses_of(history) -> dict:
     return {f"loss.{name}": float(value) for name, value in terms.tail(5).mean().items()} | {"loss.total.change": float(last / before - 1)}
 
 
-HOSTS = {"image": image_host, "coefficient": coefficient_row}
+HOSTS = {"image": image_host, "coefficient": coefficient_host, "drawn": drawn_host}
 
 
 def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
@@ -201,7 +208,7 @@ def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
     begin, place = time.monotonic(), edit_place(work, config)
     host = name.partition(".")[0]
     edits, references = opened(work, config), load_references(place / "references.npz")
-    scores, judges, losses = LISTED if host == "image" else NOT_PICTURES, Judges(), {}
+    scores, judges, losses = NOT_PICTURES if host == "coefficient" else LISTED, Judges(), {}
     nothing = load_references(place / "tracked.npz")["source"] if host == "coefficient" else references["source"]
     if variant_of(name) == "copy_source":
         curve, dials = [statistics(edits.source, edits, references, judges, name, scores)], [1.0]

@@ -95,6 +95,11 @@ EDIT = {
     "coefficient.content": Row("the content term alone"),
     "coefficient.emotion": Row("the emotion term alone"),
     "coefficient.paired": Row("trained on the tracked actions of true edits of the training people"),
+    "drawn.baseline": Row("the coefficient host without guidance, tracked in pixels and drawn by the neural renderer"),
+    "drawn.cdrl": Row("both terms, so drawn"),
+    "drawn.content": Row("the content term alone, so drawn"),
+    "drawn.emotion": Row("the emotion term alone, so drawn"),
+    "drawn.paired": Row("trained on the tracked actions of true edits of the training people, so drawn"),
 }  # fmt: skip
 TABLES = {"content": CONTENT, "emotion": EMOTION, "edit": EDIT}
 HALVES = {"both": ("content", "emotion", "edit"), "representation": ("content", "emotion"), "edit": ("edit",)}

@@ -34,12 +34,15 @@ LIMITS = {
     "guidance/emotion": "reads what it was trained with: a generator guided by it can please it without changing much",
     "generator": "moves and shades what the source shows and paints brightness only, at most 0.3, around eyes and mouth; real people need a fit "
     "(`cdrl edit --fit`)",
+    "action_renderer": "draws what the action reader and the coefficient host ask for, and is no better than they read a face; teeth and tongue that the "
+    "source hides are guessed; on real people the edit is faint, and no fit is made for it",
     "generator_start": "has seen no guidance: a start for training, not an editor",
     "generator_start_discriminator": "the opponent of generator_start, kept so that training can go on; reads nothing by itself",
 }
 WORDS = {
     "guidance/content": "CCRL's encoder: what is said, from the image alone.",
     "guidance/emotion": "CERL's encoder, its learnt prompts and the prototypes of labels and levels (`targets.safetensors`).",
+    "action_renderer": "The coefficient host's neural renderer: a source and a change of its facial actions -> the changed picture (`cdrl edit --generator action_renderer`).",
     "generator_start_discriminator": "Real or edited, and which emotion: the other side of generator_start's game.",
 }
 SHOWN = 8  # scores of a card that are told; all are in its json

@@ -3,10 +3,7 @@
 No training may import this module: the study's upper bound, `paired`, is handed a store of those of the training people.
 """
 
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
 from math import gcd
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from cdrl.data.store import Store, StoreWriter
 from cdrl.data.studio.acting import ClipSpec, true_edit, utterance_of
 from cdrl.data.studio.corpus import picture, spec_of
 from cdrl.data.studio.speech import speak_all
+from cdrl.data.studio.workers import in_order
 from cdrl.vocabulary import INTENSITIES, SCORED_EMOTIONS
 
 ARROW = "->"
@@ -66,26 +64,12 @@ def generate_edits(
         box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
         jobs.append((row["name"], target, level, sources.transforms[sources.frames(clip)][:], box, frame_size, crop_size))
     with StoreWriter(out_path, sources.crop) as writer:
-        results = tqdm(_in_order(jobs, workers), total=len(jobs), unit="clip", desc="true edits")
+        results = tqdm(in_order(_make, jobs, workers), total=len(jobs), unit="clip", desc="true edits")
         for (clip, target, level), result in zip(wanted, results, strict=True):
             row = sources.clips.iloc[clip]
             labels = {key: row[key] for key in ("corpus", "speaker", "sentence", "frame_rate")}
             name = edit_name(row["name"], target, level)
             writer.add({"name": name, "split": "edits", "emotion": target, "intensity": level, **labels}, **result)
-
-
-def _in_order(jobs: list, workers: int):
-    if workers <= 1:
-        yield from (_make(*job) for job in jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = deque()
-        for job in jobs:
-            waiting.append(pool.submit(_make, *job))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _make(name: str, target: str, level: int, transforms: np.ndarray, box: np.ndarray, frame_size: int, crop_size: int) -> dict:

@@ -1,0 +1,134 @@
+"""Teach the neural renderer to draw: clips of training people rendered with their facial actions changed, pixel for pixel.
+
+The picture of a change is determined by the source and the change, so L1 does not shrink it, as it shrinks what it cannot know:
+the same host taught the pixels of true edits (`paired`) learns to do little.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from cdrl.data.batches import images, windows
+from cdrl.data.store import Store
+from cdrl.data.studio.changes import source_of
+from cdrl.errors import InputError
+from cdrl.losses.fields import bending, stretching
+from cdrl.models.action_renderer import ActionRenderer
+from cdrl.models.generator import working_view
+from cdrl.training.generator import MIDDLE, WINDOW
+from cdrl.training.loop import LoopConfig, train
+from cdrl.vocabulary import ACTIONS
+
+# `share` is L1 as a share of what is to be changed: a faint change counts as much as a strong one.
+WEIGHTS = {"truth": 60.0, "share": 0.2, "bending": 1.0, "stretching": 30.0, "shading": 0.5, "residual": 5.0}
+STILL = 0.003  # grey levels: below this a picture is hardly changed
+_OTHER = {"Left": "Right", "Right": "Left"}
+# Place of the same action on the other side of the face.
+MIRRORED = [
+    ACTIONS.index(next((name[: -len(side)] + other for side, other in _OTHER.items() if name.endswith(side)), name)) for name in ACTIONS
+]
+
+
+class ChangeSampler:
+    """Draws windows of five frames, what they show, what is changed, and the changed middle frame; half of them in a mirror.
+
+    Args:
+        store: clips of training people. changed: of `changes.render_changes`. actions: (N, 52) tracked in `store`. batch: windows.
+
+    Raises:
+        InputError: where a changed clip is not as long as its source, or none has five frames.
+    """
+
+    def __init__(self, store: Store, changed: Store, actions: np.ndarray, batch: int):
+        self.store, self.changed, self.actions, self.batch = store, changed, actions, batch
+        number = {name: k for k, name in enumerate(store.clips.name)}
+        self.origin = np.array([number[source_of(name)] for name in changed.clips.name])
+        self.length = changed.clips["num_frames"].to_numpy()
+        wrong = np.flatnonzero(self.length != store.clips["num_frames"].to_numpy()[self.origin])
+        if len(wrong):
+            raise InputError(f"{changed.path}: {changed.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew")
+        self.usable = np.flatnonzero(self.length >= WINDOW)
+        if not len(self.usable):
+            raise InputError(f"{changed.path}: no clip of {WINDOW} frames or more")
+
+    def __call__(self, random: np.random.Generator) -> dict:
+        """-> frames (B, 5, 3, 64, 64), truth (B, 1, 3, 64, 64), actions, change (B, 5, 52)."""
+        chosen = random.choice(self.usable, self.batch)
+        starts = random.integers(0, self.length[chosen] - WINDOW + 1)
+        before, after = windows(self.store, self.origin[chosen], starts, WINDOW), windows(self.changed, chosen, starts, WINDOW)
+        actions, change = self.actions[before], self.changed.truth["change"][after.ravel()].reshape(*after.shape, -1)
+        frames = working_view(images(self.store, before.ravel())).unflatten(0, before.shape)
+        truth = working_view(images(self.changed, after[:, MIDDLE].ravel()))[:, None]
+        turned = torch.from_numpy(random.random(self.batch) < 0.5)
+
+        def mirror(values, flipped):
+            return torch.where(turned.view(-1, *[1] * (values.ndim - 1)), flipped, values)
+
+        actions, change = (torch.from_numpy(np.asarray(values, np.float32)) for values in (actions, change))
+        return {
+            "frames": mirror(frames, frames.flip(-1)), "truth": mirror(truth, truth.flip(-1)),
+            "actions": mirror(actions, actions[..., MIRRORED]), "change": mirror(change, change[..., MIRRORED]),
+        }  # fmt: skip
+
+
+class DrawingObjective(nn.Module):
+    """L1 to the changed frame, in grey levels and as a share of what was to be changed; and the size of the fields."""
+
+    def __init__(self, renderer: ActionRenderer):
+        super().__init__()
+        self.renderer = renderer
+
+    def forward(self, batch: dict) -> dict:
+        """Batch of `ChangeSampler` -> {name: (B,) values}."""
+        drawn = self.renderer(batch["frames"], batch["actions"], batch["change"], MIDDLE)
+        left = (drawn.frames - batch["truth"]).abs().flatten(1).mean(1)
+        asked = (batch["frames"][:, MIDDLE] - batch["truth"]).abs().flatten(1).mean(1)
+        return {
+            "truth": left,
+            "share": left / (asked + STILL),
+            "bending": bending(drawn.flow),
+            "stretching": stretching(drawn.flow),
+            "shading": drawn.shading.square().flatten(1).mean(1) * 100,
+            "residual": drawn.residual.abs().flatten(1).mean(1),
+        }
+
+
+def train_action_renderer(
+    store: Store, changed: Store, actions: np.ndarray, steps: int, out: Path, batch: int = 24, learning_rate: float = 3e-3, seed: int = 0
+) -> tuple[ActionRenderer, pd.DataFrame]:
+    """Train from nothing; the checkpoint is kept under `out`, and resumed.
+
+    Args:
+        store, changed: as `ChangeSampler` takes them. actions: (N, 52) tracked in `store`.
+
+    Returns:
+        The renderer, frozen, in eval mode, and the history of every term.
+    """
+    torch.manual_seed(seed)
+    renderer = ActionRenderer()
+    objective = DrawingObjective(renderer)
+    loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=WEIGHTS)
+    history = train(objective, objective, ChangeSampler(store, changed, actions, batch), loop, out, "action renderer")
+    return renderer.eval().requires_grad_(False), history
+
+
+@torch.no_grad()
+def drawing_scores(renderer: ActionRenderer, store: Store, changed: Store, actions: np.ndarray, batches: int = 40) -> dict:
+    """How well changes of other people are drawn: `psnr` in dB of the middle frames, and `psnr.source` of drawing nothing.
+
+    Args:
+        store, changed: as `ChangeSampler` takes them, of people that the renderer never saw. actions: (N, 52) tracked in `store`.
+
+    Returns:
+        Means over frames; n: frames.
+    """
+    sampler, found, nothing = ChangeSampler(store, changed, actions, 24), [], []
+    for k in range(batches):
+        batch = sampler(np.random.default_rng([k, 77]))
+        drawn = renderer(batch["frames"], batch["actions"], batch["change"], MIDDLE).frames
+        for picture, kept in ((drawn, found), (batch["frames"][:, MIDDLE], nothing)):
+            kept += (-10 * (picture - batch["truth"]).square().flatten(1).mean(1).clamp(min=1e-8).log10()).tolist()
+    return {"psnr": float(np.mean(found)), "psnr.source": float(np.mean(nothing)), "n": len(found)}
