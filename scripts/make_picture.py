@@ -1,6 +1,6 @@
-"""Draw the README's picture: studio people of the reporting split, and what the committed generator makes of them.
+"""Draw the README's picture: studio people of the reporting split, and what a committed generator makes of them.
 
-    python scripts/make_picture.py docs/edits.jpg
+    python scripts/make_picture.py docs/edits.jpg action_renderer
 """
 
 import sys
@@ -17,7 +17,7 @@ from cdrl.vocabulary import SCORED_EMOTIONS
 PEOPLE = (303, 305, 307, 312, 316)
 SIZE = 144
 
-generator, rows = load_generator(), []
+generator, rows = load_generator(sys.argv[2]), []
 for person in PEOPLE:
     played = act(ClipSpec(person, 301, "neutral", 1))
     part = slice(len(played.coefficients) // 2 - 6, len(played.coefficients) // 2 + 7)
