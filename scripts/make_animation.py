@@ -1,6 +1,6 @@
-"""Draw the README's moving picture: one studio person talking, and the committed generator's edits of the same frames.
+"""Draw the README's moving picture: one studio person talking, and a committed generator's edits of the same frames.
 
-    python scripts/make_animation.py docs/edit.webp
+    python scripts/make_animation.py docs/edit.webp action_renderer
 
 The person and the sentence are of the reporting split: no network was trained on either. Each edit swells from nothing to level 3
 and back, so that a reader sees what it does. Sound does not fit into a picture: `cdrl dial RUN` plays it.
@@ -21,11 +21,11 @@ SHOWN = ("happy", "angry", "sad", "surprised")
 SIZE, GAP, HEAD, RATE = 176, 6, 26, 25
 MOST = 1_500_000  # bytes
 
-generator, spec = load_generator(), ClipSpec(PERSON, SENTENCE, "neutral", 1)
+generator, spec = load_generator(sys.argv[2]), ClipSpec(PERSON, SENTENCE, "neutral", 1)
 frames, _ = picture(spec, act(spec), 256)
 crops = faces.crop(frames, faces.align(frames), SIZE)
 curve = np.sin(np.linspace(0, np.pi, len(crops))).astype(np.float32) ** 0.5
-columns = {"source": crops} | {name: edit_clip(generator, crops, name, curve) for name in SHOWN}
+columns = {"source": crops} | {name: edit_clip(generator, crops, name, curve, own="neutral") for name in SHOWN}
 wide, font = len(columns) * (SIZE + GAP) - GAP, ImageFont.load_default(15)
 drawn = []
 for k in range(len(crops)):
