@@ -33,7 +33,7 @@ from cdrl.vocabulary import EMOTIONS
 PEOPLE = {"priors": 640, "train": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
-RENDERER_STEPS = 9000
+RENDERER_STEPS = 16000
 CHANGES = {"train": 1280, "choose": 96}  # clips that are rendered with changed actions
 GUIDANCE_CARD = {
     "command": "cdrl train guidance", "licence": "Apache-2.0", "held_out": "results/study: the rows of the method",
@@ -182,7 +182,7 @@ def coefficient_host(out: Path, work: Path) -> dict:
 
 
 def action_renderer(out: Path, work: Path) -> dict:
-    """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 25 minutes."""
+    """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 75 minutes."""
     reader, host, found = load_reader(), load_host(), {}
     for split, number in CHANGES.items():
         features = extract(corpus(split, work), Path(work) / split)

@@ -73,7 +73,7 @@ def test_no_change_leaves_every_field_at_nothing_and_a_faint_one_fades():
     assert all(float(field.abs().max()) == 0 for field in renderer.fields(frames, actions, change))
     change[:, :, JAW] = FAINT
     full = renderer.fields(frames, actions, change)
-    assert full[0].abs().max() > 1e-3 and full[0].shape == (2, 5, 2, 32, 32) and full[1].shape == (2, 5, 1, 16, 16)
+    assert full[0].abs().max() > 1e-3 and full[0].shape == (2, 5, 2, 64, 64) and full[1].shape == (2, 5, 1, 16, 16)
     code = renderer.told(torch.cat([actions, change / 2], -1))
     half = renderer.drawn(frames, code, torch.full((2, 5), 0.5), slice(None))
     for one, other in zip(renderer.fields(frames, actions, change / 2), half, strict=True):
@@ -86,6 +86,14 @@ def test_the_middle_alone_is_drawn_as_it_is_among_the_others():
     renderer, frames, actions, change = busy_renderer(), drawn(1, 9, 3, 64, 64), drawn(1, 9, 52, seed=1), drawn(1, 9, 52, seed=2) - 0.5
     whole, part = renderer(frames, actions, change), renderer(frames, actions, change, slice(4, 6))
     assert part.frames.shape == (1, 2, 3, 64, 64) and torch.allclose(whole.frames[:, 4:6], part.frames, atol=1e-5)
+
+
+def test_it_learns_from_the_frames_that_it_looks_at_when_it_draws():
+    """The sampler gives a window's first, middle and last frame; in a video those are `stride` apart."""
+    renderer, frames, actions, change = busy_renderer(), drawn(2, 5, 3, 96, 96), drawn(2, 5, 52, seed=1), drawn(2, 5, 52, seed=2) - 0.5
+    taught = {"frames": frames[:, ::2], "actions": actions[:, ::2], "change": change[:, ::2]}
+    among, middle = renderer(frames, actions, change, slice(2, 3)), training.draw_middle(renderer, taught)
+    assert middle.frames.shape == (2, 1, 3, 96, 96) and torch.allclose(among.frames, middle.frames, atol=1e-5)
 
 
 def test_a_mirror_exchanges_the_sides_of_actions():
@@ -120,13 +128,13 @@ def test_windows_hold_the_source_the_change_and_what_it_looks_like(stores):
     sampler, seen = training.ChangeSampler(store, changed, actions, 16), set()
     batch = sampler(np.random.default_rng(0))
     assert {name: tuple(value.shape[1:]) for name, value in batch.items()} == {
-        "frames": (5, 3, 64, 64), "truth": (1, 3, 64, 64), "actions": (5, 52), "change": (5, 52)
+        "frames": (3, 3, 96, 96), "truth": (1, 3, 96, 96), "actions": (3, 52), "change": (3, 52)
     }  # fmt: skip
     for frames, truth, change in zip(batch["frames"], batch["truth"], batch["change"], strict=True):
         if float(change.abs().max()) == 0:
-            assert torch.equal(frames[2:3], truth)
+            assert torch.equal(frames[1:2], truth)
         else:
-            assert float((frames[2:3] - truth).abs().mean()) > 1e-3
+            assert float((frames[1:2] - truth).abs().mean()) > 1e-3
         seen |= {k for k in (SMILE, training.MIRRORED[SMILE]) if float(change[:, k].max()) > 0.1}
     assert len(seen) == 2, "half of the windows are mirrored, and with them the smile of one side"
 

@@ -23,7 +23,7 @@ SMALL = {
     "edits": 14, "edit_pairs": 7, "edit_steps": 2, "edit_batch": 2, "edit_sweep": "0.5", "workers": 1, "half": "edit",
     "coefficient_steps": 2, "distil_steps": 2,
 }  # fmt: skip
-ROWS = [name for name in EDIT if not name.endswith("_half")]
+ROWS = [name for name in EDIT if not name.endswith(("_half", "_fifth"))]
 PICTURES = ("psnr", "identity", "mouth_l1")
 
 
@@ -72,7 +72,7 @@ def test_variants_are_compared_clip_by_clip_and_at_equal_accuracy(study):
 
 
 def test_of_several_weights_each_variant_uses_its_best(study):
-    """Baseline with a game of twice the weight and cdrl with both terms doubled are there, the halves are not: no such row yet."""
+    """Baseline with a game of twice the weight and cdrl with both terms doubled are there, the smaller ones are not: no such row yet."""
     folder, config, results = study
     name = "spfem.image.cdrl_minus_baseline.mouth_error.any_weight.at_equal_accuracy"
     assert name not in all_scores(results)
@@ -152,6 +152,14 @@ def test_other_settings_of_the_edit_have_a_folder_of_their_own(study):
     assert edit_place(folder / "work", StudyConfig(**SMALL | {"workers": 2}, seeds=3)) == edit_place(folder / "work", config)
 
 
+def test_another_renderer_asks_for_the_drawn_jobs_alone_again(tmp_path, monkeypatch):
+    names = ("image.cdrl", "coefficient.cdrl", "drawn.cdrl")
+    before = [edit_job_path(tmp_path, name, 1) for name in names]
+    monkeypatch.setattr("cdrl.pipeline.study_edits.checksum", lambda path: "0" * 64)
+    assert [edit_job_path(tmp_path, name, 1) == path for name, path in zip(names, before, strict=True)] == [True, True, False]
+    assert before[2].with_suffix(".npz").name.startswith("drawn.cdrl.1.")
+
+
 def test_references_are_kept_to_the_bit(study, tmp_path):
     found = load_references(edit_place(study[0] / "work", study[1]) / "references.npz")
     save_references(found, tmp_path / "again.npz")
@@ -187,6 +195,6 @@ def test_one_half_has_its_own_jobs():
     kinds = {half: {job[0] for job in list_jobs(StudyConfig(half=half))} for half in ("both", "representation", "edit")}
     assert kinds == {"both": {"content", "emotion", "edit"}, "representation": {"content", "emotion"}, "edit": {"edit"}}
     edit = list_jobs(StudyConfig(half="edit"))
-    assert len(edit) == 3 * (10 + 5 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
+    assert len(edit) == 3 * (12 + 5 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
     with pytest.raises(InputError, match="edit.image.best is no row of split=report: accepted are edit.image.copy_source"):
         list_jobs(StudyConfig(half="edit", rows="edit.image.best"))

@@ -30,7 +30,7 @@ class ActionEditor(nn.Module):
 
     Example:
         editor = ActionEditor(load_host(), renderer)
-        editor.fields(frames, label_weights(["happy"]), torch.ones(1, 30))[0].shape == (1, 30, 2, 32, 32)
+        editor.fields(frames, label_weights(["happy"]), torch.ones(1, 30))[0].shape == (1, 30, 2, 64, 64)
     """
 
     def __init__(self, host: CoefficientHost, renderer: ActionRenderer, reader: ActionReader | None = None):

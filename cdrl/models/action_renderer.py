@@ -10,6 +10,7 @@ from torch import nn
 from cdrl.models.generator import Edit, FieldNet, apply_fields
 from cdrl.vocabulary import ACTIONS
 
+GRAIN = 2  # flow and residual at 64 x 64: half of what fields at 32 x 32 cannot draw of a change, they can
 FAINT = 0.02  # a change of every action below this fades out: no change at all must leave every pixel as it is
 
 
@@ -17,7 +18,8 @@ class ActionRenderer(FieldNet):
     """Draws a change of facial actions: the image host's fields, asked for by actions in place of an emotion.
 
     Args:
-        width: channels at 16 x 16, as in `Generator`. code: length of what the actions are mapped to. stride: as in `Generator`.
+        width: channels at 16 x 16, as in `Generator`, and as many at 32 x 32: a change of actions says more finely what moves than
+            an emotion does. code: length of what the actions are mapped to. stride: as in `Generator`.
 
     Example:
         renderer = ActionRenderer()
@@ -25,24 +27,26 @@ class ActionRenderer(FieldNet):
     """
 
     def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
-        super().__init__(stride)
+        super().__init__(stride, grain=GRAIN)
         self.told = nn.Sequential(
             nn.Linear(2 * len(ACTIONS), 2 * code), nn.SiLU(), nn.Linear(2 * code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU()
         )
         self._build(width, code)
 
-    def forward(self, frames: torch.Tensor, actions: torch.Tensor, change: torch.Tensor, at: slice = slice(None)) -> Edit:
+    def forward(
+        self, frames: torch.Tensor, actions: torch.Tensor, change: torch.Tensor, at: slice = slice(None), stride: int | None = None
+    ) -> Edit:
         """Draw.
 
         Args:
             frames: (B, T, 3, H, W) RGB in [0, 1], aligned crops of consecutive frames, any H = W >= 64.
             actions: (B, T, 52) what they show, as tracked. change: (B, T, 52) what is added to it.
-            at: the frames to draw and to return; their neighbours are looked at all the same.
+            at: the frames to draw and to return; their neighbours are looked at all the same. stride: replaces the renderer's own.
 
         Returns:
             `Edit`. Where the change is 0 the frames themselves, to rounding; so does a renderer that was never trained.
         """
-        fields, frames = self.fields(frames, actions, change, at), frames[:, at]
+        fields, frames = self.fields(frames, actions, change, at, stride), frames[:, at]
         out = apply_fields(*[field.flatten(0, 1) for field in (frames, *fields)]).view_as(frames)
         return Edit(out, *fields)
 

@@ -33,7 +33,7 @@ class Edit(NamedTuple):
         frames: (B, T, 3, H, W) RGB in [0, 1].
         flow: (B, T, 2, 32, 32) x and y of where a pixel comes from, less its own place, in units of half the crop's width.
         shading: (B, T, 1, 16, 16) logarithm of the factor on brightness.
-        residual: (B, T, 1, 32, 32) what is added to all three colours.
+        residual: (B, T, 1, 32, 32) what is added to all three colours. Of an `ActionRenderer`, flow and residual are 64 x 64.
     """
 
     frames: torch.Tensor
@@ -62,16 +62,16 @@ class FieldNet(nn.Module):
     """The network that answers with fields: what `Generator` and `ActionRenderer` share.
 
     Args:
-        stride: distance in frames of the two neighbours that are seen too.
+        stride: distance in frames of the two neighbours that are seen too. grain: flow and residual have 32 * grain cells a side.
     """
 
-    def __init__(self, stride: int):
+    def __init__(self, stride: int, grain: int = 1):
         super().__init__()
-        self.stride = stride
+        self.stride, self.grain = stride, grain
 
     def _build(self, width: int, code: int) -> None:
-        """Channels at 16 x 16; half of it at 32 x 32, twice at 8 x 8, three times at 4 x 4; length of the code."""
-        fine, wide, deep = width // 2, 2 * width, 3 * width
+        """Channels at 16 x 16; half of it times the grain at 32 x 32, twice at 8 x 8, three times at 4 x 4; length of the code."""
+        fine, wide, deep = self.grain * width // 2, 2 * width, 3 * width
         self.stem = nn.Conv2d(36, fine, 1)
         self.down = nn.ModuleList(
             [Modulated(fine, width, code, 2), Modulated(width, wide, code, 2), Modulated(wide, deep, code, 2)]
@@ -80,11 +80,12 @@ class FieldNet(nn.Module):
         self.core = nn.ModuleList([Modulated(deep, deep, code) for _ in range(4)])
         self.up = nn.ModuleList([Modulated(deep, wide, code), Modulated(wide, width, code), Modulated(width, fine, code)])
         self.join = nn.ModuleList([Modulated(wide, wide, code), Modulated(width, width, code), Modulated(fine, fine, code)])
-        self.move_and_paint = _quiet(nn.Conv2d(fine, 3, 3, 1, 1))
+        self.move_and_paint = _quiet(nn.Conv2d(fine, 3 * self.grain**2, 3, 1, 1))
         self.shade = _quiet(nn.Conv2d(width, 1, 3, 1, 1))
-        self.register_buffer("window", border_window(WORKING_SIZE // 2), persistent=False)
+        cells = self.grain * WORKING_SIZE // 2
+        self.register_buffer("window", border_window(cells), persistent=False)
         self.register_buffer("coarse_window", border_window(WORKING_SIZE // 4), persistent=False)
-        self.register_buffer("places", place_mask(WORKING_SIZE // 2), persistent=False)
+        self.register_buffer("places", place_mask(cells), persistent=False)
 
     def drawn(self, frames: torch.Tensor, code: torch.Tensor, gain: torch.Tensor, at: slice, stride: int | None = None) -> tuple:
         """Flow, shading and residual of the frames `at`, shapes as in `Edit`.
@@ -98,7 +99,7 @@ class FieldNet(nn.Module):
         count = seen.shape[1]
         fine, coarse = self._decode(seen.flatten(0, 1) * 2 - 1, code.flatten(0, 1))
         gain = gain.flatten()[:, None, None, None]
-        move, paint = self.move_and_paint(fine).split((2, 1), 1)
+        move, paint = F.pixel_shuffle(self.move_and_paint(fine), self.grain).split((2, 1), 1)
         flow = FLOW_LIMIT * torch.tanh(blur(move)) * self.window
         shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
         residual = RESIDUAL_LIMIT * torch.tanh(paint) * self.places

@@ -52,7 +52,7 @@ def edit_place(work: Path, config: StudyConfig) -> Path:
     """Folder of everything that edits with these settings share; other settings, losses or start have another."""
     settings = (*encoder_settings(config, 0), generator_settings(config, 0), coefficient_settings(config, 0))
     known = [[config_hash(each) for each in settings], VARIANTS, WEIGHTS, coefficients.VARIANTS]
-    return Path(work) / f"edit_{edit_hash(config, [*known, *(checksum(weights_path(name)) for name in ('generator_start', READER, RENDERER))])}"
+    return Path(work) / f"edit_{edit_hash(config, [*known, *(checksum(weights_path(name)) for name in ('generator_start', READER))])}"
 
 
 def encoder_settings(config: StudyConfig, seed: int) -> tuple[ContentConfig, EmotionConfig]:
@@ -67,8 +67,9 @@ def generator_settings(config: StudyConfig, seed: int, change: dict | None = Non
 
 
 def edit_job_path(place: Path, name: str, seed: int) -> Path:
-    """Where the scores of one job lie; its statistics beside them, as .npz."""
-    return Path(place) / "jobs" / f"{name}.{seed}.json"
+    """Where the scores of one job lie; its statistics beside them, as .npz. Drawn ones are done again with another renderer."""
+    drawn_by = f".{checksum(weights_path(RENDERER))[:8]}" if name.startswith("drawn.") else ""
+    return Path(place) / "jobs" / f"{name}.{seed}{drawn_by}.json"
 
 
 def carry_jobs(source: Path, target: Path) -> None:

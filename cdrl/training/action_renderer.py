@@ -17,13 +17,14 @@ from cdrl.data.studio.changes import source_of
 from cdrl.errors import InputError
 from cdrl.losses.fields import bending, stretching
 from cdrl.models.action_renderer import ActionRenderer
-from cdrl.models.generator import working_view
-from cdrl.training.generator import MIDDLE, WINDOW
+from cdrl.models.generator import Edit
+from cdrl.training.generator import WINDOW
 from cdrl.training.loop import LoopConfig, train
 from cdrl.vocabulary import ACTIONS
 
 # `share` is L1 as a share of what is to be changed: a faint change counts as much as a strong one.
 WEIGHTS = {"truth": 60.0, "share": 0.2, "bending": 1.0, "stretching": 30.0, "shading": 0.5, "residual": 5.0}
+STEP = WINDOW // 2  # the first, the middle and the last frame are what the renderer looks at: its stride
 STILL = 0.003  # grey levels: below this a picture is hardly changed
 _OTHER = {"Left": "Right", "Right": "Left"}
 # Place of the same action on the other side of the face.
@@ -33,7 +34,7 @@ MIRRORED = [
 
 
 class ChangeSampler:
-    """Draws windows of five frames, what they show, what is changed, and the changed middle frame; half of them in a mirror.
+    """Draws the middle of five frames with the first and the last, what they show, what is changed; half of them in a mirror.
 
     Args:
         store: clips of training people. changed: of `changes.render_changes`. actions: (N, 52) tracked in `store`. batch: windows.
@@ -55,13 +56,14 @@ class ChangeSampler:
             raise InputError(f"{changed.path}: no clip of {WINDOW} frames or more")
 
     def __call__(self, random: np.random.Generator) -> dict:
-        """-> frames (B, 5, 3, 64, 64), truth (B, 1, 3, 64, 64), actions, change (B, 5, 52)."""
+        """-> frames (B, 3, 3, C, C), the middle's truth (B, 1, 3, C, C), actions, change (B, 3, 52); C of the stores."""
         chosen = random.choice(self.usable, self.batch)
         starts = random.integers(0, self.length[chosen] - WINDOW + 1)
-        before, after = windows(self.store, self.origin[chosen], starts, WINDOW), windows(self.changed, chosen, starts, WINDOW)
+        clips = ((self.store, self.origin[chosen]), (self.changed, chosen))
+        before, after = (windows(store, numbers, starts, WINDOW)[:, ::STEP] for store, numbers in clips)
         actions, change = self.actions[before], self.changed.truth["change"][after.ravel()].reshape(*after.shape, -1)
-        frames = working_view(images(self.store, before.ravel())).unflatten(0, before.shape)
-        truth = working_view(images(self.changed, after[:, MIDDLE].ravel()))[:, None]
+        frames = images(self.store, before.ravel()).unflatten(0, before.shape)
+        truth = images(self.changed, after[:, 1])[:, None]
         turned = torch.from_numpy(random.random(self.batch) < 0.5)
 
         def mirror(values, flipped):
@@ -74,6 +76,11 @@ class ChangeSampler:
         }  # fmt: skip
 
 
+def draw_middle(renderer: ActionRenderer, batch: dict) -> Edit:
+    """The middle frames (B, 1, 3, C, C) of a batch of `ChangeSampler`, drawn."""
+    return renderer(batch["frames"], batch["actions"], batch["change"], slice(1, 2), stride=1)
+
+
 class DrawingObjective(nn.Module):
     """L1 to the changed frame, in grey levels and as a share of what was to be changed; and the size of the fields."""
 
@@ -83,9 +90,8 @@ class DrawingObjective(nn.Module):
 
     def forward(self, batch: dict) -> dict:
         """Batch of `ChangeSampler` -> {name: (B,) values}."""
-        drawn = self.renderer(batch["frames"], batch["actions"], batch["change"], MIDDLE)
-        left = (drawn.frames - batch["truth"]).abs().flatten(1).mean(1)
-        asked = (batch["frames"][:, MIDDLE] - batch["truth"]).abs().flatten(1).mean(1)
+        drawn, source = draw_middle(self.renderer, batch), batch["frames"][:, 1:2]
+        left, asked = ((picture - batch["truth"]).abs().flatten(1).mean(1) for picture in (drawn.frames, source))
         return {
             "truth": left,
             "share": left / (asked + STILL),
@@ -128,7 +134,6 @@ def drawing_scores(renderer: ActionRenderer, store: Store, changed: Store, actio
     sampler, found, nothing = ChangeSampler(store, changed, actions, 24), [], []
     for k in range(batches):
         batch = sampler(np.random.default_rng([k, 77]))
-        drawn = renderer(batch["frames"], batch["actions"], batch["change"], MIDDLE).frames
-        for picture, kept in ((drawn, found), (batch["frames"][:, MIDDLE], nothing)):
+        for picture, kept in ((draw_middle(renderer, batch).frames, found), (batch["frames"][:, 1:2], nothing)):
             kept += (-10 * (picture - batch["truth"]).square().flatten(1).mean(1).clamp(min=1e-8).log10()).tolist()
     return {"psnr": float(np.mean(found)), "psnr.source": float(np.mean(nothing)), "n": len(found)}
