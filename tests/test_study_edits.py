@@ -23,7 +23,7 @@ SMALL = {
     "edits": 14, "edit_pairs": 7, "edit_steps": 2, "edit_batch": 2, "edit_sweep": "0.5", "workers": 1, "half": "edit",
     "coefficient_steps": 2, "distil_steps": 2,
 }  # fmt: skip
-ROWS = [name for name in EDIT if not name.endswith(("_half", "_fifth"))]
+ROWS = [name for name in EDIT if not name.endswith(("_half", "_fivefold"))]
 PICTURES = ("psnr", "identity", "mouth_l1")
 
 
@@ -72,7 +72,7 @@ def test_variants_are_compared_clip_by_clip_and_at_equal_accuracy(study):
 
 
 def test_of_several_weights_each_variant_uses_its_best(study):
-    """Baseline with a game of twice the weight and cdrl with both terms doubled are there, the smaller ones are not: no such row yet."""
+    """Baseline with a game of twice the weight and cdrl with both terms doubled are there, the halves are not: no such row yet."""
     folder, config, results = study
     name = "spfem.image.cdrl_minus_baseline.mouth_error.any_weight.at_equal_accuracy"
     assert name not in all_scores(results)
@@ -195,6 +195,6 @@ def test_one_half_has_its_own_jobs():
     kinds = {half: {job[0] for job in list_jobs(StudyConfig(half=half))} for half in ("both", "representation", "edit")}
     assert kinds == {"both": {"content", "emotion", "edit"}, "representation": {"content", "emotion"}, "edit": {"edit"}}
     edit = list_jobs(StudyConfig(half="edit"))
-    assert len(edit) == 3 * (12 + 5 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
+    assert len(edit) == 3 * (11 + 5 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
     with pytest.raises(InputError, match="edit.image.best is no row of split=report: accepted are edit.image.copy_source"):
         list_jobs(StudyConfig(half="edit", rows="edit.image.best"))

@@ -16,13 +16,12 @@ from cdrl.stage import read_json
 # What each term buys, and whether ours is worth more than the released form and than no network at all.
 COMPARED = (
     ("cdrl", "baseline"), ("content", "baseline"), ("emotion", "baseline"), ("cdrl", "emotion"), ("cdrl", "content"),
-    ("cdrl", "released"), ("released", "baseline"), ("cdrl", "constant"), ("cdrl", "paired"),
-    ("cdrl", "cdrl_fifth"), ("cdrl_fifth", "baseline"), ("content_fifth", "baseline"), ("emotion_fifth", "baseline"), ("cdrl_fifth", "emotion_fifth"),
+    ("cdrl", "released"), ("released", "baseline"), ("cdrl", "constant"), ("cdrl", "paired"), ("cdrl_fivefold", "baseline"), ("cdrl_fivefold", "cdrl"),
 )  # fmt: skip
 # The coefficient host drawn on pixels beside the image host, and beside no network at all.
 ACROSS = (("drawn.cdrl", "image.cdrl"), ("drawn.cdrl", "image.constant"))
 # What baseline and cdrl were trained with besides: as many weights for each.
-FURTHER = {"cdrl": ("fifth", "double"), "baseline": ("half", "double")}
+FURTHER = ("half", "double")
 
 
 def edit_summary(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dict]:
@@ -46,7 +45,7 @@ def edit_summary(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dic
             if all(both):
                 # For each emotion by itself too, and with every weight: the first pair alone.
                 scores |= _difference(f"spfem.{host}.{'_minus_'.join(pair)}", *both, edits, EDIT[f"{host}.{pair[1]}"].seeded, pair == COMPARED[0])
-        families = [[found.get(f"{host}.{variant}{end}") for end in ("", *(f"_{name}" for name in FURTHER[variant]))] for variant in COMPARED[0]]
+        families = [[found.get(f"{host}.{variant}{end}") for end in ("", *(f"_{name}" for name in FURTHER))] for variant in COMPARED[0]]
         if all(map(all, families)):
             scores |= _any_weight(f"spfem.{host}.{'_minus_'.join(COMPARED[0])}", *families, edits)
     for first, second in ACROSS:

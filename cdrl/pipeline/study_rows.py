@@ -83,12 +83,12 @@ EDIT = {
     "image.emotion": Row("the emotion term alone"),
     "image.released": Row("the host guided by the losses as released, our re-implementation"),
     "image.paired": Row("trained on true edits of the training people, L1 to their pixels: an upper bound of psnr"),
-    "image.baseline_half": Row("baseline, its game half", {"variant": "baseline", "game_weight": 0.5}),
-    "image.baseline_double": Row("baseline, its game double", {"variant": "baseline", "game_weight": 2.0}),
-    "image.content_fifth": Row("the content term alone, a fifth of it", {"variant": "content", "content_weight": 0.2}),
-    "image.emotion_fifth": Row("the emotion term alone, a fifth of it", {"variant": "emotion", "emotion_weight": 0.2}),
-    "image.cdrl_fifth": Row("cdrl, a fifth of both terms", {"variant": "cdrl", "content_weight": 0.2, "emotion_weight": 0.2}),
-    "image.cdrl_double": Row("cdrl, both terms double", {"variant": "cdrl", "content_weight": 2.0, "emotion_weight": 2.0}),
+    "image.cdrl_fivefold": Row("cdrl, both terms five times", {"variant": "cdrl", "content_weight": 5.0, "emotion_weight": 5.0}),
+    **{
+        f"image.{variant}_{name}": Row(f"{variant}, {what} {name}", {"variant": variant} | dict.fromkeys(weights, factor))
+        for name, factor in (("half", 0.5), ("double", 2.0))
+        for variant, what, weights in (("baseline", "its game", ("game_weight",)), ("cdrl", "both terms", ("content_weight", "emotion_weight")))
+    },
     "curves.paired": Row("no host: trees taught the mouth curves of true edits of the training people", kind="truth"),
     "coefficient.tracked": Row("sources tracked and rendered again, nothing edited: what tracking costs", kind="raw"),
     "coefficient.baseline": Row("the host without guidance"),

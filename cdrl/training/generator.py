@@ -33,14 +33,13 @@ SHARED = {
     "bending": 20.0, "stretching": 100.0, "asymmetry": 40.0, "shading": 2.0, "residual": 30.0, "steady": 50.0,
 }  # fmt: skip
 GUIDED = ("content", "emotion")
-FITTED = 2.0  # weight of both terms in a fit to a person: without the game nothing else keeps a face real
 # The committed start is held closer to its source: the variants shall begin with clean edits, not with strong ones.
 START = {"reconstruction": 15.0}
 VARIANTS = {
     "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
-    "content": SHARED | {"content": 10.0, "emotion": 0.0},
-    "emotion": SHARED | {"content": 0.0, "emotion": 10.0},
-    "cdrl": SHARED | {"content": 10.0, "emotion": 10.0},
+    "content": SHARED | {"content": 2.0, "emotion": 0.0},
+    "emotion": SHARED | {"content": 0.0, "emotion": 2.0},
+    "cdrl": SHARED | {"content": 2.0, "emotion": 2.0},
     "released": SHARED | {"content": 10.0, "emotion": 50.0},  # the release's own weights
 }
 
@@ -320,8 +319,7 @@ def fit_person(
         The copy, frozen, in eval mode; and the history of every term.
     """
     copy = deepcopy(generator).requires_grad_(True)
-    weights = SHARED | dict.fromkeys(GUIDED, FITTED)
-    weights = {name: value for name, value in weights.items() if name not in ("discriminator", "adversarial")}
+    weights = {name: value for name, value in VARIANTS["cdrl"].items() if name not in ("discriminator", "adversarial")}
     objective = GeneratorObjective(copy, None, weights, guidance)
     loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=weights)
     sampler = WindowSampler(store, batch, targets=targets, leave_out=leave_out)
