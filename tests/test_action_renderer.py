@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cdrl.data.batches import images
 from cdrl.data.media import read_video
 from cdrl.data.samples import sample_paths
 from cdrl.data.store import Store
@@ -17,7 +18,7 @@ from cdrl.generation import edit
 from cdrl.generation.action_editor import ActionEditor, load_renderer
 from cdrl.generation.coefficients import drawn_changes, load_host
 from cdrl.models.action_renderer import FAINT, ActionRenderer
-from cdrl.models.generator import label_weights
+from cdrl.models.generator import label_weights, working_view
 from cdrl.priors.tracking import Tracked, load_reader, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card
@@ -204,6 +205,15 @@ def test_the_editor_works_in_pieces_and_at_other_frame_rates(stores, editor):
     slow, fast = editor.actions(frames), editor.actions(torch.from_numpy(double).permute(0, 3, 1, 2)[None].float() / 255)
     usual, doubled = (editor.change(seen, weights, torch.ones(1, seen.shape[1]), step) for seen, step in ((slow, 1), (fast, 2)))
     assert (doubled[:, ::2] - usual)[:, 2:-2].abs().mean() < 0.2 * usual.abs().mean()
+
+
+def test_the_committed_renderer_draws_people_it_never_met(stores, monkeypatch):
+    """Changes of one or two actions alone, which the host never asks for, at the 64 px that the renderer looks at."""
+    monkeypatch.setattr(training, "images", lambda *given: working_view(images(*given)))
+    store, changed = stores
+    actions = store.truth["coefficients"][:].astype(np.float32)
+    scores = training.drawing_scores(load_renderer(), store, changed, actions, batches=2)
+    assert scores["psnr"] > scores["psnr.source"] + 2
 
 
 def test_the_committed_renderer_draws_what_the_host_asks_of_people_it_never_met(stores, tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 from cdrl.models.generator import Edit, FieldNet, apply_fields
 from cdrl.vocabulary import ACTIONS
 
-GRAIN = 2  # flow and residual at 64 x 64: half of what fields at 32 x 32 cannot draw of a change, they can
+GRAIN = 2  # flow and residual at 64 x 64: lids and lips are finer than cells of 32 x 32
 FAINT = 0.02  # a change of every action below this fades out: no change at all must leave every pixel as it is
 
 
