@@ -30,7 +30,7 @@ from cdrl.training.pairs import find_pairs
 from cdrl.training.tracking import train_reader
 from cdrl.vocabulary import EMOTIONS
 
-PEOPLE = {"priors": 640, "train": 640, "judge": 160, "choose": 24}
+PEOPLE = {"priors": 640, "train": 640, "reader": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
 RENDERER_STEPS = 16000
@@ -44,7 +44,7 @@ GUIDANCE_CARD = {
 def corpus(split: str, work: Path) -> Store:
     """The rendered corpus of a split, made where it is missing.
 
-    `priors` and `train` are 261,000 frames each, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
+    `priors`, `train` and `reader` are 261,000 frames each, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
     """
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
@@ -158,9 +158,9 @@ def generator(out: Path, work: Path) -> dict:
 
 
 def action_reader(out: Path, work: Path) -> dict:
-    """The coefficient host's tracker: facial actions from the backbones' features; 1 minute."""
-    found = [extract(corpus(split, work), Path(work) / split) for split in ("train", "choose")]
-    return train_reader(*found, Path(out), Path(work) / "training")
+    """The coefficient host's tracker: facial actions from the backbones' features; 10 minutes."""
+    *found, held_out = (extract(corpus(split, work), Path(work) / split) for split in ("train", "reader", "choose"))
+    return train_reader(tuple(found), held_out, Path(out), Path(work) / "training")
 
 
 def coefficient_host(out: Path, work: Path) -> dict:

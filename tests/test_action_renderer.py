@@ -202,7 +202,7 @@ def test_the_editor_works_in_pieces_and_at_other_frame_rates(stores, editor):
     assert torch.allclose(some, all_of_them[:, 20:24], atol=1e-5)
     # Twice as many frames a second of the same film: the same edit, frame for frame.
     double = np.repeat(crops[:40], 2, axis=0)
-    slow, fast = editor.actions(frames), editor.actions(torch.from_numpy(double).permute(0, 3, 1, 2)[None].float() / 255)
+    slow, fast = editor.actions(frames), editor.actions(torch.from_numpy(double).permute(0, 3, 1, 2)[None].float() / 255, 2)
     usual, doubled = (editor.change(seen, weights, torch.ones(1, seen.shape[1]), step) for seen, step in ((slow, 1), (fast, 2)))
     assert (doubled[:, ::2] - usual)[:, 2:-2].abs().mean() < 0.2 * usual.abs().mean()
 

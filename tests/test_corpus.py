@@ -25,8 +25,8 @@ needs_espeak = pytest.mark.skipif(
 
 def test_no_person_no_sentence_and_no_text_is_in_two_splits():
     people = [person for split in corpus.SPLITS.values() for person in split.people]
-    # The frozen backbones and the encoders learn from other people; what is said tells a backbone nothing about a face.
-    sentences = [sentence for name, split in corpus.SPLITS.items() if name != "priors" for sentence in split.sentences]
+    # The frozen networks and the encoders learn from other people; what is said tells a backbone nothing about a face.
+    sentences = [sentence for name, split in corpus.SPLITS.items() if name not in ("priors", "reader") for sentence in split.sentences]
     assert len(set(people)) == len(people) and len(set(sentences)) == len(sentences)
     texts = [text for split in SENTENCES.values() for text in split]
     assert len(set(texts)) == len(texts) == len(TEXTS)

@@ -10,11 +10,15 @@ import torch
 from cdrl.config import StudyConfig
 from cdrl.data.store import Store
 from cdrl.errors import InputError
+from cdrl.generation.action_editor import RENDERER
 from cdrl.pipeline.edit_scoring import dials_of, load_references, save_references
 from cdrl.pipeline.study import list_jobs, run_study
 from cdrl.pipeline.study_edit_tables import _any_weight, _statistics
-from cdrl.pipeline.study_edits import HOSTS, edit_job_path, edit_place, opened, prepare
+from cdrl.pipeline.study_coefficients import tracker_folder
+from cdrl.pipeline.study_edits import HOSTS, edit_job_path, edit_place, opened, prepare, shared_path
 from cdrl.pipeline.study_rows import EDIT
+from cdrl.priors.tracking import READER
+from cdrl.priors.weights import checksum
 from cdrl.stage import all_scores, read_json, write_json
 from cdrl.training.released_guidance import ReleasedGuidance
 
@@ -44,13 +48,14 @@ def test_every_variant_is_scored_beside_the_other_half(study):
     scores = all_scores(results)
     for row in ROWS:
         name = f"spfem.{row}"
-        if row == "curves.paired":  # no picture, no emotion
-            assert scores[f"{name}.mouth_error.low"] > 0 and f"{name}.emotion_accuracy" not in scores
+        if row.startswith("curves."):  # no picture, no emotion
+            assert (scores[f"{name}.mouth_error.low"] > 0) == (row != "curves.truth") and f"{name}.emotion_accuracy" not in scores
             continue
         assert {f"{name}.{s}" for s in ("mouth_error.low", "emotion_accuracy.truth_1", "speech_correlation", "jitter.happy")} <= scores.keys(), row
         assert [s for s in PICTURES if f"{name}.{s}" in scores] == ([] if row.startswith("coefficient.") else list(PICTURES))
         assert scores[f"{name}.mouth_error.n"] == 14 and scores[f"{name}.mouth_error.seeds"] == 1
-    assert scores["spfem.image.copy_source.speech_correlation"] == pytest.approx(1)
+    assert scores["spfem.image.copy_source.speech_correlation"] == scores["spfem.curves.truth.mouth_correlation"] == pytest.approx(1)
+    assert 0 < scores["spfem.curves.truth.speech_correlation"] < 1
     assert scores["content.viseme"] == 0.5 and scores["time.hours"] == 2.0 and scores["study.edits.jobs.done"] == len(ROWS)
     assert scores["spfem.image.cdrl.dial_000.mouth_error"] == pytest.approx(scores["spfem.image.copy_source.mouth_error"])
     assert scores["spfem.coefficient.cdrl.dial_000.mouth_error"] == pytest.approx(scores["spfem.coefficient.tracked.mouth_error"])
@@ -93,9 +98,10 @@ def test_no_variant_but_the_upper_bound_reads_a_true_edit(study, monkeypatch):
     monkeypatch.setattr(Store, "__init__", lambda self, path: (opened.append(str(path)), begin(self, path))[1])
     read = {}
     for row in ROWS:
-        if EDIT[row].change or row in ("image.copy_source", "curves.paired", "coefficient.tracked"):
+        if EDIT[row].change or row in ("image.copy_source", "curves.truth", "curves.paired", "coefficient.tracked", "coefficient.expected"):
             continue
-        shutil.rmtree(place / "hosts" / f"{row.replace('drawn.', 'coefficient.')}.0", ignore_errors=True)
+        for folder_ in (place, tracker_folder(place)):
+            shutil.rmtree(folder_ / "hosts" / f"{row.replace('drawn.', 'coefficient.')}.0", ignore_errors=True)
         opened.clear()
         HOSTS[row.partition(".")[0]](folder / "work", config, row, 0, None)
         read[row] = {path.rpartition("/")[2] for path in opened}
@@ -152,11 +158,15 @@ def test_other_settings_of_the_edit_have_a_folder_of_their_own(study):
     assert edit_place(folder / "work", StudyConfig(**SMALL | {"workers": 2}, seeds=3)) == edit_place(folder / "work", config)
 
 
-def test_another_renderer_asks_for_the_drawn_jobs_alone_again(tmp_path, monkeypatch):
-    names = ("image.cdrl", "coefficient.cdrl", "drawn.cdrl")
+@pytest.mark.parametrize(("network", "same"), [(RENDERER, [True, True, False]), (READER, [True, False, False])])
+def test_another_tracker_or_renderer_asks_for_its_own_jobs_alone_again(tmp_path, monkeypatch, network, same):
+    names, students = ("image.cdrl", "coefficient.cdrl", "drawn.cdrl"), shared_path(tmp_path, "students", 1)
     before = [edit_job_path(tmp_path, name, 1) for name in names]
-    monkeypatch.setattr("cdrl.pipeline.study_edits.checksum", lambda path: "0" * 64)
-    assert [edit_job_path(tmp_path, name, 1) == path for name, path in zip(names, before, strict=True)] == [True, True, False]
+    for module in ("study_edits", "study_coefficients"):
+        monkeypatch.setattr(f"cdrl.pipeline.{module}.checksum", lambda path: "0" * 64 if path.stem == network else checksum(path))
+    assert [edit_job_path(tmp_path, name, 1) == path for name, path in zip(names, before, strict=True)] == same
+    assert (shared_path(tmp_path, "students", 1) == students) == (network == RENDERER)
+    assert shared_path(tmp_path, "curves") == tmp_path / "curves.npz"
     assert before[2].with_suffix(".npz").name.startswith("drawn.cdrl.1.")
 
 

@@ -14,7 +14,6 @@ from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights
 
 RENDERER = "action_renderer"  # the committed weights
-REACH = 17  # frames on each side: 15 of the host, 2 of the reader
 
 
 def load_renderer(where: str = RENDERER) -> ActionRenderer:
@@ -37,7 +36,7 @@ class ActionEditor(nn.Module):
         super().__init__()
         self.host, self.renderer, self.reader, self.vision = host, renderer, reader or load_reader(), VisionPrior()
         self.stride = renderer.stride
-        self.reach = REACH + self.stride
+        self.reach = host.reach + self.reader.reach + self.stride
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -55,15 +54,16 @@ class ActionEditor(nn.Module):
         around = math.ceil(self.reach * stride / self.stride)
         first, last = max(0, low - around), min(frames.shape[1], high + around)
         frames, intensity, at = frames[:, first:last], intensity[:, first:last], slice(low - first, high - first)
-        actions = self.actions(frames)
-        change = self.change(actions, weights, intensity, stride / self.stride)
+        step = stride / self.stride
+        actions = self.actions(frames, step)
+        change = self.change(actions, weights, intensity, step)
         return self.renderer.fields(frames, actions, change, at, stride)
 
-    def actions(self, frames: torch.Tensor) -> torch.Tensor:
-        """(B, T, 3, H, W) -> (B, T, 52) in [0, 1], as tracked; the mouth is looked for where aligned crops have it."""
+    def actions(self, frames: torch.Tensor, step: float = 1.0) -> torch.Tensor:
+        """(B, T, 3, H, W) -> (B, T, 52) in [0, 1], as tracked; the mouth is looked for where aligned crops have it. `step`: see `change`."""
         flat = frames.flatten(0, 1)
         seen = torch.cat(self.vision(flat, flat.new_tensor(MOUTH).expand(len(flat), -1)), 1)
-        return self.reader(seen.unflatten(0, frames.shape[:2])).clamp(0, 1)
+        return self.reader(seen.unflatten(0, frames.shape[:2]), step).clamp(0, 1)
 
     def change(self, actions: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, step: float = 1.0) -> torch.Tensor:
         """What the host adds to actions (B, T, 52) for weights (B, 8) and intensity (B, T): (B, T, 52), 0 where the intensity is 0.

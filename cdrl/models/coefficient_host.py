@@ -73,6 +73,11 @@ class CoefficientHost(nn.Module):
         nn.init.zeros_(self.out.bias)
         self.style_encoder = StyleEncoder(self.mean, self.deviation)
 
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame's change depends on: 15."""
+        return sum(block.reach for block in self.blocks)
+
     def label_style(self, emotion: torch.Tensor) -> torch.Tensor:
         """(B,) labels -> (B, 16): their rows of the table."""
         return self.table[emotion]

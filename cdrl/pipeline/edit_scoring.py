@@ -119,6 +119,7 @@ def save_references(found: dict, path: Path) -> None:
             values = [reading[key] for reading in found[who]]
             arrays[f"{who}.{key}"] = np.concatenate(values) if key in ("curves", "landmarks") else np.array(values)
     partial = Path(path).with_suffix(".partial.npz")
+    partial.parent.mkdir(parents=True, exist_ok=True)
     np.savez(partial, **arrays)
     partial.replace(path)
 

@@ -10,14 +10,17 @@ from tqdm.auto import tqdm
 
 from cdrl.config import CoefficientConfig, StudyConfig
 from cdrl.data.store import Store
+from cdrl.data.studio import corpus as studio
+from cdrl.data.studio.acting import expected_edit
 from cdrl.evaluation.networks import Judges
 from cdrl.generation.coefficients import alignment_of, edit_coefficients, render_edit, tracked_pairs
 from cdrl.guidance import Guidance
 from cdrl.models.coefficient_host import CoefficientHost
 from cdrl.pipeline.edit_scoring import TrueEdits, read_clip, resized
 from cdrl.pipeline.study_jobs import features_of
-from cdrl.priors.tracking import load_reader, track, track_clip
+from cdrl.priors.tracking import READER, load_reader, track, track_clip
 from cdrl.priors.vision import VisionPrior
+from cdrl.priors.weights import checksum, weights_path
 from cdrl.training.coefficient_host import train_coefficient_host
 from cdrl.training.distil import CoefficientGuidance, distil
 from cdrl.vocabulary import ACTIONS
@@ -26,6 +29,11 @@ from cdrl.vocabulary import ACTIONS
 def coefficient_settings(config: StudyConfig, seed: int) -> CoefficientConfig:
     """The same for every variant."""
     return CoefficientConfig(steps=config.coefficient_steps, distil_steps=config.distil_steps, seed=seed)
+
+
+def tracker_folder(place: Path) -> Path:
+    """Folder, among what the edits share, of that which was made from the committed tracker's readings."""
+    return Path(place) / f"tracker_{checksum(weights_path(READER))[:8]}"
 
 
 def make_students(work: Path, config: StudyConfig, seed: int, guidance: Path, out: Path) -> CoefficientGuidance:
@@ -69,6 +77,23 @@ class Rendered:
         return resized(crops, edits.size)
 
 
+class Expected:
+    """What a person's edit is expected to be by one who does not know that person's way, rendered as `Rendered` does.
+
+    Args:
+        edits: what is asked for. people: training people whose ways are averaged.
+    """
+
+    def __init__(self, edits: TrueEdits, people: int = 60, frame_size: int = 128):
+        self.edits, self.frame_size, self.people = edits, frame_size, studio.SPLITS["train"].people[:people]
+
+    def __call__(self, edit: int) -> np.ndarray:
+        edits, clip = self.edits, int(self.edits.sources[edit])
+        name, level = edits.report.clips.name[clip], 3 * edits.intensity(edit, 1.0)
+        actions = expected_edit(studio.spec_of(name), edits.target[edit], level, self.people)
+        return resized(render_edit(name, actions, alignment_of(edits.report, clip), self.frame_size, edits.report.face.shape[1]), edits.size)
+
+
 def tracked_readings(edits: TrueEdits, judges: Judges) -> list[dict]:
     """What the networks say of every source tracked and rendered again, nothing edited: where this host's dial begins."""
     rendered, found = Rendered(edits), {}
@@ -81,7 +106,8 @@ def trained_host(work: Path, config: StudyConfig, variant: str, seed: int, place
     """The coefficient host trained as the variant says, once for all who show its edits.
 
     Args:
-        place: folder of what the edits share: `students/SEED`, for `paired` the true edits of the training people, and `hosts`.
+        place: folder of what the edits share: for `paired` the true edits of the training people, and `tracker_folder`, where
+            the students of every seed are and hosts are kept.
 
     Returns:
         The host, frozen, and the history of every term.
@@ -90,6 +116,6 @@ def trained_host(work: Path, config: StudyConfig, variant: str, seed: int, place
     tracked, pairs = track(features, load_reader()), None
     if variant == "paired":
         pairs = tracked_pairs(tracked, Store(place / "paired"), load_reader())
-    students = None if variant == "paired" else load_students(place / "students" / str(seed))
-    out = place / "hosts" / f"coefficient.{variant}.{seed}"
+    students = None if variant == "paired" else load_students(tracker_folder(place) / "students" / str(seed))
+    out = tracker_folder(place) / "hosts" / f"coefficient.{variant}.{seed}"
     return train_coefficient_host(tracked, students, coefficient_settings(config, seed), variant, out, pairs)

@@ -23,7 +23,9 @@ from cdrl.guidance import Guidance
 from cdrl.pipeline.edit_scoring import (
     LISTED, TrueEdits, dials_of, load_references, read_references, save_references, statistics, statistics_of, sweep, variant_rows,
 )  # fmt: skip
-from cdrl.pipeline.study_coefficients import Rendered, coefficient_settings, make_students, tracked_readings, trained_host
+from cdrl.pipeline.study_coefficients import (
+    Expected, Rendered, coefficient_settings, make_students, tracked_readings, tracker_folder, trained_host,
+)  # fmt: skip
 from cdrl.pipeline.study_curves import SCORES, best_curves, read_pairs
 from cdrl.pipeline.study_jobs import encoder_folder, features_of, pairs_of
 from cdrl.pipeline.study_rows import EDIT
@@ -40,8 +42,8 @@ from cdrl.training.paired import WEIGHTS, train_paired
 from cdrl.training.released_guidance import ReleasedGuidance, train_released
 
 SHARED = {
-    "references": "references.npz", "tracked": "tracked.npz", "guidance": "guidance/{}/03_emotion", "released": "released/{}/model.safetensors",
-    "students": "students/{}/model.safetensors", "curves": "curves.npz",
+    "references": "references.npz", "tracked": "{tracker}/tracked.npz", "guidance": "guidance/{}/03_emotion",
+    "released": "released/{}/model.safetensors", "students": "{tracker}/students/{}/model.safetensors", "curves": "curves.npz",
 }  # fmt: skip
 TRACKED = ("coefficient", "drawn")  # one host shown in two ways; who comes second finds it trained
 RENDERED = (128, 96)  # pixels of the frame and of the crop, as in the study's corpora
@@ -51,8 +53,8 @@ NOT_PICTURES = tuple(name for name in LISTED if name not in ("psnr", "mouth_l1",
 def edit_place(work: Path, config: StudyConfig) -> Path:
     """Folder of everything that edits with these settings share; other settings, losses or start have another."""
     settings = (*encoder_settings(config, 0), generator_settings(config, 0), coefficient_settings(config, 0))
-    known = [[config_hash(each) for each in settings], VARIANTS, WEIGHTS, coefficients.VARIANTS]
-    return Path(work) / f"edit_{edit_hash(config, [*known, *(checksum(weights_path(name)) for name in ('generator_start', READER))])}"
+    known = [[config_hash(each) for each in settings], VARIANTS, WEIGHTS, coefficients.VARIANTS, checksum(weights_path("generator_start"))]
+    return Path(work) / f"edit_{edit_hash(config, known)}"
 
 
 def encoder_settings(config: StudyConfig, seed: int) -> tuple[ContentConfig, EmotionConfig]:
@@ -67,9 +69,9 @@ def generator_settings(config: StudyConfig, seed: int, change: dict | None = Non
 
 
 def edit_job_path(place: Path, name: str, seed: int) -> Path:
-    """Where the scores of one job lie; its statistics beside them, as .npz. Drawn ones are done again with another renderer."""
-    drawn_by = f".{checksum(weights_path(RENDERER))[:8]}" if name.startswith("drawn.") else ""
-    return Path(place) / "jobs" / f"{name}.{seed}{drawn_by}.json"
+    """Where the scores of one job lie; its statistics beside them, as .npz. With another tracker or renderer its jobs are done again."""
+    used = {"coefficient": (READER,), "drawn": (READER, RENDERER)}.get(name.partition(".")[0], ())
+    return Path(place) / "jobs" / ".".join([name, str(seed), *(checksum(weights_path(each))[:8] for each in used), "json"])
 
 
 def carry_jobs(source: Path, target: Path) -> None:
@@ -108,11 +110,16 @@ def prepare(work: Path, config: StudyConfig, jobs: list) -> list[list[tuple]]:
 
     first = [("references", 0)] if names else []
     first += [("tracked", 0)] if any(name.startswith("coefficient.") for _, name, _ in jobs) else []
-    first += [("curves", 0)] if any(name.startswith("curves.") for _, name, _ in jobs) else []
+    first += [("curves", 0)] if any(name == "curves.paired" for _, name, _ in jobs) else []
     first += [("guidance", seed) for seed in seeds("image", *TRACKED)]
     first += [("released", seed) for seed in sorted({seed for _, name, seed in jobs if variant_of(name) == "released"})]
     phases = [first, [("students", seed) for seed in seeds(*TRACKED)]]
-    return [[item for item in phase if not (place / SHARED[item[0]].format(item[1])).exists()] for phase in phases]
+    return [[item for item in phase if not shared_path(place, *item).exists()] for phase in phases]
+
+
+def shared_path(place: Path, what: str, seed: int = 0) -> Path:
+    """Where `make_shared` leaves something; what depends on the tracker lies in a folder of that tracker."""
+    return Path(place) / SHARED[what].format(seed, tracker=tracker_folder(place).name)
 
 
 def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
@@ -122,11 +129,11 @@ def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
         return save_references(read_references(opened(work, config), Judges()), place / "references.npz")
     if what == "tracked":
         found = tracked_readings(opened(work, config), Judges())
-        return save_references({"another": np.zeros(0), "source": found, "truth": found}, place / "tracked.npz")
+        return save_references({"another": np.zeros(0), "source": found, "truth": found}, shared_path(place, what))
     if what == "curves":
         return read_pairs(Store(work / "train"), Store(place / "paired"), config.edit_size, place / "curves.npz")
     if what == "students":
-        make_students(work, config, seed, place / "guidance" / str(seed), place / "students" / str(seed))
+        make_students(work, config, seed, place / "guidance" / str(seed), shared_path(place, what, seed).parent)
         return None
     train = features_of(work, "train", "actions")
     content, emotion = encoder_settings(config, seed)
@@ -210,14 +217,18 @@ def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
     host = name.partition(".")[0]
     edits, references = opened(work, config), load_references(place / "references.npz")
     scores, judges, losses = NOT_PICTURES if host == "coefficient" else LISTED, Judges(), {}
-    nothing = load_references(place / "tracked.npz")["source"] if host == "coefficient" else references["source"]
+    nothing = load_references(shared_path(place, "tracked"))["source"] if host == "coefficient" else references["source"]
     if variant_of(name) == "copy_source":
         curve, dials = [statistics(edits.source, edits, references, judges, name, scores)], [1.0]
+    elif name == "curves.truth":
+        curve, dials = [statistics_of(references["truth"], edits, references, SCORES)], [1.0]
     elif host == "curves":
         found = best_curves(edits, [reading["curves"] for reading in references["source"]], place / "curves.npz")
         curve, dials = [statistics_of([{"curves": one} for one in found], edits, references, SCORES)], [1.0]
     elif variant_of(name) == "tracked":
         curve, dials = [statistics_of(nothing, edits, references, scores)], [1.0]
+    elif variant_of(name) == "expected":
+        curve, dials = [statistics(Expected(edits), edits, references, judges, name, scores)], [1.0]
     else:
         edit, losses = HOSTS[host](Path(work), config, name, seed, edits)
         trained, dials = time.monotonic() - begin, [0.0, *dials_of(config.edit_sweep)]

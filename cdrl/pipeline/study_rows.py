@@ -89,8 +89,10 @@ EDIT = {
         for name, factor in (("half", 0.5), ("double", 2.0))
         for variant, what, weights in (("baseline", "its game", ("game_weight",)), ("cdrl", "both terms", ("content_weight", "emotion_weight")))
     },
+    "curves.truth": Row("the true edits' own mouths: what speech_correlation a right answer has", kind="truth"),
     "curves.paired": Row("no host: trees taught the mouth curves of true edits of the training people", kind="truth"),
     "coefficient.tracked": Row("sources tracked and rendered again, nothing edited: what tracking costs", kind="raw"),
+    "coefficient.expected": Row("true speech, the mean of how 60 training people act what is asked, rendered: a person's way unknown", kind="truth"),
     "coefficient.baseline": Row("the host without guidance"),
     "coefficient.cdrl": Row("both terms, by students on facial actions"),
     "coefficient.content": Row("the content term alone"),

@@ -19,10 +19,38 @@ from cdrl.priors.weights import load_card, load_weights
 from cdrl.vocabulary import ACTIONS
 
 READER = "action_reader"  # the committed weights
+DROPOUT = 0.1
+
+
+class Over(nn.Module):
+    """Each frame with one before and one behind: normalised, convolved over time, mixed, added; the ends are held."""
+
+    def __init__(self, width: int, dilation: int):
+        super().__init__()
+        self.reach = dilation
+        self.norm = nn.LayerNorm(width)
+        self.conv = nn.Conv1d(width, width, 3, dilation=dilation)
+        self.mix = nn.Sequential(nn.SiLU(), nn.Dropout(DROPOUT), nn.Linear(width, width))
+
+    def forward(self, x: torch.Tensor, step: float = 1.0) -> torch.Tensor:
+        """(B, T, width) -> (B, T, width); neighbours are `reach` times `step` frames away, between two frames their mixture."""
+        seen = self.norm(x)
+        if step == 1:
+            held = F.pad(seen.transpose(1, 2), (self.reach, self.reach), mode="replicate")
+            return x + self.mix(self.conv(held).transpose(1, 2))
+        around = [_moved(seen, sign * self.reach * step) @ self.conv.weight[:, :, k].T for k, sign in enumerate((-1, 0, 1))]
+        return x + self.mix(sum(around) + self.conv.bias)
+
+
+def _moved(x: torch.Tensor, frames: float) -> torch.Tensor:
+    """(B, T, D): what is shown so many frames later, linear between two frames; the ends are held."""
+    place = (torch.arange(x.shape[1], device=x.device) + frames).clamp(0, x.shape[1] - 1)
+    low = place.floor().long()
+    return torch.lerp(x[:, low], x[:, (low + 1).clamp(max=x.shape[1] - 1)], (place - low).to(x)[:, None])
 
 
 class ActionReader(nn.Module):
-    """Features of a clip's frames -> facial actions, each frame read with two neighbours on each side.
+    """Features of a clip's frames -> facial actions, each frame read with `reach` neighbours on each side.
 
     Args:
         features: length of a frame's face and mouth features together. width: of the hidden layers.
@@ -31,19 +59,29 @@ class ActionReader(nn.Module):
         ActionReader()(torch.zeros(2, 7, 384)).shape == (2, 7, 52)
     """
 
-    def __init__(self, features: int = 384, width: int = 192):
+    def __init__(self, features: int = 384, width: int = 256):
         super().__init__()
         self.frame = nn.Linear(features, width)
-        self.time = nn.Conv1d(width, width, 5)
+        self.blocks = nn.ModuleList([Over(width, dilation) for dilation in (1, 2, 4)])
         self.plain, self.out = nn.Linear(features, len(ACTIONS)), nn.Linear(width, len(ACTIONS))
         self.register_buffer("mean", torch.zeros(len(ACTIONS)))
         self.register_buffer("deviation", torch.ones(len(ACTIONS)))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, features) -> (B, T, 52), not clipped; beyond the ends the first and the last frame are held."""
-        hidden = F.silu(self.frame(features)).transpose(1, 2)
-        hidden = F.silu(self.time(F.pad(hidden, (2, 2), mode="replicate"))).transpose(1, 2)
-        return self.mean + self.deviation * (self.plain(features) + self.out(hidden))
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame's reading depends on."""
+        return sum(block.reach for block in self.blocks)
+
+    def forward(self, features: torch.Tensor, step: float = 1.0) -> torch.Tensor:
+        """(B, T, features) -> (B, T, 52), not clipped; beyond the ends the first and the last frame are held.
+
+        Args:
+            step: frames in 40 ms, the time from one to the next in training: 1 at 25 Hz, 2 at 50.
+        """
+        hidden = F.silu(self.frame(features))
+        for block in self.blocks:
+            hidden = block(hidden, step)
+        return self.mean + self.deviation * (self.plain(features) + self.out(F.silu(hidden)))
 
     @torch.no_grad()
     def read(self, features: np.ndarray) -> np.ndarray:

@@ -17,12 +17,12 @@ from cdrl.vocabulary import ACTIONS
 WINDOW, BATCH = 24, 32  # frames, clips
 
 
-def train_reader(features: Features, held_out: Features, out: Path, work: Path, steps: int = 1500) -> dict:
+def train_reader(features: tuple[Features, ...], held_out: Features, out: Path, work: Path, steps: int = 5000) -> dict:
     """Fit the head that reads all 52 actions from a window of face and mouth features.
 
     Args:
-        features, held_out: of stores with truth; training people, and others. out: folder of the weights. work: folder of the
-            checkpoint.
+        features, held_out: of stores with truth; those to learn from, taken by lot, and other people. out: folder of the weights.
+            work: folder of the checkpoint.
 
     Returns:
         The card; `scores.r2` is the mean over actions with variance, on the held-out people.
@@ -30,23 +30,23 @@ def train_reader(features: Features, held_out: Features, out: Path, work: Path, 
     Raises:
         InputError: a store whose clips have no true coefficients.
     """
-    for store in (features.store, held_out.store):
+    for store in (*(each.store for each in features), held_out.store):
         if "coefficients" not in store.truth:
             raise InputError(f"{store.path}: no true coefficients here; the tracker is fitted to a store of the studio")
-    truth = features.store.truth["coefficients"][:].astype(np.float32)
-    shape = {"features": features.face.shape[1] + features.mouth.shape[1]}
+    truth = [each.store.truth["coefficients"][:].astype(np.float32) for each in features]
+    shape = {"features": held_out.face.shape[1] + held_out.mouth.shape[1]}
     torch.manual_seed(0)
     model = ActionReader(**shape)
-    model.mean.copy_(torch.from_numpy(truth.mean(0)))
-    model.deviation.copy_(torch.from_numpy(truth.std(0) + 0.02))
-    length = features.store.clips["num_frames"].to_numpy()
-    usable = np.flatnonzero(length >= WINDOW)
+    model.mean.copy_(torch.from_numpy(truth[0].mean(0)))
+    model.deviation.copy_(torch.from_numpy(truth[0].std(0) + 0.02))
+    lengths = [each.store.clips["num_frames"].to_numpy() for each in features]
 
     def sample(random):
-        clips = random.choice(usable, BATCH)
-        rows = windows(features.store, clips, random.integers(0, length[clips] - WINDOW + 1), WINDOW)
-        seen = np.concatenate([features.face[rows], features.mouth[rows]], -1).astype(np.float32)
-        return torch.from_numpy(seen), torch.from_numpy(truth[rows])
+        k = random.integers(len(features))
+        clips = random.choice(np.flatnonzero(lengths[k] >= WINDOW), BATCH)
+        rows = windows(features[k].store, clips, random.integers(0, lengths[k][clips] - WINDOW + 1), WINDOW)
+        seen = np.concatenate([features[k].face[rows], features[k].mouth[rows]], -1).astype(np.float32)
+        return torch.from_numpy(seen), torch.from_numpy(truth[k][rows])
 
     def objective(batch):
         error = (model(batch[0]) - batch[1]) / model.deviation
@@ -54,12 +54,13 @@ def train_reader(features: Features, held_out: Features, out: Path, work: Path, 
 
     config = LoopConfig(steps=steps, learning_rate=2e-3, save_every=500, weights={"coefficients": 1.0})
     train(model, objective, sample, config, work, "action reader")
-    model.requires_grad_(False)
+    model.eval().requires_grad_(False)
     wanted, found = held_out.store.truth["coefficients"][:].astype(np.float32), track(held_out, model).coefficients
     score = r2(wanted, found)
+    people = sum(each.store.clips.speaker.nunique() for each in features)
     card = {
         "name": READER, "model": shape, "steps": steps, "command": f"cdrl train {READER}", "licence": "Apache-2.0",
-        "truth": f"ARKit coefficients (52) of {features.store.clips.speaker.nunique()} studio people, no emotion label",
+        "truth": f"ARKit coefficients (52) of {people} studio people, no emotion label",
         "held_out": "choosing set: other people and other sentences",
         "scores": {"r2": round(float(np.nanmean(score)), 4), "n": len(found), "people": int(held_out.store.clips.speaker.nunique()),
                    **{f"r2.{a}": round(float(s), 3) for a, s in zip(ACTIONS, score, strict=True) if np.isfinite(s)}},

@@ -123,12 +123,8 @@ def true_edit(spec: ClipSpec, emotion: str, intensity: float, speech: Speech | N
     if not 0 <= intensity <= 4.5:
         raise InputError(f"intensity {intensity!r}: accepted are levels from 0 to 4.5 (1 to 3 are the labelled ones)")
     track = _track(spec, speech or speak_all([utterance_of(spec)])[0])
-    times = articulation.frame_times(len(track.pose))
-    emotional = expression.express(spec.person, emotion, intensity, spec.seed, times)
-    coefficients = _join(track.spoken, emotional, emotion, expression.scale_of(intensity))
-    _add_eyes(coefficients, track.blink, track.gaze)
     return Performance(
-        coefficients=np.clip(coefficients, 0, 1).astype(np.float32),
+        coefficients=_acted(track, emotion, intensity, spec.person, spec.seed).astype(np.float32),
         pose=track.pose,
         gaze=track.gaze,
         viseme=track.spoken.viseme,
@@ -136,6 +132,22 @@ def true_edit(spec: ClipSpec, emotion: str, intensity: float, speech: Speech | N
         audio=track.audio,
         scene=int(np.random.SeedSequence([_CLIP_SEED, *spec.seed]).generate_state(1)[0]),
     )
+
+
+def expected_edit(spec: ClipSpec, emotion: str, intensity: float, people: tuple[int, ...], speech: Speech | None = None) -> np.ndarray:
+    """The mean of a clip's true edits acted as others act: all that can be known of an edit when the person's own way is not.
+
+    Speech, gaze and blinks are the clip's. The mean has the least squared error of all answers.
+
+    Args:
+        people: ids of those others; each acts once. intensity, speech: as in `true_edit`.
+
+    Returns:
+        (T, 52) in [0, 1].
+    """
+    track = _track(spec, speech or speak_all([utterance_of(spec)])[0])
+    takes = [_acted(track, emotion, intensity, person, (person, *spec.seed)) for person in people]
+    return np.mean(takes, axis=0).astype(np.float32)
 
 
 # --- what an edit must leave alone -----------------------------------------------------------------------------------
@@ -206,6 +218,14 @@ def _blinks(rng, times: np.ndarray, between: float) -> np.ndarray:
     since = times[:, None] - start
     shape = np.interp(since, [0, 0.08, 0.12, 0.28], [0, 1, 1, 0], left=0, right=0)
     return shape.max(1) * rng.uniform(0.9, 1.0)
+
+
+def _acted(track: _Track, emotion: str, intensity: float, person: int, seed: tuple[int, ...]) -> np.ndarray:
+    """(T, 52) in [0, 1]: a person's emotion over what is said."""
+    emotional = expression.express(person, emotion, intensity, seed, articulation.frame_times(len(track.pose)))
+    coefficients = _join(track.spoken, emotional, emotion, expression.scale_of(intensity))
+    _add_eyes(coefficients, track.blink, track.gaze)
+    return np.clip(coefficients, 0, 1)
 
 
 # --- speech and emotion in one mouth ---------------------------------------------------------------------------------
