@@ -22,7 +22,7 @@ def add_edit_command(commands):
     edit.add_argument("--intensity", type=float, help="0 changes nothing, 1 is strong, up to 1.5 (default 1)")
     edit.add_argument("--curve", metavar="S:I,...", help="intensity over time, as in 0:0,1.5:1,3:0 (seconds:intensity, linear in between)")
     edit.add_argument("--from", dest="own", metavar="EMOTION", help="what SOURCE shows; then an emotion to itself changes nothing")
-    edit.add_argument("--generator", metavar="RUN", help="folder of a run, or weights (default: generator; action_renderer edits tracked facial actions; both are committed)")
+    edit.add_argument("--generator", metavar="RUN", help="folder of a run, or weights (default: action_renderer, by facial actions; for --fit generator, the image host)")
     edit.add_argument("--out", required=True, metavar="OUT.mp4", help="the edited video; of a folder, the folder of the edits")
     edit.add_argument("--compare", action="store_true", help="also write OUT-compare.mp4: source and edit side by side")
     edit.add_argument("--truth", metavar="FILE", help="a video of the true edit, third in the comparison")
@@ -83,9 +83,9 @@ def _edit(chosen):
             raise InputError(f"{file}: no such video file")
     jobs = _jobs(source, out, chosen)
     check_disk(out.parent, 0.1)
-    from cdrl.generation.edit import GENERATOR, fit_to_folder, load_generator
+    from cdrl.generation.edit import GENERATOR, RENDERER, fit_to_folder, load_generator
 
-    generator = load_generator(chosen.generator or GENERATOR)
+    generator = load_generator(chosen.generator or (GENERATOR if chosen.fit else RENDERER))
     if mixture is None:
         mixture = _read(chosen, generator.emotions)
     if chosen.fit:

@@ -143,7 +143,7 @@ def generator_start(out: Path, work: Path) -> dict:
 
 
 def generator(out: Path, work: Path) -> dict:
-    """The image host with CDRL guidance, what `cdrl edit` takes where no run is named; 3 minutes."""
+    """The image host with CDRL guidance, what `cdrl edit --fit` begins with; 3 minutes."""
     config = GeneratorConfig(steps=GENERATOR_STEPS, batch=6)
     store = corpus("train", work)
     net, history = train_generator(store, Guidance(), config, "cdrl", Path(work))
@@ -158,7 +158,7 @@ def generator(out: Path, work: Path) -> dict:
 
 
 def action_reader(out: Path, work: Path) -> dict:
-    """The coefficient host's tracker: facial actions from the backbones' features; 10 minutes."""
+    """The coefficient host's tracker: facial actions from the backbones' features; 8 minutes."""
     *found, held_out = (extract(corpus(split, work), Path(work) / split) for split in ("train", "reader", "choose"))
     return train_reader(tuple(found), held_out, Path(out), Path(work) / "training")
 

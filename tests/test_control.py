@@ -27,7 +27,7 @@ def guidance():
 
 @pytest.fixture(scope="module")
 def generator():
-    return load_generator()
+    return load_generator("generator")
 
 
 @pytest.fixture(scope="module")

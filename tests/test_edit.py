@@ -248,4 +248,4 @@ def test_a_fit_with_encoders_of_other_crops_is_refused_in_a_line(released, tmp_p
     with pytest.raises(InputError, match=line):
         edit.fit_to_folder(edit.load_generator(released), tmp_path, tmp_path, "happy", guidance="guidance")
     with pytest.raises(InputError, match="learnt aligned crops, the guidance .*run. released ones"):
-        edit.fit_to_folder(edit.load_generator(), tmp_path, tmp_path, "happy", guidance=released)
+        edit.fit_to_folder(edit.load_generator("generator"), tmp_path, tmp_path, "happy", guidance=released)

@@ -170,7 +170,8 @@ def test_what_cannot_be_asked_is_refused_in_one_line(folder, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.mp4", "own.mp4"]
 
 
-def test_of_large_frames_few_are_alive(clip, monkeypatch):
+@pytest.mark.parametrize(("name", "reach"), [("generator", 4), ("action_renderer", 26)])
+def test_of_large_frames_few_are_alive(clip, monkeypatch, name, reach):
     frames, alive, most = np.concatenate([clip[0]] * 5), [], 0
     alignment = align(clip[0])
     alignment = type(alignment)(np.concatenate([alignment.transforms] * 5), alignment.mouth_box)
@@ -182,7 +183,7 @@ def test_of_large_frames_few_are_alive(clip, monkeypatch):
             yield frame
 
     monkeypatch.setattr(edit, "HELD_BYTES", 1)
-    edited = edit.edited_frames(edit.load_generator(), read(), alignment, label_weights(["sad"]), np.ones(80, np.float32))
+    edited = edit.edited_frames(edit.load_generator(name), read(), alignment, label_weights(["sad"]), np.ones(80, np.float32))
     for done, _ in enumerate(edited):
         most = max(most, sum(reference() is not None for reference in alive))
-    assert done == 79 and most <= 4 + 2 * 4 + 2
+    assert done == 79 and most <= 4 + 2 * reach + 2

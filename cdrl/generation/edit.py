@@ -22,7 +22,7 @@ from cdrl.data.media import read_metadata, read_video_stream
 from cdrl.data.samples import ingest
 from cdrl.data.store import Store
 from cdrl.errors import InputError
-from cdrl.generation.action_editor import ActionEditor, load_renderer
+from cdrl.generation.action_editor import RENDERER, ActionEditor, load_renderer
 from cdrl.generation.coefficients import load_host
 from cdrl.generation.control import curve_at, intensity_curve, spelled
 from cdrl.guidance import Guidance
@@ -32,7 +32,7 @@ from cdrl.stage import made_with, run_of
 from cdrl.training.generator import fit_person
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
-GENERATOR = "generator"  # what `cdrl edit` takes where no run is named
+GENERATOR = "generator"  # the committed image host: what a fit begins with; all else is edited by facial actions where nothing is named
 # The fields are averaged over neighbouring frames with these weights: the edit does not tremble.
 SMOOTHING = (1, 4, 6, 4, 1)
 CHUNK = 24  # frames edited at once; fewer where frames are so large that these would hold more than
@@ -41,7 +41,7 @@ TRAINED_RATE = 25.0  # Hz
 SIZES = (64, 320)  # pixels of the crop that is edited
 
 
-def load_generator(where: str | Path = GENERATOR) -> Generator | ActionEditor:
+def load_generator(where: str | Path = RENDERER) -> Generator | ActionEditor:
     """A generator by name of its weights, by path, or by a run's folder (its CDRL variant); `action_renderer`: an `ActionEditor`.
 
     Returns:
@@ -165,7 +165,7 @@ def smooth(field: torch.Tensor) -> torch.Tensor:
 
 def edit_video(
     source: Path, emotion: str | dict, out: Path, intensity: float | np.ndarray = 1.0,
-    generator: str | Path | Generator = GENERATOR, progress: bool = True, own: str | dict | None = None,
+    generator: str | Path | Generator | ActionEditor = RENDERER, progress: bool = True, own: str | dict | None = None,
 ) -> Path:  # fmt: skip
     """Edit a video file: face found, cropped, edited, put back; sound, length and frame rate stay those of the source.
 

@@ -42,7 +42,7 @@ LIMITS = {
 WORDS = {
     "guidance/content": "CCRL's encoder: what is said, from the image alone.",
     "guidance/emotion": "CERL's encoder, its learnt prompts and the prototypes of labels and levels (`targets.safetensors`).",
-    "action_renderer": "The coefficient host's neural renderer: a source and a change of its facial actions -> the changed picture (`cdrl edit --generator action_renderer`).",
+    "action_renderer": "The coefficient host's neural renderer: a source and a change of its facial actions -> the changed picture; what `cdrl edit` takes where nothing is named.",
     "generator_start_discriminator": "Real or edited, and which emotion: the other side of generator_start's game.",
 }
 SHOWN = 8  # scores of a card that are told; all are in its json
