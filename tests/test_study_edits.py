@@ -206,6 +206,6 @@ def test_one_half_has_its_own_jobs():
     kinds = {half: {job[0] for job in list_jobs(StudyConfig(half=half))} for half in ("both", "representation", "edit")}
     assert kinds == {"both": {"content", "emotion", "edit"}, "representation": {"content", "emotion"}, "edit": {"edit"}}
     edit = list_jobs(StudyConfig(half="edit"))
-    assert len(edit) == 3 * (11 + 5 + 5) + 4 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
+    assert len(edit) == 3 * (11 + 5 + 5) + 6 and edit[-1] == ("edit", "image.cdrl_double", 2) and ("edit", "image.constant", 1) not in edit
     with pytest.raises(InputError, match="edit.image.best is no row of split=report: accepted are edit.image.copy_source"):
         list_jobs(StudyConfig(half="edit", rows="edit.image.best"))
