@@ -8,12 +8,15 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	$$name -c "$(SUITABLE)" 2>/dev/null && echo $$name && break; done)
 
+# Processes that `make test` runs in, a core and some 3 GB each.
+JOBS ?= 2
+
 .PHONY: demo test study
 demo: $(STAMP)
 	$(BIN)/cdrl run --preset cpu --out runs/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 study: $(STAMP)
 	$(BIN)/cdrl study --out results/study --work runs/study
