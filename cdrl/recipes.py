@@ -33,7 +33,7 @@ from cdrl.vocabulary import EMOTIONS
 PEOPLE = {"priors": 640, "train": 640, "reader": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
-RENDERER_STEPS = 16000
+RENDERER_STEPS = {"pixels": 16000, "seen": 4000}
 CHANGES = {"train": 1280, "choose": 96}  # clips that are rendered with changed actions
 GUIDANCE_CARD = {
     "command": "cdrl train guidance", "licence": "Apache-2.0", "held_out": "results/study: the rows of the method",
@@ -182,7 +182,7 @@ def coefficient_host(out: Path, work: Path) -> dict:
 
 
 def action_renderer(out: Path, work: Path) -> dict:
-    """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 75 minutes."""
+    """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 75 and 30 minutes."""
     reader, host, found = load_reader(), load_host(), {}
     for split, number in CHANGES.items():
         features = extract(corpus(split, work), Path(work) / split)
@@ -196,8 +196,8 @@ def action_renderer(out: Path, work: Path) -> dict:
         "model": {}, "command": "cdrl train action_renderer", "licence": "Apache-2.0", "host": HOST,
         "emotions": load_card(HOST)["emotions"], "tracker": READER, "held_out": "choosing set: other people and other sentences",
         "truth": "training clips rendered with their actions changed as the host, which is unpaired, asks; no true edit",
-        "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS} steps of 24 frames",
-        "scores": {name: round(value, 4) for name, value in (scores | history.tail(10).mean().drop("step").to_dict()).items()},
+        "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['seen']} by what the vision prior sees too",
+        "scores": {name: round(value, 4) for name, value in (scores | history["seen"].tail(10).mean().drop("step").to_dict()).items()},
     }  # fmt: skip
     save_weights(Path(out) / "action_renderer.safetensors", renderer, card)
     return card

@@ -129,7 +129,7 @@ def test_windows_hold_the_source_the_change_and_what_it_looks_like(stores):
     sampler, seen = training.ChangeSampler(store, changed, actions, 16), set()
     batch = sampler(np.random.default_rng(0))
     assert {name: tuple(value.shape[1:]) for name, value in batch.items()} == {
-        "frames": (3, 3, 96, 96), "truth": (1, 3, 96, 96), "actions": (3, 52), "change": (3, 52)
+        "frames": (3, 3, 96, 96), "truth": (1, 3, 96, 96), "actions": (3, 52), "change": (3, 52), "boxes": (4,)
     }  # fmt: skip
     for frames, truth, change in zip(batch["frames"], batch["truth"], batch["change"], strict=True):
         if float(change.abs().max()) == 0:
@@ -140,11 +140,38 @@ def test_windows_hold_the_source_the_change_and_what_it_looks_like(stores):
     assert len(seen) == 2, "half of the windows are mirrored, and with them the smile of one side"
 
 
-def test_a_renderer_learns_to_draw(stores, tmp_path):
+def test_what_the_vision_prior_sees_is_told_apart_in_the_drawn_picture_alone():
+    vision, boxes = VisionPrior(), torch.tensor([[0.3, 0.5, 0.7, 0.8], [0.2, 0.4, 0.6, 0.9]])
+    truth, drawn_ = drawn(2, 3, 96, 96).requires_grad_(), drawn(2, 3, 96, 96, seed=1).requires_grad_()
+    found = training.seen_difference(vision, drawn_, truth, boxes)
+    naive = [sum(((one[k] - other[k]) ** 2).mean().item() for one, other in zip(vision(drawn_, boxes), vision(truth, boxes), strict=True)) for k in (0, 1)]
+    assert found.tolist() == pytest.approx(naive, rel=1e-4) and training.seen_difference(vision, truth, truth, boxes).abs().max() < 1e-6
+    found.sum().backward()
+    assert float(drawn_.grad.abs().max()) > 0 and truth.grad is None and all(p.grad is None for p in vision.parameters())
+
+
+def test_the_mouth_s_box_goes_with_the_mirror(stores):
+    store, changed = stores
+    one = Store(store.path)
+    one.clips = one.clips.assign(mouth_left=0.1, mouth_top=0.5, mouth_right=0.6, mouth_bottom=0.8)
+    batch = training.ChangeSampler(one, changed, one.truth["coefficients"][:].astype(np.float32), 16)(np.random.default_rng(0))
+    there, mirrored = torch.tensor([0.1, 0.5, 0.6, 0.8]), torch.tensor([0.4, 0.5, 0.9, 0.8])
+    kinds = [next(k for k, box in enumerate((there, mirrored)) if torch.allclose(box, found)) for found in batch["boxes"]]
+    faces = {picture.tobytes() for picture in np.array(one.face).transpose(0, 3, 1, 2)}
+    upright = [(255 * frames[1]).round().to(torch.uint8).numpy().tobytes() in faces for frames in batch["frames"]]
+    assert set(kinds) == {0, 1} and upright == [kind == 0 for kind in kinds]
+
+
+def test_a_renderer_learns_to_draw_and_then_to_look_like_it(stores, tmp_path):
     store, changed = stores
     actions = store.truth["coefficients"][:].astype(np.float32)
-    renderer, history = training.train_action_renderer(store, changed, actions, 120, tmp_path, batch=8)
-    assert history.truth.iloc[-1] < 0.7 * history.truth.iloc[0]
+    first, history = training.train_action_renderer(store, changed, actions, {"pixels": 120, "seen": 0}, tmp_path, batch=8)
+    renderer, seen = training.train_action_renderer(store, changed, actions, {"pixels": 120, "seen": 40}, tmp_path, batch=8)
+    batch = training.ChangeSampler(store, changed, actions, 24)(np.random.default_rng(9))
+    before, after = (training.DrawingObjective(net, VisionPrior())(batch) for net in (first, renderer))
+    truth = history["pixels"].truth
+    assert truth.iloc[-1] < 0.7 * truth.iloc[0] and not len(history["seen"]) and history["pixels"].equals(seen["pixels"]) and len(seen["seen"])
+    assert after["seen"].mean() < 0.8 * before["seen"].mean()
     scores = training.drawing_scores(renderer, store, changed, actions, batches=2)
     assert scores["psnr"] > scores["psnr.source"] + 1 and scores["n"] == 48 and not any(p.requires_grad for p in renderer.parameters())
 
