@@ -55,7 +55,7 @@ class ChangeSampler:
         wrong = np.flatnonzero(self.length != store.clips["num_frames"].to_numpy()[self.origin])
         if len(wrong):
             raise InputError(f"{changed.path}: {changed.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew")
-        self.boxes = store.mouth_boxes()[[store.frames(k).start for k in range(len(number))]]
+        self.boxes = store.mouth_boxes()
         self.usable = np.flatnonzero(self.length >= WINDOW)
         if not len(self.usable):
             raise InputError(f"{changed.path}: no clip of {WINDOW} frames or more")
@@ -74,7 +74,7 @@ class ChangeSampler:
         def mirror(values, flipped):
             return torch.where(turned.view(-1, *[1] * (values.ndim - 1)), flipped, values)
 
-        actions, change, boxes = (torch.from_numpy(np.asarray(v, np.float32)) for v in (actions, change, self.boxes[self.origin[chosen]]))
+        actions, change, boxes = (torch.from_numpy(np.asarray(v, np.float32)) for v in (actions, change, self.boxes[before[:, 1]]))
         left, top, right, bottom = boxes.unbind(1)
         return {
             "frames": mirror(frames, frames.flip(-1)), "truth": mirror(truth, truth.flip(-1)),
