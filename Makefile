@@ -8,7 +8,7 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	$$name -c "$(SUITABLE)" 2>/dev/null && echo $$name && break; done)
 
-# Processes that `make test` runs in, a core and some 3 GB each.
+# Processes that `make test` runs in, a core each; the largest test takes 6 GB of memory.
 JOBS ?= 2
 
 .PHONY: demo test study

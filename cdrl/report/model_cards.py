@@ -35,7 +35,7 @@ LIMITS = {
     "generator": "moves and shades what the source shows and paints brightness only, at most 0.3, around eyes and mouth; real people need a fit "
     "(`cdrl edit --fit`)",
     "action_renderer": "draws what the action reader and the coefficient host ask for, and is no better than they read a face; teeth and tongue that the "
-    "source hides are guessed; on real people the edit is faint, and no fit is made for it",
+    "source hides are guessed; on real people brows may thicken and teeth streak, and no fit is made for it",
     "generator_start": "has seen no guidance: a start for training, not an editor",
     "generator_start_discriminator": "the opponent of generator_start, kept so that training can go on; reads nothing by itself",
 }
