@@ -113,7 +113,7 @@ def _explore(chosen):
 def _dial(chosen):
     from cdrl.report.dial import write_page
 
-    _page(chosen, "dial", lambda run, out: write_page(run, out, chosen.clip, chosen.text, chosen.reference))
+    _page(chosen, "dial", lambda run, out: write_page(run, out, chosen.clip, chosen.text, chosen.reference, chosen.generator))
 
 
 def _page(chosen, name, write):
@@ -296,6 +296,7 @@ def _parser():
     dial.add_argument("--clip", metavar="FILE", help="a video of one face, up to 10 seconds (default: clips of the run)")
     dial.add_argument("--text", action="append", default=[], help="an emotion in words, as cdrl edit takes it; repeatable")
     dial.add_argument("--reference", action="append", default=[], metavar="FILE", help="a video to take the emotion from; repeatable")
+    dial.add_argument("--generator", metavar="RUN", help="another run's, or weights: action_renderer edits by facial actions (default: RUN's own)")
     dial.add_argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)")
     dial.set_defaults(command=_dial)
 

@@ -245,11 +245,11 @@ STAGES = {
 PRESETS = {
     "smoke": {
         "corpus.speech": "cached", "corpus.train_people": 4, "corpus.report_people": 4,
-        "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96, "corpus.max_clips": 56,
+        "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96, "corpus.max_clips": 56, "corpus.workers": 1,
         "content.steps": 20, "content.control_steps": 10, "content.pairs": 40,
         "emotion.steps": 20, "emotion.control_steps": 10, "emotion.released_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
         "probe.map_points": 300, "probe.fit_steps": 4, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
-        "generator.fit_steps": 2,
+        "generator.fit_steps": 2, "probe.workers": 1,
     },
     "cpu": {},
     "gpu": {

@@ -73,6 +73,12 @@ def test_the_fields_are_linear_below_level_1_and_above_level_3_and_bend_between(
     assert between > 1e-4, "two knots would do"
 
 
+@pytest.fixture(scope="module")
+def acted(run):
+    """The same clip, edited by facial actions."""
+    return dial.Desk(run, NEUTRAL, generator="action_renderer")
+
+
 @pytest.mark.parametrize("emotion", ["happy", "sad"])
 def test_the_dial_s_edit_is_the_exact_one_within_a_quarter_of_a_level(desk, take, emotion):
     bank, other = desk.bank(take, {emotion: 1.0}), desk.bank(take, {"surprised": 1.0})
@@ -84,9 +90,33 @@ def test_the_dial_s_edit_is_the_exact_one_within_a_quarter_of_a_level(desk, take
         assert error < 0.25 and error < 0.06 * moved and error < 0.2 * wrong
 
 
-def test_intensity_0_is_the_source_to_the_bit_also_inside_a_curve(desk, take):
-    bank, curve = desk.bank(take, {"happy": 1.0}), level(1.0)
-    curve[10] = 0
+def test_an_edit_by_facial_actions_is_the_exact_one_within_a_quarter_of_a_level(acted, take):
+    """Its fields bend everywhere: the faintest and the strongest edits and a curve that rises are the hard ones."""
+    bank = acted.bank(take, {"surprised": 1.0})
+    assert (bank.fine, bank.coarse) == (64, 16) and len(bank.knots) == 9
+    for curve in (level(0.1), level(0.45), level(1.1), CURVES[-1]):
+        exact = edit_clip(acted.generator, take.crops, "surprised", curve).astype(float)
+        error, moved = np.abs(bank_edit(bank, take.crops, curve) - exact).mean(), np.abs(exact - take.crops).mean()
+        print(f"actions, surprised {curve[0]:.2f} to {curve[-1]:.2f}: off by {error:.3f} of 255, the edit changes {moved:.2f}")
+        assert error < 0.25 and error < 0.1 * moved
+
+
+def test_the_edit_by_facial_actions_is_turned_on_the_run_s_clips_and_read_by_its_guidance(acted, desk, take, run, tmp_path):
+    assert acted.names == desk.names and acted.take(0).note == desk_module.UNSEEN and desk.take(0).note == desk_module.UNFITTED
+    still, turned = (acted.read(take, {"happy": 1.0}, level(value)) for value in (0, 1))
+    happy = acted.emotions.index("happy")
+    assert still["change"] == 0 and turned["emotion"][happy] > still["emotion"][happy] + 0.1 and turned["content"] < 0.5
+    assert turned["change"] != pytest.approx(desk.read(take, {"happy": 1.0}, level(1))["change"], abs=0.05)
+    released = shutil.copytree(run, tmp_path / "released")
+    run_stage(CorpusConfig(crop="released"), released, lambda out: {})
+    with pytest.raises(InputError, match="action_renderer: edits aligned crops, .*released was made with corpus.crop=released; leave it out"):
+        dial.Desk(released, NEUTRAL, generator="action_renderer")
+
+
+@pytest.mark.parametrize("whose", ["desk", "acted"])
+def test_intensity_0_is_the_source_to_the_bit_also_inside_a_curve(whose, take, request):
+    desk, curve = request.getfixturevalue(whose), level(1.0)
+    bank, curve[10] = desk.bank(take, {"happy": 1.0}), 0
     assert np.array_equal(bank_edit(bank, take.crops, level(0)), take.crops)
     assert np.array_equal(bank_edit(bank, take.crops, curve)[10], take.crops[10])
     assert all(not field[10].any() and field[11].any() for field in fields_at(bank, curve))
@@ -271,7 +301,7 @@ def test_the_widget_sends_clips_fields_and_readings(widget, desk):
         widget.answer(widget, {"key": what, "what": what, "clip": 0, **more})
     (told, [sheet, sound]), (shape, [fields]), (readings, nothing) = widget.sent
     assert told["frames"] == len(take.crops) and sheet[8:12] == b"WEBP" and sound and nothing is None
-    assert len(fields) == 4 * shape["rank"] + 5 * shape["frames"] * shape["rank"] * 2 + shape["rank"] * 3328
+    assert len(fields) == 4 * shape["rank"] + len(shape["knots"]) * shape["frames"] * shape["rank"] * 2 + shape["rank"] * 3328
     assert {key: readings[key] for key in ("emotion", "content", "change")} == desk.read(take, mixture, np.float32(curve))
     assert widget.header["live"] and "export default { render }" in widget.get_state()["_esm"]
     assert "cdrl dial RUN writes the same as one HTML page" in repr(widget)

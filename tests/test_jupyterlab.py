@@ -386,10 +386,11 @@ def test_the_dial_takes_words_and_a_reference_in_jupyterlab(browser, lab, tmp_pa
     assert not [error for error in browser.errors if "cdrl" in error]
 
 
-def test_a_phone_s_width_holds_the_dial_and_a_silent_clip_plays(browser, tmp_path, monkeypatch):
+def test_a_phone_s_width_holds_the_dial_of_facial_actions_and_a_silent_clip_plays(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
     monkeypatch.setattr("cdrl.report.dial.desk.Take.heard", lambda self: b"")
-    page = dial.write_page(dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html")
+    desk = dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0], generator="action_renderer")
+    page = dial.write_page(desk, tmp_path / "turn.html")
     browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
     try:
         browser.open(page.as_uri())
@@ -398,6 +399,12 @@ def test_a_phone_s_width_holds_the_dial_and_a_silent_clip_plays(browser, tmp_pat
         assert browser.run("document.querySelector('.cdrl-said').textContent").startswith("This clip has no sound")
         browser.run("document.querySelector('.cdrl-play').click(); document.querySelector('.cdrl-dial').cdrl.state.frame = 0")
         wait_for(lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5, 60, "the pictures play")
+        browser.run("document.querySelector('.cdrl-play').click(); document.querySelector('.cdrl-dial').cdrl.show(12)")
+        crops = np.zeros_like(desk.take(0).crops)
+        crops[12], curve = canvas(browser, "source"), np.array(browser.run("Array.from(document.querySelector('.cdrl-dial').cdrl.state.curve)"), np.float32)
+        expected = bank_edit(desk.bank(desk.take(0), {"happy": 1.0}), crops, curve)[12]
+        off, moved = np.abs(canvas(browser, "edit") - expected), np.abs(crops[12].astype(float) - expected)
+        assert off.mean() < 0.05 and off.max() <= 2 and moved.mean() > 1
         browser.photograph(PICTURES / "dial_phone.png")
     finally:
         browser.send("Emulation.clearDeviceMetricsOverride")

@@ -16,7 +16,7 @@ NEEDED = (
     "emotion.viseme", "emotion.sentence", "emotion.speaker", "hsic.content_emotion", "rank.content",
     "control.constant.content.emotion", "control.noise.content.emotion", "control.shuffled.content.swap_image",
     "control.permuted.content.emotion", "spfem.image.copy_source.mouth_error", "spfem.image.baseline.emotion_accuracy",
-    "spfem.image.cdrl.psnr", "time.total_seconds", "memory.peak_gb",
+    "spfem.image.cdrl.psnr", "spfem.image.cdrl.fps", "spfem.drawn.cdrl.fps", "time.total_seconds", "memory.peak_gb",
 )  # fmt: skip
 
 

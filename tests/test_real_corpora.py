@@ -34,9 +34,9 @@ EMOTIONS = ("angry", "happy", "neutral", "sad")
 # The paper's protocol, with the embedded priors in place of weights that are not here, at the least size.
 TINY = {
     "priors.audio": "embedded", "priors.audio_windows": "whole", "priors.language": "embedded", "priors.vision": "embedded",
-    "corpus.crop_size": 96, "corpus.edits": 9, "content.steps": 12, "content.control_steps": 5, "content.pairs": 30,
+    "corpus.crop_size": 96, "corpus.edits": 9, "corpus.workers": 0, "content.steps": 12, "content.control_steps": 5, "content.pairs": 30,
     "emotion.steps": 12, "emotion.control_steps": 5, "emotion.released_steps": 5, "probe.fit_frames": 400, "probe.swaps": 100,
-    "probe.map_points": 200, "generator.steps": 2, "generator.batch": 4, "generator.size": 64, "generator.videos": 1,
+    "probe.map_points": 200, "probe.workers": 1, "generator.steps": 2, "generator.batch": 4, "generator.size": 64, "generator.videos": 1,
     "generator.fit_steps": 1,
 }  # fmt: skip
 

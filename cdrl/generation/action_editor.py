@@ -45,6 +45,8 @@ class ActionEditor(nn.Module):
     ) -> tuple:
         """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T) 0 to 1.5; shapes as in `Edit`.
 
+        One clip may be asked for at K intensities at once, (K, T): it is tracked once.
+
         Args:
             at: the frames to edit; up to `reach` of their neighbours are looked at. stride: replaces the renderer's own where the
                 frame rate is not 25 Hz; actions are then edited at 25 Hz all the same.
@@ -55,7 +57,8 @@ class ActionEditor(nn.Module):
         first, last = max(0, low - around), min(frames.shape[1], high + around)
         frames, intensity, at = frames[:, first:last], intensity[:, first:last], slice(low - first, high - first)
         step = stride / self.stride
-        actions = self.actions(frames, step)
+        actions = self.actions(frames, step).expand(len(intensity), -1, -1)
+        frames = frames.expand(len(intensity), *frames.shape[1:])
         change = self.change(actions, weights, intensity, step)
         return self.renderer.fields(frames, actions, change, at, stride)
 

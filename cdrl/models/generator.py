@@ -161,9 +161,9 @@ class Generator(FieldNet):
     ) -> tuple:
         """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); shapes as in `Edit`.
 
-        `stride` replaces the generator's own where the frame rate is not 25 Hz.
+        One clip may be asked for at K intensities at once, (K, T). `stride` replaces the generator's own where the frame rate is not 25 Hz.
         """
-        intensity = intensity[:, at]
+        frames, intensity = frames.expand(len(intensity), *frames.shape[1:]), intensity[:, at]
         return self.drawn(frames, self.code(weights, intensity), field_gain(intensity), at, stride)
 
     def code(self, weights: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ from cdrl.data.studio.acting import act
 from cdrl.evaluation import edit_scores
 from cdrl.evaluation.edit_comparison import difference_rows, measure_of
 from cdrl.evaluation.networks import Judges
-from cdrl.generation.edit import edit_clip, edit_video
+from cdrl.generation.action_editor import RENDERER, ActionEditor
+from cdrl.generation.edit import edit_clip, edit_video, load_generator
 from cdrl.guidance import Guidance, load_encoder
 from cdrl.models.generator import WORKING_SIZE, Generator
 from cdrl.pipeline.asked import read_asked
@@ -153,8 +154,8 @@ def evaluate(run: Path, config, out: Path) -> dict:
 
     Returns:
         spfem.image.{copy_source,constant,baseline,cdrl}.*: as SCORES defines them, with intervals over speakers;
-        spfem.image.cdrl_minus_baseline.*: paired over clips, and the mouth at equal emotion accuracy. On a corpus without true
-        edits the scores of `evaluate_real`.
+        spfem.image.cdrl_minus_baseline.*: paired over clips, and the mouth at equal emotion accuracy; spfem.image.cdrl.fps, and
+        spfem.drawn.cdrl.fps of the committed edit by facial actions. On a corpus without true edits the scores of `evaluate_real`.
     """
     if not has_truth(run):
         from cdrl.pipeline.real_edits import evaluate_real
@@ -173,8 +174,8 @@ def evaluate(run: Path, config, out: Path) -> dict:
     for name, sums in found.items():
         rows |= variant_rows(f"spfem.image.{name}", sums, references, edits, config.seed)
         shown = edits.source if name == "copy_source" else lambda k, v=outputs[name]: np.asarray(v[edits.wanted.frames(k)])
-        timed = lip_sync_measures(shown, edits, config.syncnet, name)
-        rows |= edit_scores.edit_rows(f"spfem.image.{name}", timed, edits.speakers, edits.target, config.seed)
+        heard = lip_sync_measures(shown, edits, config.syncnet, name)
+        rows |= edit_scores.edit_rows(f"spfem.image.{name}", heard, edits.speakers, edits.target, config.seed)
         if sets.published:
             more, few = published_scores(f"spfem.image.{name}", shown, edits, sets, originals)
             rows, lines = rows | more, lines + few
@@ -190,15 +191,17 @@ def evaluate(run: Path, config, out: Path) -> dict:
         curves[name] = sweep(found["copy_source"], found[name], dials, made, edits, references, judges, name)
         rows |= curve_rows(f"spfem.image.{name}", [0.0, *dials], curves[name])
     rows |= equal_accuracy_rows(prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed)
-    return bootstrap.lines(rows) | {"spfem.image.cdrl.fps": edit_speed(run, edits.report, edits.sources[0])}
+    timed = {"image": load_encoder(Generator, folder / "cdrl")}
+    timed |= {"drawn": load_generator(RENDERER)} if edits.report.crop == "aligned" else {}
+    speeds = {f"spfem.{host}.cdrl.fps": edit_speed(generator, edits.report, edits.sources[0]) for host, generator in timed.items()}
+    return bootstrap.lines(rows) | speeds
 
 
-def edit_speed(run: Path, report: Store, clip: int) -> float:
+def edit_speed(generator: Generator | ActionEditor, report: Store, clip: int) -> float:
     """Frames a second of the whole edit of one 128 px clip: face found, cropped, edited, put back (files not counted)."""
     name = report.clips.name[clip]
     spec = studio.spec_of(name)
     frames, _ = studio.picture(spec, act(spec), 128)
-    generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
     start = time.perf_counter()
     alignment = faces.align(frames, name=name, crop=report.crop)
     edited = edit_clip(generator, faces.crop(frames, alignment, 96), "happy" if spec.emotion != "happy" else "sad")

@@ -30,9 +30,11 @@ def umap_map(
 
     rows = np.sort(np.random.default_rng([seed, 7401]).permutation(len(embedding))[:n_frames])
     points = unit_rows(embedding[rows]).astype(np.float32)
+    n_neighbors = min(n_neighbors, len(points) - 1)
+    distances, nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(points)
     model = umap.UMAP(
-        n_neighbors=min(n_neighbors, len(points) - 1), metric="euclidean", random_state=seed, n_jobs=1,
-        init="pca" if len(points) < 50 else "spectral",
+        n_neighbors=n_neighbors, metric="euclidean", random_state=seed, n_jobs=1,
+        init="pca" if len(points) < 50 else "spectral", precomputed_knn=(nearest, distances),  # exact, and nothing to compile
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

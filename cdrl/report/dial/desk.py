@@ -1,4 +1,4 @@
-"""What the dial turns: clips of a run and of files, the run's generator, and what its guidance reads of an edit."""
+"""What the dial turns: clips of a run and of files, a generator, and what the run's guidance reads of an edit."""
 
 import io
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from cdrl.data.store import AUDIO_RATE, Store
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.acting import act
 from cdrl.errors import InputError
+from cdrl.generation.action_editor import ActionEditor
 from cdrl.generation.edit import emotion_weights, load_generator
 from cdrl.guidance import REACH, Guidance
 from cdrl.models.generator import Generator
@@ -31,6 +32,7 @@ STUDIO_CLIPS = 10
 COLUMNS = 8  # of the sheet that carries a clip's frames
 BARS = 160  # of the waveform
 UNFITTED = "not of the studio: the generator was not fitted to this person (cdrl edit --fit does), so expect little"
+UNSEEN = "not of the studio: nothing that edits here ever saw a real face"
 
 
 @dataclass(frozen=True, eq=False)  # a take is known by itself: banks are kept under it
@@ -80,7 +82,7 @@ class Take:
 
 
 class Desk:
-    """A run's generator and guidance before a row of clips; clips and fields are made when they are asked for, and kept.
+    """A generator and a run's guidance before a row of clips; clips and fields are made when they are asked for, and kept.
 
     Attributes:
         names: of the clips that can be taken. emotions: what the generator learnt. references: names of the clips whose
@@ -89,26 +91,32 @@ class Desk:
 
     Args:
         run: folder of a run. clip: a video file instead of its clips. references: video files beside its clips.
+        generator: as `load_generator` takes it, in place of the run's own; `action_renderer` edits by facial actions.
 
     Raises:
         InputError: where the run is not there, not ready or of another version, or a file cannot be used.
     """
 
-    def __init__(self, run, clip: Path | str | None = None, references=()):
+    def __init__(self, run, clip: Path | str | None = None, references=(), generator: Path | str | None = None):
         self.run = run_path(run)
         folder = finished_stage(self.run, "generator", "generator", ("cdrl/model.safetensors", "cdrl/model.json"))
         self.store = Store(stage_folder(self.run, "corpus") / "report")
-        self.generator: Generator = load_generator(folder)
+        self.generator: Generator | ActionEditor = load_generator(generator or folder)
         self.guidance = Guidance(self.run)
+        if self.generator.crop != self.guidance.crop:
+            raise InputError(
+                f"{generator}: edits {self.generator.crop} crops, {self.run} was made with corpus.crop={self.guidance.crop}; "
+                f"leave it out, or take a run with corpus.crop={self.generator.crop}"
+            )
         self.emotions = tuple(self.generator.emotions)
         config = read_results(self.run)["stages"].get("emotion", {}).get("config", {})
         self.temperature = config.get("temperature", EmotionConfig().temperature)
         chosen = _various(self.store)
         own = {self.store.clips.name[k]: lambda k=k: self._of_store(k) for k in chosen}
-        framed = self.generator.crop
-        own |= {path.stem: lambda path=path: take_of_file(path, framed) for path in _real_clips()}
-        given = [take_of_file(Path(path), framed) for path in references]
-        only = [] if clip is None else [take_of_file(Path(clip), framed)]
+        framed = self.generator.crop, UNSEEN if isinstance(self.generator, ActionEditor) else UNFITTED
+        own |= {path.stem: lambda path=path: take_of_file(path, *framed) for path in _real_clips()}
+        given = [take_of_file(Path(path), *framed) for path in references]
+        only = [] if clip is None else [take_of_file(Path(clip), *framed)]
         self.sources = {take.name: lambda take=take: take for take in only} or own
         self.shown = {take.name: lambda take=take: take for take in given} | own
         self.names, self.references = list(self.sources), list(self.shown)
@@ -175,8 +183,8 @@ class Desk:
             return Take(row["name"], note, _at_least(crops), float(row.frame_rate), self.store.sound(clip), box)
 
 
-def take_of_file(path: Path, crop: str = "aligned") -> Take:
-    """A video file of one face, at most `LONGEST` seconds of it, cropped as the generator learnt: aligned or released.
+def take_of_file(path: Path, crop: str = "aligned", note: str = UNFITTED) -> Take:
+    """A video file of one face, at most `LONGEST` seconds, cropped as the generator learnt: aligned or released; with a note.
 
     Raises:
         InputError: a file that cannot be read, shows no face or two, or is longer.
@@ -189,7 +197,7 @@ def take_of_file(path: Path, crop: str = "aligned") -> Take:
     clip = read_video(path, require_audio=False)
     alignment = faces.align(clip.frames, name=path.name, crop=crop)
     crops = faces.crop(clip.frames, alignment, SIDE)
-    return Take(path.stem, UNFITTED, crops, clip.frame_rate, clip.audio, alignment.mouth_box)
+    return Take(path.stem, note, crops, clip.frame_rate, clip.audio, alignment.mouth_box)
 
 
 def shortened(take: Take, seconds: float) -> Take:

@@ -176,7 +176,7 @@ function dial(root, header, source, chosen = () => {}) {
     fact("content distance to the source", now.content === null ? "clip too short" : now.content.toFixed(3), "1 - cosine; 0: the same speech, about 1: another moment");
     fact("mean change, clip (of 255)", now.change.toFixed(1), "mean of |edit - source| over all pixels");
     state.moving = fact("mean change, this frame", (state.change || 0).toFixed(1), "as above, drawn just now");
-    element(board, "p", "cdrl-honest", "These are the networks that trained the generator, not the evaluation: the judges of notebook 06 supervised nothing.");
+    element(board, "p", "cdrl-honest", "The networks that guide a generator are not its evaluation: the judges of notebook 06 supervised nothing.");
   }
 
   const loaded = (url) => new Promise((resolve, reject) => {
@@ -200,7 +200,6 @@ function dial(root, header, source, chosen = () => {}) {
       state.sheet.drawImage(image, 0, 0);
       state.take = take;
       state.bank = null;
-      state.warp = warper(take.side);
       state.frame = Math.floor(take.frames / 2);
       views.forEach(({ canvas }) => (canvas.width = canvas.height = take.side));
       views[0].canvas.getContext("2d").putImageData(pixels(state.frame), 0, 0);
@@ -225,6 +224,7 @@ function dial(root, header, source, chosen = () => {}) {
       const { bytes, ...shape } = await source.bank(state.clip, mixture(), key());
       if (mine !== state.feeling) return;
       state.bank = unpackBank(bytes, shape);
+      state.warp = warper(state.take.side, state.bank);
       say(state.take.sound ? "" : "This clip has no sound; the pictures play all the same.");
       turned();
     } catch (error) {

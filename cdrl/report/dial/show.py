@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cdrl.errors import InputError
 from cdrl.report import figures
 from cdrl.report.dial.asked import TEXTS, Choice, as_in, by_label, in_words
-from cdrl.report.dial.bank import KNOTS, FieldBank, bank_edit
+from cdrl.report.dial.bank import FieldBank, bank_edit
 from cdrl.report.dial.desk import COLUMNS, Desk, Take, shortened
 from cdrl.report.ready import somebody_watches
 from cdrl.vocabulary import SCORED_EMOTIONS
@@ -29,19 +29,19 @@ STATIC_CLIPS, STATIC_SECONDS, STATIC_EMOTIONS, STATIC_QUALITY = 2, 1.8, 3, 72
 PAGE_CLIPS, PAGE_REFERENCES = 4, 2
 
 
-def dial(run, clip: Path | str | None = None, texts=TEXTS, references=()):
+def dial(run, clip: Path | str | None = None, texts=TEXTS, references=(), generator: Path | str | None = None):
     """The dial of a run, as the last line of a cell.
 
     Args:
         run: folder of a run that notebook 05 is done with, or a `Desk`. clip: a video file to turn instead of its clips.
         texts: descriptions that are offered; the widget takes any others too. references: video files to take an emotion from,
-            beside the run's clips.
+            beside the run's clips. generator: weights or a run in place of the run's own, as in "action_renderer".
 
     Returns:
         A widget; `static_twin` instead, where no browser can be in front of the kernel or anywidget is not installed
         (one line says so).
     """
-    desk = run if isinstance(run, Desk) else Desk(run, clip, references)
+    desk = run if isinstance(run, Desk) else Desk(run, clip, references, generator)
     if not somebody_watches():
         return static_twin(desk, texts)
     try:
@@ -89,20 +89,21 @@ def _choices(desk: Desk, labels: int | None, texts, references: int) -> list[Cho
     return found
 
 
-def write_page(run, out, clip: Path | str | None = None, texts=(), references=()) -> Path:
+def write_page(run, out, clip: Path | str | None = None, texts=(), references=(), generator: Path | str | None = None) -> Path:
     """The dial as one HTML file: clips, sound, fields and readings inside, for any browser, without a network.
 
     Args:
         run: folder of a run, or a `Desk`. out: the file. clip: a video file instead of the run's clips. texts: descriptions that
             can be chosen; none: `TEXTS`. references: video files whose emotion can; none: two clips of the run.
+            generator: as for `dial`.
 
     Returns:
-        `out`; five clips with seven emotions, two texts and two references are some 4 MB.
+        `out`; five clips with seven emotions, two texts and two references are some 4 MB, four times that by facial actions.
 
     Raises:
         InputError: as `Desk` and as `asked.in_words`.
     """
-    desk, out = run if isinstance(run, Desk) else Desk(run, clip, references), Path(out)
+    desk, out = run if isinstance(run, Desk) else Desk(run, clip, references, generator), Path(out)
     choices = _choices(desk, None, texts or TEXTS, len(references) or PAGE_REFERENCES)
     chosen = list(range(min(PAGE_CLIPS, len(desk.names))))
     chosen += [k for k, name in enumerate(desk.names) if name.endswith("_NEU_XX") and k not in chosen]
@@ -185,11 +186,11 @@ def take_facts(take: Take) -> dict:
 
 def bank_shape(bank: FieldBank) -> dict:
     """What `unpackBank` of warp.js needs to read `bank_bytes`."""
-    return {"knots": KNOTS, "frames": bank.weights.shape[1], "rank": bank.weights.shape[2]}
+    return {"knots": bank.knots, "frames": bank.weights.shape[1], "rank": bank.weights.shape[2], "fine": bank.fine, "coarse": bank.coarse}
 
 
 def bank_bytes(bank: FieldBank) -> bytes:
-    """Scale (R,) float32, weights (5, T, R) int16, components (R, 3328) int8, little-endian, one after the other."""
+    """Scale (R,) float32, weights (K, T, R) int16, components (R, 3 fine^2 + coarse^2) int8, little-endian, one after the other."""
     parts = ((bank.scale, "<f4"), (bank.weights, "<i2"), (bank.components, "i1"))
     return b"".join(np.ascontiguousarray(values, kind).tobytes() for values, kind in parts)
 
