@@ -48,8 +48,8 @@ def examine():
 def lines(findings):
     """One line for each finding, with its remedy where it is missing.
 
-    >>> lines([Finding("espeak-ng", False, "missing", "pip install 'cdrl[studio]'")])
-    ["missing  espeak-ng: pip install 'cdrl[studio]'"]
+    >>> lines([Finding("espeak-ng", False, "missing", "pip install -e '.[studio]'")])
+    ["missing  espeak-ng: pip install -e '.[studio]'"]
     """
     return [
         f"ok       {each.name}: {each.found}" if each.present else f"missing  {each.name}: {each.remedy}"
@@ -100,11 +100,11 @@ def _optional_packages():
         ),
         Finding(
             "torchaudio", bool(torchaudio), torchaudio,
-            "only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works: pip install 'cdrl[audio]'",
+            "only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works: pip install -e '.[audio]'",
         ),
         Finding(
             "espeak-ng", bool(espeak), f"espeakng-loader {espeak}",
-            "new studio speech needs it, --preset smoke has its speech cached: pip install 'cdrl[studio]' (GPL-3+)",
+            "new studio speech needs it, --preset smoke has its speech cached: pip install -e '.[studio]' (GPL-3+)",
         ),
     ]  # fmt: skip
 

@@ -109,7 +109,7 @@ def test_a_download_that_fails_or_has_no_folder_is_told_in_one_line(tmp_path, mo
 
 def test_without_torchaudio_its_bundles_are_refused_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio.pipelines", None)
-    with pytest.raises(InputError, match="audio prior 'HUBERT_BASE' needs torchaudio: pip install .cdrl.audio.., or use audio=embedded"):
+    with pytest.raises(InputError, match=r"audio prior 'HUBERT_BASE' needs torchaudio: pip install -e .\.\[audio\]., or use audio=embedded"):
         sources.bundle("HUBERT_BASE")
 
 

@@ -93,7 +93,7 @@ def test_the_committed_cache_holds_everything_that_smoke_can_ask_for():
 def test_without_espeak_and_without_a_cache_entry_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(speech.importlib.util, "find_spec", lambda name: None)
     speech._worker.cache_clear()
-    with pytest.raises(InputError, match=r'not in the committed speech cache.*pip install "cdrl\[studio\]"'):
+    with pytest.raises(InputError, match=r'not in the committed speech cache.*pip install -e "\.\[studio\]"'):
         speech.speak(speech.voice_of(3), "Nobody cached this.", "happy", 2)
     assert len(speech.speak_all(SMOKE[:1])) == 1
 

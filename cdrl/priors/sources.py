@@ -49,7 +49,7 @@ def bundle(name: str):
         import torchaudio.pipelines as pipelines
     except (ImportError, OSError):
         raise InputError(
-            f'audio prior {name!r} needs torchaudio: pip install "cdrl[audio]", or use audio=embedded'
+            f'audio prior {name!r} needs torchaudio: pip install -e ".[audio]", or use audio=embedded'
         ) from None
     known = [key for key, value in vars(pipelines).items() if type(value) is pipelines.Wav2Vec2Bundle and value._model_type == "Wav2Vec2"]
     if name not in known:

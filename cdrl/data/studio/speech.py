@@ -168,7 +168,7 @@ def _worker(process_id: int) -> subprocess.Popen:
     if importlib.util.find_spec("espeakng_loader") is None:
         raise InputError(
             "this sentence is not in the committed speech cache and espeak-ng (package espeakng_loader) is not "
-            'installed: pip install "cdrl[studio]"'
+            'installed: pip install -e ".[studio]"'
         )
     root = str(Path(__file__).resolve().parents[3])
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
