@@ -105,7 +105,7 @@ class Desk:
         self.guidance = Guidance(self.run)
         if self.generator.crop != self.guidance.crop:
             raise InputError(
-                f"{generator}: edits {self.generator.crop} crops, {self.run} was made with corpus.crop={self.guidance.crop}; "
+                f"{generator or folder}: edits {self.generator.crop} crops, {self.run} was made with corpus.crop={self.guidance.crop}; "
                 f"leave it out, or take a run with corpus.crop={self.generator.crop}"
             )
         self.emotions = tuple(self.generator.emotions)
