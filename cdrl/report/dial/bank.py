@@ -41,7 +41,7 @@ class FieldBank:
 
 @torch.no_grad()
 def field_bank(generator: Generator | ActionEditor, crops: np.ndarray, weights: torch.Tensor, frame_rate: float = TRAINED_RATE) -> FieldBank:
-    """Everything that the edits of one clip to one emotion need besides its pictures; a second or two for a clip of two.
+    """Everything that the edits of one clip to one emotion need besides its pictures; some seconds.
 
     Args:
         crops: (T, H, H, 3) uint8 aligned crops. weights: (1, 8) of the emotions. frame_rate: Hz.
