@@ -82,7 +82,7 @@ def mouth_backbone(out: Path, work: Path) -> dict:
 
 
 def _backbone(kind: str, out: Path, work: Path, steps: int, more_steps: int) -> dict:
-    """On the people of `priors`, then on those of `train` too."""
+    """On the people of `priors`, then on those of `train` too: the people that CCRL, CERL and the hosts are trained on as well."""
     first, others, held_out = (corpus(split, work) for split in ("priors", "train", "choose"))
     return priors.train_backbone(kind, first, held_out, Path(out), Path(work), steps, others, more_steps)
 
@@ -195,7 +195,7 @@ def action_renderer(out: Path, work: Path) -> dict:
     card = {
         "model": {}, "command": "cdrl train action_renderer", "licence": "Apache-2.0", "host": HOST,
         "emotions": load_card(HOST)["emotions"], "tracker": READER, "held_out": "choosing set: other people and other sentences",
-        "truth": "training clips rendered with their actions changed as the host, which is unpaired, asks; no true edit",
+        "truth": "pairs: training clips, and the same clips rendered with their actions changed as the coefficient host with CDRL asks; no true edit",
         "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['seen']} by what the vision prior sees too",
         "scores": {name: round(value, 4) for name, value in (scores | history["seen"].tail(10).mean().drop("step").to_dict()).items()},
     }  # fmt: skip

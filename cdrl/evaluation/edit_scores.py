@@ -112,7 +112,8 @@ def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> Me
         output, source: one (T, 3) array of curves a clip.
 
     Returns:
-        1 for a copied source: necessary for kept speech, not sufficient. A curve that the source never moves is left
+        1 for a copied source. It measures preservation, not quality: the studio's true edits have .896, so a value above theirs is
+        farther from the right answer, not nearer. It does not see lips that no longer close. A curve that the source never moves is left
         out (a clip without any: no weight); one that only the output never moves counts 0.
     """
     values = []

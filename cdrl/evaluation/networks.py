@@ -1,7 +1,8 @@
 """The networks that score and never supervise: two emotion judges, a tracker, an identity network.
 
 Made from a torchvision architecture that no training network of the kit shares, on a third set of people and sentences
-(`judge` split), from other seeds. Judges and tracker have three different architectures; the identity network has judge_a's.
+(`judge` split), from other seeds. They are of two families: judge_a, the tracker
+(wider) and the identity network are ShuffleNet-v2, judge_b is MobileNet-v3. So judge_a and the tracker may share errors.
 """
 
 from pathlib import Path

@@ -2,6 +2,9 @@
 
 Every score of the kit is a function of SUMS over clips (hits and counts; first and second moments): then a resample is
 a weighted sum and one formula gives the value, its interval, its value per emotion and its paired difference.
+
+Percentile intervals over few speakers are too narrow. In simulation an interval called 95 % holds the true value in .72 to .79 of
+cases with 3 speakers, .82 to .86 with 5, .88 to .91 with 12, .90 to .93 with 24.
 """
 
 from collections.abc import Callable
@@ -74,7 +77,7 @@ def group_interval(
         draws: number of resamples. level: 0.95 for a 95 % interval.
 
     Returns:
-        Low and high end. One group has no interval: (nan, nan).
+        Low and high end. One group has no interval: (nan, nan). With few groups it is too narrow, see the top of this module.
         For the mean of G independent group means with deviation s, about mean -+ 1.96 s / sqrt(G).
     """
     per_group = group_sums(measure.sums, groups)

@@ -20,21 +20,23 @@ people, not for editing anyone who did not consent. Scores are on people and sen
 """
 # What a network is not good for, besides what holds for all.
 LIMITS = {
-    "audio_prior": "learnt from espeak-ng voices alone; not measured on recorded speech",
-    "face_backbone": "learnt from exact coefficients, which no real corpus has; each action's r2 is in its card, the jaw's forward move and gaze up the least",
+    "audio_prior": "learnt from espeak-ng voices alone; the people it is scored on speak with espeak variants that training heard too; not measured on recorded speech",
+    "face_backbone": "learnt from exact coefficients, which no real corpus has; each action's r2 is in its card, the jaw's forward move and gaze up the least; "
+    "640 of its 1,280 people are also the training people of CCRL, CERL and the hosts",
     "mouth_backbone": "as face_backbone; sees the mouth's box alone",
     "face_identity": "tells rendered heads apart; for the study's ablation only",
     "mouth_identity": "as face_identity, from the mouth's box",
     "language_prior": "knows captions of facial actions and emotion words only through them; no substitute for CLIP where words are free",
     "judge_a": "an evaluation network: never train against it, or its verdict is worth nothing",
     "judge_b": "an evaluation network: never train against it, or its verdict is worth nothing",
-    "tracker": "an evaluation network: never train against it; how well it reads each action is in its card",
+    "tracker": "an evaluation network: never train against it; how well it reads each action is in its card; a wider ShuffleNet-v2, the family of judge_a",
     "identity": "an evaluation network for rendered heads; no face recognition",
     "guidance/content": "needs five frames or more; at a clip's ends its window is held",
     "guidance/emotion": "reads what it was trained with: a generator guided by it can please it without changing much",
     "generator": "moves and shades what the source shows and paints brightness only, at most 0.3, around eyes and mouth; real people need a fit "
     "(`cdrl edit --fit`)",
-    "action_renderer": "draws what the action reader and the coefficient host ask for, and is no better than they read a face; teeth and tongue that the "
+    "action_reader": "640 of its 1,280 people are also the training people of CCRL, CERL and the hosts; on real faces it reads eyes and brows poorly",
+    "action_renderer": "learnt from changes that the host with CDRL asked for, which favours that host; draws what the action reader and the coefficient host ask for, and is no better than they read a face; teeth and tongue that the "
     "source hides are guessed; on real people brows may thicken and teeth streak, and no fit is made for it",
     "generator_start": "has seen no guidance: a start for training, not an editor",
     "generator_start_discriminator": "the opponent of generator_start, kept so that training can go on; reads nothing by itself",

@@ -201,7 +201,7 @@ def _origin(copies):
     text = (
         "<p>Every number under <a href=\"#scores\">scores</a> was measured by the stage above it, in the notebook named below, and lies in "
         "results.json of that stage's folder; <code>cdrl scores RUN NAME</code> prints it again. Every figure is the output of the cell under "
-        "whose <em>code</em> it stands. chance: what no information scores; <em>a to b</em>: 95 % interval; n: how many were judged. Seconds and "
+        "whose <em>code</em> it stands. chance: what no information scores; <em>a to b</em>: 95 % interval (too narrow over few speakers); n: how many were judged. Seconds and "
         "memory are those of the machine that made the run.</p>"
     )
     if not given:

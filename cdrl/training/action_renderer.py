@@ -1,5 +1,8 @@
 """Teach the neural renderer to draw: clips of training people rendered with their facial actions changed, pixel for pixel.
 
+Each clip and its changed copy are a pair with exact pixels; no true edit is among them. The changes are those that the coefficient host
+with CDRL asks for, so the renderer knows this host's changes best; that favours the CDRL row over the others that it draws.
+
 The picture of a change is determined by the source and the change, so L1 does not shrink it, as it shrinks what it cannot know:
 the same host taught the pixels of true edits (`paired`) learns to do little. To L1 a cheek is worth as much as the lips that
 speak beside it, so a second part of the training also compares what the vision prior sees.

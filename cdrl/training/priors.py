@@ -1,7 +1,7 @@
 """How the embedded priors are made: one function per network, on the studio's training people only.
 
 `cdrl train audio_prior | face_backbone | mouth_backbone | face_identity | mouth_identity | language_prior`; each writes `data/weights/NAME.safetensors` and
-its card. Held-out scores are on the choosing set: other people, other sentences.
+its card. Held-out scores are on the choosing set: other people, other sentences. Their espeak voice variants were heard in training.
 """
 
 from dataclasses import replace
@@ -165,7 +165,8 @@ def train_audio_prior(utterances: list, held_out: list, out: Path, work: Path, s
     """Train the phoneme network on synthetic speech.
 
     Args:
-        utterances, held_out: (sound (S,), start seconds, end seconds, phoneme indices) each; other voices and texts held out.
+        utterances, held_out: (sound (S,), start seconds, end seconds, phoneme indices) each. Held out are other people and other
+            texts; the people differ in rate, pitch and range, but the espeak variants they speak with are heard in training too.
 
     Returns:
         The card; `scores.accuracy` is frame-wise, with the majority class beside it.
