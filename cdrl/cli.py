@@ -7,7 +7,16 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from cdrl.config import COSTS, EVERY_STAGE, PRESETS, STAGES, CorpusConfig, PriorsConfig, repository_root, stage_config
+from cdrl.config import (
+    COSTS,
+    EVERY_STAGE,
+    PRESETS,
+    STAGES,
+    CorpusConfig,
+    PriorsConfig,
+    repository_root,
+    stage_config,
+)
 from cdrl.data_commands import add_data_commands
 from cdrl.edit_command import add_edit_command
 from cdrl.errors import InputError
@@ -100,7 +109,9 @@ def _run(chosen):
 def _scores(chosen):
     lines = score_lines(all_scores(read_results(chosen.run)), chosen.pattern)
     if not lines:
-        raise InputError(f"no score of {chosen.run} matches {chosen.pattern!r}: cdrl scores {chosen.run} lists all")
+        raise InputError(
+            f"no score of {chosen.run} matches {chosen.pattern!r}: cdrl scores {chosen.run} lists all"
+        )
     print("\n".join(lines))
 
 
@@ -113,16 +124,26 @@ def _explore(chosen):
 def _dial(chosen):
     from cdrl.report.dial import write_page
 
-    _page(chosen, "dial", lambda run, out: write_page(run, out, chosen.clip, chosen.text, chosen.reference, chosen.generator))
+    _page(
+        chosen,
+        "dial",
+        lambda run, out: write_page(
+            run, out, chosen.clip, chosen.text, chosen.reference, chosen.generator
+        ),
+    )
 
 
 def _page(chosen, name, write):
     run = _in_clone(Path(chosen.run))
     out = Path(chosen.out) if chosen.out else repository_root() / run / f"{name}.html"
     if out.suffix != ".html":
-        raise InputError(f"--out {out}: the {name} is an .html file, as in --out {out.with_suffix('.html').name}")
+        raise InputError(
+            f"--out {out}: the {name} is an .html file, as in --out {out.with_suffix('.html').name}"
+        )
     page = write(run, out)
-    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB): open it in any browser, no network is needed")
+    print(
+        f"{page} ({page.stat().st_size / 1e6:.1f} MB): open it in any browser, no network is needed"
+    )
 
 
 def _grid(chosen):
@@ -131,7 +152,9 @@ def _grid(chosen):
     from cdrl.grid import check_grid, read_grid, run_grid
 
     grid = read_grid(chosen.grid)
-    out = (Path(chosen.out) if chosen.out else repository_root() / "runs" / Path(chosen.grid).stem).resolve()
+    out = (
+        Path(chosen.out) if chosen.out else repository_root() / "runs" / Path(chosen.grid).stem
+    ).resolve()
     check_grid(grid, out)
     cost = COSTS[grid.preset]
     check_disk(out, cost.disk_gb * len(grid.rows))
@@ -143,7 +166,9 @@ def _grid(chosen):
     )
     results, failures = run_grid(grid, out, chosen.workers)
     failed = f", {len(failures)} failed: {out / 'failures.csv'}" if len(failures) else ""
-    print(f"{results.run.nunique()} runs{failed}. Read {out / 'grid.html'}; every score: {out / 'results.csv'}")
+    print(
+        f"{results.run.nunique()} runs{failed}. Read {out / 'grid.html'}; every score: {out / 'results.csv'}"
+    )
     return int(len(failures) > 0)
 
 
@@ -167,7 +192,9 @@ def _train(chosen):
 def _study(chosen):
     from cdrl.config import StudyConfig, from_dict
 
-    settings = {name.removeprefix("study."): value for name, value in parse_settings(chosen.set).items()}
+    settings = {
+        name.removeprefix("study."): value for name, value in parse_settings(chosen.set).items()
+    }
     config = from_dict(StudyConfig, settings)
     check_disk(Path(chosen.work), 20 if config.speech == "espeak" else 1)
     from cdrl.pipeline.study import run_study
@@ -200,13 +227,21 @@ def _check_corpus(preset, settings):
 
 def _check_priors(preset, settings):
     """Weights that are not there, or not what they should be, are told before anything runs, one line each; paths are made absolute."""
-    names = [item.name for item in fields(PriorsConfig) if item.name in settings and item.name not in EVERY_STAGE]
+    names = [
+        item.name
+        for item in fields(PriorsConfig)
+        if item.name in settings and item.name not in EVERY_STAGE
+    ]
     settings |= {"priors.device": settings["device"]} if "device" in settings else {}
     settings |= {f"priors.{name}": settings.pop(name) for name in names if name != "batch"}
     for name in ("priors.weights", "priors.features"):
         if settings.get(name):
             settings[name] = str(Path(settings[name]).resolve())
-    config = stage_config("priors", preset, {name: value for name, value in settings.items() if name.startswith("priors.")})
+    config = stage_config(
+        "priors",
+        preset,
+        {name: value for name, value in settings.items() if name.startswith("priors.")},
+    )
     if config.weights:
         os.environ["CDRL_WEIGHTS"] = config.weights  # for the notebooks after 01
     if config.device not in ("auto", "cpu"):
@@ -216,7 +251,9 @@ def _check_priors(preset, settings):
     if {config.audio, config.language, config.vision} != {"embedded"}:
         from cdrl.pipeline.corpora import load_priors
 
-        load_priors(replace(config, device="cpu"))  # to see that they load; the GPU is the notebooks'
+        load_priors(
+            replace(config, device="cpu")
+        )  # to see that they load; the GPU is the notebooks'
     _check_published(settings)
 
 
@@ -225,7 +262,11 @@ def _check_published(settings):
     from cdrl.evaluation.distances import load_published
     from cdrl.evaluation.lip_sync import load_syncnet
 
-    loaders = {"syncnet": load_syncnet, "arcface": partial(load_published, "face"), "efficient_face": partial(load_published, "expression")}
+    loaders = {
+        "syncnet": load_syncnet,
+        "arcface": partial(load_published, "face"),
+        "efficient_face": partial(load_published, "expression"),
+    }
     for name, load in loaders.items():
         for key in (f"evaluate.{name}", name):
             if settings.get(key):
@@ -241,7 +282,9 @@ def _in_clone(path):
 
 def _number_of_notebook(text):
     if text not in [f"{number:02d}" for number in range(len(STAGES))]:
-        raise argparse.ArgumentTypeError(f"{text}: two digits from 00 to {len(STAGES) - 1:02d} are accepted")
+        raise argparse.ArgumentTypeError(
+            f"{text}: two digits from 00 to {len(STAGES) - 1:02d} are accepted"
+        )
     return text
 
 
@@ -253,71 +296,154 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def _parser():
-    parser = _OneLineParser(prog="cdrl", description="Edit the emotion of talking heads: CCRL, CERL, SPFEM.")
+    parser = _OneLineParser(
+        prog="cdrl", description="Edit the emotion of talking heads: CCRL, CERL, SPFEM."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    doctor = commands.add_parser("doctor", help="versions, device, weights and corpora; what each missing piece needs")
+    doctor = commands.add_parser(
+        "doctor", help="versions, device, weights and corpora; what each missing piece needs"
+    )
     doctor.set_defaults(command=_doctor)
 
     run = commands.add_parser("run", help="run the notebooks in order; resumes")
     run.add_argument("--preset", default="cpu", choices=PRESETS)
-    run.add_argument("--corpus", help="studio (generated, the default), mead, ravdess, crema_d, folder")
-    run.add_argument("--data-root", metavar="FOLDER", help="where a corpus that is not generated lies")
-    run.add_argument("--out", help="folder of the run (default: runs/PRESET)", metavar="FOLDER")
     run.add_argument(
-        "--from", dest="first", type=_number_of_notebook, metavar="NN", help="begin with notebook NN again"
+        "--corpus", help="studio (generated, the default), mead, ravdess, crema_d, folder"
     )
     run.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="as in content.steps=200; repeatable"
+        "--data-root", metavar="FOLDER", help="where a corpus that is not generated lies"
+    )
+    run.add_argument("--out", help="folder of the run (default: runs/PRESET)", metavar="FOLDER")
+    run.add_argument(
+        "--from",
+        dest="first",
+        type=_number_of_notebook,
+        metavar="NN",
+        help="begin with notebook NN again",
+    )
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="as in content.steps=200; repeatable",
     )
     run.set_defaults(command=_run)
 
-    grid = commands.add_parser("grid", help="run the notebooks over a table of settings, several runs at once; resumes")
-    grid.add_argument("grid", metavar="GRID.yaml", help="keys: preset, notebooks, settings, grid, rows, scores")
+    grid = commands.add_parser(
+        "grid", help="run the notebooks over a table of settings, several runs at once; resumes"
+    )
+    grid.add_argument(
+        "grid", metavar="GRID.yaml", help="keys: preset, notebooks, settings, grid, rows, scores"
+    )
     grid.add_argument("--out", metavar="FOLDER", help="(default: runs/ and the file's name)")
-    grid.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once (default 1)")
+    grid.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="runs at once (default 1)"
+    )
     grid.set_defaults(command=_grid)
 
     scores = commands.add_parser("scores", help="print the scores of a run as `name value` lines")
     scores.add_argument("run", metavar="RUN", help="as in runs/demo")
-    scores.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="as in content or 'spfem.*.psnr'")
+    scores.add_argument(
+        "pattern", metavar="PATTERN", nargs="?", default="", help="as in content or 'spfem.*.psnr'"
+    )
     scores.set_defaults(command=_scores)
 
-    explore = commands.add_parser("explore", help="write a run's two linked maps, faces and clips as one HTML page")
+    explore = commands.add_parser(
+        "explore", help="write a run's two linked maps, faces and clips as one HTML page"
+    )
     explore.add_argument("run", metavar="RUN", help="as in runs/demo")
     explore.add_argument("--out", metavar="FILE.html", help="(default: RUN/explorer.html)")
     explore.add_argument(
-        "--points", type=int, default=0, metavar="N", help="map N frames anew (default: the maps that the run has)"
+        "--points",
+        type=int,
+        default=0,
+        metavar="N",
+        help="map N frames anew (default: the maps that the run has)",
     )
     explore.set_defaults(command=_explore)
 
-    dial = commands.add_parser("dial", help="write clips beside their edits, with emotion and intensity to turn, as one HTML page")
+    dial = commands.add_parser(
+        "dial",
+        help="write clips beside their edits, with emotion and intensity to turn, as one HTML page",
+    )
     dial.add_argument("run", metavar="RUN", help="as in runs/demo")
-    dial.add_argument("--clip", metavar="FILE", help="a video of one face, up to 10 seconds (default: clips of the run)")
-    dial.add_argument("--text", action="append", default=[], help="an emotion in words, as cdrl edit takes it; repeatable")
-    dial.add_argument("--reference", action="append", default=[], metavar="FILE", help="a video to take the emotion from; repeatable")
-    dial.add_argument("--generator", metavar="RUN", help="another run's, or weights: action_renderer edits by facial actions (default: RUN's own)")
+    dial.add_argument(
+        "--clip",
+        metavar="FILE",
+        help="a video of one face, up to 10 seconds (default: clips of the run)",
+    )
+    dial.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        help="an emotion in words, as cdrl edit takes it; repeatable",
+    )
+    dial.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a video to take the emotion from; repeatable",
+    )
+    dial.add_argument(
+        "--generator",
+        metavar="RUN",
+        help="another run's, or weights: action_renderer edits by facial actions (default: RUN's own)",
+    )
     dial.add_argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)")
     dial.set_defaults(command=_dial)
 
     add_edit_command(commands)
 
-    train = commands.add_parser("train", help="make a committed network again; without a name: list them")
+    train = commands.add_parser(
+        "train", help="make a committed network again; without a name: list them"
+    )
     train.add_argument("name", metavar="NAME", nargs="?")
     train.add_argument(
-        "--out", default=str(repository_root() / "data" / "weights"), help="folder (default: data/weights)"
+        "--out",
+        default=str(repository_root() / "data" / "weights"),
+        help="folder (default: data/weights)",
     )
-    train.add_argument("--cards", action="store_true", help="train nothing: write README.md of that folder from the cards in it")
-    train.add_argument("--work", default="runs/train", help="folder of the checkpoints (default: runs/train)")
+    train.add_argument(
+        "--cards",
+        action="store_true",
+        help="train nothing: write README.md of that folder from the cards in it",
+    )
+    train.add_argument(
+        "--work", default="runs/train", help="folder of the checkpoints (default: runs/train)"
+    )
     train.set_defaults(command=_train)
 
-    study = commands.add_parser("study", help="all rows of the comparison over seeds; hours, resumable")
-    study.add_argument("--out", default="results/study", metavar="FOLDER", help="the tables (default: results/study)")
-    study.add_argument("--work", default="runs/study", metavar="FOLDER", help="corpora, features, jobs (default: runs/study)")
-    study.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in seeds=1 or half=edit; repeatable")
+    study = commands.add_parser(
+        "study", help="all rows of the comparison over seeds; hours, resumable"
+    )
+    study.add_argument(
+        "--out",
+        default="results/study",
+        metavar="FOLDER",
+        help="the tables (default: results/study)",
+    )
+    study.add_argument(
+        "--work",
+        default="runs/study",
+        metavar="FOLDER",
+        help="corpora, features, jobs (default: runs/study)",
+    )
+    study.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="as in seeds=1 or half=edit; repeatable",
+    )
     study.set_defaults(command=_study)
 
-    data = commands.add_parser("data", help="corpora on disk: check ROOT, ingest ROOT into a crop store, studio clips as files")
+    data = commands.add_parser(
+        "data",
+        help="corpora on disk: check ROOT, ingest ROOT into a crop store, studio clips as files",
+    )
     add_data_commands(data.add_subparsers(required=True, metavar="ACTION"))
     return parser
 

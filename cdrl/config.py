@@ -34,10 +34,14 @@ class CorpusConfig:
     """Which clips, and how large: notebook 00."""
 
     corpus: str = _one_of("studio", "studio", "mead", "ravdess", "crema-d", "folder")
-    speech: str = _one_of("espeak", "espeak", "cached")  # cached: the few committed sentences, without espeak-ng
+    speech: str = _one_of(
+        "espeak", "espeak", "cached"
+    )  # cached: the few committed sentences, without espeak-ng
     data_root: str = ""  # folder of a corpus that is not generated
     template: str = ""  # of corpus=folder, as {speaker}/{emotion}/{clip}
-    split: str = "strict"  # of a real corpus: strict, drawn, paper or a .json file; who trains, who reports
+    split: str = (
+        "strict"  # of a real corpus: strict, drawn, paper or a .json file; who trains, who reports
+    )
     max_clips: int = 0  # of a real corpus in each part, whole sentences of a speaker; 0: all
     frame_rate: float = 25.0  # Hz, of a real corpus
     detector: str = "embedded"  # of faces in a real corpus
@@ -48,11 +52,15 @@ class CorpusConfig:
     report_sentences: int = 12  # half for each half of the people
     edits: int = 63  # true edits for the evaluation
     frame_size: int = 128  # pixels, rendered
-    crop: str = _one_of("aligned", "aligned", "released")  # the kit's, which holds still; or the release's stretched box
+    crop: str = _one_of(
+        "aligned", "aligned", "released"
+    )  # the kit's, which holds still; or the release's stretched box
     crop_size: int = 96  # pixels, of the face
     seed: int = 0
     workers: int = _free(2)
-    ingested: str = _free("")  # folder of crops that runs on real corpora share; empty: `ingested` beside the run
+    ingested: str = _free(
+        ""
+    )  # folder of crops that runs on real corpora share; empty: `ingested` beside the run
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,15 @@ class PriorsConfig:
 
     audio: str = "embedded"  # or the name of a torchaudio bundle, as WAV2VEC2_XLSR53
     audio_layer: int = 20  # of a bundle's transformer, from 1
-    audio_windows: str = _one_of("whole", "whole", "released")  # how a bundle hears a clip: at once, or cut as in the release
+    audio_windows: str = _one_of(
+        "whole", "whole", "released"
+    )  # how a bundle hears a clip: at once, or cut as in the release
     language: str = "embedded"  # or an open_clip model, as ViT-B-32/openai
     vision: str = "embedded"  # or iresnet50, the release's
     batch: int = 256
-    weights: str = _free("")  # folder of weights that are not embedded; empty: what CDRL_WEIGHTS names
+    weights: str = _free(
+        ""
+    )  # folder of weights that are not embedded; empty: what CDRL_WEIGHTS names
     download: bool = _free(False)  # fetch missing ones into that folder
     device: str = _free("auto")  # a GPU where there is one
     features: str = _free("")  # folder of features that several runs share; empty: the run's own
@@ -82,8 +94,12 @@ class ContentConfig:
     alignment: str = _one_of("prior", "prior", "mfcc", "linear", "truth")
     moments: int = 24  # of each clip of a pair
     guard: int = 1  # frames; a moment this near is no negative
-    alike: float = 0.95  # cosine of the audio prior above which two moments are no negatives of each other
-    sides: str = _one_of("two", "two", "one")  # whose other moments are negatives: both clips', or the partner's alone
+    alike: float = (
+        0.95  # cosine of the audio prior above which two moments are no negatives of each other
+    )
+    sides: str = _one_of(
+        "two", "two", "one"
+    )  # whose other moments are negatives: both clips', or the partner's alone
     offset: float = 0.5  # share of clips whose mean feature is exchanged for another clip's
     held: float = 0.3  # share of clips seen through short windows, held at their ends
     learning_rate: float = 2e-3
@@ -162,7 +178,9 @@ class GeneratorConfig:
 class EvaluateConfig:
     """Scores of the edits: notebook 06."""
 
-    sweep: str = "0.5,1.5"  # settings of the dial beside 1, for the comparison at equal emotion accuracy
+    sweep: str = (
+        "0.5,1.5"  # settings of the dial beside 1, for the comparison at equal emotion accuracy
+    )
     # Files of published weights; what needs one that is not named is left out.
     syncnet: str = ""  # SyncNet v2, for lse_d and lse_c
     arcface: str = ""  # resnet18_110.pth of arcface-pytorch, for fad
@@ -177,7 +195,9 @@ class StudyConfig:
     speech: str = _one_of("espeak", "espeak", "cached")
     people: int = 640  # who train, with `clips` each
     clips: int = 8
-    split: str = field(default="report", metadata={"free": True, "accepted": ("report", "choose")})  # who scores
+    split: str = field(
+        default="report", metadata={"free": True, "accepted": ("report", "choose")}
+    )  # who scores
     rows: str = _free("")  # as in content.cdrl,emotion.raw; empty: all of this set's tables
     report_people: int = 24  # half of them fits the probes, the other half scores
     pairs: int = 8000
@@ -189,13 +209,17 @@ class StudyConfig:
     fit_frames: int = 20000
     swaps: int = 4000
     gallery: int = 5
-    half: str = field(default="both", metadata={"free": True, "accepted": ("both", "representation", "edit")})
+    half: str = field(
+        default="both", metadata={"free": True, "accepted": ("both", "representation", "edit")}
+    )
     edits: int = _edit(168)  # true edits of the people who score, seven for each
     edit_pairs: int = _edit(1280)  # true edits of the training people, for `paired` alone
     edit_steps: int = _edit(600)  # of every trained variant, from the committed start
     edit_batch: int = _edit(8)
     edit_size: int = _edit(64)  # pixels
-    edit_sweep: str = _edit("0.5,0.75,1,1.25,1.5")  # settings of the dial at which every variant is read
+    edit_sweep: str = _edit(
+        "0.5,0.75,1,1.25,1.5"
+    )  # settings of the dial at which every variant is read
     coefficient_steps: int = _edit(1000)  # of the coefficient host
     distil_steps: int = _edit(1200)  # of the guidance's students on facial actions
     workers: int = _free(2)
@@ -226,7 +250,9 @@ class IngestConfig:
     detector: str = "embedded"  # mediapipe, facenet-pytorch, or module:function
     require_sound: bool = True  # a silent clip is left out
     split: str = "real"  # the store's column
-    boxes: str = _free("")  # folder of boxes found before, NAME.csv or .npz; what is in them counts, not where they lie
+    boxes: str = _free(
+        ""
+    )  # folder of boxes found before, NAME.csv or .npz; what is in them counts, not where they lie
     workers: int = _free(2)  # processes; 0 works in this one, without a time limit
     limit_seconds: float = _free(600.0)  # per clip
     held_mb: int = _free(600)  # decoded pictures a worker keeps; a longer clip is decoded twice
@@ -237,36 +263,78 @@ ALSO = {"crema_d": "crema-d", "cremad": "crema-d"}
 EVERY_STAGE = ("seed", "device")  # settings whose bare name means that of every stage
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.
 STAGES = {
-    "corpus": CorpusConfig, "priors": PriorsConfig, "content": ContentConfig, "emotion": EmotionConfig,
-    "probe": ProbeConfig, "generator": GeneratorConfig, "evaluate": EvaluateConfig,
-}  # fmt: skip
+    "corpus": CorpusConfig,
+    "priors": PriorsConfig,
+    "content": ContentConfig,
+    "emotion": EmotionConfig,
+    "probe": ProbeConfig,
+    "generator": GeneratorConfig,
+    "evaluate": EvaluateConfig,
+}
 
 # What differs from the defaults above.
 PRESETS = {
     "smoke": {
-        "corpus.speech": "cached", "corpus.train_people": 4, "corpus.report_people": 4,
-        "corpus.report_sentences": 4, "corpus.edits": 7, "corpus.frame_size": 96, "corpus.max_clips": 56, "corpus.workers": 1,
-        "content.steps": 20, "content.control_steps": 10, "content.pairs": 40,
-        "emotion.steps": 20, "emotion.control_steps": 10, "emotion.released_steps": 10, "probe.fit_frames": 600, "probe.swaps": 200, "probe.gallery": 2,
-        "probe.map_points": 300, "probe.fit_steps": 4, "generator.steps": 4, "generator.batch": 4, "generator.videos": 1,
-        "generator.fit_steps": 2, "probe.workers": 1,
+        "corpus.speech": "cached",
+        "corpus.train_people": 4,
+        "corpus.report_people": 4,
+        "corpus.report_sentences": 4,
+        "corpus.edits": 7,
+        "corpus.frame_size": 96,
+        "corpus.max_clips": 56,
+        "corpus.workers": 1,
+        "content.steps": 20,
+        "content.control_steps": 10,
+        "content.pairs": 40,
+        "emotion.steps": 20,
+        "emotion.control_steps": 10,
+        "emotion.released_steps": 10,
+        "probe.fit_frames": 600,
+        "probe.swaps": 200,
+        "probe.gallery": 2,
+        "probe.map_points": 300,
+        "probe.fit_steps": 4,
+        "generator.steps": 4,
+        "generator.batch": 4,
+        "generator.videos": 1,
+        "generator.fit_steps": 2,
+        "probe.workers": 1,
     },
     "cpu": {},
     "gpu": {
-        "corpus.train_people": 160, "corpus.train_clips": 24, "corpus.report_people": 24, "corpus.report_score_people": 12, "corpus.frame_size": 256, "corpus.crop_size": 256,
-        "content.steps": 3000, "emotion.steps": 3000, "generator.steps": 20000, "generator.batch": 32,
+        "corpus.train_people": 160,
+        "corpus.train_clips": 24,
+        "corpus.report_people": 24,
+        "corpus.report_score_people": 12,
+        "corpus.frame_size": 256,
+        "corpus.crop_size": 256,
+        "content.steps": 3000,
+        "emotion.steps": 3000,
+        "generator.steps": 20000,
+        "generator.batch": 32,
         "generator.size": 256,
     },
     # The release's protocol: its frame rate, crop, split, test clips, drivers and priors. The method is ours.
     "paper": {
-        "corpus.corpus": "mead", "corpus.split": "paper", "corpus.frame_rate": 30.0, "corpus.crop": "released", "corpus.crop_size": 224,
+        "corpus.corpus": "mead",
+        "corpus.split": "paper",
+        "corpus.frame_rate": 30.0,
+        "corpus.crop": "released",
+        "corpus.crop_size": 224,
         "corpus.edits": 300,
-        "priors.audio": "WAV2VEC2_XLSR53", "priors.audio_windows": "released", "priors.language": "ViT-B-32/openai",
+        "priors.audio": "WAV2VEC2_XLSR53",
+        "priors.audio_windows": "released",
+        "priors.language": "ViT-B-32/openai",
         "priors.vision": "iresnet50",
-        "content.steps": 3000, "emotion.steps": 3000, "emotion.released_steps": 15_625,
-        "generator.steps": 20_000, "generator.batch": 32, "generator.size": 224, "generator.videos": 12,
+        "content.steps": 3000,
+        "emotion.steps": 3000,
+        "emotion.released_steps": 15_625,
+        "generator.steps": 20_000,
+        "generator.batch": 32,
+        "generator.size": 224,
+        "generator.videos": 12,
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -281,7 +349,12 @@ class Cost:
     disk_gb: float
 
 
-COSTS = {"smoke": Cost(3, 3, 0.5), "cpu": Cost(17, 7, 2), "gpu": Cost(60, 12, 20), "paper": Cost(6000, 24, 5)}
+COSTS = {
+    "smoke": Cost(3, 3, 0.5),
+    "cpu": Cost(17, 7, 2),
+    "gpu": Cost(60, 12, 20),
+    "paper": Cost(6000, 24, 5),
+}
 
 
 def stage_config(stage, preset="cpu", settings=None):
@@ -306,7 +379,11 @@ def stage_config(stage, preset="cpu", settings=None):
     _known("preset", preset, PRESETS)
     chosen = PRESETS[preset] | resolve_settings(settings)
     prefix = f"{stage}."
-    values = {name.removeprefix(prefix): value for name, value in chosen.items() if name.startswith(prefix)}
+    values = {
+        name.removeprefix(prefix): value
+        for name, value in chosen.items()
+        if name.startswith(prefix)
+    }
     return from_dict(STAGES[stage], values)
 
 
@@ -319,7 +396,9 @@ def from_dict(config_class, values):
     by_name = {item.name: item for item in fields(config_class)}
     for name in values:
         _known(f"setting of {stage_name(config_class)}", name, by_name)
-    return config_class(**{name: _read_value(by_name[name], value) for name, value in values.items()})
+    return config_class(
+        **{name: _read_value(by_name[name], value) for name, value in values.items()}
+    )
 
 
 def resolve_settings(settings):
@@ -328,16 +407,26 @@ def resolve_settings(settings):
     Raises:
         InputError: for a name that no stage has, or several.
     """
-    full_names = [f"{stage}.{item.name}" for stage, config_class in STAGES.items() for item in fields(config_class)]
+    full_names = [
+        f"{stage}.{item.name}"
+        for stage, config_class in STAGES.items()
+        for item in fields(config_class)
+    ]
     resolved = {}
     for name, value in (settings or {}).items():
         matches = [full for full in full_names if name in (full, full.partition(".")[2])]
         if not matches:
             stage = str(name).partition(".")[0]
             of_stage = [full for full in full_names if full.startswith(f"{stage}.")]
-            _known("setting", name, of_stage or list(dict.fromkeys(full.partition(".")[2] for full in full_names)))
+            _known(
+                "setting",
+                name,
+                of_stage or list(dict.fromkeys(full.partition(".")[2] for full in full_names)),
+            )
         if len(matches) > 1 and name not in EVERY_STAGE:
-            raise InputError(f"setting {name!r} is not one: name the stage too, as in {' or '.join(matches)}")
+            raise InputError(
+                f"setting {name!r} is not one: name the stage too, as in {' or '.join(matches)}"
+            )
         resolved.update(dict.fromkeys(matches, value))
     return resolved
 
@@ -350,12 +439,18 @@ def config_hash(config):
 
 def identity(config):
     """The settings that a result depends on, as a plain mapping."""
-    return {item.name: getattr(config, item.name) for item in fields(config) if "free" not in item.metadata}
+    return {
+        item.name: getattr(config, item.name)
+        for item in fields(config)
+        if "free" not in item.metadata
+    }
 
 
 def edit_hash(config, recipes):
     """12 hexadecimal digits for the edit half of a `StudyConfig`: its own settings, the shared ones, and a list of recipes."""
-    own = {item.name: getattr(config, item.name) for item in fields(config) if "edit" in item.metadata}
+    own = {
+        item.name: getattr(config, item.name) for item in fields(config) if "edit" in item.metadata
+    }
     text = json.dumps([identity(config), own, config.split, recipes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -367,7 +462,9 @@ def to_dict(config):
 
 def stage_name(config_class):
     """`ContentConfig` -> "content"."""
-    return next((name for name, known in STAGES.items() if known is config_class), config_class.__name__)
+    return next(
+        (name for name, known in STAGES.items() if known is config_class), config_class.__name__
+    )
 
 
 def stage_folder(run, stage):
@@ -400,7 +497,9 @@ def data_root():
     root = Path(named) if named else repository_root() / "data"
     if not root.is_dir():
         where = f"CDRL_DATA={named}" if named else f"{root} (the package is not in a clone)"
-        raise InputError(f"no data folder at {where}: set CDRL_DATA to the data/ folder of a clone of the repository")
+        raise InputError(
+            f"no data folder at {where}: set CDRL_DATA to the data/ folder of a clone of the repository"
+        )
     return root
 
 
@@ -420,7 +519,12 @@ def _read_value(item, value):
                 return item.type(number)
         except (TypeError, ValueError):
             pass
-    kind = {int: "a whole number from 0", float: "a number from 0", bool: "true or false", str: "a text"}[item.type]
+    kind = {
+        int: "a whole number from 0",
+        float: "a number from 0",
+        bool: "true or false",
+        str: "a text",
+    }[item.type]
     raise InputError(f"{item.name}={value}: {kind} is needed, as in {item.name}={item.default}")
 
 

@@ -17,10 +17,19 @@ from cdrl.errors import InputError
 
 # Distribution -> module, of everything that every command needs.
 PACKAGES = {
-    "torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "numba": "numba", "av": "av",
-    "open_clip_torch": "open_clip", "umap-learn": "umap", "plotly": "plotly", "papermill": "papermill",
-    "ai-edge-litert": "ai_edge_litert", "pyarrow": "pyarrow", "safetensors": "safetensors",
-}  # fmt: skip
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "numba": "numba",
+    "av": "av",
+    "open_clip_torch": "open_clip",
+    "umap-learn": "umap",
+    "plotly": "plotly",
+    "papermill": "papermill",
+    "ai-edge-litert": "ai_edge_litert",
+    "pyarrow": "pyarrow",
+    "safetensors": "safetensors",
+}
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -42,7 +51,14 @@ def examine():
     Returns:
         list of `Finding`; those that are required and not present make its exit status 1.
     """
-    return [*_machine(), *_packages(), *_optional_packages(), *_weights(), *_wide_priors(), *_corpora()]
+    return [
+        *_machine(),
+        *_packages(),
+        *_optional_packages(),
+        *_weights(),
+        *_wide_priors(),
+        *_corpora(),
+    ]
 
 
 def lines(findings):
@@ -52,7 +68,9 @@ def lines(findings):
     ["missing  espeak-ng: pip install -e '.[studio]'"]
     """
     return [
-        f"ok       {each.name}: {each.found}" if each.present else f"missing  {each.name}: {each.remedy}"
+        f"ok       {each.name}: {each.found}"
+        if each.present
+        else f"missing  {each.name}: {each.remedy}"
         for each in findings
     ]
 
@@ -61,20 +79,29 @@ def _machine():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
     need = COSTS["cpu"]
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU only (enough for smoke and cpu)"
+    device = (
+        torch.cuda.get_device_name(0)
+        if torch.cuda.is_available()
+        else "CPU only (enough for smoke and cpu)"
+    )
     return [
-        Finding("machine", True, f"{platform.system()} {platform.machine()}, {cores} cores, {device}"),
         Finding(
-            "memory", memory.available / 1e9 >= need.memory_gb,
+            "machine", True, f"{platform.system()} {platform.machine()}, {cores} cores, {device}"
+        ),
+        Finding(
+            "memory",
+            memory.available / 1e9 >= need.memory_gb,
             f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available",
             f"{memory.available / 1e9:.1f} GB available, the preset cpu needs up to {need.memory_gb:g}: close "
             "something or take --preset smoke",
         ),
         Finding(
-            "disk", disk.free / 1e9 >= need.disk_gb, f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}",
+            "disk",
+            disk.free / 1e9 >= need.disk_gb,
+            f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}",
             f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}, the preset cpu needs up to {need.disk_gb:g}",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _packages():
@@ -88,25 +115,36 @@ def _packages():
 def _optional_packages():
     torchaudio = _package_version("torchaudio", "torchaudio")
     espeak = _package_version("espeakng-loader", "espeakng_loader")
-    widget, browser = _package_version("anywidget", "anywidget"), next(filter(None, map(shutil.which, BROWSERS)), "")
+    widget, browser = (
+        _package_version("anywidget", "anywidget"),
+        next(filter(None, map(shutil.which, BROWSERS)), ""),
+    )
     return [
         Finding(
-            "anywidget", bool(widget), widget,
+            "anywidget",
+            bool(widget),
+            widget,
             "only explorer and dial inside a notebook need it, cdrl explore RUN and cdrl dial RUN write pages without: pip install anywidget",
         ),
         Finding(
-            "browser", bool(browser), browser,
+            "browser",
+            bool(browser),
+            browser,
             "only the tests that drive JupyterLab need a Chromium on the path, they skip without; all else works",
         ),
         Finding(
-            "torchaudio", bool(torchaudio), torchaudio,
+            "torchaudio",
+            bool(torchaudio),
+            torchaudio,
             "only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works: pip install -e '.[audio]'",
         ),
         Finding(
-            "espeak-ng", bool(espeak), f"espeakng-loader {espeak}",
+            "espeak-ng",
+            bool(espeak),
+            f"espeakng-loader {espeak}",
             "new studio speech needs it, --preset smoke has its speech cached: pip install -e '.[studio]' (GPL-3+)",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _package_version(name, module):
@@ -129,7 +167,10 @@ def _weights():
         return [Finding("data", False, "", str(error), required=True)]
     names = sorted({*_trainable(), *(path.stem for path in folder.glob("*.safetensors"))})
     places = {name: folder / f"{name}.safetensors" for name in names if name != "guidance"}
-    places |= {f"guidance/{kind}": folder / "guidance" / kind / "model.safetensors" for kind in ("content", "emotion")}
+    places |= {
+        f"guidance/{kind}": folder / "guidance" / kind / "model.safetensors"
+        for kind in ("content", "emotion")
+    }
     return [_network(name, path) for name, path in places.items()]
 
 
@@ -144,7 +185,9 @@ def _trainable():
 
 def _network(name, path):
     if not path.exists():
-        remedy = f"{path} is missing: git checkout data/weights, or cdrl train {name.partition('/')[0]}"
+        remedy = (
+            f"{path} is missing: git checkout data/weights, or cdrl train {name.partition('/')[0]}"
+        )
         return Finding(f"weights {name}", False, "", remedy, required=True)
     card = path.with_suffix(".json")
     remedy = f"{card} (its card) is missing: git checkout data/weights"
@@ -182,11 +225,16 @@ def _corpora():
     lacking = [name for name in ("head", "speech") if not any((root / name).glob("*"))]
     return [
         Finding(
-            "corpus studio", not lacking, "generated; head pack and speech cache found",
-            f"nothing in {' and '.join(str(root / name) for name in lacking)}: git checkout data", required=True,
+            "corpus studio",
+            not lacking,
+            "generated; head pack and speech cache found",
+            f"nothing in {' and '.join(str(root / name) for name in lacking)}: git checkout data",
+            required=True,
         ),
         Finding(
-            "real clips", bool(samples), f"{len(samples)} of CREMA-D",
+            "real clips",
+            bool(samples),
+            f"{len(samples)} of CREMA-D",
             f"{root / 'samples'} holds no clip: git checkout data/samples",
         ),
-    ]  # fmt: skip
+    ]

@@ -32,7 +32,14 @@ from cdrl.notebook_runner import notebooks, plan, run_notebooks
 from cdrl.report.comparison import write_comparison
 from cdrl.stage import RESULTS, all_scores, read_json, read_results
 
-KEYS = {"preset": str, "notebooks": list, "settings": dict, "grid": dict, "rows": list, "scores": list}
+KEYS = {
+    "preset": str,
+    "notebooks": list,
+    "settings": dict,
+    "grid": dict,
+    "rows": list,
+    "scores": list,
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,13 @@ def read_grid(path, folder=None) -> Grid:
             raise InputError(f"{path}: two rows are the same, {name}: remove one")
         named[name] = {key: _text(path, key, value) for key, value in {**fixed, **row}.items()}
     varied = list(dict.fromkeys(key for row in table for key in row))
-    return Grid(preset, _chosen(path, given.get("notebooks"), notebooks(folder)), named, varied, given.get("scores", []))
+    return Grid(
+        preset,
+        _chosen(path, given.get("notebooks"), notebooks(folder)),
+        named,
+        varied,
+        given.get("scores", []),
+    )
 
 
 def check_grid(grid: Grid, out) -> dict:
@@ -125,15 +138,27 @@ def run_grid(grid: Grid, out, workers: int = 1, say=print) -> tuple[pd.DataFrame
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     spawned = multiprocessing.get_context("spawn")
     for wave in (leaders, [name for name in planned if name not in leaders]):
-        with ProcessPoolExecutor(workers, mp_context=spawned, initializer=_share_cores, initargs=(threads,)) as pool:
+        with ProcessPoolExecutor(
+            workers, mp_context=spawned, initializer=_share_cores, initargs=(threads,)
+        ) as pool:
             for name in wave:
-                others = [other for other in planned if other != name and hashes[other]["own"] == hashes[name]["own"]]
+                others = [
+                    other
+                    for other in planned
+                    if other != name and hashes[other]["own"] == hashes[name]["own"]
+                ]
                 _borrow(_folder(out, name), hashes[name], [_folder(out, other) for other in others])
-            futures = {pool.submit(_run_one, planned[name], _folder(out, name)): name for name in wave}
+            futures = {
+                pool.submit(_run_one, planned[name], _folder(out, name)): name for name in wave
+            }
             for future in as_completed(futures):
                 name = futures[future]
                 done[name] = _result(future)
-                state = f"failed: {done[name]['reason']}" if "reason" in done[name] else f"{done[name]['seconds']:.0f} s"
+                state = (
+                    f"failed: {done[name]['reason']}"
+                    if "reason" in done[name]
+                    else f"{done[name]['seconds']:.0f} s"
+                )
                 say(f"[{len(done)}/{len(planned)}] {name}: {state}")
     return _write(grid, out, done)
 
@@ -141,13 +166,16 @@ def run_grid(grid: Grid, out, workers: int = 1, say=print) -> tuple[pd.DataFrame
 def _write(grid: Grid, out: Path, done: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows, failed = [], []
     for name in grid.rows:
-        label = {"run": name, "preset": grid.preset} | {key: grid.rows[name].get(key, "") for key in grid.varied}
+        label = {"run": name, "preset": grid.preset} | {
+            key: grid.rows[name].get(key, "") for key in grid.varied
+        }
         if "reason" in done[name]:
             failed.append(label | {"reason": done[name]["reason"]})
             continue
         scores = all_scores(read_results(_folder(out, name))) | {
-            "time.total_seconds": round(done[name]["seconds"], 1), "memory.peak_gb": round(done[name]["peak_gb"], 3),
-        }  # fmt: skip
+            "time.total_seconds": round(done[name]["seconds"], 1),
+            "memory.peak_gb": round(done[name]["peak_gb"], 3),
+        }
         rows += [label | {"score": score, "value": value} for score, value in scores.items()]
     columns = ["run", "preset", *grid.varied]
     results = pd.DataFrame(rows, columns=[*columns, "score", "value"]).astype({"value": float})
@@ -157,7 +185,10 @@ def _write(grid: Grid, out: Path, done: dict) -> tuple[pd.DataFrame, pd.DataFram
     (out / "failures.csv").unlink(missing_ok=True)
     if failed:
         _replace(out / "failures.csv", lambda path: failures.to_csv(path, index=False))
-    _replace(out / "grid.html", lambda path: write_comparison(results, failures, grid.varied, grid.scores, path))
+    _replace(
+        out / "grid.html",
+        lambda path: write_comparison(results, failures, grid.varied, grid.scores, path),
+    )
     return results, failures
 
 
@@ -178,7 +209,9 @@ def _result(future) -> dict:
         return future.result()
     except Exception as error:  # the process itself ended: too little memory, most often
         line = str(error).partition("\n")[0]
-        return {"reason": f"its process ended ({line}): fewer --workers need less memory; the same command goes on"}
+        return {
+            "reason": f"its process ended ({line}): fewer --workers need less memory; the same command goes on"
+        }
 
 
 def _share_cores(threads: str) -> None:
@@ -212,7 +245,9 @@ def _hashes(preset: str, settings: dict) -> dict:
     known = names | {name.partition(".")[2] for name in names}
     of_stages = {name: value for name, value in settings.items() if name in known}
     own = {name: value for name, value in settings.items() if name not in known}
-    return {"own": own} | {stage: config_hash(stage_config(stage, preset, of_stages)) for stage in STAGES}
+    return {"own": own} | {
+        stage: config_hash(stage_config(stage, preset, of_stages)) for stage in STAGES
+    }
 
 
 def _folder(out, name: str) -> Path:
@@ -257,7 +292,9 @@ def _read_yaml(path: Path) -> dict:
     try:
         given = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise InputError(f"{path}: no such grid file ({error.strerror}): see cdrl grid --help") from error
+        raise InputError(
+            f"{path}: no such grid file ({error.strerror}): see cdrl grid --help"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"{path}: is not YAML ({line})") from error

@@ -52,14 +52,20 @@ class Guidance(nn.Module):
     def __init__(self, where: str | Path | None = None):
         super().__init__()
         content, emotion = _folders(where)
-        self.vision = vision_prior("embedded" if where is None else made_with(where, "priors", "vision", "embedded"))
-        self.crop = "aligned" if where is None else made_with(where, "corpus", "crop", "aligned")  # that its encoders saw
+        self.vision = vision_prior(
+            "embedded" if where is None else made_with(where, "priors", "vision", "embedded")
+        )
+        self.crop = (
+            "aligned" if where is None else made_with(where, "corpus", "crop", "aligned")
+        )  # that its encoders saw
         self.content_encoder = load_encoder(ContentEncoder, content)
         self.language = LanguagePrior(_card(emotion)["language"])
         self.emotion_encoder = load_encoder(EmotionEncoder, emotion)
         extra = _tensors(Path(emotion) / "targets.safetensors")
         self.register_buffer("text", extra["text"])  # (8, D): CERL's learnt prompts
-        self.register_buffer("prototypes", extra["prototypes"])  # (8, 3, D): training clips by label and level; 0 where none was
+        self.register_buffer(
+            "prototypes", extra["prototypes"]
+        )  # (8, 3, D): training clips by label and level; 0 where none was
         self._texts = {}
         self.requires_grad_(False).eval()
 
@@ -70,7 +76,9 @@ class Guidance(nn.Module):
     @property
     def emotions(self) -> tuple:
         """The labels of which the emotion encoder saw clips."""
-        return tuple(name for name, seen in zip(EMOTIONS, self._known().tolist(), strict=True) if seen)
+        return tuple(
+            name for name, seen in zip(EMOTIONS, self._known().tolist(), strict=True) if seen
+        )
 
     def mouth_boxes(self, images: torch.Tensor) -> torch.Tensor:
         """Where the mouth is in each clip, by the kit's face mesh; found on the source, it serves for the output too.
@@ -83,10 +91,14 @@ class Guidance(nn.Module):
             which no face is found.
         """
         self._check("source", images, 1)
-        frames = (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+        frames = (
+            (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+        )
         return images.new_tensor(np.array([mouth_box(clip) for clip in frames]))
 
-    def content_embedding(self, images: torch.Tensor, boxes: torch.Tensor, audio: torch.Tensor | None = None) -> torch.Tensor:
+    def content_embedding(
+        self, images: torch.Tensor, boxes: torch.Tensor, audio: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(B, T, 3, H, W) RGB in [0, 1], (B, 4) mouth boxes -> (B, T - 4, D), image only unless (B, T, A) audio is given.
 
         One embedding for every frame with two neighbours on each side; where the sequence ends inside the encoder's window,
@@ -100,18 +112,26 @@ class Guidance(nn.Module):
         windows = [x.view(batch, frames, -1)[:, index] for x in features]  # (B, T - 4, W, D)
         return self.content_encoder(*[x.flatten(0, 1) for x in windows]).view(batch, len(index), -1)
 
-    def emotion_embedding(self, images: torch.Tensor, boxes: torch.Tensor | None = None) -> torch.Tensor:
+    def emotion_embedding(
+        self, images: torch.Tensor, boxes: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(B, T, 3, H, W) RGB in [0, 1], (B, 4) mouth boxes (None: `MOUTH`) -> (B, D), pooled over the frames given."""
         batch, frames = images.shape[:2]
         if boxes is None:
             boxes = images.new_tensor(MOUTH).expand(batch, -1)
         face, mouth = self.vision(images.flatten(0, 1), boxes.repeat_interleave(frames, 0))
-        same = self.language.embedded and isinstance(self.vision, VisionPrior)  # the embedded CLIP's image tower is the face backbone
+        same = self.language.embedded and isinstance(
+            self.vision, VisionPrior
+        )  # the embedded CLIP's image tower is the face backbone
         shown = face if same else self.language.image_features(images.flatten(0, 1))
         return self.emotion_encoder(torch.cat([shown, mouth], -1).view(batch, frames, -1))
 
     def content(
-        self, source: torch.Tensor, output: torch.Tensor, audio: torch.Tensor | None = None, boxes: torch.Tensor | None = None
+        self,
+        source: torch.Tensor,
+        output: torch.Tensor,
+        audio: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """1 - cos(content(source), content(output)), mean over windows.
 
@@ -127,7 +147,12 @@ class Guidance(nn.Module):
         Raises:
             InputError: for shapes, sizes, numbers of frames and values that are not these.
         """
-        if boxes is None and isinstance(audio, torch.Tensor) and audio.ndim == 2 and audio.shape[1] == 4:
+        if (
+            boxes is None
+            and isinstance(audio, torch.Tensor)
+            and audio.ndim == 2
+            and audio.shape[1] == 4
+        ):
             audio, boxes = None, audio
         self._check("source", source, 2 * REACH + 1)
         self._check("output", output, 2 * REACH + 1, source)
@@ -140,7 +165,12 @@ class Guidance(nn.Module):
         return 1 - (wanted * self.content_embedding(output.float(), boxes, heard)).sum(-1).mean(1)
 
     def emotion(
-        self, wanted, output: torch.Tensor, intensity: float = 1.0, boxes: torch.Tensor | None = None, source: torch.Tensor | None = None
+        self,
+        wanted,
+        output: torch.Tensor,
+        intensity: float = 1.0,
+        boxes: torch.Tensor | None = None,
+        source: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """1 - cos(emotion(target), emotion(output)).
 
@@ -157,7 +187,9 @@ class Guidance(nn.Module):
         self._check("output", output, FEWEST)
         target = self.target(wanted, intensity)
         if target.ndim == 2 and len(target) not in (1, len(output)):
-            raise InputError(f"emotion: {len(target)} targets for {len(output)} clips; give one, or one per clip")
+            raise InputError(
+                f"emotion: {len(target)} targets for {len(output)} clips; give one, or one per clip"
+            )
         if boxes is None and source is not None:
             boxes = self.mouth_boxes(source)
         if boxes is not None:
@@ -177,13 +209,17 @@ class Guidance(nn.Module):
         """
         if isinstance(wanted, torch.Tensor) and wanted.ndim in (1, 2):
             if wanted.shape[-1] != self.text.shape[1]:
-                raise InputError(f"target {tuple(wanted.shape)}: embeddings of {self.text.shape[1]} numbers, or frames (T, 3, H, W)")
+                raise InputError(
+                    f"target {tuple(wanted.shape)}: embeddings of {self.text.shape[1]} numbers, or frames (T, 3, H, W)"
+                )
             return wanted
         if isinstance(wanted, torch.Tensor):
             return self._read(wanted)
         if isinstance(wanted, (list, tuple)):
             return torch.stack([self.target(each, intensity) for each in wanted])
-        return between_levels(torch.einsum("k,kld->ld", self.mixture(wanted), self.prototypes), intensity)
+        return between_levels(
+            torch.einsum("k,kld->ld", self.mixture(wanted), self.prototypes), intensity
+        )
 
     @torch.no_grad()
     def mixture(self, wanted) -> torch.Tensor:
@@ -198,12 +234,16 @@ class Guidance(nn.Module):
             alike = torch.einsum("...d,kld->...kl", code, self.prototypes).amax(-1)
         elif isinstance(wanted, str) and wanted in EMOTIONS:
             if wanted not in self.emotions:
-                raise InputError(f"emotion {wanted!r}: these encoders saw no clip of it; accepted are {', '.join(self.emotions)}")
+                raise InputError(
+                    f"emotion {wanted!r}: these encoders saw no clip of it; accepted are {', '.join(self.emotions)}"
+                )
             return F.one_hot(torch.tensor(emotion_index(wanted)), len(EMOTIONS)).to(self.prototypes)
         else:
             self._refuse_unknown(wanted)
             if wanted not in self._texts:
-                said = self.language.text_embedding([wanted, *(DESCRIPTIONS[name] for name in EMOTIONS)])
+                said = self.language.text_embedding(
+                    [wanted, *(DESCRIPTIONS[name] for name in EMOTIONS)]
+                )
                 self._texts[wanted] = said[1:] @ said[0]
             alike = self._texts[wanted].to(known.device)
         return (alike / TEMPERATURE).masked_fill(~known, -math.inf).softmax(-1)
@@ -221,7 +261,9 @@ class Guidance(nn.Module):
 
     def _refuse_unknown(self, text) -> None:
         """Words that no target can be made of, in one line."""
-        words = getattr(self.language.tokenize, "words", None)  # the embedded prior's; a real CLIP takes any
+        words = getattr(
+            self.language.tokenize, "words", None
+        )  # the embedded prior's; a real CLIP takes any
         said = set(re.findall(r"[^\s,.;]+", text.lower())) if isinstance(text, str) else set()
         if said and (words is None or said <= set(words)):
             return
@@ -239,10 +281,14 @@ class Guidance(nn.Module):
         """(B, S) sound or (B, T, A) features -> (B, T, A)."""
         length = self.content_encoder.audio.in_features
         if not isinstance(audio, torch.Tensor) or not torch.isfinite(audio).all():
-            raise InputError("audio: finite numbers are needed, sound (B, S) at 16 kHz or features (B, T, A)")
+            raise InputError(
+                "audio: finite numbers are needed, sound (B, S) at 16 kHz or features (B, T, A)"
+            )
         if audio.ndim == 2 and len(audio) == batch and length == 64:
             prior, rate = EmbeddedAudioPrior(), 16_000 * frames / max(1, audio.shape[1])
-            return torch.stack([prior(sound.detach().cpu().numpy(), frames, rate) for sound in audio.float()]).to(audio.device)
+            return torch.stack(
+                [prior(sound.detach().cpu().numpy(), frames, rate) for sound in audio.float()]
+            ).to(audio.device)
         if tuple(audio.shape) != (batch, frames, length):
             raise InputError(
                 f"audio {tuple(audio.shape)}: features ({batch}, {frames}, {length}) of the audio prior are accepted"
@@ -250,16 +296,24 @@ class Guidance(nn.Module):
             )
         return audio.float()
 
-    def _check(self, name: str, images: torch.Tensor, fewest: int, like: torch.Tensor | None = None) -> None:
+    def _check(
+        self, name: str, images: torch.Tensor, fewest: int, like: torch.Tensor | None = None
+    ) -> None:
         check_frames(name, images, fewest, like)
         here = self.prototypes.device
         if images.device != here:
-            raise InputError(f"{name} is on {images.device}, the guidance on {here}: guidance.to({str(images.device)!r}) moves it")
+            raise InputError(
+                f"{name} is on {images.device}, the guidance on {here}: guidance.to({str(images.device)!r}) moves it"
+            )
 
 
 def _folders(where: str | Path | None) -> tuple[Path, Path]:
     """Of the content and of the emotion encoder."""
-    folder = data_root() / "weights" / "guidance" if where is None or str(where) == "guidance" else Path(where)
+    folder = (
+        data_root() / "weights" / "guidance"
+        if where is None or str(where) == "guidance"
+        else Path(where)
+    )
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such folder; guidance is 'guidance' (the committed encoders), a run's folder, or one with content/ and emotion/"
@@ -276,7 +330,9 @@ def between_levels(rows: torch.Tensor, intensity: float) -> torch.Tensor:
         InputError: an intensity that is no number.
     """
     if not math.isfinite(intensity):
-        raise InputError(f"intensity {intensity}: a number from 1/3 (level 1) to 1 (level 3) is needed")
+        raise InputError(
+            f"intensity {intensity}: a number from 1/3 (level 1) to 1 (level 3) is needed"
+        )
     level = min(max(3 * intensity - 1, 0.0), 2.0)
     low = min(int(level), 1)
     return F.normalize(rows[low] + (level - low) * (rows[low + 1] - rows[low]), dim=-1)
@@ -285,7 +341,9 @@ def between_levels(rows: torch.Tensor, intensity: float) -> torch.Tensor:
 def _card(folder: Path) -> dict:
     path = Path(folder) / "model.json"
     if not path.exists():
-        raise InputError(f"{path}: no trained encoder here; run notebooks 02 and 03 (or `cdrl run`) first")
+        raise InputError(
+            f"{path}: no trained encoder here; run notebooks 02 and 03 (or `cdrl run`) first"
+        )
     return json.loads(path.read_text())
 
 
@@ -294,7 +352,9 @@ def _tensors(path: Path) -> dict:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: missing or damaged ({reason}); train the encoders again, notebooks 02 and 03") from error
+        raise InputError(
+            f"{path}: missing or damaged ({reason}); train the encoders again, notebooks 02 and 03"
+        ) from error
 
 
 def load_encoder(kind: type, folder: Path) -> nn.Module:

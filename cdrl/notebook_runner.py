@@ -40,7 +40,14 @@ class OwnKernelManager(AsyncKernelManager):
         CDRL_HEADLESS tells the explorer that nobody watches.
         """
         return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
+            argv=[
+                sys.executable,
+                "-m",
+                "ipykernel_launcher",
+                "-f",
+                "{connection_file}",
+                "--log-level=CRITICAL",
+            ],
             display_name="cdrl",
             language="python",
             env={"PLOTLY_RENDERER": "plotly_mimetype", "CDRL_HEADLESS": "1"},
@@ -60,7 +67,9 @@ def notebooks(folder=None):
     folder = Path(folder) if folder else repository_root() / "notebooks"
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not found:
-        raise InputError(f"no notebooks in {folder}: clone the repository and install it with pip install -e .")
+        raise InputError(
+            f"no notebooks in {folder}: clone the repository and install it with pip install -e ."
+        )
     return found
 
 
@@ -92,7 +101,9 @@ def plan(paths, run, preset, settings):
             with other settings.
     """
     declared = {path: declared_parameters(path) for path in paths}
-    own_names = {name for parameters in declared.values() for name in parameters} - set(RUN_PARAMETERS)
+    own_names = {name for parameters in declared.values() for name in parameters} - set(
+        RUN_PARAMETERS
+    )
     own = {name: value for name, value in settings.items() if name in own_names}
     stage_settings = {name: value for name, value in settings.items() if name not in own}
     for stage in STAGES:
@@ -100,7 +111,11 @@ def plan(paths, run, preset, settings):
     given = {"run_folder": str(run), "preset": preset, "settings": stage_settings}
     return {
         path: {name: value for name, value in given.items() if name in parameters}
-        | {name: _typed(name, value, parameters[name]) for name, value in own.items() if name in parameters}
+        | {
+            name: _typed(name, value, parameters[name])
+            for name, value in own.items()
+            if name in parameters
+        }
         for path, parameters in declared.items()
     }
 
@@ -137,11 +152,14 @@ def run_notebooks(parameters, out, first=None, say=None):
             _execute(path, copies[position], values)
         seconds = spent + time.monotonic() - start
         _stamp(
-            copies[position], {"mark": mark, "seconds": seconds, "peak_gb": memory.gb, "stages": _stage_digests(out)}
+            copies[position],
+            {"mark": mark, "seconds": seconds, "peak_gb": memory.gb, "stages": _stage_digests(out)},
         )
         say(f"{label}: {time.monotonic() - start:.0f} s, {memory.gb:.1f} GB")
     records = [_record(copy) for copy in copies if copy.exists()]
-    return sum(record["seconds"] for record in records), max(record["peak_gb"] for record in records)
+    return sum(record["seconds"] for record in records), max(
+        record["peak_gb"] for record in records
+    )
 
 
 class PeakMemory:
@@ -164,7 +182,9 @@ class PeakMemory:
     def _watch(self):
         me = psutil.Process()
         while True:
-            self.gb = max(self.gb, sum(map(_resident_bytes, [me, *me.children(recursive=True)])) / 1e9)
+            self.gb = max(
+                self.gb, sum(map(_resident_bytes, [me, *me.children(recursive=True)])) / 1e9
+            )
             if self._stop.wait(0.5):
                 return
 
@@ -187,16 +207,24 @@ def _execute(path, copy, parameters):
     unfinished = copy.with_name(f".{copy.name}")
     try:
         papermill.execute_notebook(
-            path, unfinished, parameters=parameters, kernel_name="python3", language="python", cwd=repository_root(),
-            kernel_manager_class=OwnKernelManager, progress_bar=_progress_bar(path),
-        )  # fmt: skip
+            path,
+            unfinished,
+            parameters=parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=repository_root(),
+            kernel_manager_class=OwnKernelManager,
+            progress_bar=_progress_bar(path),
+        )
     except PapermillExecutionError as error:
         failed = copy.with_name(f"failed_{copy.name}")
         unfinished.replace(failed)
         if error.ename == "InputError":
             raise InputError(error.evalue) from error
         line = error.evalue.strip().splitlines()[0] if error.evalue.strip() else ""
-        raise NotebookError(f"{path.name}, cell {error.cell_index}: {error.ename}: {line}; see {failed}") from error
+        raise NotebookError(
+            f"{path.name}, cell {error.cell_index}: {error.ename}: {line}; see {failed}"
+        ) from error
     except DeadKernelError as error:
         failed = copy.with_name(f"failed_{copy.name}")
         unfinished.replace(failed)
@@ -221,7 +249,11 @@ def _mark(path, parameters):
 
 def _stage_digests(out):
     files = [stage_folder(out, stage) / RESULTS for stage in STAGES]
-    return {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files if file.exists()}
+    return {
+        file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        for file in files
+        if file.exists()
+    }
 
 
 def _is_done(copy, mark, out):
@@ -243,9 +275,16 @@ def _stamp(copy, record):
 
 def _typed(name, value, parameter):
     """A notebook parameter's text as the type that its `parameters` cell annotates."""
-    kind = {"int": int, "float": float, "str": str, "bool": lambda text: {"true": True, "false": False}[text.lower()]}
+    kind = {
+        "int": int,
+        "float": float,
+        "str": str,
+        "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    }
     inferred = parameter["inferred_type_name"]
     try:
         return kind.get(inferred, json.loads)(value)
     except (KeyError, ValueError) as error:
-        raise InputError(f"{name}={value}: {inferred} is needed, as in {name}={parameter['default']}") from error
+        raise InputError(
+            f"{name}={value}: {inferred} is needed, as in {name}={parameter['default']}"
+        ) from error

@@ -6,7 +6,13 @@ Minutes: one core, OMP_NUM_THREADS=1, beside another training, corpora not count
 import shutil
 from pathlib import Path
 
-from cdrl.config import CoefficientConfig, ContentConfig, EmotionConfig, GeneratorConfig, StudyConfig
+from cdrl.config import (
+    CoefficientConfig,
+    ContentConfig,
+    EmotionConfig,
+    GeneratorConfig,
+    StudyConfig,
+)
 from cdrl.data.store import Store
 from cdrl.data.studio import corpus as studio
 from cdrl.data.studio.changes import render_changes
@@ -36,9 +42,11 @@ GENERATOR_STEPS = 600
 RENDERER_STEPS = {"pixels": 16000, "seen": 4000}
 CHANGES = {"train": 1280, "choose": 96}  # clips that are rendered with changed actions
 GUIDANCE_CARD = {
-    "command": "cdrl train guidance", "licence": "Apache-2.0", "held_out": "results/study: the rows of the method",
+    "command": "cdrl train guidance",
+    "licence": "Apache-2.0",
+    "held_out": "results/study: the rows of the method",
     "truth": "speaker, sentence, emotion and level of training clips; pairs by the audio prior; the frozen backbones saw coefficients",
-}  # fmt: skip
+}
 
 
 def corpus(split: str, work: Path) -> Store:
@@ -56,7 +64,13 @@ def corpus(split: str, work: Path) -> Store:
 def _speech(people: tuple, texts: tuple, count: int) -> list:
     """`count` utterances as (sound, start seconds, end seconds, phonemes); every person, text and emotion in turn."""
     items = [
-        utterance(voice_of(people[k % len(people)]), texts[(k * 7) % len(texts)], EMOTIONS[k % 8], 1 + k % 3) for k in range(count)
+        utterance(
+            voice_of(people[k % len(people)]),
+            texts[(k * 7) % len(texts)],
+            EMOTIONS[k % 8],
+            1 + k % 3,
+        )
+        for k in range(count)
     ]
     found = speak_all(items)
     return [(s.audio, s.start_seconds, s.end_seconds, s.phoneme) for s in found]
@@ -84,42 +98,58 @@ def mouth_backbone(out: Path, work: Path) -> dict:
 def _backbone(kind: str, out: Path, work: Path, steps: int, more_steps: int) -> dict:
     """On the people of `priors`, then on those of `train` too: the people that CCRL, CERL and the hosts are trained on as well."""
     first, others, held_out = (corpus(split, work) for split in ("priors", "train", "choose"))
-    return priors.train_backbone(kind, first, held_out, Path(out), Path(work), steps, others, more_steps)
+    return priors.train_backbone(
+        kind, first, held_out, Path(out), Path(work), steps, others, more_steps
+    )
 
 
 def face_identity(out: Path, work: Path) -> dict:
     """A face backbone that never saw a coefficient: speaker labels only, for the study; 5 minutes."""
-    return priors.train_identity_backbone("face", corpus("priors", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_identity_backbone(
+        "face", corpus("priors", work), corpus("choose", work), Path(out), Path(work)
+    )
 
 
 def mouth_identity(out: Path, work: Path) -> dict:
     """A mouth backbone that never saw a coefficient: speaker labels only, for the study; 4 minutes."""
-    return priors.train_identity_backbone("mouth", corpus("priors", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_identity_backbone(
+        "mouth", corpus("priors", work), corpus("choose", work), Path(out), Path(work)
+    )
 
 
 def language_prior(out: Path, work: Path) -> dict:
     """A tiny CLIP over captions of facial actions, on the frozen face backbone; 2 minutes."""
-    return priors.train_language_prior(corpus("priors", work), corpus("choose", work), Path(out), Path(work))
+    return priors.train_language_prior(
+        corpus("priors", work), corpus("choose", work), Path(out), Path(work)
+    )
 
 
 def judge_a(out: Path, work: Path) -> dict:
     """First emotion judge (evaluation only); 9 minutes."""
-    return networks.train_judge("judge_a", corpus("judge", work), corpus("choose", work), Path(out), Path(work))
+    return networks.train_judge(
+        "judge_a", corpus("judge", work), corpus("choose", work), Path(out), Path(work)
+    )
 
 
 def judge_b(out: Path, work: Path) -> dict:
     """Second emotion judge, another architecture (evaluation only); 12 minutes."""
-    return networks.train_judge("judge_b", corpus("judge", work), corpus("choose", work), Path(out), Path(work))
+    return networks.train_judge(
+        "judge_b", corpus("judge", work), corpus("choose", work), Path(out), Path(work)
+    )
 
 
 def tracker(out: Path, work: Path) -> dict:
     """Facial actions and landmarks from a crop (evaluation only); 13 minutes."""
-    return networks.train_tracker(corpus("judge", work), corpus("choose", work), Path(out), Path(work))
+    return networks.train_tracker(
+        corpus("judge", work), corpus("choose", work), Path(out), Path(work)
+    )
 
 
 def identity(out: Path, work: Path) -> dict:
     """Who is it (evaluation only); 6 minutes."""
-    return networks.train_identity(corpus("judge", work), corpus("choose", work), Path(out), Path(work))
+    return networks.train_identity(
+        corpus("judge", work), corpus("choose", work), Path(out), Path(work)
+    )
 
 
 def guidance(out: Path, work: Path) -> dict:
@@ -128,12 +158,20 @@ def guidance(out: Path, work: Path) -> dict:
     features = extract(corpus("train", work), Path(work) / "features")
     study = StudyConfig()
     settings = ContentConfig(steps=study.content_steps, pairs=study.pairs)
-    _, content = train_content(features, find_pairs(features, settings), settings, folder / "content")
-    _, emotion = train_emotion(features, EmotionConfig(steps=study.emotion_steps), "embedded", folder / "emotion")
+    _, content = train_content(
+        features, find_pairs(features, settings), settings, folder / "content"
+    )
+    _, emotion = train_emotion(
+        features, EmotionConfig(steps=study.emotion_steps), "embedded", folder / "emotion"
+    )
     for kind in ("content", "emotion"):
         shutil.rmtree(folder / kind / "training")
-        write_json(folder / kind / "model.json", read_json(folder / kind / "model.json") | GUIDANCE_CARD)
-    last = {f"content.{k}": v for k, v in content.iloc[-1].items()} | {f"emotion.{k}": v for k, v in emotion.iloc[-1].items()}
+        write_json(
+            folder / kind / "model.json", read_json(folder / kind / "model.json") | GUIDANCE_CARD
+        )
+    last = {f"content.{k}": v for k, v in content.iloc[-1].items()} | {
+        f"emotion.{k}": v for k, v in emotion.iloc[-1].items()
+    }
     return {"scores": {name: round(float(value), 4) for name, value in last.items()}}
 
 
@@ -148,35 +186,49 @@ def generator(out: Path, work: Path) -> dict:
     store = corpus("train", work)
     net, history = train_generator(store, Guidance(), config, "cdrl", Path(work))
     card = {
-        "model": {}, "emotions": emotions_of(store), "command": "cdrl train generator", "licence": "Apache-2.0",
+        "model": {},
+        "emotions": emotions_of(store),
+        "command": "cdrl train generator",
+        "licence": "Apache-2.0",
         "truth": "none: crops, emotion and level of unpaired clips, CDRL guidance; no true edit",
         "trained_on": f"{PEOPLE['train']} people, from generator_start, {config.steps} steps of {config.batch} windows",
         "scores": history.tail(10).mean().drop("step").round(4).to_dict(),
-    }  # fmt: skip
+    }
     save_weights(Path(out) / "generator.safetensors", net, card)
     return card
 
 
 def action_reader(out: Path, work: Path) -> dict:
     """The coefficient host's tracker: facial actions from the backbones' features; 8 minutes."""
-    *found, held_out = (extract(corpus(split, work), Path(work) / split) for split in ("train", "reader", "choose"))
+    *found, held_out = (
+        extract(corpus(split, work), Path(work) / split) for split in ("train", "reader", "choose")
+    )
     return train_reader(tuple(found), held_out, Path(out), Path(work) / "training")
 
 
 def coefficient_host(out: Path, work: Path) -> dict:
     """The coefficient host with distilled CDRL guidance, unpaired; its card holds the students' fit on other people; 5 minutes."""
-    features = {split: extract(corpus(split, work), Path(work) / split) for split in ("train", "choose")}
+    features = {
+        split: extract(corpus(split, work), Path(work) / split) for split in ("train", "choose")
+    }
     tracked = {split: track(each, load_reader()) for split, each in features.items()}
     teacher, config = Guidance(), CoefficientConfig()
     students = distil(features["train"], tracked["train"], teacher, config, Path(work) / "students")
-    host, history = train_coefficient_host(tracked["train"], students, config, "cdrl", Path(work) / "host")
+    host, history = train_coefficient_host(
+        tracked["train"], students, config, "cdrl", Path(work) / "host"
+    )
     fit = fit_scores(students, features["choose"], tracked["choose"], teacher)
     card = {
-        "model": {}, "emotions": emotions_of(features["train"].store), "command": "cdrl train coefficient_host", "licence": "Apache-2.0",
-        "tracker": READER, "truth": "none: tracked actions, emotion and level of unpaired clips, distilled guidance; no true edit",
+        "model": {},
+        "emotions": emotions_of(features["train"].store),
+        "command": "cdrl train coefficient_host",
+        "licence": "Apache-2.0",
+        "tracker": READER,
+        "truth": "none: tracked actions, emotion and level of unpaired clips, distilled guidance; no true edit",
         "trained_on": f"{PEOPLE['train']} people, {config.steps} steps of {config.batch} windows",
-        "scores": {f"student.{k}": round(v, 4) for k, v in fit.items()} | history.tail(10).mean().drop("step").round(4).to_dict(),
-    }  # fmt: skip
+        "scores": {f"student.{k}": round(v, 4) for k, v in fit.items()}
+        | history.tail(10).mean().drop("step").round(4).to_dict(),
+    }
     save_weights(Path(out) / "coefficient_host.safetensors", host, card)
     return card
 
@@ -190,15 +242,27 @@ def action_renderer(out: Path, work: Path) -> dict:
         if not (path / "store.json").exists():
             render_changes(features.store, drawn_changes(host, tracked, number), path)
         found[split] = features.store, Store(path), tracked.coefficients
-    renderer, history = train_action_renderer(*found["train"], RENDERER_STEPS, Path(work) / "training")
+    renderer, history = train_action_renderer(
+        *found["train"], RENDERER_STEPS, Path(work) / "training"
+    )
     scores = drawing_scores(renderer, *found["choose"])
     card = {
-        "model": {}, "command": "cdrl train action_renderer", "licence": "Apache-2.0", "host": HOST,
-        "emotions": load_card(HOST)["emotions"], "tracker": READER, "held_out": "choosing set: other people and other sentences",
+        "model": {},
+        "command": "cdrl train action_renderer",
+        "licence": "Apache-2.0",
+        "host": HOST,
+        "emotions": load_card(HOST)["emotions"],
+        "tracker": READER,
+        "held_out": "choosing set: other people and other sentences",
         "truth": "pairs: training clips, and the same clips rendered with their actions changed as the coefficient host with CDRL asks; no true edit",
         "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['seen']} by what the vision prior sees too",
-        "scores": {name: round(value, 4) for name, value in (scores | history["seen"].tail(10).mean().drop("step").to_dict()).items()},
-    }  # fmt: skip
+        "scores": {
+            name: round(value, 4)
+            for name, value in (
+                scores | history["seen"].tail(10).mean().drop("step").to_dict()
+            ).items()
+        },
+    }
     save_weights(Path(out) / "action_renderer.safetensors", renderer, card)
     return card
 
@@ -206,8 +270,21 @@ def action_renderer(out: Path, work: Path) -> dict:
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (
-        audio_prior, face_backbone, mouth_backbone, face_identity, mouth_identity, language_prior, judge_a, judge_b, tracker,
-        identity, guidance, generator_start, generator, action_reader, coefficient_host,
+        audio_prior,
+        face_backbone,
+        mouth_backbone,
+        face_identity,
+        mouth_identity,
+        language_prior,
+        judge_a,
+        judge_b,
+        tracker,
+        identity,
+        guidance,
+        generator_start,
+        generator,
+        action_reader,
+        coefficient_host,
         action_renderer,
     )
-}  # fmt: skip
+}

@@ -61,11 +61,17 @@ def run_stage(config, run, work):
             write_json(out / CONFIG, began | {"seconds": round(seconds, 2)})
     taken = sorted(scores.keys() & all_scores(history).keys())
     if taken:
-        raise ValueError(f"stage {stage} reports scores that a stage before it has reported: {', '.join(taken)}")
+        raise ValueError(
+            f"stage {stage} reports scores that a stage before it has reported: {', '.join(taken)}"
+        )
     record = {
-        "config": to_dict(config), "hash": config_hash(config), "seconds": round(seconds, 2),
-        "peak_gb": round(peak_memory_gb(), 3), "versions": versions(), "scores": scores,
-    }  # fmt: skip
+        "config": to_dict(config),
+        "hash": config_hash(config),
+        "seconds": round(seconds, 2),
+        "peak_gb": round(peak_memory_gb(), 3),
+        "versions": versions(),
+        "scores": scores,
+    }
     write_json(out / RESULTS, {"stages": history.get("stages", {}) | {stage: record}})
     return read_results(out)
 
@@ -82,15 +88,23 @@ def check_stage(config, run):
         return
     made, now = read_json(out / CONFIG), identity(config)
     remedy = "choose another run name (--out) or remove that folder"
-    keys = [key for key in dict.fromkeys([*made["config"], *now]) if made["config"].get(key) != now.get(key)]
+    keys = [
+        key
+        for key in dict.fromkeys([*made["config"], *now])
+        if made["config"].get(key) != now.get(key)
+    ]
     if keys:
         past = " ".join(f"{key}={made['config'].get(key)}" for key in keys)
-        present = " ".join(f"{now.get(key)}" if len(keys) == 1 else f"{key}={now.get(key)}" for key in keys)
+        present = " ".join(
+            f"{now.get(key)}" if len(keys) == 1 else f"{key}={now.get(key)}" for key in keys
+        )
         raise InputError(f"{out} was made with {past}, now {present}: {remedy}")
     hashes = _hashes(_upstream(run, stage, must_exist=False))
     changed = [name for name in hashes if made["from"].get(name) != hashes[name]]
     if changed:
-        raise InputError(f"{out} was made from another {' and '.join(changed)} than this run's: {remedy}")
+        raise InputError(
+            f"{out} was made from another {' and '.join(changed)} than this run's: {remedy}"
+        )
 
 
 def read_results(path):
@@ -108,10 +122,15 @@ def read_results(path):
     path = Path(path)
     if path.is_file():
         return read_json(path)
-    candidates = [path / RESULTS, *(stage_folder(path, stage) / RESULTS for stage in reversed(STAGES))]
+    candidates = [
+        path / RESULTS,
+        *(stage_folder(path, stage) / RESULTS for stage in reversed(STAGES)),
+    ]
     found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is None:
-        raise InputError(f"no results in {path}: name the folder of a run, as in runs/demo, or make one with cdrl run")
+        raise InputError(
+            f"no results in {path}: name the folder of a run, as in runs/demo, or make one with cdrl run"
+        )
     return read_json(found)
 
 
@@ -127,7 +146,9 @@ def held_alone(folder):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{folder}: another process is writing here; wait for it, or name another folder") from None
+            raise InputError(
+                f"{folder}: another process is writing here; wait for it, or name another folder"
+            ) from None
         except OSError:
             pass
         yield
@@ -139,13 +160,21 @@ def run_of(place, stage):
     """The run that a folder is, or that a file or folder lies in, where that run has finished `stage`; else None."""
     place = Path(place)
     folders = (place, *list(place.parents)[:3]) if place.exists() else ()
-    return next((folder for folder in folders if (stage_folder(folder, stage) / RESULTS).exists()), None)
+    return next(
+        (folder for folder in folders if (stage_folder(folder, stage) / RESULTS).exists()), None
+    )
 
 
 def made_with(place, stage, name, default):
     """The setting `stage.name` that a run was made with, or a run that a file or folder lies in; `default` for what lies in none."""
     run = run_of(place, stage)
-    return default if run is None else read_json(stage_folder(run, stage) / RESULTS)["stages"][stage]["config"].get(name, default)
+    return (
+        default
+        if run is None
+        else read_json(stage_folder(run, stage) / RESULTS)["stages"][stage]["config"].get(
+            name, default
+        )
+    )
 
 
 def all_scores(results):
@@ -169,7 +198,10 @@ def score_lines(scores, pattern=""):
     wanted = {
         name: value
         for name, value in scores.items()
-        if not pattern or name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
+        if not pattern
+        or name == pattern
+        or name.startswith(f"{pattern}.")
+        or fnmatchcase(name, pattern)
     }
     return [f"{name} {_number(value)}" for name, value in wanted.items()]
 
@@ -196,7 +228,11 @@ def check_disk(folder, needed_gb):
         InputError: naming the folder, what is free and what is needed.
     """
     folder = Path(folder)
-    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9 if folder.exists() else 0.0
+    held = (
+        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
+        if folder.exists()
+        else 0.0
+    )
     existing = next(place for place in [folder, *folder.resolve().parents] if place.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if free + held < needed_gb:
@@ -237,7 +273,15 @@ def peak_memory_gb():
 def versions():
     """Versions that a result may depend on, without importing anything."""
     found = {"python": platform.python_version()}
-    for name in ("cdrl", "torch", "numpy", "numba", "open_clip_torch", "scikit-learn", "umap-learn"):
+    for name in (
+        "cdrl",
+        "torch",
+        "numpy",
+        "numba",
+        "open_clip_torch",
+        "scikit-learn",
+        "umap-learn",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

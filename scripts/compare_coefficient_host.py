@@ -42,24 +42,54 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/coefficient"))
     parser.add_argument("--edits", type=int, default=63)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--pairs", type=int, default=420, help="true edits of the training people, for `paired` alone")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=420,
+        help="true edits of the training people, for `paired` alone",
+    )
     parser.add_argument("--steps", type=int, default=CoefficientConfig().steps)
     chosen = parser.parse_args()
-    train, choose, work, reader = Store(chosen.train), Store(chosen.choose), chosen.work, load_reader()
+    train, choose, work, reader = (
+        Store(chosen.train),
+        Store(chosen.choose),
+        chosen.work,
+        load_reader(),
+    )
     config, teacher = replace(CoefficientConfig(), steps=chosen.steps), Guidance()
-    features = {store.path: extract(store, work / f"{name}_features") for name, store in (("train", train), ("choose", choose))}
+    features = {
+        store.path: extract(store, work / f"{name}_features")
+        for name, store in (("train", train), ("choose", choose))
+    }
     tracked = {path: track(each, reader) for path, each in features.items()}
     students = distil(features[train.path], tracked[train.path], teacher, config, work / "students")
     fit = fit_scores(students, features[choose.path], tracked[choose.path], teacher)
-    control = distil(features[train.path], tracked[train.path], teacher, replace(config, distil_steps=200), work / "shuffled", shuffled=True)
+    control = distil(
+        features[train.path],
+        tracked[train.path],
+        teacher,
+        replace(config, distil_steps=200),
+        work / "shuffled",
+        shuffled=True,
+    )
     shuffled = fit_scores(control, features[choose.path], tracked[choose.path], teacher)
-    print("students, cosine on the choosing people:", {name: round(value, 3) for name, value in fit.items()})
-    print("the same, told the answers to other windows:", {name: round(value, 3) for name, value in shuffled.items()})
+    print(
+        "students, cosine on the choosing people:",
+        {name: round(value, 3) for name, value in fit.items()},
+    )
+    print(
+        "the same, told the answers to other windows:",
+        {name: round(value, 3) for name, value in shuffled.items()},
+    )
 
     wanted, truth = true_edits(choose, chosen.edits, 9, work / f"edits_choose_{chosen.edits}")
     pairs = None
     if "paired" in chosen.variants:
-        pairs = tracked_pairs(tracked[train.path], true_edits(train, chosen.pairs, 1, work / f"edits_train_{chosen.pairs}")[1], reader)
+        pairs = tracked_pairs(
+            tracked[train.path],
+            true_edits(train, chosen.pairs, 1, work / f"edits_train_{chosen.pairs}")[1],
+            reader,
+        )
     judges, read = Judges(), {}
     sources = [choose.face[choose.frames(clip)] for clip, _, _ in wanted]
     read["copy_source"] = [read_clip(judges, crops) for crops in sources]
@@ -67,19 +97,38 @@ def main() -> None:
     read["tracked"] = []  # rendered as tracked, unedited: what tracking costs
     for clip, _, _ in wanted:
         actions, place = tracked[choose.path].clip(clip), alignment_of(choose, clip)
-        read["tracked"].append(read_clip(judges, render_edit(choose.clips.name[clip], actions, place, 128, choose.face.shape[1])))
+        read["tracked"].append(
+            read_clip(
+                judges,
+                render_edit(choose.clips.name[clip], actions, place, 128, choose.face.shape[1]),
+            )
+        )
     for variant in chosen.variants:
         own = pairs if variant == "paired" else None
-        host, _ = train_coefficient_host(tracked[train.path], students, config, variant, work / variant, own)
-        read[variant] = [read_clip(judges, crops) for crops in coefficient_edits(choose, host, tqdm(wanted, desc=variant), reader)]
+        host, _ = train_coefficient_host(
+            tracked[train.path], students, config, variant, work / variant, own
+        )
+        read[variant] = [
+            read_clip(judges, crops)
+            for crops in coefficient_edits(choose, host, tqdm(wanted, desc=variant), reader)
+        ]
     target, speakers = truth.clips.emotion.to_numpy(), truth.clips.speaker.to_numpy()
     rows = {}
     for variant in read:
-        rows |= coefficient_rows(variant, read[variant], read["truth"], read["copy_source"], target, speakers)
+        rows |= coefficient_rows(
+            variant, read[variant], read["truth"], read["copy_source"], target, speakers
+        )
     print(rows_as_text(rows))
-    for variant in [name for name in ("content", "emotion", "cdrl") if {name, "baseline"} <= set(read)]:
-        found = differences(read[variant], read["baseline"], read["truth"], read["copy_source"], np.asarray(target))
-        texts = [f"{score} {v['value']:+.3f} ({v['low']:+.3f} to {v['high']:+.3f})" for score, v in found.items()]
+    for variant in [
+        name for name in ("content", "emotion", "cdrl") if {name, "baseline"} <= set(read)
+    ]:
+        found = differences(
+            read[variant], read["baseline"], read["truth"], read["copy_source"], np.asarray(target)
+        )
+        texts = [
+            f"{score} {v['value']:+.3f} ({v['low']:+.3f} to {v['high']:+.3f})"
+            for score, v in found.items()
+        ]
         print(f"{variant} less baseline: {', '.join(texts)}")
 
 

@@ -25,7 +25,9 @@ generator, spec = load_generator(sys.argv[2]), ClipSpec(PERSON, SENTENCE, "neutr
 frames, _ = picture(spec, act(spec), 256)
 crops = faces.crop(frames, faces.align(frames), SIZE)
 curve = np.sin(np.linspace(0, np.pi, len(crops))).astype(np.float32) ** 0.5
-columns = {"source": crops} | {name: edit_clip(generator, crops, name, curve, own="neutral") for name in SHOWN}
+columns = {"source": crops} | {
+    name: edit_clip(generator, crops, name, curve, own="neutral") for name in SHOWN
+}
 wide, font = len(columns) * (SIZE + GAP) - GAP, ImageFont.load_default(15)
 drawn = []
 for k in range(len(crops)):
@@ -36,10 +38,21 @@ for k in range(len(crops)):
         pen.text((left + SIZE / 2, HEAD / 2), name, "#222222", font, anchor="mm")
         image.paste(Image.fromarray(pictures[k]), (left, HEAD))
         if name != "source":  # a bar as long as the intensity
-            pen.rectangle((left, HEAD + SIZE + 3, left + round(SIZE * float(curve[k])), HEAD + SIZE + 6), "#0072B2")
+            pen.rectangle(
+                (left, HEAD + SIZE + 3, left + round(SIZE * float(curve[k])), HEAD + SIZE + 6),
+                "#0072B2",
+            )
     drawn.append(image)
 for quality in (90, 80, 70, 60):
-    drawn[0].save(sys.argv[1], save_all=True, append_images=drawn[1:], duration=1000 // RATE, loop=0, quality=quality, method=6)
+    drawn[0].save(
+        sys.argv[1],
+        save_all=True,
+        append_images=drawn[1:],
+        duration=1000 // RATE,
+        loop=0,
+        quality=quality,
+        method=6,
+    )
     with open(sys.argv[1], "rb") as file:
         if (length := len(file.read())) <= MOST:
             break

@@ -1,6 +1,6 @@
 """Draw the README's two maps of a run: the same frames by content and by emotion, coloured by emotion.
 
-    python scripts/make_maps.py runs/demo docs/maps.jpg
+python scripts/make_maps.py runs/demo docs/maps.jpg
 """
 
 import sys
@@ -23,14 +23,21 @@ draw = ImageDraw.Draw(sheet)
 font = ImageFont.load_default(20 * FINE)
 for column, name in enumerate(("content", "emotion")):
     points = np.load(folder / f"map_{name}.npy")
-    emotions = np.asarray(factors_of_frames(run, np.load(folder / f"map_{name}_rows.npy"))["emotion"])
+    emotions = np.asarray(
+        factors_of_frames(run, np.load(folder / f"map_{name}_rows.npy"))["emotion"]
+    )
     low, high = np.percentile(points, [0.5, 99.5], axis=0)
     places = (EDGE + (SIDE - 2 * EDGE) * np.clip((points - low) / (high - low), 0, 1)) * FINE
     places += np.array([column * SIDE, LEGEND]) * FINE
     draw.text(((column * SIDE + EDGE) * FINE, 12 * FINE), name, "black", font)
-    for k in np.random.default_rng(0).permutation(len(places)):  # no emotion lies on top of all others
+    for k in np.random.default_rng(0).permutation(
+        len(places)
+    ):  # no emotion lies on top of all others
         x, y = places[k]
-        draw.ellipse((x - 3 * FINE, y - 3 * FINE, x + 3 * FINE, y + 3 * FINE), COLOURS[SCORED_EMOTIONS.index(emotions[k])])
+        draw.ellipse(
+            (x - 3 * FINE, y - 3 * FINE, x + 3 * FINE, y + 3 * FINE),
+            COLOURS[SCORED_EMOTIONS.index(emotions[k])],
+        )
 x = EDGE * FINE
 for emotion, colour in zip(SCORED_EMOTIONS, COLOURS):
     draw.ellipse((x, 46 * FINE, x + 12 * FINE, 58 * FINE), ImageColor.getrgb(colour))

@@ -12,10 +12,19 @@ import websocket
 from cdrl.doctor import BROWSERS
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--remote-debugging-port=0", "--remote-allow-origins=*",
-    "--window-size=1300,1300", "--hide-scrollbars", "--mute-audio",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "--remote-allow-origins=*",
+    "--window-size=1300,1300",
+    "--hide-scrollbars",
+    "--mute-audio",
+)
 
 
 def found():
@@ -33,8 +42,9 @@ class Browser:
     def __init__(self, folder, *flags):
         self.process = subprocess.Popen(
             [found(), *FLAGS, *flags, f"--user-data-dir={folder}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         place = folder / "DevToolsActivePort"
         wait_for(lambda: place.exists() and place.read_text().count("\n"), 60, "the browser's port")
         port = place.read_text().splitlines()[0]
@@ -55,9 +65,19 @@ class Browser:
             if message.get("method") == "Network.requestWillBeSent":
                 self.asked.append(message["params"]["request"]["url"])
             if message.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(message["params"]["exceptionDetails"].get("exception", {}).get("description", "?"))
-            if message.get("method") == "Page.javascriptDialogOpening":  # JupyterLab asks before an unsaved notebook is left
-                accept = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+                self.errors.append(
+                    message["params"]["exceptionDetails"]
+                    .get("exception", {})
+                    .get("description", "?")
+                )
+            if (
+                message.get("method") == "Page.javascriptDialogOpening"
+            ):  # JupyterLab asks before an unsaved notebook is left
+                accept = {
+                    "id": 0,
+                    "method": "Page.handleJavaScriptDialog",
+                    "params": {"accept": True},
+                }
                 self.socket.send(json.dumps(accept))
             if message.get("id") == self.number:
                 assert "error" not in message, message
@@ -65,7 +85,13 @@ class Browser:
 
     def run(self, script):
         """Value of a script's last expression, awaited where it is a promise."""
-        result = self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
+        result = self.send(
+            "Runtime.evaluate",
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
@@ -102,7 +128,9 @@ class Browser:
     def photograph(self, path):
         """Writes a PNG of the window."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
+        path.write_bytes(
+            base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
+        )
 
     def close(self):
         """Ends the browser."""

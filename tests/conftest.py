@@ -17,9 +17,18 @@ from cdrl.config import repository_root
 
 def pytest_collection_modifyitems(items):
     """In several processes: the two files that take longest begin, those that read the run below come last and find it made."""
-    readers, first = {item.path for item in items if "smoke" in item.fixturenames}, ("test_notebooks", "test_real_corpora")
+    readers, first = (
+        {item.path for item in items if "smoke" in item.fixturenames},
+        ("test_notebooks", "test_real_corpora"),
+    )
     if WORKERS > 1:
-        items.sort(key=lambda item: first.index(item.path.stem) if item.path.stem in first else len(first) + (item.path in readers))
+        items.sort(
+            key=lambda item: (
+                first.index(item.path.stem)
+                if item.path.stem in first
+                else len(first) + (item.path in readers)
+            )
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +54,11 @@ def smoke(tmp_path_factory):
         if not made.exists():
             done = subprocess.run(
                 [sys.executable, "-m", "cdrl.cli", "run", "--preset", "smoke", "--out", str(run)],
-                cwd=repository_root(), capture_output=True, text=True, timeout=1500,
-            )  # fmt: skip
+                cwd=repository_root(),
+                capture_output=True,
+                text=True,
+                timeout=1500,
+            )
             assert done.returncode == 0, done.stderr[-3000:]
             made.touch()
     return run

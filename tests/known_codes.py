@@ -8,10 +8,14 @@ from cdrl.probing.splits import frame_table
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 
-def labelled_corpus(speakers=8, sentences=6, intensities=(2,), seed=0, phones=6, longest=3) -> Corpus:
+def labelled_corpus(
+    speakers=8, sentences=6, intensities=(2,), seed=0, phones=6, longest=3
+) -> Corpus:
     """Speakers x sentences x seven emotions (x intensities); takes differ in timing, 1 to `longest` frames a phone."""
     rng = np.random.default_rng([seed, 1])
-    texts = [np.r_[0, rng.permutation(np.arange(1, phones + 2))[:phones], 0] for _ in range(sentences)]
+    texts = [
+        np.r_[0, rng.permutation(np.arange(1, phones + 2))[:phones], 0] for _ in range(sentences)
+    ]
     rows, phoneme = [], []
     for speaker in range(speakers):
         for sentence, text in enumerate(texts):
@@ -20,7 +24,9 @@ def labelled_corpus(speakers=8, sentences=6, intensities=(2,), seed=0, phones=6,
                     take = np.repeat(text, rng.integers(1, longest + 1, len(text)))
                     rows.append((speaker, sentence, emotion, intensity, len(take)))
                     phoneme.append(take)
-    clips = pd.DataFrame(rows, columns=["speaker", "sentence", "emotion", "intensity", "num_frames"])
+    clips = pd.DataFrame(
+        rows, columns=["speaker", "sentence", "emotion", "intensity", "num_frames"]
+    )
     phoneme = np.concatenate(phoneme)
     return Corpus(clips, frame_table(clips, phoneme % 15, phoneme), seed=seed)
 

@@ -27,7 +27,9 @@ def test_a_performance_has_the_stated_shapes_and_ranges():
     for spec in SPECS[::10]:
         found = act(spec)
         num_frames = len(found.viseme)
-        assert found.coefficients.shape == (num_frames, 52) and found.coefficients.dtype == np.float32
+        assert (
+            found.coefficients.shape == (num_frames, 52) and found.coefficients.dtype == np.float32
+        )
         assert found.coefficients.min() >= 0 and found.coefficients.max() <= 1
         assert found.pose.shape == (num_frames, 6) and found.gaze.shape == (num_frames, 2)
         assert len(found.audio) == 640 * num_frames and found.phoneme.dtype == np.uint8
@@ -61,7 +63,9 @@ def test_what_others_do_is_nearer_to_a_true_edit_than_what_any_other_does():
             mean = expected_edit(spec, emotion, 2, tuple(range(2000, 2012)))
             np.testing.assert_allclose(mean, np.mean(ways, axis=0), atol=1e-6)
             assert mean.shape == truth.shape and mean.min() >= 0 and mean.max() <= 1
-            np.testing.assert_allclose(mean[:, LOOKS], truth[:, LOOKS], atol=1e-6)  # where one looks is the clip's
+            np.testing.assert_allclose(
+                mean[:, LOOKS], truth[:, LOOKS], atol=1e-6
+            )  # where one looks is the clip's
             error["mean"].append(np.square(mean - truth).mean())
             error["one"] += [np.square(way - truth).mean() for way in ways]
     assert np.mean(error["mean"]) < 0.65 * np.mean(error["one"])
@@ -75,7 +79,9 @@ def test_an_edit_leaves_everything_but_the_emotional_actions():
             for name in ("pose", "gaze", "viseme", "phoneme", "audio"):
                 np.testing.assert_array_equal(getattr(edit, name), getattr(source, name))
             assert edit.scene == source.scene
-            np.testing.assert_array_equal(edit.coefficients[:, LOOKS], source.coefficients[:, LOOKS])
+            np.testing.assert_array_equal(
+                edit.coefficients[:, LOOKS], source.coefficients[:, LOOKS]
+            )
             blinking = source.coefficients[:, COLUMN["eyeBlinkLeft"]] > 0.5
             np.testing.assert_array_equal(
                 edit.coefficients[blinking, COLUMN["eyeBlinkLeft"]],
@@ -86,13 +92,19 @@ def test_an_edit_leaves_everything_but_the_emotional_actions():
 
 
 def test_lips_close_at_every_bilabial_in_every_emotion():
-    parting = [COLUMN[f"mouth{name}{side}"] for name in ("UpperUp", "LowerDown") for side in ("Left", "Right")]
+    parting = [
+        COLUMN[f"mouth{name}{side}"]
+        for name in ("UpperUp", "LowerDown")
+        for side in ("Left", "Right")
+    ]
     closed = VISEMES.index("PP")
     seen = 0
     for spec in SPECS[::8]:
         for emotion in EMOTIONS:
             found = true_edit(spec, emotion, 3)
-            edges = np.flatnonzero(np.diff(np.r_[False, found.viseme == closed, False])).reshape(-1, 2)
+            edges = np.flatnonzero(np.diff(np.r_[False, found.viseme == closed, False])).reshape(
+                -1, 2
+            )
             for start, end in edges:
                 near = found.coefficients[max(start - 1, 0) : end + 1]
                 opening = near[:, COLUMN["jawOpen"]] + near[:, parting].mean(1)
@@ -145,13 +157,16 @@ def test_emotions_move_the_mouth_and_grow_with_the_level():
             for level in moved:
                 edit = true_edit(of(person, "neutral"), emotion, level).coefficients
                 moved[level] += np.abs(edit - neutral)[:, MOUTH_INDEX].mean() / 8
-        assert moved[3] > 1.3 * moved[1] > 0.005 if emotion != "neutral" else moved[3] == moved[1] == 0
+        assert (
+            moved[3] > 1.3 * moved[1] > 0.005 if emotion != "neutral" else moved[3] == moved[1] == 0
+        )
 
 
 def test_a_level_between_two_levels_lies_between_them():
     for person in (600, 603, 606):
         smiles = [
-            both(true_edit(of(person, "neutral"), "happy", level).coefficients, "mouthSmile") for level in (1, 2.1, 3)
+            both(true_edit(of(person, "neutral"), "happy", level).coefficients, "mouthSmile")
+            for level in (1, 2.1, 3)
         ]
         assert smiles[0] < smiles[1] <= smiles[2]
 
@@ -159,14 +174,22 @@ def test_a_level_between_two_levels_lies_between_them():
 def test_emotions_have_their_actions_and_people_their_styles():
     means = {
         emotion: np.mean(
-            [true_edit(of(person, "neutral"), emotion, 3).coefficients.mean(0) for person in range(600, 608)], 0
+            [
+                true_edit(of(person, "neutral"), emotion, 3).coefficients.mean(0)
+                for person in range(600, 608)
+            ],
+            0,
         )
         for emotion in SCORED_EMOTIONS
     }
     for emotion, action in (
-        ("happy", "mouthSmileLeft"), ("sad", "mouthFrownLeft"), ("angry", "browDownLeft"), ("surprised",
-        "browOuterUpLeft"), ("disgusted", "noseSneerLeft"), ("fear", "mouthStretchLeft"),
-    ):  # fmt: skip
+        ("happy", "mouthSmileLeft"),
+        ("sad", "mouthFrownLeft"),
+        ("angry", "browDownLeft"),
+        ("surprised", "browOuterUpLeft"),
+        ("disgusted", "noseSneerLeft"),
+        ("fear", "mouthStretchLeft"),
+    ):
         assert max(means, key=lambda name: means[name][COLUMN[action]]) == emotion
     styles = np.stack([expression.style_of(person, "angry")[0] for person in range(20)])
     assert np.median(np.abs(np.corrcoef(styles)[np.triu_indices(20, 1)])) < 0.98

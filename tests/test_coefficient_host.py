@@ -15,17 +15,36 @@ from cdrl.data.studio import edits
 from cdrl.data.studio.acting import act
 from cdrl.errors import InputError
 from cdrl.evaluation.coefficient_scores import coefficient_rows, differences, rows_as_text
-from cdrl.generation.coefficients import alignment_of, coefficient_edits, edit_coefficients, load_host, render_edit, tracked_pairs
+from cdrl.generation.coefficients import (
+    alignment_of,
+    coefficient_edits,
+    edit_coefficients,
+    load_host,
+    render_edit,
+    tracked_pairs,
+)
 from cdrl.guidance import Guidance
-from cdrl.models.coefficient_host import HELD, CoefficientDiscriminator, CoefficientHost, ContentStudent, EmotionStudent
+from cdrl.models.coefficient_host import (
+    HELD,
+    CoefficientDiscriminator,
+    CoefficientHost,
+    ContentStudent,
+    EmotionStudent,
+)
 from cdrl.priors.store import extract
 from cdrl.priors.tracking import ActionReader, Tracked, load_reader, track, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card
 from cdrl.training import distil as distilling
 from cdrl.training.coefficient_host import (
-    VARIANTS, CoefficientObjective, PairedSampler, UnpairedSampler, correlation, train_coefficient_host, variant_weights,
-)  # fmt: skip
+    VARIANTS,
+    CoefficientObjective,
+    PairedSampler,
+    UnpairedSampler,
+    correlation,
+    train_coefficient_host,
+    variant_weights,
+)
 from cdrl.training.distil import distil, fit_scores, units
 from cdrl.training.loop import LoopConfig
 from cdrl.training.tracking import train_reader
@@ -38,7 +57,10 @@ SMALL = CoefficientConfig(steps=4, batch=4, window=12, distil_steps=40)
 def stores(tmp_path_factory):
     """Real studio clips, small: four people who train, two others, and two true edits of the training people."""
     folder = tmp_path_factory.mktemp("corpora")
-    train, others = studio.specs("smoke_train", people=4, clips=4), studio.specs("smoke_report", people=2, sentences=2)[:6]
+    train, others = (
+        studio.specs("smoke_train", people=4, clips=4),
+        studio.specs("smoke_report", people=2, sentences=2)[:6],
+    )
     for name, clips in (("train", train), ("others", others)):
         studio.generate(clips, folder / name, name, 96, 96, workers=1, progress=False)
     found = {name: Store(folder / name) for name in ("train", "others")}
@@ -50,7 +72,9 @@ def stores(tmp_path_factory):
 @pytest.fixture(scope="module")
 def features(stores, tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
-    return {name: extract(stores[name], folder / name, device="cpu") for name in ("train", "others")}
+    return {
+        name: extract(stores[name], folder / name, device="cpu") for name in ("train", "others")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +94,10 @@ def students(features, tracked, teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("students")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distilling, "LONGEST", 20)
-        return [distil(features["train"], tracked["train"], teacher, SMALL, folder / str(k), shuffled=k) for k in (False, True)]
+        return [
+            distil(features["train"], tracked["train"], teacher, SMALL, folder / str(k), shuffled=k)
+            for k in (False, True)
+        ]
 
 
 def busy_host(seed=0, **units_of):
@@ -97,15 +124,23 @@ def test_intensity_zero_changes_nothing_and_gaze_is_never_edited():
     out = edit_coefficients(host, source, "happy", curve)
     assert np.array_equal(out[:10], source[:10]) and np.abs(out[10:] - source[10:]).mean() > 1e-3
     assert np.array_equal(out[:, list(HELD)], source[:, list(HELD)]) and len(HELD) == 8
-    assert out.min() >= 0 and out.max() <= 1 and out.dtype == np.float32 and out.shape == source.shape
+    assert (
+        out.min() >= 0 and out.max() <= 1 and out.dtype == np.float32 and out.shape == source.shape
+    )
     assert np.array_equal(out, edit_coefficients(host, source, "happy", curve))
 
 
 def test_label_reference_and_strength_all_reach_the_edit():
     host, source = busy_host(), drawn(30, 52).numpy()
-    happy, sad, mild = (edit_coefficients(host, source, *w) for w in (("happy", 1.0), ("sad", 1.0), ("happy", 1 / 3)))
+    happy, sad, mild = (
+        edit_coefficients(host, source, *w)
+        for w in (("happy", 1.0), ("sad", 1.0), ("happy", 1 / 3))
+    )
     assert np.abs(happy - sad).max() > 1e-3 and np.abs(happy - mild).max() > 1e-3
-    like = [edit_coefficients(host, source, drawn(length, 52, seed=length).numpy()) for length in (9, 40)]
+    like = [
+        edit_coefficients(host, source, drawn(length, 52, seed=length).numpy())
+        for length in (9, 40)
+    ]
     assert np.abs(like[0] - like[1]).max() > 1e-4
 
 
@@ -120,48 +155,81 @@ def test_a_reading_depends_on_seven_neighbours_and_no_others():
     reader, seen = ActionReader().eval(), drawn(1, 31, 384).requires_grad_(True)
     reader(seen)[0, 15].sum().backward()
     reached = seen.grad.abs().sum((0, 2)) > 0
-    assert reached[8:23].all() and not reached[:8].any() and not reached[23:].any() and reader.reach == 7
+    assert (
+        reached[8:23].all()
+        and not reached[:8].any()
+        and not reached[23:].any()
+        and reader.reach == 7
+    )
 
 
 def test_a_reading_does_not_depend_on_the_frame_rate():
     reader, frames = load_reader(), torch.cumsum(drawn(1, 31, 384) - 0.5, 1)
     plain = reader(frames)
-    assert torch.allclose(reader(frames, 1 + 1e-9), plain, atol=1e-4)  # the other way to say the same
+    assert torch.allclose(
+        reader(frames, 1 + 1e-9), plain, atol=1e-4
+    )  # the other way to say the same
     between = torch.lerp(frames[:, :-1], frames[:, 1:], 0.5)
     double = torch.cat([torch.stack([frames[:, :-1], between], 2).flatten(1, 2), frames[:, -1:]], 1)
-    assert torch.allclose(reader(double, 2)[:, ::2], plain, atol=1e-4) and not torch.allclose(reader(double)[:, ::2], plain, atol=1e-1)
+    assert torch.allclose(reader(double, 2)[:, ::2], plain, atol=1e-4) and not torch.allclose(
+        reader(double)[:, ::2], plain, atol=1e-1
+    )
 
 
 def test_students_and_discriminator_have_the_shapes_of_their_teachers():
     actions = drawn(3, 24, 52)
     content, emotion = ContentStudent(embedding=12)(actions), EmotionStudent(embedding=128)(actions)
     assert content.shape == (3, 16, 12) and emotion.shape == (3, 128)
-    assert torch.allclose(content.norm(dim=-1), torch.ones(3, 16)) and torch.allclose(emotion.norm(dim=-1), torch.ones(3))
+    assert torch.allclose(content.norm(dim=-1), torch.ones(3, 16)) and torch.allclose(
+        emotion.norm(dim=-1), torch.ones(3)
+    )
     assert CoefficientDiscriminator()(actions).shape == (3, 8, 2)
 
 
 def test_correlation_is_pearson_s():
     a, b = drawn(2, 30), drawn(2, 30, seed=1)
     wanted = [np.corrcoef(x, y)[0, 1] for x, y in zip(a.numpy(), b.numpy(), strict=True)]
-    assert np.allclose(correlation(a, b), wanted, atol=1e-3) and torch.allclose(correlation(a, 2 * a + 1), torch.ones(2), atol=1e-3)
+    assert np.allclose(correlation(a, b), wanted, atol=1e-3) and torch.allclose(
+        correlation(a, 2 * a + 1), torch.ones(2), atol=1e-3
+    )
     assert correlation(a, torch.zeros_like(a)).abs().max() == 0
 
 
 def test_the_committed_tracker_reads_people_it_never_met(stores, features, tracked):
-    truth, found = stores["others"].truth["coefficients"][:].astype(np.float32), tracked["others"].coefficients
+    truth, found = (
+        stores["others"].truth["coefficients"][:].astype(np.float32),
+        tracked["others"].coefficients,
+    )
     jaw = ACTIONS.index("jawOpen")
     assert found.shape == truth.shape and found.min() >= 0 and found.max() <= 1
     assert np.corrcoef(found[:, jaw], truth[:, jaw])[0, 1] > 0.85
     seen = track_clip(stores["others"], 1, load_reader(), VisionPrior())
-    assert np.abs(seen - tracked["others"].clip(1)).max() < 0.02  # cached features are half precision
+    assert (
+        np.abs(seen - tracked["others"].clip(1)).max() < 0.02
+    )  # cached features are half precision
     card = load_card("action_reader")
-    assert card["command"] == "cdrl train action_reader" and card["scores"]["r2"] > 0.7 and "no emotion label" in card["truth"]
+    assert (
+        card["command"] == "cdrl train action_reader"
+        and card["scores"]["r2"] > 0.7
+        and "no emotion label" in card["truth"]
+    )
 
 
 def test_the_tracker_s_recipe_writes_weights_with_a_card(features, tmp_path):
-    card = train_reader((features["train"], features["others"]), features["train"], tmp_path, tmp_path / "work", steps=40)  # to see that it learns
-    assert 0.3 < card["scores"]["r2"] < 1 and load_card(str(tmp_path / "action_reader.safetensors"))["steps"] == 40
-    assert np.isfinite(load_reader(str(tmp_path / "action_reader.safetensors")).read(np.zeros((5, 384)))).all()
+    card = train_reader(
+        (features["train"], features["others"]),
+        features["train"],
+        tmp_path,
+        tmp_path / "work",
+        steps=40,
+    )  # to see that it learns
+    assert (
+        0.3 < card["scores"]["r2"] < 1
+        and load_card(str(tmp_path / "action_reader.safetensors"))["steps"] == 40
+    )
+    assert np.isfinite(
+        load_reader(str(tmp_path / "action_reader.safetensors")).read(np.zeros((5, 384)))
+    ).all()
 
 
 def test_the_tracker_needs_truth(features, tmp_path, monkeypatch):
@@ -179,7 +247,11 @@ def test_true_actions_render_to_the_stored_crop(stores):
     exact = render_edit(name, act(studio.spec_of(name)).coefficients, alignment_of(store, 0), 96)
     assert np.array_equal(exact, store.face[store.frames(0)])
     for crops in (given, found):  # half precision of the stored truth is all that differs
-        assert crops.shape == stored.shape and crops.dtype == np.uint8 and np.abs(crops - stored).mean() < 0.1
+        assert (
+            crops.shape == stored.shape
+            and crops.dtype == np.uint8
+            and np.abs(crops - stored).mean() < 0.1
+        )
     other = truth.copy()
     other[:, ACTIONS.index("jawOpen")] = 1
     assert np.abs(render_edit(name, other, alignment_of(store, 0), 96) - stored).mean() > 1
@@ -191,33 +263,59 @@ def test_edits_of_a_store_have_its_crops_shape_and_follow_the_host(stores, track
     hosts = busy_host(mean=mean, deviation=deviation), CoefficientHost(mean, deviation)
     changed, kept = (coefficient_edits(store, host, wanted, load_reader(), 96)[0] for host in hosts)
     assert changed.shape == store.face[store.frames(0)].shape and changed.dtype == np.uint8
-    tracking = render_edit(store.clips.name[0], tracked["others"].clip(0), alignment_of(store, 0), 96).astype(int)
+    tracking = render_edit(
+        store.clips.name[0], tracked["others"].clip(0), alignment_of(store, 0), 96
+    ).astype(int)
     assert np.abs(kept - tracking).mean() < 0.5 < np.abs(changed - tracking).mean()
 
 
 def test_the_committed_host_answers_every_dial_in_order_and_follows_a_reference(tracked):
     host, others = load_host(), tracked["others"]
     source = others.clip(others.clips.emotion.tolist().index("neutral"))
-    telling = {"happy": "mouthSmileLeft", "angry": "browDownLeft", "surprised": "eyeWideLeft", "sad": "mouthFrownLeft", "disgusted": "noseSneerLeft"}
+    telling = {
+        "happy": "mouthSmileLeft",
+        "angry": "browDownLeft",
+        "surprised": "eyeWideLeft",
+        "sad": "mouthFrownLeft",
+        "disgusted": "noseSneerLeft",
+    }
     for emotion, action in telling.items():
-        seen = [edit_coefficients(host, source, emotion, dial)[:, ACTIONS.index(action)].mean() for dial in (0, 0.15, 1 / 3, 2 / 3, 1, 1.5)]
+        seen = [
+            edit_coefficients(host, source, emotion, dial)[:, ACTIONS.index(action)].mean()
+            for dial in (0, 0.15, 1 / 3, 2 / 3, 1, 1.5)
+        ]
         assert all(a < b for a, b in zip(seen, seen[1:])) and seen[4] > seen[0] + 0.1, emotion
     smile = ACTIONS.index("mouthSmileLeft")
-    like = edit_coefficients(host, source, others.clip(others.clips.emotion.tolist().index("happy")))
+    like = edit_coefficients(
+        host, source, others.clip(others.clips.emotion.tolist().index("happy"))
+    )
     assert like[:, smile].mean() > source[:, smile].mean() + 0.1
     card = load_card("coefficient_host")
     assert card["command"] == "cdrl train coefficient_host" and "no true edit" in card["truth"]
     assert card["scores"]["student.content"] > card["scores"]["student.content.chance"] + 0.8
 
 
-def test_students_agree_with_their_teachers_on_other_people_more_than_the_shuffled_ones(students, features, tracked, teacher, monkeypatch):
+def test_students_agree_with_their_teachers_on_other_people_more_than_the_shuffled_ones(
+    students, features, tracked, teacher, monkeypatch
+):
     monkeypatch.setattr(distilling, "LONGEST", 20)
-    right, wrong = (fit_scores(each, features["others"], tracked["others"], teacher, batches=4) for each in students)
-    assert right["content"] > right["content.chance"] + 0.2 and right["content"] > wrong["content"] + 0.2
-    assert right["emotion"] > right["emotion.chance"] + 0.02 and right["emotion"] > wrong["emotion"] + 0.02
+    right, wrong = (
+        fit_scores(each, features["others"], tracked["others"], teacher, batches=4)
+        for each in students
+    )
+    assert (
+        right["content"] > right["content.chance"] + 0.2
+        and right["content"] > wrong["content"] + 0.2
+    )
+    assert (
+        right["emotion"] > right["emotion.chance"] + 0.02
+        and right["emotion"] > wrong["emotion"] + 0.02
+    )
 
 
-def test_guidance_on_actions_is_zero_on_the_source_and_has_a_gradient_to_the_output(students, tracked):
+def test_guidance_on_actions_is_zero_on_the_source_and_has_a_gradient_to_the_output(
+    students, tracked
+):
     guidance, source = students[0], torch.from_numpy(tracked["others"].clip(0)[None, :20])
     assert guidance.content(source, source).abs().max() < 1e-5
     output = (source + 0.05 * drawn(1, 20, 52)).requires_grad_(True)
@@ -234,12 +332,19 @@ def test_students_of_other_clips_are_refused(features, tracked, teacher):
 
 def test_the_sampler_asks_for_the_emotions_of_the_batch_and_shows_their_windows(tracked):
     batch = UnpairedSampler(tracked["train"], 7, 12)(np.random.default_rng(0))
-    assert sorted(batch["target"].tolist()) == sorted(batch["emotion"].tolist()) and batch["source"].shape == (7, 12, 52)
+    assert sorted(batch["target"].tolist()) == sorted(batch["emotion"].tolist()) and batch[
+        "source"
+    ].shape == (7, 12, 52)
     rows = {row.tobytes() for row in tracked["train"].coefficients}
     for k in range(7):
-        assert {row.numpy().tobytes() for row in batch["source"][k]} <= rows, "only what was tracked in the clips themselves"
+        assert {row.numpy().tobytes() for row in batch["source"][k]} <= rows, (
+            "only what was tracked in the clips themselves"
+        )
         twin = next(j for j in range(7) if torch.equal(batch["source"][j], batch["reference"][k]))
-        assert batch["emotion"][twin] == batch["target"][k] and batch["intensity"][twin] == batch["target_intensity"][k]
+        assert (
+            batch["emotion"][twin] == batch["target"][k]
+            and batch["intensity"][twin] == batch["target_intensity"][k]
+        )
 
 
 def test_one_emotion_is_no_game(tracked):
@@ -267,8 +372,12 @@ def imported(name, found=None):
 def test_no_training_can_reach_a_true_edit_and_unpaired_variants_refuse_them(tracked, tmp_path):
     reached = imported("cdrl.training.coefficient_host")
     assert "cdrl.training.distil" in reached and "cdrl.priors.tracking" in reached
-    assert not [name for name in reached if name.startswith("cdrl.data.studio")], "the studio alone can make a true edit"
-    assert "cdrl.data.studio.edits" in imported("cdrl.generation.coefficients"), "the walk finds it where it is imported"
+    assert not [name for name in reached if name.startswith("cdrl.data.studio")], (
+        "the studio alone can make a true edit"
+    )
+    assert "cdrl.data.studio.edits" in imported("cdrl.generation.coefficients"), (
+        "the walk finds it where it is imported"
+    )
     pairs = ([], [], np.zeros(0, int), np.zeros(0))
     for variant in VARIANTS:
         if variant != "paired":
@@ -280,8 +389,12 @@ def test_no_training_can_reach_a_true_edit_and_unpaired_variants_refuse_them(tra
         train_coefficient_host(tracked["train"], None, SMALL, "paired", tmp_path, pairs)
 
 
-def test_unknown_variants_missing_guidance_emotions_and_sizes_are_refused(tracked, stores, tmp_path):
-    with pytest.raises(InputError, match="unknown variant 'cdlr' of the coefficient host: accepted are baseline"):
+def test_unknown_variants_missing_guidance_emotions_and_sizes_are_refused(
+    tracked, stores, tmp_path
+):
+    with pytest.raises(
+        InputError, match="unknown variant 'cdlr' of the coefficient host: accepted are baseline"
+    ):
         train_coefficient_host(tracked["train"], None, SMALL, "cdlr", tmp_path)
     with pytest.raises(InputError, match="variant 'cdrl' needs guidance"):
         train_coefficient_host(tracked["train"], None, SMALL, "cdrl", tmp_path)
@@ -296,9 +409,17 @@ def test_unknown_variants_missing_guidance_emotions_and_sizes_are_refused(tracke
 def test_the_variants_differ_in_the_guidance_alone():
     unpaired = {name: dict(weights) for name, weights in VARIANTS.items() if name != "paired"}
     guided = {name: (w.pop("content") > 0, w.pop("emotion") > 0) for name, w in unpaired.items()}
-    assert guided == {"baseline": (False, False), "content": (True, False), "emotion": (False, True), "cdrl": (True, True)}
+    assert guided == {
+        "baseline": (False, False),
+        "content": (True, False),
+        "emotion": (False, True),
+        "cdrl": (True, True),
+    }
     assert len({tuple(sorted(w.items())) for w in unpaired.values()}) == 1
-    assert variant_weights("cdrl", replace(SMALL, content_weight=0.5))["content"] == VARIANTS["cdrl"]["content"] / 2
+    assert (
+        variant_weights("cdrl", replace(SMALL, content_weight=0.5))["content"]
+        == VARIANTS["cdrl"]["content"] / 2
+    )
 
 
 def test_a_term_of_weight_zero_is_measured_without_a_gradient(students, tracked):
@@ -306,13 +427,23 @@ def test_a_term_of_weight_zero_is_measured_without_a_gradient(students, tracked)
     nets = CoefficientHost(mean, deviation), CoefficientDiscriminator(mean, deviation)
     objective = CoefficientObjective(*nets, VARIANTS["baseline"], students[0])
     terms = objective(UnpairedSampler(tracked["train"], 4, 12)(np.random.default_rng(0)))
-    assert set(terms) == set(VARIANTS["cdrl"]) and all(value.shape == (4,) for value in terms.values())
-    assert not terms["content"].requires_grad and not terms["emotion"].requires_grad and terms["cycle"].requires_grad
+    assert set(terms) == set(VARIANTS["cdrl"]) and all(
+        value.shape == (4,) for value in terms.values()
+    )
+    assert (
+        not terms["content"].requires_grad
+        and not terms["emotion"].requires_grad
+        and terms["cycle"].requires_grad
+    )
 
 
 def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_path, monkeypatch):
-    whole, history = train_coefficient_host(tracked["train"], students[0], SMALL, "cdrl", tmp_path / "whole")
-    again, _ = train_coefficient_host(tracked["train"], students[0], SMALL, "cdrl", tmp_path / "again")
+    whole, history = train_coefficient_host(
+        tracked["train"], students[0], SMALL, "cdrl", tmp_path / "whole"
+    )
+    again, _ = train_coefficient_host(
+        tracked["train"], students[0], SMALL, "cdrl", tmp_path / "again"
+    )
     calls = []
 
     class Stops(UnpairedSampler):
@@ -324,13 +455,24 @@ def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr("cdrl.training.coefficient_host.UnpairedSampler", Stops)
-        patch.setattr("cdrl.training.coefficient_host.LoopConfig", partial(LoopConfig, save_every=2))
+        patch.setattr(
+            "cdrl.training.coefficient_host.LoopConfig", partial(LoopConfig, save_every=2)
+        )
         with pytest.raises(KeyboardInterrupt):
-            train_coefficient_host(tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped")
-    resumed, _ = train_coefficient_host(tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped")
+            train_coefficient_host(
+                tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped"
+            )
+    resumed, _ = train_coefficient_host(
+        tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped"
+    )
     for other in (again, resumed):
-        assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), other.state_dict().values(), strict=True))
-    assert {"discriminator", "cycle", "content"} <= set(history.columns) and (tmp_path / "whole/model.json").exists()
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(whole.state_dict().values(), other.state_dict().values(), strict=True)
+        )
+    assert {"discriminator", "cycle", "content"} <= set(history.columns) and (
+        tmp_path / "whole/model.json"
+    ).exists()
 
 
 def test_guided_training_brings_the_emotion_nearer(students, tracked, tmp_path):
@@ -341,22 +483,53 @@ def test_guided_training_brings_the_emotion_nearer(students, tracked, tmp_path):
 
 def test_paired_training_fits_true_edits(stores, tracked, tmp_path):
     pairs = tracked_pairs(tracked["train"], stores["edits"], load_reader())
-    assert [len(a) for a in pairs[0]] == [len(b) for b in pairs[1]] and pairs[2].tolist() == [emotion_index(t) for _, t, _ in stores["wanted"]]
+    assert [len(a) for a in pairs[0]] == [len(b) for b in pairs[1]] and pairs[2].tolist() == [
+        emotion_index(t) for _, t, _ in stores["wanted"]
+    ]
     batch = PairedSampler(*pairs, 6, 12)(np.random.default_rng(0))
     assert batch["source"].shape == batch["truth"].shape == (6, 12, 52)
-    _, history = train_coefficient_host(tracked["train"], None, replace(SMALL, steps=40, learning_rate=3e-3), "paired", tmp_path, pairs)
+    _, history = train_coefficient_host(
+        tracked["train"],
+        None,
+        replace(SMALL, steps=40, learning_rate=3e-3),
+        "paired",
+        tmp_path,
+        pairs,
+    )
     assert history["paired"].iloc[-1] < 0.8 * history["paired"].iloc[0]
 
 
 def test_the_truth_scores_perfectly_and_the_table_says_so():
     random = np.random.default_rng(0)
     clips = [
-        {"curves": random.random((20, 3)), "landmarks": random.random((20, 5, 2)), "judge_a": name, "judge_b": name} for name in SCORED_EMOTIONS
+        {
+            "curves": random.random((20, 3)),
+            "landmarks": random.random((20, 5, 2)),
+            "judge_a": name,
+            "judge_b": name,
+        }
+        for name in SCORED_EMOTIONS
     ]
     target, speakers = np.array(SCORED_EMOTIONS), np.array(["a", "b"] * 3 + ["a"])
     rows = coefficient_rows("truth", clips, clips, clips, target, speakers)
-    value = {name.rpartition(".")[2]: row["value"] for name, row in rows.items() if name.count(".") == 3}
+    value = {
+        name.rpartition(".")[2]: row["value"] for name, row in rows.items() if name.count(".") == 3
+    }
     same = pytest.approx(1)
-    assert value == {"emotion_accuracy": 1, "mouth_error": 0, "mouth_correlation": same, "speech_correlation": same, "jitter": 1}
-    assert differences(clips, clips, clips, clips, target)["mouth_error"] == {"value": 0, "low": 0, "high": 0, "p": 1, "n": 7}
-    assert rows_as_text(rows).startswith("truth: emotion_accuracy 1.000 (1.000 to 1.000), mouth_error 0.000")
+    assert value == {
+        "emotion_accuracy": 1,
+        "mouth_error": 0,
+        "mouth_correlation": same,
+        "speech_correlation": same,
+        "jitter": 1,
+    }
+    assert differences(clips, clips, clips, clips, target)["mouth_error"] == {
+        "value": 0,
+        "low": 0,
+        "high": 0,
+        "p": 1,
+        "n": 7,
+    }
+    assert rows_as_text(rows).startswith(
+        "truth: emotion_accuracy 1.000 (1.000 to 1.000), mouth_error 0.000"
+    )

@@ -3,9 +3,20 @@ from dataclasses import dataclass, fields
 import pytest
 
 from cdrl.config import (
-    COSTS, PRESETS, STAGES, ContentConfig, CorpusConfig, config_hash, data_root, from_dict, resolve_settings,
-    run_path, stage_config, stage_folder, to_dict,
-)  # fmt: skip
+    COSTS,
+    PRESETS,
+    STAGES,
+    ContentConfig,
+    CorpusConfig,
+    config_hash,
+    data_root,
+    from_dict,
+    resolve_settings,
+    run_path,
+    stage_config,
+    stage_folder,
+    to_dict,
+)
 from cdrl.errors import InputError
 
 
@@ -31,34 +42,47 @@ def test_presets_hold_only_what_differs_from_the_defaults():
 
 def test_a_setting_comes_after_the_preset():
     assert stage_config("content", "smoke", {"content.steps": "77"}).steps == 77
-    assert stage_config("content", "smoke", {"emotion.steps": "77"}) == stage_config("content", "smoke")
+    assert stage_config("content", "smoke", {"emotion.steps": "77"}) == stage_config(
+        "content", "smoke"
+    )
 
 
 def test_a_bare_name_means_the_one_stage_that_has_it_and_is_refused_where_several_do():
     assert resolve_settings({"bottleneck": "7"}) == {"emotion.bottleneck": "7"}
     with pytest.raises(
-        InputError, match="'learning_rate' is not one: name the stage too, as in content.learning_rate or "
+        InputError,
+        match="'learning_rate' is not one: name the stage too, as in content.learning_rate or ",
     ):
         resolve_settings({"learning_rate": "1"})
 
 
 def test_a_bare_seed_is_every_stage_s():
     resolved = resolve_settings({"seed": 5})
-    assert resolved == {f"{stage}.seed": 5 for stage in STAGES if "seed" in {f.name for f in fields(STAGES[stage])}}
+    assert resolved == {
+        f"{stage}.seed": 5 for stage in STAGES if "seed" in {f.name for f in fields(STAGES[stage])}
+    }
     assert len(resolved) > 2
     assert stage_config("emotion", "cpu", {"seed": "5"}).seed == 5
 
 
 def test_unknown_keys_are_refused_with_the_nearest_and_the_accepted():
     with pytest.raises(
-        InputError, match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, control_steps, batch"
+        InputError,
+        match=r"unknown setting of content 'step' \(did you mean steps\?\): accepted are steps, control_steps, batch",
     ):
         from_dict(ContentConfig, {"step": 3})
-    with pytest.raises(InputError, match=r"unknown setting 'content.stepz' \(did you mean content.steps\?\)"):
+    with pytest.raises(
+        InputError, match=r"unknown setting 'content.stepz' \(did you mean content.steps\?\)"
+    ):
         stage_config("content", "cpu", {"content.stepz": "3"})
-    with pytest.raises(InputError, match=r"unknown setting 'temprature' \(did you mean temperature\?\)"):
+    with pytest.raises(
+        InputError, match=r"unknown setting 'temprature' \(did you mean temperature\?\)"
+    ):
         stage_config("content", "cpu", {"temprature": "3"})
-    with pytest.raises(InputError, match=r"unknown preset 'gpus' \(did you mean gpu\?\): accepted are smoke, cpu, gpu"):
+    with pytest.raises(
+        InputError,
+        match=r"unknown preset 'gpus' \(did you mean gpu\?\): accepted are smoke, cpu, gpu",
+    ):
         stage_config("content", "gpus")
     with pytest.raises(InputError, match="unknown stage 'video': accepted are corpus, priors"):
         stage_folder("runs/demo", "video")
@@ -94,13 +118,19 @@ def test_hash_changes_with_every_setting_but_the_free_ones():
     base = CorpusConfig()
     assert config_hash(base) == config_hash(CorpusConfig())
     assert config_hash(CorpusConfig(workers=base.workers + 1)) == config_hash(base)
-    changed = [CorpusConfig(seed=1), CorpusConfig(train_people=base.train_people + 1), CorpusConfig(data_root="x")]
+    changed = [
+        CorpusConfig(seed=1),
+        CorpusConfig(train_people=base.train_people + 1),
+        CorpusConfig(data_root="x"),
+    ]
     assert len({config_hash(config) for config in [base, *changed]}) == 4
 
 
 def test_hash_tells_stages_with_equal_settings_apart():
     shared = {"steps": 3, "batch": 4, "seed": 1}
-    assert config_hash(from_dict(ContentConfig, shared)) != config_hash(from_dict(STAGES["emotion"], shared))
+    assert config_hash(from_dict(ContentConfig, shared)) != config_hash(
+        from_dict(STAGES["emotion"], shared)
+    )
 
 
 def test_a_relative_run_lies_in_the_clone_and_an_absolute_one_where_it_says(tmp_path, monkeypatch):
@@ -115,5 +145,7 @@ def test_data_root_is_the_clone_s_or_the_one_named(monkeypatch, tmp_path):
     monkeypatch.setenv("CDRL_DATA", str(tmp_path))
     assert data_root() == tmp_path
     monkeypatch.setenv("CDRL_DATA", str(tmp_path / "gone"))
-    with pytest.raises(InputError, match="no data folder at CDRL_DATA=.*gone: set CDRL_DATA to the data/ folder"):
+    with pytest.raises(
+        InputError, match="no data folder at CDRL_DATA=.*gone: set CDRL_DATA to the data/ folder"
+    ):
         data_root()

@@ -22,7 +22,11 @@ PARTS = ("**Question.**", "**Idea", "**Figure.**", "**Reading.**", "## Try next"
 
 
 def prose(path):
-    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+    return "\n\n".join(
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    )
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
@@ -31,8 +35,12 @@ def test_no_part_of_the_argument_is_missing(path):
     assert [part for part in PARTS if part not in text] == []
     first = nbformat.read(path, as_version=4).cells[0].source
     assert "$$" in first and PAPER in first, "the idea has its equation and its source"
-    assert len(set(re.findall(r"arxiv\.org/abs/[\d.]+\d|doi\.org/[\w./-]+", text))) >= 2, "and a classical one"
-    assert re.search(r"[Rr]efuted|would mean|would have proved us", text), "what would have refuted it"
+    assert len(set(re.findall(r"arxiv\.org/abs/[\d.]+\d|doi\.org/[\w./-]+", text))) >= 2, (
+        "and a classical one"
+    )
+    assert re.search(r"[Rr]efuted|would mean|would have proved us", text), (
+        "what would have refuted it"
+    )
 
 
 def commands(path):
@@ -52,7 +60,9 @@ def test_what_a_notebook_tells_to_try_is_accepted_and_changes_something(path, tm
             if words[1] == "run":
                 check_settings(parse_settings(chosen.set), chosen.preset)
             elif words[1] == "edit":
-                assert (ROOT / chosen.source).is_file() and set(re.findall(r"\w+", chosen.text)) <= set(WORDS)
+                assert (ROOT / chosen.source).is_file() and set(
+                    re.findall(r"\w+", chosen.text)
+                ) <= set(WORDS)
         elif words[0] == "papermill":
             check_papermill(words[1:])
         elif words[0] == "printf":
@@ -69,7 +79,9 @@ def check_settings(settings, preset):
     for name, value in settings.items():
         stage, _, field = name.partition(".")
         before = getattr(stage_config(stage, preset, {}), field)
-        assert getattr(stage_config(stage, preset, {name: value}), field) != before, f"{name} is {before} already"
+        assert getattr(stage_config(stage, preset, {name: value}), field) != before, (
+            f"{name} is {before} already"
+        )
 
 
 def check_papermill(words):
@@ -100,7 +112,12 @@ def asked(words):
         return chosen.out, chosen.preset, parse_settings(chosen.set), None
     if words[0] == "papermill":
         given = parameters(words[1:])
-        return given["run_folder"], given.get("preset", "cpu"), given["settings"], list(STAGES)[int(Path(words[1]).name[:2])]
+        return (
+            given["run_folder"],
+            given.get("preset", "cpu"),
+            given["settings"],
+            list(STAGES)[int(Path(words[1]).name[:2])],
+        )
     return None
 
 
@@ -118,7 +135,13 @@ def test_what_is_told_to_be_copied_is_all_that_stays_the_same(path, tmp_path):
             configs = {stage: stage_config(stage, preset, settings) for stage in STAGES}
             for config in configs.values():
                 check_stage(config, tmp_path / run)
-            there = [stage for stage in STAGES if (stage_folder(tmp_path / run, stage) / RESULTS).exists()]
+            there = [
+                stage
+                for stage in STAGES
+                if (stage_folder(tmp_path / run, stage) / RESULTS).exists()
+            ]
             changed = min(list(STAGES).index(name.partition(".")[0]) for name in settings)
-            assert there == list(STAGES)[:changed] and only in (None, list(STAGES)[changed]), command
+            assert there == list(STAGES)[:changed] and only in (None, list(STAGES)[changed]), (
+                command
+            )
             run_stage(configs[list(STAGES)[changed]], tmp_path / run, lambda out: {})

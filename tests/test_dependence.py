@@ -11,7 +11,9 @@ def test_kernel_and_hsic_agree_with_loops():
     one, two = noise(30, 3), noise(30, 2, seed=1) + noise(30, 3)[:, :2]
     kernels = []
     for code in (one, two):
-        distance = np.array([[np.sum((a - b) ** 2.0) for b in code.astype(float)] for a in code.astype(float)])
+        distance = np.array(
+            [[np.sum((a - b) ** 2.0) for b in code.astype(float)] for a in code.astype(float)]
+        )
         width = np.median([distance[i, j] for i in range(30) for j in range(i + 1, 30)])
         kernels.append(np.exp(-distance / (2 * width)))
         assert np.allclose(gaussian_kernel(code), kernels[-1], atol=1e-10)
@@ -35,19 +37,28 @@ def test_more_dependence_scores_more_and_a_code_with_itself_scores_one():
     mixed = [share * one + (1 - share) * other for share in (0, 0.25, 0.5, 1)]
     found = [hsic(one, code, num_permutations=20)["normalised"] for code in mixed]
     assert np.all(np.diff(found) > 0) and found[-1] == pytest.approx(1)
-    assert hsic(one, 3 * one @ rotation(4) + 2, num_permutations=5)["normalised"] == pytest.approx(1, abs=1e-6)
+    assert hsic(one, 3 * one @ rotation(4) + 2, num_permutations=5)["normalised"] == pytest.approx(
+        1, abs=1e-6
+    )
 
 
 def test_a_constant_code_depends_on_nothing():
     found = hsic(noise(100), np.ones((100, 3)), num_permutations=30)
-    assert found["value"] == pytest.approx(0, abs=1e-12) and found["normalised"] == 0 and found["p"] == 1
+    assert (
+        found["value"] == pytest.approx(0, abs=1e-12)
+        and found["normalised"] == 0
+        and found["p"] == 1
+    )
 
 
 def test_whole_clips_are_exchanged_so_that_smooth_independent_signals_are_not_called_dependent():
     rng, by_clip, by_frame = np.random.default_rng(0), [], []
     clip = np.repeat(np.arange(20), 20)
     for _ in range(12):
-        one, two = (np.repeat(rng.normal(size=(20, 3)), 20, axis=0) + 0.1 * rng.normal(size=(400, 3)) for _ in range(2))
+        one, two = (
+            np.repeat(rng.normal(size=(20, 3)), 20, axis=0) + 0.1 * rng.normal(size=(400, 3))
+            for _ in range(2)
+        )
         by_clip.append(hsic(one, two, clip, num_permutations=60)["p"])
         by_frame.append(hsic(one, two, num_permutations=60)["p"])
     assert np.mean(by_clip) > 0.25 and np.mean(by_frame) < 0.1
@@ -66,11 +77,15 @@ def test_effective_rank_of_known_codes():
     assert effective_rank(np.full((50, 8), 3.7)) == 0
     assert effective_rank(np.c_[wide, wide]) == pytest.approx(8, abs=0.02)
     stretched = wide * [9, 3, 1, 1, 1, 1, 1, 1]
-    assert effective_rank(5 * stretched @ rotation(8) - 2) == pytest.approx(effective_rank(stretched), abs=1e-8)
+    assert effective_rank(5 * stretched @ rotation(8) - 2) == pytest.approx(
+        effective_rank(stretched), abs=1e-8
+    )
 
 
 def test_effective_rank_agrees_with_a_naive_entropy():
     code = noise(60, 4) * [4, 2, 1, 0.5]
     values = np.linalg.svd(code - code.mean(0).astype(float), compute_uv=False) ** 2
     share = values / values.sum()
-    assert effective_rank(code) == pytest.approx(np.exp(sum(-p * np.log(p) for p in share)), rel=1e-6)
+    assert effective_rank(code) == pytest.approx(
+        np.exp(sum(-p * np.log(p) for p in share)), rel=1e-6
+    )

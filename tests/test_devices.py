@@ -22,10 +22,18 @@ def fake(monkeypatch):
     """Tensors know their device and their shape and hold no values; two devices in one operation are refused."""
     for name, answer, read in (("__bool__", True, bool), ("__int__", 12, int)):
         monkeypatch.setattr(
-            torch.Tensor, name, lambda self, answer=answer, read=read: answer if isinstance(self, FakeTensor) else read(self.item())
+            torch.Tensor,
+            name,
+            lambda self, answer=answer, read=read: (
+                answer if isinstance(self, FakeTensor) else read(self.item())
+            ),
         )
-    monkeypatch.setattr(weights, "read_state", lambda path: {})  # values are not needed, and no file has fake ones
-    monkeypatch.setattr(weights, "fill", lambda model, state, path, assign=False: model.eval().requires_grad_(False))
+    monkeypatch.setattr(
+        weights, "read_state", lambda path: {}
+    )  # values are not needed, and no file has fake ones
+    monkeypatch.setattr(
+        weights, "fill", lambda model, state, path, assign=False: model.eval().requires_grad_(False)
+    )
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
 
@@ -39,13 +47,23 @@ def terms(build, batch):
 
 def content_batch():
     shape = (2, 4, 8, 9)  # two clips, pairs, moments, frames
-    batch = {name: torch.randn(*shape, width) for name, width in (("face", 256), ("mouth", 128), ("audio", 64))}
-    batch |= {"valid": torch.ones(2, 4, 8, 16, dtype=torch.bool), "positive": torch.arange(8).expand(2, 4, 8), "answer": torch.zeros(4, 8).long()}
+    batch = {
+        name: torch.randn(*shape, width)
+        for name, width in (("face", 256), ("mouth", 128), ("audio", 64))
+    }
+    batch |= {
+        "valid": torch.ones(2, 4, 8, 16, dtype=torch.bool),
+        "positive": torch.arange(8).expand(2, 4, 8),
+        "answer": torch.zeros(4, 8).long(),
+    }
     return batch | {name: torch.zeros(2, 4).long() for name in ("emotion", "speaker")}
 
 
 def test_ccrl_moves_as_a_whole():
-    assert terms(lambda: ContentObjective(ContentEncoder(), ContentConfig(), 3, torch.randn(10, 64)), content_batch()) == {"cuda:0"}
+    assert terms(
+        lambda: ContentObjective(ContentEncoder(), ContentConfig(), 3, torch.randn(10, 64)),
+        content_batch(),
+    ) == {"cuda:0"}
 
 
 def test_cerl_moves_with_its_frozen_prior():
@@ -55,12 +73,19 @@ def test_cerl_moves_with_its_frozen_prior():
         return EmotionObjective(encoder, prior, EmotionConfig(), prior.embedding, 3)
 
     batch = {"features": torch.randn(2, 6, 5, 384), "level": torch.rand(2, 6)}
-    assert terms(build, batch | {name: torch.zeros(2, 6).long() for name in ("emotion", "speaker")}) == {"cuda:0"}
+    assert terms(
+        build, batch | {name: torch.zeros(2, 6).long() for name in ("emotion", "speaker")}
+    ) == {"cuda:0"}
 
 
 def test_the_generator_moves_with_its_discriminator_and_backbones(monkeypatch):
-    build = lambda: generator.GeneratorObjective(*generator.starting_nets(None), generator.VARIANTS["baseline"])  # noqa: E731
-    batch = {"frames": torch.rand(2, 5, 3, 64, 64), "boxes": torch.tensor([[0.2, 0.5, 0.8, 0.9]] * 2)}
+    build = lambda: generator.GeneratorObjective(
+        *generator.starting_nets(None), generator.VARIANTS["baseline"]
+    )  # noqa: E731
+    batch = {
+        "frames": torch.rand(2, 5, 3, 64, 64),
+        "boxes": torch.tensor([[0.2, 0.5, 0.8, 0.9]] * 2),
+    }
     batch |= {name: torch.zeros(2).long() for name in ("emotion", "target")}
     batch |= {name: torch.ones(2) for name in ("intensity", "target_intensity")}
     assert terms(build, batch) == {"cuda:0"}
@@ -69,4 +94,6 @@ def test_the_generator_moves_with_its_discriminator_and_backbones(monkeypatch):
 def test_a_part_that_stays_is_told():
     units = torch.randn(10, 64)
     with pytest.raises(RuntimeError, match="same device"):
-        terms(lambda: ContentObjective(ContentEncoder(), ContentConfig(), 3, units), content_batch())
+        terms(
+            lambda: ContentObjective(ContentEncoder(), ContentConfig(), 3, units), content_batch()
+        )

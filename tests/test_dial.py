@@ -35,7 +35,9 @@ from cdrl.report.dial.asked import TEXTS
 from cdrl.report.dial.bank import KNOTS, bank_edit, fields_at
 from cdrl.stage import run_stage
 
-NEUTRAL, HAPPY = (next(path for path in sample_paths() if name in path.name) for name in ("NEU", "HAP"))
+NEUTRAL, HAPPY = (
+    next(path for path in sample_paths() if name in path.name) for name in ("NEU", "HAP")
+)
 FRAMES = 30
 
 
@@ -58,7 +60,14 @@ def level(value):
     return np.full(FRAMES, value, np.float32)
 
 
-CURVES = [level(0.2), level(0.45), level(0.58), level(0.9), level(1.5), np.linspace(0, 1.5, FRAMES, dtype=np.float32)]
+CURVES = [
+    level(0.2),
+    level(0.45),
+    level(0.58),
+    level(0.9),
+    level(1.5),
+    np.linspace(0, 1.5, FRAMES, dtype=np.float32),
+]
 
 
 def test_the_fields_are_linear_below_level_1_and_above_level_3_and_bend_between(desk, take):
@@ -68,7 +77,9 @@ def test_the_fields_are_linear_below_level_1_and_above_level_3_and_bend_between(
         with torch.no_grad():
             return desk.generator.fields(frames, weights, torch.from_numpy(level(value))[None])[0]
 
-    assert torch.allclose(flow(0.2), 0.6 * flow(1 / 3), atol=1e-6) and torch.allclose(flow(1.5), 1.5 * flow(1.0), atol=1e-6)
+    assert torch.allclose(flow(0.2), 0.6 * flow(1 / 3), atol=1e-6) and torch.allclose(
+        flow(1.5), 1.5 * flow(1.0), atol=1e-6
+    )
     between = (flow(2 / 3) - (flow(1 / 3) + flow(1.0)) / 2).abs().max()
     assert between > 1e-4, "two knots would do"
 
@@ -85,8 +96,13 @@ def test_the_dial_s_edit_is_the_exact_one_within_a_quarter_of_a_level(desk, take
     for curve in CURVES:
         exact = edit_clip(desk.generator, take.crops, emotion, curve).astype(float)
         error = np.abs(bank_edit(bank, take.crops, curve) - exact).mean()
-        moved, wrong = np.abs(exact - take.crops).mean(), np.abs(bank_edit(other, take.crops, curve) - exact).mean()
-        print(f"{emotion} {curve[0]:.2f} to {curve[-1]:.2f}: off by {error:.3f} of 255, the edit changes {moved:.2f}")
+        moved, wrong = (
+            np.abs(exact - take.crops).mean(),
+            np.abs(bank_edit(other, take.crops, curve) - exact).mean(),
+        )
+        print(
+            f"{emotion} {curve[0]:.2f} to {curve[-1]:.2f}: off by {error:.3f} of 255, the edit changes {moved:.2f}"
+        )
         assert error < 0.25 and error < 0.06 * moved and error < 0.2 * wrong
 
 
@@ -96,20 +112,40 @@ def test_an_edit_by_facial_actions_is_the_exact_one_within_a_quarter_of_a_level(
     assert (bank.fine, bank.coarse) == (64, 16) and len(bank.knots) == 9
     for curve in (level(0.1), level(0.45), level(1.1), CURVES[-1]):
         exact = edit_clip(acted.generator, take.crops, "surprised", curve).astype(float)
-        error, moved = np.abs(bank_edit(bank, take.crops, curve) - exact).mean(), np.abs(exact - take.crops).mean()
-        print(f"actions, surprised {curve[0]:.2f} to {curve[-1]:.2f}: off by {error:.3f} of 255, the edit changes {moved:.2f}")
+        error, moved = (
+            np.abs(bank_edit(bank, take.crops, curve) - exact).mean(),
+            np.abs(exact - take.crops).mean(),
+        )
+        print(
+            f"actions, surprised {curve[0]:.2f} to {curve[-1]:.2f}: off by {error:.3f} of 255, the edit changes {moved:.2f}"
+        )
         assert error < 0.25 and error < 0.1 * moved
 
 
-def test_the_edit_by_facial_actions_is_turned_on_the_run_s_clips_and_read_by_its_guidance(acted, desk, take, run, tmp_path):
-    assert acted.names == desk.names and acted.take(0).note == desk_module.UNSEEN and desk.take(0).note == desk_module.UNFITTED
+def test_the_edit_by_facial_actions_is_turned_on_the_run_s_clips_and_read_by_its_guidance(
+    acted, desk, take, run, tmp_path
+):
+    assert (
+        acted.names == desk.names
+        and acted.take(0).note == desk_module.UNSEEN
+        and desk.take(0).note == desk_module.UNFITTED
+    )
     still, turned = (acted.read(take, {"happy": 1.0}, level(value)) for value in (0, 1))
     happy = acted.emotions.index("happy")
-    assert still["change"] == 0 and turned["emotion"][happy] > still["emotion"][happy] + 0.1 and turned["content"] < 0.5
-    assert turned["change"] != pytest.approx(desk.read(take, {"happy": 1.0}, level(1))["change"], abs=0.05)
+    assert (
+        still["change"] == 0
+        and turned["emotion"][happy] > still["emotion"][happy] + 0.1
+        and turned["content"] < 0.5
+    )
+    assert turned["change"] != pytest.approx(
+        desk.read(take, {"happy": 1.0}, level(1))["change"], abs=0.05
+    )
     released = shutil.copytree(run, tmp_path / "released")
     run_stage(CorpusConfig(crop="released"), released, lambda out: {})
-    with pytest.raises(InputError, match="action_renderer: edits aligned crops, .*released was made with corpus.crop=released; leave it out"):
+    with pytest.raises(
+        InputError,
+        match="action_renderer: edits aligned crops, .*released was made with corpus.crop=released; leave it out",
+    ):
         dial.Desk(released, NEUTRAL, generator="action_renderer")
 
 
@@ -133,13 +169,17 @@ def test_readings_are_the_guidance_s_own(desk, take):
     assert still["content"] == pytest.approx(0, abs=1e-5) and still["change"] == 0
     assert sum(turned["emotion"]) == pytest.approx(1, abs=1e-5)
     happy = desk.emotions.index("happy")
-    assert turned["emotion"][happy] > still["emotion"][happy] + 0.1, "the generator does what it was trained for"
+    assert turned["emotion"][happy] > still["emotion"][happy] + 0.1, (
+        "the generator does what it was trained for"
+    )
     edited = bank_edit(desk.bank(take, {"happy": 1.0}), take.crops, level(1))
     with torch.no_grad():
         source, output = (desk_module._tensor(crops) for crops in (take.crops, edited))
         expected = float(desk.guidance.content(source, output, torch.tensor(take.box)[None]))
     assert turned["content"] == pytest.approx(expected, abs=1e-5) and 0 < expected < 0.5
-    assert turned["change"] == pytest.approx(np.abs(edited.astype(float) - take.crops).mean(), abs=1e-4)
+    assert turned["change"] == pytest.approx(
+        np.abs(edited.astype(float) - take.crops).mean(), abs=1e-4
+    )
     short = replace(take, crops=take.crops[:4])
     assert desk.read(short, {"happy": 1.0}, level(1)[:4])["content"] is None
 
@@ -147,44 +187,89 @@ def test_readings_are_the_guidance_s_own(desk, take):
 def test_words_and_a_reference_are_read_as_cdrl_edit_reads_them(desk):
     for text in TEXTS:
         choice = asked.in_words(desk, text)
-        assert choice.mixture == read_text(desk.guidance, text, desk.emotions) and choice.key == f"words: {text}"
+        assert (
+            choice.mixture == read_text(desk.guidance, text, desk.emotions)
+            and choice.key == f"words: {text}"
+        )
         assert len(choice.mixture) > 1, "an example that a label would not do for"
     position = desk.references.index(HAPPY.stem)
-    choice, expected = asked.as_in(desk, desk.reference(position)), read_reference(desk.guidance, HAPPY, desk.emotions)[0]
-    assert choice.mixture.get("happy", 0) == pytest.approx(expected["happy"], abs=0.1) and expected["happy"] > 0.5
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(choice.still.split(",")[1])))).astype(float)
-    shown = np.asarray(Image.fromarray(desk.reference(position).crops[len(desk.reference(position).crops) // 2]).resize(picture.shape[:2]))
-    assert picture.shape == (asked.STILL, asked.STILL, 3) and np.abs(picture - shown).mean() < 8, "its middle frame"
+    choice, expected = (
+        asked.as_in(desk, desk.reference(position)),
+        read_reference(desk.guidance, HAPPY, desk.emotions)[0],
+    )
+    assert (
+        choice.mixture.get("happy", 0) == pytest.approx(expected["happy"], abs=0.1)
+        and expected["happy"] > 0.5
+    )
+    picture = np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(choice.still.split(",")[1])))
+    ).astype(float)
+    shown = np.asarray(
+        Image.fromarray(
+            desk.reference(position).crops[len(desk.reference(position).crops) // 2]
+        ).resize(picture.shape[:2])
+    )
+    assert picture.shape == (asked.STILL, asked.STILL, 3) and np.abs(picture - shown).mean() < 8, (
+        "its middle frame"
+    )
 
 
 def test_unknown_words_and_an_unreadable_reference_are_told_in_a_line(desk):
-    with pytest.raises(InputError, match="'furious brows': the language prior never learnt furious; it knows and, brows, "):
+    with pytest.raises(
+        InputError,
+        match="'furious brows': the language prior never learnt furious; it knows and, brows, ",
+    ):
         asked.in_words(desk, "furious brows")
     assert asked.in_words(desk, "happy").mixture == {"happy": 1.0}, "a label is a text too"
     with pytest.raises(InputError, match="short: .*at least 3"):
         asked.as_in(desk, replace(desk.take(0), name="short", crops=desk.take(0).crops[:2]))
 
 
-def test_a_page_offers_the_texts_and_references_that_are_asked_for(run, tmp_path, monkeypatch, capsys):
+def test_a_page_offers_the_texts_and_references_that_are_asked_for(
+    run, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(show, "SHOWN_FIRST", ("happy",))
     monkeypatch.setattr(show, "READ_AT", (0.0, 1.0))
     out, text = tmp_path / "turn.html", "inner brows raised, jaw open"
-    words = ("dial", str(run), "--clip", str(NEUTRAL), "--text", text, "--reference", str(HAPPY), "--out", str(out))
+    words = (
+        "dial",
+        str(run),
+        "--clip",
+        str(NEUTRAL),
+        "--text",
+        text,
+        "--reference",
+        str(HAPPY),
+        "--out",
+        str(out),
+    )
     assert main([*words]) == 0
     header, block = pieces(out.read_text())
-    assert [(each["kind"], each["name"]) for each in header["choices"]] == [("label", "happy"), ("words", text), ("clip", HAPPY.stem)]
+    assert [(each["kind"], each["name"]) for each in header["choices"]] == [
+        ("label", "happy"),
+        ("words", text),
+        ("clip", HAPPY.stem),
+    ]
     banks = header["takes"][0]["banks"]
     assert set(banks) == {"happy", f"words: {text}", f"clip: {HAPPY.stem}"}
     [mixture] = [each["mixture"] for each in header["choices"] if each["kind"] == "words"]
     desk = dial.Desk(run, NEUTRAL)
     low, length = banks[f"words: {text}"]["where"]
-    assert block[low : low + length] == show.bank_bytes(desk.bank(desk.take(0), mixture)) != block[: length]
+    assert (
+        block[low : low + length]
+        == show.bank_bytes(desk.bank(desk.take(0), mixture))
+        != block[:length]
+    )
     readings = banks[f"words: {text}"]["readings"]
     expected = desk.read(desk.take(0), mixture, np.ones(len(desk.take(0).crops), np.float32))
     assert readings[1]["emotion"] == pytest.approx(expected["emotion"], abs=1e-3)
     capsys.readouterr()
-    assert "never learnt furious" in refused(capsys, *words[:4], "--text", "furious", "--out", str(out))
-    assert "gone.mp4: no such video file" in refused(capsys, *words[:4], "--reference", "gone.mp4", "--out", str(out))
+    assert "never learnt furious" in refused(
+        capsys, *words[:4], "--text", "furious", "--out", str(out)
+    )
+    assert "gone.mp4: no such video file" in refused(
+        capsys, *words[:4], "--reference", "gone.mp4", "--out", str(out)
+    )
 
 
 def test_a_sheet_carries_every_frame_in_its_place_and_the_sound_is_heard(take):
@@ -192,7 +277,9 @@ def test_a_sheet_carries_every_frame_in_its_place_and_the_sound_is_heard(take):
     side, columns = take.crops.shape[1], show.COLUMNS
     for k in (0, 9, FRAMES - 1):
         row, column = divmod(k, columns)
-        shown = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side].astype(float)
+        shown = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side].astype(
+            float
+        )
         off = np.abs(shown - take.crops).mean((1, 2, 3))
         assert off.argmin() == k and off[k] < 4
     with av.open(io.BytesIO(take.heard())) as container:
@@ -224,14 +311,22 @@ def test_a_studio_clip_is_rendered_again_and_cropped_as_the_run_s(run, tmp_path)
         taken[desk.generator.crop] = desk._of_store(0)
     frames = studio.picture(studio.spec_of(name), act(studio.spec_of(name)), 256)[0]
     for crop, take in taken.items():
-        assert np.array_equal(take.crops, faces.crop(frames, faces.align(frames, crop=crop), desk_module.SIDE))
+        assert np.array_equal(
+            take.crops, faces.crop(frames, faces.align(frames, crop=crop), desk_module.SIDE)
+        )
 
 
 def test_the_clips_are_the_run_s_and_the_samples_and_a_studio_clip_falls_back_to_the_store(run):
     desk = dial.Desk(run)
-    assert desk.names[:2] == ["0_0_neutral", "0_0_angry"] and {path.stem for path in sample_paths()} <= set(desk.names)
+    assert desk.names[:2] == ["0_0_neutral", "0_0_angry"] and {
+        path.stem for path in sample_paths()
+    } <= set(desk.names)
     first = desk.take(0)
-    assert first.crops.shape == (10, 64, 64, 3) and first.note == "studio: nobody real; neutral, level 2" and len(first.sound) == 6400
+    assert (
+        first.crops.shape == (10, 64, 64, 3)
+        and first.note == "studio: nobody real; neutral, level 2"
+        and len(first.sound) == 6400
+    )
 
 
 def pieces(text):
@@ -246,13 +341,29 @@ def test_the_page_is_one_file_that_asks_for_nothing(run, tmp_path, capsys, monke
     assert main(["dial", str(run), "--clip", str(NEUTRAL), "--out", str(out)]) == 0
     assert "no network is needed" in capsys.readouterr().out
     page = out.read_text()
-    assert not re.findall(r"""(?:src|href)=["'](?!data:)|https?://(?!www\.w3\.org/2000/svg)|@import|\bimport\s*[("{]""", page)
+    assert not re.findall(
+        r"""(?:src|href)=["'](?!data:)|https?://(?!www\.w3\.org/2000/svg)|@import|\bimport\s*[("{]""",
+        page,
+    )
     header, block = pieces(page)
     [held] = header["takes"]
-    places = {tuple(place) for place in (held["sheet"], held["sound"], *(bank["where"] for bank in held["banks"].values()))}
-    assert sum(length for _, length in places) == len(block) and [low for low, _ in sorted(places)][0] == 0
+    places = {
+        tuple(place)
+        for place in (
+            held["sheet"],
+            held["sound"],
+            *(bank["where"] for bank in held["banks"].values()),
+        )
+    }
+    assert (
+        sum(length for _, length in places) == len(block)
+        and [low for low, _ in sorted(places)][0] == 0
+    )
     bank = held["banks"]["happy"]
-    assert bank["where"][1] == 4 * bank["rank"] + len(KNOTS) * bank["frames"] * bank["rank"] * 2 + bank["rank"] * 3328
+    assert (
+        bank["where"][1]
+        == 4 * bank["rank"] + len(KNOTS) * bank["frames"] * bank["rank"] * 2 + bank["rank"] * 3328
+    )
     assert len(bank["readings"]) == len(header["read_at"]) and bank["readings"][0]["change"] == 0
     assert "</script" not in page[page.index("const header") : page.rindex("</script>")]
     assert [path.name for path in out.parent.iterdir()] == ["turn.html"]
@@ -260,18 +371,26 @@ def test_the_page_is_one_file_that_asks_for_nothing(run, tmp_path, capsys, monke
 
 def test_where_nobody_watches_a_small_twin_takes_its_place(run):
     twin = dial.dial(dial.Desk(run, NEUTRAL))
-    assert isinstance(twin, show.Twin) and twin._repr_html_() == twin.data and len(twin.data) < 1_000_000
+    assert (
+        isinstance(twin, show.Twin)
+        and twin._repr_html_() == twin.data
+        and len(twin.data) < 1_000_000
+    )
     header, _ = pieces(twin.data)
     assert header["emotions"] == ["happy", "angry", "sad"] and not header["live"]
     assert header["takes"][0]["frames"] == round(show.STATIC_SECONDS * 25)
     assert [choice["kind"] for choice in header["choices"]] == ["label"] * 3 + ["words", "clip"]
-    assert twin.data.index('<img alt="One frame') < twin.data.index("<script>"), "something to see where no script runs"
+    assert twin.data.index('<img alt="One frame') < twin.data.index("<script>"), (
+        "something to see where no script runs"
+    )
 
 
 def watched(monkeypatch):
     """As in a notebook whose kernel has somebody in front of it."""
     monkeypatch.delenv("CDRL_HEADLESS", raising=False)
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
+    monkeypatch.setitem(
+        sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
+    )
 
 
 def test_without_anywidget_one_line_says_what_still_works(desk, monkeypatch, capsys):
@@ -281,7 +400,11 @@ def test_without_anywidget_one_line_says_what_still_works(desk, monkeypatch, cap
     monkeypatch.delitem(sys.modules, "cdrl.report.dial.widget", raising=False)
     assert dial.dial(desk) == "the twin"
     line = capsys.readouterr().out
-    assert line.count("\n") == 1 and "pip install anywidget. Fewer clips without a kernel instead, cdrl dial RUN writes a page" in line
+    assert (
+        line.count("\n") == 1
+        and "pip install anywidget. Fewer clips without a kernel instead, cdrl dial RUN writes a page"
+        in line
+    )
 
 
 @pytest.fixture
@@ -290,19 +413,34 @@ def widget(desk, monkeypatch):
 
     made = Dial(desk)
     made.sent = []
-    monkeypatch.setattr(made, "send", lambda content, buffers=None: made.sent.append((content, buffers)))
+    monkeypatch.setattr(
+        made, "send", lambda content, buffers=None: made.sent.append((content, buffers))
+    )
     return made
 
 
 def test_the_widget_sends_clips_fields_and_readings(widget, desk):
     take = desk.take(0)
     mixture, curve = {"happy": 1}, [0.5] * len(take.crops)
-    for what, more in (("take", {}), ("bank", {"mixture": mixture}), ("read", {"mixture": mixture, "curve": curve})):
+    for what, more in (
+        ("take", {}),
+        ("bank", {"mixture": mixture}),
+        ("read", {"mixture": mixture, "curve": curve}),
+    ):
         widget.answer(widget, {"key": what, "what": what, "clip": 0, **more})
     (told, [sheet, sound]), (shape, [fields]), (readings, nothing) = widget.sent
-    assert told["frames"] == len(take.crops) and sheet[8:12] == b"WEBP" and sound and nothing is None
-    assert len(fields) == 4 * shape["rank"] + len(shape["knots"]) * shape["frames"] * shape["rank"] * 2 + shape["rank"] * 3328
-    assert {key: readings[key] for key in ("emotion", "content", "change")} == desk.read(take, mixture, np.float32(curve))
+    assert (
+        told["frames"] == len(take.crops) and sheet[8:12] == b"WEBP" and sound and nothing is None
+    )
+    assert (
+        len(fields)
+        == 4 * shape["rank"]
+        + len(shape["knots"]) * shape["frames"] * shape["rank"] * 2
+        + shape["rank"] * 3328
+    )
+    assert {key: readings[key] for key in ("emotion", "content", "change")} == desk.read(
+        take, mixture, np.float32(curve)
+    )
     assert widget.header["live"] and "export default { render }" in widget.get_state()["_esm"]
     assert "cdrl dial RUN writes the same as one HTML page" in repr(widget)
 
@@ -313,18 +451,31 @@ def test_the_widget_reads_words_and_references_and_says_what_they_mean(widget, d
     widget.answer(widget, {"key": "b", "what": "clip", "clip": position})
     widget.answer(widget, {"key": "c", "what": "words", "clip": 0, "text": "furious"})
     (words, _), (like, _), (fault, _) = widget.sent
-    assert words["key"] == "a" and words["mixture"] == read_text(desk.guidance, TEXTS[0], desk.emotions)
-    assert like["name"] == HAPPY.stem and "happy" in like["mixture"] and like["still"].startswith("data:image/jpeg")
+    assert words["key"] == "a" and words["mixture"] == read_text(
+        desk.guidance, TEXTS[0], desk.emotions
+    )
+    assert (
+        like["name"] == HAPPY.stem
+        and "happy" in like["mixture"]
+        and like["still"].startswith("data:image/jpeg")
+    )
     assert "never learnt furious" in fault["fault"] and "the rest still works" in fault["fault"]
     header = widget.header
-    assert header["texts"] == list(TEXTS) and "brows" in header["words"] and header["references"][position] == HAPPY.stem
+    assert (
+        header["texts"] == list(TEXTS)
+        and "brows" in header["words"]
+        and header["references"][position] == HAPPY.stem
+    )
 
 
 def test_what_the_widget_cannot_do_it_says_in_a_line(widget):
     widget.answer(widget, {"key": "k", "what": "bank", "clip": 0, "mixture": {"hapy": 1}})
     widget.answer(widget, {"key": "k", "what": "take", "clip": 99})
     (first, _), (second, _) = widget.sent
-    assert "unknown emotion 'hapy' (did you mean happy?)" in first["fault"] and "choose another, the rest still works" in second["fault"]
+    assert (
+        "unknown emotion 'hapy' (did you mean happy?)" in first["fault"]
+        and "choose another, the rest still works" in second["fault"]
+    )
 
 
 def refused(capsys, *words):
@@ -335,16 +486,24 @@ def refused(capsys, *words):
 
 
 def test_a_run_that_is_not_there_or_not_ready_is_refused_with_what_can_be_read(tmp_path, capsys):
-    assert "no such run: name a folder, as in runs/demo" in refused(capsys, "dial", str(tmp_path / "gone"))
+    assert "no such run: name a folder, as in runs/demo" in refused(
+        capsys, "dial", str(tmp_path / "gone")
+    )
     line = refused(capsys, "dial", str(tiny_run(tmp_path / "begun")))
-    assert "has no generator yet (05_generator is not complete)" in line and "what is done so far: cdrl scores" in line
+    assert (
+        "has no generator yet (05_generator is not complete)" in line
+        and "what is done so far: cdrl scores" in line
+    )
     assert "as in --out turn.html" in refused(capsys, "dial", str(tmp_path), "--out", "turn.png")
 
 
 def test_a_run_of_another_version_is_refused_and_its_scores_are_named(tmp_path, capsys):
     old = tiny_dial(tmp_path / "old", made_by="0.0.7")
     line = refused(capsys, "dial", str(old))
-    assert "was made by cdrl 0.0.7, this is 0." in line and f"can still be read: cdrl scores {old}" in line
+    assert (
+        "was made by cdrl 0.0.7, this is 0." in line
+        and f"can still be read: cdrl scores {old}" in line
+    )
 
 
 def test_a_clip_that_cannot_be_used_is_refused(run, tmp_path, capsys, monkeypatch):
@@ -353,4 +512,6 @@ def test_a_clip_that_cannot_be_used_is_refused(run, tmp_path, capsys, monkeypatc
     assert "text.mp4" in refused(capsys, "dial", str(run), "--clip", str(tmp_path / "text.mp4"))
     monkeypatch.setattr(desk_module, "LONGEST", 1.0)
     line = refused(capsys, "dial", str(run), "--clip", str(NEUTRAL))
-    assert line.endswith("2 seconds, the dial takes up to 1: cut it, or edit it whole with cdrl edit")
+    assert line.endswith(
+        "2 seconds, the dial takes up to 1: cut it, or edit it whole with cdrl edit"
+    )

@@ -16,7 +16,9 @@ def test_the_frechet_distance_of_known_gaussians():
     one = gaussian(200_000, 0, 1)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(one, gaussian(200_000, [3, 0, 0, 0], 1)) == pytest.approx(9, rel=0.02)
-    assert frechet_distance(one, gaussian(200_000, 0, 2)) == pytest.approx(4, rel=0.02)  # (2 - 1)^2 in each of 4 dimensions
+    assert frechet_distance(one, gaussian(200_000, 0, 2)) == pytest.approx(
+        4, rel=0.02
+    )  # (2 - 1)^2 in each of 4 dimensions
     turned = one @ np.linalg.qr(RNG.standard_normal((4, 4)))[0]
     assert frechet_distance(one, turned) == pytest.approx(0, abs=0.01)
 
@@ -32,7 +34,9 @@ def test_the_frechet_distance_of_correlated_gaussians():
 
 def test_a_covariance_that_is_not_full_gives_a_number():
     few = gaussian(3, 0, 1, 16)
-    assert np.isfinite(frechet_distance(few, few + 1)) and frechet_distance(few, few + 1) == pytest.approx(16, rel=0.05)
+    assert np.isfinite(frechet_distance(few, few + 1)) and frechet_distance(
+        few, few + 1
+    ) == pytest.approx(16, rel=0.05)
 
 
 def test_the_similarity_of_known_sets():
@@ -40,4 +44,6 @@ def test_the_similarity_of_known_sets():
     assert set_similarity(one, 5 * one) == pytest.approx(1)
     assert set_similarity(one, np.tile([[0, 2.0, 0]], (300, 1))) == pytest.approx(0)
     half = np.concatenate([one[:1], -one[:1]]).repeat(50, 0)
-    assert set_similarity(half, one) == pytest.approx(0) and set_similarity(one[:7], one[:3]) == pytest.approx(1)
+    assert set_similarity(half, one) == pytest.approx(0) and set_similarity(
+        one[:7], one[:3]
+    ) == pytest.approx(1)

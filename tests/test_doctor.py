@@ -18,7 +18,9 @@ sys.meta_path.insert(0, Hidden())
 
 def hidden(names, code):
     """Runs code in an interpreter in which these packages are not installed."""
-    done = subprocess.run([sys.executable, "-c", HIDE.format(hidden=names) + code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", HIDE.format(hidden=names) + code], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -40,22 +42,33 @@ def test_without_torchaudio_and_espeak_every_module_imports_and_doctor_says_what
     )
     printed = hidden(["torchaudio", "espeakng_loader"], code)
     assert int(printed.splitlines()[-1]) > 20  # modules, each imported
-    assert "missing  torchaudio: only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works" in printed
-    assert "missing  espeak-ng: new studio speech needs it, --preset smoke has its speech cached" in printed
+    assert (
+        "missing  torchaudio: only the wide audio priors (wav2vec 2.0, HuBERT) need it, all else works"
+        in printed
+    )
+    assert (
+        "missing  espeak-ng: new studio speech needs it, --preset smoke has its speech cached"
+        in printed
+    )
     assert "ok       torch: 2." in printed
 
 
 def test_a_missing_package_that_everything_needs_makes_the_status_1():
     code = "import cdrl.cli; print(cdrl.cli.main(['doctor']))"
     printed = hidden(["umap"], code)
-    assert "missing  umap-learn: pip install umap-learn" in printed and printed.splitlines()[-1] == "1"
+    assert (
+        "missing  umap-learn: pip install umap-learn" in printed and printed.splitlines()[-1] == "1"
+    )
 
 
 def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv("CDRL_DATA", str(tmp_path))
     printed = "\n".join(lines(examine()))
     judge = tmp_path / "weights" / "judge_a.safetensors"
-    assert f"missing  weights judge_a: {judge} is missing: git checkout data/weights, or cdrl train judge_a" in printed
+    assert (
+        f"missing  weights judge_a: {judge} is missing: git checkout data/weights, or cdrl train judge_a"
+        in printed
+    )
     assert (
         f"missing  corpus studio: nothing in {tmp_path / 'head'} and {tmp_path / 'speech'}: git checkout data"
         in printed
@@ -63,17 +76,27 @@ def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
     assert "missing  real clips: " in printed
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "judge.safetensors").write_bytes(b"0")
-    assert "weights judge: " in "\n".join(lines(examine())) and "(its card) is missing" in "\n".join(lines(examine()))
+    assert "weights judge: " in "\n".join(
+        lines(examine())
+    ) and "(its card) is missing" in "\n".join(lines(examine()))
     monkeypatch.setenv("CDRL_DATA", str(tmp_path / "gone"))
     assert "missing  data: no data folder at CDRL_DATA=" in "\n".join(lines(examine()))
 
 
 def test_without_anywidget_and_a_browser_doctor_says_what_still_works(monkeypatch):
-    monkeypatch.setattr("cdrl.doctor.find_spec", lambda module: None if module == "anywidget" else True)
+    monkeypatch.setattr(
+        "cdrl.doctor.find_spec", lambda module: None if module == "anywidget" else True
+    )
     monkeypatch.setattr("shutil.which", lambda name: None)
     printed = "\n".join(lines(examine()))
-    assert "missing  anywidget: only explorer and dial inside a notebook need it, cdrl explore RUN and cdrl dial RUN write pages without" in printed
-    assert "missing  browser: only the tests that drive JupyterLab need a Chromium on the path, they skip without" in printed
+    assert (
+        "missing  anywidget: only explorer and dial inside a notebook need it, cdrl explore RUN and cdrl dial RUN write pages without"
+        in printed
+    )
+    assert (
+        "missing  browser: only the tests that drive JupyterLab need a Chromium on the path, they skip without"
+        in printed
+    )
 
 
 @pytest.mark.parametrize("free, state", [(1e9, "missing"), (1e12, "ok     ")])
@@ -97,5 +120,7 @@ def test_doctor_is_a_command(capsys):
 def test_every_committed_network_is_found():
     """In a clone nothing is missing that `make demo` reads, the two encoders of the guidance included."""
     weights = [finding for finding in examine() if finding.name.startswith("weights")]
-    assert {"weights guidance/content", "weights guidance/emotion", "weights generator"} <= {w.name for w in weights}
+    assert {"weights guidance/content", "weights guidance/emotion", "weights generator"} <= {
+        w.name for w in weights
+    }
     assert [w.name for w in weights if not w.present] == []

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from cdrl.config import ContentConfig, CorpusConfig, EmotionConfig, PriorsConfig, data_root, stage_folder
+from cdrl.config import (
+    ContentConfig,
+    CorpusConfig,
+    EmotionConfig,
+    PriorsConfig,
+    data_root,
+    stage_folder,
+)
 from cdrl.data.decoding import opened
 from cdrl.data.encoding import SYNTHETIC, write_video
 from cdrl.data.faces import Alignment, align, crop
@@ -59,7 +66,12 @@ def test_an_edit_in_pieces_equals_an_edit_in_one(generator, monkeypatch):
 
 def test_one_frame_and_a_long_clip_come_back_whole(generator):
     assert edit.edit_clip(generator, noise(1), "sad").shape == (1, 64, 64, 3)
-    assert edit.edit_clip(generator, noise(edit.CHUNK + 9), "sad").shape == (edit.CHUNK + 9, 64, 64, 3)
+    assert edit.edit_clip(generator, noise(edit.CHUNK + 9), "sad").shape == (
+        edit.CHUNK + 9,
+        64,
+        64,
+        3,
+    )
 
 
 def test_intensity_zero_gives_the_very_crops(generator):
@@ -68,7 +80,9 @@ def test_intensity_zero_gives_the_very_crops(generator):
 
 def test_smoothing_keeps_a_constant_and_calms_a_tremble():
     still, tremble = torch.full((9, 2, 3, 3), 0.4), torch.tensor([1.0, -1.0] * 5).view(10, 1, 1, 1)
-    assert torch.allclose(edit.smooth(still), still) and edit.smooth(tremble)[2:-2].abs().max() < 1e-6
+    assert (
+        torch.allclose(edit.smooth(still), still) and edit.smooth(tremble)[2:-2].abs().max() < 1e-6
+    )
 
 
 def test_the_stream_holds_no_more_than_it_must(generator):
@@ -101,28 +115,47 @@ def test_mixtures_are_weighed(generator):
 def test_an_edited_video_keeps_length_rate_size_and_sound(generator, video, tmp_path):
     out = edit.edit_video(video, "sad", tmp_path / "sad.mp4", 1.0, generator, progress=False)
     before, after = video_facts(video), video_facts(out)
-    assert (after.num_frames, after.width, after.height) == (before.num_frames, before.width, before.height)
-    assert abs(after.frame_rate - before.frame_rate) < 1e-3 and sound_packets(out) == sound_packets(video)
+    assert (after.num_frames, after.width, after.height) == (
+        before.num_frames,
+        before.width,
+        before.height,
+    )
+    assert abs(after.frame_rate - before.frame_rate) < 1e-3 and sound_packets(out) == sound_packets(
+        video
+    )
     assert read_metadata(out)["comment"] == SYNTHETIC and "sad" in read_metadata(out)["title"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sad.mp4"]
     a, b = read_video(video, None).frames.astype(int), read_video(out, None).frames.astype(int)
-    assert np.abs(a[:, :20, :20] - b[:, :20, :20]).mean() < 2 < np.abs(a - b)[:, 100:260, 160:320].mean()
+    assert (
+        np.abs(a[:, :20, :20] - b[:, :20, :20]).mean()
+        < 2
+        < np.abs(a - b)[:, 100:260, 160:320].mean()
+    )
 
 
 def test_frames_outside_the_crop_and_frames_of_intensity_zero_stay_to_the_bit(generator, video):
     frames = read_video(video, None).frames[:12]
     alignment, curve = align(frames), np.array([0] * 6 + [1] * 6, np.float32)
-    out = np.stack(list(edit.edited_frames(generator, frames, alignment, label_weights(["happy"]), curve)))
+    out = np.stack(
+        list(edit.edited_frames(generator, frames, alignment, label_weights(["happy"]), curve))
+    )
     assert np.array_equal(out[:6], frames[:6]) and not np.array_equal(out[6:], frames[6:])
     touched = (out != frames).any((0, 3))
     corners = alignment.transforms[0] @ np.array([[0, 96], [0, 96], [1, 1]])
-    assert not touched[: int(corners[1, 0]) - 8].any() and not touched[:, : int(corners[0, 0]) - 8].any()
+    assert (
+        not touched[: int(corners[1, 0]) - 8].any()
+        and not touched[:, : int(corners[0, 0]) - 8].any()
+    )
 
 
 def test_a_generator_that_does_nothing_leaves_every_frame_to_the_bit(video):
     torch.manual_seed(0)
     idle, frames = Generator().eval(), read_video(video, None).frames[:8]
-    out = list(edit.edited_frames(idle, frames, align(frames), label_weights(["happy"]), np.ones(8, np.float32)))
+    out = list(
+        edit.edited_frames(
+            idle, frames, align(frames), label_weights(["happy"]), np.ones(8, np.float32)
+        )
+    )
     assert np.array_equal(np.stack(out), frames)
 
 
@@ -146,8 +179,13 @@ def test_a_generator_is_found_by_name_path_and_run(generator, tmp_path, monkeypa
     save_weights(tmp_path / "run/05_generator/cdrl/model.safetensors", generator, card)
     save_weights(tmp_path / "mine.safetensors", generator, card)
     monkeypatch.setenv("CDRL_WEIGHTS", str(tmp_path))
-    found = [edit.load_generator(where) for where in ("mine", tmp_path / "mine.safetensors", tmp_path / "run")]
-    assert all(torch.equal(net.table, found[0].table) and net.emotions == ("happy", "sad") for net in found)
+    found = [
+        edit.load_generator(where)
+        for where in ("mine", tmp_path / "mine.safetensors", tmp_path / "run")
+    ]
+    assert all(
+        torch.equal(net.table, found[0].table) and net.emotions == ("happy", "sad") for net in found
+    )
     with pytest.raises(InputError, match="emotion 'fear': this generator learnt happy, sad"):
         edit.emotion_weights("fear", found[0])
     with pytest.raises(InputError, match="no trained generator here; run notebook 05"):
@@ -158,9 +196,17 @@ def test_a_generator_crops_as_the_run_that_trained_it(generator, video, tmp_path
     run = tmp_path / "run"
     save_weights(run / "05_generator/cdrl/model.safetensors", generator, {"model": {}})
     run_stage(CorpusConfig(crop="released"), run, lambda out: {})
-    found = [edit.load_generator(where) for where in (run, run / "05_generator", run / "05_generator/cdrl/model.safetensors")]
-    assert [net.crop for net in found] == ["released"] * 3 and edit.load_generator().crop == "aligned"
-    before, after = (read_video(path, None).frames.astype(int) for path in (video, edit.edit_video(video, "sad", tmp_path / "a.mp4", 1.0, found[0])))
+    found = [
+        edit.load_generator(where)
+        for where in (run, run / "05_generator", run / "05_generator/cdrl/model.safetensors")
+    ]
+    assert [net.crop for net in found] == [
+        "released"
+    ] * 3 and edit.load_generator().crop == "aligned"
+    before, after = (
+        read_video(path, None).frames.astype(int)
+        for path in (video, edit.edit_video(video, "sad", tmp_path / "a.mp4", 1.0, found[0]))
+    )
     place = align(before.astype(np.uint8), crop="released")
     inside = np.zeros(before.shape[:3], bool)
     for mask, transform in zip(inside, place.transforms):
@@ -178,10 +224,16 @@ def test_a_generator_crops_as_the_run_that_trained_it(generator, video, tmp_path
         ("happy", 2.0, "intensity 2: 0 .nothing changes. to 1.5 is accepted"),
         ("happy", -0.1, "intensity -0.1: 0 .nothing changes. to 1.5 is accepted"),
         ("happy", float("nan"), "intensity nan: 0 .nothing changes. to 1.5 is accepted"),
-        ("happy", np.ones(4), "a curve of 4 values for 30 frames; give one number, or one per frame"),
+        (
+            "happy",
+            np.ones(4),
+            "a curve of 4 values for 30 frames; give one number, or one per frame",
+        ),
     ],
 )
-def test_what_cannot_be_asked_is_refused_before_anything_is_written(generator, video, tmp_path, emotion, intensity, message):
+def test_what_cannot_be_asked_is_refused_before_anything_is_written(
+    generator, video, tmp_path, emotion, intensity, message
+):
     with pytest.raises(InputError, match=message):
         edit.edit_video(video, emotion, tmp_path / "out.mp4", intensity, generator)
     assert not list(tmp_path.iterdir())
@@ -190,7 +242,11 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(generator, v
 def test_a_faceless_or_unreadable_video_is_refused_before_anything_is_written(generator, tmp_path):
     write_video(tmp_path / "wall.mp4", np.full((12, 96, 96, 3), 128, np.uint8), 25.0)
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
-    for name, message in (("wall.mp4", "wall.mp4: no face found"), ("broken.mp4", "broken.mp4"), ("none.mp4", "none.mp4")):
+    for name, message in (
+        ("wall.mp4", "wall.mp4: no face found"),
+        ("broken.mp4", "broken.mp4"),
+        ("none.mp4", "none.mp4"),
+    ):
         with pytest.raises(InputError, match=message):
             edit.edit_video(tmp_path / name, "happy", tmp_path / "out.mp4", 1.0, generator)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "wall.mp4"]
@@ -213,7 +269,10 @@ def test_a_folder_without_clips_to_fit_to_is_refused(generator, tmp_path):
     (tmp_path / "1001_DFA_HAP_XX.flv").write_bytes(b"")
     (tmp_path / "holiday.mp4").write_bytes(b"")
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="no clip to fit to; give a folder of that person's clips named as CREMA-D's"):
+        with pytest.raises(
+            InputError,
+            match="no clip to fit to; give a folder of that person's clips named as CREMA-D's",
+        ):
             edit.fit_to_folder(generator, folder, tmp_path / "holiday.mp4", "happy")
 
 
@@ -224,7 +283,9 @@ def released(generator, tmp_path):
     for config in (CorpusConfig(crop="released"), PriorsConfig(), ContentConfig(), EmotionConfig()):
         run_stage(config, run, lambda out: {})
     for stage in ("content", "emotion"):
-        shutil.copytree(data_root() / "weights/guidance" / stage, stage_folder(run, stage), dirs_exist_ok=True)
+        shutil.copytree(
+            data_root() / "weights/guidance" / stage, stage_folder(run, stage), dirs_exist_ok=True
+        )
     save_weights(run / "05_generator/cdrl/model.safetensors", generator, {"model": {}})
     return run
 
@@ -233,10 +294,14 @@ def test_a_fit_is_guided_by_the_generator_s_own_run(generator, released, tmp_pat
     [sad] = [path for path in sample_paths() if "SAD" in path.name]
     (tmp_path / "person").mkdir()
     clip = read_video(sad)
-    write_video(tmp_path / "person/1001_DFA_SAD_XX.mp4", clip.frames[20:32], 25.0, clip.audio[12_800:20_480])
+    write_video(
+        tmp_path / "person/1001_DFA_SAD_XX.mp4", clip.frames[20:32], 25.0, clip.audio[12_800:20_480]
+    )
     guides, fit = [], edit.fit_person
     monkeypatch.setattr(edit, "fit_person", lambda *given: guides.append(given[2]) or fit(*given))
-    monkeypatch.setattr(edit, "Guidance", lambda where=None: guides.append(where) or Guidance(where))
+    monkeypatch.setattr(
+        edit, "Guidance", lambda where=None: guides.append(where) or Guidance(where)
+    )
     for where, run in ((released, released), ("generator", None)):
         guides.clear()
         edit.fit_to_folder(edit.load_generator(where), tmp_path / "person", sad, "happy", steps=1)
@@ -246,6 +311,10 @@ def test_a_fit_is_guided_by_the_generator_s_own_run(generator, released, tmp_pat
 def test_a_fit_with_encoders_of_other_crops_is_refused_in_a_line(released, tmp_path):
     line = "learnt released crops, the guidance .guidance. aligned ones; .* corpus.crop=released, --guidance RUN$"
     with pytest.raises(InputError, match=line):
-        edit.fit_to_folder(edit.load_generator(released), tmp_path, tmp_path, "happy", guidance="guidance")
+        edit.fit_to_folder(
+            edit.load_generator(released), tmp_path, tmp_path, "happy", guidance="guidance"
+        )
     with pytest.raises(InputError, match="learnt aligned crops, the guidance .*run. released ones"):
-        edit.fit_to_folder(edit.load_generator("generator"), tmp_path, tmp_path, "happy", guidance=released)
+        edit.fit_to_folder(
+            edit.load_generator("generator"), tmp_path, tmp_path, "happy", guidance=released
+        )

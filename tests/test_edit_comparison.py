@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from cdrl.evaluation import edit_scores
-from cdrl.evaluation.edit_comparison import difference_rows, equal_accuracy, error_at, measure_of, one_judge
+from cdrl.evaluation.edit_comparison import (
+    difference_rows,
+    equal_accuracy,
+    error_at,
+    measure_of,
+    one_judge,
+)
 from cdrl.probing.bootstrap import Measure, mean_of
 
 CLIPS = 80
@@ -25,7 +31,12 @@ def dial(slope, curve_seed, noise=0.0):
     wobble = np.random.default_rng([curve_seed, 34]).normal(0, noise, CLIPS)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         hits = ranks < share * CLIPS
-        points.append((edit_scores.emotion_accuracy(hits, hits, np.ones(CLIPS)), mean_of(slope * share + 0.2 + wobble)))
+        points.append(
+            (
+                edit_scores.emotion_accuracy(hits, hits, np.ones(CLIPS)),
+                mean_of(slope * share + 0.2 + wobble),
+            )
+        )
     return points
 
 
@@ -33,26 +44,59 @@ def test_kept_statistics_give_the_same_score():
     curves = noisy(0.5)
     judged = np.where(np.arange(CLIPS) % 3, TARGET, "")
     measures = {
-        "mouth_error": edit_scores.mouth_error(curves, TRUTH), "mouth_correlation": edit_scores.mouth_correlation(curves, TRUTH),
-        "speech_correlation": edit_scores.speech_correlation(curves, TRUTH), "jitter": edit_scores.jitter([c[:, None, :2] for c in curves], [c[:, None, :2] for c in TRUTH]),
+        "mouth_error": edit_scores.mouth_error(curves, TRUTH),
+        "mouth_correlation": edit_scores.mouth_correlation(curves, TRUTH),
+        "speech_correlation": edit_scores.speech_correlation(curves, TRUTH),
+        "jitter": edit_scores.jitter(
+            [c[:, None, :2] for c in curves], [c[:, None, :2] for c in TRUTH]
+        ),
         "emotion_accuracy": edit_scores.emotion_accuracy(judged, TARGET, TARGET),
-    }  # fmt: skip
+    }
     for name, measure in measures.items():
         assert measure_of(name, measure.sums).value == measure.value, name
-    assert one_judge(measures["emotion_accuracy"], 1).value == 1 and one_judge(measures["emotion_accuracy"], 0).value == np.mean(judged == TARGET)
+    assert one_judge(measures["emotion_accuracy"], 1).value == 1 and one_judge(
+        measures["emotion_accuracy"], 0
+    ).value == np.mean(judged == TARGET)
 
 
 def test_a_variant_against_itself_is_zero_and_a_known_shift_is_found():
-    same, worse = edit_scores.mouth_error(noisy(0.5), TRUTH), edit_scores.mouth_error(noisy(0.8), TRUTH)
-    rows = difference_rows("x", {"mouth_error": same, "psnr": mean_of(np.ones(CLIPS))}, {"mouth_error": same}, PEOPLE, TARGET)
+    same, worse = (
+        edit_scores.mouth_error(noisy(0.5), TRUTH),
+        edit_scores.mouth_error(noisy(0.8), TRUTH),
+    )
+    rows = difference_rows(
+        "x",
+        {"mouth_error": same, "psnr": mean_of(np.ones(CLIPS))},
+        {"mouth_error": same},
+        PEOPLE,
+        TARGET,
+    )
     assert set(rows) == {"x.mouth_error", "x.mouth_error.happy", "x.mouth_error.sad"}
-    assert [rows["x.mouth_error"][k] for k in ("value", "low", "high", "p", "n")] == [0, 0, 0, 1, CLIPS]
-    cells = difference_rows("x", {"mouth_error": worse}, {"mouth_error": same}, PEOPLE, TARGET)["x.mouth_error"]
-    assert cells["value"] == pytest.approx(0.3, abs=0.02) and cells["low"] > 0.25 and cells["p"] <= 0.002
+    assert [rows["x.mouth_error"][k] for k in ("value", "low", "high", "p", "n")] == [
+        0,
+        0,
+        0,
+        1,
+        CLIPS,
+    ]
+    cells = difference_rows("x", {"mouth_error": worse}, {"mouth_error": same}, PEOPLE, TARGET)[
+        "x.mouth_error"
+    ]
+    assert (
+        cells["value"] == pytest.approx(0.3, abs=0.02)
+        and cells["low"] > 0.25
+        and cells["p"] <= 0.002
+    )
 
 
 def test_two_samplings_of_one_variant_do_not_differ():
-    rows = difference_rows("x", {"e": edit_scores.mouth_error(noisy(0.5, 1), TRUTH)}, {"e": edit_scores.mouth_error(noisy(0.5, 2), TRUTH)}, PEOPLE, TARGET)
+    rows = difference_rows(
+        "x",
+        {"e": edit_scores.mouth_error(noisy(0.5, 1), TRUTH)},
+        {"e": edit_scores.mouth_error(noisy(0.5, 2), TRUTH)},
+        PEOPLE,
+        TARGET,
+    )
     assert rows["x.e"]["low"] < 0 < rows["x.e"]["high"] and abs(rows["x.e"]["value"]) < 0.02
 
 
@@ -61,13 +105,23 @@ def test_seeds_of_a_clip_are_drawn_together():
     values = rng.normal(0.1, 1, CLIPS)
     zero = mean_of(np.zeros(CLIPS))
     once = difference_rows("x", {"a": mean_of(values)}, {"a": zero}, PEOPLE, TARGET)["x.a"]
-    thrice = difference_rows("x", {"a": mean_of(np.tile(values, 3))}, {"a": mean_of(np.zeros(3 * CLIPS))}, np.tile(PEOPLE, 3), np.tile(TARGET, 3))["x.a"]
-    assert [thrice[k] for k in ("value", "low", "high", "n")] == pytest.approx([once[k] for k in ("value", "low", "high", "n")])
+    thrice = difference_rows(
+        "x",
+        {"a": mean_of(np.tile(values, 3))},
+        {"a": mean_of(np.zeros(3 * CLIPS))},
+        np.tile(PEOPLE, 3),
+        np.tile(TARGET, 3),
+    )["x.a"]
+    assert [thrice[k] for k in ("value", "low", "high", "n")] == pytest.approx(
+        [once[k] for k in ("value", "low", "high", "n")]
+    )
 
 
 def test_the_error_is_read_where_the_dial_first_reaches_the_accuracy():
     accuracy, error = np.array([0.0, 0.5, 0.4, 1.0]), np.array([2.0, 1.0, 9.0, 3.0])
-    assert [float(error_at(accuracy, error, np.array(at))) for at in (0.0, 0.25, 0.5, 0.7)] == pytest.approx([2, 1.5, 1, 6])
+    assert [
+        float(error_at(accuracy, error, np.array(at))) for at in (0.0, 0.25, 0.5, 0.7)
+    ] == pytest.approx([2, 1.5, 1, 6])
     assert np.isnan(error_at(accuracy, error, np.array(1.1)))
     flat = np.array([0.3, 0.3])
     assert error_at(flat, np.array([2.0, 1.0]), np.array(0.3)) == 2
@@ -75,26 +129,42 @@ def test_the_error_is_read_where_the_dial_first_reaches_the_accuracy():
 
 def test_at_equal_accuracy_one_variant_is_itself_and_a_cheaper_one_is_cheaper():
     same = equal_accuracy([dial(0.5, 1)], [dial(0.5, 1)], PEOPLE)
-    assert all([cells[k] for k in ("value", "low", "high", "p")] == [0, 0, 0, 1] for cells in same.values())
+    assert all(
+        [cells[k] for k in ("value", "low", "high", "p")] == [0, 0, 0, 1] for cells in same.values()
+    )
     found = equal_accuracy([dial(0.2, 1, 0.05)], [dial(0.6, 2, 0.05)], PEOPLE)
     assert found["at_best"]["accuracy"] == 0.9 and found["at_best"]["n"] == CLIPS
-    assert found["at_best"]["value"] == pytest.approx(-0.4 * 0.9, abs=0.03) and found["at_best"]["high"] < -0.3
+    assert (
+        found["at_best"]["value"] == pytest.approx(-0.4 * 0.9, abs=0.03)
+        and found["at_best"]["high"] < -0.3
+    )
     middle = np.mean(np.linspace(0.1, 0.9, 20)[1:])
-    assert found["over_accuracies"]["value"] == pytest.approx(-0.4 * middle, abs=0.03) and found["over_accuracies"]["high"] < 0
+    assert (
+        found["over_accuracies"]["value"] == pytest.approx(-0.4 * middle, abs=0.03)
+        and found["over_accuracies"]["high"] < 0
+    )
 
 
 def test_a_stronger_variant_is_compared_where_the_weaker_one_ends():
     """More emotion is no excuse and no burden: the stronger one is read at the weaker one's accuracy, on the same line."""
     strong = dial(0.5, 1)
     found = equal_accuracy([strong], [strong[:3]], PEOPLE)["at_best"]
-    assert found["accuracy"] == 0.5 and found["value"] == pytest.approx(0, abs=1e-9) and found["low"] <= 0 <= found["high"]
-    assert strong[-1][1].value - strong[2][1].value == pytest.approx(0.2)  # what a comparison at full dial would have said
+    assert (
+        found["accuracy"] == 0.5
+        and found["value"] == pytest.approx(0, abs=1e-9)
+        and found["low"] <= 0 <= found["high"]
+    )
+    assert strong[-1][1].value - strong[2][1].value == pytest.approx(
+        0.2
+    )  # what a comparison at full dial would have said
 
 
 def test_of_several_weights_the_one_that_costs_least_counts():
     cheap, dear = dial(0.2, 1), dial(0.6, 1)
     assert equal_accuracy([dear, cheap], [cheap], PEOPLE)["at_best"]["value"] == 0
-    short = equal_accuracy([cheap[:3], dear], [dear], PEOPLE)["at_best"]  # the cheap weight does not reach that far
+    short = equal_accuracy([cheap[:3], dear], [dear], PEOPLE)[
+        "at_best"
+    ]  # the cheap weight does not reach that far
     assert short["accuracy"] == 0.9 and short["value"] == 0
 
 
@@ -104,10 +174,19 @@ def test_chance_alone_is_rarely_outside_the_interval():
         curves = []
         for _ in range(2):
             skill = rng.random(CLIPS)
-            curves.append([[
-                (edit_scores.emotion_accuracy(hits := skill < share, hits, np.ones(CLIPS)), mean_of(0.5 * share + rng.normal(0, 0.3, CLIPS)))
-                for share in (0.1, 0.5, 0.9)
-            ]])  # fmt: skip
+            curves.append(
+                [
+                    [
+                        (
+                            edit_scores.emotion_accuracy(
+                                hits := skill < share, hits, np.ones(CLIPS)
+                            ),
+                            mean_of(0.5 * share + rng.normal(0, 0.3, CLIPS)),
+                        )
+                        for share in (0.1, 0.5, 0.9)
+                    ]
+                ]
+            )
         cells = equal_accuracy(*curves, PEOPLE, seed=trial)["over_accuracies"]
         outside += not cells["low"] <= 0 <= cells["high"]
     assert outside <= 6  # 2 of 40 are expected
@@ -115,4 +194,6 @@ def test_chance_alone_is_rarely_outside_the_interval():
 
 def test_measures_of_other_clips_are_refused():
     with pytest.raises(ValueError, match="paired measures need the same clips: got 80 and 79 rows"):
-        difference_rows("x", {"a": mean_of(np.zeros(80))}, {"a": Measure(np.ones((79, 2)))}, PEOPLE, TARGET)
+        difference_rows(
+            "x", {"a": mean_of(np.zeros(80))}, {"a": Measure(np.ones((79, 2)))}, PEOPLE, TARGET
+        )

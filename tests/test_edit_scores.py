@@ -5,9 +5,20 @@ import pandas as pd
 import pytest
 
 from cdrl.evaluation.edit_scores import (
-    edit_rows, emotion_accuracy, emotion_rows, identity, jitter, mouth_box, mouth_correlation, mouth_curves,
-    mouth_error, mouth_l1, psnr, scored_clips, speech_correlation,
-)  # fmt: skip
+    edit_rows,
+    emotion_accuracy,
+    emotion_rows,
+    identity,
+    jitter,
+    mouth_box,
+    mouth_correlation,
+    mouth_curves,
+    mouth_error,
+    mouth_l1,
+    psnr,
+    scored_clips,
+    speech_correlation,
+)
 from cdrl.vocabulary import ACTIONS
 
 SPEAKERS, TARGET = np.repeat(np.arange(5), 8), np.tile(["happy", "sad"], 20)
@@ -17,7 +28,9 @@ def curves(seed=0, clips=40):
     """(T, 3) per clip: smooth curves whose mean differs from clip to clip."""
     rng = np.random.default_rng([seed, 21])
     lengths = rng.integers(20, 40, clips)
-    return [0.3 + rng.normal(0, 0.05, 3) + np.cumsum(rng.normal(0, 0.03, (T, 3)), 0) for T in lengths]
+    return [
+        0.3 + rng.normal(0, 0.05, 3) + np.cumsum(rng.normal(0, 0.03, (T, 3)), 0) for T in lengths
+    ]
 
 
 TRUTH = curves()
@@ -25,27 +38,35 @@ TRUTH = curves()
 
 def plus_noise(size, seed=1):
     rng = np.random.default_rng([seed, 22])
-    return [clip + size * np.concatenate(TRUTH).std(0) * rng.normal(size=clip.shape) for clip in TRUTH]
+    return [
+        clip + size * np.concatenate(TRUTH).std(0) * rng.normal(size=clip.shape) for clip in TRUTH
+    ]
 
 
 def test_mouth_curves_are_read_from_their_actions():
     face = np.zeros((4, 52))
     face[1, ACTIONS.index("jawOpen")] = 0.8
     face[2, [ACTIONS.index("mouthPucker"), ACTIONS.index("mouthFunnel")]] = 0.6, 0.2
-    face[3, [ACTIONS.index(f"mouth{name}") for name in ("SmileLeft", "SmileRight", "StretchLeft")]] = 0.6
+    face[
+        3, [ACTIONS.index(f"mouth{name}") for name in ("SmileLeft", "SmileRight", "StretchLeft")]
+    ] = 0.6
     assert np.allclose(mouth_curves(face), [[0, 0, 0], [0.8, 0, 0], [0, -0.4, 0.4], [0, 0.3, 0]])
 
 
 def test_mouth_error_of_the_truth_is_zero_of_its_mean_one_and_of_noise_the_noise():
     pooled = np.concatenate(TRUTH)
     assert mouth_error(TRUTH, TRUTH).value == pytest.approx(0, abs=1e-6)
-    assert mouth_error([np.broadcast_to(pooled.mean(0), clip.shape) for clip in TRUTH], TRUTH).value == pytest.approx(1)
+    assert mouth_error(
+        [np.broadcast_to(pooled.mean(0), clip.shape) for clip in TRUTH], TRUTH
+    ).value == pytest.approx(1)
     assert mouth_error(plus_noise(0.5), TRUTH).value == pytest.approx(0.5, rel=0.05)
 
 
 def test_mouth_error_and_correlation_agree_with_numpy_on_all_frames():
     output, truth = np.concatenate(plus_noise(0.7)), np.concatenate(TRUTH)
-    naive = np.sqrt(np.mean([np.mean((output[:, k] - truth[:, k]) ** 2) / truth[:, k].var() for k in range(3)]))
+    naive = np.sqrt(
+        np.mean([np.mean((output[:, k] - truth[:, k]) ** 2) / truth[:, k].var() for k in range(3)])
+    )
     assert mouth_error(plus_noise(0.7), TRUTH).value == pytest.approx(naive, abs=1e-10)
     naive = np.mean([np.corrcoef(output[:, k], truth[:, k])[0, 1] for k in range(3)])
     assert mouth_correlation(plus_noise(0.7), TRUTH).value == pytest.approx(naive, abs=1e-10)
@@ -55,7 +76,9 @@ def test_one_emotion_is_measured_in_the_deviations_of_all_clips():
     quiet = [0.01 * clip if emotion == "sad" else clip for clip, emotion in zip(TRUTH, TARGET)]
     output = [clip + 0.05 for clip in quiet]
     rows = edit_rows("x", {"mouth_error": mouth_error(output, quiet)}, SPEAKERS, TARGET)
-    assert rows["x.mouth_error.sad"]["value"] == pytest.approx(rows["x.mouth_error.happy"]["value"], rel=1e-6)
+    assert rows["x.mouth_error.sad"]["value"] == pytest.approx(
+        rows["x.mouth_error.happy"]["value"], rel=1e-6
+    )
 
 
 def test_pooled_correlation_sees_the_level_of_a_clip_and_the_correlation_per_clip_does_not():
@@ -73,7 +96,12 @@ def test_a_copied_source_keeps_all_speech_and_a_dead_mouth_none():
 
 def test_speech_correlation_agrees_with_numpy_and_leaves_out_what_the_source_never_moves():
     output = plus_noise(0.5)
-    naive = np.mean([np.mean([np.corrcoef(a[:, k], b[:, k])[0, 1] for k in range(3)]) for a, b in zip(output, TRUTH)])
+    naive = np.mean(
+        [
+            np.mean([np.corrcoef(a[:, k], b[:, k])[0, 1] for k in range(3)])
+            for a, b in zip(output, TRUTH)
+        ]
+    )
     assert speech_correlation(output, TRUTH).value == pytest.approx(naive, abs=1e-10)
     still = [np.c_[clip[:, :2], np.full(len(clip), 0.1)] for clip in TRUTH]
     assert speech_correlation(still, still).value == pytest.approx(1)
@@ -121,7 +149,9 @@ def test_identity_is_one_for_another_true_frame_and_zero_for_a_stranger():
     assert identity(another, truth, another, SPEAKERS).value == 1
     assert identity(third, truth, another, SPEAKERS).value == pytest.approx(1, abs=0.05)
     assert identity(truth, truth, another, SPEAKERS).value > 1.05
-    assert identity(np.roll(truth, 8, axis=0), truth, another, SPEAKERS).value == pytest.approx(0, abs=0.15)
+    assert identity(np.roll(truth, 8, axis=0), truth, another, SPEAKERS).value == pytest.approx(
+        0, abs=0.15
+    )
 
 
 def test_identity_agrees_with_a_naive_loop_and_needs_two_people():
@@ -132,9 +162,16 @@ def test_identity_agrees_with_a_naive_loop_and_needs_two_people():
 
     over, under = 0, 0
     for k in range(40):
-        strangers = np.mean([cos(truth[k], truth[j]) for j in range(40) if SPEAKERS[j] != SPEAKERS[k]])
-        over, under = over + cos(output[k], truth[k]) - strangers, under + cos(another[k], truth[k]) - strangers
-    assert identity(output, truth, another, SPEAKERS).value == pytest.approx(over / under, abs=1e-10)
+        strangers = np.mean(
+            [cos(truth[k], truth[j]) for j in range(40) if SPEAKERS[j] != SPEAKERS[k]]
+        )
+        over, under = (
+            over + cos(output[k], truth[k]) - strangers,
+            under + cos(another[k], truth[k]) - strangers,
+        )
+    assert identity(output, truth, another, SPEAKERS).value == pytest.approx(
+        over / under, abs=1e-10
+    )
     with pytest.raises(ValueError, match="two people or more"):
         identity(output, truth, another, np.zeros(40))
 
@@ -143,11 +180,19 @@ def test_jitter_is_one_for_the_source_and_scales_with_the_trembling():
     rng = np.random.default_rng(5)
     source = [np.cumsum(rng.normal(size=(30, 6, 2)), 0) for _ in range(4)]
     assert jitter(source, source).value == 1
-    assert jitter([2 * clip + np.arange(30)[:, None, None] for clip in source], source).value == pytest.approx(2)
+    assert jitter(
+        [2 * clip + np.arange(30)[:, None, None] for clip in source], source
+    ).value == pytest.approx(2)
     assert jitter([clip + rng.normal(size=clip.shape) for clip in source], source).value > 1.3
     other = [np.cumsum(rng.normal(size=(30, 6, 2)), 0) for _ in range(4)]
     naive = [
-        np.mean([np.linalg.norm(c[t + 1] - 2 * c[t] + c[t - 1], axis=-1) for c in clips for t in range(1, 29)])
+        np.mean(
+            [
+                np.linalg.norm(c[t + 1] - 2 * c[t] + c[t - 1], axis=-1)
+                for c in clips
+                for t in range(1, 29)
+            ]
+        )
         for clips in (other, source)
     ]
     assert jitter(other, source).value == pytest.approx(naive[0] / naive[1], abs=1e-10)
@@ -157,7 +202,11 @@ def test_emotion_accuracy_is_the_lower_judge():
     perfect, wrong = TARGET.copy(), np.where(TARGET == "happy", "sad", "happy")
     half = np.where(np.arange(40) < 20, perfect, wrong)
     assert emotion_accuracy(perfect, perfect, TARGET).value == 1
-    assert emotion_accuracy(perfect, half, TARGET).value == emotion_accuracy(half, perfect, TARGET).value == 0.5
+    assert (
+        emotion_accuracy(perfect, half, TARGET).value
+        == emotion_accuracy(half, perfect, TARGET).value
+        == 0.5
+    )
     assert emotion_accuracy(wrong, perfect, TARGET).value == 0
 
 
@@ -165,7 +214,10 @@ def test_emotion_accuracy_is_the_lower_judge():
 def test_a_known_share_of_right_edits_is_read_at_its_size(leak):
     rng = np.random.default_rng(6)
     target = rng.choice(list("abcdefg"), 6000)
-    judges = [np.where(rng.random(6000) < leak, target, rng.choice(list("abcdefg"), 6000)) for _ in range(2)]
+    judges = [
+        np.where(rng.random(6000) < leak, target, rng.choice(list("abcdefg"), 6000))
+        for _ in range(2)
+    ]
     assert emotion_accuracy(*judges, target).value == pytest.approx(leak + (1 - leak) / 7, abs=0.02)
 
 
@@ -174,10 +226,18 @@ def test_rows_print_both_judges_the_truth_and_exaggeration():
     most = np.where(np.arange(40) < 30, TARGET, wrong)
     rows = emotion_rows("spfem.image.cdrl", (TARGET, TARGET), (most, TARGET), TARGET, SPEAKERS)
     cells = rows["spfem.image.cdrl.emotion_accuracy"]
-    assert [cells[name] for name in ("value", "judge_1", "truth", "truth_1", "truth_2")] == [1, 1, 0.75, 0.75, 1]
+    assert [cells[name] for name in ("value", "judge_1", "truth", "truth_1", "truth_2")] == [
+        1,
+        1,
+        0.75,
+        0.75,
+        1,
+    ]
     assert cells["chance"] == 0.5 and cells["exaggerated"] == 1 and cells["n"] == 40
     assert rows["spfem.image.cdrl.emotion_accuracy.happy"]["n"] == 20
-    copied = emotion_rows("x", (wrong, wrong), (TARGET, TARGET), TARGET, SPEAKERS)["x.emotion_accuracy"]
+    copied = emotion_rows("x", (wrong, wrong), (TARGET, TARGET), TARGET, SPEAKERS)[
+        "x.emotion_accuracy"
+    ]
     assert copied["value"] == 0 and copied["exaggerated"] == 0
 
 

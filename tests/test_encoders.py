@@ -35,23 +35,40 @@ def drawn_features(people=4, sentences=3, emotions=("happy", "sad", "angry"), se
     for person in range(people):
         for sentence in range(sentences):
             for emotion in emotions:
-                rows.append({"name": f"{person}-{sentence}-{emotion}", "speaker": str(person), "sentence": str(sentence),
-                             "emotion": emotion, "intensity": 2, "num_frames": LENGTH, "frame_rate": 25.0})  # fmt: skip
+                rows.append(
+                    {
+                        "name": f"{person}-{sentence}-{emotion}",
+                        "speaker": str(person),
+                        "sentence": str(sentence),
+                        "emotion": emotion,
+                        "intensity": 2,
+                        "num_frames": LENGTH,
+                        "frame_rate": 25.0,
+                    }
+                )
                 still = np.concatenate([look[emotion], look[person]])
                 noise = random.standard_normal((LENGTH, 24)) * 0.3
-                face.append(np.concatenate([np.tile(still, (LENGTH, 1)), speech[sentence] * 0.3], 1) + noise)
-                mouth.append(np.concatenate([speech[sentence], np.tile(still, (LENGTH, 1))], 1) + noise)
+                face.append(
+                    np.concatenate([np.tile(still, (LENGTH, 1)), speech[sentence] * 0.3], 1) + noise
+                )
+                mouth.append(
+                    np.concatenate([speech[sentence], np.tile(still, (LENGTH, 1))], 1) + noise
+                )
                 sound.append(speech[sentence] + random.standard_normal((LENGTH, 8)) * 0.05)
     clips = pd.DataFrame(rows)
     clips["start"] = np.arange(len(clips)) * LENGTH
     store = Drawn(path="drawn", clips=clips, frames=lambda c: slice(c * LENGTH, (c + 1) * LENGTH))
     out = object.__new__(Features)
     out.store = store
-    out.face, out.mouth, out.audio, out.language = (np.concatenate(x).astype(np.float16) for x in (face, mouth, sound, face))
+    out.face, out.mouth, out.audio, out.language = (
+        np.concatenate(x).astype(np.float16) for x in (face, mouth, sound, face)
+    )
     return out
 
 
-CONTENT = ContentConfig(steps=60, batch=4, pairs=40, moments=12, guard=2, window=5, temperature=0.2, alike=0.999)
+CONTENT = ContentConfig(
+    steps=60, batch=4, pairs=40, moments=12, guard=2, window=5, temperature=0.2, alike=0.999
+)
 SOUND = torch.stack([torch.zeros(8), torch.ones(8)])  # centres of two units
 
 
@@ -67,7 +84,10 @@ def test_pairs_say_the_same_in_another_emotion_and_align_on_the_diagonal():
 def test_a_corpus_where_each_sentence_has_one_emotion_is_refused():
     features = drawn_features()
     features.store.clips["sentence"] = features.store.clips["emotion"]
-    with pytest.raises(InputError, match="no sentence is said in two emotions, so content and emotion cannot be told apart"):
+    with pytest.raises(
+        InputError,
+        match="no sentence is said in two emotions, so content and emotion cannot be told apart",
+    ):
         find_pairs(features, CONTENT)
 
 
@@ -78,14 +98,25 @@ def test_too_few_pairs_are_refused():
         PairSampler(features, pairs, CONTENT)
 
 
-@pytest.mark.parametrize("alignment, most", [("prior", 2), ("mfcc", 3), ("linear", 0), ("truth", 0)])
+@pytest.mark.parametrize(
+    "alignment, most", [("prior", 2), ("mfcc", 3), ("linear", 0), ("truth", 0)]
+)
 def test_every_alignment_joins_takes_that_differ_in_nothing(alignment, most):
     features = drawn_features()
     clips = features.store.clips
-    tones = np.repeat(np.random.default_rng(1).integers(2, 30, (3, LENGTH // 4)), 4, 1)  # one tune a sentence, 4 frames a note
-    wave = {str(k): np.sin(np.cumsum(np.repeat(tones[k] * 100, 640) * 2 * np.pi / 16000)).astype(np.float32) for k in range(3)}
+    tones = np.repeat(
+        np.random.default_rng(1).integers(2, 30, (3, LENGTH // 4)), 4, 1
+    )  # one tune a sentence, 4 frames a note
+    wave = {
+        str(k): np.sin(np.cumsum(np.repeat(tones[k] * 100, 640) * 2 * np.pi / 16000)).astype(
+            np.float32
+        )
+        for k in range(3)
+    }
     features.store.sound = lambda clip: wave[clips.sentence[clip]]
-    features.store.truth = {"phoneme": np.concatenate([np.arange(LENGTH) // 3 + 1 for _ in range(len(clips))])}
+    features.store.truth = {
+        "phoneme": np.concatenate([np.arange(LENGTH) // 3 + 1 for _ in range(len(clips))])
+    }
     pairs = find_pairs(features, replace(CONTENT, alignment=alignment))
     assert pairs.kept.all() and np.abs(np.stack(pairs.aligned) - np.arange(LENGTH)).max() <= most
 
@@ -104,10 +135,14 @@ def test_a_constant_encoder_scores_the_logarithm_of_its_candidates():
     torch.nn.init.zeros_(encoder.head[-1].weight)
     batch = sampler(np.random.default_rng([CONTENT.seed, 0]))
     terms = ContentObjective(encoder, CONTENT, 4, SOUND)(batch)
-    assert terms["contrast"].mean().item() == pytest.approx(batch["valid"].sum(3).float().log().mean().item(), abs=1e-4)
+    assert terms["contrast"].mean().item() == pytest.approx(
+        batch["valid"].sum(3).float().log().mean().item(), abs=1e-4
+    )
     assert chance_loss(sampler, 1) == pytest.approx(terms["contrast"].mean().item(), abs=1e-4)
     assert terms["contrast"].max().item() <= math.log(2 * CONTENT.moments - 1) + 1e-4
-    assert terms["wrong_image"].tolist() == pytest.approx([math.log(3)] * len(terms["wrong_image"]), abs=1e-4)
+    assert terms["wrong_image"].tolist() == pytest.approx(
+        [math.log(3)] * len(terms["wrong_image"]), abs=1e-4
+    )
     assert terms["variance"].item() == pytest.approx(0.5 / CONTENT.embedding**0.5 - 0.01, abs=1e-3)
 
 
@@ -115,13 +150,25 @@ def test_candidates_are_the_moments_of_both_clips_less_the_near_the_alike_and_on
     features = drawn_features()
     pairs = find_pairs(features, CONTENT)
     batch = PairSampler(features, pairs, replace(CONTENT, alike=2.0))(np.random.default_rng(3))
-    twin = PairSampler(features, pairs, replace(CONTENT, alike=2.0, sides="one"))(np.random.default_rng(3))
+    twin = PairSampler(features, pairs, replace(CONTENT, alike=2.0, sides="one"))(
+        np.random.default_rng(3)
+    )
     moments = CONTENT.moments
     same = torch.eye(moments, dtype=torch.bool).expand(2, CONTENT.batch, -1, -1)
-    assert batch["valid"][..., :moments][same].all() and not batch["valid"][..., moments:][same].any()
-    assert torch.equal(batch["valid"][..., :moments] & ~same, batch["valid"][..., moments:] & ~same)  # near on either side is near
-    assert torch.equal(batch["valid"].gather(3, batch["positive"][..., None])[..., 0], torch.ones(2, CONTENT.batch, moments, dtype=torch.bool))
-    assert torch.equal(twin["valid"][..., :moments], batch["valid"][..., :moments]) and not twin["valid"][..., moments:].any()
+    assert (
+        batch["valid"][..., :moments][same].all() and not batch["valid"][..., moments:][same].any()
+    )
+    assert torch.equal(
+        batch["valid"][..., :moments] & ~same, batch["valid"][..., moments:] & ~same
+    )  # near on either side is near
+    assert torch.equal(
+        batch["valid"].gather(3, batch["positive"][..., None])[..., 0],
+        torch.ones(2, CONTENT.batch, moments, dtype=torch.bool),
+    )
+    assert (
+        torch.equal(twin["valid"][..., :moments], batch["valid"][..., :moments])
+        and not twin["valid"][..., moments:].any()
+    )
 
 
 def test_shuffling_draws_the_positive_by_lot_among_the_valid_candidates():
@@ -130,16 +177,26 @@ def test_shuffling_draws_the_positive_by_lot_among_the_valid_candidates():
     batches = [sampler(np.random.default_rng(k)) for k in range(40)]
     assert all(bool(b["valid"].gather(3, b["positive"][..., None]).all()) for b in batches)
     own = np.mean([float((b["positive"] >= CONTENT.moments).float().mean()) for b in batches])
-    wanted = np.mean([float((b["valid"][..., CONTENT.moments :].sum(3) / b["valid"].sum(3)).mean()) for b in batches])
+    wanted = np.mean(
+        [
+            float((b["valid"][..., CONTENT.moments :].sum(3) / b["valid"].sum(3)).mean())
+            for b in batches
+        ]
+    )
     assert own == pytest.approx(wanted, abs=0.02)
-    assert np.mean([float((b["answer"] == 0).float().mean()) for b in batches]) == pytest.approx(1 / 3, abs=0.05)
+    assert np.mean([float((b["answer"] == 0).float().mean()) for b in batches]) == pytest.approx(
+        1 / 3, abs=0.05
+    )
 
 
 def test_an_exchanged_offset_leaves_the_movement_as_it_is():
     features = drawn_features()
     pairs = find_pairs(features, CONTENT)
     plain, moved = (
-        PairSampler(features, pairs, replace(CONTENT, offset=share, held=0.0))(np.random.default_rng(5))["mouth"] for share in (0.0, 1.0)
+        PairSampler(features, pairs, replace(CONTENT, offset=share, held=0.0))(
+            np.random.default_rng(5)
+        )["mouth"]
+        for share in (0.0, 1.0)
     )
     assert torch.allclose(plain.diff(dim=2), moved.diff(dim=2), atol=1e-4)
     assert (plain - moved).abs().mean() > 0.5
@@ -160,7 +217,9 @@ def test_the_image_only_embedding_receives_no_gradient_from_sound_and_none_from_
     encoder = ContentEncoder(24, 24, 8, window=5)
     face, mouth = (torch.randn(2, 5, 24, requires_grad=True) for _ in range(2))
     encoder(face, mouth)[0].sum().backward()
-    assert encoder.audio.weight.grad is None and float(face.grad[1].abs().max()) == 0 < float(face.grad[0].abs().max())
+    assert encoder.audio.weight.grad is None and float(face.grad[1].abs().max()) == 0 < float(
+        face.grad[0].abs().max()
+    )
 
 
 def test_windows_are_held_at_the_ends_of_their_clip():
@@ -182,7 +241,11 @@ def test_embeddings_of_chosen_rows_are_those_of_all(tmp_path):
     torch.manual_seed(0)
     encoder = ContentEncoder(24, 24, 8, window=5).eval()
     rows = np.array([7, 100, 3])
-    assert np.allclose(embed_content(encoder, features, np.arange(len(features.face)))[rows], embed_content(encoder, features, rows), atol=1e-6)
+    assert np.allclose(
+        embed_content(encoder, features, np.arange(len(features.face)))[rows],
+        embed_content(encoder, features, rows),
+        atol=1e-6,
+    )
 
 
 def test_cerl_needs_one_sentence_in_two_emotions_by_one_speaker():

@@ -40,7 +40,9 @@ def test_nearest_frames_across_emotion_are_the_same_moment_of_the_same_sentence(
     moment = np.stack([np.round(atlas.seconds * 25), atlas.factors["sentence"].astype(float)])
     own = atlas.nearest["content"] < 0
     assert atlas.groups["content"] == sorted(SCORED_EMOTIONS) and own.sum() == POINTS
-    assert np.array_equal(np.array(atlas.groups["content"])[own.argmax(1)], atlas.factors["emotion"])
+    assert np.array_equal(
+        np.array(atlas.groups["content"])[own.argmax(1)], atlas.factors["emotion"]
+    )
     hits = (moment[:, atlas.nearest["content"]] == moment[:, :, None]).all(0)
     assert hits[~own].mean() > 0.95 and np.median(atlas.likeness["content"][~own]) > 0.85
     found = atlas.factors["emotion"][atlas.nearest["content"]]
@@ -57,14 +59,22 @@ def test_nearest_of_groups_agrees_with_loops_and_keeps_out_the_own_group():
             others = [j for j in range(30) if str(labels[j]) == name and name != str(labels[i])]
             best = max(others, key=lambda j: unit[i] @ unit[j], default=-1)
             assert nearest[i, k] == best
-            assert likeness[i, k] == pytest.approx(unit[i] @ unit[best] if best >= 0 else 0, abs=1e-6)
+            assert likeness[i, k] == pytest.approx(
+                unit[i] @ unit[best] if best >= 0 else 0, abs=1e-6
+            )
 
 
 def test_both_maps_show_the_same_frames_and_carry_their_trustworthiness(atlas, run):
-    quality = map_quality(np.load(stage_folder(run, "probe") / "emotion.npy").astype(np.float32), atlas.points["emotion"])
+    quality = map_quality(
+        np.load(stage_folder(run, "probe") / "emotion.npy").astype(np.float32),
+        atlas.points["emotion"],
+    )
     assert atlas.quality["emotion"] == quality
     header, _ = show.payload(atlas)
-    assert f"trustworthiness {quality['trustworthiness']:.2f} (random map: about .5)" in header["maps"][1]["note"]
+    assert (
+        f"trustworthiness {quality['trustworthiness']:.2f} (random map: about .5)"
+        in header["maps"][1]["note"]
+    )
     assert "n = 280" in header["maps"][0]["note"] and header["n"] == POINTS
 
 
@@ -80,7 +90,9 @@ def test_frames_that_only_one_map_has_are_left_out(tmp_path):
     assert all(np.array_equal(points[:, 0], atlas.frames) for points in atlas.points.values())
 
 
-def test_a_run_without_map_files_is_mapped_and_so_is_one_asked_for_more_points(tmp_path, monkeypatch):
+def test_a_run_without_map_files_is_mapped_and_so_is_one_asked_for_more_points(
+    tmp_path, monkeypatch
+):
     asked = []
 
     def fake(embedding, n_frames):
@@ -106,11 +118,19 @@ def test_the_numbers_are_read_back_in_the_order_of_unpack(atlas):
     assert offset == len(block)
     assert np.array_equal(arrays[0].reshape(n, 2), atlas.points["content"])
     assert np.array_equal(arrays[3].reshape(n, near[1]), atlas.nearest["emotion"])
-    assert np.array_equal(np.array(header["factors"][0]["labels"])[arrays[8]], atlas.factors["emotion"])
+    assert np.array_equal(
+        np.array(header["factors"][0]["labels"])[arrays[8]], atlas.factors["emotion"]
+    )
     assert np.array_equal(arrays[6], atlas.clip) and np.array_equal(arrays[7], atlas.seconds)
     script = show.code()
     order = re.findall(r"const (\w+) = (?:maps\.map\(\(\w*\) => )?take\((\w+)", script)
-    assert [kind for _, kind in order] == ["Float32Array", "Int32Array", "Float32Array", "Int32Array", "Float32Array"]
+    assert [kind for _, kind in order] == [
+        "Float32Array",
+        "Int32Array",
+        "Float32Array",
+        "Int32Array",
+        "Float32Array",
+    ]
 
 
 def test_the_static_twin_links_the_maps_by_legend_and_is_small(atlas):
@@ -120,7 +140,9 @@ def test_the_static_twin_links_the_maps_by_legend_and_is_small(atlas):
     for name in SCORED_EMOTIONS:
         pair = [trace for trace in shown if trace.name == name]
         assert len(pair) == 2 and len({trace.legendgroup for trace in pair}) == 1
-        assert {trace.xaxis for trace in pair} == {"x", "x2"} and pair[0].marker.color == pair[1].marker.color
+        assert {trace.xaxis for trace in pair} == {"x", "x2"} and pair[0].marker.color == pair[
+            1
+        ].marker.color
     assert [button.label for button in figure.layout.updatemenus[0].buttons] == list(atlas.factors)
     assert all("trustworthiness" in each.text for each in figure.layout.annotations)
     assert len(figure.to_json()) < 300_000
@@ -128,7 +150,10 @@ def test_the_static_twin_links_the_maps_by_legend_and_is_small(atlas):
 
 def test_the_strip_on_paper_shows_a_frame_under_its_own_emotion(atlas):
     figure = explorer.neighbour_figure(atlas, rows=2)
-    assert list(figure.layout.xaxis.ticktext) == sorted(SCORED_EMOTIONS) and len(figure.layout.yaxis.ticktext) == 2
+    assert (
+        list(figure.layout.xaxis.ticktext) == sorted(SCORED_EMOTIONS)
+        and len(figure.layout.yaxis.ticktext) == 2
+    )
 
 
 def test_without_a_kernel_or_headless_the_plain_figure_is_shown(atlas, run, monkeypatch):
@@ -141,7 +166,9 @@ def test_without_a_kernel_or_headless_the_plain_figure_is_shown(atlas, run, monk
 def watched(monkeypatch):
     """As in a notebook whose kernel has somebody in front of it."""
     monkeypatch.delenv("CDRL_HEADLESS", raising=False)
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
+    monkeypatch.setitem(
+        sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
+    )
 
 
 def test_without_anywidget_one_line_says_what_still_works(atlas, monkeypatch, capsys):
@@ -150,7 +177,10 @@ def test_without_anywidget_one_line_says_what_still_works(atlas, monkeypatch, ca
     monkeypatch.delitem(sys.modules, "cdrl.report.explorer.widget", raising=False)
     assert isinstance(explorer.explore(atlas), go.Figure)
     line = capsys.readouterr().out
-    assert line.count("\n") == 1 and "pip install anywidget. A plain figure instead, cdrl explore RUN writes a page" in line
+    assert (
+        line.count("\n") == 1
+        and "pip install anywidget. A plain figure instead, cdrl explore RUN writes a page" in line
+    )
 
 
 @pytest.fixture
@@ -159,7 +189,9 @@ def widget(atlas, monkeypatch):
 
     made = Explorer(atlas)
     made.sent = []
-    monkeypatch.setattr(made, "send", lambda content, buffers=None: made.sent.append((content, buffers)))
+    monkeypatch.setattr(
+        made, "send", lambda content, buffers=None: made.sent.append((content, buffers))
+    )
     return made
 
 
@@ -182,7 +214,7 @@ def test_the_widget_sends_the_face_and_the_sounding_clip_that_were_asked_for(wid
 
 def test_what_the_widget_cannot_read_it_says_in_a_line(widget):
     widget.answer(widget, {"key": "clip 999", "what": "clip", "which": 999})
-    (reply, buffers), = widget.sent
+    ((reply, buffers),) = widget.sent
     assert buffers is None and reply["fault"].startswith("clip 999 cannot be read (")
     assert reply["fault"].endswith("; the maps still work.")
 
@@ -208,7 +240,11 @@ def test_the_page_is_one_file_that_asks_for_nothing(run, tmp_path, capsys):
     page = out.read_text()
     assert not re.findall(r"""(?:src|href)=|https?://|@import|\bimport\s*[("{]""", page)
     header = json.loads(re.search(r'id="header">(.*?)</script>', page, re.S).group(1))
-    assert header["n"] == POINTS and len(header["lengths"]["faces"]) == POINTS and len(header["clips"]) == 28
+    assert (
+        header["n"] == POINTS
+        and len(header["lengths"]["faces"]) == POINTS
+        and len(header["clips"]) == 28
+    )
     films = base64.b64decode(re.search(r'id="films">(.*?)</script>', page, re.S).group(1))
     assert len(films) == sum(header["lengths"]["films"]) and b"ftyp" in films[:12]
     assert "%" not in re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S)
@@ -229,18 +265,29 @@ def refused(capsys, *words):
 
 
 def test_a_run_that_is_not_there_or_not_ready_is_refused_with_what_can_be_read(tmp_path, capsys):
-    assert "no such run: name a folder, as in runs/demo" in refused(capsys, "explore", str(tmp_path / "gone"))
+    assert "no such run: name a folder, as in runs/demo" in refused(
+        capsys, "explore", str(tmp_path / "gone")
+    )
     (tmp_path / "begun" / "02_content").mkdir(parents=True)
     line = refused(capsys, "explore", str(tmp_path / "begun"))
-    assert "has no maps yet (04_probe is not complete)" in line and "what is done so far: cdrl scores" in line
+    assert (
+        "has no maps yet (04_probe is not complete)" in line
+        and "what is done so far: cdrl scores" in line
+    )
     assert "as in --out maps.html" in refused(capsys, "explore", str(tmp_path), "--out", "maps.png")
 
 
 def test_a_run_of_another_version_is_refused_and_its_scores_are_named(tmp_path, capsys):
     run = tiny_run(tmp_path / "run", made_by="0.0.7")
     line = refused(capsys, "explore", str(run))
-    assert "was made by cdrl 0.0.7, this is 0." in line and f"can still be read: cdrl scores {run}" in line
-    assert main(["scores", str(run), "content"]) == 0 and capsys.readouterr().out == "content.viseme 0.5\n"
+    assert (
+        "was made by cdrl 0.0.7, this is 0." in line
+        and f"can still be read: cdrl scores {run}" in line
+    )
+    assert (
+        main(["scores", str(run), "content"]) == 0
+        and capsys.readouterr().out == "content.viseme 0.5\n"
+    )
     (stage_folder(tiny_run(tmp_path / "part"), "probe") / "emotion.npy").unlink()
     assert "and lacks emotion.npy" in refused(capsys, "explore", str(tmp_path / "part"))
 
@@ -254,5 +301,7 @@ def test_more_points_than_frames_or_too_few_are_refused(run, capsys, points):
 def test_embeddings_of_other_frames_are_refused(tmp_path):
     run = tiny_run(tmp_path / "run")
     np.save(stage_folder(run, "probe") / "content.npy", np.zeros((3, 4), np.float16))
-    with pytest.raises(InputError, match="its embeddings are of other frames than .*: make the run again"):
+    with pytest.raises(
+        InputError, match="its embeddings are of other frames than .*: make the run again"
+    ):
         explorer.read_atlas(run)

@@ -8,9 +8,27 @@ import pytest
 from cdrl.data import faces
 from cdrl.data import mesh as models
 from cdrl.data.faces import (
-    CROP, CROPS, EYES_BELOW_TOP, MAXIMUM_GAP, MOUTH_WIDTH, SIDE, Alignment, align, alignment_error, crop, paste,
-)  # fmt: skip
-from cdrl.data.mesh import LEFT_EYE, RIGHT_EYE, detect, intersection_over_union, mesh, region_of_box, square_crop
+    CROP,
+    CROPS,
+    EYES_BELOW_TOP,
+    MAXIMUM_GAP,
+    MOUTH_WIDTH,
+    SIDE,
+    Alignment,
+    align,
+    alignment_error,
+    crop,
+    paste,
+)
+from cdrl.data.mesh import (
+    LEFT_EYE,
+    RIGHT_EYE,
+    detect,
+    intersection_over_union,
+    mesh,
+    region_of_box,
+    square_crop,
+)
 from cdrl.data.samples import sample_paths
 from cdrl.data.media import read_video
 from cdrl.data.released_crop import OUTLINE, landmark_box, stretched
@@ -67,7 +85,9 @@ def test_warp_agrees_with_the_loop_reference():
     frame = generator.integers(0, 256, (23, 31, 3), np.uint8)
     for samples, scale in ((1, 0.9), (2, 1.9), (3, 2.6)):
         matrix = np.array([[scale, -0.3, 4.2], [0.3, scale, -3.1]])
-        difference = warp(frame, matrix, 12, 12, samples) - bilinear_by_loops(frame, matrix, 12, samples)
+        difference = warp(frame, matrix, 12, 12, samples) - bilinear_by_loops(
+            frame, matrix, 12, samples
+        )
         assert np.abs(difference).max() <= 0.51  # rounding to uint8 only
 
 
@@ -78,7 +98,9 @@ def test_identity_warp_returns_the_image():
 
 def test_crop_of_a_whole_square_frame_is_that_frame_and_follows_the_size():
     frames = np.random.default_rng(6).integers(0, 256, (2, CROP, CROP, 3), np.uint8)
-    whole = Alignment(np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (2, 1, 1)), np.zeros(4, np.float32))
+    whole = Alignment(
+        np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (2, 1, 1)), np.zeros(4, np.float32)
+    )
     assert (crop(frames, whole, CROP) == frames).all()
     halves = crop(frames, whole, CROP // 2)
     means = frames.reshape(2, CROP // 2, 2, CROP // 2, 2, 3).mean(axis=(2, 4))
@@ -141,7 +163,9 @@ def test_eyes_and_nose_stay_where_they_belong_while_the_mouth_opens(clip, alignm
     assert np.ptp(openings) > 0.1  # the mouth does open
     assert eye_points.std(axis=0).max() < 0.03 * between
     assert np.abs(eye_points.mean(axis=(0, 1)) - [0.5, EYES_BELOW_TOP / SIDE]).max() < 0.02
-    assert between == pytest.approx(0.692 / SIDE, rel=0.025)  # the template's eye centres are .692 apart
+    assert between == pytest.approx(
+        0.692 / SIDE, rel=0.025
+    )  # the template's eye centres are .692 apart
 
 
 def test_mouth_box_has_its_fixed_shape_and_holds_the_lips(clip, alignment):
@@ -152,7 +176,11 @@ def test_mouth_box_has_its_fixed_shape_and_holds_the_lips(clip, alignment):
     for frame, matrix in zip(clip.frames[::7], alignment.transforms[::7], strict=True):
         boxes, _, eyes = detect(frame)
         region = region or region_of_box(boxes[0], eyes[0])
-        lips = (mesh(frame, region)[0][list(models.LIPS), :2] - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T / CROP
+        lips = (
+            (mesh(frame, region)[0][list(models.LIPS), :2] - matrix[:, 2])
+            @ np.linalg.inv(matrix[:, :2]).T
+            / CROP
+        )
         inside = (lips > [left, top - 0.02]) & (lips < [right, bottom + 0.02])
         assert inside.all()
 
@@ -170,7 +198,9 @@ def test_enlarged_or_shifted_video_gives_the_same_crops(clip, alignment):
 def test_strides_agree_and_a_generator_gives_what_an_array_gives(clip, alignment):
     every = align(clip.frames[:25], stride=1)
     fourth = align(clip.frames[:25], stride=4)
-    assert np.abs(every.transforms - fourth.transforms)[:, :, 2].max() < 2  # pixels of a 480 x 360 frame
+    assert (
+        np.abs(every.transforms - fourth.transforms)[:, :, 2].max() < 2
+    )  # pixels of a 480 x 360 frame
     streamed = align((frame for frame in clip.frames), stride=4)
     assert (streamed.transforms == alignment.transforms).all()
 
@@ -214,13 +244,22 @@ def test_a_stretched_crop_is_that_part_of_the_frame_resized(box):
     left, top, right, bottom = box
     across, down = (right - left) / 10, (bottom - top) / 10
     place = Alignment(stretched(np.array([box], float), CROP).astype(np.float32), np.zeros(4))
-    naive = bilinear_by_loops(frame, np.array([[across, 0, left], [0, down, top]]), 10, int(np.ceil(max(across, down) - 0.25)))
+    naive = bilinear_by_loops(
+        frame,
+        np.array([[across, 0, left], [0, down, top]]),
+        10,
+        int(np.ceil(max(across, down) - 0.25)),
+    )
     assert np.abs(crop(frame[None], place, 10)[0] - naive).max() <= 0.52
     if box == (4, 6, 44, 36):  # whole pixels: their plain means
-        assert np.abs(naive - frame[6:36, 4:44].reshape(10, 3, 10, 4, 3).mean(axis=(1, 3))).max() < 16
+        assert (
+            np.abs(naive - frame[6:36, 4:44].reshape(10, 3, 10, 4, 3).mean(axis=(1, 3))).max() < 16
+        )
 
 
-def test_the_released_crop_is_the_box_of_each_frame_s_landmarks_and_the_jaw_moves_it(clip, alignment, monkeypatch):
+def test_the_released_crop_is_the_box_of_each_frame_s_landmarks_and_the_jaw_moves_it(
+    clip, alignment, monkeypatch
+):
     seen = {}
 
     def noted(frame, region):
@@ -231,15 +270,21 @@ def test_the_released_crop_is_the_box_of_each_frame_s_landmarks_and_the_jaw_move
     monkeypatch.setattr(faces, "mesh", noted)
     frames = clip.frames[:40]
     released, heights = align(frames, stride=4, crop="released"), []
-    for frame, matrix, steady in zip(frames, released.transforms.astype(float), alignment.transforms.astype(float)):
+    for frame, matrix, steady in zip(
+        frames, released.transforms.astype(float), alignment.transforms.astype(float)
+    ):
         points = seen[frame.tobytes()]
         xs, ys = [points[k][0] for k in OUTLINE], [points[k][1] for k in OUTLINE]
         wide, high = max(xs) - min(xs), max(ys) - min(ys)
         naive = [min(xs) - wide / 10, min(ys) - high / 10, max(xs) + wide / 10, max(ys) + high / 10]
-        assert np.allclose([*matrix[:, 2], *(matrix[:, 2] + matrix[:, :2] @ [CROP, CROP])], naive, atol=1e-3)
+        assert np.allclose(
+            [*matrix[:, 2], *(matrix[:, 2] + matrix[:, :2] @ [CROP, CROP])], naive, atol=1e-3
+        )
         assert matrix[0, 1] == matrix[1, 0] == 0
         eyes = points[list(LEFT_EYE + RIGHT_EYE)].mean(axis=0)
-        heights.append([np.linalg.solve(m[:, :2], eyes - m[:, 2])[1] / CROP for m in (matrix, steady)])
+        heights.append(
+            [np.linalg.solve(m[:, :2], eyes - m[:, 2])[1] / CROP for m in (matrix, steady)]
+        )
     eyes_move, aligned_eyes_move = np.std(heights, axis=0)
     assert eyes_move > 1.5 * aligned_eyes_move  # the mouth opens wide in this clip
 
@@ -252,7 +297,10 @@ def test_the_mouth_is_the_same_part_of_the_face_in_both_crops(clip, alignment, r
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
     pictures = [crop(clip.frames[:1], place.part(0, 1), 480)[0] for place in (alignment, released)]
     boxes = [(place.mouth_box * 480).astype(int) for place in (alignment, released)]
-    mouths = [resized_to(picture[b[1] : b[3], b[0] : b[2]], 32, 48) for picture, b in zip(pictures, boxes, strict=True)]
+    mouths = [
+        resized_to(picture[b[1] : b[3], b[0] : b[2]], 32, 48)
+        for picture, b in zip(pictures, boxes, strict=True)
+    ]
     assert np.corrcoef(mouths[0].ravel(), mouths[1].ravel())[0, 1] > 0.8
 
 
@@ -293,7 +341,11 @@ def test_faceless_video_is_refused(clip):
 
 
 def test_two_faces_are_refused(clip):
-    refused(np.concatenate([clip.frames[:6], clip.frames[10:16]], axis=2), "more than one face", "one person")
+    refused(
+        np.concatenate([clip.frames[:6], clip.frames[10:16]], axis=2),
+        "more than one face",
+        "one person",
+    )
 
 
 def test_second_face_that_comes_later_is_refused(clip):
@@ -303,7 +355,9 @@ def test_second_face_that_comes_later_is_refused(clip):
 
 
 def test_too_small_a_face_is_refused(clip):
-    refused(np.stack([resized(frame, 0.18) for frame in clip.frames[:5]]), "px wide", "at least 24 px")
+    refused(
+        np.stack([resized(frame, 0.18) for frame in clip.frames[:5]]), "px wide", "at least 24 px"
+    )
 
 
 def test_short_loss_of_the_face_is_bridged_and_a_long_one_refused(clip, alignment):
@@ -356,10 +410,19 @@ def test_no_note_of_the_runtime_reaches_the_screen(capfd, clip):
 # ---- alignment_error: what the studio's truth is measured with
 
 
-NAMES = ("right_eye_outer", "right_eye_inner", "left_eye_inner", "left_eye_outer", "nose_bridge", "mouth_right",
-         "mouth_left")  # fmt: skip
+NAMES = (
+    "right_eye_outer",
+    "right_eye_inner",
+    "left_eye_inner",
+    "left_eye_outer",
+    "nose_bridge",
+    "mouth_right",
+    "mouth_left",
+)
 EYES = CROP * EYES_BELOW_TOP / SIDE  # their nominal height in the crop
-PLACES = np.array([[24, EYES], [37, EYES], [59, EYES], [72, EYES], [48, 33], [38, 62], [58, 62]])  # crop coordinates
+PLACES = np.array(
+    [[24, EYES], [37, EYES], [59, EYES], [72, EYES], [48, 33], [38, 62], [58, 62]]
+)  # crop coordinates
 
 
 def moving_truth(generator, count=20):
@@ -382,10 +445,17 @@ def test_true_alignment_has_no_error():
 def test_alignment_error_of_a_wrong_frame_is_the_shift_in_eye_distances():
     transforms, landmarks = moving_truth(np.random.default_rng(9), count=200)
     wrong = transforms.copy()
-    wrong[7, :, 2] += wrong[7, :, :2] @ [3.5, 0]  # the crop of frame 7 sits 3.5 crop pixels too far right
+    wrong[7, :, 2] += wrong[7, :, :2] @ [
+        3.5,
+        0,
+    ]  # the crop of frame 7 sits 3.5 crop pixels too far right
     error = alignment_error(Alignment(wrong, np.zeros(4)), landmarks, NAMES)
     between = 65.5 - 30.5
-    assert error["eyes"][7] == pytest.approx(3.5 / between, rel=0.02) == pytest.approx(error["mouth"][7], rel=0.02)
+    assert (
+        error["eyes"][7]
+        == pytest.approx(3.5 / between, rel=0.02)
+        == pytest.approx(error["mouth"][7], rel=0.02)
+    )
     assert np.delete(error["eyes"], 7).max() < 0.001
     aside = transforms.copy()
     aside[:, :, 2] += transforms[:, :, :2] @ [0, 7]  # all frames alike: an offset, no error
@@ -401,9 +471,15 @@ def test_studio_crops_hold_still_to_three_percent_of_the_eye_distance_while_head
     phase = np.linspace(0, 2 * np.pi, 49)  # one turn of the head and five words in two seconds
     coefficients, pose = np.zeros((49, 52), np.float32), np.zeros((49, 6), np.float32)
     coefficients[:, ACTIONS.index("jawOpen")] = 0.35 * (1 - np.cos(5 * phase))
-    pose[:, 0], pose[:, 1], pose[:, 3] = 0.15 * np.sin(phase), 0.08 * np.cos(phase), 0.04 * np.sin(phase)
+    pose[:, 0], pose[:, 1], pose[:, 3] = (
+        0.15 * np.sin(phase),
+        0.08 * np.cos(phase),
+        0.04 * np.sin(phase),
+    )
     for person in (601, 603):
-        frames, landmarks = render(person, coefficients, pose, np.zeros((49, 2), np.float32), person, size=128)
+        frames, landmarks = render(
+            person, coefficients, pose, np.zeros((49, 2), np.float32), person, size=128
+        )
         error = alignment_error(align(frames, name=f"person {person}"), landmarks, LANDMARKS)
         assert error["eyes"].mean() < 0.03 and np.quantile(error["mouth"], 0.95) < 0.06
         assert error["offset"] < 0.15

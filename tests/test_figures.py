@@ -21,32 +21,52 @@ from cdrl.report.figures import (
 
 def test_face_grid_puts_each_face_in_its_row_and_column():
     shades = np.array(
-        [[[250, 10, 10], [10, 250, 10], [10, 10, 250]], [[250, 250, 10], [10, 250, 250], [250, 10, 250]]], np.uint8
+        [
+            [[250, 10, 10], [10, 250, 10], [10, 10, 250]],
+            [[250, 250, 10], [10, 250, 250], [250, 10, 250]],
+        ],
+        np.uint8,
     )
     figure = face_grid(
-        np.broadcast_to(shades[:, :, None, None], (2, 3, 32, 24, 3)), ["a", "b"], ["x", "y", "z"], cell=40
+        np.broadcast_to(shades[:, :, None, None], (2, 3, 32, 24, 3)),
+        ["a", "b"],
+        ["x", "y", "z"],
+        cell=40,
     )
-    picture = Image.open(io.BytesIO(base64.b64decode(figure.layout.images[0].source.partition(",")[2])))
+    picture = Image.open(
+        io.BytesIO(base64.b64decode(figure.layout.images[0].source.partition(",")[2]))
+    )
     assert picture.size == (120, 80)
     for row in range(2):
         for column in range(3):
             found = np.array(picture.getpixel((column * 40 + 20, row * 40 + 20)), int)
             assert np.abs(found - shades[row, column]).max() < 20
-    assert figure.layout.xaxis.ticktext == ("x", "y", "z") and figure.layout.yaxis.ticktext == ("a", "b")
+    assert figure.layout.xaxis.ticktext == ("x", "y", "z") and figure.layout.yaxis.ticktext == (
+        "a",
+        "b",
+    )
     assert figure.layout.yaxis.range == (2, 0)
 
 
 def test_bars_carry_their_intervals_and_their_chance_levels():
-    figure = score_bars(["v", "e"], [0.5, 0.3], chance=[0.1, 0.14], low=[0.4, 0.2], high=[0.7, 0.35])
+    figure = score_bars(
+        ["v", "e"], [0.5, 0.3], chance=[0.1, 0.14], low=[0.4, 0.2], high=[0.7, 0.35]
+    )
     bars, chance = figure.data
-    assert np.allclose(bars.error_x.array, [0.2, 0.05]) and np.allclose(bars.error_x.arrayminus, [0.1, 0.1])
+    assert np.allclose(bars.error_x.array, [0.2, 0.05]) and np.allclose(
+        bars.error_x.arrayminus, [0.1, 0.1]
+    )
     assert list(chance.x) == [0.1, 0.14] and list(chance.y) == ["v", "e"]
     assert list(score_bars(["v", "e"], [0.5, 0.3], chance=0.25).data[1].x) == [0.25, 0.25]
 
 
 def test_the_map_shows_one_factor_at_a_time_and_no_more_than_4000_points():
     rng = np.random.default_rng(0)
-    points, emotion, viseme = rng.normal(size=(5000, 2)), rng.integers(0, 7, 5000), rng.integers(0, 15, 5000)
+    points, emotion, viseme = (
+        rng.normal(size=(5000, 2)),
+        rng.integers(0, 7, 5000),
+        rng.integers(0, 15, 5000),
+    )
     figure = factor_map(points, {"emotion": emotion, "viseme": viseme}, seed=1)
     visible = [trace for trace in figure.data if trace.visible]
     assert len(figure.data) == 22 and len(visible) == 7
@@ -60,42 +80,67 @@ def test_the_map_shows_one_factor_at_a_time_and_no_more_than_4000_points():
 
 def test_curves_are_thinned_and_chance_is_a_dashed_line():
     figure = curves({"loss": np.arange(10_000.0), "other": np.arange(10.0)}, chance=2.5)
-    assert len(figure.data[0].x) <= MAX_POINTS / 2 and figure.data[0].x[1] == figure.data[0].y[1] == 5
+    assert (
+        len(figure.data[0].x) <= MAX_POINTS / 2 and figure.data[0].x[1] == figure.data[0].y[1] == 5
+    )
     assert figure.layout.shapes[0].y0 == 2.5 and figure.layout.shapes[0].line.dash == "dash"
 
 
 @pytest.mark.parametrize("size", [8, 96])
 def test_a_data_uri_holds_a_jpeg_of_the_same_size(size):
-    image = Image.open(io.BytesIO(base64.b64decode(jpeg_uri(np.full((size, size, 3), 90, np.uint8)).partition(",")[2])))
+    image = Image.open(
+        io.BytesIO(
+            base64.b64decode(jpeg_uri(np.full((size, size, 3), 90, np.uint8)).partition(",")[2])
+        )
+    )
     assert image.format == "JPEG" and image.size == (size, size)
 
 
 def test_a_matrix_shows_its_numbers_on_a_scale_around_zero():
     heat = matrix([[0.5, -0.25, 0.0]], ["a"], ["x", "y", "z"]).data[0]
-    assert [list(row) for row in heat.z] == [[0.5, -0.25, 0.0]] and (heat.zmin, heat.zmax) == (-0.5, 0.5)
+    assert [list(row) for row in heat.z] == [[0.5, -0.25, 0.0]] and (heat.zmin, heat.zmax) == (
+        -0.5,
+        0.5,
+    )
     assert list(heat.x) == ["x", "y", "z"] and list(heat.y) == ["a"]
 
 
 def test_an_alignment_runs_in_seconds_first_clip_down():
     likeness = np.random.default_rng(0).random((50, 75))
     heat, path = alignment(likeness, np.arange(50) * 1.5).data
-    assert np.shape(heat.z) == (50, 75) and np.isclose(heat.x[-1], 74 / 25) and np.isclose(heat.y[-1], 49 / 25)
+    assert (
+        np.shape(heat.z) == (50, 75)
+        and np.isclose(heat.x[-1], 74 / 25)
+        and np.isclose(heat.y[-1], 49 / 25)
+    )
     assert np.allclose(path.y, np.arange(50) / 25) and np.allclose(path.x, np.arange(50) * 1.5 / 25)
 
 
 def test_a_trade_keeps_the_order_of_the_dial():
-    figure = trade({"cdrl": ([0.1, 0.6, 0.5], [0.9, 0.7, 0.8], ["0", "1", "1.5"]), "baseline": ([0.1], [0.9], ["0"])})
-    assert list(figure.data[0].x) == [0.1, 0.6, 0.5] and list(figure.data[0].text) == ["0", "1", "1.5"]
+    figure = trade(
+        {
+            "cdrl": ([0.1, 0.6, 0.5], [0.9, 0.7, 0.8], ["0", "1", "1.5"]),
+            "baseline": ([0.1], [0.9], ["0"]),
+        }
+    )
+    assert list(figure.data[0].x) == [0.1, 0.6, 0.5] and list(figure.data[0].text) == [
+        "0",
+        "1",
+        "1.5",
+    ]
     assert [line.name for line in figure.data] == ["cdrl", "baseline"]
 
 
 def test_figures_are_stored_as_plain_json():
     images = np.zeros((1, 2, 8, 8, 3), np.uint8)
     for figure in (
-        face_grid(images, ["a"], ["x", "y"]), score_bars(["v"], [0.5], 0.1, [0.4], [0.6]), matrix([[1.0]], ["a"], ["b"]),
-        curves({"loss": np.arange(5.0)}), factor_map(np.zeros((3, 2)), {"emotion": np.arange(3)}),
+        face_grid(images, ["a"], ["x", "y"]),
+        score_bars(["v"], [0.5], 0.1, [0.4], [0.6]),
+        matrix([[1.0]], ["a"], ["b"]),
+        curves({"loss": np.arange(5.0)}),
+        factor_map(np.zeros((3, 2)), {"emotion": np.arange(3)}),
         alignment(np.ones((3, 4)), np.arange(3)),
-    ):  # fmt: skip
+    ):
         assert "bdata" not in figure.to_json()
 
 
@@ -106,12 +151,17 @@ def test_a_clip_s_phonemes_stand_where_they_are_said():
     assert list(names.text) == ["AA", "B"] and np.allclose(names.x, [0.6, 0.85])
     assert {value for value in edges.x if value is not None} == {0.5, 0.7, 1.0}
     times, loud = np.array(upper.x), np.array(upper.y)
-    assert times[-1] == pytest.approx(1, abs=0.01) and max(loud) == 1 and loud[times < 0.49].max() == 0
+    assert (
+        times[-1] == pytest.approx(1, abs=0.01) and max(loud) == 1 and loud[times < 0.49].max() == 0
+    )
     assert np.allclose(loud, -np.array(lower.y)) and len(speech(sound).data) == 2
 
 
 def test_bars_say_how_many_were_judged_and_curves_what_each_line_means():
-    assert list(score_bars(["v", "e"], [0.5, 0.3], n=[6000, float("nan")]).data[0].text) == ["n 6000", ""]
+    assert list(score_bars(["v", "e"], [0.5, 0.3], n=[6000, float("nan")]).data[0].text) == [
+        "n 6000",
+        "",
+    ]
     figure = curves({"a": [2.0, 1.0]}, chance={"ln 8": np.log(8), "ln 60": np.log(60)})
     assert [each.text for each in figure.layout.annotations] == ["ln 8", "ln 60"]
     assert [each.y0 for each in figure.layout.shapes] == pytest.approx([np.log(8), np.log(60)])

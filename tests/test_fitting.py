@@ -39,7 +39,10 @@ def stored(features, corpus="drawn"):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that learnt people 0 to 3 in six emotions; and six clips of somebody else whose features lie elsewhere."""
-    folder, train = tmp_path_factory.mktemp("fit") / "run", stored(drawn_features(sentences=2, emotions=SIX))
+    folder, train = (
+        tmp_path_factory.mktemp("fit") / "run",
+        stored(drawn_features(sentences=2, emotions=SIX)),
+    )
     pairs = find_pairs(train, CONTENT)
     content, _ = train_content(train, pairs, CONTENT, stage_folder(folder, "content"))
     pairs.to_parquet(stage_folder(folder, "content") / "pairs.parquet")
@@ -49,8 +52,12 @@ def run(tmp_path_factory):
     (stage_folder(folder, "emotion") / "results.json").write_text(json.dumps(record))
     clips = stored(drawn_features(people=1, sentences=1, emotions=SIX), "real")
     turn = np.linalg.qr(np.random.default_rng(4).standard_normal((24, 24)))[0]
-    clips.face, clips.mouth = ((x.astype(np.float32) @ turn).astype(np.float16) for x in (clips.face, clips.mouth))
-    return SimpleNamespace(folder=folder, train=train, pairs=pairs, content=content, emotion=emotion, clips=clips)
+    clips.face, clips.mouth = (
+        (x.astype(np.float32) @ turn).astype(np.float16) for x in (clips.face, clips.mouth)
+    )
+    return SimpleNamespace(
+        folder=folder, train=train, pairs=pairs, content=content, emotion=emotion, clips=clips
+    )
 
 
 def fitted_content(run, clips, steps=STEPS):
@@ -59,7 +66,14 @@ def fitted_content(run, clips, steps=STEPS):
 
 
 def fitted_emotion(run, clips, steps=STEPS):
-    return fit_emotion(run.emotion, clips, EmotionSampler(run.train, replace(EMOTION, batch=8)), "embedded", EMOTION, steps)
+    return fit_emotion(
+        run.emotion,
+        clips,
+        EmotionSampler(run.train, replace(EMOTION, batch=8)),
+        "embedded",
+        EMOTION,
+        steps,
+    )
 
 
 def spoilt(features, clips):
@@ -95,10 +109,18 @@ def test_a_fit_is_a_copy_frozen_and_not_what_it_was(run):
 
 def test_a_fit_finds_the_moments_of_clips_that_were_left_out_and_forgets_little(run):
     [fold, *_] = draw_folds(run.clips)
-    encoder = fitted_content(run, only(run.clips, [clip for clip in range(6) if clip not in fold.clips]))
-    found = [speech_measures([fold], [embed_content(each, run.clips)])["retrieval_r1"][0].value for each in (run.content, encoder)]
+    encoder = fitted_content(
+        run, only(run.clips, [clip for clip in range(6) if clip not in fold.clips])
+    )
+    found = [
+        speech_measures([fold], [embed_content(each, run.clips)])["retrieval_r1"][0].value
+        for each in (run.content, encoder)
+    ]
     assert found[1] > found[0] + 0.1
-    rows = run.train.store.frames(0), run.train.store.frames(1)  # one sentence in two emotions, aligned on the diagonal
+    rows = (
+        run.train.store.frames(0),
+        run.train.store.frames(1),
+    )  # one sentence in two emotions, aligned on the diagonal
     known = [embed_content(each, run.train) for each in (run.content, encoder)]
     alike = [float((code[rows[0]] * code[rows[1]]).sum(1).mean()) for code in known]
     assert alike[1] > 0.7 * alike[0]
@@ -108,7 +130,10 @@ def test_the_emotion_of_clips_that_were_fitted_to_is_read(run):
     turned, text = fitted_emotion(run, run.clips)
     old = load_file(stage_folder(run.folder, "emotion") / "targets.safetensors")["text"]
     labels = [emotion_index(name) for name in SIX]
-    right = [int(((embed_clips(each[0], run.clips) @ each[1].numpy().T).argmax(1) == labels).sum()) for each in ((run.emotion, old), (turned, text))]
+    right = [
+        int(((embed_clips(each[0], run.clips) @ each[1].numpy().T).argmax(1) == labels).sum())
+        for each in ((run.emotion, old), (turned, text))
+    ]
     assert right[1] >= 5 and right[1] > right[0]
 
 
@@ -122,10 +147,17 @@ def test_the_level_of_the_new_clips_is_not_asked_for(run):
 def test_every_clip_is_left_out_once_with_one_of_another_emotion():
     clips = stored(drawn_features(people=1, sentences=1, emotions=SIX))
     folds = draw_folds(clips)
-    assert sorted(clip for fold in folds for clip in fold.clips) == list(range(6)) and len(folds) == 3
+    assert (
+        sorted(clip for fold in folds for clip in fold.clips) == list(range(6)) and len(folds) == 3
+    )
     for fold in folds:
         rows = {row for clip in fold.clips for row in range(clip * LENGTH, (clip + 1) * LENGTH)}
-        used = {*fold.triples.anchor, *fold.triples.right, *fold.triples.wrong, *(row for query, shelf, _ in fold.looked_for for row in (*query, *shelf))}
+        used = {
+            *fold.triples.anchor,
+            *fold.triples.right,
+            *fold.triples.wrong,
+            *(row for query, shelf, _ in fold.looked_for for row in (*query, *shelf)),
+        }
         assert used <= rows and len(fold.looked_for) == 2
 
 
@@ -139,12 +171,22 @@ def test_known_codes_score_what_they_must():
         assert measure.value == pytest.approx(chance) if wanted is None else measure.value > wanted
         assert len(groups) == count and chance == pytest.approx(3 / LENGTH, abs=0.01)
         assert found["swap_image"][0].value == pytest.approx(swap, abs=0.05)
-    other = [moment, retrieval.standardise(np.random.default_rng(0).standard_normal((count, 8))), moment]
-    assert speech_measures(folds, other)["retrieval_r1"][0].value == pytest.approx(2 / 3, abs=0.1)  # each fold by its own code
+    other = [
+        moment,
+        retrieval.standardise(np.random.default_rng(0).standard_normal((count, 8))),
+        moment,
+    ]
+    assert speech_measures(folds, other)["retrieval_r1"][0].value == pytest.approx(
+        2 / 3, abs=0.1
+    )  # each fold by its own code
 
 
 def opens(monkeypatch, run, clips=None):
-    monkeypatch.setattr(real_clips, "open_features", lambda folder, name: (clips or run.clips) if name == "real" else run.train)
+    monkeypatch.setattr(
+        real_clips,
+        "open_features",
+        lambda folder, name: (clips or run.clips) if name == "real" else run.train,
+    )
 
 
 def test_scores_stand_before_and_after_with_the_paired_difference(run, monkeypatch):
@@ -152,23 +194,45 @@ def test_scores_stand_before_and_after_with_the_paired_difference(run, monkeypat
     rows, lines = real_scores(run.folder, ProbeConfig(fit_steps=30))
     assert lines == []
     for name in ("retrieval_r1", "swap_image", "emotion_nearest"):
-        before, after, gain = (rows[f"{prefix}.{name}"] for prefix in ("real", "real.fitted", "real.gain"))
-        assert gain["value"] == pytest.approx(after["value"] - before["value"]) and gain["low"] <= gain["value"] <= gain["high"]
-        assert before["n"] == after["n"] and before["chance"] == after["chance"] and before["low"] <= before["value"] <= before["high"]
+        before, after, gain = (
+            rows[f"{prefix}.{name}"] for prefix in ("real", "real.fitted", "real.gain")
+        )
+        assert (
+            gain["value"] == pytest.approx(after["value"] - before["value"])
+            and gain["low"] <= gain["value"] <= gain["high"]
+        )
+        assert (
+            before["n"] == after["n"]
+            and before["chance"] == after["chance"]
+            and before["low"] <= before["value"] <= before["high"]
+        )
     assert rows["real.gain.retrieval_r1"]["value"] > 0.05 and rows["real.emotion_nearest"]["n"] == 6
-    assert rows["real.content.aligned"]["pairs"] == 15 and "real.raw.swap_image" in rows and "real.raw.emotion_nearest" not in rows
+    assert (
+        rows["real.content.aligned"]["pairs"] == 15
+        and "real.raw.swap_image" in rows
+        and "real.raw.emotion_nearest" not in rows
+    )
 
 
 def test_a_fit_that_cannot_be_is_left_out_and_said(run, monkeypatch):
     opens(monkeypatch, run)
     rows, lines = real_scores(run.folder, ProbeConfig(fit_steps=0))
-    assert lines == ["left out real.fitted, real.gain: probe.fit_steps is 0"] and "real.retrieval_r1" in rows
+    assert (
+        lines == ["left out real.fitted, real.gain: probe.fit_steps is 0"]
+        and "real.retrieval_r1" in rows
+    )
     assert not [name for name in rows if "fitted" in name or "gain" in name]
     known = only(run.clips, range(6))
     known.store.clips["corpus"] = "drawn"
     opens(monkeypatch, run, known)
     rows, lines = real_scores(run.folder, ProbeConfig())
-    assert lines == ["left out real.fitted, real.gain: the encoders were trained on clips of this actor already"] and "real.swap_image" in rows
+    assert (
+        lines
+        == [
+            "left out real.fitted, real.gain: the encoders were trained on clips of this actor already"
+        ]
+        and "real.swap_image" in rows
+    )
     opens(monkeypatch, run, only(run.clips, [0, 3]))
     rows, lines = real_scores(run.folder, ProbeConfig(fit_steps=2))
     assert lines[0].startswith("left out real.fitted, real.gain: ") and "real.retrieval_r1" in rows

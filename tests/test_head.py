@@ -52,7 +52,9 @@ def test_jaw_drops_while_the_upper_skull_stays(head):
 
 def test_modes_add_up_linearly_and_no_mode_is_no_motion(head):
     both = head.actions.moved({"jawOpen": 0.5, "mouthPucker": 0.25}, len(head.vertices))
-    one, other = (head.actions.moved({name: 1.0}, len(head.vertices)) for name in ("jawOpen", "mouthPucker"))
+    one, other = (
+        head.actions.moved({name: 1.0}, len(head.vertices)) for name in ("jawOpen", "mouthPucker")
+    )
     np.testing.assert_allclose(both, 0.5 * one + 0.25 * other, atol=1e-6)
     assert not head.actions.moved({}, len(head.vertices)).any()
 
@@ -86,7 +88,9 @@ def test_missing_pack_says_how_to_get_it(tmp_path):
 
 def test_a_person_is_the_same_for_ever_and_unlike_the_next():
     assert sample_person(7) == sample_person.__wrapped__(7)
-    assert np.abs(person_vertices(sample_person(7)) - person_vertices(sample_person(8))).max() > 0.03
+    assert (
+        np.abs(person_vertices(sample_person(7)) - person_vertices(sample_person(8))).max() > 0.03
+    )
 
 
 def test_two_hundred_people_are_pairwise_different_and_varied():

@@ -11,10 +11,24 @@ from cdrl.config import repository_root
 ROOT = repository_root()
 # A module imports only from its own entry and those above it; entries of one row never import each other.
 LAYERS = (
-    ("errors",), ("vocabulary",), ("config",), ("stage",), ("data",), ("priors",), ("models", "losses"), ("guidance",),
-    ("training",), ("probing",), ("generation",), ("evaluation",), ("recipes", "pipeline"), ("report",),
-    ("doctor", "notebook_runner", "data_commands", "edit_command"), ("grid",), ("cli",),
-)  # fmt: skip
+    ("errors",),
+    ("vocabulary",),
+    ("config",),
+    ("stage",),
+    ("data",),
+    ("priors",),
+    ("models", "losses"),
+    ("guidance",),
+    ("training",),
+    ("probing",),
+    ("generation",),
+    ("evaluation",),
+    ("recipes", "pipeline"),
+    ("report",),
+    ("doctor", "notebook_runner", "data_commands", "edit_command"),
+    ("grid",),
+    ("cli",),
+)
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 MODULES = sorted((ROOT / "cdrl").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -25,7 +39,9 @@ def imported_parts(source, package):
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
             origin = ".".join([*base, *filter(None, [node.module])])
             names = [f"{origin}.{alias.name}" for alias in node.names]
         yield from (name.split(".")[1] for name in names if name.startswith("cdrl."))
@@ -62,7 +78,12 @@ def test_data_flows_one_way():
         ("losses", "cdrl.losses", "import cdrl.models.content", ["models"]),
         ("data", "cdrl.data", "def late():\n    from cdrl import training", ["training"]),
         ("data", "cdrl.data.studio", "from ...report import page", ["report"]),
-        ("data", "cdrl.data.studio", "from ..media import Clip\nfrom cdrl.vocabulary import EMOTIONS", []),
+        (
+            "data",
+            "cdrl.data.studio",
+            "from ..media import Clip\nfrom cdrl.vocabulary import EMOTIONS",
+            [],
+        ),
         ("probing", "cdrl.probing", "import notebooks.first", ["notebooks"]),
         ("cli", "cdrl", "from cdrl.doctor import examine\nimport cdrl.generation.edit", []),
     ],
@@ -80,7 +101,9 @@ def public_functions(tree):
 
 
 def undocumented(source):
-    return [node.name for node in public_functions(ast.parse(source)) if not ast.get_docstring(node)]
+    return [
+        node.name for node in public_functions(ast.parse(source)) if not ast.get_docstring(node)
+    ]
 
 
 # A sentence begins with a capital, a number, code, a shape or a formula, and its line ends where it does.
@@ -103,8 +126,12 @@ def badly_documented(source):
             text = ast.get_docstring(each) or ""
             if text and not SENTENCE.match(text.splitlines()[0]):
                 found.append(f"{each.name}: its first line is no sentence")
-            arguments = each.args.args + each.args.kwonlyargs if not isinstance(each, ast.ClassDef) else []
-            kinds = [ast.unparse(argument.annotation) for argument in arguments if argument.annotation]
+            arguments = (
+                each.args.args + each.args.kwonlyargs if not isinstance(each, ast.ClassDef) else []
+            )
+            kinds = [
+                ast.unparse(argument.annotation) for argument in arguments if argument.annotation
+            ]
             if text and any(map(ARRAY.search, kinds)) and not SHAPE.search(text):
                 found.append(f"{each.name}: which shape has its array?")
     return found
@@ -126,7 +153,9 @@ def test_every_module_and_public_function_has_a_docstring():
 def test_docstrings_begin_with_a_sentence_and_tell_the_shapes_of_arrays():
     found = {str(path.relative_to(ROOT)): badly_documented(path.read_text()) for path in MODULES}
     found = {f"{name}: {fault}" for name, faults in found.items() for fault in faults}
-    assert found <= {"cdrl/models/generator.py: field_gain: which shape has its array?"}, "the one that is known stays alone"
+    assert found <= {"cdrl/models/generator.py: field_gain: which shape has its array?"}, (
+        "the one that is known stays alone"
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +172,15 @@ def test_docstrings_begin_with_a_sentence_and_tell_the_shapes_of_arrays():
 def test_the_docstring_test_bites(text, found):
     source = f"def f(x: np.ndarray | None):\n    '''{text}'''\n"
     assert badly_documented(source) == found
-    assert badly_documented("class A:\n    '''Of (N, D).'''\n" + "    " + source.replace("\n    ", "\n        ").rstrip() + "\n") == found
+    assert (
+        badly_documented(
+            "class A:\n    '''Of (N, D).'''\n"
+            + "    "
+            + source.replace("\n    ", "\n        ").rstrip()
+            + "\n"
+        )
+        == found
+    )
 
 
 def test_no_drawer_for_leftovers():
@@ -174,7 +211,9 @@ def faults(notebook):
             found.append(f"code cell {position} has outputs")
         if len(cell.source.splitlines()) > 15:
             found.append(f"code cell {position} has {len(cell.source.splitlines())} lines")
-        tree = ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")))
+        tree = ast.parse(
+            "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
+        )
         if any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(tree)):
             found.append(f"code cell {position} defines a function or a class")
     return found
@@ -187,26 +226,42 @@ def test_notebooks_are_thin(path):
 
 def test_there_are_seven_notebooks_in_reading_order():
     assert [path.stem for path in NOTEBOOKS] == [
-        "00_start_here", "01_prior_extraction", "02_train_ccrl", "03_train_cerl", "04_probe_disentanglement",
-        "05_generate_spfem", "06_evaluate",
-    ]  # fmt: skip
+        "00_start_here",
+        "01_prior_extraction",
+        "02_train_ccrl",
+        "03_train_cerl",
+        "04_probe_disentanglement",
+        "05_generate_spfem",
+        "06_evaluate",
+    ]
 
 
 def attributes_used(sources, module):
     """Names that code takes from a module: `figures.curves(...)` -> curves."""
     for source in sources:
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module:
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == module
+            ):
                 yield node.attr
 
 
 @pytest.mark.parametrize("module", ["report/figures", "pipeline"])
 def test_notebooks_call_only_what_exists_and_every_figure_is_used(module):
     place = ROOT / "cdrl" / module
-    body = [node for path in [place.with_suffix(".py"), *place.glob("*.py")] if path.exists() for node in ast.parse(path.read_text()).body]
+    body = [
+        node
+        for path in [place.with_suffix(".py"), *place.glob("*.py")]
+        if path.exists()
+        for node in ast.parse(path.read_text()).body
+    ]
     defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
     notebooks = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
-    sources = [cell.source for notebook in notebooks for cell in notebook.cells if cell.cell_type == "code"]
+    sources = [
+        cell.source for notebook in notebooks for cell in notebook.cells if cell.cell_type == "code"
+    ]
     used = set(attributes_used(sources, module.rpartition("/")[2]))
     assert used <= defined
     if module == "report/figures":
@@ -225,7 +280,9 @@ def test_the_notebook_test_bites():
     assert faults(notebook(good, tag=False)) == ["0 cells tagged parameters"]
     assert faults(notebook('run = "a"')) == ["a parameter without an annotation"]
     assert faults(notebook(good, first="Title")) == ["no title"]
-    assert faults(notebook(good, "def f():\n    pass")) == ["code cell 1 defines a function or a class"]
+    assert faults(notebook(good, "def f():\n    pass")) == [
+        "code cell 1 defines a function or a class"
+    ]
     assert faults(notebook(good, "x = 1\n" * 16)) == ["code cell 1 has 16 lines"]
     executed = notebook(good, "print(1)")
     executed.cells[2].outputs = [nbformat.v4.new_output("stream", text="1")]
@@ -235,7 +292,9 @@ def test_the_notebook_test_bites():
 def test_no_committed_text_names_a_folder_of_somebody_s_machine():
     absolute = re.compile(r"""["'\s(=](/home/|/Users/|/root/|/work/|/tmp/|[A-Z]:\\\\)\w""")
     texts = [
-        path for kind in ("*.py", "*.md", "*.ipynb", "*.toml", "*.yml", "*.txt", "Makefile") for path in committed(kind)
+        path
+        for kind in ("*.py", "*.md", "*.ipynb", "*.toml", "*.yml", "*.txt", "Makefile")
+        for path in committed(kind)
     ]
     assert len(texts) > 20
     named = [str(path.relative_to(ROOT)) for path in texts if absolute.search(path.read_text())]

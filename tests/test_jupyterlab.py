@@ -60,21 +60,41 @@ def lab(tmp_path_factory):
     files = home / "files"
     files.mkdir()
     token, port = secrets.token_hex(16), free_port()
-    places = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    places = {
+        name: str(home / name)
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={files}",
-         "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly", "--LabApp.news_url=None",
-         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-        env={**os.environ, **places, "PYTHONPATH": path}, stdout=(home / "log").open("wb"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            "--ip=127.0.0.1",
+            f"--port={port}",
+            "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={token}",
+            f"--ServerApp.root_dir={files}",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.extension_manager=readonly",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ],
+        env={**os.environ, **places, "PYTHONPATH": path},
+        stdout=(home / "log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
     address = f"http://127.0.0.1:{port}"
 
     def ready():
         assert process.poll() is None, (home / "log").read_text()[-2000:]
         try:
-            return urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=5).status == 200
+            return (
+                urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=5).status
+                == 200
+            )
         except OSError:
             return False
 
@@ -93,7 +113,12 @@ def free_port():
 def strangers(browser):
     """Addresses outside a page of its own that it asked for; a tab's icon of the server that was shown before is none of its doing."""
     inside = ("file:", "blob:", "data:", "about:")
-    return [url for url in browser.asked if not url.startswith(inside) and not (url.startswith("http://127.0.0.1") and url.endswith("favicon.ico"))]
+    return [
+        url
+        for url in browser.asked
+        if not url.startswith(inside)
+        and not (url.startswith("http://127.0.0.1") and url.endswith("favicon.ico"))
+    ]
 
 
 def run_all(browser, lab, name, notebook, seconds):
@@ -110,9 +135,13 @@ def run_all(browser, lab, name, notebook, seconds):
     assert browser.until("window.done", seconds) == 1
     cells = json.loads(browser.run(f"JSON.stringify({PANEL}.content.model.toJSON().cells)"))
     ran = [cell for cell in cells if cell["cell_type"] == "code"]
-    wrong = [output for cell in ran for output in cell["outputs"] if output["output_type"] == "error"]
+    wrong = [
+        output for cell in ran for output in cell["outputs"] if output["output_type"] == "error"
+    ]
     assert not wrong and all(cell["execution_count"] for cell in ran), wrong
-    others = [url for url in browser.asked if not url.startswith((address, "data:", "blob:", "about:"))]
+    others = [
+        url for url in browser.asked if not url.startswith((address, "data:", "blob:", "about:"))
+    ]
     assert not others, "something was asked of the network"
     return ran
 
@@ -151,12 +180,20 @@ def _click_a_point(browser, atlas, point):
     x, y = place_of(browser, point)
     expected = np.asarray(atlas.store.face[atlas.frames[point]], float).mean((0, 1))
     browser.mouse("mouseMoved", x, y)
-    wait_for(lambda: near(colour_of(browser, ".cdrl-tip img"), expected), 60, "the face at the pointer")
+    wait_for(
+        lambda: near(colour_of(browser, ".cdrl-tip img"), expected), 60, "the face at the pointer"
+    )
     browser.click(x, y)
-    wait_for(lambda: near(colour_of(browser, ".cdrl-face"), expected), 60, "the face that was clicked")
+    wait_for(
+        lambda: near(colour_of(browser, ".cdrl-face"), expected), 60, "the face that was clicked"
+    )
     shown = browser.run("document.querySelector('.cdrl-now p').textContent")
     assert all(f"{name} {labels[point]}" in shown for name, labels in atlas.factors.items())
-    wait_for(lambda: browser.run("document.querySelector('.cdrl-now video').currentTime") > 0.05, 60, "the clip plays")
+    wait_for(
+        lambda: browser.run("document.querySelector('.cdrl-now video').currentTime") > 0.05,
+        60,
+        "the clip plays",
+    )
     film = "document.querySelector('.cdrl-now video')"
     assert browser.run(f"{film}.webkitAudioDecodedByteCount > 0 && !{film}.paused")
     said = browser.run("document.querySelector('.cdrl-said').textContent")
@@ -164,7 +201,9 @@ def _click_a_point(browser, atlas, point):
     strips = "document.querySelectorAll('.cdrl-strip')"
     counts = browser.run(f"[...{strips}].map((strip) => strip.querySelectorAll('img').length)")
     assert counts == [(atlas.nearest[space][point] >= 0).sum() for space in ("content", "emotion")]
-    browser.until(f"[...{strips}].every((strip) => [...strip.querySelectorAll('img')].every((image) => image.naturalWidth))")
+    browser.until(
+        f"[...{strips}].every((strip) => [...strip.querySelectorAll('img')].every((image) => image.naturalWidth))"
+    )
 
 
 def near(colour, expected):
@@ -180,8 +219,12 @@ def test_the_page_shows_faces_plays_clips_and_selects_in_both_maps(browser, run,
     click_a_point(browser, atlas, 33, "page.png")
 
     label = atlas.factors["emotion"][0]
-    browser.run(f"[...document.querySelectorAll('.cdrl-legend button')].find((b) => b.textContent === '{label}').click()")
-    assert browser.run("document.querySelector('.cdrl-said').textContent").startswith(f"{POINTS // 7} of {POINTS} frames")
+    browser.run(
+        f"[...document.querySelectorAll('.cdrl-legend button')].find((b) => b.textContent === '{label}').click()"
+    )
+    assert browser.run("document.querySelector('.cdrl-said').textContent").startswith(
+        f"{POINTS // 7} of {POINTS} frames"
+    )
     browser.run("document.querySelectorAll('.cdrl-factor')[1].click()")
     assert browser.run("document.querySelector('.cdrl-legend').textContent").startswith("DDFFPP")
 
@@ -191,7 +234,10 @@ def test_the_page_shows_faces_plays_clips_and_selects_in_both_maps(browser, run,
     corners = box_around(browser, points, middle, 0.4)
     browser.drag([*corners, corners[0]])
     said = browser.run("document.querySelector('.cdrl-said').textContent")
-    assert said == f"{inside.sum()} of {POINTS} frames are selected in both maps; click beside the points to let go."
+    assert (
+        said
+        == f"{inside.sum()} of {POINTS} frames are selected in both maps; click beside the points to let go."
+    )
     browser.photograph(PICTURES / "lasso.png")
     for view in (0, 1):  # colour for what is selected, grey for the rest, in either map
         chosen, other = (int(np.flatnonzero(rows)[0]) for rows in (inside, ~inside))
@@ -223,15 +269,21 @@ def test_fifty_thousand_points_stay_smooth(browser, run, tmp_path, monkeypatch):
     monkeypatch.setattr(Atlas, "face", lambda self, position, side=0: b"0")
     drawn = np.sort(rng.integers(0, POINTS, n))
     many = replace(
-        atlas, frames=drawn, factors={name: labels[drawn] for name, labels in atlas.factors.items()},
+        atlas,
+        frames=drawn,
+        factors={name: labels[drawn] for name, labels in atlas.factors.items()},
         points={space: rng.standard_normal((n, 2)).astype(np.float32) for space in atlas.points},
         nearest={space: values[drawn] for space, values in atlas.nearest.items()},
         likeness={space: values[drawn] for space, values in atlas.likeness.items()},
-    )  # fmt: skip
+    )
     browser.open(explorer.write_page(many, tmp_path / "many.html").as_uri())
     browser.until("!!window.cdrl", 60)
-    above = "const above = document.querySelector('.cdrl-above'), box = above.getBoundingClientRect();"
-    move = "new PointerEvent('pointermove', {clientX: box.left + 200 + 9 * k, clientY: box.top + 200})"
+    above = (
+        "const above = document.querySelector('.cdrl-above'), box = above.getBoundingClientRect();"
+    )
+    move = (
+        "new PointerEvent('pointermove', {clientX: box.left + 200 + 9 * k, clientY: box.top + 200})"
+    )
     paint = cost(browser, "cdrl.views[k % 2].paint()", 20)
     hover = cost(browser, f"{above} above.dispatchEvent({move})", 20)
     print(f"50,000 points: a map is painted in {paint:.1f} ms, the pointer found in {hover:.1f} ms")
@@ -243,7 +295,10 @@ def cost(browser, script, times):
     """Milliseconds of the page's own thread for one run of a script with k = 0, 1, ...; other processes do not count."""
 
     def spent():
-        found = {each["name"]: each["value"] for each in browser.send("Performance.getMetrics")["metrics"]}
+        found = {
+            each["name"]: each["value"]
+            for each in browser.send("Performance.getMetrics")["metrics"]
+        }
         return 1000 * found["TaskDuration"]
 
     browser.send("Performance.enable", timeDomain="threadTicks")
@@ -255,12 +310,22 @@ def cost(browser, script, times):
 def test_the_explorer_lives_in_jupyterlab(browser, lab, run):
     source = f"from cdrl.report import explorer\nmaps = explorer.explore({str(run)!r})\nmaps"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     [cell] = run_all(browser, lab, "explorer", notebook, 120)
-    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in cell["outputs"])
+    assert any(
+        "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+        for output in cell["outputs"]
+    )
     browser.until("document.querySelectorAll('.cdrl-above').length === 2", 60)
     browser.until("document.querySelector('.cdrl-above').width > 100", 60)
-    assert browser.run("getComputedStyle(document.querySelector('.cdrl-above')).position") == "absolute", "its style is there"
+    assert (
+        browser.run("getComputedStyle(document.querySelector('.cdrl-above')).position")
+        == "absolute"
+    ), "its style is there"
     click_a_point(browser, explorer.read_atlas(run), 33, "jupyterlab_explorer.png")
     assert not [error for error in browser.errors if "cdrl" in error]
 
@@ -281,7 +346,9 @@ def set_slider(browser, value):
         "(() => {const box = document.querySelector('.cdrl-slider').getBoundingClientRect();"
         "return [box.left, box.top, box.width, box.height];})()"
     )
-    browser.click(left + 9 + (wide - 18) * value / 1.5, top + high / 2)  # half a thumb is left free at either end
+    browser.click(
+        left + 9 + (wide - 18) * value / 1.5, top + high / 2
+    )  # half a thumb is left free at either end
 
 
 def dial_is_there(browser):
@@ -302,8 +369,12 @@ def turn_the_dial(browser, picture):
         assert 1 < np.abs(canvas(browser, "edit") - still).mean() < 40
         value = float(browser.run("document.querySelector('.cdrl-level output').textContent"))
         assert value == pytest.approx(1.2, abs=0.03)
-        assert float(browser.run("document.querySelectorAll('.cdrl-facts b')[1].textContent")) > 0.5, "the clip's mean change"
-        shown = browser.run("[...document.querySelectorAll('.cdrl-bars small')].map((each) => +each.textContent)")
+        assert (
+            float(browser.run("document.querySelectorAll('.cdrl-facts b')[1].textContent")) > 0.5
+        ), "the clip's mean change"
+        shown = browser.run(
+            "[...document.querySelectorAll('.cdrl-bars small')].map((each) => +each.textContent)"
+        )
         assert sum(shown) == pytest.approx(1, abs=0.05)
         said = browser.run("document.querySelector('.cdrl-said').textContent")
         assert not said, said
@@ -323,8 +394,12 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
 
     made, side = "document.querySelector('.cdrl-dial').cdrl", desk.take(0).crops.shape[1]
     browser.run("document.querySelectorAll('.cdrl-emotion')[1].click()")
-    browser.until(f"{made}.state.emotion === 1 && document.querySelector('.cdrl-edit figcaption').textContent.includes('sad')")
-    browser.run("[...document.querySelectorAll('.cdrl-shapes button')].find((b) => b.textContent === 'rise').click()")
+    browser.until(
+        f"{made}.state.emotion === 1 && document.querySelector('.cdrl-edit figcaption').textContent.includes('sad')"
+    )
+    browser.run(
+        "[...document.querySelectorAll('.cdrl-shapes button')].find((b) => b.textContent === 'rise').click()"
+    )
     curve = np.array(browser.run(f"Array.from({made}.state.curve)"), np.float32)
     assert np.allclose(curve, np.linspace(0, 1, len(curve)), atol=0.01), "rises from 0 to level 3"
     for share in (0.15, 0.4, 0.9):  # below level 1, and between two pairs of knots
@@ -335,13 +410,20 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
         expected = bank_edit(desk.bank(desk.take(0), {"sad": 1.0}), crops, curve)[frame]
         off = np.abs(canvas(browser, "edit") - expected)
         assert expected.shape == (side, side, 3) and off.mean() < 0.05 and off.max() <= 2
-    assert "A curve is read where the kernel runs" in browser.until("document.querySelector('.cdrl-said').textContent", 20)
+    assert "A curve is read where the kernel runs" in browser.until(
+        "document.querySelector('.cdrl-said').textContent", 20
+    )
 
     frame, words = len(curve) // 2, in_words(desk, TEXTS[0])
     for kind, name in (("words", TEXTS[0]), ("reference", desk.references[desk.telling[0]])):
-        browser.run(f"(() => {{const s = document.querySelector('.cdrl-{kind} select'); s.value = '{name}'; s.dispatchEvent(new Event('change'));}})()")
+        browser.run(
+            f"(() => {{const s = document.querySelector('.cdrl-{kind} select'); s.value = '{name}'; s.dispatchEvent(new Event('change'));}})()"
+        )
         shown = "document.querySelector('.cdrl-edit figcaption').textContent"
-        browser.until(f"{shown}.includes('{name}') && document.querySelector('.cdrl-reading').textContent.startsWith('read as')", 20)
+        browser.until(
+            f"{shown}.includes('{name}') && document.querySelector('.cdrl-reading').textContent.startsWith('read as')",
+            20,
+        )
         if kind == "words":
             browser.run(f"{made}.show({frame})")
             crops[frame] = canvas(browser, "source")
@@ -349,7 +431,9 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
             assert np.abs(canvas(browser, "edit") - expected).mean() < 0.05
     browser.until("document.querySelector('.cdrl-like img').naturalWidth")
     browser.run("document.querySelectorAll('.cdrl-emotion')[0].click()")
-    browser.until("document.querySelector('.cdrl-like').hidden && !document.querySelector('.cdrl-reading').textContent")
+    browser.until(
+        "document.querySelector('.cdrl-like').hidden && !document.querySelector('.cdrl-reading').textContent"
+    )
 
     slide = "const s = document.querySelector('.cdrl-slider'); s.value = 0.3 + k / 20; s.dispatchEvent(new Event('input'));"
     spent = cost(browser, slide, 20)
@@ -363,47 +447,92 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
 
 def test_the_dial_takes_words_and_a_reference_in_jupyterlab(browser, lab, tmp_path):
     """Typed into the widget; the kernel reads them, says what they mean, and goes on after words that it does not know."""
-    run, clip = tiny_dial(tmp_path / "run"), next(path for path in sample_paths() if "NEU" in path.name)
-    source = f"from cdrl.report import dial\nturned = dial.dial({str(run)!r}, {str(clip)!r})\nturned"
+    run, clip = (
+        tiny_dial(tmp_path / "run"),
+        next(path for path in sample_paths() if "NEU" in path.name),
+    )
+    source = (
+        f"from cdrl.report import dial\nturned = dial.dial({str(run)!r}, {str(clip)!r})\nturned"
+    )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     run_all(browser, lab, "dial", notebook, 120)
     dial_is_there(browser)
-    said, reading = (f"document.querySelector('.cdrl-{name}').textContent" for name in ("said", "reading"))
+    said, reading = (
+        f"document.querySelector('.cdrl-{name}').textContent" for name in ("said", "reading")
+    )
     type_in = "(() => {{const s = document.querySelector('.cdrl-words input'); s.value = '{}'; s.dispatchEvent(new Event('change'));}})()"
     browser.run(type_in.format("furious"))
     browser.until(f"{said}.includes('never learnt furious')", 60)
     browser.run(type_in.format(TEXTS[0]))
-    browser.until(f"{reading} === 'read as fear 76 % + surprised 14 % + neutral 10 %' && !{said}", 60)
+    browser.until(
+        f"{reading} === 'read as fear 76 % + surprised 14 % + neutral 10 %' && !{said}", 60
+    )
     browser.until("!document.querySelector('.cdrl-stale')", 60)
     assert np.abs(canvas(browser, "edit") - canvas(browser, "source")).mean() > 0.3
     choose = "s.value = [...s.options].find((each) => each.text.includes('HAP')).value; s.dispatchEvent(new Event('change'));"
-    browser.run(f"(() => {{const s = document.querySelector('.cdrl-reference select'); {choose}}})()")
-    browser.until(f"{reading} === 'read as happy' && !{said} && document.querySelector('.cdrl-like img').naturalWidth", 120)
+    browser.run(
+        f"(() => {{const s = document.querySelector('.cdrl-reference select'); {choose}}})()"
+    )
+    browser.until(
+        f"{reading} === 'read as happy' && !{said} && document.querySelector('.cdrl-like img').naturalWidth",
+        120,
+    )
     browser.until("!document.querySelector('.cdrl-stale')", 60)
     browser.run("document.querySelector('.cdrl-dial').scrollIntoView({block: 'start'})")
     browser.photograph(PICTURES / "jupyterlab_dial.png")
     assert not [error for error in browser.errors if "cdrl" in error]
 
 
-def test_a_phone_s_width_holds_the_dial_of_facial_actions_and_a_silent_clip_plays(browser, tmp_path, monkeypatch):
+def test_a_phone_s_width_holds_the_dial_of_facial_actions_and_a_silent_clip_plays(
+    browser, tmp_path, monkeypatch
+):
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
     monkeypatch.setattr("cdrl.report.dial.desk.Take.heard", lambda self: b"")
     desk = dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0], generator="action_renderer")
     page = dial.write_page(desk, tmp_path / "turn.html")
-    browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    browser.send(
+        "Emulation.setDeviceMetricsOverride",
+        width=390,
+        height=844,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
     try:
         browser.open(page.as_uri())
         dial_is_there(browser)
         assert browser.run("document.documentElement.scrollWidth") <= 390
-        assert browser.run("document.querySelector('.cdrl-said').textContent").startswith("This clip has no sound")
-        browser.run("document.querySelector('.cdrl-play').click(); document.querySelector('.cdrl-dial').cdrl.state.frame = 0")
-        wait_for(lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5, 60, "the pictures play")
-        browser.run("document.querySelector('.cdrl-play').click(); document.querySelector('.cdrl-dial').cdrl.show(12)")
+        assert browser.run("document.querySelector('.cdrl-said').textContent").startswith(
+            "This clip has no sound"
+        )
+        browser.run(
+            "document.querySelector('.cdrl-play').click(); document.querySelector('.cdrl-dial').cdrl.state.frame = 0"
+        )
+        wait_for(
+            lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5,
+            60,
+            "the pictures play",
+        )
+        browser.run(
+            "document.querySelector('.cdrl-play').click(); document.querySelector('.cdrl-dial').cdrl.show(12)"
+        )
         crops = np.zeros_like(desk.take(0).crops)
-        crops[12], curve = canvas(browser, "source"), np.array(browser.run("Array.from(document.querySelector('.cdrl-dial').cdrl.state.curve)"), np.float32)
+        crops[12], curve = (
+            canvas(browser, "source"),
+            np.array(
+                browser.run("Array.from(document.querySelector('.cdrl-dial').cdrl.state.curve)"),
+                np.float32,
+            ),
+        )
         expected = bank_edit(desk.bank(desk.take(0), {"happy": 1.0}), crops, curve)[12]
-        off, moved = np.abs(canvas(browser, "edit") - expected), np.abs(crops[12].astype(float) - expected)
+        off, moved = (
+            np.abs(canvas(browser, "edit") - expected),
+            np.abs(crops[12].astype(float) - expected),
+        )
         assert off.mean() < 0.05 and off.max() <= 2 and moved.mean() > 1
         browser.photograph(PICTURES / "dial_phone.png")
     finally:
@@ -414,26 +543,50 @@ MUTE = "const made = render({model: {get: () => header, on() {}, off() {}, set()
 
 
 def test_a_kernel_that_does_not_answer_is_told_in_one_line(browser, tmp_path):
-    code = dial_show.code().replace("export default { render };", "").replace("PATIENCE = 90000", "PATIENCE = 50")
+    code = (
+        dial_show.code()
+        .replace("export default { render };", "")
+        .replace("PATIENCE = 90000", "PATIENCE = 50")
+    )
     header = json.dumps(dial_show.header_of(["a clip"], ["happy"], ["happy"]) | {"live": True})
     page = tmp_path / "mute.html"
-    page.write_text(f"<div id=el></div><script>{code} const header = {header}, el = document.getElementById('el'); {MUTE}</script>")
+    page.write_text(
+        f"<div id=el></div><script>{code} const header = {header}, el = document.getElementById('el'); {MUTE}</script>"
+    )
     browser.open(page.as_uri())
-    said = browser.until("(document.querySelector('.cdrl-said').textContent.match(/.*does not answer.*/) || [''])[0]")
-    assert said == "The kernel does not answer: run the cell again. What is on the screen still turns and plays."
+    said = browser.until(
+        "(document.querySelector('.cdrl-said').textContent.match(/.*does not answer.*/) || [''])[0]"
+    )
+    assert (
+        said
+        == "The kernel does not answer: run the cell again. What is on the screen still turns and plays."
+    )
 
 
 def test_where_no_sound_can_be_played_the_pictures_play(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
-    page = dial.write_page(dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html")
+    page = dial.write_page(
+        dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html"
+    )
     del browser.errors[:]
     browser.open(page.as_uri())
     dial_is_there(browser)
-    browser.run("HTMLMediaElement.prototype.play = () => Promise.reject(new DOMException('no device', 'NotSupportedError'))")
-    browser.run("document.querySelector('.cdrl-dial').cdrl.show(0); document.querySelector('.cdrl-play').click()")
-    wait_for(lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5, 60, "the pictures play")
+    browser.run(
+        "HTMLMediaElement.prototype.play = () => Promise.reject(new DOMException('no device', 'NotSupportedError'))"
+    )
+    browser.run(
+        "document.querySelector('.cdrl-dial').cdrl.show(0); document.querySelector('.cdrl-play').click()"
+    )
+    wait_for(
+        lambda: browser.run("document.querySelector('.cdrl-dial').cdrl.state.frame") > 5,
+        60,
+        "the pictures play",
+    )
     said = browser.run("document.querySelector('.cdrl-said').textContent")
-    assert said == "No sound can be played here; the pictures play all the same." and not browser.errors
+    assert (
+        said == "No sound can be played here; the pictures play all the same."
+        and not browser.errors
+    )
 
 
 @pytest.mark.parametrize("name", ["00_start_here", "04_probe_disentanglement", "05_generate_spfem"])
@@ -441,7 +594,9 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, nam
     notebook = load_notebook_node(str(ROOT / "notebooks" / f"{name}.ipynb"))
     filled = parameterize_notebook(notebook, {"run_folder": str(smoke), "preset": "smoke"})
     run_all(browser, lab, name, filled, 300)
-    browser.run(f"(() => {{const c = {PANEL}.content, last = c.widgets.length - 1; c.activeCellIndex = last; c.scrollToItem(last);}})()")
+    browser.run(
+        f"(() => {{const c = {PANEL}.content, last = c.widgets.length - 1; c.activeCellIndex = last; c.scrollToItem(last);}})()"
+    )
     if name.startswith("04"):
         browser.until("document.querySelectorAll('.cdrl-above').length === 2", 60)
         browser.until("document.querySelector('.cdrl-above').width > 100", 60)
@@ -454,19 +609,32 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error(browser, lab, smoke, nam
 
 def test_the_report_fits_a_phone_and_prints_its_figures_whole(browser, smoke):
     del browser.errors[:]
-    browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    browser.send(
+        "Emulation.setDeviceMetricsOverride",
+        width=390,
+        height=844,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
     try:
         browser.open((smoke / "report.html").as_uri())
-        browser.until("figures.length > 5 && [...document.querySelectorAll('.figure')].every((each) => each.querySelector('svg'))", 120)
+        browser.until(
+            "figures.length > 5 && [...document.querySelectorAll('.figure')].every((each) => each.querySelector('svg'))",
+            120,
+        )
         assert browser.run("document.documentElement.scrollWidth") <= 390
         browser.photograph(PICTURES / "report_phone.png")
         turn_the_dial(browser, "report_phone_dial.png")  # the static twin of notebook 05
     finally:
         browser.send("Emulation.clearDeviceMetricsOverride")
-    page = base64.b64decode(browser.send("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
+    page = base64.b64decode(
+        browser.send("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"]
+    )
     assert page.startswith(b"%PDF") and len(page) > 100_000
     (PICTURES / "report.pdf").write_bytes(page)
     browser.run("dispatchEvent(new Event('beforeprint'))")
-    widths = browser.run("[...document.querySelectorAll('.js-plotly-plot')].map((each) => each.layout.width)")
+    widths = browser.run(
+        "[...document.querySelectorAll('.js-plotly-plot')].map((each) => each.layout.width)"
+    )
     assert max(widths) <= 660, "wider than the paper"
     assert not browser.errors

@@ -7,10 +7,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cdrl.errors import InputError
-from cdrl.probing.bootstrap import Measure, group_interval, lines, mean_of, paired_difference, resample_counts
+from cdrl.probing.bootstrap import (
+    Measure,
+    group_interval,
+    lines,
+    mean_of,
+    paired_difference,
+    resample_counts,
+)
 from cdrl.probing.leakage import (
-    content_scores, emotion_scores, leakage_matrix, permuted_scores, relabelling_p, selectivity,
-)  # fmt: skip
+    content_scores,
+    emotion_scores,
+    leakage_matrix,
+    permuted_scores,
+    relabelling_p,
+    selectivity,
+)
 from cdrl.probing.probes import correlation_measure, probe, share, spearman_probe
 from cdrl.probing.splits import clip_means, frame_table, split
 
@@ -55,7 +67,9 @@ def test_noise_and_permuted_labels_score_chance():
     assert read(noise(4000), labels, fit, score).highest == pytest.approx(1 / 7, abs=0.04)
     smooth = one_hot(labels) @ noise(7, 16) + 2 * noise(4000, seed=5)
     assert read(smooth, labels, fit, score, kinds=("linear",)).highest > 0.5
-    assert read(smooth, labels, fit, score, kinds=("linear",), permuted=True).highest == pytest.approx(1 / 7, abs=0.06)
+    assert read(
+        smooth, labels, fit, score, kinds=("linear",), permuted=True
+    ).highest == pytest.approx(1 / 7, abs=0.06)
 
 
 def test_a_rotated_and_a_duplicated_code_score_as_the_code_itself():
@@ -82,16 +96,26 @@ def test_neighbours_agree_with_a_naive_cosine_loop():
     found = read(code, labels, fit, score, kinds=("knn",)).predicted["knn"]
     scaled = StandardScaler().fit(code[fit]).transform(code).astype(np.float64)
     for at, guess in zip(range(200, 400), found):
-        cosine = [scaled[at] @ scaled[k] / np.linalg.norm(scaled[at]) / np.linalg.norm(scaled[k]) for k in range(200)]
+        cosine = [
+            scaled[at] @ scaled[k] / np.linalg.norm(scaled[at]) / np.linalg.norm(scaled[k])
+            for k in range(200)
+        ]
         assert guess == np.bincount(labels[:200][np.argsort(cosine)[-20:]]).argmax()
 
 
 def test_the_linear_probe_is_standardised_logistic_regression_with_c_1():
     labels, fit, score = labels_and_halves(600)
-    code = one_hot(labels) @ noise(7, 6) * np.arange(1, 7) ** 3 + 5 + noise(600, 6, seed=2) * np.arange(1, 7) ** 3
+    code = (
+        one_hot(labels) @ noise(7, 6) * np.arange(1, 7) ** 3
+        + 5
+        + noise(600, 6, seed=2) * np.arange(1, 7) ** 3
+    )
     scaler = StandardScaler().fit(code[fit])
     model = LogisticRegression(C=1.0, max_iter=500).fit(scaler.transform(code[fit]), labels[fit])
-    agreed = model.predict(scaler.transform(code[score])) == read(code, labels, fit, score).predicted["linear"]
+    agreed = (
+        model.predict(scaler.transform(code[score]))
+        == read(code, labels, fit, score).predicted["linear"]
+    )
     assert agreed.mean() > 0.99
 
 
@@ -101,7 +125,9 @@ def test_chance_is_the_fitting_majority_scored_on_the_other_part():
     assert result.chance == pytest.approx(1 / 6)
     assert result.score["knn"] == pytest.approx(1 / 6)  # 8 rows, 8 neighbours: always the majority
     assert result.balanced["knn"] == pytest.approx(1 / 3)
-    assert probe(noise(2, 2), fit[:2], noise(6, 2), score, kinds=("knn",)).row()["unseen"] == pytest.approx(5 / 6)
+    assert probe(noise(2, 2), fit[:2], noise(6, 2), score, kinds=("knn",)).row()[
+        "unseen"
+    ] == pytest.approx(5 / 6)
 
 
 def test_probes_refuse_an_empty_part_and_an_unknown_kind():
@@ -115,7 +141,9 @@ def test_share_is_the_excess_left_of_the_raw_features():
     labels, fit, score = labels_and_halves(6000)
     raw = read(leaky(labels, 0.8), labels, fit, score)
     half = share(read(leaky(labels, 0.4, seed=1), labels, fit, score), raw)
-    assert half["value"] == pytest.approx(0.5, abs=0.05) and half["low"] < half["value"] < half["high"]
+    assert (
+        half["value"] == pytest.approx(0.5, abs=0.05) and half["low"] < half["value"] < half["high"]
+    )
     assert share(raw, raw)["value"] == 1
 
 
@@ -128,7 +156,11 @@ def test_interval_agrees_with_a_naive_resampling_of_speakers():
     hits = (rng.random(60) < 0.2 + 0.15 * speakers).astype(float)
     counts = resample_counts(5, seed=4)
     naive = [
-        np.mean(np.concatenate([np.repeat(hits[speakers == person], times) for person, times in enumerate(line)]))
+        np.mean(
+            np.concatenate(
+                [np.repeat(hits[speakers == person], times) for person, times in enumerate(line)]
+            )
+        )
         for line in counts
     ]
     expected = np.quantile(naive, [0.025, 0.975])
@@ -137,7 +169,9 @@ def test_interval_agrees_with_a_naive_resampling_of_speakers():
 
 def test_interval_of_group_means_is_the_closed_form():
     means = np.random.default_rng(1).normal(size=200)
-    low, high = group_interval(mean_of(np.repeat(means, 30)), np.repeat(np.arange(200), 30), draws=4000)
+    low, high = group_interval(
+        mean_of(np.repeat(means, 30)), np.repeat(np.arange(200), 30), draws=4000
+    )
     assert (high - low) / 2 == pytest.approx(1.96 * means.std() / np.sqrt(200), rel=0.06)
 
 
@@ -198,14 +232,19 @@ def test_a_given_split_is_kept_and_refused_where_it_shares_a_speaker():
 
 def test_a_corpus_where_every_sentence_has_one_emotion_is_refused():
     clips = CORPUS.clips.assign(sentence=CORPUS.clips["emotion"].factorize()[0])
-    with pytest.raises(InputError, match="none of 7 sentences is said in two emotions, so emotion and sentence are confounded"):
+    with pytest.raises(
+        InputError,
+        match="none of 7 sentences is said in two emotions, so emotion and sentence are confounded",
+    ):
         split(clips, "emotion")
 
 
 def test_contempt_is_in_no_part():
     clips = CORPUS.clips.assign(emotion=CORPUS.clips["emotion"].replace("sad", "contempt"))
     for factor in ("viseme", "speaker", "sentence"):
-        assert not np.any((clips["emotion"] == "contempt").to_numpy() & np.any(split(clips, factor), axis=0))
+        assert not np.any(
+            (clips["emotion"] == "contempt").to_numpy() & np.any(split(clips, factor), axis=0)
+        )
 
 
 def test_clip_means_agree_with_a_loop_and_refuse_unordered_frames():
@@ -229,16 +268,26 @@ def test_a_perfect_content_code_reads_visemes_and_nothing_else():
     assert rows["content.viseme"]["value"] == 1 and rows["content.viseme"]["chance"] < 0.45
     assert rows["content.emotion"]["value"] == pytest.approx(1 / 7, abs=0.05)
     assert rows["content.speaker"]["value"] == pytest.approx(1 / 8, abs=0.05)
-    assert abs(rows["content.speaker_share"]["value"]) < 0.06 and rows["content.speaker_share"]["raw"] > 0.99
+    assert (
+        abs(rows["content.speaker_share"]["value"]) < 0.06
+        and rows["content.speaker_share"]["raw"] > 0.99
+    )
     printed = lines(rows)
-    assert {"content.viseme.chance", "content.viseme.low", "content.emotion.n", "content.emotion.mlp"} <= set(printed)
+    assert {
+        "content.viseme.chance",
+        "content.viseme.low",
+        "content.emotion.n",
+        "content.emotion.mlp",
+    } <= set(printed)
 
 
 def test_an_entangled_content_code_is_caught_per_frame_and_in_the_clip_mean():
     code = np.c_[one_hot(FRAMES["viseme"]), leaky(FRAMES["emotion"], 0.5)]
     rows = content_scores(code, CORPUS)
     frame, clip = rows["content.emotion"], rows["content.emotion_clip"]
-    assert (frame["value"] - frame["chance"]) / (1 - frame["chance"]) == pytest.approx(0.5, abs=0.08)
+    assert (frame["value"] - frame["chance"]) / (1 - frame["chance"]) == pytest.approx(
+        0.5, abs=0.08
+    )
     assert clip["value"] > 0.9  # the mean of a leaky code leaks more than its frames
 
 
@@ -257,10 +306,15 @@ def test_a_perfect_emotion_code_reads_emotion_and_its_strength():
     frames, rng = corpus.frames, np.random.default_rng(0)
     code = one_hot(frames["emotion"]) * frames["intensity"].to_numpy()[:, None]
     code = code + 0.02 * rng.normal(size=code.shape)
-    rows = emotion_scores(code, corpus, raw=np.c_[code, one_hot(frames["speaker"]), one_hot(frames["sentence"])])
+    rows = emotion_scores(
+        code, corpus, raw=np.c_[code, one_hot(frames["speaker"]), one_hot(frames["sentence"])]
+    )
     for name in ("emotion", "emotion_2", "emotion_3", "emotion_frame"):
         assert rows[f"emotion.{name}"]["value"] > 0.98, name
-    assert rows["emotion.emotion_2"]["chance"] == pytest.approx(1 / 6) and rows["emotion.emotion"]["chance"] < 0.2
+    assert (
+        rows["emotion.emotion_2"]["chance"] == pytest.approx(1 / 6)
+        and rows["emotion.emotion"]["chance"] < 0.2
+    )
     assert rows["emotion.intensity"]["value"] > 0.93
     for name in ("sentence", "speaker"):
         assert rows[f"emotion.{name}"]["value"] < rows[f"emotion.{name}"]["chance"] + 0.1
@@ -272,17 +326,26 @@ def test_intensity_of_noise_and_of_a_constant_is_zero():
     values, people = np.repeat([1, 2, 3], 100), np.arange(300) % 10
     code = noise(300, 4)
     assert abs(spearman_probe(code, values, code[::-1], values, people)["value"]) < 0.2
-    assert spearman_probe(np.ones((300, 4)), values, np.ones((300, 4)), values, people)["value"] == 0
+    assert (
+        spearman_probe(np.ones((300, 4)), values, np.ones((300, 4)), values, people)["value"] == 0
+    )
     exact = spearman_probe(values[:, None] ** 3.0, values, values[:, None] ** 3.0, values, people)
     assert exact["value"] == pytest.approx(1) and exact["low"] == pytest.approx(1)
     code = noise(300, 20) + values[:, None]
-    shuffled = [spearman_probe(code, values, code, values, people, seed, permuted=True)["value"] for seed in range(12)]
-    assert abs(np.mean(shuffled)) < 0.4 < spearman_probe(code, values, code, values, people)["value"]
+    shuffled = [
+        spearman_probe(code, values, code, values, people, seed, permuted=True)["value"]
+        for seed in range(12)
+    ]
+    assert (
+        abs(np.mean(shuffled)) < 0.4 < spearman_probe(code, values, code, values, people)["value"]
+    )
 
 
 def test_pooled_correlation_agrees_with_numpy():
     one, two = noise(50, 2).T
-    assert correlation_measure(one, two).value == pytest.approx(np.corrcoef(one, two)[0, 1], abs=1e-6)
+    assert correlation_measure(one, two).value == pytest.approx(
+        np.corrcoef(one, two)[0, 1], abs=1e-6
+    )
 
 
 def test_the_matrix_gives_each_branch_its_selectivity():
@@ -292,7 +355,10 @@ def test_the_matrix_gives_each_branch_its_selectivity():
     table = leakage_matrix(codes, CORPUS, factors, ("linear",))
     cells = table.set_index(["z", "factor", "level"])["corrected"]
     assert cells["content", "viseme", "frame"] == 1 and cells["emotion", "emotion", "clip"] == 1
-    assert abs(cells["content", "emotion", "frame"]) < 0.06 and abs(cells["emotion", "viseme", "frame"]) < 0.06
+    assert (
+        abs(cells["content", "emotion", "frame"]) < 0.06
+        and abs(cells["emotion", "viseme", "frame"]) < 0.06
+    )
     assert cells["raw", "viseme", "frame"] == 1 and cells["raw", "emotion", "frame"] == 1
     p = table.set_index(["z", "factor", "level"])["p"]
     assert p["content", "viseme", "frame"] == 0.005 and p["emotion", "viseme", "frame"] > 0.02
@@ -304,7 +370,10 @@ def test_relabelling_p_is_small_for_knowledge_and_spread_out_for_guesses():
     clip, rng = np.repeat(np.arange(40), 10), np.random.default_rng(0)
     labels = np.repeat(rng.integers(4, size=40), 10)
     assert relabelling_p(labels, labels, clip) == 0.005
-    guesses = [relabelling_p(np.repeat(rng.integers(4, size=40), 10), labels, clip, seed) for seed in range(40)]
+    guesses = [
+        relabelling_p(np.repeat(rng.integers(4, size=40), 10), labels, clip, seed)
+        for seed in range(40)
+    ]
     assert 0.3 < np.mean(guesses) < 0.75 and np.mean(np.array(guesses) < 0.05) < 0.2
 
 
@@ -320,6 +389,8 @@ def test_a_narrow_code_in_many_dimensions_is_read_as_its_own_axes_are():
     label = (code + random.standard_normal(code.shape)).argmax(1)
     wide = code @ random.standard_normal((4, 40))
     scaled = (wide - wide[:600].mean(0)) / wide[:600].std(0)
-    plain = LogisticRegression(C=1.0, max_iter=500).fit(scaled[:600], label[:600]).predict(scaled[600:])
+    plain = (
+        LogisticRegression(C=1.0, max_iter=500).fit(scaled[:600], label[:600]).predict(scaled[600:])
+    )
     found = probe(wide[:600], label[:600], wide[600:], label[600:], ("linear",)).predicted["linear"]
     assert (plain == found).mean() > 0.98

@@ -22,7 +22,9 @@ def network():
 
 def clip(frames, seconds, seed=0):
     random = np.random.default_rng(seed)
-    return random.integers(0, 256, (frames, 64, 64, 3), dtype=np.uint8), random.normal(0, 0.1, int(seconds * 16000))
+    return random.integers(0, 256, (frames, 64, 64, 3), dtype=np.uint8), random.normal(
+        0, 0.1, int(seconds * 16000)
+    )
 
 
 def test_cepstra_are_those_that_the_network_learnt_on():
@@ -33,7 +35,10 @@ def test_cepstra_are_those_that_the_network_learnt_on():
 def test_cepstra_of_one_span_agree_with_loops():
     sound = np.round(clip(1, 0.025)[1] * 32767)
     sound = [sound[0]] + [sound[k] - 0.97 * sound[k - 1] for k in range(1, 400)]
-    power = [abs(sum(s * np.exp(-2j * np.pi * k * n / 512) for n, s in enumerate(sound))) ** 2 / 512 for k in range(257)]
+    power = [
+        abs(sum(s * np.exp(-2j * np.pi * k * n / 512) for n, s in enumerate(sound))) ** 2 / 512
+        for k in range(257)
+    ]
     mel = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 28)
     corner = [int(513 * 700 * (10 ** (m / 2595) - 1) / 16000) for m in mel]
     bands = []
@@ -46,7 +51,9 @@ def test_cepstra_of_one_span_agree_with_loops():
         bands.append(np.log(total))
     wanted = [np.log(sum(power))]
     for c in range(1, 13):
-        cosine = np.sqrt(2 / 26) * sum(b * np.cos(np.pi * c * (2 * j + 1) / 52) for j, b in enumerate(bands))
+        cosine = np.sqrt(2 / 26) * sum(
+            b * np.cos(np.pi * c * (2 * j + 1) / 52) for j, b in enumerate(bands)
+        )
         wanted.append(cosine * (1 + 11 * np.sin(np.pi * c / 22)))
     np.testing.assert_allclose(cepstra(clip(1, 0.025)[1], 25)[0], wanted, rtol=1e-9)
 
@@ -56,7 +63,9 @@ def test_distances_agree_with_a_loop_over_frames_and_shifts(network):
     found = distances(network, frames, sound, 25)
     assert found.shape == (4, 2 * SHIFTS + 1)
     cut, heard = round(MARGIN * 64), torch.from_numpy(cepstra(sound, 25).T.astype(np.float32))
-    inner = torch.from_numpy(frames[:, cut:-cut, cut:-cut][..., [2, 1, 0]]).permute(0, 3, 1, 2).float()
+    inner = (
+        torch.from_numpy(frames[:, cut:-cut, cut:-cut][..., [2, 1, 0]]).permute(0, 3, 1, 2).float()
+    )
     large = torch.nn.functional.interpolate(inner, (224, 224), mode="bilinear", align_corners=False)
     for row, shift in ((0, 0), (1, 2), (3, -3), (2, 5)):
         picture = network.see(large[None, row : row + 5].transpose(1, 2))[0]
@@ -64,7 +73,9 @@ def test_distances_agree_with_a_loop_over_frames_and_shifts(network):
         if 0 <= row + shift < 4:
             start = 4 * (row + shift)
             voice = network.hear(heard[None, None, :, start : start + 20])[0]
-        assert found[row, SHIFTS + shift] == pytest.approx(float((picture - voice + 1e-6).norm()), rel=1e-4)
+        assert found[row, SHIFTS + shift] == pytest.approx(
+            float((picture - voice + 1e-6).norm()), rel=1e-4
+        )
 
 
 def test_only_sound_under_the_frames_moves_a_distance(network):
@@ -83,7 +94,9 @@ def test_weights_are_read_by_name_and_others_refused(tmp_path, network):
     kept = tmp_path / "syncnet_v2.model"
     torch.save(network.state_dict(), kept)
     frames, sound = clip(7, 0.4)
-    assert np.array_equal(distances(load_syncnet(kept), frames, sound, 25), distances(network, frames, sound, 25))
+    assert np.array_equal(
+        distances(load_syncnet(kept), frames, sound, 25), distances(network, frames, sound, 25)
+    )
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="weights of another model"):
         load_syncnet(tmp_path / "other.safetensors")
@@ -92,5 +105,8 @@ def test_weights_are_read_by_name_and_others_refused(tmp_path, network):
 
 
 def test_too_little_sound_is_told(network):
-    with pytest.raises(InputError, match="lip sync: 20 frames and 0.10 s of sound; at least 6 frames of both are needed"):
+    with pytest.raises(
+        InputError,
+        match="lip sync: 20 frames and 0.10 s of sound; at least 6 frames of both are needed",
+    ):
         distances(network, *clip(20, 0.1), 25)

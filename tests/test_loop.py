@@ -27,7 +27,12 @@ def sample(random: np.random.Generator):
 
 
 def config(**changes):
-    return LoopConfig(**({"steps": 20, "warmup": 3, "save_every": 7, "log_every": 4, "weights": {"fit": 1.0}} | changes))
+    return LoopConfig(
+        **(
+            {"steps": 20, "warmup": 3, "save_every": 7, "log_every": 4, "weights": {"fit": 1.0}}
+            | changes
+        )
+    )
 
 
 def test_a_stopped_run_ends_bit_for_bit_like_one_that_was_not(tmp_path):
@@ -54,7 +59,9 @@ def test_a_term_of_weight_zero_is_measured_and_does_not_train():
     with_zero, without = Task(), Task()
     history = train(with_zero, with_zero, sample, config(weights={"fit": 1.0, "size": 0.0}))
     train(without, without, sample, config())
-    assert "size" in history and all(torch.equal(a, b) for a, b in zip(with_zero.parameters(), without.parameters(), strict=True))
+    assert "size" in history and all(
+        torch.equal(a, b) for a, b in zip(with_zero.parameters(), without.parameters(), strict=True)
+    )
 
 
 def test_a_weight_that_names_no_term_is_refused():
@@ -79,7 +86,9 @@ def test_on_the_cpu_the_loop_is_the_plain_one_bit_for_bit():
     settings, looped, plain = config(), Task(), Task()
     train(looped, looped, sample, settings)
     plain.train()
-    optimiser = torch.optim.AdamW(plain.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(
+        plain.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
     for step in range(settings.steps):
         torch.manual_seed(step)
         loss = plain(sample(np.random.default_rng([0, step])))["fit"].nanmean()
@@ -88,7 +97,9 @@ def test_on_the_cpu_the_loop_is_the_plain_one_bit_for_bit():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
         optimiser.step()
-    assert all(torch.equal(a, b) for a, b in zip(looped.parameters(), plain.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(looped.parameters(), plain.parameters(), strict=True)
+    )
 
 
 def test_a_device_that_is_not_here_is_refused():
@@ -113,4 +124,8 @@ def test_frozen_parts_and_batches_move_along():
     held = [model.net[0].weight, model.guidance.weight, model.prior[0].weight, model.units]
     assert {value.device.type for value in held} == {"meta"}
     batch = on_device({"a": DATA, "b": [DATA, (DATA, 3)], "name": "x"}, torch.device("meta"))
-    assert batch["b"][1][0].device.type == batch["a"].device.type == "meta" and batch["b"][1][1] == 3 and batch["name"] == "x"
+    assert (
+        batch["b"][1][0].device.type == batch["a"].device.type == "meta"
+        and batch["b"][1][1] == 3
+        and batch["name"] == "x"
+    )

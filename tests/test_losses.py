@@ -12,13 +12,18 @@ from cdrl.losses.released import released_content, released_emotion
 
 
 def points(*shape, seed=0):
-    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
+    return F.normalize(
+        torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64),
+        dim=-1,
+    )
 
 
 def naive_info_nce(anchor, candidates, positive, temperature, valid):
     out = []
     for b in range(len(anchor)):
-        scores = [float(anchor[b] @ candidates[b, n]) / temperature for n in range(candidates.shape[1])]
+        scores = [
+            float(anchor[b] @ candidates[b, n]) / temperature for n in range(candidates.shape[1])
+        ]
         total = sum(math.exp(s) for n, s in enumerate(scores) if valid[b, n])
         out.append(-math.log(math.exp(scores[positive[b]]) / total))
     return torch.tensor(out, dtype=torch.float64)
@@ -42,7 +47,9 @@ def test_info_nce_does_not_depend_on_the_order_of_the_candidates():
     anchor, candidates = points(4, 8), points(4, 5, 8, seed=1)
     order = torch.tensor([3, 1, 4, 0, 2])
     straight = info_nce(anchor, candidates, torch.tensor([3, 3, 3, 3]), 0.2)
-    assert torch.allclose(straight, info_nce(anchor, candidates[:, order], torch.zeros(4, dtype=torch.long), 0.2))
+    assert torch.allclose(
+        straight, info_nce(anchor, candidates[:, order], torch.zeros(4, dtype=torch.long), 0.2)
+    )
 
 
 def test_info_nce_refuses_an_invalid_positive_and_a_batch_without_negatives():
@@ -55,17 +62,25 @@ def test_info_nce_refuses_an_invalid_positive_and_a_batch_without_negatives():
 
 def test_info_nce_has_a_right_gradient():
     anchor, candidates = points(3, 4).requires_grad_(), points(3, 5, 4, seed=1)
-    assert torch.autograd.gradcheck(lambda a: info_nce(a, candidates, torch.tensor([0, 2, 4]), 0.5), anchor)
+    assert torch.autograd.gradcheck(
+        lambda a: info_nce(a, candidates, torch.tensor([0, 2, 4]), 0.5), anchor
+    )
 
 
 def test_supervised_contrastive_agrees_with_a_loop():
     code, labels, expected = points(7, 5), torch.tensor([0, 0, 1, 1, 1, 2, 0]), []
     for i in range(7):
         total = sum(math.exp(float(code[i] @ code[k]) / 0.4) for k in range(7) if k != i)
-        terms = [-math.log(math.exp(float(code[i] @ code[k]) / 0.4) / total) for k in range(7) if k != i and labels[k] == labels[i]]
+        terms = [
+            -math.log(math.exp(float(code[i] @ code[k]) / 0.4) / total)
+            for k in range(7)
+            if k != i and labels[k] == labels[i]
+        ]
         expected.append(sum(terms) / len(terms) if terms else math.nan)
     found = supervised_contrastive(code, labels, 0.4)
-    assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), atol=1e-10, equal_nan=True)
+    assert torch.allclose(
+        found, torch.tensor(expected, dtype=torch.float64), atol=1e-10, equal_nan=True
+    )
     assert math.isnan(found[5])
 
 
@@ -98,7 +113,10 @@ def test_cross_covariance_is_one_for_copies_and_small_for_noise():
 
 def test_variance_floor_charges_a_collapsed_code_and_only_it():
     assert float(variance_floor(torch.ones(50, 8), 0.5)) == pytest.approx(0.49, abs=1e-3)
-    assert float(variance_floor(torch.randn(500, 8, generator=torch.Generator().manual_seed(0)), 0.5)) == 0.0
+    assert (
+        float(variance_floor(torch.randn(500, 8, generator=torch.Generator().manual_seed(0)), 0.5))
+        == 0.0
+    )
 
 
 def test_adversary_turns_the_gradient_of_the_code_and_keeps_its_own():
@@ -110,4 +128,6 @@ def test_adversary_turns_the_gradient_of_the_code_and_keeps_its_own():
     own = adversary.net[0].weight.grad.clone()
     adversary.zero_grad()
     F.cross_entropy(adversary(turned), labels).backward()
-    assert torch.allclose(turned.grad, -plain.grad) and torch.allclose(adversary.net[0].weight.grad, own)
+    assert torch.allclose(turned.grad, -plain.grad) and torch.allclose(
+        adversary.net[0].weight.grad, own
+    )

@@ -9,8 +9,15 @@ import pytest
 
 from cdrl.data import samples
 from cdrl.data.media import (
-    SYNTHETIC, read_audio, read_metadata, read_video, read_video_stream, video_facts, write_edit, write_video,
-)  # fmt: skip
+    SYNTHETIC,
+    read_audio,
+    read_metadata,
+    read_video,
+    read_video_stream,
+    video_facts,
+    write_edit,
+    write_video,
+)
 from cdrl.errors import InputError
 
 SAMPLE = samples.SAMPLES / "1001_DFA_ANG_XX.flv"
@@ -19,7 +26,9 @@ SAMPLE = samples.SAMPLES / "1001_DFA_ANG_XX.flv"
 def moving_picture(count: int, height: int = 48, width: int = 64) -> np.ndarray:
     """(count, H, W, 3) smooth frames whose brightness names the frame."""
     ramp = np.linspace(0, 40, width)[None, :, None] + np.linspace(0, 30, height)[:, None, None]
-    return np.stack([np.broadcast_to(ramp + 4 * k, (height, width, 3)) for k in range(count)]).astype(np.uint8)
+    return np.stack(
+        [np.broadcast_to(ramp + 4 * k, (height, width, 3)) for k in range(count)]
+    ).astype(np.uint8)
 
 
 def flash_and_beep(seconds: float, frame_rate: float, at: float, sample_rate: int = 16_000):
@@ -39,9 +48,19 @@ def offset_seconds(clip) -> float:
 
 
 def encode(
-    path, frames, frame_rate, *, audio=None, sample_rate=44_100, codec="mpeg4", audio_codec="aac", video_from=0.0,
-    audio_from=0.0, audio_first=False, rotation=0,
-):  # fmt: skip
+    path,
+    frames,
+    frame_rate,
+    *,
+    audio=None,
+    sample_rate=44_100,
+    codec="mpeg4",
+    audio_codec="aac",
+    video_from=0.0,
+    audio_from=0.0,
+    audio_first=False,
+    rotation=0,
+):
     """Write a test file with any container, codec, stream order, start offsets and rotation."""
     base = 1 / Fraction(frame_rate).limit_denominator(1001)
     with av.open(str(path), "w") as container:
@@ -60,10 +79,14 @@ def encode(
             frame.pts, frame.time_base = k + round(video_from * frame_rate), base
             container.mux(video.encode(frame))
         if sound is not None:
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio[None]), format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(audio[None]), format="fltp", layout="mono"
+            )
             frame.sample_rate, frame.time_base = sample_rate, Fraction(1, sample_rate)
             frame.pts = round(audio_from * sample_rate)
-            resampler = av.AudioResampler(format=sound.codec_context.format, layout="mono", rate=sample_rate)
+            resampler = av.AudioResampler(
+                format=sound.codec_context.format, layout="mono", rate=sample_rate
+            )
             for piece in [*resampler.resample(frame), *resampler.resample(None)]:
                 container.mux(sound.encode(piece))
             container.mux(sound.encode(None))
@@ -107,14 +130,26 @@ def test_flash_and_beep_stay_together_through_write_and_read(tmp_path):
     assert abs(offset_seconds(read_video(tmp_path / "sync.mp4"))) < 0.005
 
 
-@pytest.mark.parametrize("name, codec, audio_codec", [("a.mp4", "mpeg4", "aac"), ("a.mkv", "mpeg4", "pcm_s16le"),
-                                                      ("a.flv", "flv1", "libmp3lame")])  # fmt: skip
-def test_flash_and_beep_stay_together_with_offsets_and_the_sound_stream_first(tmp_path, name, codec, audio_codec):
+@pytest.mark.parametrize(
+    "name, codec, audio_codec",
+    [("a.mp4", "mpeg4", "aac"), ("a.mkv", "mpeg4", "pcm_s16le"), ("a.flv", "flv1", "libmp3lame")],
+)
+def test_flash_and_beep_stay_together_with_offsets_and_the_sound_stream_first(
+    tmp_path, name, codec, audio_codec
+):
     frames, audio = flash_and_beep(2.0, 25, at=0.8, sample_rate=44_100)
     # The sound begins .2 s before the picture; in the file's time both events are at 1.0 s.
     audio = np.concatenate([np.zeros(round(0.2 * 44_100), np.float32), audio])
-    path = encode(tmp_path / name, frames, 25, audio=audio, codec=codec, audio_codec=audio_codec, video_from=0.2,
-                  audio_first=True)  # fmt: skip
+    path = encode(
+        tmp_path / name,
+        frames,
+        25,
+        audio=audio,
+        codec=codec,
+        audio_codec=audio_codec,
+        video_from=0.2,
+        audio_first=True,
+    )
     clip = read_video(path)
     assert len(clip.frames) == 50
     # MP3's own delay of 1105 samples (25 ms) is not marked in FLV: less than a frame.
@@ -124,7 +159,9 @@ def test_flash_and_beep_stay_together_with_offsets_and_the_sound_stream_first(tm
 def test_sound_that_starts_late_is_padded_with_silence(tmp_path):
     frames = moving_picture(50)
     audio = 0.5 * np.ones(44_100, np.float32) * np.sin(np.arange(44_100) / 5).astype(np.float32)
-    path = encode(tmp_path / "late.mkv", frames, 25, audio=audio, audio_codec="pcm_s16le", audio_from=0.5)
+    path = encode(
+        tmp_path / "late.mkv", frames, 25, audio=audio, audio_codec="pcm_s16le", audio_from=0.5
+    )
     sound = read_video(path).audio
     assert len(sound) == 32_000
     assert np.abs(sound[:7_900]).max() < 0.01 and np.abs(sound[8_100:23_900]).max() > 0.4
@@ -133,8 +170,15 @@ def test_sound_that_starts_late_is_padded_with_silence(tmp_path):
 
 def test_crema_d_facts():
     facts = video_facts(SAMPLE, require_audio=True)
-    assert (facts.width, facts.height, facts.num_frames, facts.sample_rate) == (480, 360, 67, 44_100)
-    assert facts.frame_rate == pytest.approx(29.97, abs=0.01) and facts.seconds == pytest.approx(2.235, abs=0.01)
+    assert (facts.width, facts.height, facts.num_frames, facts.sample_rate) == (
+        480,
+        360,
+        67,
+        44_100,
+    )
+    assert facts.frame_rate == pytest.approx(29.97, abs=0.01) and facts.seconds == pytest.approx(
+        2.235, abs=0.01
+    )
     clip = read_video(SAMPLE)
     assert clip.frames.shape == (56, 360, 480, 3) and len(clip.audio) == round(56 / 25 * 16_000)
     assert 0.1 < np.abs(clip.audio).max() <= 1
@@ -172,7 +216,9 @@ def test_rotated_recordings_come_out_upright(tmp_path):
     path = encode(tmp_path / "turned.mp4", frames, 25, rotation=90)
     upright = read_video(path, require_audio=False).frames
     assert upright.shape == (4, 64, 48, 3)
-    assert upright[:, :, :10].mean() > 200 and upright[:, :, -10:].mean() < 40  # counterclockwise: band on the left
+    assert (
+        upright[:, :, :10].mean() > 200 and upright[:, :, -10:].mean() < 40
+    )  # counterclockwise: band on the left
 
 
 @pytest.mark.parametrize("name, audio_codec", [("s.mp4", "aac"), ("s.mkv", "pcm_s16le")])
@@ -186,7 +232,9 @@ def test_edit_keeps_length_rate_clock_and_sound_of_the_source(tmp_path, name, au
     assert after.frame_rate == pytest.approx(before.frame_rate, rel=1e-3)
     assert video_facts(tmp_path / "out.mp4").sample_rate == 44_100
     assert abs(offset_seconds(after) - offset_seconds(before)) < 0.005
-    assert abs(len(after.audio) - len(before.audio)) < 16  # timestamps of 1 ms round the rate in its fifth digit
+    assert (
+        abs(len(after.audio) - len(before.audio)) < 16
+    )  # timestamps of 1 ms round the rate in its fifth digit
     assert np.corrcoef(after.audio[:31_000], before.audio[:31_000])[0, 1] > 0.99
 
 
@@ -198,7 +246,9 @@ def test_edit_of_the_sample_copies_its_sound_bit_for_bit_and_its_timestamps(tmp_
     assert np.abs(after.frames.astype(int) - (255 - before.frames)).mean() < 3
     seconds = len(before.audio) / 16_000 - 0.01
     start = 0.027  # the sample's first picture, on the file's clock
-    assert (read_audio(SAMPLE, start, seconds) == read_audio(tmp_path / "out.mp4", start, seconds)).all()
+    assert (
+        read_audio(SAMPLE, start, seconds) == read_audio(tmp_path / "out.mp4", start, seconds)
+    ).all()
     with av.open(str(SAMPLE)) as one, av.open(str(tmp_path / "out.mp4")) as other:
         times = [[f.time for f in c.decode(video=0)] for c in (one, other)]
     assert np.abs(np.array(times[0]) - times[1]).max() < 0.001
@@ -214,7 +264,12 @@ def test_edit_refuses_another_number_of_frames_and_leaves_nothing(tmp_path):
 
 
 def test_metadata_says_synthetic_and_carries_what_is_added(tmp_path):
-    write_video(tmp_path / "a.mp4", moving_picture(3), 25, metadata={"title": "happy", "cdrl_emotion": "happy"})
+    write_video(
+        tmp_path / "a.mp4",
+        moving_picture(3),
+        25,
+        metadata={"title": "happy", "cdrl_emotion": "happy"},
+    )
     found = read_metadata(tmp_path / "a.mp4")
     assert found["comment"] == SYNTHETIC and "ynthetic" in found["description"]
     assert found["title"] == "happy" and found["cdrl_emotion"] == "happy"
@@ -299,7 +354,9 @@ def test_silent_video_can_be_edited(tmp_path):
 def test_sound_without_picture_is_refused(tmp_path):
     with av.open(str(tmp_path / "only.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.int16), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 16_000), np.int16), format="s16", layout="mono"
+        )
         frame.sample_rate = 16_000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -309,7 +366,11 @@ def test_sound_without_picture_is_refused(tmp_path):
 def test_output_name_must_be_mp4_and_not_the_source(tmp_path):
     refused(lambda: write_video(tmp_path / "a.avi", moving_picture(2), 25), "a.avi", ".mp4")
     write_video(tmp_path / "a.mp4", moving_picture(2), 25)
-    refused(lambda: write_edit(tmp_path / "a.mp4", moving_picture(2), tmp_path / "a.mp4"), "a.mp4", "source itself")
+    refused(
+        lambda: write_edit(tmp_path / "a.mp4", moving_picture(2), tmp_path / "a.mp4"),
+        "a.mp4",
+        "source itself",
+    )
 
 
 def test_too_long_a_video_is_refused_before_memory_is_gone(monkeypatch):
@@ -322,7 +383,9 @@ def test_full_disk_is_named_and_nothing_stays(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # what a full disk or a quota does
     try:
-        refused(lambda: write_video(tmp_path / "big.mp4", noise, 25), "big.mp4", "cannot be written")
+        refused(
+            lambda: write_video(tmp_path / "big.mp4", noise, 25), "big.mp4", "cannot be written"
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []

@@ -19,30 +19,59 @@ def entries(text):
     found = {}
     for part in text.split("\n## ")[1:]:
         lines = part.splitlines()
-        rows = [line.strip("| ").split(" | ", 1) for line in lines if line.startswith("| ") and not line.startswith("| |")]
+        rows = [
+            line.strip("| ").split(" | ", 1)
+            for line in lines
+            if line.startswith("| ") and not line.startswith("| |")
+        ]
         found[lines[0]] = {"what": lines[1], **dict(rows)}
     return found
 
 
 def test_the_committed_page_is_what_the_command_writes():
-    assert (WEIGHTS / "README.md").read_text() == model_cards.cards_text(WEIGHTS), "run cdrl train --cards"
+    assert (WEIGHTS / "README.md").read_text() == model_cards.cards_text(WEIGHTS), (
+        "run cdrl train --cards"
+    )
 
 
 def test_every_file_of_weights_has_an_entry_with_what_a_reader_has_to_know():
     found = entries((WEIGHTS / "README.md").read_text())
     files = [path.relative_to(WEIGHTS) for path in WEIGHTS.rglob("*.safetensors")]
-    named = {str(path.with_suffix("")) if len(path.parts) == 1 else str(path.parent) for path in files}
+    named = {
+        str(path.with_suffix("")) if len(path.parts) == 1 else str(path.parent) for path in files
+    }
     assert found.keys() == named and len(named) >= 15
     for name, entry in found.items():
-        keys = ("what", "made by", "trained on", "truth it saw", "scores", "form", "licence", "limits")
+        keys = (
+            "what",
+            "made by",
+            "trained on",
+            "truth it saw",
+            "scores",
+            "form",
+            "licence",
+            "limits",
+        )
         assert all(len(entry.get(key, "")) > 5 for key in keys), name
-        assert entry["made by"].strip("`").removeprefix("cdrl train ") in RECIPES, "the command makes it again"
+        assert entry["made by"].strip("`").removeprefix("cdrl train ") in RECIPES, (
+            "the command makes it again"
+        )
 
 
 def test_an_entry_tells_the_card_s_own_numbers():
-    card, entry = json.loads((WEIGHTS / "judge_a.json").read_text()), entries((WEIGHTS / "README.md").read_text())["judge_a"]
-    assert f"accuracy {card['scores']['accuracy']}" in entry["scores"] and f"chance {card['scores']['chance']}" in entry["scores"]
-    assert entry["truth it saw"] == card["truth"] and card["sha256"][:16] in entry["form"] and "never train against it" in entry["limits"]
+    card, entry = (
+        json.loads((WEIGHTS / "judge_a.json").read_text()),
+        entries((WEIGHTS / "README.md").read_text())["judge_a"],
+    )
+    assert (
+        f"accuracy {card['scores']['accuracy']}" in entry["scores"]
+        and f"chance {card['scores']['chance']}" in entry["scores"]
+    )
+    assert (
+        entry["truth it saw"] == card["truth"]
+        and card["sha256"][:16] in entry["form"]
+        and "never train against it" in entry["limits"]
+    )
 
 
 def test_the_command_writes_the_page_and_leaves_somebody_s_own_alone(tmp_path, capsys):

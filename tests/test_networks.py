@@ -17,7 +17,11 @@ from cdrl.training import priors
 def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpora")
     train = studio.specs("smoke_train", people=4, clips=4)
-    held_out = [spec for spec in studio.specs("smoke_report", people=2, sentences=2) if spec.emotion != "fear"]
+    held_out = [
+        spec
+        for spec in studio.specs("smoke_report", people=2, sentences=2)
+        if spec.emotion != "fear"
+    ]
     for name, clips in (("train", train), ("held_out", held_out)):
         studio.generate(clips, folder / name, name, 96, 96, workers=1, progress=False)
     return Store(folder / "train"), Store(folder / "held_out")
@@ -38,12 +42,16 @@ def test_a_recipe_writes_weights_with_a_card_that_loads(name, stores, tmp_path):
     card = RECIPES[name](*stores, tmp_path / "out", tmp_path / "work")
     written = load_card(str(tmp_path / "out" / f"{name}.safetensors"))
     assert written["command"] == f"cdrl train {name}" and written["held_out"] and written["truth"]
-    assert written["scores"] == card["scores"] and all(np.isfinite(v) for v in card["scores"].values())
+    assert written["scores"] == card["scores"] and all(
+        np.isfinite(v) for v in card["scores"].values()
+    )
     assert written["steps"] == 2
 
 
 def test_judges_and_tracker_have_three_architectures_and_every_network_its_seed():
-    bodies, seeds = zip(*(NETWORKS[name] for name in ("judge_a", "judge_b", "tracker")), strict=True)
+    bodies, seeds = zip(
+        *(NETWORKS[name] for name in ("judge_a", "judge_b", "tracker")), strict=True
+    )
     assert len(set(bodies)) == 3 and len({seed for _, seed in NETWORKS.values()}) == len(NETWORKS)
 
 
@@ -67,11 +75,15 @@ def test_a_judge_is_the_linear_readout_of_its_reader(stores, tmp_path, monkeypat
     monkeypatch.setattr(networks, "LogisticRegression", Kept)
     networks.train_judge("judge_a", *stores, tmp_path / "out", tmp_path / "work", steps=2)
     readout, seen = kept[0]
-    judge = networks.load_weights(str(tmp_path / "out" / "judge_a.safetensors"), FrameNet("shufflenet_v2_x0_5", 7))
+    judge = networks.load_weights(
+        str(tmp_path / "out" / "judge_a.safetensors"), FrameNet("shufflenet_v2_x0_5", 7)
+    )
     rows = np.arange(0, stores[0].clips.num_frames[0], 9)
     with torch.no_grad():
         found = judge(networks.batches.images(stores[0], rows)).softmax(1).numpy()
-    assert np.abs(found - readout.predict_proba(seen[: len(rows)])).max() < 0.05  # stored in half precision
+    assert (
+        np.abs(found - readout.predict_proba(seen[: len(rows)])).max() < 0.05
+    )  # stored in half precision
 
 
 def test_the_judges_answer_for_one_clip_as_documented():
@@ -81,7 +93,12 @@ def test_the_judges_answer_for_one_clip_as_documented():
         probabilities = judges.emotion(name, frames)
         assert probabilities.shape == (7,) and probabilities.sum() == pytest.approx(1, abs=1e-5)
     actions, landmarks = judges.track(frames)
-    assert actions.shape[0] == 3 and actions.min() >= 0 and actions.max() <= 1 and landmarks.shape[::2] == (3, 2)
+    assert (
+        actions.shape[0] == 3
+        and actions.min() >= 0
+        and actions.max() <= 1
+        and landmarks.shape[::2] == (3, 2)
+    )
     np.testing.assert_allclose(np.linalg.norm(judges.identity(frames), axis=1), 1, atol=1e-5)
 
 

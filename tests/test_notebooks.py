@@ -10,18 +10,48 @@ from cdrl.stage import all_scores, read_results
 
 ROOT = repository_root()
 NEEDED = (
-    "corpus.emotion_from_mouth", "corpus.viseme_from_truth", "corpus.copy_mouth_correlation", "content.viseme", "content.emotion",
-    "content.emotion_clip", "content.speaker", "content.speaker_share", "content.retrieval_r1", "content.swap_image",
-    "content.swap_audio", "content_av.swap_image", "emotion.emotion", "emotion.emotion_frame", "emotion.intensity",
-    "emotion.viseme", "emotion.sentence", "emotion.speaker", "hsic.content_emotion", "rank.content",
-    "control.constant.content.emotion", "control.noise.content.emotion", "control.shuffled.content.swap_image",
-    "control.permuted.content.emotion", "spfem.image.copy_source.mouth_error", "spfem.image.baseline.emotion_accuracy",
-    "spfem.image.cdrl.psnr", "spfem.image.cdrl.fps", "spfem.drawn.cdrl.fps", "time.total_seconds", "memory.peak_gb",
-)  # fmt: skip
+    "corpus.emotion_from_mouth",
+    "corpus.viseme_from_truth",
+    "corpus.copy_mouth_correlation",
+    "content.viseme",
+    "content.emotion",
+    "content.emotion_clip",
+    "content.speaker",
+    "content.speaker_share",
+    "content.retrieval_r1",
+    "content.swap_image",
+    "content.swap_audio",
+    "content_av.swap_image",
+    "emotion.emotion",
+    "emotion.emotion_frame",
+    "emotion.intensity",
+    "emotion.viseme",
+    "emotion.sentence",
+    "emotion.speaker",
+    "hsic.content_emotion",
+    "rank.content",
+    "control.constant.content.emotion",
+    "control.noise.content.emotion",
+    "control.shuffled.content.swap_image",
+    "control.permuted.content.emotion",
+    "spfem.image.copy_source.mouth_error",
+    "spfem.image.baseline.emotion_accuracy",
+    "spfem.image.cdrl.psnr",
+    "spfem.image.cdrl.fps",
+    "spfem.drawn.cdrl.fps",
+    "time.total_seconds",
+    "memory.peak_gb",
+)
 
 
 def command(*words):
-    return subprocess.run([sys.executable, "-m", "cdrl.cli", *words], cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    return subprocess.run(
+        [sys.executable, "-m", "cdrl.cli", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
 
 
 def test_every_notebook_runs_and_every_score_is_printed(smoke):
@@ -46,15 +76,34 @@ def test_the_run_leaves_a_report_and_videos_with_sound(smoke):
 
 def test_an_executed_notebook_stays_small_and_the_dial_is_in_the_fifth(smoke):
     copies = sorted((smoke / "notebooks").glob("*.ipynb"))
-    assert len(copies) == 7 and {path.name: path.stat().st_size for path in copies if path.stat().st_size >= 2_000_000} == {}
-    assert "cdrl-dial" in copies[5].read_text() and "cdrl-dial" in (smoke / "report.html").read_text()
+    assert (
+        len(copies) == 7
+        and {path.name: path.stat().st_size for path in copies if path.stat().st_size >= 2_000_000}
+        == {}
+    )
+    assert (
+        "cdrl-dial" in copies[5].read_text() and "cdrl-dial" in (smoke / "report.html").read_text()
+    )
 
 
 def test_a_second_run_prints_the_same_numbers(smoke):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env", str(smoke / "notebooks")],
-        cwd=ROOT, capture_output=True, text=True, timeout=1500,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--nbval-lax",
+            "--nbval-current-env",
+            str(smoke / "notebooks"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -74,8 +123,14 @@ def test_no_training_opens_a_true_edit(smoke):
 
     names = set(Store(smoke / "00_corpus" / "edits").clips.name)
     assert names and names.isdisjoint(Store(smoke / "00_corpus" / "train").clips.name)
-    for path in [*(ROOT / "cdrl/training").glob("*.py"), ROOT / "cdrl/guidance.py", *(ROOT / "cdrl/generation").glob("*.py")]:
-        text = path.read_text().replace("from cdrl.data.studio.edits import source_of\n", "")  # the name of an edit's source, no picture
+    for path in [
+        *(ROOT / "cdrl/training").glob("*.py"),
+        ROOT / "cdrl/guidance.py",
+        *(ROOT / "cdrl/generation").glob("*.py"),
+    ]:
+        text = path.read_text().replace(
+            "from cdrl.data.studio.edits import source_of\n", ""
+        )  # the name of an edit's source, no picture
         assert "studio.edits" not in text and "true_edit" not in text
 
 

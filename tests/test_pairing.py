@@ -10,7 +10,11 @@ def naive_cost(cost):
     total = np.full(cost.shape, np.inf)
     for i in range(cost.shape[0]):
         for j in range(cost.shape[1]):
-            before = [total[i - 1, j - 1] if i and j else np.inf, total[i - 1, j] if i else np.inf, total[i, j - 1] if j else np.inf]
+            before = [
+                total[i - 1, j - 1] if i and j else np.inf,
+                total[i - 1, j] if i else np.inf,
+                total[i, j - 1] if j else np.inf,
+            ]
             total[i, j] = cost[i, j] + (0 if i == j == 0 else min(before))
     return total[-1, -1]
 

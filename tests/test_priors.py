@@ -41,7 +41,9 @@ def test_features_are_averaged_over_the_span_of_each_video_frame():
 def test_the_phoneme_net_does_not_hear_beyond_its_window():
     net = PhonemeNet(len(PHONEMES), width=16).double().eval()
     for norm in range(len(net.norms)):
-        net.norms[norm] = torch.nn.Identity()  # GroupNorm sees the whole utterance; the convolutions must not
+        net.norms[norm] = (
+            torch.nn.Identity()
+        )  # GroupNorm sees the whole utterance; the convolutions must not
     mel = torch.randn(1, 48, 120, dtype=torch.float64, requires_grad=True)
     net(mel)[1][0, :, 60].sum().backward()
     reach = torch.nonzero(mel.grad[0].abs().sum(0))[:, 0]
@@ -51,7 +53,9 @@ def test_the_phoneme_net_does_not_hear_beyond_its_window():
 def test_the_embedded_audio_prior_hears_the_same_in_two_runs_and_gives_one_row_per_frame():
     sound = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
     heard = EmbeddedAudioPrior()
-    assert heard(sound, 25, 25.0).shape == (25, 64) and torch.equal(heard(sound, 25, 25.0), heard(sound, 25, 25.0))
+    assert heard(sound, 25, 25.0).shape == (25, 64) and torch.equal(
+        heard(sound, 25, 25.0), heard(sound, 25, 25.0)
+    )
 
 
 def test_views_do_not_depend_on_the_resolution_of_a_smooth_crop():
@@ -99,25 +103,35 @@ def test_a_word_outside_the_vocabulary_is_refused_by_naming_it():
 def test_an_empty_context_gives_the_plain_text_embedding():
     prior, texts = LanguagePrior(), ["brows lowered, lips pressed", "face relaxed"]
     with torch.no_grad():
-        plain, prompted = prior.text_embedding(texts), prior.prompt_embedding(torch.zeros(2, 0, prior.token_width), texts)
+        plain, prompted = (
+            prior.text_embedding(texts),
+            prior.prompt_embedding(torch.zeros(2, 0, prior.token_width), texts),
+        )
     assert torch.allclose(plain, prompted, atol=1e-5)
 
 
 def test_context_tokens_move_the_text_and_receive_a_gradient():
     prior = LanguagePrior()
-    context = torch.randn(1, 4, prior.token_width, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    context = torch.randn(
+        1, 4, prior.token_width, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     prompted = prior.prompt_embedding(context, ["face relaxed"])
     assert not torch.allclose(prompted, prior.text_embedding(["face relaxed"]), atol=1e-3)
     (prompted @ torch.randn(prompted.shape[1], 1)).sum().backward()
     assert float(context.grad.abs().sum()) > 0
 
 
-def test_weights_are_read_back_and_a_damaged_file_another_model_and_a_missing_one_are_refused(tmp_path):
+def test_weights_are_read_back_and_a_damaged_file_another_model_and_a_missing_one_are_refused(
+    tmp_path,
+):
     path = tmp_path / "net.safetensors"
     net = mouth_backbone(8)
     save_weights(path, net, {"model": {"features": 8}})
     again = load_weights(str(path), mouth_backbone(8))
-    assert torch.allclose(again.out.weight, net.out.weight, atol=1e-3) and not again.out.weight.requires_grad
+    assert (
+        torch.allclose(again.out.weight, net.out.weight, atol=1e-3)
+        and not again.out.weight.requires_grad
+    )
     with pytest.raises(InputError, match="weights of another model"):
         load_weights(str(path), mouth_backbone(16))
     path.write_bytes(path.read_bytes()[:-8] + b"damaged!")

@@ -17,7 +17,11 @@ def mapped():
 
 def test_the_same_seed_draws_the_same_map(mapped):
     points, rows = umap_map(CLUSTERS, seed=3, n_neighbors=12)
-    assert points.dtype == np.float32 and points.shape == (240, 2) and np.array_equal(rows, np.arange(240))
+    assert (
+        points.dtype == np.float32
+        and points.shape == (240, 2)
+        and np.array_equal(rows, np.arange(240))
+    )
     assert np.array_equal(points, mapped[0])
 
 

@@ -33,12 +33,29 @@ ROOT = repository_root()
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 # The paper's protocol, with the embedded priors in place of weights that are not here, at the least size.
 TINY = {
-    "priors.audio": "embedded", "priors.audio_windows": "whole", "priors.language": "embedded", "priors.vision": "embedded",
-    "corpus.crop_size": 96, "corpus.edits": 9, "corpus.workers": 0, "content.steps": 12, "content.control_steps": 5, "content.pairs": 30,
-    "emotion.steps": 12, "emotion.control_steps": 5, "emotion.released_steps": 5, "probe.fit_frames": 400, "probe.swaps": 100,
-    "probe.map_points": 200, "probe.workers": 1, "generator.steps": 2, "generator.batch": 4, "generator.size": 64, "generator.videos": 1,
+    "priors.audio": "embedded",
+    "priors.audio_windows": "whole",
+    "priors.language": "embedded",
+    "priors.vision": "embedded",
+    "corpus.crop_size": 96,
+    "corpus.edits": 9,
+    "corpus.workers": 0,
+    "content.steps": 12,
+    "content.control_steps": 5,
+    "content.pairs": 30,
+    "emotion.steps": 12,
+    "emotion.control_steps": 5,
+    "emotion.released_steps": 5,
+    "probe.fit_frames": 400,
+    "probe.swaps": 100,
+    "probe.map_points": 200,
+    "probe.workers": 1,
+    "generator.steps": 2,
+    "generator.batch": 4,
+    "generator.size": 64,
+    "generator.videos": 1,
     "generator.fit_steps": 1,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +72,37 @@ def protocol(mead):
     run = mead.parent / "runs" / "paper"
     settings = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
     words = ["run", "--preset", "paper", "--data-root", str(mead), "--out", str(run), *settings]
-    done = subprocess.run([sys.executable, "-m", "cdrl.cli", *words], cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(
+        [sys.executable, "-m", "cdrl.cli", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return run
 
 
 def manifest(speakers, sentences, emotions=EMOTIONS, corpus="mead", camera="front"):
     rows = [
-        {"name": f"{who}-{what}-{how}", "corpus": corpus, "speaker": who, "sentence": what, "emotion": how, "intensity": 3,
-         "camera": camera, "take": "", "path": f"{who}{what}{how}.mp4", "sound": "", "bytes": 1, "sha256": ""}
-        for who in speakers for what in sentences for how in emotions
-    ]  # fmt: skip
+        {
+            "name": f"{who}-{what}-{how}",
+            "corpus": corpus,
+            "speaker": who,
+            "sentence": what,
+            "emotion": how,
+            "intensity": 3,
+            "camera": camera,
+            "take": "",
+            "path": f"{who}{what}{how}.mp4",
+            "sound": "",
+            "bytes": 1,
+            "sha256": "",
+        }
+        for who in speakers
+        for what in sentences
+        for how in emotions
+    ]
     return pd.DataFrame(rows)
 
 
@@ -74,27 +111,53 @@ def manifest(speakers, sentences, emotions=EMOTIONS, corpus="mead", camera="fron
 
 def test_the_paper_s_protocol_runs_through_every_notebook(protocol):
     scores = all_scores(read_results(protocol))
-    assert scores["corpus.train_clips"] == 16 and scores["corpus.report_speakers"] == 2 and scores["corpus.shared_speakers"] == 0
+    assert (
+        scores["corpus.train_clips"] == 16
+        and scores["corpus.report_speakers"] == 2
+        and scores["corpus.shared_speakers"] == 0
+    )
     for name in (
-        "content.swap_image_dtw", "content.retrieval_dtw_r1", "content_av.swap_image_dtw", "raw.retrieval_dtw_r1", "emotion.emotion",
-        "content.emotion", "control.constant.content.emotion", "hsic.content_emotion", "map.content.trustworthiness",
-        "spfem.image.cdrl.speech_correlation", "spfem.image.cdrl.identity", "spfem.image.baseline.emotion_accuracy.sources",
-        "spfem.image.cdrl.similarity.judge_a.intra", "spfem.image.cdrl.similarity.judge_a.cross",
-    ):  # fmt: skip
+        "content.swap_image_dtw",
+        "content.retrieval_dtw_r1",
+        "content_av.swap_image_dtw",
+        "raw.retrieval_dtw_r1",
+        "emotion.emotion",
+        "content.emotion",
+        "control.constant.content.emotion",
+        "hsic.content_emotion",
+        "map.content.trustworthiness",
+        "spfem.image.cdrl.speech_correlation",
+        "spfem.image.cdrl.identity",
+        "spfem.image.baseline.emotion_accuracy.sources",
+        "spfem.image.cdrl.similarity.judge_a.intra",
+        "spfem.image.cdrl.similarity.judge_a.cross",
+    ):
         assert np.isfinite(scores[name]), name
     assert scores["spfem.image.copy_source.speech_correlation"] == pytest.approx(1)
     assert [name for name, value in scores.items() if value is None or not np.isfinite(value)] == []
-    assert [name for name in scores if "viseme" in name or "mouth_error" in name or "psnr" in name or name.startswith("truth")] == []
+    assert [
+        name
+        for name in scores
+        if "viseme" in name or "mouth_error" in name or "psnr" in name or name.startswith("truth")
+    ] == []
 
 
 def test_what_is_left_out_is_said_once_each(protocol):
-    for stage, words in (("probe", "left out viseme: no truth about viseme"), ("evaluate", "left out lse_d, lse_c: they need SyncNet"),
-                         ("evaluate", "left out fad: it needs the ArcFace"), ("evaluate", "left out csim: it needs EfficientFace"),
-                         ("corpus", "beware: train and report share")):  # fmt: skip
+    for stage, words in (
+        ("probe", "left out viseme: no truth about viseme"),
+        ("evaluate", "left out lse_d, lse_c: they need SyncNet"),
+        ("evaluate", "left out fad: it needs the ArcFace"),
+        ("evaluate", "left out csim: it needs EfficientFace"),
+        ("corpus", "beware: train and report share"),
+    ):
         assert said(protocol, stage).count(words) == 1
-        copy = next((protocol / "notebooks").glob(f"{stage_folder(protocol, stage).name[:2]}_*.ipynb"))
+        copy = next(
+            (protocol / "notebooks").glob(f"{stage_folder(protocol, stage).name[:2]}_*.ipynb")
+        )
         assert words in copy.read_text()
-    assert (protocol / "report.html").exists() and sorted((protocol / "videos").glob("edit-M0*.mp4"))
+    assert (protocol / "report.html").exists() and sorted(
+        (protocol / "videos").glob("edit-M0*.mp4")
+    )
 
 
 def test_lip_sync_is_measured_where_the_weights_are_named(protocol, tmp_path):
@@ -103,8 +166,15 @@ def test_lip_sync_is_measured_where_the_weights_are_named(protocol, tmp_path):
     edits = Edits(*read_asked(protocol), 64)
     edits.sources = edits.sources[:2]
     found = lip_sync_measures(edits.source, edits, str(tmp_path / "syncnet_v2.model"), "sources")
-    alone = distances(load_syncnet(tmp_path / "syncnet_v2.model"), edits.source(1), edits.report.sound(int(edits.sources[1])), 30.0)
-    assert found["lse_d"].sums.shape == (2, 2) and found["lse_d"].sums[1, 0] == pytest.approx(lse(alone)[0])
+    alone = distances(
+        load_syncnet(tmp_path / "syncnet_v2.model"),
+        edits.source(1),
+        edits.report.sound(int(edits.sources[1])),
+        30.0,
+    )
+    assert found["lse_d"].sums.shape == (2, 2) and found["lse_d"].sums[1, 0] == pytest.approx(
+        lse(alone)[0]
+    )
     assert lip_sync_measures(edits.source, edits, "", "sources") == {}
 
 
@@ -112,12 +182,24 @@ def test_csim_is_measured_where_the_weights_are_named(protocol, tmp_path):
     torch.manual_seed(0)
     torch.save(EfficientFace().state_dict(), tmp_path / "efficient_face.pth")
     edits = Edits(*read_asked(protocol), 64)
-    reader = SetReader(None, SimpleNamespace(arcface="", efficient_face=str(tmp_path / "efficient_face.pth")))
-    originals = read_originals((resized(edits.report.face[edits.report.frames(clip)][:4], 64) for clip in range(len(edits.report.clips))), reader)
+    reader = SetReader(
+        None, SimpleNamespace(arcface="", efficient_face=str(tmp_path / "efficient_face.pth"))
+    )
+    originals = read_originals(
+        (
+            resized(edits.report.face[edits.report.frames(clip)][:4], 64)
+            for clip in range(len(edits.report.clips))
+        ),
+        reader,
+    )
     seen = [reader.read(edits.source(k)[:4], kit=False) for k in range(len(edits))]
-    rows, lines = set_scores("copy", seen, edits.wanted.clips, edits.report.clips, originals, PUBLISHED)
+    rows, lines = set_scores(
+        "copy", seen, edits.wanted.clips, edits.report.clips, originals, PUBLISHED
+    )
     assert {"copy.csim.intra", "copy.csim.cross"} <= rows.keys() and not lines
-    assert all(-1 <= row["value"] <= 1 for row in rows.values()) and not any("fad" in name for name in rows)
+    assert all(-1 <= row["value"] <= 1 for row in rows.values()) and not any(
+        "fad" in name for name in rows
+    )
 
 
 def test_frames_come_at_the_paper_s_rate_and_edits_follow_its_drivers(protocol):
@@ -125,28 +207,50 @@ def test_frames_come_at_the_paper_s_rate_and_edits_follow_its_drivers(protocol):
     assert set(report.clips.frame_rate) == {30.0} and set(report.clips.speaker) == {"M003", "M009"}
     asked = pd.read_parquet(stage_folder(protocol, "corpus") / "edits.parquet")
     cross = asked[asked.protocol == "cross"]
-    assert set(cross.speaker) == {"M009"} and cross.reference.str.startswith("M003").all() and len(asked) == 9
-    assert (asked[asked.protocol == "intra"].reference == asked[asked.protocol == "intra"].name.str.split("->").str[0]).all()
+    assert (
+        set(cross.speaker) == {"M009"}
+        and cross.reference.str.startswith("M003").all()
+        and len(asked) == 9
+    )
+    assert (
+        asked[asked.protocol == "intra"].reference
+        == asked[asked.protocol == "intra"].name.str.split("->").str[0]
+    ).all()
 
 
 # --- the corpus stage ---------------------------------------------------------------------------------------------------
 
 
 def config_for(root, **changes):
-    settings = {"corpus": "mead", "data_root": root, "workers": 0, "edits": 4, "frame_size": 96} | changes
-    return stage_config("corpus", "smoke", {f"corpus.{name}": str(value) for name, value in settings.items()})
+    settings = {
+        "corpus": "mead",
+        "data_root": root,
+        "workers": 0,
+        "edits": 4,
+        "frame_size": 96,
+    } | changes
+    return stage_config(
+        "corpus", "smoke", {f"corpus.{name}": str(value) for name, value in settings.items()}
+    )
 
 
 def test_a_second_run_crops_nothing_again(protocol, mead, monkeypatch):
     from cdrl.data import ingest
 
     crop = ingest.make_piece  # the samples that come along are no part of the corpus
-    monkeypatch.setattr(ingest, "make_piece", lambda job: pytest.fail("cropped again") if job.root == mead else crop(job))
+    monkeypatch.setattr(
+        ingest,
+        "make_piece",
+        lambda job: pytest.fail("cropped again") if job.root == mead else crop(job),
+    )
     config = config_for(mead, frame_rate=30, crop="released", split="drawn", max_clips=0)
     second = mead.parent / "runs" / "second"
     results = run_stage(config, second, lambda out: build_real(second, config, out))
     scores = all_scores(results)
-    assert scores["corpus.shared_speakers"] == scores["corpus.shared_sentences"] == 0 and scores["corpus.train_clips"] == 8
+    assert (
+        scores["corpus.shared_speakers"] == scores["corpus.shared_sentences"] == 0
+        and scores["corpus.train_clips"] == 8
+    )
     sheet, people, emotions, _ = corpus_sheet(Store(stage_folder(second, "corpus") / "report"))
     assert sheet.shape[:2] == (len(people), len(emotions)) == (2, 4)
     assert edit_strip(second)[0].shape[0] == 1
@@ -166,15 +270,23 @@ def test_sound_alone_is_no_corpus_for_a_run(tmp_path):
     root = tmp_path / "Actor_01"
     root.mkdir()
     (root / "03-01-05-01-01-01-01.wav").write_bytes(b"RIFF")
-    with pytest.raises(InputError, match="1 clips of ravdess, all of them sound alone; a run needs the faces"):
+    with pytest.raises(
+        InputError, match="1 clips of ravdess, all of them sound alone; a run needs the faces"
+    ):
         build_real(tmp_path / "run", config_for(root, corpus="ravdess"), tmp_path / "out")
 
 
 def test_the_command_asks_for_the_folder_and_knows_both_spellings(capsys, tmp_path):
     assert main(["run", "--corpus", "crema_d", "--out", str(tmp_path / "r")]) == 2
-    assert "corpus crema-d: it is not generated, name its folder: --data-root FOLDER" in capsys.readouterr().err
+    assert (
+        "corpus crema-d: it is not generated, name its folder: --data-root FOLDER"
+        in capsys.readouterr().err
+    )
     assert main(["run", "--corpus", "gridd", "--out", str(tmp_path / "r")]) == 2
-    assert "corpus=gridd: accepted are studio, mead, ravdess, crema-d, folder" in capsys.readouterr().err
+    assert (
+        "corpus=gridd: accepted are studio, mead, ravdess, crema-d, folder"
+        in capsys.readouterr().err
+    )
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------
@@ -185,7 +297,12 @@ def test_a_drawn_split_shares_neither_people_nor_sentences_and_depends_on_the_se
     for seed in range(6):
         part, line = draw_parts(clips, seed)
         one, two = clips[part == "train"], clips[part == "report"]
-        assert set(one.speaker).isdisjoint(two.speaker) and set(one.sentence).isdisjoint(two.sentence) and len(one) and len(two)
+        assert (
+            set(one.speaker).isdisjoint(two.speaker)
+            and set(one.sentence).isdisjoint(two.sentence)
+            and len(one)
+            and len(two)
+        )
         assert f"split drawn by seed {seed}: 3 of 6 speakers report, on 1 of 3 sentences" == line
         seen.add(tuple(sorted(set(two.speaker))))
     assert len(seen) > 1
@@ -193,15 +310,25 @@ def test_a_drawn_split_shares_neither_people_nor_sentences_and_depends_on_the_se
 
 
 def test_a_drawn_split_takes_the_front_camera():
-    clips = pd.concat([manifest("ab", ("one", "two")), manifest("ab", ("one", "two"), camera="down")], ignore_index=True)
+    clips = pd.concat(
+        [manifest("ab", ("one", "two")), manifest("ab", ("one", "two"), camera="down")],
+        ignore_index=True,
+    )
     assert set(clips.camera[draw_parts(clips)[0] != ""]) == {"front"}
 
 
 def test_a_committed_split_that_leaves_nobody_gives_way_to_a_drawn_one_and_an_asked_for_one_does_not():
-    clips = manifest(("M003", "M005"), ("common_001", "common_002"))  # both choose in the committed split
+    clips = manifest(
+        ("M003", "M005"), ("common_001", "common_002")
+    )  # both choose in the committed split
     part, lines, _ = choose_parts(clips, "strict")
-    assert set(part) >= {"train", "report"} and lines[0] == "split mead_strict leaves train or report empty here, so one is drawn"
-    with pytest.raises(InputError, match="corpus.split=paper: not one clip here is in its part train"):
+    assert (
+        set(part) >= {"train", "report"}
+        and lines[0] == "split mead_strict leaves train or report empty here, so one is drawn"
+    )
+    with pytest.raises(
+        InputError, match="corpus.split=paper: not one clip here is in its part train"
+    ):
         choose_parts(manifest(("M003", "M009"), ("common_001", "common_002")), "paper")
     with pytest.raises(InputError, match="the paper used no crema-d; accepted are strict, drawn"):
         choose_parts(manifest(("1", "2"), ("DFA",), corpus="crema-d"), "paper")
@@ -223,7 +350,12 @@ def test_drawn_edits_never_ask_for_what_is_there():
     report, train = Clips(manifest("ab", ("one",))), Clips(manifest("cd", ("two",), EMOTIONS[:3]))
     asked = asked_edits({"report": report, "train": train}, 12, {}, 0)
     own = report.clips.emotion.to_numpy()[asked.source]
-    assert len(asked) == 12 and (own != asked.emotion).all() and set(asked.emotion) == set(EMOTIONS[:3]) and set(asked.protocol) == {"drawn"}
+    assert (
+        len(asked) == 12
+        and (own != asked.emotion).all()
+        and set(asked.emotion) == set(EMOTIONS[:3])
+        and set(asked.protocol) == {"drawn"}
+    )
     assert (asked.intensity[asked.emotion == "neutral"] == 1).all()
 
 
@@ -249,7 +381,9 @@ def test_the_first_cell_does_nothing_where_the_kit_is_installed(monkeypatch):
     assert sys.path == before
 
 
-def test_the_first_cell_installs_where_it_is_not_and_keeps_the_torch_that_is_there(monkeypatch, tmp_path):
+def test_the_first_cell_installs_where_it_is_not_and_keeps_the_torch_that_is_there(
+    monkeypatch, tmp_path
+):
     done = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -257,24 +391,49 @@ def test_the_first_cell_installs_where_it_is_not_and_keeps_the_torch_that_is_the
     monkeypatch.setattr(sys, "path", list(sys.path))
     exec(first_cell(), {"repository": "https://example.org/kit.git"})
     assert done[0] == ["git", "clone", "--depth", "1", "https://example.org/kit.git", "cdrl-kit"]
-    assert done[1] == [sys.executable, "-m", "pip", "install", "-q", "-e", "cdrl-kit"] and sys.path[0] == str(tmp_path / "cdrl-kit")
-    assert not {"-U", "--upgrade", "--force-reinstall"} & set(done[1])  # pip leaves a torch that fits, and any from 2.4 fits
+    assert done[1] == [sys.executable, "-m", "pip", "install", "-q", "-e", "cdrl-kit"] and sys.path[
+        0
+    ] == str(tmp_path / "cdrl-kit")
+    assert not {"-U", "--upgrade", "--force-reinstall"} & set(
+        done[1]
+    )  # pip leaves a torch that fits, and any from 2.4 fits
     with pytest.raises(ModuleNotFoundError, match="set repository to its git address above"):
         exec(first_cell(), {"repository": ""})
 
 
 def test_the_machine_is_told_in_one_line_and_drive_is_of_colab_alone():
     line = start()
-    assert line.startswith("torch ") and "\n" not in line and (" on the CPU, in single precision" in line or "half precision" in line)
+    assert (
+        line.startswith("torch ")
+        and "\n" not in line
+        and (" on the CPU, in single precision" in line or "half precision" in line)
+    )
     with pytest.raises(InputError, match="drive=True: Google Drive can be mounted in Colab only"):
         start(drive=True)
 
 
 def test_clips_without_sound_have_features_all_the_same(tmp_path):
-    row = {"corpus": "x", "split": "x", "speaker": "a", "sentence": "s", "emotion": "happy", "intensity": 1, "frame_rate": 25.0}
+    row = {
+        "corpus": "x",
+        "split": "x",
+        "speaker": "a",
+        "sentence": "s",
+        "emotion": "happy",
+        "intensity": 1,
+        "frame_rate": 25.0,
+    }
     with StoreWriter(tmp_path / "store") as writer:
-        for name, sound in (("none", np.zeros(0, np.float32)), ("silence", np.zeros(6400, np.float32))):
-            writer.add(row | {"name": name}, np.zeros((10, 96, 96, 3), np.uint8), np.zeros((10, 2, 3)), sound, (0.2, 0.5, 0.8, 0.9))
+        for name, sound in (
+            ("none", np.zeros(0, np.float32)),
+            ("silence", np.zeros(6400, np.float32)),
+        ):
+            writer.add(
+                row | {"name": name},
+                np.zeros((10, 96, 96, 3), np.uint8),
+                np.zeros((10, 2, 3)),
+                sound,
+                (0.2, 0.5, 0.8, 0.9),
+            )
     heard = extract(Store(tmp_path / "store"), tmp_path / "features", device="cpu").audio
     assert heard.shape == (20, 64) and np.isfinite(np.asarray(heard, np.float32)).all()
 

@@ -8,15 +8,36 @@ import torch.nn.functional as F
 from cdrl.errors import InputError
 from cdrl.losses.released import released_content, released_emotion
 from cdrl.models.released import IResNet, ReleasedContent, load_released, release_name
-from cdrl.models.released_emotion import LabelHeads, ReleasedEmotion, load_released_emotion, release_emotion_name
+from cdrl.models.released_emotion import (
+    LabelHeads,
+    ReleasedEmotion,
+    load_released_emotion,
+    release_emotion_name,
+)
 from cdrl.training.released import small_released
 
 GOLDEN = {
-    "loss": 0.6269357204437256, "positive": 0.5601748824119568, "negative": 0.18711061775684357,
-    "features": ((0, 0, 0, 0), 17.459148406982422, (1, 17, 5, 20), -19.04620361328125, (1, 255, 27, 27), 5.238964080810547),
-    "content": ((0, 0, 0, 0), 0.6175810098648071, (1, 17, 5, 20), 28.07496452331543, (1, 255, 27, 27), -7.90470552444458),
+    "loss": 0.6269357204437256,
+    "positive": 0.5601748824119568,
+    "negative": 0.18711061775684357,
+    "features": (
+        (0, 0, 0, 0),
+        17.459148406982422,
+        (1, 17, 5, 20),
+        -19.04620361328125,
+        (1, 255, 27, 27),
+        5.238964080810547,
+    ),
+    "content": (
+        (0, 0, 0, 0),
+        0.6175810098648071,
+        (1, 17, 5, 20),
+        28.07496452331543,
+        (1, 255, 27, 27),
+        -7.90470552444458,
+    ),
     "cerl": 0.9999068975448608,
-}  # fmt: skip
+}
 
 
 def released_state():
@@ -24,10 +45,17 @@ def released_state():
     back = {release_name(name): name for name in _candidates()}
     state = {back[name]: value for name, value in ReleasedContent().state_dict().items()}
     full = IResNet((3, 4, 14, 3)).state_dict()
-    state |= {f"img_encoder.{name}": value for name, value in full.items() if name.startswith("layer4")}
-    norms = torch.nn.ModuleDict({"bn2": torch.nn.BatchNorm2d(512), "features": torch.nn.BatchNorm1d(512)})
+    state |= {
+        f"img_encoder.{name}": value for name, value in full.items() if name.startswith("layer4")
+    }
+    norms = torch.nn.ModuleDict(
+        {"bn2": torch.nn.BatchNorm2d(512), "features": torch.nn.BatchNorm1d(512)}
+    )
     state |= {f"img_encoder.{name}": value for name, value in norms.state_dict().items()}
-    state["img_encoder.fc.weight"], state["img_encoder.fc.bias"] = torch.zeros(512, 25088), torch.zeros(512)
+    state["img_encoder.fc.weight"], state["img_encoder.fc.bias"] = (
+        torch.zeros(512, 25088),
+        torch.zeros(512),
+    )
     return state
 
 
@@ -102,7 +130,9 @@ def test_the_golden_case_of_the_release(released):
 def test_the_golden_case_of_the_emotion_loss():
     text = F.normalize(drawn(100 + 20001, 1, 7, 512), dim=-1).repeat(3, 1, 1)
     image = F.normalize(F.normalize(drawn(100 + 20002, 3, 7, 512), dim=-1) + 0.1 * text, dim=-1)
-    assert released_emotion(image, text, 0.07).mean().item() == pytest.approx(GOLDEN["cerl"], rel=1e-3)
+    assert released_emotion(image, text, 0.07).mean().item() == pytest.approx(
+        GOLDEN["cerl"], rel=1e-3
+    )
 
 
 @torch.no_grad()
@@ -123,11 +153,22 @@ def test_no_gradient_reaches_a_pair_whose_cosine_is_negative():
 def test_a_checkpoint_holds_every_key_once(released):
     names = [release_name(name) for name in released_state()]
     assert len(names) == len(set(names)) == 558 + 1
-    assert sum(p.numel() for part in ("key", "audio", "query", "keys", "value") for p in getattr(released, part).parameters()) == 13_753_217
+    assert (
+        sum(
+            p.numel()
+            for part in ("key", "audio", "query", "keys", "value")
+            for p in getattr(released, part).parameters()
+        )
+        == 13_753_217
+    )
 
 
 def test_the_backbone_alone_loads_too(tmp_path):
-    state = {name.removeprefix("img_encoder."): value for name, value in golden_state().items() if name.startswith("img_encoder")}
+    state = {
+        name.removeprefix("img_encoder."): value
+        for name, value in golden_state().items()
+        if name.startswith("img_encoder")
+    }
     torch.save(state, tmp_path / "backbone.pth")
     model = load_released(tmp_path / "backbone.pth")
     torch.testing.assert_close(model.image.conv1.weight, state["conv1.weight"])
@@ -166,7 +207,9 @@ def test_heads_of_a_label_need_no_image_and_a_shared_head_does():
         optimiser = torch.optim.Adam(heads.parameters(), 1e-2)
         for _ in range(150):
             noise = torch.randn(16, 7, 8)
-            image = heads(noise) if labels == 7 else heads(noise.flatten(0, 1)[:, None]).view(16, 7, 16)
+            image = (
+                heads(noise) if labels == 7 else heads(noise.flatten(0, 1)[:, None]).view(16, 7, 16)
+            )
             loss = released_emotion(image, text.expand(16, -1, -1)).mean()
             optimiser.zero_grad()
             loss.backward()
@@ -188,9 +231,12 @@ def released_emotion_file(tmp_path_factory):
     for name, value in model.state_dict().items():
         part, _, rest = name.partition(".")
         name = {
-            "heads": f"mlps.{rest[:1]}.mlp{rest[1:]}", "context": "prompt_learner.ctx", "start": "prompt_learner.token_prefix",
-            "description": "prompt_learner.token_suffix", "clip": f"text_encoder.{rest}",
-        }[part]  # fmt: skip
+            "heads": f"mlps.{rest[:1]}.mlp{rest[1:]}",
+            "context": "prompt_learner.ctx",
+            "start": "prompt_learner.token_prefix",
+            "description": "prompt_learner.token_suffix",
+            "clip": f"text_encoder.{rest}",
+        }[part]
         theirs[name.replace("text_encoder.visual.", "image_encoder.")] = value
     path = tmp_path_factory.mktemp("cerl") / "12.pth"
     torch.save(theirs, path)
@@ -202,10 +248,15 @@ def test_a_cerl_checkpoint_loads_by_its_names(released_emotion_file):
     path, theirs, model = released_emotion_file
     assert sorted(map(release_emotion_name, theirs)) == sorted(model.state_dict())
     loaded = load_released_emotion(path)
-    assert tuple(theirs["prompt_learner.token_suffix"].shape) == (7, 68, 512) and "mlps.6.mlp.4.weight" in theirs
+    assert (
+        tuple(theirs["prompt_learner.token_suffix"].shape) == (7, 68, 512)
+        and "mlps.6.mlp.4.weight" in theirs
+    )
     prior = loaded.text()
     assert prior.shape == (7, 512) and torch.allclose(prior.norm(dim=1), torch.ones(7), atol=1e-5)
-    loaded.description[:, 20:] += torch.randn(512)  # padding lies behind the end: causal attention never looks there
+    loaded.description[:, 20:] += torch.randn(
+        512
+    )  # padding lies behind the end: causal attention never looks there
     assert torch.allclose(loaded.text()[0], prior[0], atol=1e-5)
     loaded.description[:, 19] += torch.randn(512)  # the end itself
     assert not torch.allclose(loaded.text()[0], prior[0], atol=1e-3)
@@ -213,6 +264,12 @@ def test_a_cerl_checkpoint_loads_by_its_names(released_emotion_file):
 
 def test_a_checkpoint_of_another_network_is_refused(released_emotion_file, tmp_path):
     path, theirs, _ = released_emotion_file
-    torch.save({name: value for name, value in theirs.items() if "mlps.6" not in name}, tmp_path / "six.pth")
-    with pytest.raises(InputError, match="6 keys or shapes differ from the released network, the first is heads.6.0.bias"):
+    torch.save(
+        {name: value for name, value in theirs.items() if "mlps.6" not in name},
+        tmp_path / "six.pth",
+    )
+    with pytest.raises(
+        InputError,
+        match="6 keys or shapes differ from the released network, the first is heads.6.0.bias",
+    ):
         load_released_emotion(tmp_path / "six.pth")

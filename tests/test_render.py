@@ -66,7 +66,11 @@ def test_every_action_changes_the_picture():
     frames, _ = render(0, coefficients, np.zeros((53, 6)), np.zeros((53, 2)), 1, 128)
     change = np.abs(frames[1:].astype(int) - frames[0]).max(axis=(1, 2, 3))
     # A closed mouth hides the tongue.
-    assert [name for name, value in zip(ACTIONS, change, strict=True) if value < 10 and name != "tongueOut"] == []
+    assert [
+        name
+        for name, value in zip(ACTIONS, change, strict=True)
+        if value < 10 and name != "tongueOut"
+    ] == []
 
 
 @pytest.mark.parametrize("person", PEOPLE)
@@ -97,7 +101,9 @@ def test_left_is_the_subjects_left():
 
 
 def test_blink_hides_the_iris():
-    open_, shut = (render(3, *performance(eyeBlinkLeft=b, eyeBlinkRight=b), 1, 128) for b in (0.0, 1.0))
+    open_, shut = (
+        render(3, *performance(eyeBlinkLeft=b, eyeBlinkRight=b), 1, 128) for b in (0.0, 1.0)
+    )
     column, row = np.round(open_[1][0, LANDMARKS.index("left_pupil")]).astype(int)
     patch = (slice(row - 2, row + 2), slice(column - 2, column + 2))
     assert shut[0][0][patch].mean() > open_[0][0][patch].mean() + 25
@@ -119,7 +125,9 @@ def test_pose_has_the_signs_it_documents(pose, mark, axis, sign):
 
 def test_scale_spreads_the_landmarks_by_its_exponential():
     near, rest = landmarks(0, pose=(0, 0, 0, 0, 0, 0.1)), landmarks(0)
-    eyes = [np.linalg.norm(marks["left_eye_outer"] - marks["right_eye_outer"]) for marks in (near, rest)]
+    eyes = [
+        np.linalg.norm(marks["left_eye_outer"] - marks["right_eye_outer"]) for marks in (near, rest)
+    ]
     assert eyes[0] / eyes[1] == pytest.approx(np.exp(0.1), rel=1e-3)
 
 
@@ -144,7 +152,8 @@ def test_landmarks_stay_inside_the_picture():
 
 def test_two_people_and_two_scenes_differ():
     frames = [
-        render(person, *performance(), scene, SIZE)[0].astype(float) for person, scene in ((0, 1), (1, 1), (0, 2))
+        render(person, *performance(), scene, SIZE)[0].astype(float)
+        for person, scene in ((0, 1), (1, 1), (0, 2))
     ]
     assert np.abs(frames[0] - frames[1]).mean() > 5
     assert np.abs(frames[0] - frames[2]).mean() > 5
@@ -166,13 +175,21 @@ def test_empty_clip_gives_no_frames():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"coefficients": np.zeros((2, 51))}, r"coefficients has shape \(2, 51\): accepted is \(T, 52\)"),
+        (
+            {"coefficients": np.zeros((2, 51))},
+            r"coefficients has shape \(2, 51\): accepted is \(T, 52\)",
+        ),
         ({"pose": np.zeros((3, 6))}, r"pose has shape \(3, 6\): accepted is \(2, 6\)"),
         ({"gaze": np.full((2, 2), np.nan)}, "gaze holds a number that is not finite"),
         ({"size": 8}, "size 8: accepted are 16 to 1024 pixels"),
     ],
 )
 def test_wrong_inputs_are_refused_in_one_line(change, message):
-    inputs = {"coefficients": np.zeros((2, 52)), "pose": np.zeros((2, 6)), "gaze": np.zeros((2, 2)), "size": SIZE}
+    inputs = {
+        "coefficients": np.zeros((2, 52)),
+        "pose": np.zeros((2, 6)),
+        "gaze": np.zeros((2, 2)),
+        "size": SIZE,
+    }
     with pytest.raises(InputError, match=message):
         render(0, scene=1, **(inputs | change))

@@ -18,7 +18,9 @@ def moment_code(clips=CLIPS, frames=FRAMES, width=0.5):
     codes = []
     for clip, row in enumerate(clips.itertuples()):
         phones = frames["phoneme"].to_numpy()[frames["clip"] == clip]
-        first = frames["phoneme"].to_numpy()[frames["clip"] == clips.index[clips["sentence"] == row.sentence][0]]
+        first = frames["phoneme"].to_numpy()[
+            frames["clip"] == clips.index[clips["sentence"] == row.sentence][0]
+        ]
         moment = align_by_phones(phones, np.repeat(runs(first)[0], 10))
         grid = np.arange(0, 10 * len(runs(first)[0]), 2.0)
         code = np.zeros((len(phones), clips["sentence"].nunique(), 60))
@@ -35,7 +37,18 @@ def test_a_clip_aligned_to_itself_is_the_identity():
 def test_alignment_is_linear_inside_each_phone():
     slow = np.repeat([0, 5, 6, 0], [2, 4, 2, 2])
     fast = np.repeat([0, 5, 6, 0], [4, 2, 2, 1])
-    expected = [0.5, 2.5, 3.75, 4.25, 4.75, 5.25, 6, 7, 7.75, 8]  # the last centre, 8.25, is beyond the last frame
+    expected = [
+        0.5,
+        2.5,
+        3.75,
+        4.25,
+        4.75,
+        5.25,
+        6,
+        7,
+        7.75,
+        8,
+    ]  # the last centre, 8.25, is beyond the last frame
     assert np.allclose(align_by_phones(slow, fast), expected)
 
 
@@ -59,7 +72,10 @@ def test_galleries_are_five_sentences_of_one_other_speaker_in_one_other_emotion(
     assert len(drawn) == 50
     for query, gallery in drawn:
         rows = CLIPS.iloc[gallery]
-        assert rows["sentence"].nunique() == 5 and rows["sentence"].iloc[0] == CLIPS["sentence"].iloc[query]
+        assert (
+            rows["sentence"].nunique() == 5
+            and rows["sentence"].iloc[0] == CLIPS["sentence"].iloc[query]
+        )
         assert rows["speaker"].nunique() == rows["emotion"].nunique() == 1
         assert rows["speaker"].iloc[0] != CLIPS["speaker"].iloc[query]
         assert rows["emotion"].iloc[0] != CLIPS["emotion"].iloc[query]
@@ -73,7 +89,9 @@ def test_a_constant_code_scores_exactly_its_chance_and_noise_about_that():
     found = retrieval_r1(np.ones((len(FRAMES), 4)), CLIPS, FRAMES, num_queries=60)
     assert found["value"] == pytest.approx(found["chance"], abs=1e-12) and found["n"] == 600
     assert 2 / found["gallery"] < found["chance"] < 3.1 / found["gallery"]
-    assert retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES)["value"] == pytest.approx(found["chance"], abs=0.02)
+    assert retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES)["value"] == pytest.approx(
+        found["chance"], abs=0.02
+    )
 
 
 def test_a_code_of_speaker_and_emotion_finds_nothing():
@@ -104,14 +122,23 @@ def test_retrieval_agrees_with_a_naive_loop():
     for row in frames.itertuples():
         other = [k for k in range(len(clips)) if clips["speaker"][k] != row.speaker]
         shelf = np.flatnonzero(np.isin(clip, other))
-        cosine = [code[row.Index] @ code[k] / np.linalg.norm(code[row.Index]) / np.linalg.norm(code[k]) for k in shelf]
+        cosine = [
+            code[row.Index] @ code[k] / np.linalg.norm(code[row.Index]) / np.linalg.norm(code[k])
+            for k in shelf
+        ]
         best = shelf[int(np.argmax(cosine))]
         target = next(k for k in other if clips["sentence"][k] == row.sentence)
-        moment = round(float(align_by_phones(phoneme[clip == row.clip], phoneme[clip == target])[row.moment]))
-        hits.setdefault(row.clip, []).append(clip[best] == target and abs(frames["moment"][best] - moment) <= 1)
+        moment = round(
+            float(align_by_phones(phoneme[clip == row.clip], phoneme[clip == target])[row.moment])
+        )
+        hits.setdefault(row.clip, []).append(
+            clip[best] == target and abs(frames["moment"][best] - moment) <= 1
+        )
     drawn = [query for query, _ in draw_galleries(clips, 30, 5, seed=0)]
     found = retrieval_r1(code, clips, frames, num_queries=30, per_query=1000)
-    assert found["value"] == pytest.approx(np.mean(np.concatenate([hits[query] for query in drawn])), abs=1e-12)
+    assert found["value"] == pytest.approx(
+        np.mean(np.concatenate([hits[query] for query in drawn])), abs=1e-12
+    )
 
 
 def test_pairs_without_alignment_are_counted_and_queries_can_be_limited():
@@ -121,23 +148,37 @@ def test_pairs_without_alignment_are_counted_and_queries_can_be_limited():
     found = retrieval_r1(noise(len(FRAMES)), CLIPS, broken, num_queries=60)
     assert found["skipped"] > 0 and found["n"] == 10 * (60 - found["skipped"])
     spoken = (FRAMES["phoneme"] != 0).to_numpy()
-    assert retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES, num_queries=60, include=spoken)["n"] <= 600
+    assert (
+        retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES, num_queries=60, include=spoken)["n"] <= 600
+    )
 
 
 def test_a_corpus_without_another_speaker_is_refused():
     alone = CLIPS["speaker"].to_numpy() == 0
     clips = CLIPS[alone].reset_index(drop=True)
-    with pytest.raises(ValueError, match="no gallery of 5 sentences by another speaker .* among 42 clips"):
+    with pytest.raises(
+        ValueError, match="no gallery of 5 sentences by another speaker .* among 42 clips"
+    ):
         retrieval_r1(noise(int(clips["num_frames"].sum())), clips, FRAMES[FRAMES["speaker"] == 0])
 
 
 def test_standardised_features_have_unit_columns_and_unit_rows_unit_length():
     code = standardise(np.c_[100 + noise(50, 2), np.full(50, 7.0)])
-    assert np.allclose(code.mean(0), 0, atol=1e-5) and np.allclose(code.std(0), [1, 1, 0], atol=1e-5)
+    assert np.allclose(code.mean(0), 0, atol=1e-5) and np.allclose(
+        code.std(0), [1, 1, 0], atol=1e-5
+    )
     assert np.allclose(np.linalg.norm(unit_rows(np.array([[3.0, 4.0], [0, 0]])), axis=1), [1, 0])
 
 
 def test_frame_table_numbers_moments_within_clips():
-    clips = pd.DataFrame({"speaker": [1, 2], "sentence": 0, "emotion": "sad", "intensity": 1, "num_frames": [2, 3]})
+    clips = pd.DataFrame(
+        {"speaker": [1, 2], "sentence": 0, "emotion": "sad", "intensity": 1, "num_frames": [2, 3]}
+    )
     table = frame_table(clips, np.zeros(5), np.zeros(5))
-    assert table["moment"].tolist() == [0, 1, 0, 1, 2] and table["speaker"].tolist() == [1, 1, 2, 2, 2]
+    assert table["moment"].tolist() == [0, 1, 0, 1, 2] and table["speaker"].tolist() == [
+        1,
+        1,
+        2,
+        2,
+        2,
+    ]

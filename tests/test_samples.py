@@ -14,13 +14,17 @@ from cdrl.vocabulary import CREMA_D_EMOTIONS
 def test_the_six_samples_are_one_actor_in_six_emotions():
     labels = [crema_d_labels(path) for path in sample_paths()]
     assert {label["emotion"] for label in labels} == set(CREMA_D_EMOTIONS.values())
-    assert {label["speaker"] for label in labels} == {"1001"} and {label["sentence"] for label in labels} == {"DFA"}
+    assert {label["speaker"] for label in labels} == {"1001"} and {
+        label["sentence"] for label in labels
+    } == {"DFA"}
     assert {label["intensity"] for label in labels if label["emotion"] == "neutral"} == {1}
 
 
 def test_levels_are_read_and_strange_names_refused():
     assert crema_d_labels("1076_IEO_SAD_HI.flv")["intensity"] == 3
-    with pytest.raises(InputError, match="not a CREMA-D name; expected actor_sentence_emotion_level"):
+    with pytest.raises(
+        InputError, match="not a CREMA-D name; expected actor_sentence_emotion_level"
+    ):
         crema_d_labels("holiday.mp4")
     with pytest.raises(InputError, match="JOY_XX is not of CREMA-D; emotions are ANG, DIS"):
         crema_d_labels("1001_DFA_JOY_XX.flv")
@@ -32,7 +36,9 @@ def test_samples_become_a_store_with_crops_sound_and_reasons_for_the_rest(tmp_pa
     rejected = ingest([*sample_paths()[:2], broken], tmp_path / "store")
     assert [name for name, _ in rejected] == [broken.stem] and "truncated" in rejected[0][1]
     store = Store(tmp_path / "store")
-    assert list(store.clips["emotion"]) == ["angry", "disgusted"] and set(store.clips["speaker"]) == {"1001"}
+    assert list(store.clips["emotion"]) == ["angry", "disgusted"] and set(
+        store.clips["speaker"]
+    ) == {"1001"}
     assert store.face.shape == (sum(store.clips["num_frames"]), 96, 96, 3)
     for number, row in store.clips.iterrows():
         assert len(store.sound(number)) == round(row["num_frames"] / 25 * 16_000)
@@ -44,6 +50,9 @@ def test_nothing_usable_raises_and_makes_no_store(tmp_path):
     clip = sample_clips()[4]
     wall = tmp_path / "1001_DFA_NEU_XX.mp4"
     write_video(wall, clip.frames[:8, :, :100], 25.0, clip.audio[: 8 * 640] + 0.01)
-    with pytest.raises(InputError, match="none of 1 clips could be used .1 no face found.*1001_DFA_NEU_XX: no face found"):
+    with pytest.raises(
+        InputError,
+        match="none of 1 clips could be used .1 no face found.*1001_DFA_NEU_XX: no face found",
+    ):
         ingest([wall], tmp_path / "store")
     assert not (tmp_path / "store").exists() and np.isfinite(clip.audio).all()

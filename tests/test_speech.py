@@ -17,14 +17,20 @@ from cdrl.errors import InputError
 from cdrl.vocabulary import PHONEME_TO_VISEME, PHONEMES, VISEMES
 
 SMOKE = [utterance_of(spec) for spec in smoke_specs()]
-VOWELS = [PHONEMES.index(name) for name in ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "IY", "OW", "UW")]
+VOWELS = [
+    PHONEMES.index(name)
+    for name in ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "IY", "OW", "UW")
+]
 needs_espeak = pytest.mark.skipif(
-    importlib.util.find_spec("espeakng_loader") is None, reason="espeakng_loader is not installed (extra: studio)"
+    importlib.util.find_spec("espeakng_loader") is None,
+    reason="espeakng_loader is not installed (extra: studio)",
 )
 
 
 def test_every_phoneme_has_a_mouth_shape_and_every_mouth_shape_a_phoneme():
-    assert set(PHONEME_TO_VISEME) == set(PHONEMES) and set(PHONEME_TO_VISEME.values()) == set(VISEMES)
+    assert set(PHONEME_TO_VISEME) == set(PHONEMES) and set(PHONEME_TO_VISEME.values()) == set(
+        VISEMES
+    )
 
 
 def test_phonemes_begin_where_the_synthesiser_says_and_coloured_vowels_are_cut_in_two():
@@ -67,14 +73,24 @@ def test_vowels_are_louder_than_the_silence_and_the_stops_at_their_stated_times(
     for said in speech.speak_all(SMOKE[::5]):
         for index, start, end in zip(said.phoneme, said.start_seconds, said.end_seconds):
             level = np.sqrt(np.mean(said.audio[int(start * 16000) : int(end * 16000)] ** 2))
-            kind = loud if index in VOWELS else stops if PHONEMES[index] in "PTKBDG" else silence if index == 0 else []
+            kind = (
+                loud
+                if index in VOWELS
+                else stops
+                if PHONEMES[index] in "PTKBDG"
+                else silence
+                if index == 0
+                else []
+            )
             kind.append(level)
     assert np.median(loud) > 2 * np.median(stops) and np.median(silence) < 0.02 * np.median(loud)
 
 
 def test_sad_speech_is_slower_and_lower_than_happy_speech():
     def mean(emotion, what):
-        asked = [speech.utterance(speech.voice_of(person), "Dogs.", emotion, 3) for person in range(20)]
+        asked = [
+            speech.utterance(speech.voice_of(person), "Dogs.", emotion, 3) for person in range(20)
+        ]
         return np.mean([getattr(item, what) for item in asked])
 
     for what in ("rate", "pitch", "range", "gain"):
@@ -93,7 +109,9 @@ def test_the_committed_cache_holds_everything_that_smoke_can_ask_for():
 def test_without_espeak_and_without_a_cache_entry_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(speech.importlib.util, "find_spec", lambda name: None)
     speech._worker.cache_clear()
-    with pytest.raises(InputError, match=r'not in the committed speech cache.*pip install -e "\.\[studio\]"'):
+    with pytest.raises(
+        InputError, match=r'not in the committed speech cache.*pip install -e "\.\[studio\]"'
+    ):
         speech.speak(speech.voice_of(3), "Nobody cached this.", "happy", 2)
     assert len(speech.speak_all(SMOKE[:1])) == 1
 
@@ -128,7 +146,9 @@ def test_an_utterance_is_the_same_bytes_in_any_company_and_order(tmp_path):
 @needs_espeak
 def test_a_cache_reads_back_as_it_was_spoken(tmp_path):
     speech.write_cache(tmp_path / "cache", SMOKE[:3])
-    for read, spoken in zip(speech.speak_all(SMOKE[:3], tmp_path / "cache"), speech.speak_all(SMOKE[:3], tmp_path)):
+    for read, spoken in zip(
+        speech.speak_all(SMOKE[:3], tmp_path / "cache"), speech.speak_all(SMOKE[:3], tmp_path)
+    ):
         np.testing.assert_array_equal(read.audio, spoken.audio)
         np.testing.assert_array_equal(read.start_seconds, spoken.start_seconds)
     assert sorted(os.listdir(tmp_path / "cache")) == ["speech.flac", "speech.json"]
@@ -136,7 +156,9 @@ def test_a_cache_reads_back_as_it_was_spoken(tmp_path):
 
 @needs_espeak
 def test_a_voice_that_espeak_lacks_is_named(tmp_path):
-    with pytest.raises(InputError, match="espeak-ng on 'Dogs.': espeak-ng has no voice 'xx-nowhere'"):
+    with pytest.raises(
+        InputError, match="espeak-ng on 'Dogs.': espeak-ng has no voice 'xx-nowhere'"
+    ):
         speech.speak_all([speech.Utterance("xx-nowhere", "Dogs.", 170, 50, 50, 0.0)], tmp_path)
 
 

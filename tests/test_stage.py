@@ -6,8 +6,16 @@ import pytest
 from cdrl.config import STAGES, ContentConfig, CorpusConfig, PriorsConfig, stage_folder
 from cdrl.errors import InputError
 from cdrl.stage import (
-    all_scores, check_stage, finish_run, peak_memory_gb, read_json, read_results, run_stage, score_lines, write_json,
-)  # fmt: skip
+    all_scores,
+    check_stage,
+    finish_run,
+    peak_memory_gb,
+    read_json,
+    read_results,
+    run_stage,
+    score_lines,
+    write_json,
+)
 
 
 def first_two(run):
@@ -31,7 +39,9 @@ def test_a_stage_that_is_being_made_is_not_made_by_a_second_process(tmp_path):
             run_stage(CorpusConfig(), tmp_path, never)
         return {"corpus.clips": 1}
 
-    assert run_stage(CorpusConfig(), tmp_path, meanwhile) == run_stage(CorpusConfig(), tmp_path, never)
+    assert run_stage(CorpusConfig(), tmp_path, meanwhile) == run_stage(
+        CorpusConfig(), tmp_path, never
+    )
 
 
 def test_an_interrupted_stage_goes_on_in_its_folder_and_its_seconds_add_up(tmp_path, monkeypatch):
@@ -47,7 +57,9 @@ def test_an_interrupted_stage_goes_on_in_its_folder_and_its_seconds_add_up(tmp_p
     with pytest.raises(InputError, match="no results"):
         read_results(tmp_path)
     results = run_stage(
-        CorpusConfig(), tmp_path, lambda out: {"corpus.found": (out / "checkpoint").read_text() == "half"}
+        CorpusConfig(),
+        tmp_path,
+        lambda out: {"corpus.found": (out / "checkpoint").read_text() == "half"},
     )
     assert results["stages"]["corpus"]["scores"]["corpus.found"] is True
     assert results["stages"]["corpus"]["seconds"] == 12.0
@@ -56,11 +68,15 @@ def test_an_interrupted_stage_goes_on_in_its_folder_and_its_seconds_add_up(tmp_p
 def test_a_folder_made_with_other_settings_is_refused_naming_them(tmp_path):
     run_stage(CorpusConfig(seed=3), tmp_path, lambda out: {})
     with pytest.raises(
-        InputError, match=r"00_corpus was made with seed=3, now 4: choose another run name \(--out\) or remove"
+        InputError,
+        match=r"00_corpus was made with seed=3, now 4: choose another run name \(--out\) or remove",
     ):
         run_stage(CorpusConfig(seed=4), tmp_path, never)
     default = CorpusConfig().train_people
-    with pytest.raises(InputError, match=f"was made with train_people={default} seed=3, now train_people=9 seed=4: "):
+    with pytest.raises(
+        InputError,
+        match=f"was made with train_people={default} seed=3, now train_people=9 seed=4: ",
+    ):
         check_stage(CorpusConfig(seed=4, train_people=9), tmp_path)
 
 
@@ -83,7 +99,10 @@ def test_results_of_the_stages_before_are_copied_in(tmp_path):
         "corpus": results["stages"]["corpus"]
     }
     assert all_scores(results) == {"corpus.clips": 12}
-    assert results["stages"]["priors"]["peak_gb"] > 0.01 and results["stages"]["priors"]["versions"]["torch"]
+    assert (
+        results["stages"]["priors"]["peak_gb"] > 0.01
+        and results["stages"]["priors"]["versions"]["torch"]
+    )
 
 
 def test_a_stage_whose_predecessor_is_missing_is_refused(tmp_path):
@@ -104,7 +123,8 @@ def test_a_stage_made_from_another_predecessor_is_refused(tmp_path):
 def test_one_score_cannot_come_from_two_stages(tmp_path):
     first_two(tmp_path)
     with pytest.raises(
-        ValueError, match="stage content reports scores that a stage before it has reported: corpus.clips"
+        ValueError,
+        match="stage content reports scores that a stage before it has reported: corpus.clips",
     ):
         run_stage(ContentConfig(), tmp_path, lambda out: {"corpus.clips": 13})
 
@@ -114,7 +134,10 @@ def test_results_are_the_run_s_own_once_it_is_finished(tmp_path):
         run_stage(config_class(), tmp_path, lambda out: {})
     assert "run" not in read_results(tmp_path)
     finish_run(tmp_path, 61.26, 250.0)
-    assert all_scores(read_results(tmp_path)) == {"time.total_seconds": 61.3, "memory.peak_gb": 250.0}
+    assert all_scores(read_results(tmp_path)) == {
+        "time.total_seconds": 61.3,
+        "memory.peak_gb": 250.0,
+    }
     finish_run(tmp_path, 61.26, 0.0)
     assert all_scores(read_results(tmp_path))["memory.peak_gb"] > 0.01
 
@@ -133,13 +156,23 @@ def test_numbers_that_are_not_finite_are_written_as_valid_json(tmp_path):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "results.json").write_text('{"stages": ')
-    with pytest.raises(InputError, match=r"results.json cannot be read \(.*\): remove it and run again"):
+    with pytest.raises(
+        InputError, match=r"results.json cannot be read \(.*\): remove it and run again"
+    ):
         read_results(tmp_path)
 
 
 def test_score_lines_select_by_prefix_and_by_wildcard():
-    scores = {"content.viseme": 0.43217, "content.viseme.chance": 1 / 9, "content_av.viseme": 0.7, "fit.frames": 20000}
-    assert score_lines(scores, "content") == ["content.viseme 0.4322", "content.viseme.chance 0.1111"]
+    scores = {
+        "content.viseme": 0.43217,
+        "content.viseme.chance": 1 / 9,
+        "content_av.viseme": 0.7,
+        "fit.frames": 20000,
+    }
+    assert score_lines(scores, "content") == [
+        "content.viseme 0.4322",
+        "content.viseme.chance 0.1111",
+    ]
     assert score_lines(scores, "*.viseme") == ["content.viseme 0.4322", "content_av.viseme 0.7"]
     assert score_lines(scores)[-1] == "fit.frames 20000"
 

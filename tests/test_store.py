@@ -8,22 +8,41 @@ from cdrl.errors import InputError
 
 
 def row(name, **labels):
-    return {"name": name, "corpus": "test", "split": "train", "speaker": "s", "sentence": "t", "emotion": "happy",
-            "intensity": 2, "frame_rate": 25.0, **labels}  # fmt: skip
+    return {
+        "name": name,
+        "corpus": "test",
+        "split": "train",
+        "speaker": "s",
+        "sentence": "t",
+        "emotion": "happy",
+        "intensity": 2,
+        "frame_rate": 25.0,
+        **labels,
+    }
 
 
 def clip(length, seed):
     random = np.random.default_rng(seed)
     face = random.integers(0, 255, (length, 8, 8, 3), dtype=np.uint8)
-    return face, np.tile(np.eye(2, 3, dtype=np.float32), (length, 1, 1)), random.uniform(-1, 1, length * 640)
+    return (
+        face,
+        np.tile(np.eye(2, 3, dtype=np.float32), (length, 1, 1)),
+        random.uniform(-1, 1, length * 640),
+    )
 
 
 def write(path, lengths=(3, 5)):
     with StoreWriter(path) as writer:
         for k, length in enumerate(lengths):
             face, transforms, audio = clip(length, k)
-            writer.add(row(f"clip{k}", speaker=f"s{k}"), face, transforms, audio, (0.25, 0.5, 0.75, 0.9),
-                       {"viseme": np.full(length, k, np.uint8)})  # fmt: skip
+            writer.add(
+                row(f"clip{k}", speaker=f"s{k}"),
+                face,
+                transforms,
+                audio,
+                (0.25, 0.5, 0.75, 0.9),
+                {"viseme": np.full(length, k, np.uint8)},
+            )
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -33,7 +52,10 @@ def test_what_was_written_is_read(tmp_path):
     face, _, audio = clip(5, 1)
     assert np.array_equal(store.face[store.frames(1)], face)
     assert np.abs(store.sound(1) - audio).max() < 2 / 32767
-    assert list(store.truth["viseme"]) == [0] * 3 + [1] * 5 and list(store.per_frame("speaker")) == ["s0"] * 3 + ["s1"] * 5
+    assert (
+        list(store.truth["viseme"]) == [0] * 3 + [1] * 5
+        and list(store.per_frame("speaker")) == ["s0"] * 3 + ["s1"] * 5
+    )
     assert store.mouth_boxes().shape == (8, 4)
 
 
@@ -54,6 +76,9 @@ def test_a_store_of_another_format_is_refused(tmp_path):
 
 
 def test_clips_of_one_store_have_the_same_truth(tmp_path):
-    with pytest.raises(ValueError, match="this store holds"), StoreWriter(tmp_path / "store") as writer:
+    with (
+        pytest.raises(ValueError, match="this store holds"),
+        StoreWriter(tmp_path / "store") as writer,
+    ):
         writer.add(row("a"), *clip(3, 0), (0, 0, 1, 1), {"viseme": np.zeros(3, np.uint8)})
         writer.add(row("b"), *clip(3, 0), (0, 0, 1, 1), {"viseme": np.zeros((3, 2), np.uint8)})

@@ -22,12 +22,23 @@ def acted(number, seed, chance=0.0):
         truths.append(source + np.array(SHIFT[emotion]) * level + chance * random.normal(0, 1, 3))
         sources.append(source)
         rows.append({"emotion": emotion, "intensity": level})
-    return sources, truths, pd.DataFrame(rows), pd.DataFrame({"emotion": "neutral", "intensity": 1}, index=range(number))
+    return (
+        sources,
+        truths,
+        pd.DataFrame(rows),
+        pd.DataFrame({"emotion": "neutral", "intensity": 1}, index=range(number)),
+    )
 
 
 def kept(path, sources, truths, wanted, clips):
     asked = [_asked(clips.iloc[k], wanted.iloc[k]) for k in range(len(sources))]
-    np.savez(path, lengths=[40] * len(sources), asked=asked, source=np.concatenate(sources), truth=np.concatenate(truths))
+    np.savez(
+        path,
+        lengths=[40] * len(sources),
+        asked=asked,
+        source=np.concatenate(sources),
+        truth=np.concatenate(truths),
+    )
     return path
 
 
@@ -37,10 +48,16 @@ def error(chance, tmp_path, scrambled=False):
         truths = truths[1:] + truths[:1]
     pairs = kept(tmp_path / "pairs.npz", sources, truths, wanted, clips)
     sources, truths, wanted, clips = acted(40, 1, chance)
-    edits = SimpleNamespace(report=SimpleNamespace(clips=clips), wanted=SimpleNamespace(clips=wanted), sources=np.arange(40))
+    edits = SimpleNamespace(
+        report=SimpleNamespace(clips=clips),
+        wanted=SimpleNamespace(clips=wanted),
+        sources=np.arange(40),
+    )
     found = best_curves(edits, sources, pairs, trees=40)
     assert [one.shape for one in found] == [(40, 3)] * 40
-    return edit_scores.mouth_error(found, truths).value, edit_scores.mouth_error(sources, truths).value
+    return edit_scores.mouth_error(found, truths).value, edit_scores.mouth_error(
+        sources, truths
+    ).value
 
 
 def test_what_emotion_and_level_tell_is_found(tmp_path):
@@ -52,7 +69,10 @@ def test_what_nothing_tells_stays_an_error(tmp_path):
     """Each clip's own shift has deviation .3: its share of the truth's deviation is the least error there is."""
     truths = acted(40, 1, 0.3)[1]
     least = 0.3 * np.sqrt(np.mean(1 / np.concatenate(truths).var(0)))
-    assert error(0.3, tmp_path)[0] == pytest.approx(least, rel=0.35) and error(0.3, tmp_path)[0] > error(0.0, tmp_path)[0]
+    assert (
+        error(0.3, tmp_path)[0] == pytest.approx(least, rel=0.35)
+        and error(0.3, tmp_path)[0] > error(0.0, tmp_path)[0]
+    )
 
 
 def test_taught_another_clip_s_truth_they_know_nothing(tmp_path):

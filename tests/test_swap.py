@@ -33,12 +33,18 @@ def test_triples_are_what_the_definition_says():
     assert np.all(y["viseme"].to_numpy() != z["viseme"].to_numpy())
     gap = np.abs(TRIPLES.right - TRIPLES.wrong)
     assert np.array_equal(TRIPLES.far, np.arange(3000) % 2 == 1)
-    assert gap[~TRIPLES.far].min() == 2 and gap[~TRIPLES.far].max() == 4 and gap[TRIPLES.far].min() == 5
+    assert (
+        gap[~TRIPLES.far].min() == 2
+        and gap[~TRIPLES.far].max() == 4
+        and gap[TRIPLES.far].min() == 5
+    )
     assert np.array_equal(TRIPLES.speaker, x["speaker"])
 
 
 def test_the_right_frame_says_what_the_anchor_says():
-    same = FRAMES["phoneme"].to_numpy()[TRIPLES.anchor] == FRAMES["phoneme"].to_numpy()[TRIPLES.right]
+    same = (
+        FRAMES["phoneme"].to_numpy()[TRIPLES.anchor] == FRAMES["phoneme"].to_numpy()[TRIPLES.right]
+    )
     assert same.mean() > 0.97  # the rest: a moment on the edge of two phones
 
 
@@ -62,7 +68,9 @@ def test_a_code_that_knows_a_share_of_the_anchors_wins_half_the_rest(known):
     codes = np.c_[MOMENT, np.zeros(len(FRAMES))]
     images = {id(TRIPLES.right): codes[TRIPLES.right], id(TRIPLES.wrong): codes[TRIPLES.wrong]}
     nothing = np.eye(codes.shape[1])[-1]
-    images[id(TRIPLES.anchor)] = np.where(blind[TRIPLES.anchor, None], nothing, codes[TRIPLES.anchor])
+    images[id(TRIPLES.anchor)] = np.where(
+        blind[TRIPLES.anchor, None], nothing, codes[TRIPLES.anchor]
+    )
     found = swap_image(lambda image, audio: images[id(image)], TRIPLES)
     share = np.mean(~blind[TRIPLES.anchor])
     assert found["value"] == pytest.approx(share + 0.5 * (1 - share), abs=0.01)
@@ -75,9 +83,15 @@ def test_swap_image_agrees_with_a_naive_loop():
     wins = []
     for x, y, z in zip(TRIPLES.anchor[:200], TRIPLES.right[:200], TRIPLES.wrong[:200]):
         a, b, c = (code[k] + 0.5 * VOICE[x, :4] for k in (x, y, z))
-        right, wrong = a @ b / np.linalg.norm(a) / np.linalg.norm(b), a @ c / np.linalg.norm(a) / np.linalg.norm(c)
+        right, wrong = (
+            a @ b / np.linalg.norm(a) / np.linalg.norm(b),
+            a @ c / np.linalg.norm(a) / np.linalg.norm(c),
+        )
         wins.append(1.0 if right > wrong else 0.0)
-    part = type(TRIPLES)(*(getattr(TRIPLES, name)[:200] for name in ("anchor", "right", "wrong", "far", "speaker")), 0)
+    part = type(TRIPLES)(
+        *(getattr(TRIPLES, name)[:200] for name in ("anchor", "right", "wrong", "far", "speaker")),
+        0,
+    )
     assert swap_image(embed, part)["value"] == pytest.approx(np.mean(wins), abs=1e-12)
 
 
@@ -89,10 +103,15 @@ def test_exchanged_audio_moves_an_image_encoder_not_at_all_and_an_audio_encoder_
     both = swap_audio(lambda i, a: np.c_[VOICE[i], VOICE[a]], FRAMES)
     assert both["value"] == pytest.approx(1, abs=0.03)
     less = swap_audio(lambda i, a: np.c_[VOICE[i], 0.5 * VOICE[a]], FRAMES)
-    assert less["value"] == pytest.approx(0.25, abs=0.02) and less["low"] < less["value"] < less["high"]
+    assert (
+        less["value"] == pytest.approx(0.25, abs=0.02)
+        and less["low"] < less["value"] < less["high"]
+    )
 
 
 def test_a_corpus_of_one_speaker_gives_no_triple():
     clips = CLIPS[CLIPS["speaker"] == 0].reset_index(drop=True)
-    with pytest.raises(ValueError, match="no triple among 42 clips: it takes one sentence by two speakers"):
+    with pytest.raises(
+        ValueError, match="no triple among 42 clips: it takes one sentence by two speakers"
+    ):
         draw_triples(clips, FRAMES[FRAMES["speaker"] == 0], 10)

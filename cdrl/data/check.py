@@ -30,7 +30,11 @@ def concerns(clips: pd.DataFrame) -> list[str]:
     found = []
     speakers, emotions = clips["speaker"].nunique(), sorted(set(clips["emotion"]))
     if speakers < FEW_SPEAKERS:
-        why = "no disjoint train, choose and report parts can be made" if speakers < 3 else "an interval over them says little"
+        why = (
+            "no disjoint train, choose and report parts can be made"
+            if speakers < 3
+            else "an interval over them says little"
+        )
         found.append(f"too few speakers: {speakers}, {FEW_SPEAKERS} are needed; {why}")
     if len(emotions) < 2:
         return [*found, f"one emotion only ({emotions[0]}): there is nothing to contrast"]
@@ -51,7 +55,9 @@ def concerns(clips: pd.DataFrame) -> list[str]:
         )
     alone = [emotion for emotion in emotions if not shared[emotion].any()]
     if alone:
-        found.append(f"no sentence of {', '.join(alone)} is said in another emotion: no pair can be aligned for it")
+        found.append(
+            f"no sentence of {', '.join(alone)} is said in another emotion: no pair can be aligned for it"
+        )
     return found
 
 
@@ -66,9 +72,19 @@ def probe(root: Path, clips: pd.DataFrame, sample: int = 0) -> tuple[np.ndarray,
     """
     rows = clips if not sample else clips.iloc[:: max(1, -(-len(clips) // sample))]
     seconds, remarks = [], []
-    for row in tqdm(rows.itertuples(), total=len(rows), desc="headers", unit="file", mininterval=2, delay=2, leave=False):
+    for row in tqdm(
+        rows.itertuples(),
+        total=len(rows),
+        desc="headers",
+        unit="file",
+        mininterval=2,
+        delay=2,
+        leave=False,
+    ):
         try:
-            length, rate = _video_header(root, row) if row.path else _sound_header(Path(root) / row.sound)
+            length, rate = (
+                _video_header(root, row) if row.path else _sound_header(Path(root) / row.sound)
+            )
             seconds.append(length)
             released = CORPORA[row.corpus].sample_rate
             if released and rate != released:
@@ -101,7 +117,9 @@ def _sound_header(path: Path) -> tuple[float, int]:
             length = (container.duration or 0) / av.time_base
             return _positive(path, length), container.streams.audio[0].codec_context.sample_rate
     except (av.error.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: not a readable sound ({error.strerror or type(error).__name__})") from error
+        raise InputError(
+            f"{path}: not a readable sound ({error.strerror or type(error).__name__})"
+        ) from error
 
 
 def _positive(path: Path, seconds: float) -> float:
@@ -120,7 +138,9 @@ def report(found: Scan, changes: list[str]) -> list[str]:
     silent = int((clips["path"] == "").sum())
     only = f", {silent} of them sound only" if silent else ""
     cameras = sorted(set(clips["camera"]) - {""})
-    table = pd.crosstab(clips["speaker"], clips["emotion"]).reindex(columns=[e for e in EMOTIONS if e in set(clips.emotion)])
+    table = pd.crosstab(clips["speaker"], clips["emotion"]).reindex(
+        columns=[e for e in EMOTIONS if e in set(clips.emotion)]
+    )
     lines = [
         f"corpus {found.corpus}: clips {len(clips)}{only}, speakers {clips['speaker'].nunique()}, "
         f"sentences {clips['sentence'].nunique()}, emotions {clips['emotion'].nunique()}"
@@ -143,7 +163,10 @@ def _remark_lines(remarks: list[Remark]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     for remark in remarks:
         groups.setdefault((remark.kind, remark.reason), []).append(remark.path)
-    return [f"{kind}: {len(paths)}, {reason}: {_examples(paths)}" for (kind, reason), paths in sorted(groups.items())]
+    return [
+        f"{kind}: {len(paths)}, {reason}: {_examples(paths)}"
+        for (kind, reason), paths in sorted(groups.items())
+    ]
 
 
 def _examples(names: list[str]) -> str:
@@ -153,6 +176,10 @@ def _examples(names: list[str]) -> str:
 
 def change_lines(changes: dict[str, list[str]], file: Path, summed: bool) -> list[str]:
     """What `manifest.compare` found, in words."""
-    lines = [f"{kind} since {file}: {len(paths)}, {_examples(paths)}" for kind, paths in changes.items() if paths]
+    lines = [
+        f"{kind} since {file}: {len(paths)}, {_examples(paths)}"
+        for kind, paths in changes.items()
+        if paths
+    ]
     how = "sums" if summed else "sizes alone, --sums compares contents"
     return lines or [f"as in {file} (by {how})"]

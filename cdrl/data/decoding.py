@@ -26,22 +26,34 @@ def opened(path: Path, require_audio: bool = False, require_video: bool = True):
         # A playlist under a video's name must not make this machine fetch what it lists.
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             covers = av.stream.Disposition.attached_pic
-            videos = [s for s in container.streams.video if not s.disposition & covers and s.codec_context]
+            videos = [
+                s for s in container.streams.video if not s.disposition & covers and s.codec_context
+            ]
             sounds = [s for s in container.streams.audio if s.codec_context]
             if container.format.name.endswith("_pipe") or container.format.name == "image2":
-                raise InputError(f"{path}: a picture, not a video; give a video file (mp4, mov, mkv, flv, ...)")
+                raise InputError(
+                    f"{path}: a picture, not a video; give a video file (mp4, mov, mkv, flv, ...)"
+                )
             if not videos and require_video:
                 only = "only sound, " if sounds else ""
-                raise InputError(f"{path}: {only}no video stream that can be decoded; give a file that shows a face")
+                raise InputError(
+                    f"{path}: {only}no video stream that can be decoded; give a file that shows a face"
+                )
             if require_audio and not sounds:
-                raise InputError(f"{path}: no sound; the edit follows the speech, give a video with its sound track")
+                raise InputError(
+                    f"{path}: no sound; the edit follows the speech, give a video with its sound track"
+                )
             yield container, videos[0] if videos else None, sounds[0] if sounds else None
     except av.error.FFmpegError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError(f"{path}: not a readable video ({reason}); convert it, e.g. with ffmpeg, to mp4") from error
+        raise InputError(
+            f"{path}: not a readable video ({reason}); convert it, e.g. with ffmpeg, to mp4"
+        ) from error
 
 
-def decoded(path: Path, require_audio: bool = False, threads: int = 0) -> Iterator[tuple[float, av.VideoFrame]]:
+def decoded(
+    path: Path, require_audio: bool = False, threads: int = 0
+) -> Iterator[tuple[float, av.VideoFrame]]:
     """Yield (seconds on the file's own clock, decoded frame); refuse a file that ends before its header says.
 
     Args:
@@ -58,11 +70,15 @@ def decoded(path: Path, require_audio: bool = False, threads: int = 0) -> Iterat
                 time = following if frame.time is None else frame.time
                 yield time, frame
         if time is None:
-            raise InputError(f"{path}: not one frame could be decoded; convert it, e.g. with ffmpeg, to mp4")
+            raise InputError(
+                f"{path}: not one frame could be decoded; convert it, e.g. with ffmpeg, to mp4"
+            )
         promised = (container.duration or 0) / av.time_base
         end -= (container.start_time or 0) / av.time_base
         if end < promised - TRUNCATION_SECONDS - 0.02 * promised:
-            raise InputError(f"{path}: truncated, {end:.2f} s of {promised:.2f} s are there; fetch the file again")
+            raise InputError(
+                f"{path}: truncated, {end:.2f} s of {promised:.2f} s are there; fetch the file again"
+            )
 
 
 def nominal_rate(video: av.VideoStream) -> float:

@@ -32,11 +32,15 @@ def load_detector(name: str) -> Callable:
         return DETECTORS[name]()
     module, colon, function = name.partition(":")
     if not colon:
-        raise InputError(f"unknown detector {name!r}: accepted are {', '.join(DETECTORS)}, or module:function of your own")
+        raise InputError(
+            f"unknown detector {name!r}: accepted are {', '.join(DETECTORS)}, or module:function of your own"
+        )
     try:
         return getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"detector {name}: cannot be imported ({error}); give module:function that Python finds") from error
+        raise InputError(
+            f"detector {name}: cannot be imported ({error}); give module:function that Python finds"
+        ) from error
 
 
 def _mediapipe() -> Callable:
@@ -53,8 +57,19 @@ def _mediapipe() -> Callable:
         height, width = frame.shape[:2]
         found = sorted(model.process(frame).detections or [], key=lambda face: -face.score[0])
         areas = [face.location_data.relative_bounding_box for face in found]
-        boxes = [[a.xmin * width, a.ymin * height, (a.xmin + a.width) * width, (a.ymin + a.height) * height] for a in areas]
-        eyes = [[[p.x * width, p.y * height] for p in face.location_data.relative_keypoints[:2]] for face in found]
+        boxes = [
+            [
+                a.xmin * width,
+                a.ymin * height,
+                (a.xmin + a.width) * width,
+                (a.ymin + a.height) * height,
+            ]
+            for a in areas
+        ]
+        eyes = [
+            [[p.x * width, p.y * height] for p in face.location_data.relative_keypoints[:2]]
+            for face in found
+        ]
         return _faces(boxes, [face.score[0] for face in found], eyes)
 
     return find
@@ -143,7 +158,12 @@ class GivenBoxes:
         number = int(np.argmin(np.abs(seconds - index / self.frame_rate)))
         if np.abs(self.table[:, 0] - number).min() > MAXIMUM_GAP:
             return _faces([], [], [])
-        left, top, right, bottom = (np.interp(number, self.table[:, 0], column) for column in self.table[:, 1:].T)
+        left, top, right, bottom = (
+            np.interp(number, self.table[:, 0], column) for column in self.table[:, 1:].T
+        )
         level, across = (top + bottom) / 2, right - left
-        eyes = [[left + 0.3 * across, level], [right - 0.3 * across, level]]  # no roll is known: taken as level
+        eyes = [
+            [left + 0.3 * across, level],
+            [right - 0.3 * across, level],
+        ]  # no roll is known: taken as level
         return _faces([[left, top, right, bottom]], [1.0], [eyes])

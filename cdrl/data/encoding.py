@@ -34,13 +34,17 @@ def _writing(path: Path, metadata: dict | None):
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = {"movflags": "+faststart+use_metadata_tags"}
         with av.open(str(partial), "w", format="mp4", options=flags) as container:
-            container.metadata.update({"comment": SYNTHETIC, "description": SYNTHETIC, **(metadata or {})})
+            container.metadata.update(
+                {"comment": SYNTHETIC, "description": SYNTHETIC, **(metadata or {})}
+            )
             yield container
         os.replace(partial, path)
     except (OSError, av.error.FFmpegError) as error:
         if error.errno not in CLOSED_TO_WRITING:
             raise
-        reason = f"{path}: cannot be written ({error.strerror}); free some space or give another --out"
+        reason = (
+            f"{path}: cannot be written ({error.strerror}); free some space or give another --out"
+        )
         raise InputError(reason) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -49,7 +53,11 @@ def _writing(path: Path, metadata: dict | None):
 def _even(image: np.ndarray) -> np.ndarray:
     """H.264 in yuv420p needs even sizes: repeat the last row or column where one is odd."""
     height, width = image.shape[:2]
-    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if height % 2 or width % 2 else image
+    return (
+        np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if height % 2 or width % 2
+        else image
+    )
 
 
 def _video_stream(container, height: int, width: int, frame_rate: float, time_base: Fraction):
@@ -73,9 +81,14 @@ def _encode(stream, image: np.ndarray, pts: int, duration: int) -> list:
 
 
 def write_video(
-    path: Path, frames: Iterable[np.ndarray], frame_rate: float, audio: np.ndarray | None = None,
-    metadata: dict | None = None, sample_rate: int = AUDIO_RATE, sound_codec: str = "aac",
-) -> None:  # fmt: skip
+    path: Path,
+    frames: Iterable[np.ndarray],
+    frame_rate: float,
+    audio: np.ndarray | None = None,
+    metadata: dict | None = None,
+    sample_rate: int = AUDIO_RATE,
+    sound_codec: str = "aac",
+) -> None:
     """Write H.264 (yuv420p, crf 17) and sound into an mp4 whose metadata says that it is synthetic.
 
     Args:
@@ -115,7 +128,9 @@ def _encode_sound(stream, samples: np.ndarray, position: int) -> list:
     return stream.encode(frame)
 
 
-def write_edit(source: Path, frames: Iterable[np.ndarray], out: Path, metadata: dict | None = None) -> int:
+def write_edit(
+    source: Path, frames: Iterable[np.ndarray], out: Path, metadata: dict | None = None
+) -> int:
     """The source's own clock and sound with other pictures.
 
     Every frame keeps the timestamp of the source frame it stands for; AAC and MP3 sound is copied packet by packet,
@@ -145,15 +160,23 @@ def write_edit(source: Path, frames: Iterable[np.ndarray], out: Path, metadata: 
         waiting = []  # sound that came before the first picture: the header needs both streams
         for packet in reader.demux([s for s in (video, sound) if s is not None]):
             if packet.stream.type == "audio":
-                (waiting.append if target is None else lambda p: writer.mux(track.packets(p, origin)))(packet)
+                (
+                    waiting.append
+                    if target is None
+                    else lambda p: writer.mux(track.packets(p, origin))
+                )(packet)
                 continue
             for frame in packet.decode():
                 image = next(frames, None)
                 if image is None:
-                    raise ValueError(f"{source}: more than the {count} edited frames that were given")
+                    raise ValueError(
+                        f"{source}: more than the {count} edited frames that were given"
+                    )
                 image = _even(image)
                 if target is None:
-                    target = _video_stream(writer, *image.shape[:2], nominal_rate(video), video.time_base)
+                    target = _video_stream(
+                        writer, *image.shape[:2], nominal_rate(video), video.time_base
+                    )
                     for early in waiting:
                         writer.mux(track.packets(early, origin))
                 pts = frame.pts - shift if frame.pts is not None else count * step
@@ -189,12 +212,16 @@ class _SoundTrack:
             for frame in packet.decode():
                 for piece in self.resampler.resample(frame):
                     if self.position is None:
-                        self.position = round((Fraction(frame.pts) * frame.time_base - origin) * self.rate)
+                        self.position = round(
+                            (Fraction(frame.pts) * frame.time_base - origin) * self.rate
+                        )
                     out += self._encode(piece)
             return out
         # Clocks as coarse as FLV's milliseconds jitter; the sound itself runs evenly, so count its samples.
         heard = round((packet.pts * packet.time_base - origin) * self.rate)
-        length = self.source.codec_context.frame_size or round((packet.duration or 0) * packet.time_base * self.rate)
+        length = self.source.codec_context.frame_size or round(
+            (packet.duration or 0) * packet.time_base * self.rate
+        )
         if self.position is None or abs(heard - self.position) > self.rate // 20:
             self.position = heard
         packet.time_base = Fraction(1, self.rate)

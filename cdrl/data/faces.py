@@ -23,16 +23,26 @@ CROPS = ("aligned", "released")
 # camera, unit = distance of the outer eye corners, origin between the eyes. Mean of the mesh over the sample clips,
 # made symmetric; over those clips each point stays within .003 to .007 of it (standard deviation).
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195)
-TEMPLATE = np.array([
-    [-0.500, 0.000, 0.028], [-0.192, 0.008, -0.029], [0.192, 0.008, -0.029], [0.500, 0.000, 0.028],
-    [0.000, -0.048, -0.223], [0.000, 0.037, -0.266], [0.000, 0.118, -0.317], [0.000, 0.193, -0.374],
-])  # fmt: skip
+TEMPLATE = np.array(
+    [
+        [-0.500, 0.000, 0.028],
+        [-0.192, 0.008, -0.029],
+        [0.192, 0.008, -0.029],
+        [0.500, 0.000, 0.028],
+        [0.000, -0.048, -0.223],
+        [0.000, 0.037, -0.266],
+        [0.000, 0.118, -0.317],
+        [0.000, 0.193, -0.374],
+    ]
+)
 # In the same unit: side of the crop, height of the eyes below its upper edge, depth of the point it is centred on.
 SIDE, EYES_BELOW_TOP, DEPTH = 2.05, 0.52, -0.10
 # Middle and side of the square that the mesh sees from the second look on: least alignment error on the studio.
 REGION_BELOW_EYES, REGION_SIDE = 0.40, 2.4
 MOUTH_WIDTH, MOUTH_ASPECT = 0.47, 1.5
-MINIMUM_FACE = 24  # pixels, ear to ear; on studio frames alignment at 26 px is nearly as good as at 60
+MINIMUM_FACE = (
+    24  # pixels, ear to ear; on studio frames alignment at 26 px is nearly as good as at 60
+)
 BREADTH = 1.5  # ear to ear, in distances of the outer eye corners
 MAXIMUM_GAP = 12  # frames a lost face is bridged
 SECOND_FACE = 0.4  # a second face counts from this share of the first one's width
@@ -63,7 +73,9 @@ class Alignment:
         return Alignment(self.transforms[start:stop], self.mouth_box)
 
 
-def find_face(index: int, frame: np.ndarray, small: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def find_face(
+    index: int, frame: np.ndarray, small: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The embedded detector in the form that `align` calls; `cdrl.data.detectors` has others.
 
     Args:
@@ -76,8 +88,12 @@ def find_face(index: int, frame: np.ndarray, small: bool) -> tuple[np.ndarray, n
 
 
 def align(
-    frames: Iterable[np.ndarray], stride: int = 4, name: str = "clip", find: Callable = find_face, crop: str = "aligned"
-) -> Alignment:  # fmt: skip
+    frames: Iterable[np.ndarray],
+    stride: int = 4,
+    name: str = "clip",
+    find: Callable = find_face,
+    crop: str = "aligned",
+) -> Alignment:
     """Find and follow the one face of a clip.
 
     Args:
@@ -107,14 +123,23 @@ class _Tracker:
     """Looks at key frames one by one and keeps the face's place, its lips and the box of its landmarks."""
 
     def __init__(self, name: str, find: Callable):
-        self.name, self.find, self.region, self.checked, self.tries, self.turned = name, find, None, None, 0, 0
+        self.name, self.find, self.region, self.checked, self.tries, self.turned = (
+            name,
+            find,
+            None,
+            None,
+            0,
+            0,
+        )
         self.indices, self.places, self.lips, self.boxes = [], [], [], []
 
     def look(self, index: int, frame: np.ndarray) -> None:
         if self.region is None or index - self.checked >= CHECK_EVERY:
             self._search(index, frame)
         points, score = mesh(frame, self.region) if self.region is not None else (None, 0.0)
-        if points is not None and self.checked == index:  # a detector's box is rough: look again where the mesh is
+        if (
+            points is not None and self.checked == index
+        ):  # a detector's box is rough: look again where the mesh is
             points, score = mesh(frame, _region(_place(points)[0]))
         place, turn = _place(points) if score > 0.5 else (None, 0.0)
         self.indices.append(index)
@@ -137,7 +162,9 @@ class _Tracker:
         widths = boxes[:, 2] - boxes[:, 0]
         best = int(np.argmax(widths))
         if (widths > SECOND_FACE * widths[best]).sum() > 1:
-            raise InputError(f"{self.name}: more than one face (frame {index}); give a video that shows one person")
+            raise InputError(
+                f"{self.name}: more than one face (frame {index}); give a video that shows one person"
+            )
         if self.region is None:
             self.region = region_of_box(boxes[best], eyes[best])
 
@@ -146,7 +173,9 @@ class _Tracker:
         places = np.array(self.places).reshape(-1, 4)
         seen = np.isfinite(places[:, 0])
         if not seen.any() and self.turned:
-            raise InputError(f"{self.name}: the face is turned away from the camera; a frontal or three-quarter view is needed")
+            raise InputError(
+                f"{self.name}: the face is turned away from the camera; a frontal or three-quarter view is needed"
+            )
         if not seen.any():
             raise InputError(
                 f"{self.name}: no face found (frames 0 to {count - 1}); a frontal face of at least {MINIMUM_FACE} px "
@@ -154,19 +183,34 @@ class _Tracker:
             )
         self._refuse(indices[seen], places[seen], count)
         if crop == "released":
-            boxes = np.stack([np.interp(np.arange(count), indices[seen], side) for side in np.array(self.boxes).T], axis=1)
+            boxes = np.stack(
+                [
+                    np.interp(np.arange(count), indices[seen], side)
+                    for side in np.array(self.boxes).T
+                ],
+                axis=1,
+            )
             looked, transforms = stretched(np.array(self.boxes), CROP), stretched(boxes, CROP)
         else:
-            looked, transforms = _transforms(places[seen]), _transforms(_interpolate(indices[seen], places[seen], count))
-        return Alignment(transforms.astype(np.float32), _mouth_box(np.array(self.lips), looked, places[seen]))
+            looked, transforms = (
+                _transforms(places[seen]),
+                _transforms(_interpolate(indices[seen], places[seen], count)),
+            )
+        return Alignment(
+            transforms.astype(np.float32), _mouth_box(np.array(self.lips), looked, places[seen])
+        )
 
     def _refuse(self, indices: np.ndarray, places: np.ndarray, count: int) -> None:
         breadth = BREADTH * float(np.median(np.exp(places[:, 3])))
         if breadth < MINIMUM_FACE:
-            raise InputError(f"{self.name}: the face is {breadth:.0f} px wide; at least {MINIMUM_FACE} px are needed")
+            raise InputError(
+                f"{self.name}: the face is {breadth:.0f} px wide; at least {MINIMUM_FACE} px are needed"
+            )
         borders = np.concatenate([[-1], indices, [count]])
         gap = int(np.argmax(np.diff(borders)))
-        if np.diff(borders)[gap] - 1 > max(MAXIMUM_GAP, int(np.diff(self.indices[:2] or [0])[:1].sum())):
+        if np.diff(borders)[gap] - 1 > max(
+            MAXIMUM_GAP, int(np.diff(self.indices[:2] or [0])[:1].sum())
+        ):
             raise InputError(
                 f"{self.name}: face lost from frame {borders[gap] + 1} to {borders[gap + 1] - 1}; "
                 f"it must be seen, turned to the camera, at least every {MAXIMUM_GAP} frames: cut that part out"
@@ -174,7 +218,9 @@ class _Tracker:
         jumps = np.hypot(*np.diff(places[:, :2], axis=0).T) / (SIDE * np.exp(places[:-1, 3]))
         if len(jumps) and jumps.max() > 0.75:
             frame = indices[int(np.argmax(jumps)) + 1]
-            raise InputError(f"{self.name}: the face jumps before frame {frame}, as at a cut; give one unbroken shot")
+            raise InputError(
+                f"{self.name}: the face jumps before frame {frame}, as at a cut; give one unbroken shot"
+            )
 
 
 def _place(points: np.ndarray) -> tuple[np.ndarray, float]:
@@ -192,14 +238,20 @@ def _place(points: np.ndarray) -> tuple[np.ndarray, float]:
     scale = float((strengths * signs).sum() / ((wanted - origin) ** 2).sum())
     centre = scale * turn @ (np.array([0, SIDE / 2 - EYES_BELOW_TOP, DEPTH]) - origin) + shift
     roll = np.arctan2(turn[1, 0], turn[0, 0])
-    return np.array([centre[0], centre[1], roll, np.log(scale)]), float(np.arccos(np.clip(turn[2, 2], -1, 1)))
+    return np.array([centre[0], centre[1], roll, np.log(scale)]), float(
+        np.arccos(np.clip(turn[2, 2], -1, 1))
+    )
 
 
 def _region(place: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Where the mesh looks next: a square that hangs on the rigid points alone, so that the jaw does not move it."""
     x, y, roll, size = place
     below = (REGION_BELOW_EYES - (SIDE / 2 - EYES_BELOW_TOP)) * np.exp(size)
-    return np.array([x - below * np.sin(roll), y + below * np.cos(roll)]), REGION_SIDE * float(np.exp(size)), roll
+    return (
+        np.array([x - below * np.sin(roll), y + below * np.cos(roll)]),
+        REGION_SIDE * float(np.exp(size)),
+        roll,
+    )
 
 
 def _interpolate(indices: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
@@ -217,7 +269,9 @@ def _smooth(values: np.ndarray, width: float) -> np.ndarray:
     if reach < 1:
         return values
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    return np.convolve(np.pad(values, reach, "reflect", reflect_type="odd"), kernel / kernel.sum(), mode="valid")
+    return np.convolve(
+        np.pad(values, reach, "reflect", reflect_type="odd"), kernel / kernel.sum(), mode="valid"
+    )
 
 
 def _transforms(path: np.ndarray) -> np.ndarray:
@@ -237,7 +291,9 @@ def _mouth_box(lips: np.ndarray, transforms: np.ndarray, places: np.ndarray) -> 
     inside = np.linalg.inv(transforms[:, :, :2])
     relative = np.einsum("kij,klj->kli", inside, lips - transforms[:, None, :, 2]) / CROP
     x, y = np.median((relative.min(axis=1) + relative.max(axis=1)) / 2, axis=0)
-    side = SIDE * np.exp(places[:, 3:]) / (np.linalg.norm(transforms[:, :, :2], axis=1) * CROP)  # of an aligned crop, in this one's
+    side = (
+        SIDE * np.exp(places[:, 3:]) / (np.linalg.norm(transforms[:, :, :2], axis=1) * CROP)
+    )  # of an aligned crop, in this one's
     half_width, half_height = np.median(side, axis=0) * MOUTH_WIDTH * (0.5, 0.5 / MOUTH_ASPECT)
     x, y = np.clip(x, half_width, 1 - half_width), np.clip(y, half_height, 1 - half_height)
     return np.array([x - half_width, y - half_height, x + half_width, y + half_height], np.float32)
@@ -270,7 +326,11 @@ def _samples(transform: np.ndarray) -> int:
 
 
 def paste(
-    frames: Iterable[np.ndarray], crops: np.ndarray, alignment: Alignment, feather: float = 0.10, keep: float = 24.0
+    frames: Iterable[np.ndarray],
+    crops: np.ndarray,
+    alignment: Alignment,
+    feather: float = 0.10,
+    keep: float = 24.0,
 ) -> np.ndarray:
     """Edited crops back in the full frames, without a seam and without touching the rest.
 
@@ -290,7 +350,9 @@ def paste(
     for frame, edited, transform in zip(frames, crops, _for_size(alignment, size), strict=True):
         original = warp(frame, transform, size, size, _samples(transform))
         target = np.array(frame)
-        corners = transform[:, :2] @ np.array([[0, size, 0, size], [0, 0, size, size]]) + transform[:, 2:]
+        corners = (
+            transform[:, :2] @ np.array([[0, size, 0, size], [0, 0, size, size]]) + transform[:, 2:]
+        )
         low = np.clip(np.floor(corners.min(axis=1)), 0, target.shape[1::-1]).astype(int)
         high = np.clip(np.ceil(corners.max(axis=1)), 0, target.shape[1::-1]).astype(int)
         inverse = np.linalg.inv(np.vstack([transform, [0, 0, 1]]))[:2]
@@ -301,7 +363,9 @@ def paste(
     return np.stack(out)
 
 
-def alignment_error(alignment: Alignment, landmarks: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def alignment_error(
+    alignment: Alignment, landmarks: np.ndarray, names: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     """How far true landmarks are, in the crops, from where a perfect alignment of the same clip would have them.
 
     The perfect one fits each frame's true eye corners and nose bridge, by least squares, to their mean place in this
@@ -317,11 +381,22 @@ def alignment_error(alignment: Alignment, landmarks: np.ndarray, names: tuple[st
         its nominal place. About .01 to .02 on studio clips; 0 for the true alignment.
     """
     matrices = alignment.transforms.astype(np.float64)
-    placed = np.einsum("tij,tlj->tli", np.linalg.inv(matrices[:, :, :2]), landmarks - matrices[:, None, :, 2])
-    rigid = placed[:, [names.index(f"{side}_eye_{end}") for side in ("right", "left") for end in ("outer", "inner")]]
+    placed = np.einsum(
+        "tij,tlj->tli", np.linalg.inv(matrices[:, :, :2]), landmarks - matrices[:, None, :, 2]
+    )
+    rigid = placed[
+        :,
+        [
+            names.index(f"{side}_eye_{end}")
+            for side in ("right", "left")
+            for end in ("outer", "inner")
+        ],
+    ]
     rigid = np.concatenate([rigid, placed[:, [names.index("nose_bridge")]]], axis=1)
     corners = placed[:, [names.index("mouth_right"), names.index("mouth_left")]]
-    points = np.stack([rigid[:, :2].mean(axis=1), rigid[:, 2:4].mean(axis=1), corners.mean(axis=1)], axis=1)
+    points = np.stack(
+        [rigid[:, :2].mean(axis=1), rigid[:, 2:4].mean(axis=1), corners.mean(axis=1)], axis=1
+    )
     between = np.linalg.norm(points[:, 1] - points[:, 0], axis=1).mean()
     perfect = np.empty_like(points)
     wanted = rigid.mean(axis=0)

@@ -25,9 +25,13 @@ def clip_fingerprints(store: Store) -> dict[str, list[str]]:
         kept = json.loads(path.read_text())
         if kept["stamp"] == stamp:
             return {"seen": kept["seen"], "heard": kept["heard"]}
-    boxes = store.clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
+    boxes = store.clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(
+        np.float32
+    )
     found = {"seen": [], "heard": []}
-    for clip, row in enumerate(tqdm(store.clips.itertuples(), "fingerprints", len(store.clips), mininterval=2, delay=2)):
+    for clip, row in enumerate(
+        tqdm(store.clips.itertuples(), "fingerprints", len(store.clips), mininterval=2, delay=2)
+    ):
         crops = store.face[store.frames(clip)]
         sound = store.audio[int(row.audio_start) : int(row.audio_start + row.audio_samples)]
         found["seen"].append(_digest(str(crops.shape), crops, boxes[clip]))

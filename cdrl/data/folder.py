@@ -10,12 +10,17 @@ from cdrl.errors import InputError
 from cdrl.vocabulary import INTENSITIES, read_emotion
 
 LABELS = "labels.csv"
-REQUIRED, OPTIONAL = ("path", "speaker", "sentence", "emotion"), ("intensity", "camera", "take", "sound")
+REQUIRED, OPTIONAL = (
+    ("path", "speaker", "sentence", "emotion"),
+    ("intensity", "camera", "take", "sound"),
+)
 TEMPLATE = "{speaker}/{emotion}/{clip}"
 FIELDS = ("speaker", "sentence", "emotion", "intensity", "camera", "take", "clip")
 
 
-def folder_parser(root: Path, template: str = "") -> tuple[Callable[[PurePosixPath], dict], dict[str, str]]:
+def folder_parser(
+    root: Path, template: str = ""
+) -> tuple[Callable[[PurePosixPath], dict], dict[str, str]]:
     """How to read this root: a template where one is given, else its labels.csv, else `TEMPLATE`.
 
     Returns:
@@ -70,7 +75,11 @@ def read_labels(root: Path) -> tuple[dict[str, dict], dict[str, str]]:
             lacking = [name for name in REQUIRED if name not in columns]
             strange = [name for name in columns if name not in REQUIRED + OPTIONAL]
             if lacking or strange:
-                what = f"no column {', '.join(lacking)}" if lacking else f"unknown column {', '.join(strange)}"
+                what = (
+                    f"no column {', '.join(lacking)}"
+                    if lacking
+                    else f"unknown column {', '.join(strange)}"
+                )
                 raise InputError(
                     f"{file}: line 1 has {what}; needed are {', '.join(REQUIRED)}, accepted too "
                     f"{', '.join(OPTIONAL)}, between commas"
@@ -93,7 +102,9 @@ def read_labels(root: Path) -> tuple[dict[str, dict], dict[str, str]]:
 def _row(row: dict, place: str, root: Path) -> tuple[str, dict]:
     """(path, labels) of one line."""
     if None in row or None in row.values():
-        raise InputError(f"{place}: as many cells as columns are needed; put quotes around a text with a comma")
+        raise InputError(
+            f"{place}: as many cells as columns are needed; put quotes around a text with a comma"
+        )
     row = {name: value.strip() for name, value in row.items()}
     for name in REQUIRED:
         if not row[name]:
@@ -104,7 +115,9 @@ def _row(row: dict, place: str, root: Path) -> tuple[str, dict]:
         if below.is_absolute() or ".." in below.parts:
             raise InputError(f"{place}, column {name}: {row[name]} does not lie below the root")
         if row[name] and not (root / below).is_file():
-            raise InputError(f"{place}, column {name}: no file {row[name]} below the root (upper and lower case count)")
+            raise InputError(
+                f"{place}, column {name}: no file {row[name]} below the root (upper and lower case count)"
+            )
         row[name] = str(below) if row[name] else ""
     try:
         return row["path"], _labels(row, PurePosixPath(row["path"])) | {"sound": row["sound"]}
@@ -116,12 +129,20 @@ def _labels(values: dict, path: PurePosixPath) -> dict:
     """A manifest's labels from the texts of a line or of a path; errors name the column."""
     level = values.get("intensity") or "2"
     if level not in map(str, INTENSITIES):
-        raise InputError(f"column intensity: {level!r} is none of {', '.join(map(str, INTENSITIES))}")
+        raise InputError(
+            f"column intensity: {level!r} is none of {', '.join(map(str, INTENSITIES))}"
+        )
     try:
         emotion = read_emotion(values["emotion"])
     except InputError as error:
         raise InputError(f"column emotion: {error}") from None
     name = str(path.with_suffix("")).replace("/", "_")
     return labels(
-        values["speaker"], values["sentence"], emotion, int(level), name, values.get("camera", ""), values.get("take", "")
+        values["speaker"],
+        values["sentence"],
+        emotion,
+        int(level),
+        name,
+        values.get("camera", ""),
+        values.get("take", ""),
     )

@@ -77,8 +77,13 @@ class Job:
 
 
 def ingest(
-    manifest: pd.DataFrame, root: Path, out: Path, config=IngestConfig(), progress: bool = True, shared: Path | None = None
-) -> Ingested:  # fmt: skip
+    manifest: pd.DataFrame,
+    root: Path,
+    out: Path,
+    config=IngestConfig(),
+    progress: bool = True,
+    shared: Path | None = None,
+) -> Ingested:
     """Read, align and crop every clip of a manifest into a store; a clip that cannot be used is left out and named.
 
     Args:
@@ -95,7 +100,11 @@ def ingest(
             other settings, a full disk, and where not one clip could be used.
     """
     manifest, root, out = _checked(manifest), Path(root), Path(out)
-    record = {"ingest": VERSION, "settings": identity(config), "manifest": _digest(manifest.to_csv(index=False))}
+    record = {
+        "ingest": VERSION,
+        "settings": identity(config),
+        "manifest": _digest(manifest.to_csv(index=False)),
+    }
     pieces = Path(shared) if shared else out.with_name(out.name + ".pieces")
     if (out / "store.json").exists():
         _same_or_refused(out, record)
@@ -107,12 +116,20 @@ def ingest(
     jobs = [_job(row, root, pieces, config) for row in manifest.itertuples()]
     todo = [job for job in jobs if not _done(job)]
     start, read_frames, core_seconds = time.monotonic(), 0, 0.0
-    bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="clip", disable=not progress, desc=out.name)
+    bar = tqdm(
+        total=len(jobs),
+        initial=len(jobs) - len(todo),
+        unit="clip",
+        disable=not progress,
+        desc=out.name,
+    )
     with bar, closing(run_each(make_piece, todo, config.workers, config.limit_seconds)) as results:
         for number, result in results:
             frames, spent = _keep(todo[number], result)
             read_frames, core_seconds = read_frames + frames, core_seconds + spent
-            bar.set_postfix_str(f"{read_frames / (time.monotonic() - start):.0f} frames/s", refresh=False)
+            bar.set_postfix_str(
+                f"{read_frames / (time.monotonic() - start):.0f} frames/s", refresh=False
+            )
             bar.update()
     seconds = time.monotonic() - start  # what follows only copies
     try:
@@ -129,7 +146,9 @@ def ingest(
 
 def summary(done: Ingested, rejected: dict) -> list[str]:
     """The lines that close a run: what is in, how fast it went, how many were left out and why."""
-    speed, of_core = (done.read_frames / max(time, 1e-9) for time in (done.seconds, done.core_seconds))
+    speed, of_core = (
+        done.read_frames / max(time, 1e-9) for time in (done.seconds, done.core_seconds)
+    )
     return [
         f"{done.clips} clips, {done.frames} frames; {done.read_frames} of them now, in {done.seconds:.1f} s: {speed:.1f} "
         f"frames a second, {of_core:.1f} a second of one core",
@@ -137,7 +156,9 @@ def summary(done: Ingested, rejected: dict) -> list[str]:
     ]
 
 
-def expected_cost(manifest: pd.DataFrame, root: Path, config: IngestConfig) -> tuple[int, float, float]:
+def expected_cost(
+    manifest: pd.DataFrame, root: Path, config: IngestConfig
+) -> tuple[int, float, float]:
     """Frames, minutes and GB of disk that an ingest will take, from the headers of a few clips; a rough guess.
 
     While pieces and store are both there the disk holds everything twice. Clips that are sound alone cost nothing.
@@ -145,9 +166,17 @@ def expected_cost(manifest: pd.DataFrame, root: Path, config: IngestConfig) -> t
     shown = _checked(manifest)["path"]
     shown = shown[shown != ""]
     seconds, pixels = _headers(shown, root)
-    typical = CORPORA[manifest["corpus"].iloc[0]].seconds if manifest["corpus"].iloc[0] in CORPORA else 3.0
-    frames = round(len(shown) * (float(np.mean(seconds)) if seconds else typical) * config.frame_rate)
-    spent = frames * (SECONDS_A_FRAME + SECONDS_A_MEGAPIXEL * (float(np.mean(pixels)) if pixels else 1.0))
+    typical = (
+        CORPORA[manifest["corpus"].iloc[0]].seconds
+        if manifest["corpus"].iloc[0] in CORPORA
+        else 3.0
+    )
+    frames = round(
+        len(shown) * (float(np.mean(seconds)) if seconds else typical) * config.frame_rate
+    )
+    spent = frames * (
+        SECONDS_A_FRAME + SECONDS_A_MEGAPIXEL * (float(np.mean(pixels)) if pixels else 1.0)
+    )
     held = frames * (3 * config.crop_size**2 + 24 + 2 * AUDIO_RATE / config.frame_rate)
     return frames, spent / max(1, config.workers) / 60, 2 * held / 1e9
 
@@ -165,7 +194,9 @@ def _headers(paths: pd.Series, root: Path) -> tuple[list[float], list[float]]:
     return seconds, pixels
 
 
-def cost_words(manifest: pd.DataFrame, root: Path, config: IngestConfig, frames_per_second: float = 0.0) -> str:
+def cost_words(
+    manifest: pd.DataFrame, root: Path, config: IngestConfig, frames_per_second: float = 0.0
+) -> str:
     """`expected_cost` in words, the same for every command that tells it.
 
     Args:
@@ -176,7 +207,11 @@ def cost_words(manifest: pd.DataFrame, root: Path, config: IngestConfig, frames_
         return "nothing to do, these are sounds without pictures"
     cores = max(1, config.workers)
     minutes = frames / frames_per_second / cores / 60 if frames_per_second else minutes
-    guess = "" if _headers(manifest["path"][manifest["path"] != ""], root)[0] else ": a guess, no header could be read"
+    guess = (
+        ""
+        if _headers(manifest["path"][manifest["path"] != ""], root)[0]
+        else ": a guess, no header could be read"
+    )
     return (
         f"about {frames} frames, {minutes:.1f} minutes on {cores} idle cores, {disk_gb:.2f} GB of disk at most and half of it "
         f"in the end{guess}"
@@ -191,11 +226,15 @@ def _checked(manifest: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in manifest.columns]
     if missing or not len(manifest):
         wrong = f"no column {', '.join(missing)}" if missing else "no clip in it"
-        raise InputError(f"manifest: {wrong}; a table with the columns {', '.join(COLUMNS)} is needed")
+        raise InputError(
+            f"manifest: {wrong}; a table with the columns {', '.join(COLUMNS)} is needed"
+        )
     manifest = manifest[list(COLUMNS)].reset_index(drop=True)
     twice = manifest["name"][manifest["name"].duplicated()]
     if len(twice):
-        raise InputError(f"manifest: the name {twice.iloc[0]!r} stands for several clips; each needs its own")
+        raise InputError(
+            f"manifest: the name {twice.iloc[0]!r} stands for several clips; each needs its own"
+        )
     return manifest
 
 
@@ -205,12 +244,20 @@ def _digest(text: str) -> str:
 
 def _same_or_refused(out: Path, record: dict) -> None:
     held = json.loads((out / "ingest.json").read_text()) if (out / "ingest.json").exists() else {}
-    settings = {"crop": "aligned"} | held.get("settings", {})  # a store of before there was a choice
+    settings = {"crop": "aligned"} | held.get(
+        "settings", {}
+    )  # a store of before there was a choice
     if held | {"settings": settings} == record:
         return
-    changed = [f"{name}={settings.get(name)}" for name, value in record["settings"].items() if settings.get(name) != value]
+    changed = [
+        f"{name}={settings.get(name)}"
+        for name, value in record["settings"].items()
+        if settings.get(name) != value
+    ]
     reason = f"made with {', '.join(changed)}" if changed else "made of another manifest"
-    raise InputError(f"{out}: holds a finished store, {reason}; choose another --out, nothing is overwritten")
+    raise InputError(
+        f"{out}: holds a finished store, {reason}; choose another --out, nothing is overwritten"
+    )
 
 
 def _job(row, root: Path, pieces: Path, config: IngestConfig) -> Job:
@@ -220,13 +267,32 @@ def _job(row, root: Path, pieces: Path, config: IngestConfig) -> Job:
             boxes = hashlib.sha256(box_file(Path(config.boxes), row.name).read_bytes()).hexdigest()
         except (InputError, OSError):
             pass  # the worker says so, for this clip
-    what = [VERSION, config_hash(config), row.path, row.sound, int(row.bytes), row.sha256, bool(config.boxes), boxes]
-    if row.sha256 and row.sound and row.path:  # the sum is of the pictures; a sound exchanged beside them is another clip
+    what = [
+        VERSION,
+        config_hash(config),
+        row.path,
+        row.sound,
+        int(row.bytes),
+        row.sha256,
+        bool(config.boxes),
+        boxes,
+    ]
+    if (
+        row.sha256 and row.sound and row.path
+    ):  # the sum is of the pictures; a sound exchanged beside them is another clip
         try:
             what.append([(root / row.sound).stat().st_size, (root / row.sound).stat().st_mtime_ns])
         except OSError:
             pass  # the worker says so
-    return Job(row.name, root, row.path, row.sound, int(row.bytes), pieces / _digest(json.dumps(what))[:20], config)
+    return Job(
+        row.name,
+        root,
+        row.path,
+        row.sound,
+        int(row.bytes),
+        pieces / _digest(json.dumps(what))[:20],
+        config,
+    )
 
 
 # --- one clip, in a worker -------------------------------------------------------------------------------------------
@@ -248,7 +314,9 @@ def make_piece(job: Job) -> dict:
         if error.errno in DISK_FULL:  # only writing ends so
             return {"stop": error.strerror}
         reason = f"not readable ({error.strerror or error})"
-    except Exception as error:  # whatever else a strange file sets off is this clip's fault, not the batch's end
+    except (
+        Exception
+    ) as error:  # whatever else a strange file sets off is this clip's fault, not the batch's end
         reason = f"could not be used ({type(error).__name__}: {error})"
     return {"reason": " ".join(reason.split())[:400], "thumbnail": thumbnail(pictures.last)}
 
@@ -256,8 +324,14 @@ def make_piece(job: Job) -> dict:
 def _write_piece(job: Job, pictures: "_Pictures") -> int:
     config, sound = job.config, job.root / job.sound if job.sound else None
     if not job.path:
-        raise InputError("only sound, no video; crops need the picture: fetch this clip's video file")
-    with opened(pictures.path, require_audio=config.require_sound and sound is None) as (_, _, audio):
+        raise InputError(
+            "only sound, no video; crops need the picture: fetch this clip's video file"
+        )
+    with opened(pictures.path, require_audio=config.require_sound and sound is None) as (
+        _,
+        _,
+        audio,
+    ):
         heard = sound or (pictures.path if audio is not None else None)
     found = pictures.path.stat().st_size
     if job.bytes and found != job.bytes:
@@ -267,7 +341,9 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
             pass
     find = load_detector(config.detector)
     if config.boxes:
-        find = GivenBoxes(read_boxes(box_file(Path(config.boxes), job.name)), pictures.times, config.frame_rate)
+        find = GivenBoxes(
+            read_boxes(box_file(Path(config.boxes), job.name)), pictures.times, config.frame_rate
+        )
     alignment = align(pictures.first(), config.stride, str(pictures.path), find, config.crop)
     seconds = len(alignment) / config.frame_rate
     samples = np.zeros(0, np.float32)
@@ -278,7 +354,9 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
     ours = job.piece.with_name(f"{job.piece.name}.{os.getpid()}")
     with StoreWriter(ours, config.crop) as writer:
         row = {"name": job.name, "frame_rate": config.frame_rate}
-        writer.add(row, pictures.crops(alignment), alignment.transforms, samples, alignment.mouth_box)
+        writer.add(
+            row, pictures.crops(alignment), alignment.transforms, samples, alignment.mouth_box
+        )
     if job.piece.exists():  # another run of the same command was faster
         shutil.rmtree(ours)
     else:
@@ -288,10 +366,14 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
 
 def _refuse_silence(samples: np.ndarray, seconds: float) -> None:
     if np.abs(samples).max(initial=0) < SILENCE:
-        raise InputError("silent; a clip without speech teaches nothing here, --allow-silent takes it all the same")
+        raise InputError(
+            "silent; a clip without speech teaches nothing here, --allow-silent takes it all the same"
+        )
     end = (np.flatnonzero(samples)[-1] + 1) / AUDIO_RATE
     if end < seconds / 2:
-        raise InputError(f"the sound ends after {end:.2f} s of {seconds:.2f} s; fetch the file again")
+        raise InputError(
+            f"the sound ends after {end:.2f} s of {seconds:.2f} s; fetch the file again"
+        )
 
 
 class _Pictures:
@@ -316,12 +398,16 @@ class _Pictures:
             yield crop([frame], alignment.part(index, index + 1), self.config.crop_size)
 
     def _decoded(self, times: list[float]) -> Iterator[np.ndarray]:
-        for part in read_video_stream(self.path, self.config.frame_rate, CHUNK, times=times, threads=1):
+        for part in read_video_stream(
+            self.path, self.config.frame_rate, CHUNK, times=times, threads=1
+        ):
             yield from part
 
 
 def _unwritable(place: Path, reason: str) -> InputError:
-    return InputError(f"{place}: cannot be written ({reason}); free some space, the same command goes on")
+    return InputError(
+        f"{place}: cannot be written ({reason}); free some space, the same command goes on"
+    )
 
 
 # --- pieces, kept and put together -----------------------------------------------------------------------------------
@@ -337,7 +423,9 @@ def _done(job: Job) -> bool:
         return True
     if not _reason_file(job).exists():
         return False
-    return json.loads(_reason_file(job).read_text()).get("limit", np.inf) >= job.config.limit_seconds
+    return (
+        json.loads(_reason_file(job).read_text()).get("limit", np.inf) >= job.config.limit_seconds
+    )
 
 
 def _keep(job: Job, result: dict | Lost) -> tuple[int, float]:
@@ -354,11 +442,15 @@ def _keep(job: Job, result: dict | Lost) -> tuple[int, float]:
     return 0, 0.0
 
 
-def _assemble(manifest: pd.DataFrame, jobs: list[Job], out: Path, record: dict, config: IngestConfig) -> dict:
+def _assemble(
+    manifest: pd.DataFrame, jobs: list[Job], out: Path, record: dict, config: IngestConfig
+) -> dict:
     """Write the store from the pieces; returns name -> reason and thumbnail of the clips that have none."""
     accepted = [job for job in jobs if (job.piece / "store.json").exists()]
     names = {job.name for job in accepted}
-    rejected = {job.name: json.loads(_reason_file(job).read_text()) for job in jobs if job.name not in names}
+    rejected = {
+        job.name: json.loads(_reason_file(job).read_text()) for job in jobs if job.name not in names
+    }
     if not accepted:
         write_report(jobs[0].piece.parent, manifest, rejected, 0, ())
         kinds = ", ".join(f"{number} {kind}" for kind, number in _kinds(rejected))
@@ -373,8 +465,15 @@ def _assemble(manifest: pd.DataFrame, jobs: list[Job], out: Path, record: dict, 
             if job.name in rejected:
                 continue
             piece = Store(job.piece)
-            labels = {name: row[name] for name in LABELS} | {"take": str(row["take"]), "camera": str(row["camera"])}
-            place = {"split": config.split, "frame_rate": config.frame_rate, "media": str(job.root / job.path)}
+            labels = {name: row[name] for name in LABELS} | {
+                "take": str(row["take"]),
+                "camera": str(row["camera"]),
+            }
+            place = {
+                "split": config.split,
+                "frame_rate": config.frame_rate,
+                "media": str(job.root / job.path),
+            }
             box = piece.clips.loc[0, ["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]]
             writer.add(labels | place, piece.face, piece.transforms, piece.audio, box)
             if len(writer.rows) % every == 1 or every == 1:
@@ -384,7 +483,12 @@ def _assemble(manifest: pd.DataFrame, jobs: list[Job], out: Path, record: dict, 
     return rejected
 
 
-def _read(out: Path, read_frames: int = 0, seconds: float = 0.0, core_seconds: float = 0.0) -> Ingested:
-    store, left_out = Store(out), pd.read_csv(out / "rejected.csv", keep_default_na=False, dtype=str)
+def _read(
+    out: Path, read_frames: int = 0, seconds: float = 0.0, core_seconds: float = 0.0
+) -> Ingested:
+    store, left_out = (
+        Store(out),
+        pd.read_csv(out / "rejected.csv", keep_default_na=False, dtype=str),
+    )
     rejected = tuple(zip(left_out["name"], left_out["reason"]))
     return Ingested(len(store.clips), len(store), rejected, read_frames, seconds, core_seconds)

@@ -21,8 +21,19 @@ from tqdm import tqdm
 from cdrl.errors import InputError
 
 COLUMNS = (
-    "name", "corpus", "speaker", "sentence", "emotion", "intensity", "camera", "take", "path", "sound", "bytes", "sha256",
-)  # fmt: skip
+    "name",
+    "corpus",
+    "speaker",
+    "sentence",
+    "emotion",
+    "intensity",
+    "camera",
+    "take",
+    "path",
+    "sound",
+    "bytes",
+    "sha256",
+)
 
 
 def media_path(clips: pd.DataFrame) -> pd.Series:
@@ -47,7 +58,9 @@ def add_sums(root: Path, clips: pd.DataFrame, record: Path) -> pd.DataFrame:
     sums, paths = [], media_path(clips)
     with (
         open(record, "a") as out,
-        tqdm(total=int(clips["bytes"].sum()), desc="sums", unit="B", unit_scale=True, mininterval=2) as bar,
+        tqdm(
+            total=int(clips["bytes"].sum()), desc="sums", unit="B", unit_scale=True, mininterval=2
+        ) as bar,
     ):
         out.write("\n")
         for path in paths:
@@ -57,11 +70,15 @@ def add_sums(root: Path, clips: pd.DataFrame, record: Path) -> pd.DataFrame:
                 if key not in known:
                     with open(Path(root) / path, "rb") as file:
                         known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-                    entry = dict(zip(("path", "bytes", "mtime_ns"), key, strict=True)) | {"sha256": known[key]}
+                    entry = dict(zip(("path", "bytes", "mtime_ns"), key, strict=True)) | {
+                        "sha256": known[key]
+                    }
                     out.write(json.dumps(entry) + "\n")
                     out.flush()
             except OSError as error:
-                raise InputError(f"{Path(root) / path}: cannot be read ({error.strerror}); mend it, then go on") from error
+                raise InputError(
+                    f"{Path(root) / path}: cannot be read ({error.strerror}); mend it, then go on"
+                ) from error
             sums.append(known[key])
             bar.update(state.st_size)
     return clips.assign(sha256=sums)
@@ -84,7 +101,9 @@ def load_manifest(path: Path) -> pd.DataFrame:
     try:
         clips = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no manifest that can be read; make one with cdrl data check ROOT --write") from error
+        raise InputError(
+            f"{path}: no manifest that can be read; make one with cdrl data check ROOT --write"
+        ) from error
     if list(clips.columns) != list(COLUMNS):
         raise InputError(f"{path}: not a manifest, its columns are {', '.join(clips.columns)}")
     return clips
@@ -99,8 +118,11 @@ def compare(clips: pd.DataFrame, saved: pd.DataFrame) -> dict[str, list[str]]:
     then = saved.set_index(media_path(saved))[["bytes", "sha256"]]
     both = then.join(now, how="inner", lsuffix="_then", rsuffix="_now")
     summed = (both["sha256_then"] != "") & (both["sha256_now"] != "")
-    other = (both["bytes_then"] != both["bytes_now"]) | (summed & (both["sha256_then"] != both["sha256_now"]))
+    other = (both["bytes_then"] != both["bytes_now"]) | (
+        summed & (both["sha256_then"] != both["sha256_now"])
+    )
     return {
-        "gone": sorted(set(then.index) - set(now.index)), "new": sorted(set(now.index) - set(then.index)),
+        "gone": sorted(set(then.index) - set(now.index)),
+        "new": sorted(set(now.index) - set(then.index)),
         "altered": sorted(both.index[other]),
-    }  # fmt: skip
+    }

@@ -18,9 +18,17 @@ from cdrl.data.store import AUDIO_RATE
 from cdrl.errors import InputError
 
 __all__ = [
-    "SYNTHETIC", "Clip", "VideoFacts", "read_audio", "read_metadata", "read_video", "read_video_stream",
-    "video_facts", "write_edit", "write_video",
-]  # fmt: skip
+    "SYNTHETIC",
+    "Clip",
+    "VideoFacts",
+    "read_audio",
+    "read_metadata",
+    "read_video",
+    "read_video_stream",
+    "video_facts",
+    "write_edit",
+    "write_video",
+]
 
 # `read_video` holds a whole clip; above this it refuses and `read_video_stream` is the way.
 MEMORY_LIMIT = 3 << 30
@@ -63,9 +71,13 @@ class VideoFacts:
 
 
 def read_video_stream(
-    path: Path, frame_rate: float | None = 25.0, chunk: int = 64, require_audio: bool = False,
-    times: list[float] | None = None, threads: int = 0,
-) -> Iterator[np.ndarray]:  # fmt: skip
+    path: Path,
+    frame_rate: float | None = 25.0,
+    chunk: int = 64,
+    require_audio: bool = False,
+    times: list[float] | None = None,
+    threads: int = 0,
+) -> Iterator[np.ndarray]:
     """Yield the video in chunks of (<= chunk, H, W, 3) uint8 RGB; memory stays at two chunks however long it is.
 
     Args:
@@ -128,7 +140,9 @@ def video_facts(path: Path, require_audio: bool = False) -> VideoFacts:
         times.append(time)
         shape = shape or upright_rgb(frame, aspect).shape
     rate = mean_rate(times, nominal)
-    return VideoFacts(shape[1], shape[0], len(times), rate, times[-1] - times[0] + 1 / rate, sample_rate, metadata)
+    return VideoFacts(
+        shape[1], shape[0], len(times), rate, times[-1] - times[0] + 1 / rate, sample_rate, metadata
+    )
 
 
 def read_audio(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
@@ -138,11 +152,15 @@ def read_audio(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
     """
     out, position = np.zeros(round(seconds * AUDIO_RATE), np.float32), None
     with opened(path, require_audio=True, require_video=False) as (container, _, audio):
-        resampler = av.AudioResampler(format="fltp", layout=audio.codec_context.layout, rate=AUDIO_RATE)
+        resampler = av.AudioResampler(
+            format="fltp", layout=audio.codec_context.layout, rate=AUDIO_RATE
+        )
         for frame in chain(container.decode(audio), [None]):
             if frame is not None and frame.time is not None:
                 heard = round((frame.time - start_seconds) * AUDIO_RATE)
-                if position is None or abs(heard - position) > AUDIO_RATE // 10:  # the first, or a hole in the sound
+                if (
+                    position is None or abs(heard - position) > AUDIO_RATE // 10
+                ):  # the first, or a hole in the sound
                     position = heard
             for piece in resampler.resample(frame):
                 samples, position = piece.to_ndarray().mean(axis=0, dtype=np.float32), position or 0
@@ -154,7 +172,10 @@ def read_audio(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
 
 
 def read_video(
-    path: Path, frame_rate: float | None = 25.0, require_audio: bool = True, labels: dict | None = None
+    path: Path,
+    frame_rate: float | None = 25.0,
+    require_audio: bool = True,
+    labels: dict | None = None,
 ) -> Clip:
     """A whole file as a `Clip`.
 
@@ -175,7 +196,9 @@ def read_video(
         chunks.append(frames)
         held += frames.nbytes
         if held > MEMORY_LIMIT:
-            raise InputError(f"{path}: over {MEMORY_LIMIT >> 30} GB when decoded, too long to read at once; cut it")
+            raise InputError(
+                f"{path}: over {MEMORY_LIMIT >> 30} GB when decoded, too long to read at once; cut it"
+            )
     frames, rate = np.concatenate(chunks), frame_rate or mean_rate(times, nominal)
     sound = read_audio(path, times[0], len(frames) / rate) if has_sound else np.zeros(0, np.float32)
     return Clip(path.stem, frames, rate, sound, dict(labels or {}), str(path))

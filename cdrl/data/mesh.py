@@ -22,7 +22,16 @@ OVERLAP = 0.3
 MARGIN = 1.5
 # Mesh points, by their fixed numbers. Left and right are the picture's.
 LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)  # outer and inner, inner and outer corner
-LIPS = (61, 291, 0, 17, 37, 267, 84, 314)  # outer corners, mid upper and lower lip and their neighbours
+LIPS = (
+    61,
+    291,
+    0,
+    17,
+    37,
+    267,
+    84,
+    314,
+)  # outer corners, mid upper and lower lip and their neighbours
 
 
 @cache
@@ -31,16 +40,22 @@ def _interpreter(name: str):
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise InputError("finding faces needs the package ai-edge-litert; run `pip install ai-edge-litert`") from error
+        raise InputError(
+            "finding faces needs the package ai-edge-litert; run `pip install ai-edge-litert`"
+        ) from error
     path = MODELS / name
     if not path.is_file():
-        raise InputError(f"{path}: face model missing; restore it from the repository (git checkout -- data/faces)")
+        raise InputError(
+            f"{path}: face model missing; restore it from the repository (git checkout -- data/faces)"
+        )
     try:
         with _without_start_up_note():
             model = Interpreter(model_path=str(path), num_threads=1)
             model.allocate_tensors()
     except ValueError as error:
-        raise InputError(f"{path}: face model damaged; restore it (git checkout -- data/faces)") from error
+        raise InputError(
+            f"{path}: face model damaged; restore it (git checkout -- data/faces)"
+        ) from error
     return model
 
 
@@ -75,7 +90,9 @@ def _anchors() -> np.ndarray:
     return np.concatenate(grids)
 
 
-def square_crop(frame: np.ndarray, centre, side: float, angle: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+def square_crop(
+    frame: np.ndarray, centre, side: float, angle: float, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """A rotated square of the frame.
 
     Args:
@@ -103,7 +120,9 @@ def _windows(height: int, width: int):
                 yield x, y, side
 
 
-def detect(frame: np.ndarray, threshold: float = 0.5, small: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def detect(
+    frame: np.ndarray, threshold: float = 0.5, small: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find faces.
 
     Args:
@@ -123,7 +142,9 @@ def detect(frame: np.ndarray, threshold: float = 0.5, small: bool = True) -> tup
         scores = 1 / (1 + np.exp(-np.clip(logits[:, 0], -80, 80)))
         for index in np.flatnonzero(scores > threshold):
             points = values[index].reshape(-1, 2) / 128
-            points[[0, *range(2, 8)]] += _anchors()[index]  # centre and key points are relative to the anchor
+            points[[0, *range(2, 8)]] += _anchors()[
+                index
+            ]  # centre and key points are relative to the anchor
             scale = matrix[0, 0] * 128
             centre, eyes = points[0] * scale + matrix[:, 2], points[2:4] * scale + matrix[:, 2]
             half = np.abs(points[1]) * scale / 2
@@ -157,7 +178,11 @@ def intersection_over_union(one: np.ndarray, other: np.ndarray) -> float:
 def region_of_box(box: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, float, float]:
     """(centre, side, angle) of the square in which the mesh looks for a detected face."""
     across = eyes[1] - eyes[0]
-    return (box[:2] + box[2:]) / 2, MARGIN * float(max(box[2:] - box[:2])), float(np.arctan2(across[1], across[0]))
+    return (
+        (box[:2] + box[2:]) / 2,
+        MARGIN * float(max(box[2:] - box[:2])),
+        float(np.arctan2(across[1], across[0])),
+    )
 
 
 def mesh(frame: np.ndarray, region: tuple[np.ndarray, float, float]) -> tuple[np.ndarray, float]:
@@ -176,4 +201,6 @@ def mesh(frame: np.ndarray, region: tuple[np.ndarray, float, float]) -> tuple[np
     points = points.reshape(468, 3).astype(np.float64)
     flat = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     depth = points[:, 2:] * region[1] / 192
-    return np.concatenate([flat, depth], axis=1), float(1 / (1 + np.exp(-np.clip(logit[0], -80, 80))))
+    return np.concatenate([flat, depth], axis=1), float(
+        1 / (1 + np.exp(-np.clip(logit[0], -80, 80)))
+    )

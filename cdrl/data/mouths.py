@@ -33,4 +33,8 @@ def _find(index: int, frame: np.ndarray, small: bool) -> tuple:
     if len(boxes):
         return boxes, scores, eyes
     height, width = frame.shape[:2]
-    return np.array([[0.15 * width, 0.1 * height, 0.85 * width, 0.95 * height]]), np.ones(1), np.array([EYES]) * (width, height)
+    return (
+        np.array([[0.15 * width, 0.1 * height, 0.85 * width, 0.95 * height]]),
+        np.ones(1),
+        np.array([EYES]) * (width, height),
+    )

@@ -94,10 +94,16 @@ def align_by_phones(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
     if np.array_equal(one, two):
         at, to = edges_one, edges_two
     else:
-        blocks = SequenceMatcher(None, one.tolist(), two.tolist(), autojunk=False).get_matching_blocks()
+        blocks = SequenceMatcher(
+            None, one.tolist(), two.tolist(), autojunk=False
+        ).get_matching_blocks()
         pairs = [(block.a + k, block.b + k) for block in blocks for k in range(block.size)]
-        matched = [(edges_one[a + 1] - edges_one[a], edges_two[b + 1] - edges_two[b]) for a, b in pairs]
-        if not pairs or np.any(np.sum(matched, 0) < LEAST_MATCHED * np.array([len(first), len(second)])):
+        matched = [
+            (edges_one[a + 1] - edges_one[a], edges_two[b + 1] - edges_two[b]) for a, b in pairs
+        ]
+        if not pairs or np.any(
+            np.sum(matched, 0) < LEAST_MATCHED * np.array([len(first), len(second)])
+        ):
             return None
         at = np.r_[0, np.ravel([(edges_one[a], edges_one[a + 1]) for a, _ in pairs]), len(first)]
         to = np.r_[0, np.ravel([(edges_two[b], edges_two[b + 1]) for _, b in pairs]), len(second)]

@@ -45,7 +45,9 @@ def thumbnail(image: np.ndarray | None) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def write_report(folder: Path, manifest: pd.DataFrame, rejected: dict, frames: int, crops: Iterable[np.ndarray]) -> None:
+def write_report(
+    folder: Path, manifest: pd.DataFrame, rejected: dict, frames: int, crops: Iterable[np.ndarray]
+) -> None:
     """Write `report.html`, which needs no other file, and `rejected.csv` into a folder.
 
     Args:
@@ -62,28 +64,35 @@ def write_report(folder: Path, manifest: pd.DataFrame, rejected: dict, frames: i
     body = [
         f"<h1>{title}</h1><p>{frames} frames, {taken['speaker'].nunique()} speakers, {len(left_out)} clips left out.</p>",
         _table(["reason", "clips"], [[kind, str(number)] for kind, number in counts]),
-        f"<h2>Accepted</h2><p>{ACCEPTED}</p>", _by_emotion(taken),
+        f"<h2>Accepted</h2><p>{ACCEPTED}</p>",
+        _by_emotion(taken),
         f'<p class="crops">{"".join(_picture(thumbnail(np.asarray(crop))) for crop in crops)}</p>',
-    ]  # fmt: skip
+    ]
     for kind, number in counts:
         rows = left_out[left_out["kind"] == kind].head(SHOWN)
         body.append(f"<h2>{html.escape(kind)}: {number}</h2>")
         cells = zip(rows["name"], rows["path"], rows["reason"])
-        shown = [[_picture(rejected[name]["thumbnail"]), *map(html.escape, (path, reason))] for name, path, reason in cells]
+        shown = [
+            [_picture(rejected[name]["thumbnail"]), *map(html.escape, (path, reason))]
+            for name, path, reason in cells
+        ]
         body.append(_table(["", "clip", "reason"], shown, escaped=True))
         if number > SHOWN:
             body.append(f"<p>and {number - SHOWN} more in rejected.csv</p>")
     (folder / "report.html").write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width, initial-scale=1"><title>{title}</title><style>{STYLE}</style></head><body>\n'
-        + "\n".join(body) + "\n</body></html>\n",
+        + "\n".join(body)
+        + "\n</body></html>\n",
         encoding="utf-8",
-    )  # fmt: skip
+    )
 
 
 def _by_emotion(taken: pd.DataFrame) -> str:
     table = pd.crosstab(taken["emotion"], taken["intensity"])
-    rows = [[str(emotion), *map(str, values)] for emotion, values in zip(table.index, table.to_numpy())]
+    rows = [
+        [str(emotion), *map(str, values)] for emotion, values in zip(table.index, table.to_numpy())
+    ]
     return _table(["emotion", *(f"level {level}" for level in table.columns)], rows)
 
 

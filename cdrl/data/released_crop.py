@@ -9,9 +9,34 @@ import numpy as np
 
 # Of the 68 places those that can bound the box, in the kit's mesh: jaw line from ear to ear, then both brows.
 OUTLINE = (
-    127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356,
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
-)  # fmt: skip
+    127,
+    234,
+    93,
+    58,
+    172,
+    136,
+    149,
+    148,
+    152,
+    377,
+    378,
+    365,
+    397,
+    288,
+    323,
+    454,
+    356,
+    70,
+    63,
+    105,
+    66,
+    107,
+    336,
+    296,
+    334,
+    293,
+    300,
+)
 MARGIN = 0.1  # of the box's width on its left and right, of its height above and below
 
 

@@ -22,7 +22,9 @@ def sample_paths() -> list[Path]:
     """The six committed clips: actor 1001 says "Don't forget a jacket" in six emotions, sorted by name."""
     paths = sorted(SAMPLES.glob("*.flv"))
     if not paths:
-        raise InputError(f"{SAMPLES}: no sample clips; restore them from the repository (git checkout -- data/samples)")
+        raise InputError(
+            f"{SAMPLES}: no sample clips; restore them from the repository (git checkout -- data/samples)"
+        )
     return paths
 
 
@@ -36,7 +38,9 @@ def read_crema_d(path: Path, frame_rate: float | None = 25.0) -> Clip:
     return read_video(path, frame_rate, labels=crema_d_labels(path))
 
 
-def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP, crop: str = "aligned") -> list[tuple[str, str]]:
+def ingest(
+    paths: Iterable[Path | str], out: Path, crop_size: int = CROP, crop: str = "aligned"
+) -> list[tuple[str, str]]:
     """A few clips with CREMA-D's names into a store, in this process: `cdrl.data.ingest` does it.
 
     Args:
@@ -51,10 +55,18 @@ def ingest(paths: Iterable[Path | str], out: Path, crop_size: int = CROP, crop: 
     paths = [Path(path).absolute() for path in paths]
     root = Path(os.path.commonpath([path.parent for path in paths])) if paths else SAMPLES
     rows = [
-        {**crema_d_labels(path), "name": path.stem, "camera": "front", "take": "1", "path": str(path.relative_to(root)),
-         "sound": "", "bytes": 0, "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""}
+        {
+            **crema_d_labels(path),
+            "name": path.stem,
+            "camera": "front",
+            "take": "1",
+            "path": str(path.relative_to(root)),
+            "sound": "",
+            "bytes": 0,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
+        }
         for path in paths
-    ]  # fmt: skip
+    ]
     manifest = pd.DataFrame(rows, columns=list(COLUMNS))
     config = IngestConfig(crop=crop, crop_size=crop_size, workers=0)
     return list(clips.ingest(manifest, root, out, config, progress=False).rejected)

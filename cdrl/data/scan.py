@@ -63,12 +63,16 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds the corpus")
     remarks: list[Remark] = []
-    files = list(tqdm(_walk(root, remarks), desc="names", unit="file", mininterval=2, delay=2, leave=False))
+    files = list(
+        tqdm(_walk(root, remarks), desc="names", unit="file", mininterval=2, delay=2, leave=False)
+    )
     corpus = corpus or ("folder" if template else recognise(root, [path for path, _ in files]))
     if CORPORA.get(corpus) is None:
         raise InputError(f"unknown corpus {corpus!r}: accepted are {', '.join(CORPORA)}")
     if corpus == "studio":
-        raise InputError(f"corpus studio is {CORPORA[corpus].form}: there is nothing to check, cdrl run makes it")
+        raise InputError(
+            f"corpus studio is {CORPORA[corpus].form}: there is nothing to check, cdrl run makes it"
+        )
     parse, faults = CORPORA[corpus].parse, {}
     if corpus == "folder":
         parse, faults = folder_parser(root, template)
@@ -82,9 +86,14 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
             remarks.append(Remark(kind, str(path), found))
     clips = _rows(corpus, readable, remarks)
     if clips.empty:
-        reasons = pd.Series([r.reason for r in remarks if r.kind == "unusable"] or [r.reason for r in remarks], dtype=str)
+        reasons = pd.Series(
+            [r.reason for r in remarks if r.kind == "unusable"] or [r.reason for r in remarks],
+            dtype=str,
+        )
         first = f"; most often: {reasons.mode()[0]}" if len(reasons) else ""
-        raise InputError(f"{root}: not one clip of {corpus} ({CORPORA[corpus].form}) among {len(files)} files{first}")
+        raise InputError(
+            f"{root}: not one clip of {corpus} ({CORPORA[corpus].form}) among {len(files)} files{first}"
+        )
     return Scan(corpus, clips, remarks)
 
 
@@ -104,8 +113,12 @@ def recognise(root: Path, paths: list[PurePosixPath]) -> str:
         counts[name] = sum(_parses(parse, own / path) for path in media) if parse else 0
     best = max(counts, key=counts.get)
     if not counts[best]:
-        forms = "; ".join(f"{name} {corpus.form}" for name, corpus in CORPORA.items() if name != "studio")
-        raise InputError(f"{root}: none of {len(media)} video and sound files is named as a known corpus names them: {forms}")
+        forms = "; ".join(
+            f"{name} {corpus.form}" for name, corpus in CORPORA.items() if name != "studio"
+        )
+        raise InputError(
+            f"{root}: none of {len(media)} video and sound files is named as a known corpus names them: {forms}"
+        )
     return best
 
 
@@ -128,15 +141,24 @@ def _walk(root: Path, remarks: list[Remark]) -> Iterator[tuple[PurePosixPath, in
         try:
             entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
         except OSError as error:
-            remarks.append(Remark("unusable", str(folder), f"the folder cannot be listed: {error.strerror}"))
+            remarks.append(
+                Remark("unusable", str(folder), f"the folder cannot be listed: {error.strerror}")
+            )
             continue
         folders = []
         for entry in entries:
             path = folder / entry.name
-            if entry.name.startswith((".", "__MACOSX")) or entry.name.lower() in ("thumbs.db", "desktop.ini"):
-                remarks.append(Remark("stray", str(path), "left behind by a file manager or an unpacker"))
+            if entry.name.startswith((".", "__MACOSX")) or entry.name.lower() in (
+                "thumbs.db",
+                "desktop.ini",
+            ):
+                remarks.append(
+                    Remark("stray", str(path), "left behind by a file manager or an unpacker")
+                )
             elif not _is_utf8(entry.name):
-                remarks.append(Remark("unusable", repr(str(path)), "its name is not UTF-8: rename it"))
+                remarks.append(
+                    Remark("unusable", repr(str(path)), "its name is not UTF-8: rename it")
+                )
             elif entry.is_dir():
                 folders.append(path)
             else:
@@ -155,7 +177,9 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _read(root: Path, own: PurePosixPath, path: PurePosixPath, size: int, parse) -> tuple[str, dict | str]:
+def _read(
+    root: Path, own: PurePosixPath, path: PurePosixPath, size: int, parse
+) -> tuple[str, dict | str]:
     """("clip", labels) or (kind of remark, reason)."""
     suffix = path.suffix.lower()
     if suffix in UNFINISHED:
@@ -185,26 +209,57 @@ def _rows(corpus: str, files: list[_File], remarks: list[Remark]) -> pd.DataFram
     for file in sorted(files, key=lambda file: (file.labels.get("silent", False), str(file.path))):
         is_video = file.path.suffix.lower() in VIDEOS
         if corpus == "folder" and not is_video:
-            remarks.append(Remark("stray", str(file.path), "a sound file; name it in the column sound of labels.csv"))
+            remarks.append(
+                Remark(
+                    "stray",
+                    str(file.path),
+                    "a sound file; name it in the column sound of labels.csv",
+                )
+            )
             continue
-        held, key = (videos if is_video else sounds), _key(file, with_camera=is_video, by_path=corpus == "folder")
+        held, key = (
+            (videos if is_video else sounds),
+            _key(file, with_camera=is_video, by_path=corpus == "folder"),
+        )
         if key in held:
-            remarks.append(Remark("left out", str(file.path), "the same clip as another file, which comes first by path"))
+            remarks.append(
+                Remark(
+                    "left out",
+                    str(file.path),
+                    "the same clip as another file, which comes first by path",
+                )
+            )
         else:
             held[key] = file
     rows, heard = [], set()
     for file in videos.values():
         key = _key(file, with_camera=False)
         beside = CORPORA[corpus].sound_beside or file.labels.get("silent", False)
-        sound = file.labels.get("sound") or (str(sounds[key].path) if beside and key in sounds else "")
+        sound = file.labels.get("sound") or (
+            str(sounds[key].path) if beside and key in sounds else ""
+        )
         heard.add(key)
         if file.labels.get("silent") and not sound:
-            remarks.append(Remark("unusable", str(file.path), "pictures only (modality 02) and no sound file (03) of it"))
+            remarks.append(
+                Remark(
+                    "unusable",
+                    str(file.path),
+                    "pictures only (modality 02) and no sound file (03) of it",
+                )
+            )
             continue
         if CORPORA[corpus].sound_beside and not sound:
-            remarks.append(Remark("note", str(file.path), "no sound file of it; fine where the video holds its sound"))
+            remarks.append(
+                Remark(
+                    "note",
+                    str(file.path),
+                    "no sound file of it; fine where the video holds its sound",
+                )
+            )
         rows.append(_row(corpus, file, str(file.path), sound))
-    rows += [_row(corpus, file, "", str(file.path)) for key, file in sounds.items() if key not in heard]
+    rows += [
+        _row(corpus, file, "", str(file.path)) for key, file in sounds.items() if key not in heard
+    ]
     clips = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"intensity": int, "bytes": int})
     clips["name"] = _safe_names(clips)
     return clips.sort_values("name", ignore_index=True)
@@ -213,12 +268,20 @@ def _rows(corpus: str, files: list[_File], remarks: list[Remark]) -> pd.DataFram
 def _key(file: _File, with_camera: bool, by_path: bool = False):
     if by_path:
         return str(file.path)
-    columns = ("speaker", "sentence", "emotion", "intensity", "take") + (("camera",) if with_camera else ())
+    columns = ("speaker", "sentence", "emotion", "intensity", "take") + (
+        ("camera",) if with_camera else ()
+    )
     return tuple(file.labels[column] for column in columns)
 
 
 def _row(corpus: str, file: _File, path: str, sound: str) -> dict:
-    return file.labels | {"corpus": corpus, "path": path, "sound": sound, "bytes": file.size, "sha256": ""}
+    return file.labels | {
+        "corpus": corpus,
+        "path": path,
+        "sound": sound,
+        "bytes": file.size,
+        "sha256": "",
+    }
 
 
 def _safe_names(clips: pd.DataFrame) -> pd.Series:

@@ -36,14 +36,27 @@ def load_split(name: str | Path) -> dict:
     """
     path = Path(name) if str(name).endswith(".json") else data_root() / "splits" / f"{name}.json"
     if not path.is_file():
-        raise InputError(f"no split {name}: accepted are {', '.join(split_names())} or the path of a .json file")
+        raise InputError(
+            f"no split {name}: accepted are {', '.join(split_names())} or the path of a .json file"
+        )
     try:
         split = json.loads(path.read_text())
         parts = split["parts"]
-        columns = {column for rules in parts.values() for rule in rules for column in (*rule, *rule.get("except", ()))}
+        columns = {
+            column
+            for rules in parts.values()
+            for rule in rules
+            for column in (*rule, *rule.get("except", ()))
+        }
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: no split; it needs parts, as in {data_root() / 'splits' / 'mead_paper.json'}") from error
-    strange = sorted((set(split) - set(KEYS)) | (set(parts) - set(PARTS)) | (columns - {*COLUMNS, "except", "last"}))
+        raise InputError(
+            f"{path}: no split; it needs parts, as in {data_root() / 'splits' / 'mead_paper.json'}"
+        ) from error
+    strange = sorted(
+        (set(split) - set(KEYS))
+        | (set(parts) - set(PARTS))
+        | (columns - {*COLUMNS, "except", "last"})
+    )
     if strange:
         raise InputError(
             f"{path}: unknown {', '.join(strange)}; keys are {', '.join(KEYS)}, parts {', '.join(PARTS)}, columns "
@@ -68,17 +81,23 @@ def parts_of(split: dict, clips: pd.DataFrame) -> pd.Series:
     """
     found = _parts(split, clips)
     if (found == "").all():
-        raise InputError(f"none of {len(clips)} clips is in a part of this split: {split.get('what', '')}")
+        raise InputError(
+            f"none of {len(clips)} clips is in a part of this split: {split.get('what', '')}"
+        )
     return found
 
 
 def _parts(split: dict, clips: pd.DataFrame) -> pd.Series:
     corpora = set(clips["corpus"])
     if split.get("corpus") and corpora != {split["corpus"]}:
-        raise InputError(f"the split is of {split['corpus']}, the clips are of {', '.join(sorted(corpora))}")
+        raise InputError(
+            f"the split is of {split['corpus']}, the clips are of {', '.join(sorted(corpora))}"
+        )
     found = pd.Series("", index=clips.index)
     for part, rules in split["parts"].items():
-        taken = np.logical_or.reduce([_matches(rule, clips, (found == "").to_numpy()) for rule in rules])
+        taken = np.logical_or.reduce(
+            [_matches(rule, clips, (found == "").to_numpy()) for rule in rules]
+        )
         found[taken] = part
     return found
 
@@ -110,23 +129,35 @@ def draw_split(clips: pd.DataFrame) -> dict:
     corpora = sorted(set(clips["corpus"]))
     speakers = _drawn(set(clips["speaker"]))
     if len(speakers) < 3:
-        raise InputError(f"{len(speakers)} speakers: train, choose and report need one each; add people")
+        raise InputError(
+            f"{len(speakers)} speakers: train, choose and report need one each; add people"
+        )
     table = pd.crosstab(clips["sentence"], clips["emotion"])
     shared = _drawn(set(table.index[(table > 0).sum(axis=1) > 1]))
-    rules = dict(zip(PARTS, ({"speaker": sorted(names)} for names in _thirds(speakers)), strict=False))
+    rules = dict(
+        zip(PARTS, ({"speaker": sorted(names)} for names in _thirds(speakers)), strict=False)
+    )
     apart = {f"{a}|{b}": ["speaker"] for a, b in combinations(rules, 2)}
     if len(shared) >= 2:
-        train, choose, report = _thirds(shared) if len(shared) > 2 else (shared[:1], shared[1:], shared[1:])
+        train, choose, report = (
+            _thirds(shared) if len(shared) > 2 else (shared[:1], shared[1:], shared[1:])
+        )
         held = sorted({*choose, *report})
         rules["train"] |= {"except": {"sentence": held}}
         rules["choose"] |= {"sentence": sorted(choose)}
         rules["report"] |= {"sentence": sorted(report)}
         apart |= {f"train|{part}": ["speaker", "sentence"] for part in ("choose", "report")}
-        apart |= {"choose|report": ["speaker", "sentence"] if not set(choose) & set(report) else ["speaker"]}
+        apart |= {
+            "choose|report": ["speaker", "sentence"]
+            if not set(choose) & set(report)
+            else ["speaker"]
+        }
     return {
-        "corpus": corpora[0] if len(corpora) == 1 else "", "what": "strict: drawn by the names' hashes",
-        "parts": {part: [rule] for part, rule in rules.items()}, "apart": apart,
-    }  # fmt: skip
+        "corpus": corpora[0] if len(corpora) == 1 else "",
+        "what": "strict: drawn by the names' hashes",
+        "parts": {part: [rule] for part, rule in rules.items()},
+        "apart": apart,
+    }
 
 
 def _drawn(names: set) -> list[str]:
@@ -151,7 +182,11 @@ def split_concerns(split: dict, clips: pd.DataFrame) -> list[str]:
                 found.append(f"{one} and {other} share {len(both)} {column}s, e.g. {both[0]}")
     for name in (name for name in PARTS if name in split["parts"]):
         here = clips[part == name]
-        found += [f"{name}: {reason}" for reason in concerns(here)] if len(here) else [f"{name}: not one clip is here"]
+        found += (
+            [f"{name}: {reason}" for reason in concerns(here)]
+            if len(here)
+            else [f"{name}: not one clip is here"]
+        )
     return found
 
 
@@ -160,7 +195,8 @@ def split_lines(name: str, split: dict, clips: pd.DataFrame) -> list[str]:
     part = _parts(split, clips)
     sizes = [
         f"{name} {(part == name).sum()} clips of {clips['speaker'][part == name].nunique()}"
-        for name in PARTS if name in split["parts"]
-    ]  # fmt: skip
+        for name in PARTS
+        if name in split["parts"]
+    ]
     lines = [f"split {name}: {', '.join(sizes)} speakers, in none {(part == '').sum()}"]
     return lines + [f"beware of the split: {concern}" for concern in split_concerns(split, clips)]

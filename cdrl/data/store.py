@@ -25,10 +25,26 @@ from cdrl.errors import InputError
 AUDIO_RATE = 16_000
 FORMAT = 1
 COLUMNS = (
-    "name", "corpus", "split", "speaker", "sentence", "emotion", "intensity", "frame_rate",
-    "start", "num_frames", "audio_start", "audio_samples",
-    "mouth_left", "mouth_top", "mouth_right", "mouth_bottom", "media", "camera", "take",
-)  # fmt: skip
+    "name",
+    "corpus",
+    "split",
+    "speaker",
+    "sentence",
+    "emotion",
+    "intensity",
+    "frame_rate",
+    "start",
+    "num_frames",
+    "audio_start",
+    "audio_samples",
+    "mouth_left",
+    "mouth_top",
+    "mouth_right",
+    "mouth_bottom",
+    "media",
+    "camera",
+    "take",
+)
 
 
 class StoreWriter:
@@ -98,19 +114,36 @@ class StoreWriter:
             self._append(f"truth_{name}", values)
         left, top, right, bottom = (float(v) for v in mouth_box)
         self.rows.append(
-            {"media": "", "camera": "", "take": "", **row, "start": self.frames, "num_frames": count,
-             "audio_start": self.samples, "audio_samples": len(audio), "mouth_left": left, "mouth_top": top,
-             "mouth_right": right, "mouth_bottom": bottom}
-        )  # fmt: skip
+            {
+                "media": "",
+                "camera": "",
+                "take": "",
+                **row,
+                "start": self.frames,
+                "num_frames": count,
+                "audio_start": self.samples,
+                "audio_samples": len(audio),
+                "mouth_left": left,
+                "mouth_top": top,
+                "mouth_right": right,
+                "mouth_bottom": bottom,
+            }
+        )
         self.frames += count
         self.samples += len(audio)
 
     def _finish(self) -> None:
         for name, (shape, kind) in self.shapes.items():
             length = self.samples if name == "audio" else self.frames
-            _add_header(self.partial / f"{name}.raw", self.partial / f"{name}.npy", (length, *shape), kind)
-        pd.DataFrame(self.rows, columns=list(COLUMNS)).to_parquet(self.partial / "clips.parquet", index=False)
-        (self.partial / "store.json").write_text(json.dumps({"format": FORMAT, "frames": self.frames, "crop": self.crop}))
+            _add_header(
+                self.partial / f"{name}.raw", self.partial / f"{name}.npy", (length, *shape), kind
+            )
+        pd.DataFrame(self.rows, columns=list(COLUMNS)).to_parquet(
+            self.partial / "clips.parquet", index=False
+        )
+        (self.partial / "store.json").write_text(
+            json.dumps({"format": FORMAT, "frames": self.frames, "crop": self.crop})
+        )
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.partial, self.path)
 
@@ -119,7 +152,8 @@ def _add_header(raw: Path, out: Path, shape: tuple, kind: np.dtype) -> None:
     """Turn a headerless dump into a .npy file without holding it in memory."""
     with open(out, "wb") as target, open(raw, "rb") as source:
         np.lib.format.write_array_header_2_0(
-            target, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+            target,
+            {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape},
         )
         shutil.copyfileobj(source, target, 1 << 24)
     raw.unlink()
@@ -140,17 +174,22 @@ class Store:
     def __init__(self, path: Path):
         self.path = Path(path)
         if not (self.path / "store.json").exists():
-            raise InputError(f"{self.path}: no finished crop store here; run notebook 00 (or `cdrl run`) first")
+            raise InputError(
+                f"{self.path}: no finished crop store here; run notebook 00 (or `cdrl run`) first"
+            )
         card = json.loads((self.path / "store.json").read_text())
         if card["format"] != FORMAT:
-            raise InputError(f"{self.path}: store format {card['format']}, this version reads {FORMAT}; build it anew")
+            raise InputError(
+                f"{self.path}: store format {card['format']}, this version reads {FORMAT}; build it anew"
+            )
         self.crop = card.get("crop", "aligned")
         self.clips = pd.read_parquet(self.path / "clips.parquet")
         self.face = np.load(self.path / "face.npy", mmap_mode="r")
         self.transforms = np.load(self.path / "transforms.npy", mmap_mode="r")
         self.audio = np.load(self.path / "audio.npy", mmap_mode="r")
         self.truth = {
-            file.stem.removeprefix("truth_"): np.load(file, mmap_mode="r") for file in self.path.glob("truth_*.npy")
+            file.stem.removeprefix("truth_"): np.load(file, mmap_mode="r")
+            for file in self.path.glob("truth_*.npy")
         }
 
     def __len__(self) -> int:
@@ -164,7 +203,12 @@ class Store:
     def sound(self, clip: int) -> np.ndarray:
         """(S,) float32 in [-1, 1]: the clip's 16 kHz sound."""
         row = self.clips.iloc[clip]
-        return self.audio[int(row.audio_start) : int(row.audio_start + row.audio_samples)].astype(np.float32) / 32767
+        return (
+            self.audio[int(row.audio_start) : int(row.audio_start + row.audio_samples)].astype(
+                np.float32
+            )
+            / 32767
+        )
 
     def per_frame(self, column: str) -> np.ndarray:
         """(N,) a clip label repeated for each of its frames."""
@@ -172,5 +216,7 @@ class Store:
 
     def mouth_boxes(self) -> np.ndarray:
         """(N, 4) float32: the clip's mouth box repeated for each of its frames."""
-        boxes = self.clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
+        boxes = self.clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(
+            np.float32
+        )
         return np.repeat(boxes, self.clips["num_frames"].to_numpy(), axis=0)

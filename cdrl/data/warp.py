@@ -87,13 +87,18 @@ def add_difference(frame, edited, original, inverse, feather, keep):
             mask = edge * edge * (3 - 2 * edge)
             largest = 0.0
             for channel in range(3):
-                change = _read(edited, u - 0.5, v - 0.5, channel) - _read(original, u - 0.5, v - 0.5, channel)
+                change = _read(edited, u - 0.5, v - 0.5, channel) - _read(
+                    original, u - 0.5, v - 0.5, channel
+                )
                 largest = max(largest, abs(change))
             if largest == 0.0:
                 continue
             fade = 1 - np.exp(-((largest / keep) ** 2))
             for channel in range(3):
-                now, before = _read(edited, u - 0.5, v - 0.5, channel), _read(original, u - 0.5, v - 0.5, channel)
+                now, before = (
+                    _read(edited, u - 0.5, v - 0.5, channel),
+                    _read(original, u - 0.5, v - 0.5, channel),
+                )
                 detail = frame[i, j, channel] - before
                 value = frame[i, j, channel] + mask * (now - before - fade * detail)
                 frame[i, j, channel] = int(min(max(value, 0.0), 255.0) + 0.5)

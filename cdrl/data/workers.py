@@ -28,7 +28,9 @@ class Lost:
     reason: str
 
 
-def run_each(function: Callable, jobs: Sequence, workers: int, limit_seconds: float) -> Iterator[tuple[int, object]]:
+def run_each(
+    function: Callable, jobs: Sequence, workers: int, limit_seconds: float
+) -> Iterator[tuple[int, object]]:
     """Yield (number of the job, its result or `Lost`) as they finish, in no order.
 
     Args:
@@ -99,7 +101,9 @@ class _Worker:
             if time.monotonic() < self.deadline:
                 return None
             self.end()
-            lost = Lost(f"took longer than {self.limit:g} s and was stopped; raise the time limit or cut the clip")
+            lost = Lost(
+                f"took longer than {self.limit:g} s and was stopped; raise the time limit or cut the clip"
+            )
         if starting:
             raise InputError(
                 f"a worker process did not start (exit code {self.process.exitcode}); a script that starts workers needs "
@@ -123,13 +127,17 @@ def _death(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"killed the process that read it, {name}{hint}; convert it, e.g. with ffmpeg, to mp4"
+        return (
+            f"killed the process that read it, {name}{hint}; convert it, e.g. with ffmpeg, to mp4"
+        )
     return f"ended the process that read it, exit code {code}; convert it, e.g. with ffmpeg, to mp4"
 
 
 def _serve(pipe, function: Callable) -> None:
     """The life of a worker: says that it is ready, then one result for each job, until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(1)
     pipe.send(None)

@@ -8,7 +8,9 @@ from cdrl.probing.bootstrap import Measure, paired_difference
 SCORES = ("emotion_accuracy", "mouth_error", "mouth_correlation", "speech_correlation", "jitter")
 
 
-def coefficient_measures(mine: list[dict], truth: list[dict], source: list[dict]) -> dict[str, Measure]:
+def coefficient_measures(
+    mine: list[dict], truth: list[dict], source: list[dict]
+) -> dict[str, Measure]:
     """The scores that need no label: mouth_error, mouth_correlation, speech_correlation, jitter.
 
     Args:
@@ -17,15 +19,25 @@ def coefficient_measures(mine: list[dict], truth: list[dict], source: list[dict]
     """
     return {
         "mouth_error": edit_scores.mouth_error(_pick(mine, "curves"), _pick(truth, "curves")),
-        "mouth_correlation": edit_scores.mouth_correlation(_pick(mine, "curves"), _pick(truth, "curves")),
-        "speech_correlation": edit_scores.speech_correlation(_pick(mine, "curves"), _pick(source, "curves")),
+        "mouth_correlation": edit_scores.mouth_correlation(
+            _pick(mine, "curves"), _pick(truth, "curves")
+        ),
+        "speech_correlation": edit_scores.speech_correlation(
+            _pick(mine, "curves"), _pick(source, "curves")
+        ),
         "jitter": edit_scores.jitter(_pick(mine, "landmarks"), _pick(source, "landmarks")),
     }
 
 
 def coefficient_rows(
-    variant: str, mine: list[dict], truth: list[dict], source: list[dict], target: np.ndarray, speakers: np.ndarray, seed: int = 0
-) -> dict[str, dict]:  # fmt: skip
+    variant: str,
+    mine: list[dict],
+    truth: list[dict],
+    source: list[dict],
+    target: np.ndarray,
+    speakers: np.ndarray,
+    seed: int = 0,
+) -> dict[str, dict]:
     """Rows `spfem.coefficient.VARIANT.*` as the image host has them, without psnr, mouth_l1 and identity.
 
     Args:
@@ -36,10 +48,14 @@ def coefficient_rows(
     """
     prefix, measures = f"spfem.coefficient.{variant}", coefficient_measures(mine, truth, source)
     rows = edit_scores.edit_rows(prefix, measures, speakers, target, seed)
-    return rows | edit_scores.emotion_rows(prefix, _heard(mine), _heard(truth), target, speakers, seed)
+    return rows | edit_scores.emotion_rows(
+        prefix, _heard(mine), _heard(truth), target, speakers, seed
+    )
 
 
-def differences(first: list[dict], second: list[dict], truth: list[dict], source: list[dict], target: np.ndarray) -> dict[str, dict]:
+def differences(
+    first: list[dict], second: list[dict], truth: list[dict], source: list[dict], target: np.ndarray
+) -> dict[str, dict]:
     """First less second over the same clips, each score with a paired bootstrap interval over clips.
 
     Args:
@@ -49,7 +65,8 @@ def differences(first: list[dict], second: list[dict], truth: list[dict], source
         score -> value, low, high, p, n, as `bootstrap.paired_difference`; a variant against itself gives 0 and p = 1.
     """
     one, two = (
-        coefficient_measures(read, truth, source) | {"emotion_accuracy": edit_scores.emotion_accuracy(*_heard(read), target)}
+        coefficient_measures(read, truth, source)
+        | {"emotion_accuracy": edit_scores.emotion_accuracy(*_heard(read), target)}
         for read in (first, second)
     )
     return {score: paired_difference(one[score], two[score]) for score in SCORES}
@@ -64,7 +81,11 @@ def rows_as_text(rows: dict[str, dict]) -> str:
     variants, lines = dict.fromkeys(name.split(".")[2] for name in rows), []
     for variant in variants:
         cells = {score: rows.get(f"spfem.coefficient.{variant}.{score}") for score in SCORES}
-        texts = [f"{score} {c['value']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for score, c in cells.items() if c]
+        texts = [
+            f"{score} {c['value']:.3f} ({c['low']:.3f} to {c['high']:.3f})"
+            for score, c in cells.items()
+            if c
+        ]
         lines.append(f"{variant}: " + ", ".join(texts))
     return "\n".join(lines)
 

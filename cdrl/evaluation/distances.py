@@ -19,7 +19,10 @@ from cdrl.priors.weights import fill, read_state, verify
 
 EPSILON = 1e-6  # added to the diagonals where the product of covariances has no root
 _GREY = (0.299, 0.587, 0.114)
-_MEAN, _DEVIATION = (0.57535914, 0.44928582, 0.40079932), (0.20735591, 0.18981615, 0.18132027)  # RAF-DB's, of EfficientFace
+_MEAN, _DEVIATION = (
+    (0.57535914, 0.44928582, 0.40079932),
+    (0.20735591, 0.18981615, 0.18132027),
+)  # RAF-DB's, of EfficientFace
 _BATCH = 32
 
 
@@ -33,7 +36,9 @@ def load_published(kind: str, path: str | Path) -> nn.Module:
     path = Path(path)
     state = read_state(path)
     verify(path)
-    return fill({"face": FaceNet, "expression": EfficientFace}[kind](), state, path).to(pick_device("auto"))
+    return fill({"face": FaceNet, "expression": EfficientFace}[kind](), state, path).to(
+        pick_device("auto")
+    )
 
 
 @torch.no_grad()
@@ -56,10 +61,14 @@ def published_features(network: nn.Module, frames: np.ndarray) -> np.ndarray:
         images = part.permute(0, 3, 1, 2).float() / 255
         if face:
             images = (images * torch.tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
-        images = F.interpolate(images, (whole, whole), mode="bilinear", antialias=True, align_corners=False)
+        images = F.interpolate(
+            images, (whole, whole), mode="bilinear", antialias=True, align_corners=False
+        )
         images = images[..., border : border + side, border : border + side]
         mean, deviation = ((0.5,), (0.5,)) if face else (_MEAN, _DEVIATION)
-        given = (images - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]
+        given = (images - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[
+            :, None, None
+        ]
         found.append(network(given.to(next(network.parameters()).device)).cpu())
     return torch.cat(found).numpy()
 
@@ -78,16 +87,25 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         against one of deviation 2 in D dimensions.
     """
     means = [np.asarray(x, np.float64).mean(0) for x in (first, second)]
-    spreads = [np.cov(np.asarray(x, np.float64), rowvar=False).reshape(len(means[0]), -1) for x in (first, second)]
+    spreads = [
+        np.cov(np.asarray(x, np.float64), rowvar=False).reshape(len(means[0]), -1)
+        for x in (first, second)
+    ]
     root = sqrtm(spreads[0] @ spreads[1])
     if not np.isfinite(root).all():
         guard = EPSILON * np.eye(len(root))
         root = sqrtm((spreads[0] + guard) @ (spreads[1] + guard))
-    value = np.square(means[0] - means[1]).sum() + np.trace(spreads[0] + spreads[1]) - 2 * np.trace(root.real)
+    value = (
+        np.square(means[0] - means[1]).sum()
+        + np.trace(spreads[0] + spreads[1])
+        - 2 * np.trace(root.real)
+    )
     return float(max(value, 0.0))
 
 
-def set_similarity(first: np.ndarray, second: np.ndarray, number: int = 100, seed: int = 1) -> float:
+def set_similarity(
+    first: np.ndarray, second: np.ndarray, number: int = 100, seed: int = 1
+) -> float:
     """Mean of all cosines between `number` random rows of each of two sets: CSIM as released, seed and number too.
 
     Args:

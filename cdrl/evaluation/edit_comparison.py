@@ -5,15 +5,24 @@ from collections.abc import Callable
 import numpy as np
 
 from cdrl.evaluation import edit_scores
-from cdrl.probing.bootstrap import LEVEL, Measure, group_sums, mean_of, paired_difference, ratio, resample_counts
+from cdrl.probing.bootstrap import (
+    LEVEL,
+    Measure,
+    group_sums,
+    mean_of,
+    paired_difference,
+    ratio,
+    resample_counts,
+)
 
 # Accuracies between nothing done and what the weaker one reaches, for the mean over all of them.
 STEPS = 20
 # How the sums of each score finish; `mouth_error` also needs the spread of the truth, which its sums hold.
 FINISH: dict[str, Callable] = {
-    "mouth_correlation": edit_scores.correlation, "emotion_accuracy": edit_scores.lower_judge,
+    "mouth_correlation": edit_scores.correlation,
+    "emotion_accuracy": edit_scores.lower_judge,
     **dict.fromkeys(("speech_correlation", "psnr", "mouth_l1", "identity", "jitter"), ratio),
-}  # fmt: skip
+}
 
 
 def measure_of(name: str, sums: np.ndarray) -> Measure:
@@ -26,7 +35,14 @@ def one_judge(accuracy: Measure, judge: int) -> Measure:
     return mean_of(accuracy.sums[:, judge])
 
 
-def difference_rows(prefix: str, first: dict[str, Measure], second: dict[str, Measure], clips: np.ndarray, target: np.ndarray = (), seed: int = 0) -> dict:
+def difference_rows(
+    prefix: str,
+    first: dict[str, Measure],
+    second: dict[str, Measure],
+    clips: np.ndarray,
+    target: np.ndarray = (),
+    seed: int = 0,
+) -> dict:
     """Paired bootstrap over clips of every score that both have, and of it for each target emotion where they are given.
 
     Args:
@@ -41,8 +57,13 @@ def difference_rows(prefix: str, first: dict[str, Measure], second: dict[str, Me
         rows[f"{prefix}.{name}"] = paired_difference(first[name], second[name], clips, seed)
         for emotion in np.unique(target):
             part = np.asarray(target) == emotion
-            some = [Measure(measures[name].sums[part], measures[name].finish) for measures in (first, second)]
-            rows[f"{prefix}.{name}.{emotion}"] = paired_difference(*some, np.asarray(clips)[part], seed)
+            some = [
+                Measure(measures[name].sums[part], measures[name].finish)
+                for measures in (first, second)
+            ]
+            rows[f"{prefix}.{name}.{emotion}"] = paired_difference(
+                *some, np.asarray(clips)[part], seed
+            )
     return rows
 
 
@@ -59,13 +80,16 @@ def error_at(accuracy: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> np.
     to = reached.argmax(-1)
     low = np.maximum(to - 1, 0)
     (a, b), (x, y) = (
-        [np.take_along_axis(values, k[..., None], -1)[..., 0] for k in (low, to)] for values in (accuracy, error)
+        [np.take_along_axis(values, k[..., None], -1)[..., 0] for k in (low, to)]
+        for values in (accuracy, error)
     )
     share = np.where(b > a, (wanted - a) / np.where(b > a, b - a, 1), 1.0).clip(0, 1)
     return np.where(reached.any(-1), x + share * (y - x), np.nan)
 
 
-def equal_accuracy(first: list[list[tuple]], second: list[list[tuple]], clips: np.ndarray, seed: int = 0) -> dict[str, dict]:
+def equal_accuracy(
+    first: list[list[tuple]], second: list[list[tuple]], clips: np.ndarray, seed: int = 0
+) -> dict[str, dict]:
     """The error of `first` minus that of `second` at equal emotion accuracy, each along its own dial.
 
     `at_best`: at the accuracy that the weaker one reaches at most. `over_accuracies`: the mean over `STEPS` accuracies from what
@@ -81,21 +105,29 @@ def equal_accuracy(first: list[list[tuple]], second: list[list[tuple]], clips: n
         variants that are one give 0 in 0 to 0.
     """
     groups = len(np.unique(clips))
-    counts = np.concatenate([np.ones((1, groups), int), resample_counts(groups, seed)])  # the clips themselves, then every resample
+    counts = np.concatenate(
+        [np.ones((1, groups), int), resample_counts(groups, seed)]
+    )  # the clips themselves, then every resample
     curves = [[_curve(curve, clips, counts) for curve in family] for family in (first, second)]
-    best = np.minimum(*(np.max([accuracy.max(-1) for accuracy, _ in family], 0) for family in curves))
+    best = np.minimum(
+        *(np.max([accuracy.max(-1) for accuracy, _ in family], 0) for family in curves)
+    )
     start = curves[0][0][0][:, 0]
     levels = start + (best - start) * np.linspace(0, 1, STEPS)[1:, None]
     found = {
         "at_best": [_least(family, best) for family in curves],
-        "over_accuracies": [np.mean([_least(family, level) for level in levels], 0) for family in curves],
-    }  # fmt: skip
+        "over_accuracies": [
+            np.mean([_least(family, level) for level in levels], 0) for family in curves
+        ],
+    }
     return {name: _cells(*errors, best[0]) | {"n": groups} for name, errors in found.items()}
 
 
 def _curve(points: list[tuple], clips: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(2, draws, K) accuracy and error of every resample at every setting of the dial."""
-    return np.array([[m.finish(counts @ group_sums(m.sums, clips)) for m in point] for point in points]).transpose(1, 2, 0)
+    return np.array(
+        [[m.finish(counts @ group_sums(m.sums, clips)) for m in point] for point in points]
+    ).transpose(1, 2, 0)
 
 
 def _least(family: list[np.ndarray], wanted: np.ndarray) -> np.ndarray:
@@ -111,6 +143,11 @@ def _cells(first: np.ndarray, second: np.ndarray, accuracy: float) -> dict:
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = 2 * min(np.mean(drawn <= 0), np.mean(drawn >= 0))
     return {
-        "value": float(first[0] - second[0]), "low": float(low), "high": float(high), "p": float(np.clip(tail, 1 / len(drawn), 1)),
-        "accuracy": float(accuracy), "first": float(first[0]), "second": float(second[0]),
-    }  # fmt: skip
+        "value": float(first[0] - second[0]),
+        "low": float(low),
+        "high": float(high),
+        "p": float(np.clip(tail, 1 / len(drawn), 1)),
+        "accuracy": float(accuracy),
+        "first": float(first[0]),
+        "second": float(second[0]),
+    }

@@ -12,7 +12,11 @@ from cdrl.probing.bootstrap import Measure, mean_of, ratio, row
 from cdrl.vocabulary import ACTIONS
 
 CURVES = ("jaw opening", "lip width", "lip rounding")
-_WIDE = [ACTIONS.index(f"mouth{name}{side}") for name in ("Stretch", "Smile", "Dimple") for side in ("Left", "Right")]
+_WIDE = [
+    ACTIONS.index(f"mouth{name}{side}")
+    for name in ("Stretch", "Smile", "Dimple")
+    for side in ("Left", "Right")
+]
 _ROUND = [ACTIONS.index("mouthPucker"), ACTIONS.index("mouthFunnel")]
 # Mean squared errors below this are perfect: PSNR stops at 100 dB.
 LEAST_MSE = 1e-10
@@ -56,7 +60,12 @@ def _unpack(sums: np.ndarray) -> tuple:
     """(..., 18) pooled moments -> mean squared error, both variances, covariance, each (..., 3)."""
     moments = sums.reshape(*sums.shape[:-1], len(CURVES), 6)
     n, a, b, aa, bb, ab = np.moveaxis(moments, -1, 0)
-    return (aa + bb - 2 * ab) / n, aa / n - (a / n) ** 2, bb / n - (b / n) ** 2, ab / n - a * b / n**2
+    return (
+        (aa + bb - 2 * ab) / n,
+        aa / n - (a / n) ** 2,
+        bb / n - (b / n) ** 2,
+        ab / n - a * b / n**2,
+    )
 
 
 def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
@@ -70,7 +79,9 @@ def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
     Returns:
         >= 0; 0 for the truth, 1 for always answering the truth's mean, sqrt(2) for curves of another moment.
     """
-    return mouth_error_of(np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)]))
+    return mouth_error_of(
+        np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)])
+    )
 
 
 def mouth_error_of(sums: np.ndarray) -> Measure:
@@ -78,7 +89,9 @@ def mouth_error_of(sums: np.ndarray) -> Measure:
     moving = _unpack(sums.sum(0))[2]
     if np.any(moving <= STILL**2):
         still = [name for name, spread in zip(CURVES, moving) if spread <= STILL**2]
-        raise ValueError(f"the true edits never move {', '.join(still)}: no unit to measure the error in")
+        raise ValueError(
+            f"the true edits never move {', '.join(still)}: no unit to measure the error in"
+        )
 
     def finish(total):
         return np.sqrt((_unpack(total)[0].clip(0) / moving).mean(-1))
@@ -95,14 +108,19 @@ def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> Meas
     Returns:
         In [-1, 1]; 1 for the truth and any scaling of it. A curve that never moves counts 0.
     """
-    return Measure(np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)]), correlation)
+    return Measure(
+        np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)]),
+        correlation,
+    )
 
 
 def correlation(total: np.ndarray) -> np.ndarray:
     """(..., 18) pooled moments of the three curves -> (...) mean of their three correlations."""
     _, spread_one, spread_two, together = _unpack(total)
     spread = spread_one.clip(0) * spread_two.clip(0)
-    return np.where(spread > STILL**4, together / np.sqrt(np.maximum(spread, STILL**4)), 0.0).mean(-1)
+    return np.where(spread > STILL**4, together / np.sqrt(np.maximum(spread, STILL**4)), 0.0).mean(
+        -1
+    )
 
 
 def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> Measure:
@@ -162,19 +180,31 @@ def mouth_l1(output: np.ndarray, truth: np.ndarray, boxes: np.ndarray) -> float:
     """
     height, width = truth.shape[1:3]
     errors = []
-    for one, two, (left, top, right, bottom) in zip(_floats(output), _floats(truth), boxes, strict=True):
-        rows = slice(int(min(top * height, height - 1)), max(int(np.ceil(bottom * height)), int(top * height) + 1))
-        columns = slice(int(min(left * width, width - 1)), max(int(np.ceil(right * width)), int(left * width) + 1))
+    for one, two, (left, top, right, bottom) in zip(
+        _floats(output), _floats(truth), boxes, strict=True
+    ):
+        rows = slice(
+            int(min(top * height, height - 1)),
+            max(int(np.ceil(bottom * height)), int(top * height) + 1),
+        )
+        columns = slice(
+            int(min(left * width, width - 1)),
+            max(int(np.ceil(right * width)), int(left * width) + 1),
+        )
         errors.append(np.abs(one[rows, columns] - two[rows, columns]).mean())
     return float(np.mean(errors))
 
 
 def _floats(frames: np.ndarray) -> np.ndarray:
     frames = np.asarray(frames)
-    return frames.astype(np.float32) / 255 if frames.dtype == np.uint8 else frames.astype(np.float32)
+    return (
+        frames.astype(np.float32) / 255 if frames.dtype == np.uint8 else frames.astype(np.float32)
+    )
 
 
-def identity(output: np.ndarray, truth: np.ndarray, another: np.ndarray, speakers: np.ndarray) -> Measure:
+def identity(
+    output: np.ndarray, truth: np.ndarray, another: np.ndarray, speakers: np.ndarray
+) -> Measure:
     """(cos(output, true edit) - m) / (cos(another true frame of that person, true edit) - m), sums over clips first.
 
     m = mean cosine of the clip's true edit to the other people's true edits.
@@ -195,7 +225,9 @@ def identity(output: np.ndarray, truth: np.ndarray, another: np.ndarray, speaker
     if not other.any(1).all():
         raise ValueError("identity needs two people or more: there is no stranger to compare with")
     strangers = ((truth @ truth.T) * other).sum(1) / other.sum(1)
-    sums = np.stack([(output * truth).sum(1) - strangers, (another * truth).sum(1) - strangers], axis=1)
+    sums = np.stack(
+        [(output * truth).sum(1) - strangers, (another * truth).sum(1) - strangers], axis=1
+    )
     return Measure(sums, ratio)
 
 
@@ -226,7 +258,9 @@ def emotion_accuracy(first: np.ndarray, second: np.ndarray, target: np.ndarray) 
         In [0, 1]; the lower is chosen on the sums, so each resample and each emotion has its own lower judge.
     """
     first, second, target = np.asarray(first), np.asarray(second), np.asarray(target)
-    sums = np.stack([first == target, second == target, np.ones(len(target))], axis=1).astype(np.float64)
+    sums = np.stack([first == target, second == target, np.ones(len(target))], axis=1).astype(
+        np.float64
+    )
     return Measure(sums, lower_judge)
 
 
@@ -236,9 +270,13 @@ def lower_judge(total: np.ndarray) -> np.ndarray:
 
 
 def emotion_rows(
-    prefix: str, outputs: tuple[np.ndarray, np.ndarray], truths: tuple[np.ndarray, np.ndarray], target: np.ndarray,
-    speakers: np.ndarray, seed: int = 0,
-) -> dict[str, dict]:  # fmt: skip
+    prefix: str,
+    outputs: tuple[np.ndarray, np.ndarray],
+    truths: tuple[np.ndarray, np.ndarray],
+    target: np.ndarray,
+    speakers: np.ndarray,
+    seed: int = 0,
+) -> dict[str, dict]:
     """`emotion_accuracy` with all that is printed beside it: both judges, and both on the true edits.
 
     Args:
@@ -250,9 +288,17 @@ def emotion_rows(
     """
     target = np.asarray(target)
     on_truth = emotion_accuracy(*truths, target)
-    rows = edit_rows(prefix, {"emotion_accuracy": emotion_accuracy(*outputs, target)}, speakers, target, seed)
-    beside = {f"judge_{k + 1}": float(np.mean(np.asarray(read) == target)) for k, read in enumerate(outputs)}
-    beside |= {f"truth_{k + 1}": float(np.mean(np.asarray(read) == target)) for k, read in enumerate(truths)}
+    rows = edit_rows(
+        prefix, {"emotion_accuracy": emotion_accuracy(*outputs, target)}, speakers, target, seed
+    )
+    beside = {
+        f"judge_{k + 1}": float(np.mean(np.asarray(read) == target))
+        for k, read in enumerate(outputs)
+    }
+    beside |= {
+        f"truth_{k + 1}": float(np.mean(np.asarray(read) == target))
+        for k, read in enumerate(truths)
+    }
     cells = rows[f"{prefix}.emotion_accuracy"]
     cells |= {**beside, "truth": on_truth.value, "chance": 1 / len(np.unique(target))}
     cells["exaggerated"] = int(cells["value"] > cells["truth"])
@@ -260,7 +306,11 @@ def emotion_rows(
 
 
 def edit_rows(
-    prefix: str, measures: dict[str, Measure], speakers: np.ndarray, target: np.ndarray, seed: int = 0
+    prefix: str,
+    measures: dict[str, Measure],
+    speakers: np.ndarray,
+    target: np.ndarray,
+    seed: int = 0,
 ) -> dict[str, dict]:
     """Rows of measures: over all clips, and for each target emotion by itself.
 
@@ -274,7 +324,9 @@ def edit_rows(
     speakers, target, rows = np.asarray(speakers), np.asarray(target), {}
     for name, measure in measures.items():
         if len(measure.sums) != len(speakers):
-            raise ValueError(f"{name}: {len(measure.sums)} clips measured, {len(speakers)} speakers given")
+            raise ValueError(
+                f"{name}: {len(measure.sums)} clips measured, {len(speakers)} speakers given"
+            )
         emotions = {}
         for emotion in np.unique(target):
             part = target == emotion

@@ -56,7 +56,9 @@ def cepstra(sound: np.ndarray, frame_rate: float) -> np.ndarray:
     spans = sound[np.arange(count)[:, None] * step + np.arange(_SPAN)]
     power = np.abs(np.fft.rfft(spans, _POINTS)) ** 2 / _POINTS
     tiny = np.finfo(float).eps
-    found = dct(np.log(np.maximum(power @ _triangles().T, tiny)), type=2, axis=1, norm="ortho")[:, :CEPSTRA]
+    found = dct(np.log(np.maximum(power @ _triangles().T, tiny)), type=2, axis=1, norm="ortho")[
+        :, :CEPSTRA
+    ]
     found *= 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
     found[:, 0] = np.log(np.maximum(power.sum(1), tiny))
     return found
@@ -71,11 +73,17 @@ def _triangles() -> np.ndarray:
     point = np.arange(_POINTS // 2 + 1)
     low, middle, high = (corners[k : k + _BANDS, None] for k in range(3))
     rise, fall = (point - low) / (middle - low), (high - point) / (high - middle)
-    return np.where((point >= low) & (point < middle), rise, np.where((point >= middle) & (point < high), fall, 0))
+    return np.where(
+        (point >= low) & (point < middle),
+        rise,
+        np.where((point >= middle) & (point < high), fall, 0),
+    )
 
 
 @torch.no_grad()
-def distances(network: SyncNet, frames: np.ndarray, sound: np.ndarray, frame_rate: float) -> np.ndarray:
+def distances(
+    network: SyncNet, frames: np.ndarray, sound: np.ndarray, frame_rate: float
+) -> np.ndarray:
     """How far the picture lies from the sound, moved by -10 to 10 frames.
 
     Args:
@@ -90,16 +98,26 @@ def distances(network: SyncNet, frames: np.ndarray, sound: np.ndarray, frame_rat
     heard = torch.from_numpy(cepstra(sound, frame_rate).T.astype(np.float32))
     rows = min(len(frames), int(len(sound) * frame_rate // SAMPLE_RATE)) - WINDOW
     if rows < 1:
-        raise InputError(f"lip sync: {len(frames)} frames and {len(sound) / SAMPLE_RATE:.2f} s of sound; at least {FEWEST} frames of both are needed")
+        raise InputError(
+            f"lip sync: {len(frames)} frames and {len(sound) / SAMPLE_RATE:.2f} s of sound; at least {FEWEST} frames of both are needed"
+        )
     heard = F.pad(heard, (0, max(0, 4 * (rows - 1) + STEPS - heard.shape[1])))
     cut = round(MARGIN * frames.shape[1])
-    inner = torch.from_numpy(np.ascontiguousarray(frames[:, cut : frames.shape[1] - cut, cut : frames.shape[2] - cut, ::-1]))
-    large = F.interpolate(inner.permute(0, 3, 1, 2).float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
+    inner = torch.from_numpy(
+        np.ascontiguousarray(
+            frames[:, cut : frames.shape[1] - cut, cut : frames.shape[2] - cut, ::-1]
+        )
+    )
+    large = F.interpolate(
+        inner.permute(0, 3, 1, 2).float(), (SIDE, SIDE), mode="bilinear", align_corners=False
+    )
     seen, said = [], []
     for first in range(0, rows, _BATCH):
         part = range(first, min(first + _BATCH, rows))
         seen.append(network.see(torch.stack([large[k : k + WINDOW].transpose(0, 1) for k in part])))
-        said.append(network.hear(torch.stack([heard[None, :, 4 * k : 4 * k + STEPS] for k in part])))
+        said.append(
+            network.hear(torch.stack([heard[None, :, 4 * k : 4 * k + STEPS] for k in part]))
+        )
     picture, voice = torch.cat(seen), F.pad(torch.cat(said), (0, 0, SHIFTS, SHIFTS))
     shifted = voice.unfold(0, 2 * SHIFTS + 1, 1).transpose(1, 2)  # (rows, 21, 1024)
     return F.pairwise_distance(picture[:, None], shifted).numpy()

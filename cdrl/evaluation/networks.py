@@ -44,7 +44,9 @@ class FrameNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) RGB in [0, 1], any size -> (B, outputs)."""
         if images.shape[-2:] != (SIZE, SIZE):
-            images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+            images = F.interpolate(
+                images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
+            )
         return self.body((images - 0.45) / 0.25)
 
     def last(self) -> nn.Linear:
@@ -61,7 +63,9 @@ class Judges:
 
     def __init__(self, names: tuple = tuple(NETWORKS)):
         self.cards = {name: load_card(name) for name in names}
-        self.nets = {name: load_weights(name, FrameNet(**card["model"])) for name, card in self.cards.items()}
+        self.nets = {
+            name: load_weights(name, FrameNet(**card["model"])) for name, card in self.cards.items()
+        }
 
     @torch.no_grad()
     def _run(self, name: str, frames: torch.Tensor) -> np.ndarray:
@@ -77,7 +81,9 @@ class Judges:
         out, card = self._run("tracker", frames), self.cards["tracker"]
         out = out * np.array(card["deviation"]) + np.array(card["mean"])
         coefficients, landmarks = out[:, : len(ACTIONS)], out[:, len(ACTIONS) :]
-        return np.clip(coefficients, 0, 1).astype(np.float32), landmarks.reshape(len(out), -1, 2).astype(np.float32)
+        return np.clip(coefficients, 0, 1).astype(np.float32), landmarks.reshape(
+            len(out), -1, 2
+        ).astype(np.float32)
 
     @torch.no_grad()
     def features(self, name: str, frames: torch.Tensor) -> np.ndarray:
@@ -95,7 +101,9 @@ class Judges:
         return F.normalize(torch.from_numpy(self._run("identity", frames)), dim=1).numpy()
 
 
-def train_reader(name: str, corpus: Store, work: Path, steps: int) -> tuple[FrameNet, np.ndarray, np.ndarray]:
+def train_reader(
+    name: str, corpus: Store, work: Path, steps: int
+) -> tuple[FrameNet, np.ndarray, np.ndarray]:
     """Train one network to read facial actions and landmarks from one crop, in units of their spread.
 
     Returns:
@@ -112,20 +120,33 @@ def train_reader(name: str, corpus: Store, work: Path, steps: int) -> tuple[Fram
 
     def sample(random):
         rows = random.integers(0, len(corpus), 64)
-        crops, moved = batches.augment(batches.images(corpus, rows), random, torch.from_numpy(points[rows]))
+        crops, moved = batches.augment(
+            batches.images(corpus, rows), random, torch.from_numpy(points[rows])
+        )
         wanted = torch.cat([torch.from_numpy(actions[rows]), moved.flatten(1)], 1)
         return crops, (wanted - centre) / scale
 
     def objective(batch):
         error = (model(batch[0]) - batch[1]).square()
-        return {"actions": error[:, : len(ACTIONS)].mean(1), "landmarks": error[:, len(ACTIONS) :].mean(1)}
+        return {
+            "actions": error[:, : len(ACTIONS)].mean(1),
+            "landmarks": error[:, len(ACTIONS) :].mean(1),
+        }
 
-    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, save_every=500, weights={"actions": 1.0, "landmarks": 0.5})
+    config = LoopConfig(
+        steps=steps,
+        learning_rate=2e-3,
+        seed=seed,
+        save_every=500,
+        weights={"actions": 1.0, "landmarks": 0.5},
+    )
     train(model, objective, sample, config, work, name)
     return model, mean, deviation
 
 
-def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 4000) -> dict:
+def train_judge(
+    name: str, corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 4000
+) -> dict:
     """Train one emotion judge: a body of its own learns to read facial actions, then emotion is read from those linearly.
 
     Emotion labels alone are memorised clip by clip; the actions are what a person it never met shares with those it did.
@@ -136,17 +157,30 @@ def train_judge(name: str, corpus: Store, held_out: Store, out: Path, work: Path
     reader, _, _ = train_reader(name, corpus, work, steps)
     clips = [c for c in range(len(corpus.clips)) if corpus.clips.emotion[c] in SCORED_EMOTIONS]
     rows = [np.arange(corpus.frames(c).start, corpus.frames(c).stop, 9) for c in clips]
-    label = np.repeat([SCORED_EMOTIONS.index(corpus.clips.emotion[c]) for c in clips], [len(r) for r in rows])
+    label = np.repeat(
+        [SCORED_EMOTIONS.index(corpus.clips.emotion[c]) for c in clips], [len(r) for r in rows]
+    )
     with torch.no_grad():
-        seen = torch.cat([reader(batches.images(corpus, r)) for r in rows])[:, : len(ACTIONS)].numpy()
+        seen = torch.cat([reader(batches.images(corpus, r)) for r in rows])[
+            :, : len(ACTIONS)
+        ].numpy()
     readout = LogisticRegression(C=0.01, max_iter=1000).fit(seen, label)
     judge = FrameNet(NETWORKS[name][0], len(SCORED_EMOTIONS)).eval()
     last, wanted = reader.last(), judge.last()
-    judge.load_state_dict({key: value for key, value in reader.state_dict().items() if value.shape == judge.state_dict()[key].shape}, strict=False)
+    judge.load_state_dict(
+        {
+            key: value
+            for key, value in reader.state_dict().items()
+            if value.shape == judge.state_dict()[key].shape
+        },
+        strict=False,
+    )
     weight = torch.from_numpy(readout.coef_).float()
     with torch.no_grad():
         wanted.weight.copy_(weight @ last.weight[: len(ACTIONS)])
-        wanted.bias.copy_(weight @ last.bias[: len(ACTIONS)] + torch.from_numpy(readout.intercept_).float())
+        wanted.bias.copy_(
+            weight @ last.bias[: len(ACTIONS)] + torch.from_numpy(readout.intercept_).float()
+        )
     shape = {"architecture": NETWORKS[name][0], "outputs": len(SCORED_EMOTIONS)}
     card = _card(name, shape, "actions and landmarks, then emotion labels", steps, corpus)
     card["scores"] = judge_scores(judge, held_out)
@@ -166,9 +200,11 @@ def judge_scores(model: FrameNet, held_out: Store) -> dict:
             right.append(int(found.mean(0).argmax()) == wanted)
             frame_right.append(float((found.argmax(1) == wanted).float().mean()))
     return {
-        "accuracy": round(float(np.mean(right)), 4), "chance": round(1 / 7, 4), "n_clips": len(right),
+        "accuracy": round(float(np.mean(right)), 4),
+        "chance": round(1 / 7, 4),
+        "n_clips": len(right),
         "accuracy_frame": round(float(np.mean(frame_right)), 4),
-    }  # fmt: skip
+    }
 
 
 def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 4000) -> dict:
@@ -178,26 +214,52 @@ def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: 
         The card; `scores.r2.*` per action, `scores.landmark_error` mean distance in percent of the crop's width.
     """
     model, mean, deviation = train_reader("tracker", corpus, work, steps)
-    rows = np.sort(np.random.default_rng(0).choice(len(held_out), min(len(held_out), 6000), replace=False))
+    rows = np.sort(
+        np.random.default_rng(0).choice(len(held_out), min(len(held_out), 6000), replace=False)
+    )
     with torch.no_grad():
-        found = torch.cat([model(batches.images(held_out, r)) for r in np.array_split(rows, 60)]).numpy() * deviation + mean
+        found = (
+            torch.cat(
+                [model(batches.images(held_out, r)) for r in np.array_split(rows, 60)]
+            ).numpy()
+            * deviation
+            + mean
+        )
     truth = held_out.truth["coefficients"][rows].astype(np.float32)
     from cdrl.training.priors import r2
 
     score = r2(truth, found[:, : len(ACTIONS)])
-    distance = found[:, len(ACTIONS) :].reshape(len(rows), -1, 2) - held_out.truth["landmarks"][rows].astype(np.float32)
-    card = _card("tracker", {"architecture": NETWORKS["tracker"][0], "outputs": len(mean)}, "actions and landmarks", steps, corpus)
-    card |= {"mean": [round(float(v), 5) for v in mean], "deviation": [round(float(v), 5) for v in deviation]}
+    distance = found[:, len(ACTIONS) :].reshape(len(rows), -1, 2) - held_out.truth["landmarks"][
+        rows
+    ].astype(np.float32)
+    card = _card(
+        "tracker",
+        {"architecture": NETWORKS["tracker"][0], "outputs": len(mean)},
+        "actions and landmarks",
+        steps,
+        corpus,
+    )
+    card |= {
+        "mean": [round(float(v), 5) for v in mean],
+        "deviation": [round(float(v), 5) for v in deviation],
+    }
     card["scores"] = {
-        "r2": round(float(np.nanmean(score)), 4), "n": len(rows),
+        "r2": round(float(np.nanmean(score)), 4),
+        "n": len(rows),
         "landmark_error_percent": round(float(np.linalg.norm(distance, axis=-1).mean() * 100), 3),
-        **{f"r2.{a}": round(float(s), 3) for a, s in zip(ACTIONS, score, strict=True) if np.isfinite(s)},
-    }  # fmt: skip
+        **{
+            f"r2.{a}": round(float(s), 3)
+            for a, s in zip(ACTIONS, score, strict=True)
+            if np.isfinite(s)
+        },
+    }
     save_weights(out / "tracker.safetensors", model, card)
     return card
 
 
-def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 3000) -> dict:
+def train_identity(
+    corpus: Store, held_out: Store, out: Path, work: Path, steps: int = 3000
+) -> dict:
     """Train the identity network: scaled cosine softmax over the judges' people (arXiv:1801.05599, margin 0).
 
     Returns:
@@ -207,37 +269,65 @@ def train_identity(corpus: Store, held_out: Store, out: Path, work: Path, steps:
     torch.manual_seed(seed)
     people = {name: k for k, name in enumerate(sorted(set(corpus.clips.speaker)))}
     label = np.array([people[name] for name in corpus.per_frame("speaker")])
-    model = nn.ModuleDict({"net": FrameNet(architecture, 64), "classes": nn.Embedding(len(people), 64)})
+    model = nn.ModuleDict(
+        {"net": FrameNet(architecture, 64), "classes": nn.Embedding(len(people), 64)}
+    )
 
     def sample(random):
         rows = random.integers(0, len(corpus), 64)
-        return batches.augment(batches.images(corpus, rows), random)[0], torch.from_numpy(label[rows])
+        return batches.augment(batches.images(corpus, rows), random)[0], torch.from_numpy(
+            label[rows]
+        )
 
     def objective(batch):
-        cosine = F.normalize(model["net"](batch[0]), dim=1) @ F.normalize(model["classes"].weight, dim=1).T
+        cosine = (
+            F.normalize(model["net"](batch[0]), dim=1)
+            @ F.normalize(model["classes"].weight, dim=1).T
+        )
         return {"identity": F.cross_entropy(16 * cosine, batch[1], reduction="none")}
 
-    config = LoopConfig(steps=steps, learning_rate=2e-3, seed=seed, save_every=500, weights={"identity": 1.0})
+    config = LoopConfig(
+        steps=steps, learning_rate=2e-3, seed=seed, save_every=500, weights={"identity": 1.0}
+    )
     train(model, objective, sample, config, work, "identity")
-    rows = np.sort(np.random.default_rng(0).choice(len(held_out), min(len(held_out), 2000), replace=False))
+    rows = np.sort(
+        np.random.default_rng(0).choice(len(held_out), min(len(held_out), 2000), replace=False)
+    )
     with torch.no_grad():
-        code = torch.cat([F.normalize(model["net"](batches.images(held_out, r)), dim=1) for r in np.array_split(rows, 20)])
+        code = torch.cat(
+            [
+                F.normalize(model["net"](batches.images(held_out, r)), dim=1)
+                for r in np.array_split(rows, 20)
+            ]
+        )
     who, clip = held_out.per_frame("speaker")[rows], held_out.per_frame("name")[rows]
     cosine = (code @ code.T).numpy()
     same, apart = who[:, None] == who[None], clip[:, None] != clip[None]
     mine, others = cosine[same & apart], cosine[~same]
     random = np.random.default_rng(1)
     auc = float((random.choice(mine, 50_000) > random.choice(others, 50_000)).mean())
-    card = _card("identity", {"architecture": architecture, "outputs": 64}, "speaker labels", steps, corpus)
-    card["scores"] = {"auc": round(auc, 4), "chance": 0.5, "n": len(rows), "cosine_same": round(float(mine.mean()), 4),
-                      "cosine_other": round(float(others.mean()), 4)}  # fmt: skip
+    card = _card(
+        "identity", {"architecture": architecture, "outputs": 64}, "speaker labels", steps, corpus
+    )
+    card["scores"] = {
+        "auc": round(auc, 4),
+        "chance": 0.5,
+        "n": len(rows),
+        "cosine_same": round(float(mine.mean()), 4),
+        "cosine_other": round(float(others.mean()), 4),
+    }
     save_weights(out / "identity.safetensors", model["net"], card)
     return card
 
 
 def _card(name: str, model: dict, truth: str, steps: int, corpus: Store) -> dict:
     return {
-        "name": name, "model": model, "steps": steps, "command": f"cdrl train {name}", "licence": "Apache-2.0",
+        "name": name,
+        "model": model,
+        "steps": steps,
+        "command": f"cdrl train {name}",
+        "licence": "Apache-2.0",
         "truth": f"{truth} of {corpus.clips.speaker.nunique()} studio people of the judge split",
-        "held_out": "choosing set: other people and other sentences", "seed": NETWORKS[name][1],
-    }  # fmt: skip
+        "held_out": "choosing set: other people and other sentences",
+        "seed": NETWORKS[name][1],
+    }

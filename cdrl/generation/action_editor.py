@@ -32,16 +32,28 @@ class ActionEditor(nn.Module):
         editor.fields(frames, label_weights(["happy"]), torch.ones(1, 30))[0].shape == (1, 30, 2, 64, 64)
     """
 
-    def __init__(self, host: CoefficientHost, renderer: ActionRenderer, reader: ActionReader | None = None):
+    def __init__(
+        self, host: CoefficientHost, renderer: ActionRenderer, reader: ActionReader | None = None
+    ):
         super().__init__()
-        self.host, self.renderer, self.reader, self.vision = host, renderer, reader or load_reader(), VisionPrior()
+        self.host, self.renderer, self.reader, self.vision = (
+            host,
+            renderer,
+            reader or load_reader(),
+            VisionPrior(),
+        )
         self.stride = renderer.stride
         self.reach = host.reach + self.reader.reach + self.stride
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
     def fields(
-        self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None), stride: int | None = None
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        at: slice = slice(None),
+        stride: int | None = None,
     ) -> tuple:
         """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T) 0 to 1.5; shapes as in `Edit`.
 
@@ -55,7 +67,11 @@ class ActionEditor(nn.Module):
         low, high, _ = at.indices(frames.shape[1])
         around = math.ceil(self.reach * stride / self.stride)
         first, last = max(0, low - around), min(frames.shape[1], high + around)
-        frames, intensity, at = frames[:, first:last], intensity[:, first:last], slice(low - first, high - first)
+        frames, intensity, at = (
+            frames[:, first:last],
+            intensity[:, first:last],
+            slice(low - first, high - first),
+        )
         step = stride / self.stride
         actions = self.actions(frames, step).expand(len(intensity), -1, -1)
         frames = frames.expand(len(intensity), *frames.shape[1:])
@@ -68,7 +84,13 @@ class ActionEditor(nn.Module):
         seen = torch.cat(self.vision(flat, flat.new_tensor(MOUTH).expand(len(flat), -1)), 1)
         return self.reader(seen.unflatten(0, frames.shape[:2]), step).clamp(0, 1)
 
-    def change(self, actions: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, step: float = 1.0) -> torch.Tensor:
+    def change(
+        self,
+        actions: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        step: float = 1.0,
+    ) -> torch.Tensor:
         """What the host adds to actions (B, T, 52) for weights (B, 8) and intensity (B, T): (B, T, 52), 0 where the intensity is 0.
 
         Args:
@@ -85,4 +107,6 @@ class ActionEditor(nn.Module):
 
 def _resampled(values: torch.Tensor, count: int) -> torch.Tensor:
     """(B, T, D) -> (B, count, D), linear, first and last kept."""
-    return F.interpolate(values.transpose(1, 2), count, mode="linear", align_corners=True).transpose(1, 2)
+    return F.interpolate(
+        values.transpose(1, 2), count, mode="linear", align_corners=True
+    ).transpose(1, 2)

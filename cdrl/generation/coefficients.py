@@ -28,7 +28,10 @@ def load_host(name: str = HOST) -> CoefficientHost:
 
 @torch.no_grad()
 def edit_coefficients(
-    host: CoefficientHost, coefficients: np.ndarray, wanted: str | np.ndarray, intensity: float | np.ndarray = 1.0
+    host: CoefficientHost,
+    coefficients: np.ndarray,
+    wanted: str | np.ndarray,
+    intensity: float | np.ndarray = 1.0,
 ) -> np.ndarray:
     """Another emotion on a clip's facial actions.
 
@@ -44,7 +47,9 @@ def edit_coefficients(
     """
     dial = torch.as_tensor(np.broadcast_to(np.float32(intensity), len(coefficients)).copy())
     if not bool(((dial >= 0) & (dial <= MAX_INTENSITY)).all()):
-        raise InputError(f"intensity {intensity}: accepted are 0 (changes nothing) to {MAX_INTENSITY} (level 3 is 1)")
+        raise InputError(
+            f"intensity {intensity}: accepted are 0 (changes nothing) to {MAX_INTENSITY} (level 3 is 1)"
+        )
     source = torch.from_numpy(np.asarray(coefficients, np.float32))[None]
     if isinstance(wanted, str):
         style = host.label_style(torch.tensor([emotion_index(wanted)]))
@@ -54,7 +59,11 @@ def edit_coefficients(
 
 
 def render_edit(
-    name: str, coefficients: np.ndarray, alignment: faces.Alignment | None = None, frame_size: int = 128, crop_size: int = 96
+    name: str,
+    coefficients: np.ndarray,
+    alignment: faces.Alignment | None = None,
+    frame_size: int = 128,
+    crop_size: int = 96,
 ) -> np.ndarray:
     """A studio clip rendered with other facial actions, and its face cropped.
 
@@ -73,8 +82,12 @@ def render_edit(
     spec = spec_of(name)
     performance = act(spec)
     if coefficients.shape != (len(performance.pose), len(ACTIONS)):
-        raise InputError(f"{name}: coefficients {coefficients.shape}, this clip takes ({len(performance.pose)}, {len(ACTIONS)})")
-    frames, _ = picture(spec, replace(performance, coefficients=np.asarray(coefficients, np.float32)), frame_size)
+        raise InputError(
+            f"{name}: coefficients {coefficients.shape}, this clip takes ({len(performance.pose)}, {len(ACTIONS)})"
+        )
+    frames, _ = picture(
+        spec, replace(performance, coefficients=np.asarray(coefficients, np.float32)), frame_size
+    )
     return faces.crop(frames, alignment or faces.align(frames, name=name), crop_size)
 
 
@@ -86,7 +99,11 @@ def alignment_of(store: Store, clip: int) -> faces.Alignment:
 
 
 def coefficient_edits(
-    sources: Store, host: CoefficientHost, wanted: list[tuple[int, str, int]], reader: ActionReader, frame_size: int = 128
+    sources: Store,
+    host: CoefficientHost,
+    wanted: list[tuple[int, str, int]],
+    reader: ActionReader,
+    frame_size: int = 128,
 ) -> list[np.ndarray]:
     """Track, edit and render every clip that is asked for; the crops have the size of the store's and lie where its do.
 
@@ -98,13 +115,21 @@ def coefficient_edits(
     """
     vision, found = VisionPrior(), []
     for clip, target, level in wanted:
-        edited = edit_coefficients(host, track_clip(sources, clip, reader, vision), target, level / 3)
+        edited = edit_coefficients(
+            host, track_clip(sources, clip, reader, vision), target, level / 3
+        )
         name = sources.clips.name[clip]
-        found.append(render_edit(name, edited, alignment_of(sources, clip), frame_size, sources.face.shape[1]))
+        found.append(
+            render_edit(
+                name, edited, alignment_of(sources, clip), frame_size, sources.face.shape[1]
+            )
+        )
     return found
 
 
-def drawn_changes(host: CoefficientHost, tracked: Tracked, number: int, seed: int = 0) -> list[tuple[int, np.ndarray]]:
+def drawn_changes(
+    host: CoefficientHost, tracked: Tracked, number: int, seed: int = 0
+) -> list[tuple[int, np.ndarray]]:
     """Changes of facial actions to learn to draw: the host's edits of clips drawn by lot, emotions in turn, the dial anywhere.
 
     Args:
@@ -117,11 +142,21 @@ def drawn_changes(host: CoefficientHost, tracked: Tracked, number: int, seed: in
     for k in range(number):
         clip = int(random.integers(len(tracked.clips)))
         actions, emotion = tracked.clip(clip), EMOTIONS[k % len(EMOTIONS)]
-        found.append((clip, edit_coefficients(host, actions, emotion, float(random.uniform(LOWEST_LEVEL, MAX_INTENSITY))) - actions))
+        found.append(
+            (
+                clip,
+                edit_coefficients(
+                    host, actions, emotion, float(random.uniform(LOWEST_LEVEL, MAX_INTENSITY))
+                )
+                - actions,
+            )
+        )
     return found
 
 
-def tracked_pairs(tracked: Tracked, truths: Store, reader: ActionReader) -> tuple[list, list, np.ndarray, np.ndarray]:
+def tracked_pairs(
+    tracked: Tracked, truths: Store, reader: ActionReader
+) -> tuple[list, list, np.ndarray, np.ndarray]:
     """What `paired` is trained on: the tracked actions of true edits, and of the clips they were made from.
 
     Args:
@@ -133,4 +168,9 @@ def tracked_pairs(tracked: Tracked, truths: Store, reader: ActionReader) -> tupl
     vision, number = VisionPrior(), {name: k for k, name in enumerate(tracked.clips.name)}
     before = [tracked.clip(number[source_of(name)]) for name in truths.clips.name]
     after = [track_clip(truths, k, reader, vision) for k in range(len(before))]
-    return before, after, truths.clips.emotion.map(emotion_index).to_numpy(), truths.clips.intensity.to_numpy()
+    return (
+        before,
+        after,
+        truths.clips.emotion.map(emotion_index).to_numpy(),
+        truths.clips.intensity.to_numpy(),
+    )

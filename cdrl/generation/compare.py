@@ -27,8 +27,14 @@ def write_comparison(source: Path, edited: Path, out: Path, truth: Path | None =
         InputError: for a file that cannot be read, and an `out` that somebody else made.
     """
     refuse_foreign(source, out)
-    shown = "left source, right edit" if truth is None else "left source, middle edit, right the true recording"
-    write_edit(source, _rows(source, edited, truth), out, {"title": f"{Path(source).stem}: {shown}"})
+    shown = (
+        "left source, right edit"
+        if truth is None
+        else "left source, middle edit, right the true recording"
+    )
+    write_edit(
+        source, _rows(source, edited, truth), out, {"title": f"{Path(source).stem}: {shown}"}
+    )
     return out
 
 
@@ -48,7 +54,9 @@ def _in_step(path: Path, times: list[float]) -> Iterator[np.ndarray]:
     picture, coming, number = next(frames), next(frames, None), 0
     while True:
         wanted = times[number] - times[0]
-        while coming is not None and abs(own[now + 1] - own[0] - wanted) <= abs(own[now] - own[0] - wanted):
+        while coming is not None and abs(own[now + 1] - own[0] - wanted) <= abs(
+            own[now] - own[0] - wanted
+        ):
             picture, coming, now = coming, next(frames, None), now + 1
         yield picture
         number += 1

@@ -18,7 +18,9 @@ SIZE = 64  # pixels of their crops: what the guidance looks at
 STRETCHES = 5  # parts of a reference, each read by itself too
 
 
-def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> tuple[dict, int, int]:
+def read_reference(
+    guidance: Guidance, path: Path, known: tuple = EMOTIONS
+) -> tuple[dict, int, int]:
     """The emotion of a clip as a mixture {name: weight}, by its nearest prototypes (see `Guidance.mixture`), and how steadily it is shown.
 
     Args:
@@ -32,15 +34,23 @@ def read_reference(guidance: Guidance, path: Path, known: tuple = EMOTIONS) -> t
         InputError: a file that cannot be read or shows no face, and a clip of under three frames.
     """
     alignment = align(_frames(path), name=str(path), crop=guidance.crop)
-    chosen = set(np.linspace(0, len(alignment) - 1, min(LOOKS, len(alignment))).round().astype(int).tolist())
-    crops = [crop([frame], alignment.part(k, k + 1), SIZE)[0] for k, frame in enumerate(_frames(path)) if k in chosen]
+    chosen = set(
+        np.linspace(0, len(alignment) - 1, min(LOOKS, len(alignment))).round().astype(int).tolist()
+    )
+    crops = [
+        crop([frame], alignment.part(k, k + 1), SIZE)[0]
+        for k, frame in enumerate(_frames(path))
+        if k in chosen
+    ]
     mixture = read_crops(guidance, np.stack(crops), known, str(path))
     parts = np.array_split(np.stack(crops), min(STRETCHES, len(crops) // FEWEST))
     strongest = [EMOTIONS[int(guidance.mixture(_images(part)).argmax())] for part in parts]
     return mixture, strongest.count(next(iter(mixture))), len(parts)
 
 
-def read_crops(guidance: Guidance, crops: np.ndarray, known: tuple = EMOTIONS, name: str = "reference") -> dict:
+def read_crops(
+    guidance: Guidance, crops: np.ndarray, known: tuple = EMOTIONS, name: str = "reference"
+) -> dict:
     """The mixture of `read_reference` for crops that are at hand, (T, H, H, 3) uint8, T from 3; of many, 64 are read.
 
     Raises:
@@ -63,13 +73,20 @@ def read_text(guidance: Guidance, text: str, known: tuple = EMOTIONS) -> dict:
 
 
 def _named(weights: torch.Tensor, known: tuple) -> dict:
-    shares = {name: float(weight) for name, weight in zip(EMOTIONS, weights, strict=True) if name in known}
+    shares = {
+        name: float(weight) for name, weight in zip(EMOTIONS, weights, strict=True) if name in known
+    }
     total = sum(shares.values())
     kept = {name: share for name, share in shares.items() if share >= LEAST * total}
     if total < LEAST:
         strongest = EMOTIONS[int(weights.argmax())]
-        raise InputError(f"read as {strongest}, which this generator never learnt; it learnt {', '.join(known)}")
-    return {name: round(share / sum(kept.values()), 3) for name, share in sorted(kept.items(), key=lambda pair: -pair[1])}
+        raise InputError(
+            f"read as {strongest}, which this generator never learnt; it learnt {', '.join(known)}"
+        )
+    return {
+        name: round(share / sum(kept.values()), 3)
+        for name, share in sorted(kept.items(), key=lambda pair: -pair[1])
+    }
 
 
 def spelled(emotion: str | dict) -> str:
@@ -78,7 +95,11 @@ def spelled(emotion: str | dict) -> str:
     >>> spelled({"happy": 0.7, "surprised": 0.3})
     '0.7 happy + 0.3 surprised'
     """
-    return emotion if isinstance(emotion, str) else " + ".join(f"{weight:g} {name}" for name, weight in emotion.items())
+    return (
+        emotion
+        if isinstance(emotion, str)
+        else " + ".join(f"{weight:g} {name}" for name, weight in emotion.items())
+    )
 
 
 def intensity_curve(intensity: float | np.ndarray, frames: int) -> np.ndarray:
@@ -89,10 +110,16 @@ def intensity_curve(intensity: float | np.ndarray, frames: int) -> np.ndarray:
     """
     curve = np.asarray(intensity, np.float32)
     if curve.ndim and curve.shape != (frames,):
-        raise InputError(f"intensity: a curve of {curve.size} values for {frames} frames; give one number, or one per frame")
+        raise InputError(
+            f"intensity: a curve of {curve.size} values for {frames} frames; give one number, or one per frame"
+        )
     if not ((curve >= 0) & (curve <= MAX_INTENSITY)).all():
-        worst = float(np.ravel(curve)[np.argmax(np.abs(np.nan_to_num(np.ravel(curve), nan=np.inf) - 0.75))])
-        raise InputError(f"intensity {worst:g}: 0 (nothing changes) to {MAX_INTENSITY:g} is accepted, 1 is the strongest level")
+        worst = float(
+            np.ravel(curve)[np.argmax(np.abs(np.nan_to_num(np.ravel(curve), nan=np.inf) - 0.75))]
+        )
+        raise InputError(
+            f"intensity {worst:g}: 0 (nothing changes) to {MAX_INTENSITY:g} is accepted, 1 is the strongest level"
+        )
     return np.broadcast_to(curve, (frames,))
 
 

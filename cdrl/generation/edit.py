@@ -56,7 +56,9 @@ def load_generator(where: str | Path = RENDERER) -> Generator | ActionEditor:
         places = (folder, folder / "cdrl", stage_folder(folder, "generator") / "cdrl")
         found = [place for place in places if (place / "model.safetensors").exists()]
         if not found:
-            raise InputError(f"{folder}: no trained generator here; run notebook 05 (or `cdrl run`) first, or name weights")
+            raise InputError(
+                f"{folder}: no trained generator here; run notebook 05 (or `cdrl run`) first, or name weights"
+            )
         where = found[0] / "model.safetensors"
     card = load_card(str(where))
     if "host" in card:  # a renderer of facial actions, and the host whose edits it draws
@@ -69,7 +71,9 @@ def load_generator(where: str | Path = RENDERER) -> Generator | ActionEditor:
     return generator
 
 
-def emotion_weights(emotion: str | dict, generator: Generator | None = None, own: str | dict | None = None) -> torch.Tensor:
+def emotion_weights(
+    emotion: str | dict, generator: Generator | None = None, own: str | dict | None = None
+) -> torch.Tensor:
     """An emotion, or a mixture such as {"happy": 0.7, "surprised": 0.3}, as (1, 8) weights that sum to 1.
 
     With `own`, the emotion of the source, (2, 8): the edit then is the difference of the fields of both, so that an emotion
@@ -86,17 +90,25 @@ def emotion_weights(emotion: str | dict, generator: Generator | None = None, own
     for name, weight in mixture.items():
         index = emotion_index(name)
         if name not in known:
-            raise InputError(f"emotion {name!r}: this generator learnt {', '.join(known)}; train one on clips that show it")
+            raise InputError(
+                f"emotion {name!r}: this generator learnt {', '.join(known)}; train one on clips that show it"
+            )
         if not weight > 0:
-            raise InputError(f"emotion {name!r} has weight {weight}: weights of a mixture are above 0")
+            raise InputError(
+                f"emotion {name!r} has weight {weight}: weights of a mixture are above 0"
+            )
         weights[0, index] = float(weight)
     return weights / weights.sum()
 
 
 def edit_clip(
-    generator: Generator, crops: np.ndarray, emotion: str | dict, intensity: float | np.ndarray = 1.0,
-    frame_rate: float = TRAINED_RATE, own: str | dict | None = None,
-) -> np.ndarray:  # fmt: skip
+    generator: Generator,
+    crops: np.ndarray,
+    emotion: str | dict,
+    intensity: float | np.ndarray = 1.0,
+    frame_rate: float = TRAINED_RATE,
+    own: str | dict | None = None,
+) -> np.ndarray:
     """Edit aligned crops.
 
     Args:
@@ -107,14 +119,21 @@ def edit_clip(
     Returns:
         (T, H, H, 3) uint8.
     """
-    curve, weights = intensity_curve(intensity, len(crops)), emotion_weights(emotion, generator, own)
+    curve, weights = (
+        intensity_curve(intensity, len(crops)),
+        emotion_weights(emotion, generator, own),
+    )
     return np.stack(list(edit_stream(generator, crops, weights, curve, frame_rate)))
 
 
 def edit_stream(
-    generator: Generator, crops: Iterable[np.ndarray], weights: torch.Tensor, curve: np.ndarray, frame_rate: float = TRAINED_RATE,
+    generator: Generator,
+    crops: Iterable[np.ndarray],
+    weights: torch.Tensor,
+    curve: np.ndarray,
+    frame_rate: float = TRAINED_RATE,
     chunk: int | None = None,
-) -> Iterator[np.ndarray]:  # fmt: skip
+) -> Iterator[np.ndarray]:
     """`edit_clip` for any length: takes crops one by one, holds some `CHUNK` of them, yields them edited in the same order.
 
     Args:
@@ -123,7 +142,11 @@ def edit_stream(
     """
     chunk = chunk or CHUNK
     stride = max(1, round(generator.stride * frame_rate / TRAINED_RATE))
-    neighbours = stride * getattr(generator, "reach", generator.stride) / generator.stride if generator.stride else 0
+    neighbours = (
+        stride * getattr(generator, "reach", generator.stride) / generator.stride
+        if generator.stride
+        else 0
+    )
     reach = math.ceil(neighbours) + len(SMOOTHING) // 2
     held, first, done = [], 0, 0  # crops from number `first` on; `done` of all are edited
     for crop_ in chain(crops, [None]):
@@ -131,7 +154,15 @@ def edit_stream(
         ready = first + len(held) - (reach if crop_ is not None else 0)
         if ready - done < (chunk if crop_ is not None else 1):
             continue
-        yield from _edit_part(generator, np.stack(held), weights, curve[first : first + len(held)], done - first, ready - first, stride)
+        yield from _edit_part(
+            generator,
+            np.stack(held),
+            weights,
+            curve[first : first + len(held)],
+            done - first,
+            ready - first,
+            stride,
+        )
         done = ready
         keep = max(0, done - reach - first)
         held, first = held[keep:], first + keep
@@ -145,7 +176,11 @@ def _edit_part(generator, crops, weights, curve, low: int, high: int, stride: in
     start, stop = max(0, low - around), min(len(crops), high + around)
     both = len(weights)
     fields = generator.fields(
-        frames.expand(both, -1, -1, -1, -1), weights, torch.tensor(np.array(curve)).expand(both, -1), slice(start, stop), stride
+        frames.expand(both, -1, -1, -1, -1),
+        weights,
+        torch.tensor(np.array(curve)).expand(both, -1),
+        slice(start, stop),
+        stride,
     )
     fields = [field[0] - field[1] if both == 2 else field[0] for field in fields]
     fields = [smooth(field)[low - start : high - start] for field in fields]
@@ -160,13 +195,20 @@ def smooth(field: torch.Tensor) -> torch.Tensor:
     reach = len(SMOOTHING) // 2
     kernel = field.new_tensor(SMOOTHING) / sum(SMOOTHING)
     flat = field.flatten(1).T[:, None]
-    return F.conv1d(F.pad(flat, (reach, reach), mode="replicate"), kernel.view(1, 1, -1))[:, 0].T.view_as(field)
+    return F.conv1d(F.pad(flat, (reach, reach), mode="replicate"), kernel.view(1, 1, -1))[
+        :, 0
+    ].T.view_as(field)
 
 
 def edit_video(
-    source: Path, emotion: str | dict, out: Path, intensity: float | np.ndarray = 1.0,
-    generator: str | Path | Generator | ActionEditor = RENDERER, progress: bool = True, own: str | dict | None = None,
-) -> Path:  # fmt: skip
+    source: Path,
+    emotion: str | dict,
+    out: Path,
+    intensity: float | np.ndarray = 1.0,
+    generator: str | Path | Generator | ActionEditor = RENDERER,
+    progress: bool = True,
+    own: str | dict | None = None,
+) -> Path:
     """Edit a video file: face found, cropped, edited, put back; sound, length and frame rate stay those of the source.
 
     Args:
@@ -186,19 +228,42 @@ def edit_video(
     generator = generator if isinstance(generator, nn.Module) else load_generator(generator)
     weights = emotion_weights(emotion, generator, own)
     if np.ndim(intensity) == 2:
-        intensity_curve(np.asarray(intensity)[:, 1], len(intensity)), curve_at(intensity, np.zeros(1))
+        (
+            intensity_curve(np.asarray(intensity)[:, 1], len(intensity)),
+            curve_at(intensity, np.zeros(1)),
+        )
     elif not np.ndim(intensity):
         intensity_curve(intensity, 1)
     refuse_foreign(source, out)
-    looked = tqdm(_frames(source, times), desc="find the face", unit="frame", mininterval=2, disable=not progress)
+    looked = tqdm(
+        _frames(source, times),
+        desc="find the face",
+        unit="frame",
+        mininterval=2,
+        disable=not progress,
+    )
     alignment = align(looked, name=str(source), crop=getattr(generator, "crop", "aligned"))
     if np.ndim(intensity) == 2:
         intensity = curve_at(intensity, np.array(times) - times[0])
     curve = intensity_curve(intensity, len(times))
-    pictures = edited_frames(generator, _frames(source, []), alignment, weights, curve, mean_rate(times, TRAINED_RATE))
+    pictures = edited_frames(
+        generator, _frames(source, []), alignment, weights, curve, mean_rate(times, TRAINED_RATE)
+    )
     names = spelled(emotion)
-    shown = tqdm(pictures, total=len(alignment), desc=f"edit to {names}", unit="frame", mininterval=2, disable=not progress)
-    write_edit(source, shown, out, {"title": f"{source.stem} edited to {names}, intensity {float(np.mean(curve)):.2g}"})
+    shown = tqdm(
+        pictures,
+        total=len(alignment),
+        desc=f"edit to {names}",
+        unit="frame",
+        mininterval=2,
+        disable=not progress,
+    )
+    write_edit(
+        source,
+        shown,
+        out,
+        {"title": f"{source.stem} edited to {names}, intensity {float(np.mean(curve)):.2g}"},
+    )
     return out
 
 
@@ -217,11 +282,18 @@ def refuse_foreign(source: Path, out: Path) -> None:
     except InputError:
         own = False
     if not own:
-        raise InputError(f"{out}: is there already and is no edit of this kit; give another --out, nothing is overwritten")
+        raise InputError(
+            f"{out}: is there already and is no edit of this kit; give another --out, nothing is overwritten"
+        )
 
 
 def fit_to_folder(
-    generator: Generator, folder: Path, source: Path, emotion: str, steps: int = 120, guidance: str | Path | None = None
+    generator: Generator,
+    folder: Path,
+    source: Path,
+    emotion: str,
+    steps: int = 120,
+    guidance: str | Path | None = None,
 ) -> Generator:
     """Fit to a person's other clips, whose names say the emotion as CREMA-D's do; a minute or two.
 
@@ -235,7 +307,9 @@ def fit_to_folder(
         InputError: where nothing is left to learn from, encoders of other crops than the generator's, and an `ActionEditor`.
     """
     if isinstance(generator, ActionEditor):
-        raise InputError("a fit fine-tunes the image host; the neural renderer of facial actions takes none: leave --fit out, or --generator")
+        raise InputError(
+            "a fit fine-tunes the image host; the neural renderer of facial actions takes none: leave --fit out, or --generator"
+        )
     where, crop = guidance or getattr(generator, "run", None), getattr(generator, "crop", "aligned")
     guide = Guidance(where)
     if guide.crop != crop:
@@ -257,15 +331,25 @@ def fit_to_folder(
         )
     with TemporaryDirectory() as kept:
         ingest(usable, Path(kept) / "person", crop=crop)
-        return fit_person(generator, Store(Path(kept) / "person"), guide, (emotion,), (emotion,), steps)[0]
+        return fit_person(
+            generator, Store(Path(kept) / "person"), guide, (emotion,), (emotion,), steps
+        )[0]
 
 
 def edited_frames(
-    generator: Generator, frames: Iterable[np.ndarray], alignment: Alignment, weights: torch.Tensor, curve: np.ndarray,
+    generator: Generator,
+    frames: Iterable[np.ndarray],
+    alignment: Alignment,
+    weights: torch.Tensor,
+    curve: np.ndarray,
     frame_rate: float = TRAINED_RATE,
-) -> Iterator[np.ndarray]:  # fmt: skip
+) -> Iterator[np.ndarray]:
     """Full frames (H, W, 3), one by one, with the edited face put back; those of intensity 0 are the source's, to the bit."""
-    size, frames, waiting = crop_size(alignment), iter(frames), deque()  # not `tee`: that keeps 57 frames however few are needed
+    size, frames, waiting = (
+        crop_size(alignment),
+        iter(frames),
+        deque(),
+    )  # not `tee`: that keeps 57 frames however few are needed
     first = next(frames)
     chunk = min(CHUNK, max(4, HELD_BYTES // first.nbytes))
 

@@ -5,7 +5,11 @@ import torch.nn.functional as F
 
 
 def info_nce(
-    anchor: torch.Tensor, candidates: torch.Tensor, positive: torch.Tensor, temperature: float, valid=None
+    anchor: torch.Tensor,
+    candidates: torch.Tensor,
+    positive: torch.Tensor,
+    temperature: float,
+    valid=None,
 ) -> torch.Tensor:
     """InfoNCE: -log softmax of the positive among the candidates (Eq. 4 of arXiv:1807.03748, cosine similarity).
 
@@ -34,12 +38,16 @@ def info_nce(
         if not bool(valid[rows, positive].all()):
             raise ValueError("info_nce: a positive is marked invalid; mend the mask or the sampler")
         if not bool((valid.sum(1) > 1).any()):
-            raise ValueError("info_nce: no anchor has a negative left; mend the mask or the sampler")
+            raise ValueError(
+                "info_nce: no anchor has a negative left; mend the mask or the sampler"
+            )
         logits = logits.masked_fill(~valid, float("-inf"))
     return F.cross_entropy(logits, positive, reduction="none")
 
 
-def supervised_contrastive(embedding: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+def supervised_contrastive(
+    embedding: torch.Tensor, labels: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """SupCon, the mean over positives outside the logarithm (Eq. 2 of arXiv:2004.11362).
 
     Args:
@@ -55,7 +63,9 @@ def supervised_contrastive(embedding: torch.Tensor, labels: torch.Tensor, temper
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = same & ~itself
     if not bool(positive.any()):
-        raise ValueError("supervised_contrastive: no two samples of this batch share a label; mend the sampler")
+        raise ValueError(
+            "supervised_contrastive: no two samples of this batch share a label; mend the sampler"
+        )
     logits = (embedding @ embedding.T / temperature).masked_fill(itself, float("-inf"))
     log_probability = logits - logits.logsumexp(1, keepdim=True)
     total = log_probability.masked_fill(~positive, 0).sum(1)

@@ -18,7 +18,10 @@ def bending(flow: torch.Tensor) -> torch.Tensor:
     across = flow[..., :, 2:] - 2 * flow[..., :, 1:-1] + flow[..., :, :-2]
     down = flow[..., 2:, :] - 2 * flow[..., 1:-1, :] + flow[..., :-2, :]
     mixed = (flow[..., 1:, 1:] - flow[..., 1:, :-1]) - (flow[..., :-1, 1:] - flow[..., :-1, :-1])
-    return sum(factor * part.square().flatten(1).mean(1) for factor, part in ((1, across), (1, down), (2, mixed)))
+    return sum(
+        factor * part.square().flatten(1).mean(1)
+        for factor, part in ((1, across), (1, down), (2, mixed))
+    )
 
 
 def stretching(flow: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,9 @@ def released_content(
     return 1 - near + far, near, far
 
 
-def released_emotion(image: torch.Tensor, text: torch.Tensor, temperature: float = 0.07) -> torch.Tensor:
+def released_emotion(
+    image: torch.Tensor, text: torch.Tensor, temperature: float = 0.07
+) -> torch.Tensor:
     """CERL's loss as released: text i against the image of label i and those of the other labels of the same tuple.
 
     Args:
@@ -52,7 +54,9 @@ def released_content_guidance(source: torch.Tensor, output: torch.Tensor) -> tor
     return F.binary_cross_entropy(cosine, torch.ones_like(cosine), reduction="none")
 
 
-def released_emotion_guidance(reference: torch.Tensor, output: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+def released_emotion_guidance(
+    reference: torch.Tensor, output: torch.Tensor, prompt: torch.Tensor
+) -> torch.Tensor:
     """What the release's generator minimises of CERL: 1 - cos(reference * T, output * T); the heads are not used.
 
     Args:

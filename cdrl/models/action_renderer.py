@@ -29,12 +29,22 @@ class ActionRenderer(FieldNet):
     def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
         super().__init__(stride, grain=GRAIN)
         self.told = nn.Sequential(
-            nn.Linear(2 * len(ACTIONS), 2 * code), nn.SiLU(), nn.Linear(2 * code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU()
+            nn.Linear(2 * len(ACTIONS), 2 * code),
+            nn.SiLU(),
+            nn.Linear(2 * code, code),
+            nn.SiLU(),
+            nn.Linear(code, code),
+            nn.SiLU(),
         )
         self._build(width, code)
 
     def forward(
-        self, frames: torch.Tensor, actions: torch.Tensor, change: torch.Tensor, at: slice = slice(None), stride: int | None = None
+        self,
+        frames: torch.Tensor,
+        actions: torch.Tensor,
+        change: torch.Tensor,
+        at: slice = slice(None),
+        stride: int | None = None,
     ) -> Edit:
         """Draw.
 
@@ -51,7 +61,12 @@ class ActionRenderer(FieldNet):
         return Edit(out, *fields)
 
     def fields(
-        self, frames: torch.Tensor, actions: torch.Tensor, change: torch.Tensor, at: slice = slice(None), stride: int | None = None
+        self,
+        frames: torch.Tensor,
+        actions: torch.Tensor,
+        change: torch.Tensor,
+        at: slice = slice(None),
+        stride: int | None = None,
     ) -> tuple:
         """Flow, shading and residual for frames (B, T, 3, H, W), actions and their change (B, T, 52); shapes as in `Edit`.
 

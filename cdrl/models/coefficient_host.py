@@ -24,7 +24,9 @@ def scaled(module: nn.Module, coefficients: torch.Tensor) -> torch.Tensor:
 
 def _units(module: nn.Module, mean: torch.Tensor | None, deviation: torch.Tensor | None) -> None:
     module.register_buffer("mean", torch.zeros(len(ACTIONS)) if mean is None else mean.clone())
-    module.register_buffer("deviation", torch.ones(len(ACTIONS)) if deviation is None else deviation.clone())
+    module.register_buffer(
+        "deviation", torch.ones(len(ACTIONS)) if deviation is None else deviation.clone()
+    )
 
 
 class Moving(nn.Module):
@@ -58,14 +60,21 @@ class CoefficientHost(nn.Module):
         host(torch.rand(2, 30, 52), host.label_style(torch.tensor([4, 6])), torch.ones(2)).shape == (2, 30, 52)
     """
 
-    def __init__(self, mean: torch.Tensor | None = None, deviation: torch.Tensor | None = None, width: int = 128):
+    def __init__(
+        self,
+        mean: torch.Tensor | None = None,
+        deviation: torch.Tensor | None = None,
+        width: int = 128,
+    ):
         super().__init__()
         _units(self, mean, deviation)
         free = torch.ones(len(ACTIONS))
         free[list(HELD)] = 0
         self.register_buffer("free", free, persistent=False)
         self.table = nn.Parameter(torch.randn(len(EMOTIONS), STYLE) * 0.5)
-        self.mapping = nn.Sequential(nn.Linear(STYLE + 1, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU())
+        self.mapping = nn.Sequential(
+            nn.Linear(STYLE + 1, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU()
+        )
         self.enter = nn.Linear(len(ACTIONS), width)
         self.blocks = nn.ModuleList([Moving(width, dilation, 64) for dilation in (1, 2, 4, 8)])
         self.out = nn.Linear(width, len(ACTIONS))
@@ -82,7 +91,9 @@ class CoefficientHost(nn.Module):
         """(B,) labels -> (B, 16): their rows of the table."""
         return self.table[emotion]
 
-    def forward(self, coefficients: torch.Tensor, style: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, coefficients: torch.Tensor, style: torch.Tensor, intensity: torch.Tensor
+    ) -> torch.Tensor:
         """The edit.
 
         Args:
@@ -93,7 +104,9 @@ class CoefficientHost(nn.Module):
             (B, T, 52) in [0, 1]; where the intensity is 0, the source itself. A host that was never trained returns its source.
         """
         batch, count = coefficients.shape[:2]
-        intensity = (intensity[:, None] if intensity.ndim == 1 else intensity).expand(batch, count)[..., None]
+        intensity = (intensity[:, None] if intensity.ndim == 1 else intensity).expand(batch, count)[
+            ..., None
+        ]
         strength = intensity.clamp(LOWEST_LEVEL, 1)
         code = self.mapping(torch.cat([style[:, None] * strength, strength], -1))
         hidden = self.enter(scaled(self, coefficients))
@@ -107,10 +120,17 @@ class CoefficientHost(nn.Module):
 class StyleEncoder(nn.Module):
     """How a clip is acted: (B, T, 52) of any length -> (B, 16)."""
 
-    def __init__(self, mean: torch.Tensor | None = None, deviation: torch.Tensor | None = None, width: int = 96):
+    def __init__(
+        self,
+        mean: torch.Tensor | None = None,
+        deviation: torch.Tensor | None = None,
+        width: int = 96,
+    ):
         super().__init__()
         _units(self, mean, deviation)
-        self.frame = nn.Sequential(nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.frame = nn.Sequential(
+            nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
         self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, STYLE))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
@@ -121,21 +141,37 @@ class StyleEncoder(nn.Module):
 class CoefficientDiscriminator(nn.Module):
     """Does this window look like a real face with that emotion? (B, T, 52) -> (B, 8, 2), read by `discriminator.asked`."""
 
-    def __init__(self, mean: torch.Tensor | None = None, deviation: torch.Tensor | None = None, width: int = 96, noise: float = 0.1):
+    def __init__(
+        self,
+        mean: torch.Tensor | None = None,
+        deviation: torch.Tensor | None = None,
+        width: int = 96,
+        noise: float = 0.1,
+    ):
         super().__init__()
         _units(self, mean, deviation)
         self.noise = noise
         self.time = nn.Sequential(
-            nn.Conv1d(len(ACTIONS), width, 5, 2, 2), nn.LeakyReLU(0.2), nn.Conv1d(width, width, 5, 2, 2), nn.LeakyReLU(0.2)
+            nn.Conv1d(len(ACTIONS), width, 5, 2, 2),
+            nn.LeakyReLU(0.2),
+            nn.Conv1d(width, width, 5, 2, 2),
+            nn.LeakyReLU(0.2),
         )
-        self.out = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * width, width), nn.LeakyReLU(0.2), nn.Linear(width, 2 * len(EMOTIONS)))
+        self.out = nn.Sequential(
+            nn.Dropout(0.2),
+            nn.Linear(2 * width, width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(width, 2 * len(EMOTIONS)),
+        )
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Per emotion a logit, high where real, and its slope in intensity; noise on what it sees while training."""
         seen = scaled(self, coefficients)
         if self.training:
             seen = seen + self.noise * torch.randn_like(seen)
-        return self.out(pooled(self.time(seen.transpose(1, 2)).transpose(1, 2))).view(len(seen), len(EMOTIONS), 2)
+        return self.out(pooled(self.time(seen.transpose(1, 2)).transpose(1, 2))).view(
+            len(seen), len(EMOTIONS), 2
+        )
 
 
 class ContentStudent(nn.Module):
@@ -148,16 +184,28 @@ class ContentStudent(nn.Module):
         ContentStudent(embedding=12)(torch.rand(2, 24, 52)).shape == (2, 16, 12)
     """
 
-    def __init__(self, mean: torch.Tensor | None = None, deviation: torch.Tensor | None = None, embedding: int = 12, width: int = 192):
+    def __init__(
+        self,
+        mean: torch.Tensor | None = None,
+        deviation: torch.Tensor | None = None,
+        embedding: int = 12,
+        width: int = 192,
+    ):
         super().__init__()
         _units(self, mean, deviation)
         self.net = nn.Sequential(
-            nn.Conv1d(len(ACTIONS), width, 2 * REACH + 1), nn.SiLU(), nn.Conv1d(width, width, 1), nn.SiLU(), nn.Conv1d(width, embedding, 1)
+            nn.Conv1d(len(ACTIONS), width, 2 * REACH + 1),
+            nn.SiLU(),
+            nn.Conv1d(width, width, 1),
+            nn.SiLU(),
+            nn.Conv1d(width, embedding, 1),
         )
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, T, 52) -> (B, T - 8, D), unit norm."""
-        return F.normalize(self.net(scaled(self, coefficients).transpose(1, 2)).transpose(1, 2), dim=-1)
+        return F.normalize(
+            self.net(scaled(self, coefficients).transpose(1, 2)).transpose(1, 2), dim=-1
+        )
 
 
 class EmotionStudent(nn.Module):
@@ -167,11 +215,21 @@ class EmotionStudent(nn.Module):
         embedding: length of that encoder's output.
     """
 
-    def __init__(self, mean: torch.Tensor | None = None, deviation: torch.Tensor | None = None, embedding: int = 128, width: int = 128):
+    def __init__(
+        self,
+        mean: torch.Tensor | None = None,
+        deviation: torch.Tensor | None = None,
+        embedding: int = 128,
+        width: int = 128,
+    ):
         super().__init__()
         _units(self, mean, deviation)
-        self.frame = nn.Sequential(nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, embedding))
+        self.frame = nn.Sequential(
+            nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
+        self.out = nn.Sequential(
+            nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, embedding)
+        )
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, T, 52) -> (B, D), unit norm."""

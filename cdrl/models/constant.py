@@ -7,7 +7,11 @@ from cdrl.models.generator import field_gain
 from cdrl.vocabulary import EMOTIONS, emotion_index
 
 LEVELS = 3
-SHAPES = {"flow": (2, 32, 32), "shading": (1, 16, 16), "residual": (3, 64, 64)}  # as the generator's, a residual in colour
+SHAPES = {
+    "flow": (2, 32, 32),
+    "shading": (1, 16, 16),
+    "residual": (3, 64, 64),
+}  # as the generator's, a residual in colour
 
 
 class ConstantEdit(nn.Module):
@@ -24,12 +28,24 @@ class ConstantEdit(nn.Module):
         for name, shape in SHAPES.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(len(EMOTIONS), LEVELS, *shape)))
 
-    def fields(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None), stride: int | None = None):
+    def fields(
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        at: slice = slice(None),
+        stride: int | None = None,
+    ):
         """Flow, shading, residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); levels are interpolated."""
         intensity = intensity[:, at]
         level = (LEVELS * intensity - 1).clamp(0, LEVELS - 1)
-        share = (1 - (level[..., None] - torch.arange(LEVELS)).abs()).clamp(min=0) * field_gain(intensity)[..., None]  # (B, T, 3)
-        return tuple(torch.einsum("be,btl,elchw->btchw", weights, share, getattr(self, name)) for name in SHAPES)
+        share = (1 - (level[..., None] - torch.arange(LEVELS)).abs()).clamp(min=0) * field_gain(
+            intensity
+        )[..., None]  # (B, T, 3)
+        return tuple(
+            torch.einsum("be,btl,elchw->btchw", weights, share, getattr(self, name))
+            for name in SHAPES
+        )
 
     def cells(self, emotion: torch.Tensor, level: torch.Tensor) -> tuple:
         """The fields of (B,) emotions and levels 1 to 3, each (B, C, h, w)."""

@@ -24,9 +24,17 @@ class ContentEncoder(nn.Module):
     """
 
     def __init__(
-        self, face: int = 256, mouth: int = 128, audio: int = 64, window: int = 9, embedding: int = 12,
-        width: int = 128, queries: int = 4, streams: tuple = ("face", "mouth"), dropout: float = 0.0,
-    ):  # fmt: skip
+        self,
+        face: int = 256,
+        mouth: int = 128,
+        audio: int = 64,
+        window: int = 9,
+        embedding: int = 12,
+        width: int = 128,
+        queries: int = 4,
+        streams: tuple = ("face", "mouth"),
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.window, self.streams = window, tuple(streams)
         self.face = nn.Linear(face, width)
@@ -37,9 +45,13 @@ class ContentEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
         flat = width * (queries + window * len(self.streams))
-        self.head = nn.Sequential(nn.LayerNorm(flat), nn.Linear(flat, 256), nn.SiLU(), nn.Linear(256, embedding))
+        self.head = nn.Sequential(
+            nn.LayerNorm(flat), nn.Linear(flat, 256), nn.SiLU(), nn.Linear(256, embedding)
+        )
 
-    def forward(self, face: torch.Tensor, mouth: torch.Tensor, audio: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, face: torch.Tensor, mouth: torch.Tensor, audio: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Embed windows.
 
         Args:
@@ -50,7 +62,10 @@ class ContentEncoder(nn.Module):
             (B, D), unit norm.
         """
         given = {"face": face, "mouth": mouth}
-        tokens = [getattr(self, name)(given[name]) + self.position[k] for k, name in enumerate(self.streams)]
+        tokens = [
+            getattr(self, name)(given[name]) + self.position[k]
+            for k, name in enumerate(self.streams)
+        ]
         tokens = self.dropout(F.silu(torch.cat(tokens, 1)))
         query = self.query.expand(len(tokens), -1, -1)
         if audio is not None:

@@ -22,9 +22,14 @@ class Discriminator(nn.Module):
     def __init__(self, features: int = 384, width: int = 192):
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(features * len(FRAMES), width), nn.LeakyReLU(0.2), nn.Dropout(0.2),
-            nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Dropout(0.2), nn.Linear(width, 2 * len(EMOTIONS)),
-        )  # fmt: skip
+            nn.Linear(features * len(FRAMES), width),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.2),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.2),
+            nn.Linear(width, 2 * len(EMOTIONS)),
+        )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, 3, features) of three frames -> (B, 8, 2): per emotion a logit, high where real, and its slope in intensity."""
@@ -50,7 +55,15 @@ def jittered(frames: torch.Tensor) -> torch.Tensor:
     shift = torch.randint(-SHIFT, SHIFT + 1, (batch, 2))
     rows = (torch.arange(height) + shift[:, :1]).clamp(0, height - 1)
     columns = (torch.arange(width) + shift[:, 1:]).clamp(0, width - 1)
-    frames = torch.stack([x[:, :, r][..., c] for x, r, c in zip(frames, rows, columns, strict=True)])
+    frames = torch.stack(
+        [x[:, :, r][..., c] for x, r, c in zip(frames, rows, columns, strict=True)]
+    )
     grey = frames.mean(2, keepdim=True)
-    saturation, contrast, light = (torch.rand(3, batch, 1, 1, 1, 1) - 0.5).to(frames.device).unbind(0)
-    return (grey + (frames - grey) * (1 + 0.6 * saturation) - 0.5) * (1 + 0.4 * contrast) + 0.5 + 0.2 * light
+    saturation, contrast, light = (
+        (torch.rand(3, batch, 1, 1, 1, 1) - 0.5).to(frames.device).unbind(0)
+    )
+    return (
+        (grey + (frames - grey) * (1 + 0.6 * saturation) - 0.5) * (1 + 0.4 * contrast)
+        + 0.5
+        + 0.2 * light
+    )

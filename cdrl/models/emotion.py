@@ -25,23 +25,38 @@ class EmotionEncoder(nn.Module):
     """
 
     def __init__(
-        self, features: int = 384, embedding: int = 128, bottleneck: int = 8, noise: float = 0.5, window: int = 51, classes: int = 8,
-        tokens: int = 8, token_width: int = 96, hidden: int = 256, dropout: float = 0.1,
-    ):  # fmt: skip
+        self,
+        features: int = 384,
+        embedding: int = 128,
+        bottleneck: int = 8,
+        noise: float = 0.5,
+        window: int = 51,
+        classes: int = 8,
+        tokens: int = 8,
+        token_width: int = 96,
+        hidden: int = 256,
+        dropout: float = 0.1,
+    ):
         super().__init__()
         self.noise, self.window = noise, window
         self.context = nn.Parameter(torch.randn(classes, tokens, token_width) * 0.02)
         self.frame = nn.Sequential(
-            nn.LayerNorm(features), nn.Linear(features, hidden), nn.SiLU(), nn.Dropout(dropout),
-            nn.Linear(hidden, hidden), nn.SiLU(),
-        )  # fmt: skip
+            nn.LayerNorm(features),
+            nn.Linear(features, hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+        )
         self.narrow = nn.Sequential(nn.LayerNorm(2 * hidden), nn.Linear(2 * hidden, bottleneck))
         self.out = nn.Linear(bottleneck, embedding)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, T, features) of any length T -> (B, D), unit norm: mean and deviation over time, narrowed, projected."""
         hidden = self.frame(features)
-        code = self.narrow(torch.cat([hidden.mean(1), (hidden.var(1, unbiased=False) + 1e-4).sqrt()], -1))
+        code = self.narrow(
+            torch.cat([hidden.mean(1), (hidden.var(1, unbiased=False) + 1e-4).sqrt()], -1)
+        )
         code = F.normalize(code, dim=-1) * code.shape[-1] ** 0.5
         if self.training and self.noise:
             code = code + self.noise * torch.randn_like(code)

@@ -21,7 +21,11 @@ SHADING_LIMIT = 0.3
 RESIDUAL_LIMIT = 0.3  # on brightness alone: with colour, lips and lids are painted instead of moved
 BORDER = 0.08  # of the crop's width, where every field fades to nothing: crops are pasted back into frames
 # Where something may be uncovered or appear, in the aligned crop: centre x, y and radii x, y of a soft ellipse.
-PLACES = {"left eye": (0.315, 0.26, 0.15, 0.1), "right eye": (0.685, 0.26, 0.15, 0.1), "mouth": (0.5, 0.67, 0.28, 0.21)}
+PLACES = {
+    "left eye": (0.315, 0.26, 0.15, 0.1),
+    "right eye": (0.685, 0.26, 0.15, 0.1),
+    "mouth": (0.5, 0.67, 0.28, 0.21),
+}
 LOWEST_LEVEL = 1 / 3
 MAX_INTENSITY = 1.5
 
@@ -74,12 +78,28 @@ class FieldNet(nn.Module):
         fine, wide, deep = self.grain * width // 2, 2 * width, 3 * width
         self.stem = nn.Conv2d(36, fine, 1)
         self.down = nn.ModuleList(
-            [Modulated(fine, width, code, 2), Modulated(width, wide, code, 2), Modulated(wide, deep, code, 2)]
+            [
+                Modulated(fine, width, code, 2),
+                Modulated(width, wide, code, 2),
+                Modulated(wide, deep, code, 2),
+            ]
         )
         self.same = nn.ModuleList([Modulated(width, width, code), Modulated(wide, wide, code)])
         self.core = nn.ModuleList([Modulated(deep, deep, code) for _ in range(4)])
-        self.up = nn.ModuleList([Modulated(deep, wide, code), Modulated(wide, width, code), Modulated(width, fine, code)])
-        self.join = nn.ModuleList([Modulated(wide, wide, code), Modulated(width, width, code), Modulated(fine, fine, code)])
+        self.up = nn.ModuleList(
+            [
+                Modulated(deep, wide, code),
+                Modulated(wide, width, code),
+                Modulated(width, fine, code),
+            ]
+        )
+        self.join = nn.ModuleList(
+            [
+                Modulated(wide, wide, code),
+                Modulated(width, width, code),
+                Modulated(fine, fine, code),
+            ]
+        )
         self.move_and_paint = _quiet(nn.Conv2d(fine, 3 * self.grain**2, 3, 1, 1))
         self.shade = _quiet(nn.Conv2d(width, 1, 3, 1, 1))
         cells = self.grain * WORKING_SIZE // 2
@@ -87,7 +107,14 @@ class FieldNet(nn.Module):
         self.register_buffer("coarse_window", border_window(WORKING_SIZE // 4), persistent=False)
         self.register_buffer("places", place_mask(cells), persistent=False)
 
-    def drawn(self, frames: torch.Tensor, code: torch.Tensor, gain: torch.Tensor, at: slice, stride: int | None = None) -> tuple:
+    def drawn(
+        self,
+        frames: torch.Tensor,
+        code: torch.Tensor,
+        gain: torch.Tensor,
+        at: slice,
+        stride: int | None = None,
+    ) -> tuple:
         """Flow, shading and residual of the frames `at`, shapes as in `Edit`.
 
         Args:
@@ -103,7 +130,10 @@ class FieldNet(nn.Module):
         flow = FLOW_LIMIT * torch.tanh(blur(move)) * self.window
         shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
         residual = RESIDUAL_LIMIT * torch.tanh(paint) * self.places
-        return tuple((gain * field).view(batch, count, *field.shape[1:]) for field in (flow, shading, residual))
+        return tuple(
+            (gain * field).view(batch, count, *field.shape[1:])
+            for field in (flow, shading, residual)
+        )
 
     def _decode(self, x: torch.Tensor, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 9, 64, 64), (B, code) -> features at 32 x 32 and at 16 x 16."""
@@ -134,10 +164,18 @@ class Generator(FieldNet):
     def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
         super().__init__(stride)
         self.table = nn.Parameter(torch.randn(len(EMOTIONS), code))
-        self.mapping = nn.Sequential(nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU())
+        self.mapping = nn.Sequential(
+            nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU()
+        )
         self._build(width, code)
 
-    def forward(self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None)) -> Edit:
+    def forward(
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        at: slice = slice(None),
+    ) -> Edit:
         """Edit.
 
         Args:
@@ -157,7 +195,12 @@ class Generator(FieldNet):
         return Edit(torch.where(intensity[:, at, None, None, None] == 0, frames, out), *fields)
 
     def fields(
-        self, frames: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, at: slice = slice(None), stride: int | None = None
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        at: slice = slice(None),
+        stride: int | None = None,
     ) -> tuple:
         """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); shapes as in `Edit`.
 
@@ -193,14 +236,23 @@ def working_view(images: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) -> (B, 3, 64, 64), bilinear with antialiasing."""
     if images.shape[-2:] == (WORKING_SIZE, WORKING_SIZE):
         return images
-    return F.interpolate(images, (WORKING_SIZE, WORKING_SIZE), mode="bilinear", antialias=True, align_corners=False)
+    return F.interpolate(
+        images, (WORKING_SIZE, WORKING_SIZE), mode="bilinear", antialias=True, align_corners=False
+    )
 
 
 def neighbours(frames: torch.Tensor, stride: int) -> torch.Tensor:
     """Each frame with the ones `stride` before and after it, the ends repeated: (B, T, 3, H, W) -> (B, T, 9, H, W)."""
     index = torch.arange(frames.shape[1], device=frames.device)
     last = frames.shape[1] - 1
-    return torch.cat([frames[:, (index - stride).clamp(min=0)], frames, frames[:, (index + stride).clamp(max=last)]], 2)
+    return torch.cat(
+        [
+            frames[:, (index - stride).clamp(min=0)],
+            frames,
+            frames[:, (index + stride).clamp(max=last)],
+        ],
+        2,
+    )
 
 
 def apply_fields(
@@ -217,7 +269,9 @@ def apply_fields(
     """
     size = images.shape[-2:]
     flow, shading, residual = (
-        field if field.shape[-2:] == size else F.interpolate(field, size, mode="bilinear", align_corners=False)
+        field
+        if field.shape[-2:] == size
+        else F.interpolate(field, size, mode="bilinear", align_corners=False)
         for field in (flow, shading, residual)
     )
     y, x = (torch.linspace(1 / n - 1, 1 - 1 / n, n, device=images.device) for n in size)

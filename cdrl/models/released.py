@@ -22,8 +22,10 @@ SIDE, CHANNELS = 28, 256  # of the map that stands for content
 _RENAMED = (
     (r"^img_encoder\.(?!layer4|bn2|fc|features)", "image."),
     (r"^mask_learning\.audio_feature_mapping\.fc\.", "audio.out."),
-    (r"^mask_learning\.linear_q\.", "query."), (r"^mask_learning\.linear_k\.", "keys."), (r"^mask_learning\.linear_v\.", "value."),
-)  # fmt: skip
+    (r"^mask_learning\.linear_q\.", "query."),
+    (r"^mask_learning\.linear_k\.", "keys."),
+    (r"^mask_learning\.linear_v\.", "value."),
+)
 _NUMBERED = (
     (r"^mask_learning\.image_feature_mapping\.residual_block(\d)\.", "key."),
     (r"^mask_learning\.audio_feature_mapping\.conv(\d)\.", "audio.convolutions."),
@@ -43,7 +45,9 @@ class IResNetBlock(nn.Module):
         self.conv2 = nn.Conv2d(out, out, 3, stride, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out, eps=1e-5)
         if stride != 1 or channels != out:
-            self.downsample = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out, eps=1e-5))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out, eps=1e-5)
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.prelu(self.bn2(self.conv1(self.bn1(x))))
@@ -62,7 +66,10 @@ class IResNet(nn.Module):
         channels = 64
         for number, count in enumerate(blocks, 1):
             out = 64 * 2 ** (number - 1)
-            stage = [IResNetBlock(channels if k == 0 else out, out, 2 if k == 0 else 1) for k in range(count)]
+            stage = [
+                IResNetBlock(channels if k == 0 else out, out, 2 if k == 0 else 1)
+                for k in range(count)
+            ]
             self.add_module(f"layer{number}", nn.Sequential(*stage))
             channels = out
         self.stages = len(blocks)
@@ -83,7 +90,9 @@ class KeyBlock(nn.Module):
         self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1), nn.BatchNorm2d(out)
         changes = channels != out
         self.skip_connection = (
-            nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out)) if changes else nn.Sequential()
+            nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out))
+            if changes
+            else nn.Sequential()
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -97,7 +106,9 @@ class AudioMap(nn.Module):
     def __init__(self, audio: int, side: int):
         super().__init__()
         widths = (1, 64, 64, 64, 1)
-        self.convolutions = nn.ModuleList([nn.Conv1d(a, b, 3, 1, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)])
+        self.convolutions = nn.ModuleList(
+            [nn.Conv1d(a, b, 3, 1, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        )
         self.out, self.side = nn.Linear(audio, side * side), side
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
@@ -117,11 +128,19 @@ class ReleasedContent(nn.Module):
         channels, side: of the map that stands for content. audio: length of a frame's audio vector.
     """
 
-    def __init__(self, image: nn.Module | None = None, channels: int = CHANNELS, side: int = SIDE, audio: int = 512):
+    def __init__(
+        self,
+        image: nn.Module | None = None,
+        channels: int = CHANNELS,
+        side: int = SIDE,
+        audio: int = 512,
+    ):
         super().__init__()
         self.image, self.channels, self.side = image or IResNet(), channels, side
         widths = (channels, 2 * channels, 2 * channels, channels, channels)
-        self.key = nn.ModuleList([KeyBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)])
+        self.key = nn.ModuleList(
+            [KeyBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        )
         self.audio = AudioMap(audio, side)
         self.query, self.keys, self.value = (nn.Linear(side * side, side * side) for _ in range(3))
 
@@ -172,9 +191,16 @@ def load_released(path: Path, model: ReleasedContent | None = None) -> ReleasedC
     model, state = model or ReleasedContent(), read_checkpoint(path, "NN_DCL.pth and backbone.pth")
     whole = any(name.startswith("mask_learning.") for name in state)
     if not whole:
-        state = {f"img_encoder.{name.removeprefix('img_encoder.')}": value for name, value in state.items()}
+        state = {
+            f"img_encoder.{name.removeprefix('img_encoder.')}": value
+            for name, value in state.items()
+        }
     state = {release_name(name): value for name, value in state.items() if not _UNUSED.match(name)}
-    wanted = {name: value for name, value in model.state_dict().items() if whole or name.startswith("image.")}
+    wanted = {
+        name: value
+        for name, value in model.state_dict().items()
+        if whole or name.startswith("image.")
+    }
     check_keys(path, wanted, state)
     model.load_state_dict(state, strict=False)
     return model.eval().requires_grad_(False)
@@ -192,8 +218,12 @@ def read_checkpoint(path: Path, accepted: str) -> dict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - whatever the unpickler says, it is not such a checkpoint
-        raise InputError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
-    tensors = isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
+        raise InputError(
+            f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})"
+        ) from None
+    tensors = isinstance(state, dict) and all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    )
     if not tensors or not state:
         raise InputError(f"{path}: a flat state dict of tensors is needed, as {accepted} are")
     return state
@@ -201,6 +231,10 @@ def read_checkpoint(path: Path, accepted: str) -> dict:
 
 def check_keys(path: Path, wanted: dict, state: dict) -> None:
     """Refuses a state dict whose keys or shapes are another network's, naming the first that differs."""
-    wrong = sorted(set(wanted) ^ set(state)) or [name for name in wanted if wanted[name].shape != state[name].shape]
+    wrong = sorted(set(wanted) ^ set(state)) or [
+        name for name in wanted if wanted[name].shape != state[name].shape
+    ]
     if wrong:
-        raise InputError(f"{path}: {len(wrong)} keys or shapes differ from the released network, the first is {wrong[0]}")
+        raise InputError(
+            f"{path}: {len(wrong)} keys or shapes differ from the released network, the first is {wrong[0]}"
+        )

@@ -36,13 +36,21 @@ class LabelHeads(nn.Module):
         super().__init__()
         widths = (features, hidden, hidden, embedding)
         self.heads = nn.ModuleList(
-            nn.Sequential(*[layer for a, b in zip(widths[:-1], widths[1:], strict=True) for layer in (nn.Linear(a, b), nn.ReLU())][:-1])
+            nn.Sequential(
+                *[
+                    layer
+                    for a, b in zip(widths[:-1], widths[1:], strict=True)
+                    for layer in (nn.Linear(a, b), nn.ReLU())
+                ][:-1]
+            )
             for _ in range(labels)
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, K, features), image k of label k -> (B, K, D), unit norm."""
-        return F.normalize(torch.stack([head(images[:, k]) for k, head in enumerate(self.heads)], 1), dim=-1)
+        return F.normalize(
+            torch.stack([head(images[:, k]) for k, head in enumerate(self.heads)], 1), dim=-1
+        )
 
 
 class ReleasedEmotion(LabelHeads):
@@ -63,9 +71,17 @@ class ReleasedEmotion(LabelHeads):
         """
         tokens = torch.cat([self.start, self.context, self.description], 1)
         padded = (self.description == self.description[:, -1:]).all(-1)  # (7, 68)
-        end = 1 + self.context.shape[1] + padded.shape[1] - padded.flip(1).long().cumprod(1).sum(1) - 1
+        end = (
+            1
+            + self.context.shape[1]
+            + padded.shape[1]
+            - padded.flip(1).long().cumprod(1).sum(1)
+            - 1
+        )
         hidden = self.clip.ln_final(self.clip.transformer(tokens, attn_mask=self.clip.attn_mask))
-        return F.normalize(hidden[torch.arange(len(tokens)), end] @ self.clip.text_projection, dim=-1)
+        return F.normalize(
+            hidden[torch.arange(len(tokens)), end] @ self.clip.text_projection, dim=-1
+        )
 
     def image_features(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, 224, 224) in [-1, 1] -> (B, 512), not normalised: what the release multiplies with the prior of a label."""
@@ -81,9 +97,12 @@ def release_emotion_name(name: str) -> str:
     if name.startswith("mlps."):
         return name.replace("mlps.", "heads.", 1).replace(".mlp.", ".", 1)
     for theirs, ours in (
-        ("prompt_learner.ctx", "context"), ("prompt_learner.token_prefix", "start"), ("prompt_learner.token_suffix", "description"),
-        ("image_encoder.", "clip.visual."), ("text_encoder.", "clip."),
-    ):  # fmt: skip
+        ("prompt_learner.ctx", "context"),
+        ("prompt_learner.token_prefix", "start"),
+        ("prompt_learner.token_suffix", "description"),
+        ("image_encoder.", "clip.visual."),
+        ("text_encoder.", "clip."),
+    ):
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
     return name

@@ -42,25 +42,43 @@ class ReleasedVision(nn.Module):
         if not random:
             path = sources.find_or_say(sources.vision_source(), weights)
             digest, state = verify(path), read_state(path)
-            if any(name.startswith("mask_learning.") for name in state):  # the whole CCRL checkpoint
-                state = {name: value for name, value in state.items() if name.startswith("img_encoder.")}
+            if any(
+                name.startswith("mask_learning.") for name in state
+            ):  # the whole CCRL checkpoint
+                state = {
+                    name: value for name, value in state.items() if name.startswith("img_encoder.")
+                }
             state = {name.removeprefix("img_encoder."): value for name, value in state.items()}
-            fill(self.net, {name: value for name, value in state.items() if not name.startswith(_UNUSED)}, path)
+            fill(
+                self.net,
+                {name: value for name, value in state.items() if not name.startswith(_UNUSED)},
+                path,
+            )
         self.name = "iresnet50/random" if random else "iresnet50"
-        self.identity = tuple({"name": self.name, "view": view, "sha256": digest} for view in ("mean", "mouth 2x3"))
+        self.identity = tuple(
+            {"name": self.name, "view": view, "sha256": digest} for view in ("mean", "mouth 2x3")
+        )
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "ReleasedVision":
         """Frozen: stays in eval mode whatever is asked (the release let its frozen BatchNorm drift)."""
         return super().train(False)
 
-    def forward(self, images: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, images: torch.Tensor, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, H, W) RGB in [0, 1] and (B, 4) boxes -> face (B, 256) and mouth (B, 1536) features."""
-        images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+        images = F.interpolate(
+            images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
+        )
         found = self.net(images.flip(1) * 2 - 1)
         corners = boxes.to(found) * found.shape[-1]
-        numbered = torch.cat([torch.arange(len(boxes), device=found.device)[:, None].to(corners), corners], 1)
-        return found.mean((2, 3)), roi_align(found, numbered, MOUTH_GRID, sampling_ratio=2, aligned=True).flatten(1)
+        numbered = torch.cat(
+            [torch.arange(len(boxes), device=found.device)[:, None].to(corners), corners], 1
+        )
+        return found.mean((2, 3)), roi_align(
+            found, numbered, MOUTH_GRID, sampling_ratio=2, aligned=True
+        ).flatten(1)
 
 
 def vision_prior(name="embedded", weights: str = "") -> nn.Module:

@@ -19,14 +19,27 @@ class SyncNet(nn.Module):
     def __init__(self):
         super().__init__()
         self.netcnnaud = nn.Sequential(
-            *_flat(1, 64, 3, 1), nn.MaxPool2d(1, 1), *_flat(64, 192, 3, 1), nn.MaxPool2d(3, (1, 2)),
-            *_flat(192, 384, 3, 1), *_flat(384, 256, 3, 1), *_flat(256, 256, 3, 1), nn.MaxPool2d(3, 2), *_flat(256, 512, (5, 4), 0),
-        )  # fmt: skip
+            *_flat(1, 64, 3, 1),
+            nn.MaxPool2d(1, 1),
+            *_flat(64, 192, 3, 1),
+            nn.MaxPool2d(3, (1, 2)),
+            *_flat(192, 384, 3, 1),
+            *_flat(384, 256, 3, 1),
+            *_flat(256, 256, 3, 1),
+            nn.MaxPool2d(3, 2),
+            *_flat(256, 512, (5, 4), 0),
+        )
         self.netcnnlip = nn.Sequential(
-            *_deep(3, 96, (5, 7, 7), 2, 0), nn.MaxPool3d((1, 3, 3), (1, 2, 2)), *_deep(96, 256, (1, 5, 5), 2, 1),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)), *_deep(256, 256, (1, 3, 3), 1, 1), *_deep(256, 256, (1, 3, 3), 1, 1),
-            *_deep(256, 256, (1, 3, 3), 1, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2)), *_deep(256, 512, (1, 6, 6), 1, 0),
-        )  # fmt: skip
+            *_deep(3, 96, (5, 7, 7), 2, 0),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_deep(96, 256, (1, 5, 5), 2, 1),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            *_deep(256, 256, (1, 3, 3), 1, 1),
+            *_deep(256, 256, (1, 3, 3), 1, 1),
+            *_deep(256, 256, (1, 3, 3), 1, 1),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            *_deep(256, 512, (1, 6, 6), 1, 0),
+        )
         self.netfcaud, self.netfclip = _head(), _head()
 
     def hear(self, cepstra: torch.Tensor) -> torch.Tensor:
@@ -43,7 +56,11 @@ def _flat(channels: int, out: int, kernel, padding: int) -> tuple:
 
 
 def _deep(channels: int, out: int, kernel: tuple, stride: int, padding: int) -> tuple:
-    return nn.Conv3d(channels, out, kernel, (1, stride, stride), (0, padding, padding)), nn.BatchNorm3d(out), nn.ReLU()
+    return (
+        nn.Conv3d(channels, out, kernel, (1, stride, stride), (0, padding, padding)),
+        nn.BatchNorm3d(out),
+        nn.ReLU(),
+    )
 
 
 def _head() -> nn.Sequential:

@@ -5,15 +5,55 @@ interrupted attempt left in `out`.
 """
 
 from cdrl.pipeline.corpora import build_corpus, extract_priors, open_features, source_of
-from cdrl.pipeline.edits import committed_edits, dial_curves, edit_grid, evaluate, generate, variant_table
+from cdrl.pipeline.edits import (
+    committed_edits,
+    dial_curves,
+    edit_grid,
+    evaluate,
+    generate,
+    variant_table,
+)
 from cdrl.pipeline.encoders import train_ccrl, train_cerl
 from cdrl.pipeline.probes import factors_of_frames, probe
 from cdrl.pipeline.said import bars, has_truth, known, said
 from cdrl.pipeline.session import start
-from cdrl.pipeline.shown import aligned_clips, clip_strip, corpus_sheet, edit_film, edit_strip, middle_frames, prompt_likeness, spoken
+from cdrl.pipeline.shown import (
+    aligned_clips,
+    clip_strip,
+    corpus_sheet,
+    edit_film,
+    edit_strip,
+    middle_frames,
+    prompt_likeness,
+    spoken,
+)
 
 __all__ = [
-    "aligned_clips", "bars", "build_corpus", "clip_strip", "committed_edits", "corpus_sheet", "dial_curves", "edit_film", "edit_grid",
-    "edit_strip", "evaluate", "extract_priors", "factors_of_frames", "generate", "has_truth", "known", "middle_frames", "open_features",
-    "probe", "prompt_likeness", "said", "source_of", "spoken", "start", "train_ccrl", "train_cerl", "variant_table",
-]  # fmt: skip
+    "aligned_clips",
+    "bars",
+    "build_corpus",
+    "clip_strip",
+    "committed_edits",
+    "corpus_sheet",
+    "dial_curves",
+    "edit_film",
+    "edit_grid",
+    "edit_strip",
+    "evaluate",
+    "extract_priors",
+    "factors_of_frames",
+    "generate",
+    "has_truth",
+    "known",
+    "middle_frames",
+    "open_features",
+    "probe",
+    "prompt_likeness",
+    "said",
+    "source_of",
+    "spoken",
+    "start",
+    "train_ccrl",
+    "train_cerl",
+    "variant_table",
+]

@@ -48,11 +48,18 @@ def asked_edits(stores: dict, number: int, drivers: dict, seed: int = 0) -> pd.D
         emotion of each of the driver's test clips).
     """
     clips = stores["report"].clips
-    rows = _protocol(clips, drivers) if drivers else _drawn(clips, stores.get("host", stores["train"]).clips, number, seed)
+    rows = (
+        _protocol(clips, drivers)
+        if drivers
+        else _drawn(clips, stores.get("host", stores["train"]).clips, number, seed)
+    )
     if len(rows) > number:
         rows = [rows[k] for k in np.linspace(0, len(rows) - 1, number).astype(int)]
     table = pd.DataFrame(rows, columns=["source", "emotion", "intensity", "reference", "protocol"])
-    names = [f"{clips.name[s]}->{e}-{i}" for s, e, i in zip(table.source, table.emotion, table.intensity, strict=True)]
+    names = [
+        f"{clips.name[s]}->{e}-{i}"
+        for s, e, i in zip(table.source, table.emotion, table.intensity, strict=True)
+    ]
     return table.assign(name=names, speaker=clips.speaker.to_numpy()[table.source])
 
 
@@ -72,7 +79,9 @@ def _drawn(clips: pd.DataFrame, learnt: pd.DataFrame, number: int, seed: int) ->
 
 def _protocol(clips: pd.DataFrame, drivers: dict) -> list[tuple]:
     columns = zip(clips["emotion"], clips["intensity"], clips["name"], strict=True)
-    intra = [(k, emotion, int(level), name, "intra") for k, (emotion, level, name) in enumerate(columns)]
+    intra = [
+        (k, emotion, int(level), name, "intra") for k, (emotion, level, name) in enumerate(columns)
+    ]
     cross = []
     for actor, driver in sorted(drivers.items()):
         sources = np.flatnonzero((clips.speaker == actor) & (clips.emotion == "neutral"))
@@ -80,5 +89,7 @@ def _protocol(clips: pd.DataFrame, drivers: dict) -> list[tuple]:
             asking = clips[(clips.speaker == driver) & (clips.emotion == emotion)]
             for turn, source in enumerate(sources if len(asking) else ()):
                 reference = asking.iloc[turn % len(asking)]
-                cross.append((int(source), emotion, int(reference.intensity), reference["name"], "cross"))
+                cross.append(
+                    (int(source), emotion, int(reference.intensity), reference["name"], "cross")
+                )
     return intra + cross

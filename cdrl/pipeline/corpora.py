@@ -32,8 +32,17 @@ def build_corpus(run: Path, config, out: Path) -> dict:
     if config.corpus != "studio":
         return build_real(run, config, out)
     smoke = config.speech == "cached"
-    train = studio.specs("smoke_train" if smoke else "train", people=config.train_people, clips=config.train_clips, seed=config.seed)
-    report = studio.specs("smoke_report" if smoke else "report", people=config.report_people, sentences=config.report_sentences)
+    train = studio.specs(
+        "smoke_train" if smoke else "train",
+        people=config.train_people,
+        clips=config.train_clips,
+        seed=config.seed,
+    )
+    report = studio.specs(
+        "smoke_report" if smoke else "report",
+        people=config.report_people,
+        sentences=config.report_sentences,
+    )
     first_half = {spec.sentence for spec in report if spec.person == report[0].person}
     scoring = sorted({spec.person for spec in report if spec.sentence not in first_half})
     report = [spec for spec in report if spec.person not in scoring[config.report_score_people :]]
@@ -42,20 +51,31 @@ def build_corpus(run: Path, config, out: Path) -> dict:
         "train": lambda path: studio.generate(train, path, "train", *sizes, crop=config.crop),
         "report": lambda path: studio.generate(report, path, "report", *sizes, crop=config.crop),
         "edits": lambda path: _make_edits(out, config, path),
-        "real": lambda path: samples.ingest(samples.sample_paths(), path, config.crop_size, config.crop),
+        "real": lambda path: samples.ingest(
+            samples.sample_paths(), path, config.crop_size, config.crop
+        ),
     }
     for name, make in made.items():
         if not (out / name / "store.json").exists():
             make(out / name)
     stores = {name: Store(out / name) for name in made}
     counts = {f"corpus.{name}_clips": len(store.clips) for name, store in stores.items()}
-    counts["corpus.rejected_clips"] = len(train) + len(report) - len(stores["train"].clips) - len(stores["report"].clips)
+    counts["corpus.rejected_clips"] = (
+        len(train) + len(report) - len(stores["train"].clips) - len(stores["report"].clips)
+    )
     return counts | calibration.corpus_scores(report) | crop_scores(stores["report"])
 
 
 def _make_edits(out: Path, config, path: Path) -> None:
     report = Store(out / "report")
-    edits.generate_edits(report, edits.draw_edits(report, config.edits, config.seed), path, config.frame_size, config.crop_size, config.workers)
+    edits.generate_edits(
+        report,
+        edits.draw_edits(report, config.edits, config.seed),
+        path,
+        config.frame_size,
+        config.crop_size,
+        config.workers,
+    )
 
 
 def crop_scores(store: Store) -> dict:
@@ -69,8 +89,13 @@ def crop_scores(store: Store) -> dict:
         transforms = np.asarray(store.transforms[rows], np.float64)
         pixels = store.truth["landmarks"][rows].astype(np.float64) * faces.CROP
         pixels = np.einsum("tij,tlj->tli", transforms[:, :, :2], pixels) + transforms[:, None, :, 2]
-        found.append(faces.alignment_error(faces.Alignment(transforms, np.zeros(4)), pixels, LANDMARKS))
-    errors = {name: np.concatenate([np.atleast_1d(e[name]) for e in found]) * 100 for name in ("eyes", "mouth", "offset")}
+        found.append(
+            faces.alignment_error(faces.Alignment(transforms, np.zeros(4)), pixels, LANDMARKS)
+        )
+    errors = {
+        name: np.concatenate([np.atleast_1d(e[name]) for e in found]) * 100
+        for name in ("eyes", "mouth", "offset")
+    }
     return {
         f"crop.{name}_percent{part}": float(value)
         for name, values in errors.items()
@@ -98,10 +123,13 @@ def load_priors(config) -> dict:
     prepare(config)
     device = str(pick_device(config.device))
     return {
-        "audio": audio_prior(config.audio, config.audio_layer, config.audio_windows, config.weights, device),
-        "language": LanguagePrior(config.language, config.weights), "vision": vision_prior(config.vision, config.weights),
+        "audio": audio_prior(
+            config.audio, config.audio_layer, config.audio_windows, config.weights, device
+        ),
+        "language": LanguagePrior(config.language, config.weights),
+        "vision": vision_prior(config.vision, config.weights),
         "device": device,
-    }  # fmt: skip
+    }
 
 
 def extract_priors(run: Path, config, out: Path) -> dict:
@@ -112,7 +140,13 @@ def extract_priors(run: Path, config, out: Path) -> dict:
     """
     priors, shared = load_priors(config), config.features or None
     for name in STORES:
-        extract(Store(stage_folder(run, "corpus") / name), out / name, batch=config.batch, shared=shared, **priors)
+        extract(
+            Store(stage_folder(run, "corpus") / name),
+            out / name,
+            batch=config.batch,
+            shared=shared,
+            **priors,
+        )
     names = ["face_backbone", "mouth_backbone"] if config.vision == "embedded" else []
     names += ["audio_prior"] if config.audio == "embedded" else []
     names += ["language_prior"] if config.language == "embedded" else []

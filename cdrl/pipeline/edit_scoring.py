@@ -20,8 +20,21 @@ from cdrl.probing import bootstrap
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 MOUTH_POINTS = [k for k, point in enumerate(LANDMARKS) if "lip" in point or "mouth" in point]
-CURVE = ("emotion_accuracy", "mouth_error", "speech_correlation")  # what is read at every setting of the dial
-LISTED = ("emotion_accuracy", "mouth_error", "mouth_correlation", "speech_correlation", "psnr", "mouth_l1", "identity", "jitter")
+CURVE = (
+    "emotion_accuracy",
+    "mouth_error",
+    "speech_correlation",
+)  # what is read at every setting of the dial
+LISTED = (
+    "emotion_accuracy",
+    "mouth_error",
+    "mouth_correlation",
+    "speech_correlation",
+    "psnr",
+    "mouth_l1",
+    "identity",
+    "jitter",
+)
 
 
 class Edits:
@@ -34,7 +47,10 @@ class Edits:
 
     def __init__(self, report: Store, wanted, sources: np.ndarray, size: int):
         self.report, self.wanted, self.sources, self.size = report, wanted, sources, size
-        self.speakers, self.target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
+        self.speakers, self.target = (
+            wanted.clips.speaker.to_numpy(),
+            wanted.clips.emotion.to_numpy(),
+        )
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -61,7 +77,12 @@ class TrueEdits(Edits):
 
     def __init__(self, report: Store, wanted: Store, size: int):
         number = {name: k for k, name in enumerate(report.clips.name)}
-        super().__init__(report, wanted, np.array([number[edits.source_of(name)] for name in wanted.clips.name]), size)
+        super().__init__(
+            report,
+            wanted,
+            np.array([number[edits.source_of(name)] for name in wanted.clips.name]),
+            size,
+        )
 
     def truth(self, edit: int) -> np.ndarray:
         """(T, S, S, 3) uint8: the true edit's crops."""
@@ -83,7 +104,9 @@ class TrueEdits(Edits):
 def resized(crops: np.ndarray, size: int) -> np.ndarray:
     """(T, C, C, 3) uint8 -> (T, size, size, 3) uint8, antialiased."""
     frames = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float()
-    small = torch.nn.functional.interpolate(frames, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    small = torch.nn.functional.interpolate(
+        frames, (size, size), mode="bilinear", antialias=True, align_corners=False
+    )
     return small.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
@@ -96,9 +119,17 @@ def read_clip(judges: Judges, frames: np.ndarray, everything: bool = True) -> di
     """What the networks say of a clip's crops (T, S, S, 3) uint8; without `everything` not who it is."""
     images = tensor(frames)
     coefficients, landmarks = judges.track(images)
-    heard = {name: SCORED_EMOTIONS[int(judges.emotion(name, images).argmax())] for name in ("judge_a", "judge_b")}
+    heard = {
+        name: SCORED_EMOTIONS[int(judges.emotion(name, images).argmax())]
+        for name in ("judge_a", "judge_b")
+    }
     who = {"identity": judges.identity(images).mean(0)} if everything else {}
-    return {"curves": edit_scores.mouth_curves(coefficients), "landmarks": landmarks, **heard, **who}
+    return {
+        "curves": edit_scores.mouth_curves(coefficients),
+        "landmarks": landmarks,
+        **heard,
+        **who,
+    }
 
 
 def read_references(edits_: TrueEdits, judges: Judges, seed: int = 0) -> dict:
@@ -113,18 +144,25 @@ def read_references(edits_: TrueEdits, judges: Judges, seed: int = 0) -> dict:
 
 def save_references(found: dict, path: Path) -> None:
     """Write `read_references` as one .npz of plain arrays, frames of all clips one after the other."""
-    arrays = {"another": found["another"], "lengths": np.array([len(reading["curves"]) for reading in found["truth"]])}
+    arrays = {
+        "another": found["another"],
+        "lengths": np.array([len(reading["curves"]) for reading in found["truth"]]),
+    }
     for who in ("source", "truth"):
         for key in found[who][0]:
             values = [reading[key] for reading in found[who]]
-            arrays[f"{who}.{key}"] = np.concatenate(values) if key in ("curves", "landmarks") else np.array(values)
+            arrays[f"{who}.{key}"] = (
+                np.concatenate(values) if key in ("curves", "landmarks") else np.array(values)
+            )
     partial = Path(path).with_suffix(".partial.npz")
     partial.parent.mkdir(parents=True, exist_ok=True)
     np.savez(partial, **arrays)
     partial.replace(path)
 
 
-def lip_sync_measures(outputs: Callable[[int], np.ndarray], edits_: Edits, syncnet: str, title: str) -> dict:
+def lip_sync_measures(
+    outputs: Callable[[int], np.ndarray], edits_: Edits, syncnet: str, title: str
+) -> dict:
     """{"lse_d", "lse_c"}: how well edits keep time with the source's sound, as measures over clips; those under six frames are skipped.
 
     Args:
@@ -134,10 +172,17 @@ def lip_sync_measures(outputs: Callable[[int], np.ndarray], edits_: Edits, syncn
         return {}
     network, found = load_syncnet(syncnet), np.full((len(edits_), 2), np.nan)
     for k in tqdm(range(len(edits_)), desc=f"lip sync of {title}", mininterval=2):
-        frames, sound, rate = outputs(k), edits_.report.sound(int(edits_.sources[k])), edits_.frame_rate(k)
+        frames, sound, rate = (
+            outputs(k),
+            edits_.report.sound(int(edits_.sources[k])),
+            edits_.frame_rate(k),
+        )
         if min(len(frames), len(sound) * rate / SAMPLE_RATE) >= FEWEST:
             found[k] = lse(distances(network, frames, sound, rate))
-    return {name: bootstrap.mean_of(values) for name, values in zip(("lse_d", "lse_c"), found.T, strict=True)}
+    return {
+        name: bootstrap.mean_of(values)
+        for name, values in zip(("lse_d", "lse_c"), found.T, strict=True)
+    }
 
 
 def load_references(path: Path) -> dict:
@@ -147,12 +192,27 @@ def load_references(path: Path) -> dict:
         found = {"another": arrays["another"]}
         for who in ("source", "truth"):
             names = [name for name in arrays.files if name.startswith(f"{who}.")]
-            parts = {n.partition(".")[2]: np.split(arrays[n], ends) if len(arrays[n]) != len(ends) + 1 else list(arrays[n]) for n in names}
-            found[who] = [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
+            parts = {
+                n.partition(".")[2]: np.split(arrays[n], ends)
+                if len(arrays[n]) != len(ends) + 1
+                else list(arrays[n])
+                for n in names
+            }
+            found[who] = [
+                dict(zip(parts, values, strict=True))
+                for values in zip(*parts.values(), strict=True)
+            ]
     return found
 
 
-def statistics(outputs: Callable[[int], np.ndarray], edits_: TrueEdits, references: dict, judges: Judges, title: str, names=LISTED) -> dict:
+def statistics(
+    outputs: Callable[[int], np.ndarray],
+    edits_: TrueEdits,
+    references: dict,
+    judges: Judges,
+    title: str,
+    names=LISTED,
+) -> dict:
     """Every score's statistics per clip, {score: (E, M)}: what intervals, differences and means over seeds are made from.
 
     Args:
@@ -166,7 +226,9 @@ def statistics(outputs: Callable[[int], np.ndarray], edits_: TrueEdits, referenc
             truth = edits_.truth(k)
             pictures["psnr"].append(edit_scores.psnr(frames, truth))
             pictures["mouth_l1"].append(edit_scores.mouth_l1(frames, truth, edits_.boxes(k)))
-    return statistics_of(mine, edits_, references, names) | {name: bootstrap.mean_of(values).sums for name, values in pictures.items() if values}
+    return statistics_of(mine, edits_, references, names) | {
+        name: bootstrap.mean_of(values).sums for name, values in pictures.items() if values
+    }
 
 
 def statistics_of(mine: list[dict], edits_: TrueEdits, references: dict, names=CURVE) -> dict:
@@ -174,29 +236,46 @@ def statistics_of(mine: list[dict], edits_: TrueEdits, references: dict, names=C
     pick = lambda readings, key: [reading[key] for reading in readings]  # noqa: E731
     truth, source = references["truth"], references["source"]
     makers = {
-        "emotion_accuracy": lambda: edit_scores.emotion_accuracy(pick(mine, "judge_a"), pick(mine, "judge_b"), edits_.target),
+        "emotion_accuracy": lambda: edit_scores.emotion_accuracy(
+            pick(mine, "judge_a"), pick(mine, "judge_b"), edits_.target
+        ),
         "mouth_error": lambda: edit_scores.mouth_error(pick(mine, "curves"), pick(truth, "curves")),
-        "mouth_correlation": lambda: edit_scores.mouth_correlation(pick(mine, "curves"), pick(truth, "curves")),
-        "speech_correlation": lambda: edit_scores.speech_correlation(pick(mine, "curves"), pick(source, "curves")),
-        "identity": lambda: edit_scores.identity(*(np.array(pick(r, "identity")) for r in (mine, truth)), references["another"], edits_.speakers),
+        "mouth_correlation": lambda: edit_scores.mouth_correlation(
+            pick(mine, "curves"), pick(truth, "curves")
+        ),
+        "speech_correlation": lambda: edit_scores.speech_correlation(
+            pick(mine, "curves"), pick(source, "curves")
+        ),
+        "identity": lambda: edit_scores.identity(
+            *(np.array(pick(r, "identity")) for r in (mine, truth)),
+            references["another"],
+            edits_.speakers,
+        ),
         "jitter": lambda: edit_scores.jitter(pick(mine, "landmarks"), pick(source, "landmarks")),
-    }  # fmt: skip
+    }
     return {name: makers[name]().sums for name in names if name in makers}
 
 
-def variant_rows(prefix: str, found: dict, references: dict, edits_: TrueEdits, seed: int = 0, times: int = 1) -> dict:
+def variant_rows(
+    prefix: str, found: dict, references: dict, edits_: TrueEdits, seed: int = 0, times: int = 1
+) -> dict:
     """All rows of one variant, see `cdrl.evaluation.edit_scores`.
 
     Args:
         found: {score: (E, M)} of `statistics`, or of several seeds one after the other. times: so many seeds.
     """
     speakers, target = np.tile(edits_.speakers, times), np.tile(edits_.target, times)
-    measures = {name: measure_of(name, sums) for name, sums in found.items() if name != "emotion_accuracy"}
+    measures = {
+        name: measure_of(name, sums) for name, sums in found.items() if name != "emotion_accuracy"
+    }
     rows = edit_scores.edit_rows(prefix, measures, speakers, target, seed)
     if "emotion_accuracy" not in found:
         return rows
     heard = tuple(np.where(found["emotion_accuracy"][:, k] > 0, target, "") for k in (0, 1))
-    truth = tuple(np.tile([reading[judge] for reading in references["truth"]], times) for judge in ("judge_a", "judge_b"))
+    truth = tuple(
+        np.tile([reading[judge] for reading in references["truth"]], times)
+        for judge in ("judge_a", "judge_b")
+    )
     return rows | edit_scores.emotion_rows(prefix, heard, truth, target, speakers, seed)
 
 
@@ -214,30 +293,53 @@ def dials_of(text: str) -> list[float]:
     except ValueError:
         found = {0.0}
     if not all(0 < dial <= MAX_INTENSITY for dial in found):
-        raise InputError(f"sweep={text}: numbers above 0 up to {MAX_INTENSITY:g} are accepted, as in sweep=0.5,1.5")
+        raise InputError(
+            f"sweep={text}: numbers above 0 up to {MAX_INTENSITY:g} are accepted, as in sweep=0.5,1.5"
+        )
     return sorted(found)
 
 
-def sweep(nothing: dict, plain: dict, dials: list[float], edit: Callable, edits_: TrueEdits, references: dict, judges: Judges, title: str) -> list:
+def sweep(
+    nothing: dict,
+    plain: dict,
+    dials: list[float],
+    edit: Callable,
+    edits_: TrueEdits,
+    references: dict,
+    judges: Judges,
+    title: str,
+) -> list:
     """Statistics {score: (E, M)} with nothing done and at every setting of the dial.
 
     Args:
         nothing, plain: those of the source, and those at 1, which are there already. edit: (number of an edit, dial) -> its
             crops (T, S, S, 3) uint8.
     """
-    read = lambda d: statistics(lambda k: edit(k, d), edits_, references, judges, f"{title} at {d:g}", CURVE)  # noqa: E731
+    read = lambda d: statistics(
+        lambda k: edit(k, d), edits_, references, judges, f"{title} at {d:g}", CURVE
+    )  # noqa: E731
     return [nothing, *(plain if dial == 1 else read(dial) for dial in dials)]
 
 
 def curve_rows(prefix: str, dials: list[float], curve: list[dict]) -> dict:
     """`PREFIX.dial_050.mouth_error` and the like: each score at each setting of the dial; curve: one {score: (C, M)} a setting."""
     return {
-        f"{prefix}.dial_{round(100 * dial):03d}.{name}": {"value": measure_of(name, found[name]).value}
-        for dial, found in zip(dials, curve, strict=True) for name in CURVE
-    }  # fmt: skip
+        f"{prefix}.dial_{round(100 * dial):03d}.{name}": {
+            "value": measure_of(name, found[name]).value
+        }
+        for dial, found in zip(dials, curve, strict=True)
+        for name in CURVE
+    }
 
 
-def equal_accuracy_rows(prefix: str, first: list, second: list, clips: np.ndarray, seed: int = 0, name: str = "mouth_error") -> dict:
+def equal_accuracy_rows(
+    prefix: str,
+    first: list,
+    second: list,
+    clips: np.ndarray,
+    seed: int = 0,
+    name: str = "mouth_error",
+) -> dict:
     """`PREFIX.NAME.at_equal_accuracy` and `.over_accuracies`, and both for either judge alone (`.judge_1`, `.judge_2`).
 
     Args:
@@ -246,7 +348,10 @@ def equal_accuracy_rows(prefix: str, first: list, second: list, clips: np.ndarra
     """
     rows = {}
     for suffix, judge in (("", None), (".judge_1", 0), (".judge_2", 1)):
-        points = [[[_point(found, judge) for found in curve] for curve in family] for family in (first, second)]
+        points = [
+            [[_point(found, judge) for found in curve] for curve in family]
+            for family in (first, second)
+        ]
         cells = equal_accuracy(*points, clips, seed)
         rows[f"{prefix}.{name}.at_equal_accuracy{suffix}"] = cells["at_best"]
         rows[f"{prefix}.{name}.over_accuracies{suffix}"] = cells["over_accuracies"]
@@ -256,4 +361,6 @@ def equal_accuracy_rows(prefix: str, first: list, second: list, clips: np.ndarra
 def _point(found: dict, judge: int | None) -> tuple:
     """(accuracy of one judge or of the lower one, mouth error) at one setting of the dial."""
     accuracy = measure_of("emotion_accuracy", found["emotion_accuracy"])
-    return accuracy if judge is None else one_judge(accuracy, judge), measure_of("mouth_error", found["mouth_error"])
+    return accuracy if judge is None else one_judge(accuracy, judge), measure_of(
+        "mouth_error", found["mouth_error"]
+    )

@@ -32,12 +32,18 @@ def train_ccrl(run: Path, config, out: Path) -> dict:
     train_content(features, pairs, short, out / "shuffled", shuffled=True)
     for kind in ("constant", "noise"):
         train_content(controls.without_information(features, kind), pairs, short, out / kind)
-    return pair_scores(features, pairs) | {"content.loss.chance": chance_loss(PairSampler(features, pairs, config))}
+    return pair_scores(features, pairs) | {
+        "content.loss.chance": chance_loss(PairSampler(features, pairs, config))
+    }
 
 
 def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
     """Alignment error against the true phone times, in ms, of DTW and of a linear warp; nothing without truth."""
-    scores = {"pairs.count": len(pairs), "pairs.kept": int(pairs.kept.sum()), "pairs.quality": float(pairs.quality.median())}
+    scores = {
+        "pairs.count": len(pairs),
+        "pairs.kept": int(pairs.kept.sum()),
+        "pairs.quality": float(pairs.quality.median()),
+    }
     if "phoneme" not in features.store.truth:
         return scores
     errors = {"dtw": [], "linear": []}
@@ -50,7 +56,10 @@ def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
             errors["linear"].append(np.abs(linear(*map(len, said)) - truth))
     for name, values in errors.items():
         values = np.concatenate(values) * 1000 / rate
-        scores |= {f"pairs.error_ms.{name}": float(values.mean()), f"pairs.error_ms.{name}.p95": float(np.quantile(values, 0.95))}
+        scores |= {
+            f"pairs.error_ms.{name}": float(values.mean()),
+            f"pairs.error_ms.{name}.p95": float(np.quantile(values, 0.95)),
+        }
     return scores
 
 
@@ -64,15 +73,22 @@ def train_cerl(run: Path, config, out: Path) -> dict:
     features = open_features(run, "train")
     language = _language(run)
     _, history = train_emotion(features, config, language, out)
-    scores = {"emotion.loss.prior": float(history["prior"].iloc[-1]), "emotion.loss.prior.chance": float(np.log(8))}
+    scores = {
+        "emotion.loss.prior": float(history["prior"].iloc[-1]),
+        "emotion.loss.prior.chance": float(np.log(8)),
+    }
     for kind in ("constant", "noise"):
         short = replace(config, steps=config.control_steps)
-        _, blank = train_emotion(controls.without_information(features, kind, language), short, language, out / kind)
+        _, blank = train_emotion(
+            controls.without_information(features, kind, language), short, language, out / kind
+        )
         scores[f"control.{kind}.emotion.loss"] = float(blank["prior"].tail(5).mean())
     noise = controls.without_information(features, "noise", language)
     given = {"faces": (features, False), "noise": (noise, False), "noise_one_head": (noise, True)}
     for name, (seen, shared) in given.items():
-        released = train_released_emotion(seen, language, config.released_steps, config.seed, shared=shared)
+        released = train_released_emotion(
+            seen, language, config.released_steps, config.seed, shared=shared
+        )
         (out / "released").mkdir(exist_ok=True)
         released.to_parquet(out / "released" / f"{name}.parquet", index=False)
         scores[f"released.emotion.loss.{name}"] = float(released.loss.tail(3).mean())

@@ -37,23 +37,35 @@ def probe(run: Path, config, out: Path) -> dict:
     """
     features = open_features(run, "report")
     store = features.store
-    frames = frame_table(store.clips, *(store.truth[name][:] for name in ("viseme", "phoneme") if name in store.truth))
+    frames = frame_table(
+        store.clips,
+        *(store.truth[name][:] for name in ("viseme", "phoneme") if name in store.truth),
+    )
     clips = halved(store.clips) if "viseme" in store.truth else store.clips
     corpus = leakage.Corpus(clips, frames, config.seed, config.fit_frames)
     speech = Speech(features, corpus, config)
     content_folder, emotion_folder = stage_folder(run, "content"), stage_folder(run, "emotion")
-    encoder, emotional = load_encoder(ContentEncoder, content_folder), load_encoder(EmotionEncoder, emotion_folder)
+    encoder, emotional = (
+        load_encoder(ContentEncoder, content_folder),
+        load_encoder(EmotionEncoder, emotion_folder),
+    )
     content, emotion = embed_content(encoder, features), embed_emotion(emotional, features)
     heard = embed_content(encoder, features, audio_rows=np.arange(len(store)))
     raw = np.concatenate([features.face[:], features.mouth[:]], 1).astype(np.float32)
-    save = {"content": content, "emotion": emotion, "emotion_clip": embed_clips(emotional, features)}
+    save = {
+        "content": content,
+        "emotion": emotion,
+        "emotion_clip": embed_clips(emotional, features),
+    }
     seen = np.concatenate([features.language[:], features.mouth[:]], 1).astype(np.float32)
     known, *found = side_by_side(
         config.workers,
         delayed(leakage.raw_results)(raw, corpus, {"speaker": False}),
         delayed(leakage.emotion_scores)(emotion, corpus, seen),
         delayed(leakage.content_scores)(heard, corpus, prefix="content_av"),
-        delayed(leakage.permuted_scores)(leakage.content_scores, content, corpus, "control.permuted.content"),
+        delayed(leakage.permuted_scores)(
+            leakage.content_scores, content, corpus, "control.permuted.content"
+        ),
     )
     found += side_by_side(
         config.workers,
@@ -69,13 +81,21 @@ def probe(run: Path, config, out: Path) -> dict:
     rows |= real
     if lines + left_out:
         say(out, lines + left_out)
-    rows["hsic.content_emotion"] = dependence.hsic(content, emotion, frames["clip"].to_numpy(), seed=config.seed)
-    scores = bootstrap.lines(rows) | {"rank.content": dependence.effective_rank(content), "rank.emotion": dependence.effective_rank(emotion)}
+    rows["hsic.content_emotion"] = dependence.hsic(
+        content, emotion, frames["clip"].to_numpy(), seed=config.seed
+    )
+    scores = bootstrap.lines(rows) | {
+        "rank.content": dependence.effective_rank(content),
+        "rank.emotion": dependence.effective_rank(emotion),
+    }
     for name in ("content", "emotion"):
         coordinates, chosen = umap_map(save[name], config.seed, n_frames=config.map_points)
         np.save(out / f"map_{name}.npy", coordinates)
         np.save(out / f"map_{name}_rows.npy", chosen)
-        scores |= {f"map.{name}.{key}": value for key, value in map_quality(save[name][chosen], coordinates).items()}
+        scores |= {
+            f"map.{name}.{key}": value
+            for key, value in map_quality(save[name][chosen], coordinates).items()
+        }
     for name, values in save.items():
         np.save(out / f"{name}.npy", values.astype(np.float16))
     return scores
@@ -98,21 +118,43 @@ def without_truth(rows: dict, corpus, speech: Speech) -> tuple[dict, list[str]]:
     asked = [(name, False) for name in ("viseme", "emotion", "speaker")]
     asked += [(name, True) for name in ("emotion", "intensity", "sentence", "speaker")]
     reasons = {(factor, per_clip): corpus.lacks(factor, per_clip) for factor, per_clip in asked}
-    lines = [f"left out {name}{' per clip' if clip else ''}: {reason}" for (name, clip), reason in reasons.items() if reason]
+    lines = [
+        f"left out {name}{' per clip' if clip else ''}: {reason}"
+        for (name, clip), reason in reasons.items()
+        if reason
+    ]
     empty = sorted(name for name, cells in rows.items() if not np.isfinite(cells["value"]))
-    lines += [f"left out {', '.join(empty)}: no clip of that kind scores, or there is nothing to divide by"] if empty else []
-    lines += ["moments are matched by DTW on the audio prior (retrieval_dtw_r1, swap_image_dtw): no phone times are known"]
+    lines += (
+        [
+            f"left out {', '.join(empty)}: no clip of that kind scores, or there is nothing to divide by"
+        ]
+        if empty
+        else []
+    )
+    lines += [
+        "moments are matched by DTW on the audio prior (retrieval_dtw_r1, swap_image_dtw): no phone times are known"
+    ]
     alone = corpus.clips["sentence"].nunique() == 1 and not corpus.lacks("emotion", True)
-    lines += ["emotion is probed with other people and the same one sentence: there is no other"] if alone else []
+    lines += (
+        ["emotion is probed with other people and the same one sentence: there is no other"]
+        if alone
+        else []
+    )
     rows = {name: cells for name, cells in rows.items() if name not in empty}
-    known = {name: {k: v for k, v in cells.items() if not isinstance(v, float) or np.isfinite(v)} for name, cells in rows.items()}
+    known = {
+        name: {k: v for k, v in cells.items() if not isinstance(v, float) or np.isfinite(v)}
+        for name, cells in rows.items()
+    }
     return known, lines + speech.left_out
 
 
 def speech_rows(features: Features, corpus, encoder, config, prefix: str, speech: Speech) -> dict:
     """Retrieval and the two swaps of one content encoder: image only, and with the right audio as `PREFIX_av`."""
     rows, guided = {}, partial(_embed_pair, encoder, features)
-    for name, embed in ((prefix, lambda image, audio: embed_content(encoder, features, image)), (f"{prefix}_av", guided)):
+    for name, embed in (
+        (prefix, lambda image, audio: embed_content(encoder, features, image)),
+        (f"{prefix}_av", guided),
+    ):
         rows |= speech.rows(name, embed)
         rows[f"{name}.swap_audio"] = swap.swap_audio(embed, corpus.frames, seed=config.seed)
     return rows
@@ -145,23 +187,43 @@ def control_rows(run: Path, features: Features, corpus, config, speech: Speech) 
     """Constant and noise images, shuffled pairs, a head that was never trained."""
     folder, rows = stage_folder(run, "content"), {}
     torch.manual_seed(config.seed)
-    untrained = ContentEncoder(**{"face": features.face.shape[1], "mouth": features.mouth.shape[1], "audio": features.audio.shape[1]}).eval()
-    for name, encoder in (("shuffled", load_encoder(ContentEncoder, folder / "shuffled")), ("untrained", untrained)):
+    untrained = ContentEncoder(
+        **{
+            "face": features.face.shape[1],
+            "mouth": features.mouth.shape[1],
+            "audio": features.audio.shape[1],
+        }
+    ).eval()
+    for name, encoder in (
+        ("shuffled", load_encoder(ContentEncoder, folder / "shuffled")),
+        ("untrained", untrained),
+    ):
         code = embed_content(encoder, features)
         rows |= speech.rows(f"control.{name}.content", lambda image, audio, c=code: c[image])
     for kind in ("constant", "noise"):
         blank = controls.without_information(features, kind, seed=1)
         code = embed_content(load_encoder(ContentEncoder, folder / kind), blank)
         rows |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
-        code = embed_emotion(load_encoder(EmotionEncoder, stage_folder(run, "emotion") / kind), blank)
+        code = embed_emotion(
+            load_encoder(EmotionEncoder, stage_folder(run, "emotion") / kind), blank
+        )
         if corpus.lacks("emotion", True):
             continue
-        rows[f"control.{kind}.emotion.emotion"] = corpus.read(code, "emotion", per_clip=True, kinds=("linear",)).row(seed=config.seed)
+        rows[f"control.{kind}.emotion.emotion"] = corpus.read(
+            code, "emotion", per_clip=True, kinds=("linear",)
+        ).row(seed=config.seed)
     return rows
 
 
 def factors_of_frames(run: Path, rows: np.ndarray) -> dict:
     """Labels of the (n,) frames `rows` of the reporting store, for the colours of a map: {name: (n,)}."""
     store = Store(stage_folder(run, "corpus") / "report")
-    labels = {name: store.per_frame(name)[rows] for name in ("emotion", "speaker", "sentence", "intensity")}
-    return {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels} if "viseme" in store.truth else labels
+    labels = {
+        name: store.per_frame(name)[rows]
+        for name in ("emotion", "speaker", "sentence", "intensity")
+    }
+    return (
+        {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels}
+        if "viseme" in store.truth
+        else labels
+    )

@@ -59,13 +59,21 @@ def real_scores(run: Path, config) -> tuple[dict, list[str]]:
         folds = draw_folds(clips, config.seed)
     except InputError as error:
         return {}, [f"left out real: {error}"]
-    encoder, emotion_folder = load_encoder(ContentEncoder, stage_folder(run, "content")), stage_folder(run, "emotion")
+    encoder, emotion_folder = (
+        load_encoder(ContentEncoder, stage_folder(run, "content")),
+        stage_folder(run, "emotion"),
+    )
     windows = clips.windows(np.arange(len(clips.store)), ("mouth", "face"), 5)
     raw = retrieval.standardise(np.concatenate([x.flatten(1).numpy() for x in windows], 1))
     content = embed_content(encoder, clips)
-    emotional, text = load_encoder(EmotionEncoder, emotion_folder), load_file(emotion_folder / "targets.safetensors")["text"]
+    emotional, text = (
+        load_encoder(EmotionEncoder, emotion_folder),
+        load_file(emotion_folder / "targets.safetensors")["text"],
+    )
     measured = {"real.raw": speech_measures(folds, [raw] * len(folds))}
-    measured["real"] = speech_measures(folds, [content] * len(folds)) | {"emotion_nearest": _nearest(emotional, text, clips)}
+    measured["real"] = speech_measures(folds, [content] * len(folds)) | {
+        "emotion_nearest": _nearest(emotional, text, clips)
+    }
     fitted, lines = _fitted(run, clips, folds, config, encoder, emotional)
     measured |= {"real.fitted": fitted} if fitted else {}
     rows = {
@@ -74,8 +82,12 @@ def real_scores(run: Path, config) -> tuple[dict, list[str]]:
         for name, (measure, groups, chance) in found.items()
     }
     for name, (measure, groups, _) in fitted.items():
-        rows[f"real.gain.{name}"] = bootstrap.paired_difference(measure, measured["real"][name][0], groups, config.seed)
-    return rows | agreement("real.content", content, clips) | agreement("real.raw", raw, clips), lines
+        rows[f"real.gain.{name}"] = bootstrap.paired_difference(
+            measure, measured["real"][name][0], groups, config.seed
+        )
+    return rows | agreement("real.content", content, clips) | agreement(
+        "real.raw", raw, clips
+    ), lines
 
 
 def draw_folds(clips: Features, seed: int = 0) -> list[Fold]:
@@ -86,14 +98,25 @@ def draw_folds(clips: Features, seed: int = 0) -> list[Fold]:
     """
     table, (moments, alike) = clips.store.clips, matching(clips)
     if len(table) < 2:
-        raise InputError(f"{len(table)} real clip{'s' * (len(table) != 1)}: a moment of one has to be found in another")
+        raise InputError(
+            f"{len(table)} real clip{'s' * (len(table) != 1)}: a moment of one has to be found in another"
+        )
     order = table.sort_values("emotion", kind="stable").index.tolist()
-    folds, rows = [], [np.arange(len(clips.store))[clips.store.frames(clip)] for clip in range(len(table))]
+    folds, rows = (
+        [],
+        [np.arange(len(clips.store))[clips.store.frames(clip)] for clip in range(len(table))],
+    )
     for one, two in zip(order[: len(order) // 2], order[len(order) // 2 :]):
         here = table.index.isin((one, two))
-        alone = table.assign(speaker=table["name"], emotion=table["emotion"].where(here, "left out"))  # no other speaker: each clip is one
+        alone = table.assign(
+            speaker=table["name"], emotion=table["emotion"].where(here, "left out")
+        )  # no other speaker: each clip is one
         triples = swap.draw_triples(alone, frame_table(table), TRIPLES, seed, moments, alike)
-        found = [(rows[a], rows[b], moments(a, b)) for a, b in ((one, two), (two, one)) if moments(a, b) is not None]
+        found = [
+            (rows[a], rows[b], moments(a, b))
+            for a, b in ((one, two), (two, one))
+            if moments(a, b) is not None
+        ]
         folds.append(Fold((one, two), found, triples))
     return folds
 
@@ -127,7 +150,14 @@ def _nearest(encoder: EmotionEncoder, text: np.ndarray, clips: Features) -> tupl
     return bootstrap.mean_of(hits), np.arange(len(hits)), 1 / len(EMOTIONS)
 
 
-def _fitted(run: Path, clips: Features, folds: list[Fold], config, encoder: ContentEncoder, emotional: EmotionEncoder) -> tuple[dict, list]:
+def _fitted(
+    run: Path,
+    clips: Features,
+    folds: list[Fold],
+    config,
+    encoder: ContentEncoder,
+    emotional: EmotionEncoder,
+) -> tuple[dict, list]:
     """The measures after the fit, each fold by encoders fitted to the clips outside it; or nothing, and the reason."""
     train = open_features(run, "train")
     seen = set(zip(train.store.clips["corpus"], train.store.clips["speaker"]))
@@ -136,26 +166,50 @@ def _fitted(run: Path, clips: Features, folds: list[Fold], config, encoder: Cont
     if seen & set(zip(clips.store.clips["corpus"], clips.store.clips["speaker"])):
         return {}, [f"{LEFT_OUT}: the encoders were trained on clips of this actor already"]
     made = read_results(stage_folder(run, "emotion"))["stages"]
-    ccrl, cerl = from_dict(ContentConfig, made["content"]["config"]), from_dict(EmotionConfig, made["emotion"]["config"])
-    pairs, units = pd.read_parquet(stage_folder(run, "content") / "pairs.parquet"), sound_units(train, ccrl)
+    ccrl, cerl = (
+        from_dict(ContentConfig, made["content"]["config"]),
+        from_dict(EmotionConfig, made["emotion"]["config"]),
+    )
+    pairs, units = (
+        pd.read_parquet(stage_folder(run, "content") / "pairs.parquet"),
+        sound_units(train, ccrl),
+    )
     codes, nearest = [], np.full(len(clips.store.clips), np.nan)
     try:
         before = PairSampler(train, pairs, replace(ccrl, batch=max(1, ccrl.batch // 2)))
         emotions = EmotionSampler(train, replace(cerl, batch=max(1, cerl.batch // 2)))
         for fold in folds:
             part = only(clips, [clip for clip in range(len(nearest)) if clip not in fold.clips])
-            codes.append(embed_content(fit_content(encoder, part, before, units, ccrl, config.fit_steps), clips))
-            turned, text = fit_emotion(emotional, part, emotions, made["priors"]["config"]["language"], cerl, config.fit_steps)
-            nearest[list(fold.clips)] = _nearest(turned, text, only(clips, list(fold.clips)))[0].sums[:, 0]
+            codes.append(
+                embed_content(
+                    fit_content(encoder, part, before, units, ccrl, config.fit_steps), clips
+                )
+            )
+            turned, text = fit_emotion(
+                emotional,
+                part,
+                emotions,
+                made["priors"]["config"]["language"],
+                cerl,
+                config.fit_steps,
+            )
+            nearest[list(fold.clips)] = _nearest(turned, text, only(clips, list(fold.clips)))[
+                0
+            ].sums[:, 0]
     except InputError as error:
         return {}, [f"{LEFT_OUT}: {error}"]
-    return speech_measures(folds, codes) | {"emotion_nearest": (bootstrap.mean_of(nearest), np.arange(len(nearest)), 1 / len(EMOTIONS))}, []
+    return speech_measures(folds, codes) | {
+        "emotion_nearest": (bootstrap.mean_of(nearest), np.arange(len(nearest)), 1 / len(EMOTIONS))
+    }, []
 
 
 def agreement(prefix: str, code: np.ndarray, clips: Features) -> dict:
     """Mean cosine of the (N, D) `code` along the aligned moments of all pairs of clips, and of unaligned ones, as rows."""
     unit, found, store = retrieval.unit_rows(code), {"aligned": [], "unaligned": []}, clips.store
-    moments, rows = matching(clips)[0], [np.arange(len(store))[store.frames(clip)] for clip in range(len(store.clips))]
+    moments, rows = (
+        matching(clips)[0],
+        [np.arange(len(store))[store.frames(clip)] for clip in range(len(store.clips))],
+    )
     for one in range(len(rows)):
         for two in range(one):
             if moments(one, two) is None:
@@ -163,4 +217,7 @@ def agreement(prefix: str, code: np.ndarray, clips: Features) -> dict:
             partner = rows[two][np.round(moments(one, two)).astype(int)]
             found["aligned"].append((unit[rows[one]] * unit[partner]).sum(1).mean())
             found["unaligned"].append((unit[rows[one]] @ unit[rows[two]].T).mean())
-    return {f"{prefix}.{name}": {"value": float(np.mean(values)), "pairs": len(values)} for name, values in found.items()}
+    return {
+        f"{prefix}.{name}": {"value": float(np.mean(values)), "pairs": len(values)}
+        for name, values in found.items()
+    }

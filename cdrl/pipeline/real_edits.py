@@ -50,15 +50,25 @@ def write_real_videos(run: Path, number: int) -> None:
     for k in np.unique(np.linspace(0, len(sources) - 1, min(number, len(sources))).astype(int)):
         row, source = wanted.clips.iloc[k], report.clips.iloc[sources[k]]
         path = run / "videos" / f"edit-{source['name']}-to-{row.emotion}-{row.intensity}.mp4"
-        captions[path.name] = f"{source.emotion} to {row.emotion}, level {row.intensity}: source, edit"
+        captions[path.name] = (
+            f"{source.emotion} to {row.emotion}, level {row.intensity}: source, edit"
+        )
         if path.exists():
             continue
         rate = float(source.frame_rate)
         frames = read_video(Path(source.media), rate, require_audio=False).frames
         alignment = faces.align(frames, name=source["name"], crop=report.crop)
-        edited = edit_clip(generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3, rate)
+        edited = edit_clip(
+            generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3, rate
+        )
         shown = np.concatenate([frames, faces.paste(frames, edited, alignment)], 2)
-        write_video(path, shown, rate, report.sound(int(sources[k])), {"comment": f"synthetic: {captions[path.name]}"})
+        write_video(
+            path,
+            shown,
+            rate,
+            report.sound(int(sources[k])),
+            {"comment": f"synthetic: {captions[path.name]}"},
+        )
     write_json(run / "videos" / "captions.json", captions)
 
 
@@ -73,7 +83,10 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     report, wanted, sources = read_asked(run)
     judges, variants = Judges(), ("copy_source", "baseline", "cdrl")
     sets = SetReader(judges, config)
-    outputs = {name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r") for name in variants[1:]}
+    outputs = {
+        name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r")
+        for name in variants[1:]
+    }
     size = outputs["cdrl"].shape[1]
     edits = Edits(report, wanted, sources, size)
     read, seen = {name: [] for name in variants}, {name: [] for name in variants}
@@ -87,33 +100,60 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     crops = (resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
     originals = [(read_clip(judges, frames), sets.read(frames)) for frames in crops]
     speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
-    rows, lines = {}, [*NOT_SCORED, *(line for name, line in NEEDED.items() if not getattr(config, name))]
+    rows, lines = (
+        {},
+        [*NOT_SCORED, *(line for name, line in NEEDED.items() if not getattr(config, name))],
+    )
     if report.crop != "aligned":
-        lines.append("judges and tracker learnt on aligned crops; the faces of this run are cropped as the release did, so they read them worse")
+        lines.append(
+            "judges and tracker learnt on aligned crops; the faces of this run are cropped as the release did, so they read them worse"
+        )
     others = _others(clips, sources, [found["identity"] for found, _ in originals])
     if others is None:
         lines.append("left out identity: it takes two people, with two clips each")
     own = clips.emotion.isin(SCORED_EMOTIONS).to_numpy()
     labels = clips.emotion.to_numpy()[own]
     scored = [found for (found, _), use in zip(originals, own, strict=True) if use]
-    on_sources = [np.mean(np.array([found[judge] for found in scored]) == labels) for judge in ("judge_a", "judge_b")]
+    on_sources = [
+        np.mean(np.array([found[judge] for found in scored]) == labels)
+        for judge in ("judge_a", "judge_b")
+    ]
     for name in variants:
         prefix, mine = f"spfem.image.{name}", read[name]
         measures = {
-            "speech_correlation": edit_scores.speech_correlation(*([found["curves"] for found in r] for r in (mine, read["copy_source"]))),
-            "jitter": edit_scores.jitter(*([found["landmarks"] for found in r] for r in (mine, read["copy_source"]))),
+            "speech_correlation": edit_scores.speech_correlation(
+                *([found["curves"] for found in r] for r in (mine, read["copy_source"]))
+            ),
+            "jitter": edit_scores.jitter(
+                *([found["landmarks"] for found in r] for r in (mine, read["copy_source"]))
+            ),
         }
         if others is not None:
-            theirs = [np.array([found["identity"] for found in r]) for r in (mine, read["copy_source"])]
+            theirs = [
+                np.array([found["identity"] for found in r]) for r in (mine, read["copy_source"])
+            ]
             measures["identity"] = edit_scores.identity(*theirs, others, speakers)
-        shown = edits.source if name == "copy_source" else lambda k, v=outputs[name]: np.asarray(v[wanted.frames(k)])
+        shown = (
+            edits.source
+            if name == "copy_source"
+            else lambda k, v=outputs[name]: np.asarray(v[wanted.frames(k)])
+        )
         measures |= lip_sync_measures(shown, edits, config.syncnet, name)
         heard = [np.array([found[judge] for found in mine]) for judge in ("judge_a", "judge_b")]
         measures["emotion_accuracy"] = edit_scores.emotion_accuracy(*heard, target)
         rows |= edit_scores.edit_rows(prefix, measures, speakers, target, config.seed)
         beside = {"chance": 1 / len(np.unique(target)), "sources": float(min(on_sources))}
-        rows[f"{prefix}.emotion_accuracy"] |= beside | {f"judge_{k + 1}": float(np.mean(read_ == target)) for k, read_ in enumerate(heard)}
-        found, few = set_scores(prefix, seen[name], wanted.clips, clips, [features for _, features in originals], KIT | PUBLISHED)
+        rows[f"{prefix}.emotion_accuracy"] |= beside | {
+            f"judge_{k + 1}": float(np.mean(read_ == target)) for k, read_ in enumerate(heard)
+        }
+        found, few = set_scores(
+            prefix,
+            seen[name],
+            wanted.clips,
+            clips,
+            [features for _, features in originals],
+            KIT | PUBLISHED,
+        )
         rows, lines = rows | found, lines + few
     say(out, lines)
     return {name: value for name, value in bootstrap.lines(rows).items() if np.isfinite(value)}

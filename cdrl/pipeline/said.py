@@ -17,7 +17,11 @@ def say(out: Path, lines: list[str]) -> None:
 def said(run: Path, stage: str) -> str:
     """The lines of a stage, one below the other; of a generated corpus, that nothing was left out."""
     path = stage_folder(run, stage) / FILE
-    return "\n".join(read_json(path)) if path.exists() else "nothing was left out: the corpus is generated and its truth is known"
+    return (
+        "\n".join(read_json(path))
+        if path.exists()
+        else "nothing was left out: the corpus is generated and its truth is known"
+    )
 
 
 def has_truth(run: Path) -> bool:
@@ -33,4 +37,7 @@ def known(scores: dict, names: list[str]) -> list[str]:
 def bars(scores: dict, names: list[str]) -> tuple:
     """What `score_bars` draws: the names that were scored, and for each (N,) value, chance, low, high and n, nan where there is none."""
     names = known(scores, names)
-    return names, *([scores.get(name + part, float("nan")) for name in names] for part in ("", ".chance", ".low", ".high", ".n"))
+    return names, *(
+        [scores.get(name + part, float("nan")) for name in names]
+        for part in ("", ".chance", ".low", ".high", ".n")
+    )

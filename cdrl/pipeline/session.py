@@ -20,8 +20,13 @@ def start(drive: bool = False) -> str:
 
     where = ""
     if drive:
-        if importlib.util.find_spec("google") is None or importlib.util.find_spec("google.colab") is None:
-            raise InputError("drive=True: Google Drive can be mounted in Colab only; name a folder of this machine instead")
+        if (
+            importlib.util.find_spec("google") is None
+            or importlib.util.find_spec("google.colab") is None
+        ):
+            raise InputError(
+                "drive=True: Google Drive can be mounted in Colab only; name a folder of this machine instead"
+            )
         if not Path(DRIVE).exists():
             from google.colab import drive as colab
 

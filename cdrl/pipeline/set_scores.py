@@ -4,7 +4,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from cdrl.evaluation.distances import frechet_distance, load_published, published_features, set_similarity
+from cdrl.evaluation.distances import (
+    frechet_distance,
+    load_published,
+    published_features,
+    set_similarity,
+)
 from cdrl.evaluation.networks import Judges
 from cdrl.pipeline.edit_scoring import tensor
 
@@ -24,23 +29,48 @@ class SetReader:
 
     def __init__(self, judges: Judges, config):
         named = {"face": config.arcface, "expression": config.efficient_face}
-        self.judges, self.published = judges, {kind: load_published(kind, path) for kind, path in named.items() if path}
+        self.judges, self.published = (
+            judges,
+            {kind: load_published(kind, path) for kind, path in named.items() if path},
+        )
 
     def read(self, frames: np.ndarray, kit: bool = True) -> dict:
         """(T, S, S, 3) uint8 -> {network: (T, D)}; without `kit` the published networks alone."""
         images = tensor(frames)
-        mine = {"identity": self.judges.identity(images), "judge_a": self.judges.features("judge_a", images)} if kit else {}
-        return mine | {kind: published_features(network, frames) for kind, network in self.published.items()}
+        mine = (
+            {
+                "identity": self.judges.identity(images),
+                "judge_a": self.judges.features("judge_a", images),
+            }
+            if kit
+            else {}
+        )
+        return mine | {
+            kind: published_features(network, frames) for kind, network in self.published.items()
+        }
 
 
-def published_scores(prefix: str, outputs: Callable[[int], np.ndarray], edits_, reader: SetReader, originals: list[dict]) -> tuple[dict, list[str]]:
+def published_scores(
+    prefix: str,
+    outputs: Callable[[int], np.ndarray],
+    edits_,
+    reader: SetReader,
+    originals: list[dict],
+) -> tuple[dict, list[str]]:
     """`set_scores` of edits with a true edit, on the published networks: every edit keeps its own timing, so the protocol is `intra`.
 
     Args:
         outputs: number of an edit -> (T, S, S, 3) uint8. edits_: `cdrl.pipeline.edit_scoring.Edits`. originals: of `read_originals`.
     """
     seen = [reader.read(outputs(k), kit=False) for k in range(len(edits_))]
-    return set_scores(prefix, seen, edits_.wanted.clips.assign(protocol="intra"), edits_.report.clips, originals, PUBLISHED)
+    return set_scores(
+        prefix,
+        seen,
+        edits_.wanted.clips.assign(protocol="intra"),
+        edits_.report.clips,
+        originals,
+        PUBLISHED,
+    )
 
 
 def read_originals(crops: Iterable[np.ndarray], reader: SetReader) -> list[dict]:
@@ -48,7 +78,9 @@ def read_originals(crops: Iterable[np.ndarray], reader: SetReader) -> list[dict]
     return [reader.read(frames, kit=False) for frames in crops]
 
 
-def set_scores(prefix: str, seen: list[dict], wanted, clips, originals: list[dict], scores: dict) -> tuple[dict, list[str]]:
+def set_scores(
+    prefix: str, seen: list[dict], wanted, clips, originals: list[dict], scores: dict
+) -> tuple[dict, list[str]]:
     """FAD and CSIM per protocol and emotion, and their plain mean over emotions, as in the release's tables.
 
     The real set is the untouched frames of the SOURCE actors in the target emotion. FAD pools the actors, CSIM is a mean over them.
@@ -68,19 +100,39 @@ def set_scores(prefix: str, seen: list[dict], wanted, clips, originals: list[dic
             for emotion in sorted(set(wanted.emotion[wanted.protocol == protocol])):
                 mine = np.flatnonzero((wanted.protocol == protocol) & (wanted.emotion == emotion))
                 who = wanted.speaker.to_numpy()[mine]
-                real = {actor: np.flatnonzero((clips.emotion == emotion) & (clips.speaker == actor)) for actor in sorted(set(who))}
-                real = {actor: np.concatenate([originals[clip][network] for clip in numbers]) for actor, numbers in real.items() if len(numbers)}
-                made = {actor: np.concatenate([seen[k][network] for k in mine[who == actor]]) for actor in sorted(set(who))}
+                real = {
+                    actor: np.flatnonzero((clips.emotion == emotion) & (clips.speaker == actor))
+                    for actor in sorted(set(who))
+                }
+                real = {
+                    actor: np.concatenate([originals[clip][network] for clip in numbers])
+                    for actor, numbers in real.items()
+                    if len(numbers)
+                }
+                made = {
+                    actor: np.concatenate([seen[k][network] for k in mine[who == actor]])
+                    for actor in sorted(set(who))
+                }
                 if name not in _FRECHET:
                     each = [set_similarity(real[actor], made[actor]) for actor in real]
                     found |= {emotion: float(np.mean(each))} if each else {}
                 elif min(sum(map(len, part.values())) for part in (made, real)) >= enough:
-                    found[emotion] = frechet_distance(np.concatenate(list(real.values())), np.concatenate(list(made.values())))
+                    found[emotion] = frechet_distance(
+                        np.concatenate(list(real.values())), np.concatenate(list(made.values()))
+                    )
                 else:
                     few.append(emotion)
             if few:
-                lines.append(f"left out {name} of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real")
-            rows |= {f"{prefix}.{name}.{protocol}.{emotion}": {"value": value} for emotion, value in found.items()}
+                lines.append(
+                    f"left out {name} of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real"
+                )
+            rows |= {
+                f"{prefix}.{name}.{protocol}.{emotion}": {"value": value}
+                for emotion, value in found.items()
+            }
             if found:
-                rows[f"{prefix}.{name}.{protocol}"] = {"value": float(np.mean(list(found.values()))), "emotions": len(found)}
+                rows[f"{prefix}.{name}.{protocol}"] = {
+                    "value": float(np.mean(list(found.values()))),
+                    "emotions": len(found),
+                }
     return rows, lines

@@ -33,7 +33,9 @@ def corpus_sheet(store: Store, people: int = 4) -> tuple[np.ndarray, list[str], 
     names, emotions = list(chosen.speaker.unique()[:people]), sorted(chosen.emotion.unique())
     sheet = np.zeros((len(names), len(emotions), *store.face.shape[1:]), np.uint8)
     for row in chosen[chosen.speaker.isin(names)].itertuples():
-        sheet[names.index(row.speaker), emotions.index(row.emotion)] = store.face[row.start + row.num_frames // 2]
+        sheet[names.index(row.speaker), emotions.index(row.emotion)] = store.face[
+            row.start + row.num_frames // 2
+        ]
     return sheet, names, emotions, int(chosen.index[0])
 
 
@@ -49,7 +51,9 @@ def spoken(store: Store, clip: int) -> list[tuple[float, float, str]]:
 def clip_strip(store: Store, clip: int, columns: int = 8) -> tuple[np.ndarray, list[str]]:
     """(1, columns, C, C, 3) frames of a clip, evenly spread, and when each is shown."""
     rows = np.linspace(0, store.clips.num_frames[clip] - 1, columns).astype(int)
-    return store.face[store.frames(clip)][rows][None], [f"{row / store.clips.frame_rate[clip]:.1f} s" for row in rows]
+    return store.face[store.frames(clip)][rows][None], [
+        f"{row / store.clips.frame_rate[clip]:.1f} s" for row in rows
+    ]
 
 
 def middle_frames(store: Store) -> tuple[np.ndarray, list[str]]:
@@ -74,9 +78,23 @@ def edit_film(run: Path) -> Path:
     path = stage_folder(run, "corpus") / "tour.mp4"
     if not path.exists():
         names, films, sound = _first_edit(run)
-        large = [np.stack([np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.LANCZOS)) for frame in film]) for film in films]
+        large = [
+            np.stack(
+                [
+                    np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.LANCZOS))
+                    for frame in film
+                ]
+            )
+            for film in films
+        ]
         rate = float(Store(stage_folder(run, "corpus") / "report").clips.frame_rate[0])
-        write_video(path, np.concatenate(large, 2), rate, sound, {"comment": f"synthetic: {'; '.join(names)}"})
+        write_video(
+            path,
+            np.concatenate(large, 2),
+            rate,
+            sound,
+            {"comment": f"synthetic: {'; '.join(names)}"},
+        )
     return path
 
 
@@ -90,7 +108,11 @@ def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
     source = int(np.flatnonzero(report.clips.name == source_of(edits, 0))[0])
     wanted, crops = edits.clips.iloc[0], np.asarray(report.face[report.frames(source)])
     edited = edit_clip(load_generator(), crops, wanted.emotion, wanted.intensity / 3)
-    names = [f"source: {report.clips.emotion[source]}", f"edit: {wanted.emotion}", f"true edit: {wanted.emotion}"]
+    names = [
+        f"source: {report.clips.emotion[source]}",
+        f"edit: {wanted.emotion}",
+        f"true edit: {wanted.emotion}",
+    ]
     return names, [crops, edited, np.asarray(edits.face[edits.frames(0)])], report.sound(source)
 
 
@@ -104,9 +126,15 @@ def aligned_clips(features: Features) -> tuple[np.ndarray, np.ndarray, str]:
     clips = features.store.clips
     same = clips.groupby(["speaker", "sentence"]).filter(lambda said: len(said) > 1)
     first, second = (int(k) for k in (same.index[:2] if len(same) else clips.index[:2]))
-    sound = [np.asarray(features.audio[features.store.frames(k)], np.float32) for k in (first, second)]
+    sound = [
+        np.asarray(features.audio[features.store.frames(k)], np.float32) for k in (first, second)
+    ]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in sound]
-    return unit[0] @ unit[1].T, warp(*sound)[0], f"{clips.emotion[first]} (down) against {clips.emotion[second]} (right)"
+    return (
+        unit[0] @ unit[1].T,
+        warp(*sound)[0],
+        f"{clips.emotion[first]} (down) against {clips.emotion[second]} (right)",
+    )
 
 
 def prompt_likeness(folder: Path) -> tuple[np.ndarray, list[str]]:

@@ -42,8 +42,12 @@ class Speech:
         """
         everything, found = np.arange(len(self.features.store)), {}
         calls = {
-            "retrieval_dtw_r1" if self.dtw else "retrieval_r1": lambda: self._retrieval(embed(everything, everything)),
-            "swap_image_dtw" if self.dtw else "swap_image": lambda: swap.swap_image(embed, self._triples, self.config.seed),
+            "retrieval_dtw_r1" if self.dtw else "retrieval_r1": lambda: self._retrieval(
+                embed(everything, everything)
+            ),
+            "swap_image_dtw" if self.dtw else "swap_image": lambda: swap.swap_image(
+                embed, self._triples, self.config.seed
+            ),
         }
         for name, call in calls.items():
             try:
@@ -54,7 +58,14 @@ class Speech:
 
     def _retrieval(self, code: np.ndarray) -> dict:
         clips, frames = self.corpus.clips, self.corpus.frames
-        return retrieval.retrieval_r1(code, clips, frames, num_sentences=self.gallery, seed=self.config.seed, moments_of=self.moments_of)
+        return retrieval.retrieval_r1(
+            code,
+            clips,
+            frames,
+            num_sentences=self.gallery,
+            seed=self.config.seed,
+            moments_of=self.moments_of,
+        )
 
     @cached_property
     def _triples(self) -> swap.Triples:
@@ -73,7 +84,9 @@ def matching(features: Features) -> tuple:
 
     def moments(one: int, two: int) -> np.ndarray | None:
         if (one, two) not in paths:
-            aligned, quality = warp(*(np.asarray(features.audio[store.frames(clip)], np.float32) for clip in (one, two)))
+            aligned, quality = warp(
+                *(np.asarray(features.audio[store.frames(clip)], np.float32) for clip in (one, two))
+            )
             paths[one, two] = None if quality > WORST else aligned
         return paths[one, two]
 

@@ -28,7 +28,9 @@ from cdrl.vocabulary import ACTIONS
 
 def coefficient_settings(config: StudyConfig, seed: int) -> CoefficientConfig:
     """The same for every variant."""
-    return CoefficientConfig(steps=config.coefficient_steps, distil_steps=config.distil_steps, seed=seed)
+    return CoefficientConfig(
+        steps=config.coefficient_steps, distil_steps=config.distil_steps, seed=seed
+    )
 
 
 def tracker_folder(place: Path) -> Path:
@@ -36,10 +38,18 @@ def tracker_folder(place: Path) -> Path:
     return Path(place) / f"tracker_{checksum(weights_path(READER))[:8]}"
 
 
-def make_students(work: Path, config: StudyConfig, seed: int, guidance: Path, out: Path) -> CoefficientGuidance:
+def make_students(
+    work: Path, config: StudyConfig, seed: int, guidance: Path, out: Path
+) -> CoefficientGuidance:
     """The guidance of one seed, taught to two networks that see facial actions instead of pixels."""
     features = features_of(Path(work), "train", "actions")
-    return distil(features, track(features, load_reader()), Guidance(guidance), coefficient_settings(config, seed), out)
+    return distil(
+        features,
+        track(features, load_reader()),
+        Guidance(guidance),
+        coefficient_settings(config, seed),
+        out,
+    )
 
 
 def load_students(folder: Path) -> CoefficientGuidance:
@@ -62,7 +72,9 @@ class Rendered:
         Rendered(edits, host)(0, 1.0).shape == edits.source(0).shape   # (T, S, S, 3) uint8
     """
 
-    def __init__(self, edits: TrueEdits, host: CoefficientHost | None = None, frame_size: int = 128):
+    def __init__(
+        self, edits: TrueEdits, host: CoefficientHost | None = None, frame_size: int = 128
+    ):
         self.edits, self.host, self.frame_size = edits, host, frame_size
         self.reader, self.vision, self.actions = load_reader(), VisionPrior(), {}
 
@@ -72,8 +84,16 @@ class Rendered:
             self.actions[clip] = track_clip(edits.report, clip, self.reader, self.vision)
         actions = self.actions[clip]
         if self.host is not None:
-            actions = edit_coefficients(self.host, actions, edits.target[edit], edits.intensity(edit, dial))
-        crops = render_edit(edits.report.clips.name[clip], actions, alignment_of(edits.report, clip), self.frame_size, edits.report.face.shape[1])
+            actions = edit_coefficients(
+                self.host, actions, edits.target[edit], edits.intensity(edit, dial)
+            )
+        crops = render_edit(
+            edits.report.clips.name[clip],
+            actions,
+            alignment_of(edits.report, clip),
+            self.frame_size,
+            edits.report.face.shape[1],
+        )
         return resized(crops, edits.size)
 
 
@@ -85,24 +105,43 @@ class Expected:
     """
 
     def __init__(self, edits: TrueEdits, people: int = 60, frame_size: int = 128):
-        self.edits, self.frame_size, self.people = edits, frame_size, studio.SPLITS["train"].people[:people]
+        self.edits, self.frame_size, self.people = (
+            edits,
+            frame_size,
+            studio.SPLITS["train"].people[:people],
+        )
 
     def __call__(self, edit: int) -> np.ndarray:
         edits, clip = self.edits, int(self.edits.sources[edit])
         name, level = edits.report.clips.name[clip], 3 * edits.intensity(edit, 1.0)
         actions = expected_edit(studio.spec_of(name), edits.target[edit], level, self.people)
-        return resized(render_edit(name, actions, alignment_of(edits.report, clip), self.frame_size, edits.report.face.shape[1]), edits.size)
+        return resized(
+            render_edit(
+                name,
+                actions,
+                alignment_of(edits.report, clip),
+                self.frame_size,
+                edits.report.face.shape[1],
+            ),
+            edits.size,
+        )
 
 
 def tracked_readings(edits: TrueEdits, judges: Judges) -> list[dict]:
     """What the networks say of every source tracked and rendered again, nothing edited: where this host's dial begins."""
     rendered, found = Rendered(edits), {}
-    for clip, edit in tqdm({clip: edit for edit, clip in enumerate(edits.sources)}.items(), desc="tracked sources", mininterval=2):
+    for clip, edit in tqdm(
+        {clip: edit for edit, clip in enumerate(edits.sources)}.items(),
+        desc="tracked sources",
+        mininterval=2,
+    ):
         found[clip] = read_clip(judges, rendered(edit))
     return [found[clip] for clip in edits.sources]
 
 
-def trained_host(work: Path, config: StudyConfig, variant: str, seed: int, place: Path) -> tuple[CoefficientHost, pd.DataFrame]:
+def trained_host(
+    work: Path, config: StudyConfig, variant: str, seed: int, place: Path
+) -> tuple[CoefficientHost, pd.DataFrame]:
     """The coefficient host trained as the variant says, once for all who show its edits.
 
     Args:
@@ -116,6 +155,12 @@ def trained_host(work: Path, config: StudyConfig, variant: str, seed: int, place
     tracked, pairs = track(features, load_reader()), None
     if variant == "paired":
         pairs = tracked_pairs(tracked, Store(place / "paired"), load_reader())
-    students = None if variant == "paired" else load_students(tracker_folder(place) / "students" / str(seed))
+    students = (
+        None
+        if variant == "paired"
+        else load_students(tracker_folder(place) / "students" / str(seed))
+    )
     out = tracker_folder(place) / "hosts" / f"coefficient.{variant}.{seed}"
-    return train_coefficient_host(tracked, students, coefficient_settings(config, seed), variant, out, pairs)
+    return train_coefficient_host(
+        tracked, students, coefficient_settings(config, seed), variant, out, pairs
+    )

@@ -35,14 +35,23 @@ def read_pairs(sources: Store, wanted: Store, size: int, out: Path) -> None:
             known[clip] = _curves(judges, sources, clip, size)
         curves["source"].append(known[clip])
         curves["truth"].append(_curves(judges, wanted, k, size))
-    asked = [_asked(sources.clips.iloc[clip], wanted.clips.iloc[k]) for k, clip in enumerate(origin)]
+    asked = [
+        _asked(sources.clips.iloc[clip], wanted.clips.iloc[k]) for k, clip in enumerate(origin)
+    ]
     partial = Path(out).with_suffix(".partial.npz")
     lengths = np.array([len(one) for one in curves["truth"]])
-    np.savez(partial, lengths=lengths, asked=np.array(asked), **{name: np.concatenate(values) for name, values in curves.items()})
+    np.savez(
+        partial,
+        lengths=lengths,
+        asked=np.array(asked),
+        **{name: np.concatenate(values) for name, values in curves.items()},
+    )
     partial.replace(out)
 
 
-def best_curves(edits: TrueEdits, sources: list[np.ndarray], pairs: Path, trees: int = 200, seed: int = 0) -> list[np.ndarray]:
+def best_curves(
+    edits: TrueEdits, sources: list[np.ndarray], pairs: Path, trees: int = 200, seed: int = 0
+) -> list[np.ndarray]:
     """The mouth curves that trees expect of every edit: the source's, and the change that `read_pairs` taught them.
 
     Args:
@@ -53,21 +62,35 @@ def best_curves(edits: TrueEdits, sources: list[np.ndarray], pairs: Path, trees:
     """
     with np.load(pairs) as kept:
         ends = np.cumsum(kept["lengths"])[:-1]
-        seen = [_features(one, asked)[::EVERY] for one, asked in zip(np.split(kept["source"], ends), kept["asked"], strict=True)]
-        change = np.concatenate([one[::EVERY] for one in np.split(kept["truth"] - kept["source"], ends)])
-    model = ExtraTreesRegressor(trees, min_samples_leaf=20, max_features=0.5, random_state=seed).fit(np.concatenate(seen), change)
+        seen = [
+            _features(one, asked)[::EVERY]
+            for one, asked in zip(np.split(kept["source"], ends), kept["asked"], strict=True)
+        ]
+        change = np.concatenate(
+            [one[::EVERY] for one in np.split(kept["truth"] - kept["source"], ends)]
+        )
+    model = ExtraTreesRegressor(
+        trees, min_samples_leaf=20, max_features=0.5, random_state=seed
+    ).fit(np.concatenate(seen), change)
     clips, wanted = edits.report.clips, edits.wanted.clips
     asked = [_asked(clips.iloc[source], wanted.iloc[k]) for k, source in enumerate(edits.sources)]
-    return [one + model.predict(_features(one, each)) for one, each in zip(sources, asked, strict=True)]
+    return [
+        one + model.predict(_features(one, each)) for one, each in zip(sources, asked, strict=True)
+    ]
 
 
 def _curves(judges: Judges, store: Store, clip: int, size: int) -> np.ndarray:
-    return edit_scores.mouth_curves(judges.track(tensor(resized(store.face[store.frames(clip)], size)))[0])
+    return edit_scores.mouth_curves(
+        judges.track(tensor(resized(store.face[store.frames(clip)], size)))[0]
+    )
 
 
 def _asked(source, wanted) -> np.ndarray:
     """(18,) emotion and level of the source and of the edit."""
-    both = [[float(row.emotion == name) for name in EMOTIONS] + [row.intensity / 3] for row in (source, wanted)]
+    both = [
+        [float(row.emotion == name) for name in EMOTIONS] + [row.intensity / 3]
+        for row in (source, wanted)
+    ]
     return np.concatenate(both)
 
 

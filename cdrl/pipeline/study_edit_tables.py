@@ -7,7 +7,13 @@ import pandas as pd
 
 from cdrl.config import StudyConfig
 from cdrl.evaluation.edit_comparison import difference_rows, measure_of
-from cdrl.pipeline.edit_scoring import LISTED, curve_rows, equal_accuracy_rows, load_references, variant_rows
+from cdrl.pipeline.edit_scoring import (
+    LISTED,
+    curve_rows,
+    equal_accuracy_rows,
+    load_references,
+    variant_rows,
+)
 from cdrl.pipeline.study_edits import edit_job_path, edit_place, opened
 from cdrl.pipeline.study_rows import EDIT
 from cdrl.probing import bootstrap
@@ -15,9 +21,18 @@ from cdrl.stage import read_json
 
 # What each term buys, and whether ours is worth more than the released form and than no network at all.
 COMPARED = (
-    ("cdrl", "baseline"), ("content", "baseline"), ("emotion", "baseline"), ("cdrl", "emotion"), ("cdrl", "content"),
-    ("cdrl", "released"), ("released", "baseline"), ("cdrl", "constant"), ("cdrl", "paired"), ("cdrl_fivefold", "baseline"), ("cdrl_fivefold", "cdrl"),
-)  # fmt: skip
+    ("cdrl", "baseline"),
+    ("content", "baseline"),
+    ("emotion", "baseline"),
+    ("cdrl", "emotion"),
+    ("cdrl", "content"),
+    ("cdrl", "released"),
+    ("released", "baseline"),
+    ("cdrl", "constant"),
+    ("cdrl", "paired"),
+    ("cdrl_fivefold", "baseline"),
+    ("cdrl_fivefold", "cdrl"),
+)
 # The coefficient host drawn on pixels beside the image host, and beside no network at all.
 ACROSS = (("drawn.cdrl", "image.cdrl"), ("drawn.cdrl", "image.constant"))
 # What baseline and cdrl were trained with besides: as many weights for each.
@@ -36,7 +51,10 @@ def edit_summary(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dic
     if not done:
         return {}, {}
     edits, references, scores = opened(work, config), load_references(place / "references.npz"), {}
-    found = {name: {seed: _statistics(place, name, seed) for other, seed in done if other == name} for name, _ in done}
+    found = {
+        name: {seed: _statistics(place, name, seed) for other, seed in done if other == name}
+        for name, _ in done
+    }
     for name, seeds in found.items():
         scores |= _variant(place, name, seeds, references, edits)
     for host in dict.fromkeys(name.partition(".")[0] for name in found):
@@ -44,14 +62,25 @@ def edit_summary(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dic
             both = [found.get(f"{host}.{variant}") for variant in pair]
             if all(both):
                 # For each emotion by itself too, and with every weight: the first pair alone.
-                scores |= _difference(f"spfem.{host}.{'_minus_'.join(pair)}", *both, edits, EDIT[f"{host}.{pair[1]}"].seeded, pair == COMPARED[0])
-        families = [[found.get(f"{host}.{variant}{end}") for end in ("", *(f"_{name}" for name in FURTHER))] for variant in COMPARED[0]]
+                scores |= _difference(
+                    f"spfem.{host}.{'_minus_'.join(pair)}",
+                    *both,
+                    edits,
+                    EDIT[f"{host}.{pair[1]}"].seeded,
+                    pair == COMPARED[0],
+                )
+        families = [
+            [found.get(f"{host}.{variant}{end}") for end in ("", *(f"_{name}" for name in FURTHER))]
+            for variant in COMPARED[0]
+        ]
         if all(map(all, families)):
             scores |= _any_weight(f"spfem.{host}.{'_minus_'.join(COMPARED[0])}", *families, edits)
     for first, second in ACROSS:
         if first in found and second in found:
             prefix = f"spfem.{first}_minus_{second.replace('.', '_')}"
-            scores |= _difference(prefix, found[first], found[second], edits, EDIT[second].seeded, False)
+            scores |= _difference(
+                prefix, found[first], found[second], edits, EDIT[second].seeded, False
+            )
     return scores, {"edit": _table(scores, found), "edit_differences": _differences(scores)}
 
 
@@ -67,12 +96,20 @@ def _statistics(place: Path, name: str, seed: int) -> dict:
 
 def _pooled(seeds: list[dict], dial: float) -> dict:
     """{score: (seeds x E, M)} at one setting of the dial, the seeds one after the other."""
-    return {score: np.concatenate([kept[dial][score] for kept in seeds]) for score in seeds[0][dial]}
+    return {
+        score: np.concatenate([kept[dial][score] for kept in seeds]) for score in seeds[0][dial]
+    }
 
 
 def _variant(place: Path, name: str, seeds: dict, references: dict, edits) -> dict:
-    prefix, kept, each = f"spfem.{name}", list(seeds.values()), [read_json(edit_job_path(place, name, seed))["scores"] for seed in seeds]
-    scores = bootstrap.lines(variant_rows(prefix, _pooled(kept, 1.0), references, edits, times=len(kept)))
+    prefix, kept, each = (
+        f"spfem.{name}",
+        list(seeds.values()),
+        [read_json(edit_job_path(place, name, seed))["scores"] for seed in seeds],
+    )
+    scores = bootstrap.lines(
+        variant_rows(prefix, _pooled(kept, 1.0), references, edits, times=len(kept))
+    )
     for key in each[0]:
         values = [one[key] for one in each if one[key] is not None]
         if values and not key.endswith((".low", ".high", ".n")):
@@ -81,25 +118,46 @@ def _variant(place: Path, name: str, seeds: dict, references: dict, edits) -> di
         elif key.endswith(".n"):
             scores[key] = each[0][key]  # clips, not clips times seeds
     curve = [_pooled(kept, dial) for dial in sorted(kept[0])]
-    return scores | (bootstrap.lines(curve_rows(prefix, sorted(kept[0]), curve)) if len(curve) > 1 else {})
+    return scores | (
+        bootstrap.lines(curve_rows(prefix, sorted(kept[0]), curve)) if len(curve) > 1 else {}
+    )
 
 
 def _spread(key: str, values: list[float]) -> dict:
-    many = {} if len(values) < 2 else {f"{key}.sd": float(np.std(values, ddof=1)), f"{key}.least": min(values), f"{key}.most": max(values)}
+    many = (
+        {}
+        if len(values) < 2
+        else {
+            f"{key}.sd": float(np.std(values, ddof=1)),
+            f"{key}.least": min(values),
+            f"{key}.most": max(values),
+        }
+    )
     return many | {f"{key}.seeds": len(values)}
 
 
-def _difference(prefix: str, first: dict, second: dict, edits, seeded: bool, by_emotion: bool) -> dict:
+def _difference(
+    prefix: str, first: dict, second: dict, edits, seeded: bool, by_emotion: bool
+) -> dict:
     """Seeds that both have; a variant without seeds stands beside each of the other's."""
     seeds = sorted(first.keys() & second.keys() if seeded else first)
     if not seeds:
         return {}
     one, two = ([kept.get(seed, kept[min(kept)]) for seed in seeds] for kept in (first, second))
-    clips, target = np.tile(np.arange(len(edits)), len(seeds)), np.tile(edits.target, len(seeds)) if by_emotion else ()
-    measured = [{score: measure_of(score, sums) for score, sums in _pooled(kept, 1.0).items()} for kept in (one, two)]
+    clips, target = (
+        np.tile(np.arange(len(edits)), len(seeds)),
+        np.tile(edits.target, len(seeds)) if by_emotion else (),
+    )
+    measured = [
+        {score: measure_of(score, sums) for score, sums in _pooled(kept, 1.0).items()}
+        for kept in (one, two)
+    ]
     scores = bootstrap.lines(difference_rows(prefix, *measured, clips, target))
     for score in measured[0].keys() & measured[1].keys():
-        apart = [measure_of(score, a[1.0][score]).value - measure_of(score, b[1.0][score]).value for a, b in zip(one, two, strict=True)]
+        apart = [
+            measure_of(score, a[1.0][score]).value - measure_of(score, b[1.0][score]).value
+            for a, b in zip(one, two, strict=True)
+        ]
         scores |= _spread(f"{prefix}.{score}", apart)
     dials = sorted(one[0].keys() & two[0].keys())
     curves = [[[_pooled(kept, dial) for dial in dials]] for kept in (one, two)]
@@ -112,8 +170,18 @@ def _any_weight(prefix: str, first: list[dict], second: list[dict], edits) -> di
     if not seeds:
         return {}
     dials = sorted(first[0][seeds[0]])
-    curves = [[[_pooled([kept[seed] for seed in seeds], dial) for dial in dials] for kept in family] for family in (first, second)]
-    return bootstrap.lines(equal_accuracy_rows(prefix, *curves, np.tile(np.arange(len(edits)), len(seeds)), name="mouth_error.any_weight"))
+    curves = [
+        [[_pooled([kept[seed] for seed in seeds], dial) for dial in dials] for kept in family]
+        for family in (first, second)
+    ]
+    return bootstrap.lines(
+        equal_accuracy_rows(
+            prefix,
+            *curves,
+            np.tile(np.arange(len(edits)), len(seeds)),
+            name="mouth_error.any_weight",
+        )
+    )
 
 
 def _table(scores: dict, names) -> pd.DataFrame:
@@ -124,7 +192,11 @@ def _table(scores: dict, names) -> pd.DataFrame:
         for score in LISTED:
             key = f"spfem.{name}.{score}"
             if key in scores:
-                cells |= {score: round(scores[key], 4)} | {f"{score}.{part}": round(scores[f"{key}.{part}"], 4) for part in ("low", "high", "sd") if f"{key}.{part}" in scores}
+                cells |= {score: round(scores[key], 4)} | {
+                    f"{score}.{part}": round(scores[f"{key}.{part}"], 4)
+                    for part in ("low", "high", "sd")
+                    if f"{key}.{part}" in scores
+                }
         lines.append(cells)
     return pd.DataFrame(lines)
 
@@ -134,6 +206,10 @@ def _differences(scores: dict) -> pd.DataFrame:
     lines = []
     for key in scores:
         if "_minus_" in key and f"{key}.p" in scores and not key.endswith((".judge_1", ".judge_2")):
-            cells = {part: scores[f"{key}.{part}"] for part in ("low", "high", "p", "n", "sd", "accuracy") if f"{key}.{part}" in scores}
+            cells = {
+                part: scores[f"{key}.{part}"]
+                for part in ("low", "high", "p", "n", "sd", "accuracy")
+                if f"{key}.{part}" in scores
+            }
             lines.append({"row": key, "value": scores[key], **cells})
     return pd.DataFrame(lines).round(4)

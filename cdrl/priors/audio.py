@@ -22,7 +22,9 @@ WINDOW = 400  # 25 ms
 MELS = 48
 
 
-def mel_filters(mels: int = MELS, bins: int = WINDOW // 2 + 1, rate: int = AUDIO_RATE) -> torch.Tensor:
+def mel_filters(
+    mels: int = MELS, bins: int = WINDOW // 2 + 1, rate: int = AUDIO_RATE
+) -> torch.Tensor:
     """Triangular filters on the HTK mel scale, mel = 2595 log10(1 + f / 700).
 
     Returns:
@@ -46,10 +48,17 @@ def log_mel(sound: torch.Tensor) -> torch.Tensor:
         (B, 48, S // 160 + 1), natural log, zero mean over the utterance; silence gives zeros.
     """
     spectrum = torch.stft(
-        sound, WINDOW, HOP, window=torch.hann_window(WINDOW, device=sound.device), center=True,
-        pad_mode="constant", return_complex=True,
-    ).abs()  # fmt: skip
-    mel = torch.log(torch.einsum("mf,bft->bmt", mel_filters().to(sound.device), spectrum.square()) + 1e-5)
+        sound,
+        WINDOW,
+        HOP,
+        window=torch.hann_window(WINDOW, device=sound.device),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    ).abs()
+    mel = torch.log(
+        torch.einsum("mf,bft->bmt", mel_filters().to(sound.device), spectrum.square()) + 1e-5
+    )
     return mel - mel.mean((1, 2), keepdim=True)
 
 
@@ -67,7 +76,9 @@ class PhonemeNet(nn.Module):
     def __init__(self, phonemes: int, width: int = 128, features: int = 64):
         super().__init__()
         self.stem = nn.Conv1d(MELS, width, 5, padding=2)
-        self.layers = nn.ModuleList([nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4, 8, 1, 2, 4)])
+        self.layers = nn.ModuleList(
+            [nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4, 8, 1, 2, 4)]
+        )
         self.norms = nn.ModuleList([nn.GroupNorm(8, width) for _ in self.layers])
         self.bottleneck = nn.Conv1d(width, features, 1)
         self.head = nn.Conv1d(features, phonemes, 1)
@@ -81,7 +92,9 @@ class PhonemeNet(nn.Module):
         return self.head(features), features
 
 
-def to_frames(features: torch.Tensor, rate: float, num_frames: int, frame_rate: float) -> torch.Tensor:
+def to_frames(
+    features: torch.Tensor, rate: float, num_frames: int, frame_rate: float
+) -> torch.Tensor:
     """Average features over the span of each video frame.
 
     Args:
@@ -134,7 +147,13 @@ class EmbeddedAudioPrior:
         return [self(*clip) for clip in clips]
 
 
-def audio_prior(name: str = "embedded", layer: int = 20, windows: str = "whole", weights: str = "", device: str = "cpu"):
+def audio_prior(
+    name: str = "embedded",
+    layer: int = 20,
+    windows: str = "whole",
+    weights: str = "",
+    device: str = "cpu",
+):
     """The audio prior called `name`: `embedded`, a .safetensors path, or a torchaudio bundle (see `BundleAudioPrior`).
 
     Raises:

@@ -49,7 +49,9 @@ def at_frames(features: torch.Tensor, num_frames: int, frame_rate: float) -> tor
     Returns:
         (num_frames, D); frame k is looked up at (k + 1/2) / frame_rate seconds.
     """
-    seconds = (torch.arange(num_frames, dtype=torch.float64, device=features.device) + 0.5) / frame_rate
+    seconds = (
+        torch.arange(num_frames, dtype=torch.float64, device=features.device) + 0.5
+    ) / frame_rate
     place = ((seconds * AUDIO_RATE - FIELD / 2) / HOP).clamp(0, len(features) - 1)
     before = place.long()
     after = (before + 1).clamp(max=len(features) - 1)
@@ -70,7 +72,14 @@ class BundleAudioPrior:
         InputError: torchaudio missing, an unknown bundle or layer, weights that are not at hand or not this bundle's.
     """
 
-    def __init__(self, name: str, layer: int = 20, windows: str = "whole", weights: str = "", device: str = "cpu"):
+    def __init__(
+        self,
+        name: str,
+        layer: int = 20,
+        windows: str = "whole",
+        weights: str = "",
+        device: str = "cpu",
+    ):
         self.bundle, random = sources.bundle(name), name.endswith("/random")
         depth = self.bundle._params["encoder_num_layers"]
         if not 1 <= layer <= depth:
@@ -79,9 +88,16 @@ class BundleAudioPrior:
                 f"--set priors.audio_layer={depth // 2}"
             )
         if windows not in WINDOWS:
-            raise InputError(f"audio prior {name}: windows={windows}: accepted are {', '.join(WINDOWS)}")
+            raise InputError(
+                f"audio prior {name}: windows={windows}: accepted are {', '.join(WINDOWS)}"
+            )
         path = None if random else sources.find_or_say(sources.audio_source(name), weights)
-        self.identity = {"name": name, "layer": layer, "windows": windows, "sha256": verify(path) if path else "random"}
+        self.identity = {
+            "name": name,
+            "layer": layer,
+            "windows": windows,
+            "sha256": verify(path) if path else "random",
+        }
         self.layer, self.windows, self.device = layer, windows, torch.device(device)
         self.model = self._build(path).to(self.device)
 
@@ -105,26 +121,41 @@ class BundleAudioPrior:
 
     def listen(self, clips: list) -> list[torch.Tensor]:
         """(sound, num_frames, frame_rate) of each clip -> its features, all in one batch; the same as one by one to 1e-4."""
-        clips = [(torch.as_tensor(sound, dtype=torch.float32, device=self.device), *rest) for sound, *rest in clips]
+        clips = [
+            (torch.as_tensor(sound, dtype=torch.float32, device=self.device), *rest)
+            for sound, *rest in clips
+        ]
         if self.windows == "released":
             return self._listen_released(clips)
         normal = self.bundle._normalize_waveform
-        heard = self._transform([F.layer_norm(sound, sound.shape) if normal else sound for sound, *_ in clips])
-        return [at_frames(found, *rest).cpu() for found, (_, *rest) in zip(heard, clips, strict=True)]
+        heard = self._transform(
+            [F.layer_norm(sound, sound.shape) if normal else sound for sound, *_ in clips]
+        )
+        return [
+            at_frames(found, *rest).cpu() for found, (_, *rest) in zip(heard, clips, strict=True)
+        ]
 
     def _listen_released(self, clips: list) -> list[torch.Tensor]:
         out = []
         for sound, num_frames, frame_rate in clips:
-            frames = max(1, round(num_frames * RELEASED_RATE / frame_rate))  # a clip at another rate is heard at 30 all the same
+            frames = max(
+                1, round(num_frames * RELEASED_RATE / frame_rate)
+            )  # a clip at another rate is heard at 30 all the same
             windows, step = released_windows(frames), AUDIO_RATE / RELEASED_RATE
-            heard = self._transform([sound[int(first * step) : ceil(end * step)] for first, end, _ in windows])
+            heard = self._transform(
+                [sound[int(first * step) : ceil(end * step)] for first, end, _ in windows]
+            )
             found = [
-                F.interpolate(one.T[None], end - first, mode="linear", align_corners=True)[0].T[dropped:]
+                F.interpolate(one.T[None], end - first, mode="linear", align_corners=True)[0].T[
+                    dropped:
+                ]
                 for one, (first, end, dropped) in zip(heard, windows, strict=True)
             ]
             found = torch.cat(found)
             if frames != num_frames:
-                found = F.interpolate(found.T[None], num_frames, mode="linear", align_corners=False)[0].T
+                found = F.interpolate(
+                    found.T[None], num_frames, mode="linear", align_corners=False
+                )[0].T
             out.append(found.cpu())
         return out
 

@@ -37,14 +37,20 @@ def open_clip_model(name: str, weights: str = "") -> tuple[nn.Module, object, di
     path = source and sources.find_or_say(source, weights)
     # The activation belongs to the weights: OpenAI's need QuickGELU even where the model's own configuration has GELU.
     tagged = open_clip.get_pretrained_cfg(kind, tag) if source else {}
-    pictures = {key: tagged[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tagged}
+    pictures = {
+        key: tagged[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tagged
+    }
     logging.disable(logging.WARNING)  # "initialised randomly": not for long
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = open_clip.create_model(
-                kind, pretrained=None, precision="fp32", force_quick_gelu=tagged.get("quick_gelu", False), force_preprocess_cfg=pictures,
-            )  # fmt: skip
+                kind,
+                pretrained=None,
+                precision="fp32",
+                force_quick_gelu=tagged.get("quick_gelu", False),
+                force_preprocess_cfg=pictures,
+            )
     finally:
         logging.disable(logging.NOTSET)
     digest = verify(path) if path else "random"
@@ -57,14 +63,19 @@ def open_clip_model(name: str, weights: str = "") -> tuple[nn.Module, object, di
             state.pop(key, None)
         fill(model, state, path)
     size = model.visual.image_size
-    wanted = {**model.visual.preprocess_cfg, "size": (size, size) if isinstance(size, int) else tuple(size)}
+    wanted = {
+        **model.visual.preprocess_cfg,
+        "size": (size, size) if isinstance(size, int) else tuple(size),
+    }
     return model.eval(), open_clip.get_tokenizer(kind), wanted, {"name": name, "sha256": digest}
 
 
 def _check(name: str, kind: str) -> None:
     if kind not in open_clip.list_models():
         near = get_close_matches(kind, open_clip.list_models(), n=3)
-        raise InputError(f"unknown language prior {name!r}: accepted are embedded, or open_clip's MODEL/PRETRAINED {near}")
+        raise InputError(
+            f"unknown language prior {name!r}: accepted are embedded, or open_clip's MODEL/PRETRAINED {near}"
+        )
     config = open_clip.get_model_config(kind)
     text = config["text_cfg"]
     foreign = "hf_model_name" in text or text.get("hf_tokenizer_name") or "multimodal_cfg" in config

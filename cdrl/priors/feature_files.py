@@ -35,9 +35,17 @@ def open_features(path: Path, mode: str = "r") -> dict[str, np.ndarray]:
             header = json.loads(file.read(length)) if length < 1 << 27 else None
         arrays = {"prior": header.pop("__metadata__")["prior"]}
         for name, entry in header.items():
-            arrays[name] = np.memmap(path, _TYPES[entry["dtype"]], mode, 8 + length + entry["data_offsets"][0], tuple(entry["shape"]))
+            arrays[name] = np.memmap(
+                path,
+                _TYPES[entry["dtype"]],
+                mode,
+                8 + length + entry["data_offsets"][0],
+                tuple(entry["shape"]),
+            )
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: not a whole file of features ({error}); remove it and run notebook 01 again") from None
+        raise InputError(
+            f"{path}: not a whole file of features ({error}); remove it and run notebook 01 again"
+        ) from None
     return arrays
 
 
@@ -66,13 +74,21 @@ class FeatureWriter:
             found = open_features(self.partial)
         except InputError:
             return False
-        return found["features"].shape == (self.ends[-1], width) and len(found["done"]) == len(self.prints)
+        return found["features"].shape == (self.ends[-1], width) and len(found["done"]) == len(
+            self.prints
+        )
 
     def _create(self, width: int, prior: dict) -> None:
-        count, clips = len(self.prints), np.frombuffer(bytes.fromhex("".join(self.prints)), np.uint8)
+        count, clips = (
+            len(self.prints),
+            np.frombuffer(bytes.fromhex("".join(self.prints)), np.uint8),
+        )
         shapes = {
-            "lengths": ("I32", [count]), "clips": ("U8", [count, 16]), "features": ("F16", [int(self.ends[-1]), width]), "done": ("U8", [count]),
-        }  # fmt: skip
+            "lengths": ("I32", [count]),
+            "clips": ("U8", [count, 16]),
+            "features": ("F16", [int(self.ends[-1]), width]),
+            "done": ("U8", [count]),
+        }
         header, end = {"__metadata__": {"prior": json.dumps(prior, sort_keys=True)}}, 0
         for name, (kind, shape) in shapes.items():
             start, end = end, end + int(np.prod(shape)) * np.dtype(_TYPES[kind]).itemsize
@@ -94,7 +110,9 @@ class FeatureWriter:
             InputError: a feature that half precision cannot hold.
         """
         if not np.isfinite(rows).all():
-            raise InputError(f"{self.path.name}: a feature is not finite in half precision; try --set priors.device=cpu")
+            raise InputError(
+                f"{self.path.name}: a feature is not finite in half precision; try --set priors.device=cpu"
+            )
         place = 0
         for clip in clips:
             length = self.ends[clip] - self.starts[clip]
@@ -114,10 +132,18 @@ class FeatureWriter:
         for path in sorted(Path(folder).glob(pattern)):
             found = open_features(path)
             ends = np.cumsum(found["lengths"])
-            places = {each.tobytes().hex(): (end - length, end) for each, length, end in zip(found["clips"], found["lengths"], ends, strict=True)}
+            places = {
+                each.tobytes().hex(): (end - length, end)
+                for each, length, end in zip(found["clips"], found["lengths"], ends, strict=True)
+            }
             known = [clip for clip in sorted(todo) if self.prints[clip] in places]
             if known and found["features"].shape[1] == self.rows.shape[1]:
-                self.write(known, np.concatenate([found["features"][slice(*places[self.prints[clip]])] for clip in known]))
+                self.write(
+                    known,
+                    np.concatenate(
+                        [found["features"][slice(*places[self.prints[clip]])] for clip in known]
+                    ),
+                )
                 todo, taken = todo - set(known), taken + len(known)
         return taken
 

@@ -43,7 +43,11 @@ PHRASES = {
 }
 DEGREES = ((0.12, "slightly"), (0.3, ""), (0.6, "strongly"))
 RELAXED = "face relaxed"
-WORDS = tuple(sorted({word for phrase in (*PHRASES, RELAXED, "slightly strongly and") for word in phrase.split()}))
+WORDS = tuple(
+    sorted(
+        {word for phrase in (*PHRASES, RELAXED, "slightly strongly and") for word in phrase.split()}
+    )
+)
 
 # CERL's prompts: facial cues per emotion, in words the embedded tower knows, alphabetical like EMOTIONS.
 DESCRIPTIONS = {
@@ -105,7 +109,9 @@ class WordTokenizer:
                         f"{', '.join(self.words)}; any other words need a real CLIP (language=ViT-B-32/openai)"
                     )
             if len(words) > self.context_length - 10:
-                raise InputError(f"text of {len(words)} words: at most {self.context_length - 10} are accepted")
+                raise InputError(
+                    f"text of {len(words)} words: at most {self.context_length - 10} are accepted"
+                )
             ids = [self.start, *(self.ids[word] for word in words), self.end]
             out[row, : len(ids)] = torch.tensor(ids)
         return out
@@ -127,7 +133,11 @@ class FaceTower(nn.Module):
 def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
     """The embedded CLIP, untrained: open_clip's own class, a small text tower over `WORDS`, `FaceTower` for images."""
     text = CLIPTextCfg(
-        context_length=CONTEXT_LENGTH, vocab_size=len(WORDS) + 3, width=width, heads=4, layers=layers
+        context_length=CONTEXT_LENGTH,
+        vocab_size=len(WORDS) + 3,
+        width=width,
+        heads=4,
+        layers=layers,
     )
     vision = CLIPVisionCfg(image_size=32, patch_size=32, width=32, layers=1, head_width=32)
     model = CLIP(embed_dim, vision, text)
@@ -135,7 +145,9 @@ def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
     return model
 
 
-def encode_tokens(model: CLIP, ids: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+def encode_tokens(
+    model: CLIP, ids: torch.Tensor, context: torch.Tensor | None = None
+) -> torch.Tensor:
     """The text tower; a causal one on no more positions than needed, because padding behind the end changes nothing there.
 
     Args:
@@ -152,10 +164,14 @@ def encode_tokens(model: CLIP, ids: torch.Tensor, context: torch.Tensor | None =
     positions, causal = tower.positional_embedding, tower.attn_mask is not None
     length = min(int(end.max()) + 1 if causal else words.shape[1], len(positions))
     words, end = words[:, :length] + positions[:length], end.clamp(max=length - 1)
-    hidden = tower.transformer(words, attn_mask=tower.attn_mask[:length, :length] if causal else None)
+    hidden = tower.transformer(
+        words, attn_mask=tower.attn_mask[:length, :length] if causal else None
+    )
     hidden = tower.ln_final(hidden)[torch.arange(len(ids)), end]
     project = tower.text_projection
-    return F.normalize(project(hidden) if isinstance(project, nn.Module) else hidden @ project, dim=-1)
+    return F.normalize(
+        project(hidden) if isinstance(project, nn.Module) else hidden @ project, dim=-1
+    )
 
 
 class LanguagePrior(nn.Module):
@@ -181,14 +197,24 @@ class LanguagePrior(nn.Module):
             stored = "language_prior" if name == "embedded" else name
             self.model = load_weights(stored, tiny_clip(**load_card(stored)["model"]))
             self.identity = {"name": stored, "sha256": checksum(weights_path(stored))}
-            self.tokenize, self.features, self.embedding = WordTokenizer(), 256, self.model.text_projection.shape[1]
+            self.tokenize, self.features, self.embedding = (
+                WordTokenizer(),
+                256,
+                self.model.text_projection.shape[1],
+            )
         else:
             self.model, self.tokenize, pictures, self.identity = open_clip_model(name, weights)
             self.size, self.interpolation = pictures["size"], pictures["interpolation"]
-            self.register_buffer("mean", torch.tensor(pictures["mean"])[:, None, None], persistent=False)
-            self.register_buffer("deviation", torch.tensor(pictures["std"])[:, None, None], persistent=False)
+            self.register_buffer(
+                "mean", torch.tensor(pictures["mean"])[:, None, None], persistent=False
+            )
+            self.register_buffer(
+                "deviation", torch.tensor(pictures["std"])[:, None, None], persistent=False
+            )
             project = text_tower(self.model).text_projection
-            self.features = self.embedding = project.out_features if isinstance(project, nn.Linear) else project.shape[1]
+            self.features = self.embedding = (
+                project.out_features if isinstance(project, nn.Linear) else project.shape[1]
+            )
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "LanguagePrior":
@@ -199,12 +225,16 @@ class LanguagePrior(nn.Module):
         """(B, 3, H, W) RGB in [0, 1] -> (B, features), differentiable to the pixels."""
         if self.embedded:
             return self.model.visual.backbone(face_view(images))
-        images = F.interpolate(images, self.size, mode=self.interpolation, antialias=True, align_corners=False)
+        images = F.interpolate(
+            images, self.size, mode=self.interpolation, antialias=True, align_corners=False
+        )
         return self.model.encode_image((images - self.mean) / self.deviation)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
         """(B, features) -> (B, embedding), unit norm: the prior's own zero-shot image embedding."""
-        return F.normalize(self.model.visual.project(features) if self.embedded else features, dim=-1)
+        return F.normalize(
+            self.model.visual.project(features) if self.embedded else features, dim=-1
+        )
 
     def text_embedding(self, texts: list[str]) -> torch.Tensor:
         """Texts -> (B, embedding), unit norm."""

@@ -34,7 +34,11 @@ class Source:
 
     def missing(self, weights: str = "") -> str:
         """One line that says what to get and where to put it."""
-        place = weights or os.environ.get("CDRL_WEIGHTS") or "a folder that --set priors.weights=FOLDER or CDRL_WEIGHTS names"
+        place = (
+            weights
+            or os.environ.get("CDRL_WEIGHTS")
+            or "a folder that --set priors.weights=FOLDER or CDRL_WEIGHTS names"
+        )
         return f"{self.setting}: its weights are missing: get {self.get}; put it into {place} as {self.files[0]}"
 
 
@@ -51,11 +55,17 @@ def bundle(name: str):
         raise InputError(
             f'audio prior {name!r} needs torchaudio: pip install -e ".[audio]", or use audio=embedded'
         ) from None
-    known = [key for key, value in vars(pipelines).items() if type(value) is pipelines.Wav2Vec2Bundle and value._model_type == "Wav2Vec2"]
+    known = [
+        key
+        for key, value in vars(pipelines).items()
+        if type(value) is pipelines.Wav2Vec2Bundle and value._model_type == "Wav2Vec2"
+    ]
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(f"unknown audio prior {name!r}{hint}: accepted are embedded, {', '.join(sorted(known))}")
+        raise InputError(
+            f"unknown audio prior {name!r}{hint}: accepted are embedded, {', '.join(sorted(known))}"
+        )
     return getattr(pipelines, name)
 
 
@@ -64,7 +74,9 @@ def audio_source(name: str) -> Source:
     published = bundle(name)._path.rpartition("/")[2]
     stem = published.rpartition(".")[0]
     call = f"torchaudio.pipelines.{name}.get_model(), on a machine that is online, leaves it in {_hub()}"
-    return Source(f"priors.audio={name}", (published, f"{stem}.safetensors"), f"{published} ({call})", _hub())
+    return Source(
+        f"priors.audio={name}", (published, f"{stem}.safetensors"), f"{published} ({call})", _hub()
+    )
 
 
 def language_source(name: str) -> Source:
@@ -79,9 +91,15 @@ def language_source(name: str) -> Source:
     known = open_clip.get_pretrained_cfg(model, tag)
     if not known:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise InputError(f"language prior {name!r}: open_clip has no weights {tag!r} of {model}; accepted are {tags}")
+        raise InputError(
+            f"language prior {name!r}: open_clip has no weights {tag!r} of {model}; accepted are {tags}"
+        )
     files = tuple(f"{model}-{tag}{suffix}" for suffix in SUFFIXES)
-    published = f"open_clip_model.safetensors of {known['hf_hub'].strip('/')}" if known.get("hf_hub") else known["url"].rpartition("/")[2]
+    published = (
+        f"open_clip_model.safetensors of {known['hf_hub'].strip('/')}"
+        if known.get("hf_hub")
+        else known["url"].rpartition("/")[2]
+    )
     call = f"open_clip.download_pretrained(open_clip.get_pretrained_cfg({model!r}, {tag!r})), on a machine that is online, says where it leaves it"
     return Source(f"priors.language={name}", files, f"{published} ({call})")
 
@@ -89,17 +107,27 @@ def language_source(name: str) -> Source:
 def vision_source(name: str = "iresnet50") -> Source:
     """Of the release's image encoder, an ArcFace IResNet-50."""
     get = "backbone.pth of the CDRL release, or any ArcFace IResNet-50 (no library fetches it)"
-    return Source(f"priors.vision={name}", ("backbone.pth", "backbone.safetensors", "iresnet50.pth", "iresnet50.safetensors"), get)
+    return Source(
+        f"priors.vision={name}",
+        ("backbone.pth", "backbone.safetensors", "iresnet50.pth", "iresnet50.safetensors"),
+        get,
+    )
 
 
-def wanted(audio: str = "embedded", language: str = "embedded", vision: str = "embedded") -> list[Source]:
+def wanted(
+    audio: str = "embedded", language: str = "embedded", vision: str = "embedded"
+) -> list[Source]:
     """What these priors need from outside; nothing for embedded ones, paths and random weights.
 
     >>> wanted()
     []
     """
     kinds = ((audio, audio_source), (language, language_source), (vision, vision_source))
-    return [source(name) for name, source in kinds if not name.endswith(("embedded", ".safetensors", "/random"))]
+    return [
+        source(name)
+        for name, source in kinds
+        if not name.endswith(("embedded", ".safetensors", "/random"))
+    ]
 
 
 def find(source: Source, weights: str = "") -> Path | None:
@@ -130,13 +158,17 @@ def prepare(config) -> list[Path]:
         InputError: one line for each that is missing; a file that is not what it was.
     """
     if config.weights and not config.download and not Path(config.weights).is_dir():
-        raise InputError(f"priors.weights={config.weights}: not a folder; give the folder that holds the weights")
+        raise InputError(
+            f"priors.weights={config.weights}: not a folder; give the folder that holds the weights"
+        )
     needed = wanted(config.audio, config.language, config.vision)
     if config.download:
         for source in needed:
             if find(source, config.weights) is None:
                 _download(source, config.weights)
-    missing = [source.missing(config.weights) for source in needed if find(source, config.weights) is None]
+    missing = [
+        source.missing(config.weights) for source in needed if find(source, config.weights) is None
+    ]
     if missing:
         raise InputError("\n".join(missing))
     paths = [find(source, config.weights) for source in needed]
@@ -152,22 +184,32 @@ def _download(source: Source, weights: str) -> None:
     if setting == "priors.vision":
         return  # `prepare` says where it is to be had
     if not folder:
-        raise InputError(f"priors.download=true: {source.setting} needs a folder, --set priors.weights=FOLDER or CDRL_WEIGHTS")
+        raise InputError(
+            f"priors.download=true: {source.setting} needs a folder, --set priors.weights=FOLDER or CDRL_WEIGHTS"
+        )
     Path(folder).mkdir(parents=True, exist_ok=True)
     print(f"downloading the weights of {source.setting} into {folder}", flush=True)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as work:
             if setting == "priors.audio":
-                bundle(name).get_model(dl_kwargs={"model_dir": work, "map_location": "cpu", "weights_only": True})
+                bundle(name).get_model(
+                    dl_kwargs={"model_dir": work, "map_location": "cpu", "weights_only": True}
+                )
                 fetched = Path(work) / source.files[0]
             else:
                 import open_clip
 
-                fetched = Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(*name.split("/")), cache_dir=work))
+                fetched = Path(
+                    open_clip.download_pretrained(
+                        open_clip.get_pretrained_cfg(*name.split("/")), cache_dir=work
+                    )
+                )
             target = Path(folder) / f"{Path(source.files[0]).stem}{fetched.suffix}"
             os.replace(fetched.resolve(), target)  # where the library left it may be a link
     except Exception as error:  # noqa: BLE001 - whatever a downloader raises, there are no weights
-        raise InputError(f"{source.missing(weights)} (the download failed: {str(error).splitlines()[0][:120]})") from None
+        raise InputError(
+            f"{source.missing(weights)} (the download failed: {str(error).splitlines()[0][:120]})"
+        ) from None
 
 
 def _hub() -> Path:

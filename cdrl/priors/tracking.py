@@ -38,7 +38,10 @@ class Over(nn.Module):
         if step == 1:
             held = F.pad(seen.transpose(1, 2), (self.reach, self.reach), mode="replicate")
             return x + self.mix(self.conv(held).transpose(1, 2))
-        around = [_moved(seen, sign * self.reach * step) @ self.conv.weight[:, :, k].T for k, sign in enumerate((-1, 0, 1))]
+        around = [
+            _moved(seen, sign * self.reach * step) @ self.conv.weight[:, :, k].T
+            for k, sign in enumerate((-1, 0, 1))
+        ]
         return x + self.mix(sum(around) + self.conv.bias)
 
 
@@ -46,7 +49,9 @@ def _moved(x: torch.Tensor, frames: float) -> torch.Tensor:
     """(B, T, D): what is shown so many frames later, linear between two frames; the ends are held."""
     place = (torch.arange(x.shape[1], device=x.device) + frames).clamp(0, x.shape[1] - 1)
     low = place.floor().long()
-    return torch.lerp(x[:, low], x[:, (low + 1).clamp(max=x.shape[1] - 1)], (place - low).to(x)[:, None])
+    return torch.lerp(
+        x[:, low], x[:, (low + 1).clamp(max=x.shape[1] - 1)], (place - low).to(x)[:, None]
+    )
 
 
 class ActionReader(nn.Module):
@@ -135,6 +140,8 @@ def track_clip(store: Store, clip: int, reader: ActionReader, vision: VisionPrio
     """(T, 52) float32: the facial actions of one clip, read from its crops."""
     rows, row = store.frames(clip), store.clips.iloc[clip]
     crops = torch.from_numpy(np.array(store.face[rows])).permute(0, 3, 1, 2).float() / 255
-    box = torch.tensor([[row.mouth_left, row.mouth_top, row.mouth_right, row.mouth_bottom]], dtype=torch.float32)
+    box = torch.tensor(
+        [[row.mouth_left, row.mouth_top, row.mouth_right, row.mouth_bottom]], dtype=torch.float32
+    )
     found = [torch.cat(vision(part, box.expand(len(part), -1)), 1) for part in crops.split(128)]
     return reader.read(torch.cat(found).numpy())

@@ -24,7 +24,9 @@ def face_view(images: torch.Tensor) -> torch.Tensor:
         (B, 3, 64, 64) in [-1, 1]; a mid-grey image gives zeros.
     """
     if images.shape[-2:] != (FACE_SIZE, FACE_SIZE):
-        images = F.interpolate(images, (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True, align_corners=False)
+        images = F.interpolate(
+            images, (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True, align_corners=False
+        )
     return images * 2 - 1
 
 
@@ -43,7 +45,10 @@ def mouth_view(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     theta[:, 0, 0], theta[:, 0, 2] = right - left, left + right - 1
     theta[:, 1, 1], theta[:, 1, 2] = bottom - top, top + bottom - 1
     grid = F.affine_grid(theta, (len(images), 3, *MOUTH_SIZE), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False) * 2 - 1
+    return (
+        F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False) * 2
+        - 1
+    )
 
 
 class Residual(nn.Module):
@@ -76,7 +81,9 @@ class Backbone(nn.Module):
     def __init__(self, size: tuple, widths: tuple, features: int):
         super().__init__()
         self.stem = nn.Conv2d(3, widths[0], 4, 2, 1)
-        self.stages = nn.Sequential(*[Residual(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)])
+        self.stages = nn.Sequential(
+            *[Residual(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        )
         shrink = 2 ** len(widths)
         self.out = nn.Linear(widths[-1] * (size[0] // shrink) * (size[1] // shrink), features)
         self.norm = nn.LayerNorm(features)
@@ -110,7 +117,9 @@ class VisionPrior(nn.Module):
     def __init__(self, face: str = "face_backbone", mouth: str = "mouth_backbone"):
         super().__init__()
         self.name = (face, mouth)
-        self.identity = tuple({"name": name, "sha256": checksum(weights_path(name))} for name in (face, mouth))
+        self.identity = tuple(
+            {"name": name, "sha256": checksum(weights_path(name))} for name in (face, mouth)
+        )
         self.face = load_weights(face, face_backbone(**load_card(face)["model"]))
         self.mouth = load_weights(mouth, mouth_backbone(**load_card(mouth)["model"]))
 
@@ -118,6 +127,8 @@ class VisionPrior(nn.Module):
         """Frozen: stays in eval mode whatever is asked (the release let its frozen BatchNorm drift)."""
         return super().train(False)
 
-    def forward(self, images: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, images: torch.Tensor, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, H, W) RGB in [0, 1] and (B, 4) boxes -> face (B, 256) and mouth (B, 128) features."""
         return self.face(face_view(images)), self.mouth(mouth_view(images, boxes))

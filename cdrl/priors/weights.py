@@ -50,10 +50,16 @@ def save_weights(path: Path, model: torch.nn.Module, card: dict) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    state = {
+        name: value.half() if value.is_floating_point() else value for name, value in state.items()
+    }
     partial = path.with_suffix(".partial")
     save_file(state, partial)
-    card = {**card, "parameters": sum(v.numel() for v in state.values()), "sha256": checksum(partial)}
+    card = {
+        **card,
+        "parameters": sum(v.numel() for v in state.values()),
+        "sha256": checksum(partial),
+    }
     partial_card = path.with_suffix(".json.partial")
     partial_card.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
     os.replace(partial, path)
@@ -69,7 +75,9 @@ def load_card(name: str) -> dict:
     """
     path = weights_path(name).with_suffix(".json")
     if not path.exists():
-        raise InputError(f"{path}: the card of these weights is missing; it must lie beside the .safetensors file")
+        raise InputError(
+            f"{path}: the card of these weights is missing; it must lie beside the .safetensors file"
+        )
     return json.loads(path.read_text())
 
 
@@ -81,7 +89,9 @@ def load_weights(name: str, model: torch.nn.Module) -> torch.nn.Module:
     """
     path = weights_path(name)
     if load_card(name).get("sha256") not in (None, checksum(path)):
-        raise InputError(f"{path}: checksum differs from its card; the file is damaged or of another version")
+        raise InputError(
+            f"{path}: checksum differs from its card; the file is damaged or of another version"
+        )
     return fill(model, read_state(path), path)
 
 
@@ -103,17 +113,28 @@ def read_state(path: Path) -> dict:
         elif _is_torchscript(path):
             raise ValueError("TorchScript")
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            state = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except SafetensorError as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
     except Exception as error:  # noqa: BLE001 - whatever the reader says, these are no weights
-        raise InputError(f"{path}: {_why_unreadable(error)}; a .safetensors or a .pth of tensors alone is needed") from None
+        raise InputError(
+            f"{path}: {_why_unreadable(error)}; a .safetensors or a .pth of tensors alone is needed"
+        ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path}: not a state dict; a .safetensors or a .pth of tensors by name is needed")
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
+        raise InputError(
+            f"{path}: not a state dict; a .safetensors or a .pth of tensors by name is needed"
+        )
     return {
-        name.removeprefix("module."): value.float() if value.is_floating_point() else value for name, value in state.items()
+        name.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
     }
 
 
@@ -162,7 +183,9 @@ def verify(path: Path) -> str:
     found, again = checksum(path), "it is damaged or of another version, get it again"
     named = re.search(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})$", path.stem)  # not a date
     if named and not found.startswith(named[1]):
-        raise InputError(f"{path}: its sha256 begins with {found[:12]}, its name says {named[1][:12]}; {again}")
+        raise InputError(
+            f"{path}: its sha256 begins with {found[:12]}, its name says {named[1][:12]}; {again}"
+        )
     for card in (path.with_suffix(".json"), path.with_name(f"{path.name}.json")):
         known = read_json(card).get("sha256") if card.exists() else None
         if known and known != found:
@@ -173,7 +196,14 @@ def verify(path: Path) -> str:
         if known:
             return found
     try:
-        write_json(card, {"sha256": found, "bytes": path.stat().st_size, "known_from": "the first use of this file here"})
+        write_json(
+            card,
+            {
+                "sha256": found,
+                "bytes": path.stat().st_size,
+                "known_from": "the first use of this file here",
+            },
+        )
     except OSError:  # a folder that may only be read keeps no record
         pass
     return found

@@ -63,7 +63,9 @@ def group_sums(sums: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 def resample_counts(num_groups: int, seed: int, draws: int = DRAWS) -> np.ndarray:
     """(draws, G) int: how often each group occurs in each resample of G groups with replacement; rows sum to G."""
-    return np.random.default_rng([seed, 7001]).multinomial(num_groups, np.full(num_groups, 1 / num_groups), draws)
+    return np.random.default_rng([seed, 7001]).multinomial(
+        num_groups, np.full(num_groups, 1 / num_groups), draws
+    )
 
 
 def group_interval(
@@ -92,7 +94,11 @@ def group_interval(
 
 
 def paired_difference(
-    first: Measure, second: Measure, groups: np.ndarray | None = None, seed: int = 0, draws: int = DRAWS
+    first: Measure,
+    second: Measure,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> dict:
     """Paired bootstrap of `first` - `second` over the same clips.
 
@@ -106,7 +112,9 @@ def paired_difference(
         n (groups). A measure against itself gives value, low, high = 0 and p = 1.
     """
     if len(first.sums) != len(second.sums):
-        raise ValueError(f"paired measures need the same clips: got {len(first.sums)} and {len(second.sums)} rows")
+        raise ValueError(
+            f"paired measures need the same clips: got {len(first.sums)} and {len(second.sums)} rows"
+        )
     groups = np.arange(len(first.sums)) if groups is None else np.asarray(groups)
     one, two = group_sums(first.sums, groups), group_sums(second.sums, groups)
     counts = resample_counts(len(one), seed, draws)
@@ -115,9 +123,12 @@ def paired_difference(
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
     return {
-        "value": first.value - second.value, "low": float(low), "high": float(high),
-        "p": float(np.clip(tail, 1 / draws, 1)), "n": len(one),
-    }  # fmt: skip
+        "value": first.value - second.value,
+        "low": float(low),
+        "high": float(high),
+        "p": float(np.clip(tail, 1 / draws, 1)),
+        "n": len(one),
+    }
 
 
 def row(measure: Measure, groups: np.ndarray, seed: int = 0, **extra) -> dict:

@@ -23,9 +23,13 @@ def _centred(kernel: np.ndarray) -> np.ndarray:
 
 
 def hsic(
-    first: np.ndarray, second: np.ndarray, clip: np.ndarray | None = None, num_permutations: int = 200,
-    max_frames: int = MAX_FRAMES, seed: int = 0,
-) -> dict:  # fmt: skip
+    first: np.ndarray,
+    second: np.ndarray,
+    clip: np.ndarray | None = None,
+    num_permutations: int = 200,
+    max_frames: int = MAX_FRAMES,
+    seed: int = 0,
+) -> dict:
     """Hilbert-Schmidt independence criterion, tr(K H L H) / (n - 1)^2 (Gretton et al. 2005), with a permutation p.
 
     Args:
@@ -59,9 +63,12 @@ def hsic(
     # Single precision in the permutations: a constant code must not win by rounding.
     beaten = 1 + np.sum(null >= value * (1 - 1e-4) - 1e-12)
     return {
-        "value": value, "chance": float(null.mean()), "p": float(beaten / (num_permutations + 1)), "n": len(rows),
+        "value": value,
+        "chance": float(null.mean()),
+        "p": float(beaten / (num_permutations + 1)),
+        "n": len(rows),
         "normalised": value / itself if itself > 1e-12 else 0.0,
-    }  # fmt: skip
+    }
 
 
 def effective_rank(features: np.ndarray) -> float:

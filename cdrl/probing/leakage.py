@@ -43,7 +43,9 @@ class Corpus:
         if per_clip:
             return np.flatnonzero(fit), np.flatnonzero(score)
         clip = self.frames["clip"].to_numpy()
-        return sample_frames(clip, fit, self.max_fit, self.seed), sample_frames(clip, score, self.max_score, self.seed)
+        return sample_frames(clip, fit, self.max_fit, self.seed), sample_frames(
+            clip, score, self.max_score, self.seed
+        )
 
     def lacks(self, factor: str, per_clip: bool) -> str:
         """Why a factor cannot be probed in these clips; "" where it can."""
@@ -55,15 +57,23 @@ class Corpus:
         except InputError as error:
             return str(error)
         if factor == "intensity":
-            fit, score = (rows[(table["emotion"] != "neutral").to_numpy()[rows]] for rows in (fit, score))
+            fit, score = (
+                rows[(table["emotion"] != "neutral").to_numpy()[rows]] for rows in (fit, score)
+            )
         few = min(table[factor].iloc[rows].nunique() for rows in (fit, score))
         return "" if few > 1 else f"fewer than two values of {factor} to fit, or to score"
 
-    def read(self, features, factor: str, per_clip: bool = False, kinds=KINDS, permuted: bool = False) -> ProbeResult:
+    def read(
+        self, features, factor: str, per_clip: bool = False, kinds=KINDS, permuted: bool = False
+    ) -> ProbeResult:
         """Probe `factor` in (N, D) frame features, per frame or in clip means."""
         table = self.clips if per_clip else self.frames
         fit, score = self.parts(factor, per_clip)
-        features = clip_means(features, self.frames["clip"].to_numpy(), len(self.clips)) if per_clip else features
+        features = (
+            clip_means(features, self.frames["clip"].to_numpy(), len(self.clips))
+            if per_clip
+            else features
+        )
         labels, speakers = table[factor].to_numpy(), table["speaker"].to_numpy()
         parts = features[fit], labels[fit], features[score], labels[score]
         return probe(*parts, kinds, speakers[score], self.seed, permuted)
@@ -80,12 +90,20 @@ class Corpus:
         labels = (self.clips if per_clip else self.frames)[factor].to_numpy()[rows]
         drawn = relabelled(result.predicted[result.best], labels, clip, self.seed)
         low, high = np.quantile(drawn, [0.005, 0.995])
-        return result.row(seed=self.seed) | {"null": float(drawn.mean()), "null_low": float(low), "null_high": float(high)}
+        return result.row(seed=self.seed) | {
+            "null": float(drawn.mean()),
+            "null_low": float(low),
+            "null_high": float(high),
+        }
 
     def intensity(self, features, per_clip: bool = True, permuted: bool = False) -> dict:
         """Spearman of intensity; neutral, which has one level only, is left out."""
         table = self.clips if per_clip else self.frames
-        features = clip_means(features, self.frames["clip"].to_numpy(), len(self.clips)) if per_clip else features
+        features = (
+            clip_means(features, self.frames["clip"].to_numpy(), len(self.clips))
+            if per_clip
+            else features
+        )
         dial = (table["emotion"] != "neutral").to_numpy()
         fit, score = (rows[dial[rows]] for rows in self.parts("intensity", per_clip))
         values, speakers = table["intensity"].to_numpy(), table["speaker"].to_numpy()
@@ -94,7 +112,12 @@ class Corpus:
 
 
 def content_scores(
-    embedding, corpus: Corpus, raw=None, prefix: str = "content", permuted: bool = False, known: dict | None = None
+    embedding,
+    corpus: Corpus,
+    raw=None,
+    prefix: str = "content",
+    permuted: bool = False,
+    known: dict | None = None,
 ) -> dict[str, dict]:
     """The probe rows of a content embedding.
 
@@ -111,10 +134,14 @@ def content_scores(
     """
     seed, options, rows = corpus.seed, {"permuted": permuted}, {}
     if not corpus.lacks("viseme", False):
-        rows["viseme"] = corpus.read(embedding, "viseme", kinds=("linear",), **options).row(seed=seed)
+        rows["viseme"] = corpus.read(embedding, "viseme", kinds=("linear",), **options).row(
+            seed=seed
+        )
     for name, per_clip in (("emotion", False), ("emotion_clip", True)):
         if not corpus.lacks("emotion", per_clip):
-            rows[name] = corpus.read(embedding, "emotion", per_clip=per_clip, **options).row(seed=seed)
+            rows[name] = corpus.read(embedding, "emotion", per_clip=per_clip, **options).row(
+                seed=seed
+            )
     if corpus.lacks("speaker", False):
         return {f"{prefix}.{name}": cells for name, cells in rows.items()}
     speaker = known["speaker"] if known else corpus.read(embedding, "speaker", **options)
@@ -145,20 +172,32 @@ def emotion_scores(
         rows["emotion"] = emotion.row(seed=seed)
         for level in (2, 3):
             rows[f"emotion_{level}"] = _at_intensity(emotion, corpus, level)
-        rows["emotion_frame"] = corpus.read(embedding, "emotion", kinds=("linear",), **options).row(seed=seed)
+        rows["emotion_frame"] = corpus.read(embedding, "emotion", kinds=("linear",), **options).row(
+            seed=seed
+        )
     if not corpus.lacks("intensity", True):
         rows["intensity"] = corpus.intensity(embedding, **options)
-    for factor in (name for name in ("viseme", "sentence", "speaker") if not corpus.lacks(name, name != "viseme")):
+    for factor in (
+        name
+        for name in ("viseme", "sentence", "speaker")
+        if not corpus.lacks(name, name != "viseme")
+    ):
         result = corpus.read(embedding, factor, per_clip=factor != "viseme", **options)
         rows[factor] = result.row(seed=seed)
         if raw is not None:
-            rows[f"{factor}_share"] = share(result, _of(raw, corpus, factor, factor != "viseme"), seed)
+            rows[f"{factor}_share"] = share(
+                result, _of(raw, corpus, factor, factor != "viseme"), seed
+            )
     return {f"{prefix}.{name}": cells for name, cells in rows.items()}
 
 
 def raw_results(raw, corpus: Corpus, factors: dict[str, bool]) -> dict[str, ProbeResult]:
     """Probe the input features once for many embeddings: factor -> read per clip? gives factor -> result."""
-    return {factor: corpus.read(raw, factor, per_clip) for factor, per_clip in factors.items() if not corpus.lacks(factor, per_clip)}
+    return {
+        factor: corpus.read(raw, factor, per_clip)
+        for factor, per_clip in factors.items()
+        if not corpus.lacks(factor, per_clip)
+    }
 
 
 def _of(raw, corpus: Corpus, factor: str, per_clip: bool) -> ProbeResult:
@@ -172,14 +211,26 @@ def _at_intensity(result: ProbeResult, corpus: Corpus, level: int) -> dict:
     keep = strength[score] == level
     names, counts = np.unique(emotion[fit][strength[fit] == level], return_counts=True)
     if not keep.any() or not len(names):
-        return {"value": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0, "chance": float("nan")}
+        return {
+            "value": float("nan"),
+            "low": float("nan"),
+            "high": float("nan"),
+            "n": 0,
+            "chance": float("nan"),
+        }
     truth, guess = emotion[score][keep], result.predicted["linear"][keep]
     chance = float(np.mean(truth == names[counts.argmax()]))
     return row(
-        mean_of(guess == truth), result.groups[keep], corpus.seed, chance=chance,
-        balanced=float(np.mean([np.mean(guess[truth == name] == name) for name in np.unique(truth)])),
-        n_fit=result.n_fit, probe="linear",
-    )  # fmt: skip
+        mean_of(guess == truth),
+        result.groups[keep],
+        corpus.seed,
+        chance=chance,
+        balanced=float(
+            np.mean([np.mean(guess[truth == name] == name) for name in np.unique(truth)])
+        ),
+        n_fit=result.n_fit,
+        probe="linear",
+    )
 
 
 def permuted_scores(
@@ -199,7 +250,12 @@ def permuted_scores(
     """
     small = {"max_fit": min(5000, corpus.max_fit), "max_score": min(2500, corpus.max_score)}
     runs = [
-        scores(embedding, replace(corpus, seed=corpus.seed + draw, **small), prefix=prefix, permuted=True)
+        scores(
+            embedding,
+            replace(corpus, seed=corpus.seed + draw, **small),
+            prefix=prefix,
+            permuted=True,
+        )
         for draw in range(draws)
     ]
     rows = {}
@@ -209,9 +265,13 @@ def permuted_scores(
         best = max(kinds, key=lambda kind: np.mean([cells[kind] for cells in drawn]))
         values = [cells[best] for cells in drawn]
         rows[name] = {
-            "value": float(np.mean(values)), "chance": float(np.mean([cells["chance"] for cells in drawn])),
-            "low": float(min(values)), "high": float(max(values)), "n": draws, "probe": best,
-        }  # fmt: skip
+            "value": float(np.mean(values)),
+            "chance": float(np.mean([cells["chance"] for cells in drawn])),
+            "low": float(min(values)),
+            "high": float(max(values)),
+            "n": draws,
+            "probe": best,
+        }
     return rows
 
 
@@ -241,7 +301,9 @@ def leakage_matrix(
             for level in ("frame", "clip")[: 1 if factor in FRAME_FACTORS else 2]:
                 wanted = factor in WANTED[name] if name in WANTED else None
                 cells = _cell(features, corpus, factor, level == "clip", kinds, wanted)
-                table.append({"z": name, "factor": factor, "level": level, "wanted": wanted, **cells})
+                table.append(
+                    {"z": name, "factor": factor, "level": level, "wanted": wanted, **cells}
+                )
     return pd.DataFrame(table)
 
 
@@ -260,7 +322,9 @@ def _cell(features, corpus: Corpus, factor: str, per_clip: bool, kinds, wanted) 
     return {"score": score, "corrected": (score - chance) / (1 - chance), **cells, "p": p}
 
 
-def relabelled(predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199) -> np.ndarray:
+def relabelled(
+    predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199
+) -> np.ndarray:
     """(draws,) accuracies of fixed predictions under relabellings, whole clips exchanged: what they score without information.
 
     Args:
@@ -273,7 +337,9 @@ def relabelled(predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed
     for _ in range(draws):
         order = rng.permutation(len(runs))
         if constant:  # one label a clip: exchange the labels, whatever the clips' lengths
-            other = np.concatenate([np.full(len(run), labels[runs[at][0]]) for run, at in zip(runs, order)])
+            other = np.concatenate(
+                [np.full(len(run), labels[runs[at][0]]) for run, at in zip(runs, order)]
+            )
         else:
             other = labels[np.concatenate([runs[at] for at in order])]
         found.append(np.mean(predicted == other))
@@ -291,7 +357,9 @@ def relabelling_p(
     Returns:
         p in [1 / (draws + 1), 1]; uniform for predictions that know nothing.
     """
-    beaten = 1 + np.sum(relabelled(predicted, labels, clip, seed, draws) >= np.mean(predicted == labels))
+    beaten = 1 + np.sum(
+        relabelled(predicted, labels, clip, seed, draws) >= np.mean(predicted == labels)
+    )
     return float(beaten / (draws + 1))
 
 

@@ -64,10 +64,17 @@ class ProbeResult:
         """A row of `kind` (or the highest): value, low, high, n, chance, balanced, n_fit, speakers; all accuracies."""
         kind = kind or self.best
         return row(
-            mean_of(self.hits[kind]), self.groups, seed, chance=self.chance, balanced=self.balanced[kind],
-            n_fit=self.n_fit, speakers=len(np.unique(self.groups)), probe=kind, unseen=self.unseen,
+            mean_of(self.hits[kind]),
+            self.groups,
+            seed,
+            chance=self.chance,
+            balanced=self.balanced[kind],
+            n_fit=self.n_fit,
+            speakers=len(np.unique(self.groups)),
+            probe=kind,
+            unseen=self.unseen,
             **self.score,
-        )  # fmt: skip
+        )
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
@@ -95,15 +102,26 @@ def _classifier(kind: str, num_rows: int, smallest_class: int, num_classes: int,
         stop = smallest_class >= 2 and num_rows >= 10 * num_classes
         batch = 512 if num_rows >= 2000 else "auto"
         return MLPClassifier(
-            (128,), early_stopping=stop, batch_size=batch, n_iter_no_change=5, max_iter=100, random_state=seed
+            (128,),
+            early_stopping=stop,
+            batch_size=batch,
+            n_iter_no_change=5,
+            max_iter=100,
+            random_state=seed,
         )
     raise ValueError(f"unknown probe {kind!r}: accepted are {', '.join(KINDS)}")
 
 
 def probe(
-    features_fit: np.ndarray, labels_fit: np.ndarray, features_score: np.ndarray, labels_score: np.ndarray,
-    kinds: tuple[str, ...] = KINDS, groups_score: np.ndarray | None = None, seed: int = 0, permuted: bool = False,
-) -> ProbeResult:  # fmt: skip
+    features_fit: np.ndarray,
+    labels_fit: np.ndarray,
+    features_score: np.ndarray,
+    labels_score: np.ndarray,
+    kinds: tuple[str, ...] = KINDS,
+    groups_score: np.ndarray | None = None,
+    seed: int = 0,
+    permuted: bool = False,
+) -> ProbeResult:
     """Fit probes on one part, score them on the other.
 
     Args:
@@ -143,16 +161,30 @@ def probe(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             # One class or a constant code carries nothing: neighbours would be decided by the order of rows.
-            guess = np.full(len(two), majority) if empty else model.fit(one, labels_fit).predict(two)
+            guess = (
+                np.full(len(two), majority) if empty else model.fit(one, labels_fit).predict(two)
+            )
         predicted[kind], hits[kind] = guess, guess == labels_score
         score[kind] = float(hits[kind].mean())
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # classes predicted that the scored part lacks
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # classes predicted that the scored part lacks
             balanced[kind] = float(balanced_accuracy_score(labels_score, guess))
     groups = np.arange(len(labels_score)) if groups_score is None else np.asarray(groups_score)
     chance_hits, unseen = labels_score == majority, float(np.mean(~np.isin(labels_score, classes)))
-    return ProbeResult(score, balanced, float(chance_hits.mean()), len(labels_fit), len(labels_score), hits,
-                       chance_hits, groups, predicted, unseen)  # fmt: skip
+    return ProbeResult(
+        score,
+        balanced,
+        float(chance_hits.mean()),
+        len(labels_fit),
+        len(labels_score),
+        hits,
+        chance_hits,
+        groups,
+        predicted,
+        unseen,
+    )
 
 
 def share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> dict:
@@ -172,9 +204,14 @@ def share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> dict:
 
 
 def spearman_probe(
-    features_fit: np.ndarray, values_fit: np.ndarray, features_score: np.ndarray, values_score: np.ndarray,
-    groups_score: np.ndarray, seed: int = 0, permuted: bool = False,
-) -> dict:  # fmt: skip
+    features_fit: np.ndarray,
+    values_fit: np.ndarray,
+    features_score: np.ndarray,
+    values_score: np.ndarray,
+    groups_score: np.ndarray,
+    seed: int = 0,
+    permuted: bool = False,
+) -> dict:
     """Rank correlation of a ridge regression's prediction with an ordered value (intensity), on the scored part.
 
     Standardised features; the ridge penalty is chosen among 0.1 .. 10,000 by leave-one-out on the fitting part.
@@ -191,22 +228,35 @@ def spearman_probe(
     if permuted:
         values_fit = np.random.default_rng([seed, 7003]).permutation(values_fit)
     model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 11)))
-    guess = model.fit(np.asarray(features_fit, np.float64), values_fit).predict(np.asarray(features_score, np.float64))
+    guess = model.fit(np.asarray(features_fit, np.float64), values_fit).predict(
+        np.asarray(features_score, np.float64)
+    )
     # A code without information predicts one value up to rounding: ranks of rounding errors are not a score.
     guess = np.round(guess, 9)
     measure = correlation_measure(rankdata(guess), rankdata(values_score))
-    return row(measure, groups_score, seed, chance=0.0, n_fit=len(values_fit), speakers=len(np.unique(groups_score)))
+    return row(
+        measure,
+        groups_score,
+        seed,
+        chance=0.0,
+        n_fit=len(values_fit),
+        speakers=len(np.unique(groups_score)),
+    )
 
 
 def correlation_measure(first: np.ndarray, second: np.ndarray) -> Measure:
     """Pearson's r of two (n,) series as a measure; 0 where either is constant."""
     first, second = (np.asarray(values, np.float64) for values in (first, second))
     first, second = first - first.mean(), second - second.mean()
-    sums = np.stack([np.ones_like(first), first, second, first**2, second**2, first * second], axis=1)
+    sums = np.stack(
+        [np.ones_like(first), first, second, first**2, second**2, first * second], axis=1
+    )
 
     def finish(total):
         n, a, b, aa, bb, ab = np.moveaxis(total, -1, 0)
         spread = (aa / n - (a / n) ** 2).clip(0) * (bb / n - (b / n) ** 2).clip(0)
-        return np.where(spread > 1e-24, (ab / n - a * b / n**2) / np.sqrt(np.maximum(spread, 1e-24)), 0.0)
+        return np.where(
+            spread > 1e-24, (ab / n - a * b / n**2) / np.sqrt(np.maximum(spread, 1e-24)), 0.0
+        )
 
     return Measure(sums, finish)

@@ -33,9 +33,13 @@ def umap_map(
     n_neighbors = min(n_neighbors, len(points) - 1)
     distances, nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(points)
     model = umap.UMAP(
-        n_neighbors=n_neighbors, metric="euclidean", random_state=seed, n_jobs=1,
-        init="pca" if len(points) < 50 else "spectral", precomputed_knn=(nearest, distances),  # exact, and nothing to compile
-    )  # fmt: skip
+        n_neighbors=n_neighbors,
+        metric="euclidean",
+        random_state=seed,
+        n_jobs=1,
+        init="pca" if len(points) < 50 else "spectral",
+        precomputed_knn=(nearest, distances),  # exact, and nothing to compile
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.fit_transform(points).astype(np.float32), rows
@@ -57,9 +61,14 @@ def map_quality(
     step = np.unique(np.linspace(0, len(embedding) - 1, min(most, len(embedding))).astype(int))
     full, flat = unit_rows(embedding[step]), np.asarray(coordinates, np.float64)[step]
     k = min(n_neighbors, (len(step) - 1) // 2)
-    nearest = [NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False) for points in (full, flat)]
+    nearest = [
+        NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+        for points in (full, flat)
+    ]
     agree = np.mean([len(np.intersect1d(one, two)) / k for one, two in zip(*nearest)])
     return {
-        "trustworthiness": float(trustworthiness(full, flat, n_neighbors=k)), "knn_agreement": float(agree),
-        "knn_agreement.chance": k / (len(step) - 1), "n": len(step),
-    }  # fmt: skip
+        "trustworthiness": float(trustworthiness(full, flat, n_neighbors=k)),
+        "knn_agreement": float(agree),
+        "knn_agreement.chance": k / (len(step) - 1),
+        "n": len(step),
+    }

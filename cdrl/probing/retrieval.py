@@ -37,10 +37,14 @@ def clip_starts(frames: pd.DataFrame) -> np.ndarray:
 def by_phones(frames: pd.DataFrame) -> Callable:
     """(clip, clip) -> alignment by the true phones, as `align_by_phones`."""
     starts, phoneme = clip_starts(frames), frames["phoneme"].to_numpy()
-    return lambda one, two: align_by_phones(*(phoneme[starts[clip] : starts[clip + 1]] for clip in (one, two)))
+    return lambda one, two: align_by_phones(
+        *(phoneme[starts[clip] : starts[clip + 1]] for clip in (one, two))
+    )
 
 
-def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, seed: int) -> list[tuple[int, list[int]]]:
+def draw_galleries(
+    clips: pd.DataFrame, num_queries: int, num_sentences: int, seed: int
+) -> list[tuple[int, list[int]]]:
     """Query clips, each with a gallery: one other speaker, one other emotion, the query's text first.
 
     Args:
@@ -51,7 +55,9 @@ def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, se
     """
     rng = np.random.default_rng([seed, 7101])
     usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
-    speaker, sentence, emotion = (clips[name].to_numpy() for name in ("speaker", "sentence", "emotion"))
+    speaker, sentence, emotion = (
+        clips[name].to_numpy() for name in ("speaker", "sentence", "emotion")
+    )
     shelves = {}  # (speaker, emotion) -> {sentence: [clips]}
     for clip in usable:
         shelf = shelves.setdefault((speaker[clip], emotion[clip]), {})
@@ -60,19 +66,26 @@ def draw_galleries(clips: pd.DataFrame, num_queries: int, num_sentences: int, se
     drawn = []
     for query in rng.choice(usable, num_queries) if len(full) else ():
         fitting = [
-            key for key in full
-            if key[0] != speaker[query] and key[1] != emotion[query] and sentence[query] in shelves[key]
-        ]  # fmt: skip
+            key
+            for key in full
+            if key[0] != speaker[query]
+            and key[1] != emotion[query]
+            and sentence[query] in shelves[key]
+        ]
         if not fitting:
             continue
         shelf = shelves[fitting[rng.integers(len(fitting))]]
-        others = rng.permutation(sorted((name for name in shelf if name != sentence[query]), key=str))
+        others = rng.permutation(
+            sorted((name for name in shelf if name != sentence[query]), key=str)
+        )
         chosen = [sentence[query], *others[: num_sentences - 1]]
         drawn.append((int(query), [shelf[name][rng.integers(len(shelf[name]))] for name in chosen]))
     return drawn
 
 
-def hits(queries: np.ndarray, shelf: np.ndarray, moments: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+def hits(
+    queries: np.ndarray, shelf: np.ndarray, moments: np.ndarray, length: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Whether the nearest of a shelf lies within one frame of the aligned moment.
 
     Args:
@@ -90,9 +103,16 @@ def hits(queries: np.ndarray, shelf: np.ndarray, moments: np.ndarray, length: in
 
 
 def retrieval_r1(
-    features: np.ndarray, clips: pd.DataFrame, frames: pd.DataFrame, num_queries: int = 400, per_query: int = 10,
-    num_sentences: int = 5, seed: int = 0, include: np.ndarray | None = None, moments_of: Callable | None = None,
-) -> dict:  # fmt: skip
+    features: np.ndarray,
+    clips: pd.DataFrame,
+    frames: pd.DataFrame,
+    num_queries: int = 400,
+    per_query: int = 10,
+    num_sentences: int = 5,
+    seed: int = 0,
+    include: np.ndarray | None = None,
+    moments_of: Callable | None = None,
+) -> dict:
     """Recall at 1 of the aligned moment across speakers and emotions.
 
     A query frame of one speaker and emotion; the gallery is every frame of five sentences (the query's among them) of
@@ -118,14 +138,21 @@ def retrieval_r1(
     align, speaker = moments_of or by_phones(frames), clips["speaker"].to_numpy()
     credit, chance, who, sizes, inexact, skipped, pairs = [], [], [], [], 0, 0, 0
     for query, gallery in draw_galleries(clips, num_queries, num_sentences, seed):
-        own, target = phoneme[starts[query] : starts[query + 1]], phoneme[starts[gallery[0]] : starts[gallery[0] + 1]]
+        own, target = (
+            phoneme[starts[query] : starts[query + 1]],
+            phoneme[starts[gallery[0]] : starts[gallery[0] + 1]],
+        )
         pairs += 1
         moments = align(query, gallery[0])
         if moments is None:
             skipped += 1
             continue
         inexact += not np.array_equal(runs(own)[0], runs(target)[0])
-        allowed = np.arange(len(own)) if include is None else np.flatnonzero(include[starts[query] : starts[query + 1]])
+        allowed = (
+            np.arange(len(own))
+            if include is None
+            else np.flatnonzero(include[starts[query] : starts[query + 1]])
+        )
         chosen = rng.permutation(allowed)[:per_query]
         # The target clip comes first, so positions in it are positions in the gallery.
         shelf = np.concatenate([unit[starts[clip] : starts[clip + 1]] for clip in gallery])
@@ -140,6 +167,11 @@ def retrieval_r1(
             f" ({skipped} pairs without alignment)"
         )
     return row(
-        mean_of(credit), np.array(who), seed, chance=float(np.mean(chance)), gallery=float(np.mean(sizes)), skipped=skipped,
+        mean_of(credit),
+        np.array(who),
+        seed,
+        chance=float(np.mean(chance)),
+        gallery=float(np.mean(sizes)),
+        skipped=skipped,
         **({} if moments_of else {"inexact": inexact / pairs}),
-    )  # fmt: skip
+    )

@@ -7,7 +7,9 @@ from cdrl.errors import InputError
 from cdrl.vocabulary import SCORED_EMOTIONS
 
 
-def frame_table(clips: pd.DataFrame, viseme: np.ndarray | None = None, phoneme: np.ndarray | None = None) -> pd.DataFrame:
+def frame_table(
+    clips: pd.DataFrame, viseme: np.ndarray | None = None, phoneme: np.ndarray | None = None
+) -> pd.DataFrame:
     """One row per frame: clip (position in `clips`), moment (frame of the clip), the clip's labels, viseme, phoneme.
 
     Args:
@@ -15,11 +17,18 @@ def frame_table(clips: pd.DataFrame, viseme: np.ndarray | None = None, phoneme: 
         viseme, phoneme: (N,) with N = sum of num_frames; None where a corpus has not that truth: no such column then.
     """
     counts = clips["num_frames"].to_numpy()
-    truth = {name: values for name, values in (("viseme", viseme), ("phoneme", phoneme)) if values is not None}
+    truth = {
+        name: values
+        for name, values in (("viseme", viseme), ("phoneme", phoneme))
+        if values is not None
+    }
     if viseme is not None and counts.sum() != len(viseme):
         raise ValueError(f"the clips hold {counts.sum()} frames, the labels {len(viseme)}")
     clip = np.repeat(np.arange(len(clips)), counts)
-    labels = {name: clips[name].to_numpy()[clip] for name in ("speaker", "sentence", "emotion", "intensity")}
+    labels = {
+        name: clips[name].to_numpy()[clip]
+        for name in ("speaker", "sentence", "emotion", "intensity")
+    }
     moment = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
     return pd.DataFrame({"clip": clip, "moment": moment, **labels, **truth})
 
@@ -34,7 +43,9 @@ def _halves(keys: np.ndarray, first_of: np.ndarray, share_fit: float, rng) -> se
     return chosen
 
 
-def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.6
+) -> tuple[np.ndarray, np.ndarray]:
     """Which clips fit a probe of `factor` and which score it.
 
     speaker: same people, sentences disjoint. sentence: same sentences, people disjoint. Every other factor: people AND
@@ -49,7 +60,10 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
         InputError: where the given columns share a speaker or a sentence, a part is empty, or emotion and sentence are
             confounded: no sentence is said in two emotions, so each predicts the other and a probe would flatter.
     """
-    if factor in ("emotion", "sentence") and clips.groupby("sentence")["emotion"].nunique().max() < 2:
+    if (
+        factor in ("emotion", "sentence")
+        and clips.groupby("sentence")["emotion"].nunique().max() < 2
+    ):
         raise InputError(
             f"no split for {factor}: none of {clips['sentence'].nunique()} sentences is said in two emotions, so emotion and "
             "sentence are confounded; take sentences common to several emotions"
@@ -64,22 +78,38 @@ def split(clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.
         fit, score = fit & both, ~fit & both
     elif "fit" in clips:
         fit = clips["fit"].to_numpy(bool) & usable
-        score = (clips["score"].to_numpy(bool) if "score" in clips else ~clips["fit"].to_numpy(bool)) & usable
+        score = (
+            clips["score"].to_numpy(bool) if "score" in clips else ~clips["fit"].to_numpy(bool)
+        ) & usable
         for name, values in (("speaker", speaker), ("sentence", sentence)):
             shared = np.intersect1d(values[fit], values[score])
             if len(shared):
-                raise InputError(f"{len(shared)} {name}s are in the fitting AND the scoring part, e.g. {shared[0]}: take them out of one")
+                raise InputError(
+                    f"{len(shared)} {name}s are in the fitting AND the scoring part, e.g. {shared[0]}: take them out of one"
+                )
     else:
-        if factor == "emotion":  # a sentence of one emotion would give it away, or leave nothing to tell apart
-            usable = usable & (clips.groupby("sentence")["emotion"].transform("nunique") > 1).to_numpy()
-        people = np.isin(speaker, list(_halves(speaker[usable], np.zeros(usable.sum()), share_fit, rng)))
-        texts = np.isin(sentence, list(_halves(sentence[usable], np.zeros(usable.sum()), share_fit, rng)))
-        if len(np.unique(sentence[usable])) == 1:  # nothing of the sentence can tell the factor then
+        if (
+            factor == "emotion"
+        ):  # a sentence of one emotion would give it away, or leave nothing to tell apart
+            usable = (
+                usable & (clips.groupby("sentence")["emotion"].transform("nunique") > 1).to_numpy()
+            )
+        people = np.isin(
+            speaker, list(_halves(speaker[usable], np.zeros(usable.sum()), share_fit, rng))
+        )
+        texts = np.isin(
+            sentence, list(_halves(sentence[usable], np.zeros(usable.sum()), share_fit, rng))
+        )
+        if (
+            len(np.unique(sentence[usable])) == 1
+        ):  # nothing of the sentence can tell the factor then
             fit, score = people & usable, ~people & usable
         else:
             fit, score = people & texts & usable, ~people & ~texts & usable
     if not fit.any() or not score.any():
-        raise InputError(f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; take more people")
+        raise InputError(
+            f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; take more people"
+        )
     return fit, score
 
 
@@ -87,9 +117,13 @@ def clip_means(features: np.ndarray, clip: np.ndarray, num_clips: int) -> np.nda
     """(N, D) per frame -> (C, D) mean over each clip's frames, float32."""
     starts = np.flatnonzero(np.r_[True, clip[1:] != clip[:-1]])
     if len(starts) != num_clips:
-        raise ValueError(f"{num_clips} clips, but the frames come in {len(starts)} runs: order the frames clip by clip")
+        raise ValueError(
+            f"{num_clips} clips, but the frames come in {len(starts)} runs: order the frames clip by clip"
+        )
     counts = np.diff(np.r_[starts, len(clip)])
-    return (np.add.reduceat(np.asarray(features, np.float64), starts, axis=0) / counts[:, None]).astype(np.float32)
+    return (
+        np.add.reduceat(np.asarray(features, np.float64), starts, axis=0) / counts[:, None]
+    ).astype(np.float32)
 
 
 def sample_frames(clip: np.ndarray, mask: np.ndarray, most: int, seed: int) -> np.ndarray:

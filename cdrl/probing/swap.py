@@ -35,9 +35,13 @@ class Triples:
 
 
 def draw_triples(
-    clips: pd.DataFrame, frames: pd.DataFrame, num: int = 4000, seed: int = 0, moments_of: Callable | None = None,
+    clips: pd.DataFrame,
+    frames: pd.DataFrame,
+    num: int = 4000,
+    seed: int = 0,
+    moments_of: Callable | None = None,
     sounds_alike: Callable | None = None,
-) -> Triples:  # fmt: skip
+) -> Triples:
     """Anchor, the same moment in another person and emotion, and another moment of that same clip.
 
     x: a frame. y: the aligned frame of a clip of the same sentence in another emotion by another speaker. z: a frame of
@@ -58,14 +62,18 @@ def draw_triples(
     viseme = frames["viseme"].to_numpy() if sounds_alike is None else None
     alike = sounds_alike or (lambda some, one: viseme[some] == viseme[one])
     usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
-    speaker, sentence, emotion = (clips[name].to_numpy() for name in ("speaker", "sentence", "emotion"))
+    speaker, sentence, emotion = (
+        clips[name].to_numpy() for name in ("speaker", "sentence", "emotion")
+    )
     moments, found, lost = {}, [], set()
     for _ in range(20 * num):
         if len(found) == num or not len(usable):
             break
         one = int(rng.choice(usable))
         same = usable[
-            (sentence[usable] == sentence[one]) & (emotion[usable] != emotion[one]) & (speaker[usable] != speaker[one])
+            (sentence[usable] == sentence[one])
+            & (emotion[usable] != emotion[one])
+            & (speaker[usable] != speaker[one])
         ]
         if not len(same):
             continue
@@ -86,7 +94,9 @@ def draw_triples(
         if len(others):
             found.append((at, to, int(rng.choice(others)), far, one))
     if not found:
-        raise InputError(f"no triple among {len(clips)} clips: it takes one sentence by two speakers in two emotions")
+        raise InputError(
+            f"no triple among {len(clips)} clips: it takes one sentence by two speakers in two emotions"
+        )
     at, to, wrong, far, clip = (np.array(column) for column in zip(*found))
     return Triples(at, to, wrong, far.astype(bool), speaker[clip], len(lost))
 
@@ -140,10 +150,15 @@ def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 
     own, other = own[clip[own] != clip[other]], other[clip[own] != clip[other]]
     base = unit_rows(embed(own, own))
     audio, image = (
-        np.clip(1 - (base * unit_rows(embed(*pair))).sum(1), 0, 2) for pair in ((own, other), (other, own))
+        np.clip(1 - (base * unit_rows(embed(*pair))).sum(1), 0, 2)
+        for pair in ((own, other), (other, own))
     )
     audio, image = (np.where(moved < TIE, 0.0, moved) for moved in (audio, image))
     return row(
-        Measure(np.stack([audio, image], axis=1), ratio), speaker[own], seed, audio=float(audio.mean()),
-        image=float(image.mean()), by_construction=int(not audio.any()),
-    )  # fmt: skip
+        Measure(np.stack([audio, image], axis=1), ratio),
+        speaker[own],
+        seed,
+        audio=float(audio.mean()),
+        image=float(image.mean()),
+        by_construction=int(not audio.any()),
+    )

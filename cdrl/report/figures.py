@@ -12,13 +12,16 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#9
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222"},
-        "colorway": COLOURS, "paper_bgcolor": "white", "plot_bgcolor": "white",
-        "margin": {"l": 60, "r": 20, "t": 50, "b": 50}, "title": {"x": 0, "xref": "paper"},
+        "colorway": COLOURS,
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
+        "title": {"x": 0, "xref": "paper"},
         "xaxis": {"gridcolor": "#e5e5e5", "zeroline": False, "automargin": True},
         "yaxis": {"gridcolor": "#e5e5e5", "zeroline": False, "automargin": True},
         "legend": {"orientation": "h", "y": -0.2},
     }
-)  # fmt: skip
+)
 MAX_POINTS = 4000
 
 
@@ -49,18 +52,29 @@ def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
         layer="below",
     )
     figure.update_xaxes(
-        range=[0, columns], side="top", showgrid=False, ticks="",
-        tickvals=[k + 0.5 for k in range(len(column_labels))], ticktext=list(column_labels),
-    )  # fmt: skip
+        range=[0, columns],
+        side="top",
+        showgrid=False,
+        ticks="",
+        tickvals=[k + 0.5 for k in range(len(column_labels))],
+        ticktext=list(column_labels),
+    )
     figure.update_yaxes(
-        range=[rows, 0], showgrid=False, ticks="", scaleanchor="x",
-        tickvals=[k + 0.5 for k in range(len(row_labels))], ticktext=list(row_labels),
-    )  # fmt: skip
+        range=[rows, 0],
+        showgrid=False,
+        ticks="",
+        scaleanchor="x",
+        tickvals=[k + 0.5 for k in range(len(row_labels))],
+        ticktext=list(row_labels),
+    )
     top = 70 if title else 40
     figure.update_layout(
-        template=TEMPLATE, title=title, height=rows * cell + top + 20, width=columns * cell + 140,
+        template=TEMPLATE,
+        title=title,
+        height=rows * cell + top + 20,
+        width=columns * cell + 140,
         margin={"l": 110, "r": 10, "t": top, "b": 10},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -80,21 +94,44 @@ def score_bars(names, values, chance=None, low=None, high=None, n=None, title=""
     error = None
     if low is not None and high is not None:
         above, below = np.asarray(high, dtype=float) - values, values - np.asarray(low, dtype=float)
-        error = {"type": "data", "symmetric": False, "array": _rounded(above), "arrayminus": _rounded(below)}
-    judged = None if n is None else ["" if np.isnan(each) else f"n {each:.0f}" for each in np.asarray(n, dtype=float)]
+        error = {
+            "type": "data",
+            "symmetric": False,
+            "array": _rounded(above),
+            "arrayminus": _rounded(below),
+        }
+    judged = (
+        None
+        if n is None
+        else ["" if np.isnan(each) else f"n {each:.0f}" for each in np.asarray(n, dtype=float)]
+    )
     figure = go.Figure(
         go.Bar(
-            y=names, x=_rounded(values), orientation="h", error_x=error, name="score", showlegend=False, text=judged,
-            textposition="inside", insidetextanchor="start", textangle=0, insidetextfont={"color": "white", "size": 11},
+            y=names,
+            x=_rounded(values),
+            orientation="h",
+            error_x=error,
+            name="score",
+            showlegend=False,
+            text=judged,
+            textposition="inside",
+            insidetextanchor="start",
+            textangle=0,
+            insidetextfont={"color": "white", "size": 11},
         )
-    )  # fmt: skip
+    )
     if chance is not None:
         figure.add_scatter(
-            y=names, x=_rounded(np.broadcast_to(chance, len(names))), mode="markers", name="chance",
+            y=names,
+            x=_rounded(np.broadcast_to(chance, len(names))),
+            mode="markers",
+            name="chance",
             marker={"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": "black"}},
-        )  # fmt: skip
+        )
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(template=TEMPLATE, title=title, xaxis_title=unit, height=110 + 30 * len(names))
+    figure.update_layout(
+        template=TEMPLATE, title=title, xaxis_title=unit, height=110 + 30 * len(names)
+    )
     return figure
 
 
@@ -107,18 +144,42 @@ def speech(sound, spoken=(), title="", rate=16_000):
     """
     parts = np.array_split(np.abs(np.asarray(sound, dtype=float)), 600)
     peaks = np.array([part.max(initial=0) for part in parts])
-    peaks, times = peaks / max(peaks.max(), 1e-9), (np.arange(len(peaks)) + 0.5) * len(sound) / rate / len(peaks)
+    peaks, times = (
+        peaks / max(peaks.max(), 1e-9),
+        (np.arange(len(peaks)) + 0.5) * len(sound) / rate / len(peaks),
+    )
     figure = go.Figure()
     for values, fill in ((peaks, None), (-peaks, "tonexty")):
-        figure.add_scatter(x=_rounded(times, 3), y=_rounded(values, 3), mode="lines", fill=fill, line={"width": 1, "color": COLOURS[0]}, showlegend=False)
+        figure.add_scatter(
+            x=_rounded(times, 3),
+            y=_rounded(values, 3),
+            mode="lines",
+            fill=fill,
+            line={"width": 1, "color": COLOURS[0]},
+            showlegend=False,
+        )
     said = [each for each in spoken if each[2] != "sil"]
     if said:
-        edges = [value for start, end, _ in said for edge in (start, end) for value in (edge, edge, None)]
-        figure.add_scatter(x=edges, y=[-1.05, 1.3, None] * (2 * len(said)), mode="lines", line={"width": 1, "color": "#bbb"}, showlegend=False, hoverinfo="skip")
+        edges = [
+            value for start, end, _ in said for edge in (start, end) for value in (edge, edge, None)
+        ]
         figure.add_scatter(
-            x=[(start + end) / 2 for start, end, _ in said], y=[1.15 + 0.13 * (k % 2) for k in range(len(said))], text=[name for *_, name in said],
-            mode="text", textfont={"size": 11}, showlegend=False, hoverinfo="skip",
-        )  # fmt: skip
+            x=edges,
+            y=[-1.05, 1.3, None] * (2 * len(said)),
+            mode="lines",
+            line={"width": 1, "color": "#bbb"},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+        figure.add_scatter(
+            x=[(start + end) / 2 for start, end, _ in said],
+            y=[1.15 + 0.13 * (k % 2) for k in range(len(said))],
+            text=[name for *_, name in said],
+            mode="text",
+            textfont={"size": 11},
+            showlegend=False,
+            hoverinfo="skip",
+        )
     figure.update_yaxes(visible=False, range=[-1.1, 1.4])
     figure.update_layout(template=TEMPLATE, title=title, xaxis_title="seconds", height=260)
     return figure
@@ -143,22 +204,38 @@ def factor_map(points, factors, title="", seed=0):
         for position, label in enumerate(np.unique(labels)):
             chosen = points[kept][labels == label]
             figure.add_scattergl(
-                x=_rounded(chosen[:, 0], 2), y=_rounded(chosen[:, 1], 2), mode="markers", name=str(label),
+                x=_rounded(chosen[:, 0], 2),
+                y=_rounded(chosen[:, 1], 2),
+                mode="markers",
+                name=str(label),
                 marker={"size": 4, "opacity": 0.7, "color": COLOURS[position % len(COLOURS)]},
                 visible=not owners or owners[0] == factor,
-            )  # fmt: skip
+            )
             owners.append(factor)
     buttons = [
-        {"label": factor, "method": "update", "args": [{"visible": [owner == factor for owner in owners]}]}
+        {
+            "label": factor,
+            "method": "update",
+            "args": [{"visible": [owner == factor for owner in owners]}],
+        }
         for factor in factors
     ]
     figure.update_layout(
-        template=TEMPLATE, title=title, height=480,
+        template=TEMPLATE,
+        title=title,
+        height=480,
         updatemenus=[
-            {"buttons": buttons, "type": "buttons", "direction": "right", "x": 0, "y": 1.12, "yanchor": "bottom"}
+            {
+                "buttons": buttons,
+                "type": "buttons",
+                "direction": "right",
+                "x": 0,
+                "y": 1.12,
+                "yanchor": "bottom",
+            }
         ],
         margin={"t": 110},
-    )  # fmt: skip
+    )
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(showticklabels=False)
     return figure
@@ -177,10 +254,18 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
         values = np.asarray(values, dtype=float)
         step = max(1, -(-len(values) * len(series) // MAX_POINTS))
         positions = np.arange(len(values)) if x is None else np.asarray(x)
-        figure.add_scatter(x=positions[::step].tolist(), y=_rounded(values[::step]), mode="lines", name=str(name))
-    for text, value in (chance if isinstance(chance, dict) else {} if chance is None else {"no information": chance}).items():
-        figure.add_hline(y=float(value), line={"dash": "dash", "color": "black"}, annotation_text=text)
-    figure.update_layout(template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=380)
+        figure.add_scatter(
+            x=positions[::step].tolist(), y=_rounded(values[::step]), mode="lines", name=str(name)
+        )
+    for text, value in (
+        chance if isinstance(chance, dict) else {} if chance is None else {"no information": chance}
+    ).items():
+        figure.add_hline(
+            y=float(value), line={"dash": "dash", "color": "black"}, annotation_text=text
+        )
+    figure.update_layout(
+        template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=380
+    )
     return figure
 
 
@@ -192,8 +277,17 @@ def trade(series, title="", x_title="emotion accuracy", y_title="mouth error"):
     """
     figure = go.Figure()
     for name, (x, y, texts) in series.items():
-        figure.add_scatter(x=_rounded(x), y=_rounded(y), text=list(texts), mode="lines+markers+text", textposition="top center", name=str(name))
-    figure.update_layout(template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=440)
+        figure.add_scatter(
+            x=_rounded(x),
+            y=_rounded(y),
+            text=list(texts),
+            mode="lines+markers+text",
+            textposition="top center",
+            name=str(name),
+        )
+    figure.update_layout(
+        template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=440
+    )
     return figure
 
 
@@ -207,10 +301,16 @@ def matrix(values, rows, columns, title=""):
     limit = max(1e-6, float(np.nanmax(np.abs(values))))
     figure = go.Figure(
         go.Heatmap(
-            z=_rounded(values, 3), x=list(columns), y=list(rows), zmin=-limit, zmax=limit, texttemplate="%{z:.2f}",
-            colorscale=[[0, COLOURS[1]], [0.5, "white"], [1, COLOURS[0]]], showscale=False,
+            z=_rounded(values, 3),
+            x=list(columns),
+            y=list(rows),
+            zmin=-limit,
+            zmax=limit,
+            texttemplate="%{z:.2f}",
+            colorscale=[[0, COLOURS[1]], [0.5, "white"], [1, COLOURS[0]]],
+            showscale=False,
         )
-    )  # fmt: skip
+    )
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(template=TEMPLATE, title=title, height=120 + 42 * len(rows))
     return figure
@@ -227,7 +327,13 @@ def alignment(likeness, aligned, title="", frame_rate=25):
     likeness, aligned = np.asarray(likeness, dtype=float), np.asarray(aligned)
     down, right = (np.arange(count) / frame_rate for count in likeness.shape)
     figure = go.Figure(
-        go.Heatmap(z=_rounded(likeness, 2), x=_rounded(right), y=_rounded(down), colorscale="Greys", showscale=False)
+        go.Heatmap(
+            z=_rounded(likeness, 2),
+            x=_rounded(right),
+            y=_rounded(down),
+            colorscale="Greys",
+            showscale=False,
+        )
     )
     figure.add_scatter(
         x=_rounded(aligned / frame_rate),

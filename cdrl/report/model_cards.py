@@ -61,7 +61,9 @@ def write_cards(folder: Path) -> Path:
     """
     out = Path(folder) / "README.md"
     if out.exists() and not out.read_text().startswith(TITLE):
-        raise InputError(f"{out}: not written by this command, so it is not replaced; rename it, or give another --out")
+        raise InputError(
+            f"{out}: not written by this command, so it is not replaced; rename it, or give another --out"
+        )
     text, temporary = cards_text(folder), out.with_name(f".{out.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(out)
@@ -75,20 +77,37 @@ def cards_text(folder: Path) -> str:
         InputError: where weights lie without a card, or there are none.
     """
     folder = Path(folder)
-    files = {path.relative_to(folder): path for path in folder.rglob("*.safetensors") if path.stem != "targets"}
+    files = {
+        path.relative_to(folder): path
+        for path in folder.rglob("*.safetensors")
+        if path.stem != "targets"
+    }
     if not files:
-        raise InputError(f"{folder}: no .safetensors file here; give the folder of the weights, as data/weights")
-    names = {str(short.parent if short.stem == "model" else short.with_suffix("")): path for short, path in files.items()}
+        raise InputError(
+            f"{folder}: no .safetensors file here; give the folder of the weights, as data/weights"
+        )
+    names = {
+        str(short.parent if short.stem == "model" else short.with_suffix("")): path
+        for short, path in files.items()
+    }
     return INTRO + "".join(_card(name, names[name]) for name in sorted(names))
 
 
 def _card(name: str, path: Path) -> str:
     if not path.with_suffix(".json").exists():
-        raise InputError(f"{path.with_suffix('.json')}: the card of these weights is missing: git checkout data/weights, or cdrl train {name}")
+        raise InputError(
+            f"{path.with_suffix('.json')}: the card of these weights is missing: git checkout data/weights, or cdrl train {name}"
+        )
     card = read_json(path.with_suffix(".json"))
     recipe = RECIPES.get(name)
-    what = WORDS.get(name) or (recipe.__doc__.splitlines()[0] if recipe else card.get("what", "A network of this kit."))
-    scores = {key: value for key, value in card.get("scores", {}).items() if "." not in key or key.endswith(".chance")}
+    what = WORDS.get(name) or (
+        recipe.__doc__.splitlines()[0] if recipe else card.get("what", "A network of this kit.")
+    )
+    scores = {
+        key: value
+        for key, value in card.get("scores", {}).items()
+        if "." not in key or key.endswith(".chance")
+    }
     told = ", ".join(score_lines(scores)[:SHOWN]) or "none of its own"
     where = card.get("held_out") or "no held-out set: the last values of the training terms"
     steps = [f"{card['steps']} steps"] if "steps" in card else []
@@ -97,10 +116,14 @@ def _card(name: str, path: Path) -> str:
     size = [f"{card['parameters']:,} parameters"] if "parameters" in card else []
     checked = [f"sha256 {card['sha256'][:16]}..."] if "sha256" in card else []
     rows = {
-        "made by": f"`{card['command']}`", "trained on": card.get("trained_on") or ", ".join([card["truth"], *steps]),
-        "truth it saw": card["truth"], "scores": f"{told} ({where})",
+        "made by": f"`{card['command']}`",
+        "trained on": card.get("trained_on") or ", ".join([card["truth"], *steps]),
+        "truth it saw": card["truth"],
+        "scores": f"{told} ({where})",
         "form": ", ".join([model, *seed, *size, f"{path.stat().st_size / 1e6:.2f} MB", *checked]),
         "licence": card.get("licence", "Apache-2.0"),
         "limits": card.get("limits") or LIMITS.get(name, "those of all"),
-    }  # fmt: skip
-    return f"\n## {name}\n{what}\n\n| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows.items())
+    }
+    return f"\n## {name}\n{what}\n\n| | |\n|---|---|\n" + "".join(
+        f"| {key} | {value} |\n" for key, value in rows.items()
+    )

@@ -66,7 +66,15 @@ def write_report(run):
         raise InputError(f"no executed notebooks in {run / 'notebooks'}: cdrl run makes them")
     chapters = [_chapter(nbformat.read(path, as_version=4), path.stem) for path in copies]
     results = read_results(run)
-    body = "\n".join([_contents(copies), *chapters, _videos(run / "videos"), _score_table(results), _settings(results, copies)])
+    body = "\n".join(
+        [
+            _contents(copies),
+            *chapters,
+            _videos(run / "videos"),
+            _score_table(results),
+            _settings(results, copies),
+        ]
+    )
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>cdrl: {html.escape(run.name)}</title><style>{STYLE}</style>
@@ -83,7 +91,11 @@ def write_report(run):
 def _contents(copies):
     links = [(path.stem, path.stem.replace("_", " ")) for path in copies]
     links += [("videos", "videos"), ("scores", "scores"), ("settings", "settings and origin")]
-    return "<nav>" + " ".join(f'<a href="#{anchor}">{html.escape(text)}</a>' for anchor, text in links) + "</nav>"
+    return (
+        "<nav>"
+        + " ".join(f'<a href="#{anchor}">{html.escape(text)}</a>' for anchor, text in links)
+        + "</nav>"
+    )
 
 
 def _chapter(notebook, name):
@@ -92,19 +104,30 @@ def _chapter(notebook, name):
         if cell.cell_type == "markdown":
             parts.append(_markdown(cell.source))
         elif cell.cell_type == "code" and cell.source.strip():
-            parts.append(f"<details><summary>code</summary><pre>{html.escape(cell.source)}</pre></details>")
-            parts += [_output(output, f"{name}-{position}-{row}") for row, output in enumerate(cell.outputs)]
+            parts.append(
+                f"<details><summary>code</summary><pre>{html.escape(cell.source)}</pre></details>"
+            )
+            parts += [
+                _output(output, f"{name}-{position}-{row}")
+                for row, output in enumerate(cell.outputs)
+            ]
     return "\n".join([*parts, "</section>"])
 
 
 def _output(output, anchor):
     """One output of a cell, in the richest form that the page can show."""
     if output.output_type == "stream":
-        return "" if output.name == "stderr" else f"<pre>{html.escape(_last_rewrites(output.text))}</pre>"
+        return (
+            ""
+            if output.name == "stderr"
+            else f"<pre>{html.escape(_last_rewrites(output.text))}</pre>"
+        )
     if output.output_type == "error":
         return f"<pre>{html.escape(output.ename)}: {html.escape(output.evalue)}</pre>"
     data = output.data
-    if "application/vnd.jupyter.widget-view+json" in data:  # a progress bar: without its kernel it stands still
+    if (
+        "application/vnd.jupyter.widget-view+json" in data
+    ):  # a progress bar: without its kernel it stands still
         return ""
     if "application/vnd.plotly.v1+json" in data:
         return figure_block(data["application/vnd.plotly.v1+json"], anchor)
@@ -129,8 +152,12 @@ class _Renderer(IPythonRenderer):
 
 
 def _markdown(text):
-    page = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(text)
-    return page.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")  # a phone scrolls the table alone
+    page = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(
+        text
+    )
+    return page.replace("<table>", '<div class="wide"><table>').replace(
+        "</table>", "</table></div>"
+    )  # a phone scrolls the table alone
 
 
 def plotly_code():
@@ -150,7 +177,11 @@ def _last_rewrites(text):
 
 
 def _videos(folder):
-    captions = json.loads((folder / "captions.json").read_text()) if (folder / "captions.json").exists() else {}
+    captions = (
+        json.loads((folder / "captions.json").read_text())
+        if (folder / "captions.json").exists()
+        else {}
+    )
     figures = [
         f'<figure><video controls loop playsinline preload="metadata" src="data:video/mp4;base64,'
         f'{base64.b64encode(path.read_bytes()).decode()}"></video>'
@@ -158,7 +189,9 @@ def _videos(folder):
         for path in sorted(folder.glob("*.mp4"))
     ]
     note = (
-        "Synthetic: every video here was generated or edited by this run." if figures else "This run wrote no videos."
+        "Synthetic: every video here was generated or edited by this run."
+        if figures
+        else "This run wrote no videos."
     )
     return f'<section id="videos"><h1>Videos</h1><p>{note}</p><div class="videos">{"".join(figures)}</div></section>'
 
@@ -168,9 +201,12 @@ def _score_table(results):
     parts = [(stage, record["scores"]) for stage, record in results["stages"].items()]
     tables = [
         f"<h2>{html.escape(stage)}</h2><table>{score_rows(scores)}</table>"
-        for stage, scores in [*parts, ("the whole run", results.get("run", {}))] if scores
-    ]  # fmt: skip
-    return f'<section id="scores"><h1>Scores</h1><div class="scores">{"".join(tables)}</div></section>'
+        for stage, scores in [*parts, ("the whole run", results.get("run", {}))]
+        if scores
+    ]
+    return (
+        f'<section id="scores"><h1>Scores</h1><div class="scores">{"".join(tables)}</div></section>'
+    )
 
 
 def _settings(results, copies):
@@ -180,13 +216,29 @@ def _settings(results, copies):
     rows, kept = [], []
     for position, (stage, record) in enumerate(stages.items()):
         notebook = number.get(f"{position:02d}", "not in this run")
-        cells = [stage, notebook, f"{record['seconds']:.0f}", f"{record['peak_gb']:.2f}", record["config"].get("seed", ""), record["hash"]]
+        cells = [
+            stage,
+            notebook,
+            f"{record['seconds']:.0f}",
+            f"{record['peak_gb']:.2f}",
+            record["config"].get("seed", ""),
+            record["hash"],
+        ]
         rows.append("".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells))
-        kept.append(f"<dt>{html.escape(stage)}</dt><dd>{html.escape(_listed(record['config'], '='))}</dd>")
+        kept.append(
+            f"<dt>{html.escape(stage)}</dt><dd>{html.escape(_listed(record['config'], '='))}</dd>"
+        )
     last = list(stages.values())[-1]["versions"]
     others = [stage for stage, record in stages.items() if record["versions"] != last]
-    note = f" Other versions made {', '.join(others)}: see results.json." if others else " All stages were made with these."
-    heads = "".join(f"<th>{head}</th>" for head in ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash"))
+    note = (
+        f" Other versions made {', '.join(others)}: see results.json."
+        if others
+        else " All stages were made with these."
+    )
+    heads = "".join(
+        f"<th>{head}</th>"
+        for head in ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash")
+    )
     return (
         f'<section id="settings"><h1>Settings, seeds, cost and origin</h1>{_origin(copies)}'
         f'<div class="wide"><table><tr>{heads}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
@@ -197,9 +249,11 @@ def _settings(results, copies):
 
 def _origin(copies):
     """How the page came about, from what papermill wrote into the executed copies."""
-    given = nbformat.read(copies[-1], as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    given = (
+        nbformat.read(copies[-1], as_version=4).metadata.get("papermill", {}).get("parameters", {})
+    )
     text = (
-        "<p>Every number under <a href=\"#scores\">scores</a> was measured by the stage above it, in the notebook named below, and lies in "
+        '<p>Every number under <a href="#scores">scores</a> was measured by the stage above it, in the notebook named below, and lies in '
         "results.json of that stage's folder; <code>cdrl scores RUN NAME</code> prints it again. Every figure is the output of the cell under "
         "whose <em>code</em> it stands. chance: what no information scores; <em>a to b</em>: 95 % interval (too narrow over few speakers); n: how many were judged. Seconds and "
         "memory are those of the machine that made the run.</p>"

@@ -20,7 +20,9 @@ def finished_stage(run: Path, stage: str, shown: str, files: tuple[str, ...]) ->
         InputError: where there is no such run, the stage is not complete, or another version made it.
     """
     if not run.is_dir():
-        raise InputError(f"{run}: no such run: name a folder, as in runs/demo, or make one with cdrl run --out {run}")
+        raise InputError(
+            f"{run}: no such run: name a folder, as in runs/demo, or make one with cdrl run --out {run}"
+        )
     folder = stage_folder(run, stage)
     if not (folder / RESULTS).exists():
         raise InputError(

@@ -23,15 +23,25 @@ class ScoreTable:
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th>{head}</th>" for head in self.HEADS)
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows
+        )
         lines = html.escape("\n".join(self.folded))
-        rest = f"<details><summary>all {len(self.folded)} lines of these scores</summary><pre>{lines}</pre></details>" if self.folded else ""
+        rest = (
+            f"<details><summary>all {len(self.folded)} lines of these scores</summary><pre>{lines}</pre></details>"
+            if self.folded
+            else ""
+        )
         return f"<table><tr>{heads}</tr>{rows}</table>{rest}"
 
     def __repr__(self):
         table = [self.HEADS, *self.rows]
         widths = [max(len(row[k]) for row in table) for k in range(len(self.HEADS))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        )
 
 
 def score_table(scores: dict, told: dict[str, str], folded: tuple[str, ...] = ()) -> ScoreTable:
@@ -68,7 +78,9 @@ def score_rows(scores: dict) -> str:
             continue
         told = {part: texts[f"{name}.{part}"] for part in PARTS if f"{name}.{part}" in texts}
         low, high = told.pop("low", None), told.pop("high", None)
-        notes = [f"{low} to {high}"] * (low is not None and high is not None) + [f"{part} {text}" for part, text in told.items()]
+        notes = [f"{low} to {high}"] * (low is not None and high is not None) + [
+            f"{part} {text}" for part, text in told.items()
+        ]
         small = f"<small>{html.escape(', '.join(notes))}</small>" if notes else ""
         rows.append(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}{small}</td></tr>")
     return "".join(rows)

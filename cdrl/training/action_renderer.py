@@ -28,15 +28,30 @@ from cdrl.training.loop import LoopConfig, train
 from cdrl.vocabulary import ACTIONS
 
 # `share` is L1 as a share of what is to be changed: a faint change counts as much as a strong one.
-WEIGHTS = {"truth": 60.0, "share": 0.2, "bending": 1.0, "stretching": 30.0, "shading": 0.5, "residual": 5.0}
+WEIGHTS = {
+    "truth": 60.0,
+    "share": 0.2,
+    "bending": 1.0,
+    "stretching": 30.0,
+    "shading": 0.5,
+    "residual": 5.0,
+}
 SEEN = 5.0  # weight of what the vision prior sees, in the second part
 LEARNING_RATES = {"pixels": 3e-3, "seen": 1e-3}  # of the two parts
-STEP = WINDOW // 2  # the first, the middle and the last frame are what the renderer looks at: its stride
+STEP = (
+    WINDOW // 2
+)  # the first, the middle and the last frame are what the renderer looks at: its stride
 STILL = 0.003  # grey levels: below this a picture is hardly changed
 _OTHER = {"Left": "Right", "Right": "Left"}
 # Place of the same action on the other side of the face.
 MIRRORED = [
-    ACTIONS.index(next((name[: -len(side)] + other for side, other in _OTHER.items() if name.endswith(side)), name)) for name in ACTIONS
+    ACTIONS.index(
+        next(
+            (name[: -len(side)] + other for side, other in _OTHER.items() if name.endswith(side)),
+            name,
+        )
+    )
+    for name in ACTIONS
 ]
 
 
@@ -57,7 +72,9 @@ class ChangeSampler:
         self.length = changed.clips["num_frames"].to_numpy()
         wrong = np.flatnonzero(self.length != store.clips["num_frames"].to_numpy()[self.origin])
         if len(wrong):
-            raise InputError(f"{changed.path}: {changed.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew")
+            raise InputError(
+                f"{changed.path}: {changed.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew"
+            )
         self.boxes = store.mouth_boxes()
         self.usable = np.flatnonzero(self.length >= WINDOW)
         if not len(self.usable):
@@ -68,8 +85,13 @@ class ChangeSampler:
         chosen = random.choice(self.usable, self.batch)
         starts = random.integers(0, self.length[chosen] - WINDOW + 1)
         clips = ((self.store, self.origin[chosen]), (self.changed, chosen))
-        before, after = (windows(store, numbers, starts, WINDOW)[:, ::STEP] for store, numbers in clips)
-        actions, change = self.actions[before], self.changed.truth["change"][after.ravel()].reshape(*after.shape, -1)
+        before, after = (
+            windows(store, numbers, starts, WINDOW)[:, ::STEP] for store, numbers in clips
+        )
+        actions, change = (
+            self.actions[before],
+            self.changed.truth["change"][after.ravel()].reshape(*after.shape, -1),
+        )
         frames = images(self.store, before.ravel()).unflatten(0, before.shape)
         truth = images(self.changed, after[:, 1])[:, None]
         turned = torch.from_numpy(random.random(self.batch) < 0.5)
@@ -77,13 +99,18 @@ class ChangeSampler:
         def mirror(values, flipped):
             return torch.where(turned.view(-1, *[1] * (values.ndim - 1)), flipped, values)
 
-        actions, change, boxes = (torch.from_numpy(np.asarray(v, np.float32)) for v in (actions, change, self.boxes[before[:, 1]]))
+        actions, change, boxes = (
+            torch.from_numpy(np.asarray(v, np.float32))
+            for v in (actions, change, self.boxes[before[:, 1]])
+        )
         left, top, right, bottom = boxes.unbind(1)
         return {
-            "frames": mirror(frames, frames.flip(-1)), "truth": mirror(truth, truth.flip(-1)),
-            "actions": mirror(actions, actions[..., MIRRORED]), "change": mirror(change, change[..., MIRRORED]),
+            "frames": mirror(frames, frames.flip(-1)),
+            "truth": mirror(truth, truth.flip(-1)),
+            "actions": mirror(actions, actions[..., MIRRORED]),
+            "change": mirror(change, change[..., MIRRORED]),
             "boxes": mirror(boxes, torch.stack([1 - right, top, 1 - left, bottom], 1)),
-        }  # fmt: skip
+        }
 
 
 def draw_middle(renderer: ActionRenderer, batch: dict) -> Edit:
@@ -106,8 +133,19 @@ class DrawingObjective(nn.Module):
     def forward(self, batch: dict) -> dict:
         """Batch of `ChangeSampler` -> {name: (B,) values}."""
         drawn, source = draw_middle(self.renderer, batch), batch["frames"][:, 1:2]
-        left, asked = ((picture - batch["truth"]).abs().flatten(1).mean(1) for picture in (drawn.frames, source))
-        seen = {} if self.vision is None else {"seen": seen_difference(self.vision, drawn.frames[:, 0], batch["truth"][:, 0], batch["boxes"])}
+        left, asked = (
+            (picture - batch["truth"]).abs().flatten(1).mean(1)
+            for picture in (drawn.frames, source)
+        )
+        seen = (
+            {}
+            if self.vision is None
+            else {
+                "seen": seen_difference(
+                    self.vision, drawn.frames[:, 0], batch["truth"][:, 0], batch["boxes"]
+                )
+            }
+        )
         return {
             "truth": left,
             "share": left / (asked + STILL),
@@ -118,7 +156,9 @@ class DrawingObjective(nn.Module):
         } | seen
 
 
-def seen_difference(vision: VisionPrior, drawn: torch.Tensor, truth: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+def seen_difference(
+    vision: VisionPrior, drawn: torch.Tensor, truth: torch.Tensor, boxes: torch.Tensor
+) -> torch.Tensor:
     """What the vision prior sees to differ: mean squares of face and of mouth features (a perceptual loss, arXiv 1603.08155).
 
     Args:
@@ -129,11 +169,20 @@ def seen_difference(vision: VisionPrior, drawn: torch.Tensor, truth: torch.Tenso
     """
     with torch.no_grad():
         wanted = vision(truth, boxes)
-    return sum((one - other).square().mean(1) for one, other in zip(vision(drawn, boxes), wanted, strict=True))
+    return sum(
+        (one - other).square().mean(1)
+        for one, other in zip(vision(drawn, boxes), wanted, strict=True)
+    )
 
 
 def train_action_renderer(
-    store: Store, changed: Store, actions: np.ndarray, steps: dict, out: Path, batch: int = 24, seed: int = 0
+    store: Store,
+    changed: Store,
+    actions: np.ndarray,
+    steps: dict,
+    out: Path,
+    batch: int = 24,
+    seed: int = 0,
 ) -> tuple[ActionRenderer, dict[str, pd.DataFrame]]:
     """Train from nothing in two parts; the checkpoints are kept under `out`, and resumed.
 
@@ -147,15 +196,21 @@ def train_action_renderer(
     torch.manual_seed(seed)
     renderer, sampler, history = ActionRenderer(), ChangeSampler(store, changed, actions, batch), {}
     for part, rate in LEARNING_RATES.items():
-        weights, vision = (WEIGHTS, None) if part == "pixels" else (WEIGHTS | {"seen": SEEN}, VisionPrior())
+        weights, vision = (
+            (WEIGHTS, None) if part == "pixels" else (WEIGHTS | {"seen": SEEN}, VisionPrior())
+        )
         objective = DrawingObjective(renderer, vision)
         loop = LoopConfig(steps=steps[part], learning_rate=rate, seed=seed, weights=weights)
-        history[part] = train(objective, objective, sampler, loop, Path(out) / part, f"action renderer, {part}")
+        history[part] = train(
+            objective, objective, sampler, loop, Path(out) / part, f"action renderer, {part}"
+        )
     return renderer.eval().requires_grad_(False), history
 
 
 @torch.no_grad()
-def drawing_scores(renderer: ActionRenderer, store: Store, changed: Store, actions: np.ndarray, batches: int = 40) -> dict:
+def drawing_scores(
+    renderer: ActionRenderer, store: Store, changed: Store, actions: np.ndarray, batches: int = 40
+) -> dict:
     """How well changes of other people are drawn: `psnr` in dB of the middle frames, and `psnr.source` of drawing nothing.
 
     Args:
@@ -167,6 +222,11 @@ def drawing_scores(renderer: ActionRenderer, store: Store, changed: Store, actio
     sampler, found, nothing = ChangeSampler(store, changed, actions, 24), [], []
     for k in range(batches):
         batch = sampler(np.random.default_rng([k, 77]))
-        for picture, kept in ((draw_middle(renderer, batch).frames, found), (batch["frames"][:, 1:2], nothing)):
-            kept += (-10 * (picture - batch["truth"]).square().flatten(1).mean(1).clamp(min=1e-8).log10()).tolist()
+        for picture, kept in (
+            (draw_middle(renderer, batch).frames, found),
+            (batch["frames"][:, 1:2], nothing),
+        ):
+            kept += (
+                -10 * (picture - batch["truth"]).square().flatten(1).mean(1).clamp(min=1e-8).log10()
+            ).tolist()
     return {"psnr": float(np.mean(found)), "psnr.source": float(np.mean(nothing)), "n": len(found)}

@@ -23,8 +23,14 @@ from cdrl.vocabulary import ACTIONS, emotion_index
 JAW = ACTIONS.index("jawOpen")
 # What every variant shares: the terms of NED's manipulator (arXiv:2112.00585), and the size of the motion added.
 SHARED = {
-    "discriminator": 1.0, "adversarial": 0.3, "cycle": 1.0, "reconstruction": 1.0, "style": 0.2, "speech": 1.0, "steady": 1.0,
-}  # fmt: skip
+    "discriminator": 1.0,
+    "adversarial": 0.3,
+    "cycle": 1.0,
+    "reconstruction": 1.0,
+    "style": 0.2,
+    "speech": 1.0,
+    "steady": 1.0,
+}
 GUIDED = ("content", "emotion")
 VARIANTS = {
     "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
@@ -47,7 +53,9 @@ class UnpairedSampler:
 
     def __init__(self, tracked: Tracked, batch: int, window: int):
         if window < 2 * REACH + 1:
-            raise InputError(f"window={window}: at least {2 * REACH + 1} frames are needed, content is read from so many")
+            raise InputError(
+                f"window={window}: at least {2 * REACH + 1} frames are needed, content is read from so many"
+            )
         clips = tracked.clips
         self.tracked, self.batch, self.window = tracked, batch, window
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
@@ -55,7 +63,9 @@ class UnpairedSampler:
         usable = np.flatnonzero(self.length >= window)
         self.groups = [usable[self.emotion[usable] == k] for k in np.unique(self.emotion[usable])]
         if len(self.groups) < 2:
-            raise InputError(f"{tracked.path}: {len(self.groups)} emotions in clips of {window} frames or more; the game needs two or more")
+            raise InputError(
+                f"{tracked.path}: {len(self.groups)} emotions in clips of {window} frames or more; the game needs two or more"
+            )
 
     def __call__(self, random: np.random.Generator) -> dict:
         """-> source, reference (B, T, 52), emotion, target (B,) int64, intensity, target_intensity (B,)."""
@@ -63,15 +73,25 @@ class UnpairedSampler:
         groups = [self.groups[(first + k) % len(self.groups)] for k in range(self.batch)]
         clips = np.array([random.choice(group) for group in groups])
         starts = random.integers(0, self.length[clips] - self.window + 1)
-        source = torch.from_numpy(self.tracked.coefficients[windows(self.tracked, clips, starts, self.window)])
+        source = torch.from_numpy(
+            self.tracked.coefficients[windows(self.tracked, clips, starts, self.window)]
+        )
         order = np.roll(np.arange(len(clips)), random.integers(1, len(clips)))
         emotion = torch.from_numpy(self.emotion[clips])
-        neutral = self.emotion[clips] == emotion_index("neutral")  # one level, which stands for any strength
-        strength = torch.from_numpy(np.where(neutral, random.integers(1, 4, len(clips)), self.level[clips]) / 3).float()
+        neutral = self.emotion[clips] == emotion_index(
+            "neutral"
+        )  # one level, which stands for any strength
+        strength = torch.from_numpy(
+            np.where(neutral, random.integers(1, 4, len(clips)), self.level[clips]) / 3
+        ).float()
         return {
-            "source": source, "reference": source[order], "emotion": emotion, "target": emotion[order],
-            "intensity": strength, "target_intensity": strength[order],
-        }  # fmt: skip
+            "source": source,
+            "reference": source[order],
+            "emotion": emotion,
+            "target": emotion[order],
+            "intensity": strength,
+            "target_intensity": strength[order],
+        }
 
 
 class CoefficientObjective(nn.Module):
@@ -86,7 +106,13 @@ class CoefficientObjective(nn.Module):
         content, emotion: distilled CDRL guidance; a term of weight 0 is measured without a gradient.
     """
 
-    def __init__(self, host: CoefficientHost, discriminator: CoefficientDiscriminator, weights: dict, guidance: CoefficientGuidance | None):
+    def __init__(
+        self,
+        host: CoefficientHost,
+        discriminator: CoefficientDiscriminator,
+        weights: dict,
+        guidance: CoefficientGuidance | None,
+    ):
         super().__init__()
         self.host, self.discriminator, self.weights = host, discriminator, weights
         self.__dict__["guidance"] = guidance  # frozen: no part of the checkpoint
@@ -95,8 +121,14 @@ class CoefficientObjective(nn.Module):
         """Batch of `UnpairedSampler` -> {name: (B,) values}."""
         source, host = batch["source"], self.host
         referred = torch.arange(len(source)) % 2 == 1
-        style = torch.where(referred[:, None], host.style_encoder(batch["reference"]), host.label_style(batch["target"]))
-        own = torch.where(referred[:, None], host.style_encoder(source), host.label_style(batch["emotion"]))
+        style = torch.where(
+            referred[:, None],
+            host.style_encoder(batch["reference"]),
+            host.label_style(batch["target"]),
+        )
+        own = torch.where(
+            referred[:, None], host.style_encoder(source), host.label_style(batch["emotion"])
+        )
         output = host(source, style, batch["target_intensity"])
         return {
             **self._game(source, output, batch),
@@ -118,14 +150,22 @@ class CoefficientObjective(nn.Module):
         with held(self.discriminator):
             answer = asked(self.discriminator(output), *wanted)
         differs = (batch["emotion"] != batch["target"]).float()
-        return {"discriminator": F.relu(1 - real) + (differs * F.relu(1 + other) + F.relu(1 + fake)) / 2, "adversarial": -answer}
+        return {
+            "discriminator": F.relu(1 - real)
+            + (differs * F.relu(1 + other) + F.relu(1 + fake)) / 2,
+            "adversarial": -answer,
+        }
 
-    def _guided(self, source: torch.Tensor, output: torch.Tensor, batch: dict, referred: torch.Tensor) -> dict:
+    def _guided(
+        self, source: torch.Tensor, output: torch.Tensor, batch: dict, referred: torch.Tensor
+    ) -> dict:
         if self.guidance is None:
             return {}
         with torch.no_grad():
             labels = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
-            targets = torch.where(referred[:, None], self.guidance.emotion_student(batch["reference"]), labels)
+            targets = torch.where(
+                referred[:, None], self.guidance.emotion_student(batch["reference"]), labels
+            )
         with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
             content = self.guidance.content(source, output)
         with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
@@ -140,22 +180,41 @@ class PairedSampler:
         sources, truths: one (T, 52) array of tracked actions a true edit. emotion, level: (E,) label number and 1 to 3.
     """
 
-    def __init__(self, sources: list, truths: list, emotion: np.ndarray, level: np.ndarray, batch: int, window: int):
-        self.sources, self.truths, self.emotion, self.level = sources, truths, np.asarray(emotion), np.asarray(level)
+    def __init__(
+        self,
+        sources: list,
+        truths: list,
+        emotion: np.ndarray,
+        level: np.ndarray,
+        batch: int,
+        window: int,
+    ):
+        self.sources, self.truths, self.emotion, self.level = (
+            sources,
+            truths,
+            np.asarray(emotion),
+            np.asarray(level),
+        )
         self.batch, self.window = batch, window
         self.usable = np.flatnonzero([len(source) >= window for source in sources])
         if not len(self.usable):
-            raise InputError(f"paired: none of {len(sources)} true edits has {window} frames; make some of longer clips")
+            raise InputError(
+                f"paired: none of {len(sources)} true edits has {window} frames; make some of longer clips"
+            )
 
     def __call__(self, random: np.random.Generator) -> dict:
         """-> source, truth (B, T, 52), target (B,), target_intensity (B,)."""
         chosen = random.choice(self.usable, self.batch)
         starts = [int(random.integers(len(self.sources[k]) - self.window + 1)) for k in chosen]
-        cut = lambda clips: np.stack([clips[k][s : s + self.window] for k, s in zip(chosen, starts, strict=True)])  # noqa: E731
+        cut = lambda clips: np.stack(
+            [clips[k][s : s + self.window] for k, s in zip(chosen, starts, strict=True)]
+        )  # noqa: E731
         return {
-            "source": torch.from_numpy(cut(self.sources)), "truth": torch.from_numpy(cut(self.truths)),
-            "target": torch.from_numpy(self.emotion[chosen]), "target_intensity": torch.from_numpy(self.level[chosen] / 3).float(),
-        }  # fmt: skip
+            "source": torch.from_numpy(cut(self.sources)),
+            "truth": torch.from_numpy(cut(self.truths)),
+            "target": torch.from_numpy(self.emotion[chosen]),
+            "target_intensity": torch.from_numpy(self.level[chosen] / 3).float(),
+        }
 
 
 class PairedObjective(nn.Module):
@@ -190,14 +249,21 @@ def variant_weights(variant: str, config: CoefficientConfig) -> dict:
         InputError: for a variant that is not in `VARIANTS`.
     """
     if variant not in VARIANTS:
-        raise InputError(f"unknown variant {variant!r} of the coefficient host: accepted are {', '.join(VARIANTS)}")
+        raise InputError(
+            f"unknown variant {variant!r} of the coefficient host: accepted are {', '.join(VARIANTS)}"
+        )
     strength = {"content": config.content_weight, "emotion": config.emotion_weight}
     return {name: value * strength.get(name, 1.0) for name, value in VARIANTS[variant].items()}
 
 
 def train_coefficient_host(
-    tracked: Tracked, guidance: CoefficientGuidance | None, config: CoefficientConfig, variant: str, out: Path, pairs: tuple | None = None
-) -> tuple[CoefficientHost, pd.DataFrame]:  # fmt: skip
+    tracked: Tracked,
+    guidance: CoefficientGuidance | None,
+    config: CoefficientConfig,
+    variant: str,
+    out: Path,
+    pairs: tuple | None = None,
+) -> tuple[CoefficientHost, pd.DataFrame]:
     """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
 
     Args:
@@ -222,11 +288,26 @@ def train_coefficient_host(
     mean, deviation = units(tracked.coefficients)
     host = CoefficientHost(mean, deviation)
     if variant == "paired":
-        objective, sampler = PairedObjective(host), PairedSampler(*pairs, config.batch, config.window)
+        objective, sampler = (
+            PairedObjective(host),
+            PairedSampler(*pairs, config.batch, config.window),
+        )
     else:
-        objective = CoefficientObjective(host, CoefficientDiscriminator(mean, deviation), weights, guidance)
+        objective = CoefficientObjective(
+            host, CoefficientDiscriminator(mean, deviation), weights, guidance
+        )
         sampler = UnpairedSampler(tracked, config.batch, config.window)
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights)
-    history = train(objective, objective, sampler, loop, Path(out) / "training", f"coefficient host, {variant}")
-    card = {"model": {}, "variant": variant, "weights": weights, "steps": config.steps, "people": int(tracked.clips.speaker.nunique())}
+    loop = LoopConfig(
+        steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights
+    )
+    history = train(
+        objective, objective, sampler, loop, Path(out) / "training", f"coefficient host, {variant}"
+    )
+    card = {
+        "model": {},
+        "variant": variant,
+        "weights": weights,
+        "steps": config.steps,
+        "people": int(tracked.clips.speaker.nunique()),
+    }
     return save_encoder(host, card, history, out), history

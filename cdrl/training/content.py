@@ -38,7 +38,9 @@ class ContentObjective(nn.Module):
             code with the emotion label. variance: hinge against collapse.
     """
 
-    def __init__(self, encoder: ContentEncoder, config: ContentConfig, speakers: int, units: torch.Tensor):
+    def __init__(
+        self, encoder: ContentEncoder, config: ContentConfig, speakers: int, units: torch.Tensor
+    ):
         super().__init__()
         self.encoder, self.config = encoder, config
         self.emotion = Adversary(config.embedding, 8)
@@ -52,15 +54,23 @@ class ContentObjective(nn.Module):
         face, mouth, audio = batch["face"], batch["mouth"], batch["audio"]  # (2, P, S, T, D)
         moments = face.shape[2]
         code = self._embed(face, mouth)
-        candidates = torch.cat([code.flip(0), code], 2)[:, :, None].expand(-1, -1, moments, -1, -1)  # (2, P, S, 2S, D)
+        candidates = torch.cat([code.flip(0), code], 2)[:, :, None].expand(
+            -1, -1, moments, -1, -1
+        )  # (2, P, S, 2S, D)
         anchors = slice(None) if self.config.sides == "two" else slice(1)
         contrast = info_nce(
-            code[anchors].flatten(0, 2), candidates[anchors].flatten(0, 2), batch["positive"][anchors].flatten(),
-            self.config.temperature, batch["valid"][anchors].flatten(0, 2),
-        )  # fmt: skip
+            code[anchors].flatten(0, 2),
+            candidates[anchors].flatten(0, 2),
+            batch["positive"][anchors].flatten(),
+            self.config.temperature,
+            batch["valid"][anchors].flatten(0, 2),
+        )
         flat = code.flatten(0, 2)
         unit = torch.cdist(audio[..., audio.shape[3] // 2, :].flatten(0, 2), self.units).argmin(1)
-        labels = {name: batch[name][:, :, None].expand(-1, -1, moments).flatten() for name in ("emotion", "speaker")}
+        labels = {
+            name: batch[name][:, :, None].expand(-1, -1, moments).flatten()
+            for name in ("emotion", "speaker")
+        }
         return {
             "contrast": contrast,
             "wrong_image": self._wrong_image(face, mouth, audio, batch["answer"]),
@@ -72,7 +82,10 @@ class ContentObjective(nn.Module):
         }
 
     def _embed(self, face, mouth, audio=None) -> torch.Tensor:
-        code = self.encoder(*[x.flatten(0, -3) for x in (face, mouth)], None if audio is None else audio.flatten(0, -3))
+        code = self.encoder(
+            *[x.flatten(0, -3) for x in (face, mouth)],
+            None if audio is None else audio.flatten(0, -3),
+        )
         return code.view(*face.shape[:-2], -1)
 
     def _wrong_image(self, face, mouth, audio, answer) -> torch.Tensor:
@@ -80,9 +93,17 @@ class ContentObjective(nn.Module):
         some = slice(None, None, SPARSE)
         query = self._embed(face[0, :, some], mouth[0, :, some], audio[0, :, some])
         shown = [
-            self._embed(face[1].roll(k, 1)[:, some], mouth[1].roll(k, 1)[:, some], audio[1, :, some]) for k in (0, 3, 6)
+            self._embed(
+                face[1].roll(k, 1)[:, some], mouth[1].roll(k, 1)[:, some], audio[1, :, some]
+            )
+            for k in (0, 3, 6)
         ]
-        return info_nce(query.flatten(0, 1), torch.stack(shown, 2).flatten(0, 1), answer[:, some].flatten(), self.config.temperature)
+        return info_nce(
+            query.flatten(0, 1),
+            torch.stack(shown, 2).flatten(0, 1),
+            answer[:, some].flatten(),
+            self.config.temperature,
+        )
 
 
 def sound_units(features: Features, config: ContentConfig) -> torch.Tensor:
@@ -93,7 +114,13 @@ def sound_units(features: Features, config: ContentConfig) -> torch.Tensor:
     return torch.from_numpy(found.cluster_centers_.astype(np.float32))
 
 
-def train_content(features: Features, pairs: pd.DataFrame, config: ContentConfig, out: Path, shuffled: bool = False):
+def train_content(
+    features: Features,
+    pairs: pd.DataFrame,
+    config: ContentConfig,
+    out: Path,
+    shuffled: bool = False,
+):
     """Train CCRL and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
 
     Returns:
@@ -101,13 +128,25 @@ def train_content(features: Features, pairs: pd.DataFrame, config: ContentConfig
     """
     torch.manual_seed(config.seed)
     shape = {
-        "face": features.face.shape[1], "mouth": features.mouth.shape[1], "audio": features.audio.shape[1],
-        "window": config.window, "embedding": config.embedding, "dropout": config.dropout,
-    }  # fmt: skip
+        "face": features.face.shape[1],
+        "mouth": features.mouth.shape[1],
+        "audio": features.audio.shape[1],
+        "window": config.window,
+        "embedding": config.embedding,
+        "dropout": config.dropout,
+    }
     sampler = PairSampler(features, pairs, config, shuffled)
-    objective = ContentObjective(ContentEncoder(**shape), config, len(sampler.speakers), sound_units(features, config))
+    objective = ContentObjective(
+        ContentEncoder(**shape), config, len(sampler.speakers), sound_units(features, config)
+    )
     weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
+    loop = LoopConfig(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        weights=weights,
+        device=config.device,
+    )
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CCRL")
     return save_encoder(objective.encoder, {"model": shape}, history, out), history
 
@@ -124,7 +163,9 @@ def save_encoder(encoder: nn.Module, card: dict, history: pd.DataFrame, out: Pat
 
 
 @torch.no_grad()
-def embed_content(encoder: ContentEncoder, features: Features, image_rows=None, audio_rows=None) -> np.ndarray:
+def embed_content(
+    encoder: ContentEncoder, features: Features, image_rows=None, audio_rows=None
+) -> np.ndarray:
     """Content embeddings of frames, each from its window.
 
     Args:

@@ -34,7 +34,9 @@ class CoefficientGuidance(nn.Module):
         prototypes: (8, 3, D) emotion embeddings by label and level, the pixel guidance's own.
     """
 
-    def __init__(self, mean: torch.Tensor, deviation: torch.Tensor, prototypes: torch.Tensor, content: int):
+    def __init__(
+        self, mean: torch.Tensor, deviation: torch.Tensor, prototypes: torch.Tensor, content: int
+    ):
         super().__init__()
         self.content_student = ContentStudent(mean, deviation, content)
         self.emotion_student = EmotionStudent(mean, deviation, prototypes.shape[-1])
@@ -76,12 +78,19 @@ class Lessons:
         features, tracked: of one store. guidance: the teacher. shuffled: every window with the answers of another one.
     """
 
-    def __init__(self, features: Features, tracked: Tracked, guidance: Guidance, shuffled: bool = False):
+    def __init__(
+        self, features: Features, tracked: Tracked, guidance: Guidance, shuffled: bool = False
+    ):
         if len(features.face) != len(tracked.coefficients):
             raise InputError(
                 f"{tracked.path}: {len(tracked.coefficients)} tracked frames, {len(features.face)} of features; track the store again"
             )
-        self.features, self.tracked, self.guidance, self.shuffled = features, tracked, guidance, shuffled
+        self.features, self.tracked, self.guidance, self.shuffled = (
+            features,
+            tracked,
+            guidance,
+            shuffled,
+        )
         self.length = tracked.clips["num_frames"].to_numpy()
 
     @cached_property
@@ -93,15 +102,23 @@ class Lessons:
         """-> coefficients (B, T, 52), content (B, T - 8, D), emotion (B, D)."""
         window = int(random.integers(SHORTEST, LONGEST + 1))
         clips = random.choice(np.flatnonzero(self.length >= window), BATCH)
-        rows = windows(self.features.store, clips, random.integers(0, self.length[clips] - window + 1), window)
-        seen = np.concatenate([self.features.language[rows], self.features.mouth[rows]], -1).astype(np.float32)
+        rows = windows(
+            self.features.store, clips, random.integers(0, self.length[clips] - window + 1), window
+        )
+        seen = np.concatenate([self.features.language[rows], self.features.mouth[rows]], -1).astype(
+            np.float32
+        )
         with torch.no_grad():
             emotion = self.guidance.emotion_encoder(torch.from_numpy(seen))
         content = torch.from_numpy(self.content[rows[:, REACH:-REACH]])
         if self.shuffled:
             order = torch.from_numpy(random.permutation(BATCH))
             content, emotion = content[order], emotion[order]
-        return {"coefficients": torch.from_numpy(self.tracked.coefficients[rows]), "content": content, "emotion": emotion}
+        return {
+            "coefficients": torch.from_numpy(self.tracked.coefficients[rows]),
+            "content": content,
+            "emotion": emotion,
+        }
 
 
 def units(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,7 +127,12 @@ def units(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def distil(
-    features: Features, tracked: Tracked, guidance: Guidance, config: CoefficientConfig, out: Path, shuffled: bool = False
+    features: Features,
+    tracked: Tracked,
+    guidance: Guidance,
+    config: CoefficientConfig,
+    out: Path,
+    shuffled: bool = False,
 ) -> CoefficientGuidance:
     """Train the two students and write them under `out`; resumes.
 
@@ -125,22 +147,44 @@ def distil(
     """
     torch.manual_seed(config.seed)
     lessons = Lessons(features, tracked, guidance, shuffled)
-    student = CoefficientGuidance(*units(tracked.coefficients), guidance.prototypes.clone(), guidance.content_encoder.head[-1].out_features)
+    student = CoefficientGuidance(
+        *units(tracked.coefficients),
+        guidance.prototypes.clone(),
+        guidance.content_encoder.head[-1].out_features,
+    )
 
     def objective(batch):
-        content = 1 - (student.content_student(batch["coefficients"]) * batch["content"]).sum(-1).mean(1)
-        return {"content": content, "emotion": student.emotion(batch["emotion"], batch["coefficients"])}
+        content = 1 - (student.content_student(batch["coefficients"]) * batch["content"]).sum(
+            -1
+        ).mean(1)
+        return {
+            "content": content,
+            "emotion": student.emotion(batch["emotion"], batch["coefficients"]),
+        }
 
     loop = LoopConfig(
-        steps=config.distil_steps, learning_rate=2e-3, seed=config.seed, weights={"content": 1.0, "emotion": 1.0}
+        steps=config.distil_steps,
+        learning_rate=2e-3,
+        seed=config.seed,
+        weights={"content": 1.0, "emotion": 1.0},
     )
     history = train(student, objective, lessons, loop, Path(out) / "training", "distilled guidance")
-    card = {"steps": config.distil_steps, "shuffled": shuffled, "people": int(tracked.clips.speaker.nunique())}
+    card = {
+        "steps": config.distil_steps,
+        "shuffled": shuffled,
+        "people": int(tracked.clips.speaker.nunique()),
+    }
     return save_encoder(student, card, history, out)
 
 
 @torch.no_grad()
-def fit_scores(student: CoefficientGuidance, features: Features, tracked: Tracked, guidance: Guidance, batches: int = 16) -> dict:
+def fit_scores(
+    student: CoefficientGuidance,
+    features: Features,
+    tracked: Tracked,
+    guidance: Guidance,
+    batches: int = 16,
+) -> dict:
     """How well the students agree with their teachers on people that neither met.
 
     Returns:
@@ -149,8 +193,16 @@ def fit_scores(student: CoefficientGuidance, features: Features, tracked: Tracke
     lessons, random, rows = Lessons(features, tracked, guidance), np.random.default_rng(3), []
     for _ in range(batches):
         batch = lessons(random)
-        said = {"content": student.content_student(batch["coefficients"]), "emotion": student.emotion_student(batch["coefficients"])}
+        said = {
+            "content": student.content_student(batch["coefficients"]),
+            "emotion": student.emotion_student(batch["coefficients"]),
+        }
         right = {name: (value * batch[name]).sum(-1).mean() for name, value in said.items()}
-        wrong = {f"{name}.chance": (value * batch[name].roll(1, 0)).sum(-1).mean() for name, value in said.items()}
+        wrong = {
+            f"{name}.chance": (value * batch[name].roll(1, 0)).sum(-1).mean()
+            for name, value in said.items()
+        }
         rows.append({name: float(value) for name, value in (right | wrong).items()})
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"n": batches * BATCH}
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {
+        "n": batches * BATCH
+    }

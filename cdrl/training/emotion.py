@@ -35,7 +35,14 @@ class EmotionObjective(nn.Module):
     speaker: cross-entropy of an adversary behind gradient reversal. variance: hinge against collapse.
     """
 
-    def __init__(self, encoder: EmotionEncoder, prior: LanguagePrior, config: EmotionConfig, embedding: int, speakers: int):
+    def __init__(
+        self,
+        encoder: EmotionEncoder,
+        prior: LanguagePrior,
+        config: EmotionConfig,
+        embedding: int,
+        speakers: int,
+    ):
         super().__init__()
         self.encoder, self.config = encoder, config
         self.prior = [prior]  # in a list: frozen, and no part of this module's parameters
@@ -44,7 +51,9 @@ class EmotionObjective(nn.Module):
 
     def prompts(self) -> torch.Tensor:
         """(8, D) the learnt prompt of each emotion, unit norm."""
-        return self.prior[0].prompt_embedding(self.encoder.context, [DESCRIPTIONS[name] for name in EMOTIONS])
+        return self.prior[0].prompt_embedding(
+            self.encoder.context, [DESCRIPTIONS[name] for name in EMOTIONS]
+        )
 
     def forward(self, batch: dict) -> dict:
         """features (2, P, T, L), emotion, level, speaker (2, P) -> {name: values}."""
@@ -58,7 +67,9 @@ class EmotionObjective(nn.Module):
             "contrast": supervised_contrastive(code, label, self.config.temperature),
             "direction": 1 - turn,
             "intensity": (self.level(code)[:, 0] - batch["level"].flatten()).square(),
-            "speaker": F.cross_entropy(self.speaker(code), batch["speaker"].flatten(), reduction="none"),
+            "speaker": F.cross_entropy(
+                self.speaker(code), batch["speaker"].flatten(), reduction="none"
+            ),
             "variance": variance_floor(code, 0.5 / code.shape[1] ** 0.5),
         }
 
@@ -75,13 +86,23 @@ class EmotionSampler:
     def __init__(self, features: Features, config: EmotionConfig):
         self.features, self.config = features, config
         clips = features.store.clips
-        self.groups = [g.index.to_numpy() for _, g in clips.groupby(["speaker", "sentence"]) if g["emotion"].nunique() > 1]
+        self.groups = [
+            g.index.to_numpy()
+            for _, g in clips.groupby(["speaker", "sentence"])
+            if g["emotion"].nunique() > 1
+        ]
         if not self.groups:
-            raise InputError(f"{features.store.path}: no speaker says one sentence in two emotions; CERL needs such clips")
+            raise InputError(
+                f"{features.store.path}: no speaker says one sentence in two emotions; CERL needs such clips"
+            )
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
-        self.level = np.where(clips["emotion"] == "neutral", 0, clips["intensity"] / 3).astype(np.float32)
+        self.level = np.where(clips["emotion"] == "neutral", 0, clips["intensity"] / 3).astype(
+            np.float32
+        )
         self.speakers = sorted(set(clips["speaker"]))
-        self.speaker = clips["speaker"].map({name: k for k, name in enumerate(self.speakers)}).to_numpy()
+        self.speaker = (
+            clips["speaker"].map({name: k for k, name in enumerate(self.speakers)}).to_numpy()
+        )
         self.starts, self.lengths = clips["start"].to_numpy(), clips["num_frames"].to_numpy()
 
     def __call__(self, random: np.random.Generator) -> dict:
@@ -92,11 +113,15 @@ class EmotionSampler:
             group = self.groups[random.integers(len(self.groups))]
             first = random.choice(group)
             clips[:, k] = first, random.choice(group[self.emotion[group] != self.emotion[first]])
-        offset = (random.random(clips.shape) * np.maximum(self.lengths[clips] - window, 1)).astype(int)
+        offset = (random.random(clips.shape) * np.maximum(self.lengths[clips] - window, 1)).astype(
+            int
+        )
         return {
-            "features": seen(self.features, self.starts[clips] + offset + window // 2, window), "emotion": torch.from_numpy(self.emotion[clips]),
-            "level": torch.from_numpy(self.level[clips]), "speaker": torch.from_numpy(self.speaker[clips]),
-        }  # fmt: skip
+            "features": seen(self.features, self.starts[clips] + offset + window // 2, window),
+            "emotion": torch.from_numpy(self.emotion[clips]),
+            "level": torch.from_numpy(self.level[clips]),
+            "speaker": torch.from_numpy(self.speaker[clips]),
+        }
 
 
 def train_emotion(features: Features, config: EmotionConfig, language: str, out: Path):
@@ -108,13 +133,23 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
     torch.manual_seed(config.seed)
     prior, sampler = LanguagePrior(language), EmotionSampler(features, config)
     shape = {
-        "features": features.language.shape[1] + features.mouth.shape[1], "embedding": prior.embedding, "token_width": prior.token_width,
-        "bottleneck": config.bottleneck, "noise": config.noise, "window": config.window,
-    }  # fmt: skip
+        "features": features.language.shape[1] + features.mouth.shape[1],
+        "embedding": prior.embedding,
+        "token_width": prior.token_width,
+        "bottleneck": config.bottleneck,
+        "noise": config.noise,
+        "window": config.window,
+    }
     encoder = EmotionEncoder(**shape)
     objective = EmotionObjective(encoder, prior, config, prior.embedding, len(sampler.speakers))
     weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
+    loop = LoopConfig(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        weights=weights,
+        device=config.device,
+    )
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CERL")
     with torch.no_grad():
         targets = {"text": objective.prompts(), "prototypes": _prototypes(encoder.eval(), features)}
@@ -134,7 +169,9 @@ def seen(features: Features, rows: np.ndarray, window: int) -> torch.Tensor:
     room = np.minimum(window // 2, (length[clip] - 1) / 2)
     middle = np.clip(rows, first[clip] + room, first[clip] + length[clip] - 1 - room)
     index = np.rint(middle[..., None] + room[..., None] * np.linspace(-1, 1, count)).astype(int)
-    return torch.from_numpy(np.concatenate([features.language[index], features.mouth[index]], -1).astype(np.float32))
+    return torch.from_numpy(
+        np.concatenate([features.language[index], features.mouth[index]], -1).astype(np.float32)
+    )
 
 
 def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
@@ -142,21 +179,27 @@ def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
     found = []
     for clip in range(len(features.store.clips)):
         rows = features.store.frames(clip)
-        frames = np.concatenate([features.language[rows], features.mouth[rows]], 1).astype(np.float32)
+        frames = np.concatenate([features.language[rows], features.mouth[rows]], 1).astype(
+            np.float32
+        )
         with torch.no_grad():
             found.append(encoder(torch.from_numpy(frames)[None]))
     return torch.cat(found).numpy()
 
 
 @torch.no_grad()
-def embed_emotion(encoder: EmotionEncoder, features: Features, window: int | None = None) -> np.ndarray:
+def embed_emotion(
+    encoder: EmotionEncoder, features: Features, window: int | None = None
+) -> np.ndarray:
     """(N, D) float32, unit norm: the emotion embedding of every frame, pooled over its window, which lies in its clip.
 
     Args:
         window: frames pooled; None: the encoder's own. A generator's guidance sees five.
     """
     rows = np.array_split(np.arange(len(features.store)), max(1, len(features.store) // 2048))
-    return np.concatenate([encoder(seen(features, part, window or encoder.window)).numpy() for part in rows])
+    return np.concatenate(
+        [encoder(seen(features, part, window or encoder.window)).numpy() for part in rows]
+    )
 
 
 @torch.no_grad()

@@ -31,7 +31,12 @@ def only(features: Features, clips) -> Features:
 
 
 def fit_content(
-    encoder: ContentEncoder, clips: Features, before: PairSampler, units: torch.Tensor, config: ContentConfig, steps: int
+    encoder: ContentEncoder,
+    clips: Features,
+    before: PairSampler,
+    units: torch.Tensor,
+    config: ContentConfig,
+    steps: int,
 ) -> ContentEncoder:
     """CCRL goes on: half of every batch are pairs of `clips` by DTW on the audio prior, half are pairs that it was trained on.
 
@@ -47,16 +52,34 @@ def fit_content(
         InputError: where no two of the clips say the same in two emotions, or fewer than two pairs can be aligned.
     """
     count = len(clips.store.clips)
-    config = replace(config, batch=before.config.batch, pairs=count * (count - 1), alignment="prior")
+    config = replace(
+        config, batch=before.config.batch, pairs=count * (count - 1), alignment="prior"
+    )
     new = PairSampler(clips, find_pairs(clips, config), config)
     torch.manual_seed(config.seed)
-    objective = ContentObjective(copy.deepcopy(encoder).requires_grad_(True), config, len(before.speakers) + len(new.speakers), units)
-    _go_on(objective, (before, new), {name: getattr(config, f"{name}_weight") for name in CONTENT_TERMS}, config, steps)
+    objective = ContentObjective(
+        copy.deepcopy(encoder).requires_grad_(True),
+        config,
+        len(before.speakers) + len(new.speakers),
+        units,
+    )
+    _go_on(
+        objective,
+        (before, new),
+        {name: getattr(config, f"{name}_weight") for name in CONTENT_TERMS},
+        config,
+        steps,
+    )
     return objective.encoder.requires_grad_(False)
 
 
 def fit_emotion(
-    encoder: EmotionEncoder, clips: Features, before: EmotionSampler, language: str, config: EmotionConfig, steps: int
+    encoder: EmotionEncoder,
+    clips: Features,
+    before: EmotionSampler,
+    language: str,
+    config: EmotionConfig,
+    steps: int,
 ) -> tuple[EmotionEncoder, torch.Tensor]:
     """CERL goes on, as `fit_content`; the level of the clips is not asked for, which real ones seldom have.
 
@@ -70,13 +93,24 @@ def fit_emotion(
     torch.manual_seed(config.seed)
     prior = LanguagePrior(language)
     copied = copy.deepcopy(encoder).requires_grad_(True)
-    objective = EmotionObjective(copied, prior, config, prior.embedding, len(before.speakers) + len(new.speakers))
-    _go_on(objective, (before, new), {name: getattr(config, f"{name}_weight") for name in EMOTION_TERMS}, config, steps, ("intensity",))
+    objective = EmotionObjective(
+        copied, prior, config, prior.embedding, len(before.speakers) + len(new.speakers)
+    )
+    _go_on(
+        objective,
+        (before, new),
+        {name: getattr(config, f"{name}_weight") for name in EMOTION_TERMS},
+        config,
+        steps,
+        ("intensity",),
+    )
     with torch.no_grad():
         return objective.encoder.requires_grad_(False), objective.prompts()
 
 
-def _go_on(objective: nn.Module, samplers: tuple, weights: dict, config, steps: int, unasked: tuple = ()) -> None:
+def _go_on(
+    objective: nn.Module, samplers: tuple, weights: dict, config, steps: int, unasked: tuple = ()
+) -> None:
     """Train on what both samplers draw; of the second, the new clips, the terms `unasked` are left out."""
     before, new = samplers
 
@@ -87,7 +121,18 @@ def _go_on(objective: nn.Module, samplers: tuple, weights: dict, config, steps: 
 
     def terms(batches: list[dict]) -> dict:
         old, fresh = map(objective, batches)
-        return {name: torch.cat([value.reshape(-1), fresh[name].reshape(-1)[: 0 if name in unasked else None]]) for name, value in old.items()}
+        return {
+            name: torch.cat(
+                [value.reshape(-1), fresh[name].reshape(-1)[: 0 if name in unasked else None]]
+            )
+            for name, value in old.items()
+        }
 
-    loop = LoopConfig(steps=steps, learning_rate=SLOWER * config.learning_rate, seed=config.seed, weights=weights, device=config.device)
+    loop = LoopConfig(
+        steps=steps,
+        learning_rate=SLOWER * config.learning_rate,
+        seed=config.seed,
+        weights=weights,
+        device=config.device,
+    )
     train(objective, terms, draw, loop, None, "fit")

@@ -29,9 +29,17 @@ WINDOW = 5  # frames
 MIDDLE = slice(WINDOW // 2, WINDOW // 2 + 1)
 # What every variant shares. The game alone decides which emotion appears; the rest keeps the face a face.
 SHARED = {
-    "discriminator": 1.0, "adversarial": 0.3, "cycle": 5.0, "reconstruction": 10.0,
-    "bending": 20.0, "stretching": 100.0, "asymmetry": 40.0, "shading": 2.0, "residual": 30.0, "steady": 50.0,
-}  # fmt: skip
+    "discriminator": 1.0,
+    "adversarial": 0.3,
+    "cycle": 5.0,
+    "reconstruction": 10.0,
+    "bending": 20.0,
+    "stretching": 100.0,
+    "asymmetry": 40.0,
+    "shading": 2.0,
+    "residual": 30.0,
+    "steady": 50.0,
+}
 GUIDED = ("content", "emotion")
 # The committed start is held closer to its source: the variants shall begin with clean edits, not with strong ones.
 START = {"reconstruction": 15.0}
@@ -74,15 +82,27 @@ class WindowSampler:
         InputError: where no clip has five frames, or all show one emotion and no targets are given.
     """
 
-    def __init__(self, store: Store, batch: int, mirror: bool = True, targets: tuple = (), leave_out: tuple = (), audio=None):
+    def __init__(
+        self,
+        store: Store,
+        batch: int,
+        mirror: bool = True,
+        targets: tuple = (),
+        leave_out: tuple = (),
+        audio=None,
+    ):
         clips = store.clips
         self.store, self.batch, self.mirror, self.audio = store, batch, mirror, audio
         self.targets = np.array([emotion_index(name) for name in targets])
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
         self.level = clips["intensity"].to_numpy()
         self.length = clips["num_frames"].to_numpy()
-        self.boxes = clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
-        usable = np.flatnonzero((self.length >= WINDOW) & ~clips["emotion"].isin(leave_out).to_numpy())
+        self.boxes = clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(
+            np.float32
+        )
+        usable = np.flatnonzero(
+            (self.length >= WINDOW) & ~clips["emotion"].isin(leave_out).to_numpy()
+        )
         self.groups = [usable[self.emotion[usable] == k] for k in np.unique(self.emotion[usable])]
         if len(self.groups) < (1 if targets else 2):
             raise InputError(
@@ -105,24 +125,38 @@ class WindowSampler:
             turned = torch.from_numpy(random.random(len(clips)) < 0.5)
             frames = torch.where(turned[:, None, None, None, None], frames.flip(-1), frames)
             left, top, right, bottom = boxes.unbind(1)
-            boxes = torch.where(turned[:, None], torch.stack([1 - right, top, 1 - left, bottom], 1), boxes)
+            boxes = torch.where(
+                turned[:, None], torch.stack([1 - right, top, 1 - left, bottom], 1), boxes
+            )
         reference = np.roll(np.arange(len(clips)), random.integers(1, len(clips)))
         other = clips[reference]
         target, level = self.emotion[other], self.level[other]
         if len(self.targets):
-            target, level = random.choice(self.targets, len(clips)), random.integers(1, 4, len(clips))
+            target, level = (
+                random.choice(self.targets, len(clips)),
+                random.integers(1, 4, len(clips)),
+            )
         return {
-            "frames": frames, "boxes": boxes,
-            "emotion": torch.from_numpy(self.emotion[clips]), "target": torch.from_numpy(target),
+            "frames": frames,
+            "boxes": boxes,
+            "emotion": torch.from_numpy(self.emotion[clips]),
+            "target": torch.from_numpy(target),
             "intensity": _strength(self.emotion[clips], self.level[clips], random),
-            "target_intensity": _strength(target, level, random), "reference": torch.from_numpy(reference),
-            **({} if self.audio is None else {"audio": torch.from_numpy(np.asarray(self.audio[rows], np.float32))}),
-        }  # fmt: skip
+            "target_intensity": _strength(target, level, random),
+            "reference": torch.from_numpy(reference),
+            **(
+                {}
+                if self.audio is None
+                else {"audio": torch.from_numpy(np.asarray(self.audio[rows], np.float32))}
+            ),
+        }
 
 
 def _strength(emotion: np.ndarray, level: np.ndarray, random: np.random.Generator) -> torch.Tensor:
     """Levels 1, 2, 3 -> 1/3, 2/3, 1. Neutral has one level only, which stands for any strength."""
-    level = np.where(emotion == emotion_index("neutral"), random.integers(1, 4, len(emotion)), level)
+    level = np.where(
+        emotion == emotion_index("neutral"), random.integers(1, 4, len(emotion)), level
+    )
     return torch.from_numpy(level / 3).float()
 
 
@@ -140,7 +174,13 @@ class GeneratorObjective(nn.Module):
         content, emotion: CDRL guidance; a term of weight 0 is measured without a gradient.
     """
 
-    def __init__(self, generator: Generator, discriminator: Discriminator | None, weights: dict, guidance: Guidance | ReleasedGuidance | None = None):
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator | None,
+        weights: dict,
+        guidance: Guidance | ReleasedGuidance | None = None,
+    ):
         super().__init__()
         self.generator, self.discriminator, self.weights = generator, discriminator, weights
         # Frozen: no part of the checkpoint.
@@ -150,7 +190,9 @@ class GeneratorObjective(nn.Module):
     def forward(self, batch: dict) -> dict:
         """Batch of `WindowSampler` -> {name: (B,) values}."""
         source, generator = batch["frames"], self.generator
-        own, wanted = (F.one_hot(batch[name], len(EMOTIONS)).float() for name in ("emotion", "target"))
+        own, wanted = (
+            F.one_hot(batch[name], len(EMOTIONS)).float() for name in ("emotion", "target")
+        )
         edit = generator(source, wanted, batch["target_intensity"])
         back = generator(edit.frames, own, batch["intensity"], MIDDLE)
         same = generator(source, own, batch["intensity"], MIDDLE)
@@ -197,20 +239,28 @@ class GeneratorObjective(nn.Module):
         guidance, shown = self.guidance, output[:, FRAMES]
         with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
             released = isinstance(guidance, ReleasedGuidance)
-            content = guidance.content(source, output, batch["audio"] if released else batch["boxes"])
+            content = guidance.content(
+                source, output, batch["audio"] if released else batch["boxes"]
+            )
         with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
             if released:
-                emotion = guidance.emotion(source[batch["reference"]][:, FRAMES], shown, batch["target"])
+                emotion = guidance.emotion(
+                    source[batch["reference"]][:, FRAMES], shown, batch["target"]
+                )
             else:
                 targets = emotion_targets(guidance, batch["target"], batch["target_intensity"])
                 emotion = guidance.emotion(targets, shown, boxes=batch["boxes"])
         return {"content": content, "emotion": emotion}
 
 
-def emotion_targets(guidance: Guidance, labels: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
+def emotion_targets(
+    guidance: Guidance, labels: torch.Tensor, intensity: torch.Tensor
+) -> torch.Tensor:
     """(B,) labels and strengths -> (B, D): the guidance's embedding of each."""
     pairs = zip(labels.tolist(), intensity.tolist(), strict=True)
-    return torch.stack([guidance.target(EMOTIONS[k], 1 / 3 if EMOTIONS[k] == "neutral" else i) for k, i in pairs])
+    return torch.stack(
+        [guidance.target(EMOTIONS[k], 1 / 3 if EMOTIONS[k] == "neutral" else i) for k, i in pairs]
+    )
 
 
 @contextmanager
@@ -229,9 +279,14 @@ def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def train_generator(
-    store: Store, guidance: Guidance | ReleasedGuidance | None, config: GeneratorConfig, variant: str, out: Path,
-    start: str | None = "generator_start", audio: np.ndarray | None = None,
-) -> tuple[Generator, pd.DataFrame]:  # fmt: skip
+    store: Store,
+    guidance: Guidance | ReleasedGuidance | None,
+    config: GeneratorConfig,
+    variant: str,
+    out: Path,
+    start: str | None = "generator_start",
+    audio: np.ndarray | None = None,
+) -> tuple[Generator, pd.DataFrame]:
     """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
 
     Args:
@@ -248,12 +303,34 @@ def train_generator(
     weights = loss_weights(variant, config)
     if guidance is None:
         if weights["content"] or weights["emotion"]:
-            raise InputError(f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) first")
+            raise InputError(
+                f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) first"
+            )
         weights = {name: value for name, value in weights.items() if name not in GUIDED}
     objective = GeneratorObjective(*starting_nets(start, config.seed), weights, guidance)
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights, device=config.device)
-    history = train(objective, objective, WindowSampler(store, config.batch, audio=audio), loop, Path(out) / "training", f"SPFEM {variant}")
-    card = {"model": {}, "emotions": emotions_of(store), "variant": variant, "weights": weights, "start": start, "steps": config.steps}
+    loop = LoopConfig(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        weights=weights,
+        device=config.device,
+    )
+    history = train(
+        objective,
+        objective,
+        WindowSampler(store, config.batch, audio=audio),
+        loop,
+        Path(out) / "training",
+        f"SPFEM {variant}",
+    )
+    card = {
+        "model": {},
+        "emotions": emotions_of(store),
+        "variant": variant,
+        "weights": weights,
+        "start": start,
+        "steps": config.steps,
+    }
     return save_encoder(objective.generator, card, history, out), history
 
 
@@ -284,28 +361,42 @@ def train_start(corpus: Store, out: Path, work: Path, steps: int = 1200, batch: 
     Returns:
         The card; its scores are the last values of the terms, on the training people.
     """
-    weights = {name: value for name, value in (VARIANTS["baseline"] | START).items() if name not in GUIDED}
+    weights = {
+        name: value for name, value in (VARIANTS["baseline"] | START).items() if name not in GUIDED
+    }
     objective = GeneratorObjective(*starting_nets(None), weights)
     loop = LoopConfig(steps=steps, learning_rate=2e-3, weights=weights)
-    history = train(objective, objective, WindowSampler(corpus, batch), loop, work, "generator start")
+    history = train(
+        objective, objective, WindowSampler(corpus, batch), loop, work, "generator start"
+    )
     card = {
         "model": {},
         "emotions": emotions_of(corpus),
-        "command": "cdrl train generator_start", "licence": "Apache-2.0",
+        "command": "cdrl train generator_start",
+        "licence": "Apache-2.0",
         "discriminator": "generator_start_discriminator",
         "trained_on": f"{corpus.clips.speaker.nunique()} people, {len(corpus.clips)} clips, {steps} steps of {batch} windows",
         "truth": "none: crops, emotion and level of unpaired clips; no true edit, no guidance",
         "scores": history.tail(10).mean().drop("step").round(4).to_dict(),
     }
-    save_weights(Path(out) / "generator_start_discriminator.safetensors", objective.discriminator, card)
+    save_weights(
+        Path(out) / "generator_start_discriminator.safetensors", objective.discriminator, card
+    )
     save_weights(Path(out) / "generator_start.safetensors", objective.generator, card)
     return card
 
 
 def fit_person(
-    generator: Generator, store: Store, guidance: Guidance, targets: tuple, leave_out: tuple = (), steps: int = 120,
-    batch: int = 6, learning_rate: float = 3e-4, seed: int = 0,
-) -> tuple[Generator, pd.DataFrame]:  # fmt: skip
+    generator: Generator,
+    store: Store,
+    guidance: Guidance,
+    targets: tuple,
+    leave_out: tuple = (),
+    steps: int = 120,
+    batch: int = 6,
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+) -> tuple[Generator, pd.DataFrame]:
     """Fine-tune a copy of the generator on one person's clips: a minute or two on a CPU.
 
     The stage that NED trains per actor. No game (a handful of clips would be learnt by heart): reconstruction, cycle, fields,
@@ -319,7 +410,11 @@ def fit_person(
         The copy, frozen, in eval mode; and the history of every term.
     """
     copy = deepcopy(generator).requires_grad_(True)
-    weights = {name: value for name, value in VARIANTS["cdrl"].items() if name not in ("discriminator", "adversarial")}
+    weights = {
+        name: value
+        for name, value in VARIANTS["cdrl"].items()
+        if name not in ("discriminator", "adversarial")
+    }
     objective = GeneratorObjective(copy, None, weights, guidance)
     loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=weights)
     sampler = WindowSampler(store, batch, targets=targets, leave_out=leave_out)

@@ -45,7 +45,12 @@ def learning_rate(step: int, config: LoopConfig) -> float:
 
 
 def train(
-    model: nn.Module, objective: Callable, sample: Callable, config: LoopConfig, out: Path | None = None, title: str = ""
+    model: nn.Module,
+    objective: Callable,
+    sample: Callable,
+    config: LoopConfig,
+    out: Path | None = None,
+    title: str = "",
 ) -> pd.DataFrame:
     """Minimise the weighted sum of the objective's terms.
 
@@ -67,11 +72,19 @@ def train(
     device = pick_device(config.device)
     place(model, device)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        parameters, config.learning_rate, weight_decay=config.weight_decay
+    )
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     first, rows, sums, count = _resume(out, model, optimiser, scaler)
     model.train()
-    for step in tqdm(range(first, config.steps), desc=title or "train", initial=first, total=config.steps, mininterval=2):
+    for step in tqdm(
+        range(first, config.steps),
+        desc=title or "train",
+        initial=first,
+        total=config.steps,
+        mininterval=2,
+    ):
         torch.manual_seed((config.seed * 1_000_003 + step) % 2**31)
         batch = on_device(sample(np.random.default_rng([config.seed, step])), device)
         with torch.autocast(device.type, torch.float16) if device.type == "cuda" else nullcontext():
@@ -79,10 +92,18 @@ def train(
         terms = {name: value.float().nanmean() for name, value in terms.items()}
         unknown = set(config.weights) - set(terms)
         if unknown:
-            raise InputError(f"loss weights {sorted(unknown)} name no term: this objective has {', '.join(sorted(terms))}")
-        total = sum(config.weights.get(name, 0.0) * value for name, value in terms.items() if config.weights.get(name))
+            raise InputError(
+                f"loss weights {sorted(unknown)} name no term: this objective has {', '.join(sorted(terms))}"
+            )
+        total = sum(
+            config.weights.get(name, 0.0) * value
+            for name, value in terms.items()
+            if config.weights.get(name)
+        )
         if not torch.isfinite(total):
-            raise InputError(f"{title or 'training'}: the loss is {total.item()} at step {step}; lower learning_rate")
+            raise InputError(
+                f"{title or 'training'}: the loss is {total.item()} at step {step}; lower learning_rate"
+            )
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
         optimiser.zero_grad(set_to_none=True)
@@ -98,7 +119,16 @@ def train(
             rows.append({"step": step + 1, **{name: value / count for name, value in sums.items()}})
             sums, count = {}, 0
         if out is not None and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-            _save(out, model, optimiser, scaler=scaler.state_dict(), step=step + 1, rows=rows, sums=sums, count=count)
+            _save(
+                out,
+                model,
+                optimiser,
+                scaler=scaler.state_dict(),
+                step=step + 1,
+                rows=rows,
+                sums=sums,
+                count=count,
+            )
     place(model, torch.device("cpu")).eval()
     return pd.DataFrame(rows)
 
@@ -108,8 +138,12 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     for module in list(model.modules()):
         for name, value in vars(module).items():
             if isinstance(value, list):
-                vars(module)[name] = [item.to(device) if isinstance(item, nn.Module) else item for item in value]
-            elif isinstance(value, (nn.Module, torch.Tensor)) and not isinstance(value, nn.Parameter):
+                vars(module)[name] = [
+                    item.to(device) if isinstance(item, nn.Module) else item for item in value
+                ]
+            elif isinstance(value, (nn.Module, torch.Tensor)) and not isinstance(
+                value, nn.Parameter
+            ):
                 vars(module)[name] = value.to(device)
     return model.to(device)
 
@@ -126,7 +160,9 @@ def on_device(batch, device: torch.device):
 def _save(out: Path, model: nn.Module, optimiser, **counters) -> None:
     Path(out).mkdir(parents=True, exist_ok=True)
     partial = Path(out) / "checkpoint.partial"
-    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), **counters}, partial)
+    torch.save(
+        {"model": model.state_dict(), "optimiser": optimiser.state_dict(), **counters}, partial
+    )
     os.replace(partial, Path(out) / "checkpoint.pt")
 
 

@@ -12,12 +12,23 @@ from cdrl.data.store import Store
 from cdrl.errors import InputError
 from cdrl.models.generator import Generator, working_view
 from cdrl.training.content import save_encoder
-from cdrl.training.generator import GUIDED, SHARED, WINDOW, GeneratorObjective, emotions_of, starting_nets
+from cdrl.training.generator import (
+    GUIDED,
+    SHARED,
+    WINDOW,
+    GeneratorObjective,
+    emotions_of,
+    starting_nets,
+)
 from cdrl.training.loop import LoopConfig, train
 from cdrl.vocabulary import emotion_index
 
 # No game and no guidance: the truth says what is wanted; what keeps a face a face is shared.
-WEIGHTS = {name: value for name, value in SHARED.items() if name not in ("discriminator", "adversarial", *GUIDED)} | {"truth": 100.0}
+WEIGHTS = {
+    name: value
+    for name, value in SHARED.items()
+    if name not in ("discriminator", "adversarial", *GUIDED)
+} | {"truth": 100.0}
 
 
 class PairedSampler:
@@ -35,15 +46,21 @@ class PairedSampler:
         self.length = wanted.clips["num_frames"].to_numpy()
         wrong = np.flatnonzero(self.length != store.clips["num_frames"].to_numpy()[self.origin])
         if len(wrong):
-            raise InputError(f"{wanted.path}: {wanted.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew")
-        self.label = [table["emotion"].map(emotion_index).to_numpy() for table in (store.clips, wanted.clips)]
+            raise InputError(
+                f"{wanted.path}: {wanted.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew"
+            )
+        self.label = [
+            table["emotion"].map(emotion_index).to_numpy() for table in (store.clips, wanted.clips)
+        ]
         usable = np.flatnonzero(self.length >= WINDOW)
         self.groups = [usable[self.label[1][usable] == k] for k in np.unique(self.label[1][usable])]
 
     def __call__(self, random: np.random.Generator) -> dict:
         """-> frames, truth (B, 5, 3, 64, 64), emotion, target (B,) int64, intensity, target_intensity (B,) 1/3 to 1."""
         first = random.integers(len(self.groups))
-        edits = np.array([random.choice(self.groups[(first + k) % len(self.groups)]) for k in range(self.batch)])
+        edits = np.array(
+            [random.choice(self.groups[(first + k) % len(self.groups)]) for k in range(self.batch)]
+        )
         clips, starts = self.origin[edits], random.integers(0, self.length[edits] - WINDOW + 1)
         turned = torch.from_numpy(random.random(len(edits)) < 0.5)[:, None, None, None, None]
         shown = []
@@ -51,12 +68,18 @@ class PairedSampler:
             rows = windows(store, which, starts, WINDOW)
             frames = working_view(images(store, rows.ravel())).unflatten(0, rows.shape)
             shown.append(torch.where(turned, frames.flip(-1), frames))
-        levels = [store.clips["intensity"].to_numpy()[which] / 3 for store, which in ((self.store, clips), (self.wanted, edits))]
+        levels = [
+            store.clips["intensity"].to_numpy()[which] / 3
+            for store, which in ((self.store, clips), (self.wanted, edits))
+        ]
         return {
-            "frames": shown[0], "truth": shown[1],
-            "emotion": torch.from_numpy(self.label[0][clips]), "target": torch.from_numpy(self.label[1][edits]),
-            "intensity": torch.from_numpy(levels[0]).float(), "target_intensity": torch.from_numpy(levels[1]).float(),
-        }  # fmt: skip
+            "frames": shown[0],
+            "truth": shown[1],
+            "emotion": torch.from_numpy(self.label[0][clips]),
+            "target": torch.from_numpy(self.label[1][edits]),
+            "intensity": torch.from_numpy(levels[0]).float(),
+            "target_intensity": torch.from_numpy(levels[1]).float(),
+        }
 
 
 class PairedObjective(GeneratorObjective):
@@ -70,7 +93,12 @@ class PairedObjective(GeneratorObjective):
 
 
 def train_paired(
-    store: Store, wanted: Store, origin: np.ndarray, config: GeneratorConfig, out: Path, start: str | None = "generator_start"
+    store: Store,
+    wanted: Store,
+    origin: np.ndarray,
+    config: GeneratorConfig,
+    out: Path,
+    start: str | None = "generator_start",
 ) -> tuple[Generator, pd.DataFrame]:
     """Train the host on true edits and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
 
@@ -81,7 +109,25 @@ def train_paired(
         The generator in eval mode, and the history of every term.
     """
     objective = PairedObjective(starting_nets(start, config.seed)[0])
-    loop = LoopConfig(steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=WEIGHTS)
-    history = train(objective, objective, PairedSampler(store, wanted, origin, config.batch), loop, Path(out) / "training", "SPFEM paired")
-    card = {"model": {}, "emotions": emotions_of(store), "variant": "paired", "weights": WEIGHTS, "start": start, "steps": config.steps}
-    return save_encoder(objective.generator, card | {"truth": "true edits of the training people"}, history, out), history
+    loop = LoopConfig(
+        steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=WEIGHTS
+    )
+    history = train(
+        objective,
+        objective,
+        PairedSampler(store, wanted, origin, config.batch),
+        loop,
+        Path(out) / "training",
+        "SPFEM paired",
+    )
+    card = {
+        "model": {},
+        "emotions": emotions_of(store),
+        "variant": "paired",
+        "weights": WEIGHTS,
+        "start": start,
+        "steps": config.steps,
+    }
+    return save_encoder(
+        objective.generator, card | {"truth": "true edits of the training people"}, history, out
+    ), history

@@ -36,7 +36,12 @@ def small_released(audio: int, face: str = "face_backbone", seed: int = 0) -> Re
 
 
 def train_released_content(
-    features: Features, pairs: pd.DataFrame, steps: int = 400, seed: int = 0, batch: int = 16, learning_rate: float = 1e-4
+    features: Features,
+    pairs: pd.DataFrame,
+    steps: int = 400,
+    seed: int = 0,
+    batch: int = 16,
+    learning_rate: float = 1e-4,
 ) -> tuple[ReleasedContent, pd.DataFrame]:
     """Train the released CCRL: x a frame, y its partner WITH X'S AUDIO, z another frame of y's clip with its own.
 
@@ -52,20 +57,33 @@ def train_released_content(
         at = [int(random.integers(len(aligned))) for aligned in chosen["aligned"]]
         to = [round(float(aligned[k])) for aligned, k in zip(chosen["aligned"], at, strict=True)]
         a, b = chosen["a"].to_numpy(), chosen["b"].to_numpy()
-        rows = starts[a] + at, starts[b] + np.minimum(to, lengths[b] - 1), starts[b] + random.integers(0, lengths[b] - 1)
-        sound = [torch.from_numpy(np.asarray(features.audio[rows[k]], np.float32))[:, None] for k in (0, 0, 2)]
+        rows = (
+            starts[a] + at,
+            starts[b] + np.minimum(to, lengths[b] - 1),
+            starts[b] + random.integers(0, lengths[b] - 1),
+        )
+        sound = [
+            torch.from_numpy(np.asarray(features.audio[rows[k]], np.float32))[:, None]
+            for k in (0, 0, 2)
+        ]
         return [face_view(batches.images(store, r)) for r in rows], sound
 
     def objective(drawn):
-        loss, positive, negative = released_content(*[model(image, sound) for image, sound in zip(*drawn, strict=True)])
+        loss, positive, negative = released_content(
+            *[model(image, sound) for image, sound in zip(*drawn, strict=True)]
+        )
         return {"loss": loss, "positive": positive, "negative": negative}
 
-    config = LoopConfig(steps=steps, learning_rate=learning_rate, weight_decay=0.0, seed=seed, weights={"loss": 1.0})
+    config = LoopConfig(
+        steps=steps, learning_rate=learning_rate, weight_decay=0.0, seed=seed, weights={"loss": 1.0}
+    )
     return model, train(model, objective, sample, config, title="CCRL as released")
 
 
 @torch.no_grad()
-def embed_released(model: ReleasedContent, features: Features, image_rows: np.ndarray, audio_rows: np.ndarray) -> np.ndarray:
+def embed_released(
+    model: ReleasedContent, features: Features, image_rows: np.ndarray, audio_rows: np.ndarray
+) -> np.ndarray:
     """Content maps of images under given sounds, each reduced to 256 numbers by one fixed random projection.
 
     Args:
@@ -74,7 +92,10 @@ def embed_released(model: ReleasedContent, features: Features, image_rows: np.nd
     Returns:
         (n, 256) float32; cosines of maps are kept to about 1 / 16.
     """
-    project = torch.randn(CHANNELS * SIDE * SIDE, PROJECTED, generator=torch.Generator().manual_seed(0)) / PROJECTED**0.5
+    project = (
+        torch.randn(CHANNELS * SIDE * SIDE, PROJECTED, generator=torch.Generator().manual_seed(0))
+        / PROJECTED**0.5
+    )
     out = []
     for part in np.array_split(np.arange(len(image_rows)), max(1, len(image_rows) // 256)):
         sound = torch.from_numpy(np.asarray(features.audio[audio_rows[part]], np.float32))[:, None]
@@ -89,7 +110,12 @@ def present(features: Features) -> list[str]:
 
 
 def train_released_emotion(
-    features: Features, language: str, steps: int = 300, seed: int = 0, batch: int = 32, shared: bool = False
+    features: Features,
+    language: str,
+    steps: int = 300,
+    seed: int = 0,
+    batch: int = 32,
+    shared: bool = False,
 ) -> pd.DataFrame:
     """Train the released CERL: a head per label, learnable context per class, InfoNCE inside tuples of one image per label.
 
@@ -107,7 +133,12 @@ def train_released_emotion(
 
 
 def train_released_prompts(
-    features: Features, language: str, steps: int = 300, seed: int = 0, batch: int = 32, shared: bool = False
+    features: Features,
+    language: str,
+    steps: int = 300,
+    seed: int = 0,
+    batch: int = 32,
+    shared: bool = False,
 ) -> tuple[torch.Tensor, pd.DataFrame]:
     """As `train_released_emotion`, and what the release keeps of CERL: the prompts' texts.
 
@@ -120,7 +151,9 @@ def train_released_prompts(
     names = present(features)
     rows = [np.flatnonzero(emotion == name) for name in names]
     if len(rows) < 2:
-        raise InputError(f"{features.store.path}: a tuple needs images of two or more of {', '.join(SCORED_EMOTIONS)}")
+        raise InputError(
+            f"{features.store.path}: a tuple needs images of two or more of {', '.join(SCORED_EMOTIONS)}"
+        )
     heads = LabelHeads(features.language.shape[1], prior.embedding, 1 if shared else len(rows))
     model = nn.ModuleDict({"heads": heads})
     model.context = nn.Parameter(torch.randn(len(rows), 8, prior.token_width) * 0.02)
@@ -133,12 +166,18 @@ def train_released_prompts(
         text = prior.prompt_embedding(model.context, [DESCRIPTIONS[name] for name in names])
         flat = images.flatten(0, 1)[:, None]
         image = heads(flat).view(*images.shape[:2], -1) if shared else heads(images)
-        return {"loss": released_emotion(F.normalize(image, dim=-1), text.expand(len(images), -1, -1))}
+        return {
+            "loss": released_emotion(F.normalize(image, dim=-1), text.expand(len(images), -1, -1))
+        }
 
     config = LoopConfig(steps=steps, learning_rate=1e-3, seed=seed, weights={"loss": 1.0})
-    history = train(model, objective, sample, config, title="CERL, one head" if shared else "CERL as released")
+    history = train(
+        model, objective, sample, config, title="CERL, one head" if shared else "CERL as released"
+    )
     with torch.no_grad():
         prompts = prior.text_embedding([DESCRIPTIONS[name] for name in SCORED_EMOTIONS]).clone()
         learnt = [SCORED_EMOTIONS.index(name) for name in names]
-        prompts[learnt] = prior.prompt_embedding(model.context, [DESCRIPTIONS[name] for name in names])
+        prompts[learnt] = prior.prompt_embedding(
+            model.context, [DESCRIPTIONS[name] for name in names]
+        )
     return prompts, history

@@ -47,15 +47,24 @@ class ReleasedGuidance(nn.Module):
         super().__init__()
         nets = load_encoder(ReleasedNets, where)
         self.content_net, self.language = nets.content, LanguagePrior(language)
-        rows = [nets.prompts[SCORED_EMOTIONS.index(name)] if name in SCORED_EMOTIONS else torch.ones_like(nets.prompts[0]) for name in EMOTIONS]
-        self.register_buffer("prompts", torch.stack(rows))  # (8, D); contempt, which the release has not, weights all alike
+        rows = [
+            nets.prompts[SCORED_EMOTIONS.index(name)]
+            if name in SCORED_EMOTIONS
+            else torch.ones_like(nets.prompts[0])
+            for name in EMOTIONS
+        ]
+        self.register_buffer(
+            "prompts", torch.stack(rows)
+        )  # (8, D); contempt, which the release has not, weights all alike
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "ReleasedGuidance":
         """Frozen: stays in eval mode."""
         return super().train(False)
 
-    def content(self, source: torch.Tensor, output: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+    def content(
+        self, source: torch.Tensor, output: torch.Tensor, audio: torch.Tensor
+    ) -> torch.Tensor:
         """(B, 5, 3, H, W) twice, in [0, 1], and the SOURCE's audio prior (B, 5, A), heard with both -> (B,), mean of three frames."""
         sound = audio[:, FRAMES].flatten(0, 1)[:, None]
         with torch.no_grad():
@@ -63,14 +72,26 @@ class ReleasedGuidance(nn.Module):
         found = self.content_net(face_view(output[:, FRAMES].flatten(0, 1)), sound)
         return released_content_guidance(wanted, found).view(len(source), -1).mean(1)
 
-    def emotion(self, reference: torch.Tensor, output: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def emotion(
+        self, reference: torch.Tensor, output: torch.Tensor, label: torch.Tensor
+    ) -> torch.Tensor:
         """(B, T, 3, H, W) frames of a reference and of the output in [0, 1], and the wanted labels (B,) -> (B,), mean over frames."""
-        shown = [self.language.project(self.language.image_features(x.flatten(0, 1))) for x in (reference, output)]
+        shown = [
+            self.language.project(self.language.image_features(x.flatten(0, 1)))
+            for x in (reference, output)
+        ]
         prompt = self.prompts[label].repeat_interleave(output.shape[1], 0)
         return released_emotion_guidance(*shown, prompt).view(len(output), -1).mean(1)
 
 
-def train_released(features: Features, pairs: pd.DataFrame, language: str, steps: tuple[int, int], seed: int, out: Path) -> ReleasedGuidance:
+def train_released(
+    features: Features,
+    pairs: pd.DataFrame,
+    language: str,
+    steps: tuple[int, int],
+    seed: int,
+    out: Path,
+) -> ReleasedGuidance:
     """Train both networks as released on the training people, write them under `out`, and load them as guidance.
 
     Args:
@@ -80,6 +101,10 @@ def train_released(features: Features, pairs: pd.DataFrame, language: str, steps
     prompts, _ = train_released_prompts(features, language, steps[1], seed)
     nets = ReleasedNets(features.audio.shape[1], prompts.shape[1])
     nets.content, nets.prompts = content, prompts
-    card = {"model": {"audio": features.audio.shape[1], "embedding": prompts.shape[1]}, "language": language, "steps": list(steps)}
+    card = {
+        "model": {"audio": features.audio.shape[1], "embedding": prompts.shape[1]},
+        "language": language,
+        "steps": list(steps),
+    }
     save_encoder(nets, card, history, out)
     return ReleasedGuidance(out, language)

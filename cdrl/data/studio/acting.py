@@ -20,14 +20,22 @@ from cdrl.errors import InputError
 from cdrl.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, emotion_index
 
 SAMPLES_PER_FRAME = 640  # 16 kHz / 25 fps
-_CLIP_SEED, _GAZE_RANGE = 41, (0.6, 0.45)  # radians of yaw and pitch at which an eyeLook action is 1
+_CLIP_SEED, _GAZE_RANGE = (
+    41,
+    (0.6, 0.45),
+)  # radians of yaw and pitch at which an eyeLook action is 1
 _COLUMN = {name: index for index, name in enumerate(ACTIONS)}
 # Emotion at level 3 -> head pitch (radians, positive is down), gaze pitch, seconds between blinks, restlessness.
 _MANNER = {
-    "angry": (0.05, 0.00, 3.5, 1.15), "contempt": (-0.05, 0.03, 3.5, 0.9), "disgusted": (-0.02, 0.03, 3.0, 1.0),
-    "fear": (-0.02, 0.00, 2.2, 1.2), "happy": (-0.02, 0.00, 3.0, 1.15), "neutral": (0.0, 0.0, 3.2, 1.0),
-    "sad": (0.09, 0.07, 2.6, 0.7), "surprised": (-0.04, 0.0, 4.0, 1.1),
-}  # fmt: skip
+    "angry": (0.05, 0.00, 3.5, 1.15),
+    "contempt": (-0.05, 0.03, 3.5, 0.9),
+    "disgusted": (-0.02, 0.03, 3.0, 1.0),
+    "fear": (-0.02, 0.00, 2.2, 1.2),
+    "happy": (-0.02, 0.00, 3.0, 1.15),
+    "neutral": (0.0, 0.0, 3.2, 1.0),
+    "sad": (0.09, 0.07, 2.6, 0.7),
+    "surprised": (-0.04, 0.0, 4.0, 1.1),
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,9 @@ class Performance:
 
 def utterance_of(spec: ClipSpec) -> Utterance:
     """What the synthesiser is asked for, for this clip."""
-    return utterance(voice_of(spec.person), TEXTS[spec.sentence], spec.emotion, spec.intensity, spec.seed)
+    return utterance(
+        voice_of(spec.person), TEXTS[spec.sentence], spec.emotion, spec.intensity, spec.seed
+    )
 
 
 def act(spec: ClipSpec, speech: Speech | None = None) -> Performance:
@@ -107,7 +117,9 @@ def act(spec: ClipSpec, speech: Speech | None = None) -> Performance:
     return true_edit(spec, spec.emotion, spec.intensity, speech)
 
 
-def true_edit(spec: ClipSpec, emotion: str, intensity: float, speech: Speech | None = None) -> Performance:
+def true_edit(
+    spec: ClipSpec, emotion: str, intensity: float, speech: Speech | None = None
+) -> Performance:
     """The same clip re-acted in another emotion: what a perfect edit of it would look like.
 
     Sound, timing, articulation, pose, gaze, blinks and scene are those of `act(spec)`; the emotional actions, and what
@@ -121,7 +133,9 @@ def true_edit(spec: ClipSpec, emotion: str, intensity: float, speech: Speech | N
     """
     emotion_index(emotion)
     if not 0 <= intensity <= 4.5:
-        raise InputError(f"intensity {intensity!r}: accepted are levels from 0 to 4.5 (1 to 3 are the labelled ones)")
+        raise InputError(
+            f"intensity {intensity!r}: accepted are levels from 0 to 4.5 (1 to 3 are the labelled ones)"
+        )
     track = _track(spec, speech or speak_all([utterance_of(spec)])[0])
     return Performance(
         coefficients=_acted(track, emotion, intensity, spec.person, spec.seed).astype(np.float32),
@@ -134,7 +148,13 @@ def true_edit(spec: ClipSpec, emotion: str, intensity: float, speech: Speech | N
     )
 
 
-def expected_edit(spec: ClipSpec, emotion: str, intensity: float, people: tuple[int, ...], speech: Speech | None = None) -> np.ndarray:
+def expected_edit(
+    spec: ClipSpec,
+    emotion: str,
+    intensity: float,
+    people: tuple[int, ...],
+    speech: Speech | None = None,
+) -> np.ndarray:
     """The mean of a clip's true edits acted as others act: all that can be known of an edit when the person's own way is not.
 
     Speech, gaze and blinks are the clip's. The mean has the least squared error of all answers.
@@ -170,7 +190,9 @@ def _track(spec: ClipSpec, speech: Speech) -> _Track:
     times = articulation.frame_times(num_frames)
     spoken = articulation.articulate(speech, spec.person, num_frames)
     spoken.channels[:] *= rng.lognormal(0, 0.06, spoken.channels.shape[1])
-    spoken.channels[:] *= 1 + 0.05 * expression.slow_noise(rng, times, spoken.channels.shape[1], 3.0)
+    spoken.channels[:] *= 1 + 0.05 * expression.slow_noise(
+        rng, times, spoken.channels.shape[1], 3.0
+    )
     pitch, look, between_blinks, restless = _MANNER[spec.emotion]
     scale = expression.scale_of(spec.intensity)
     pose = _pose(rng, times, spoken, restless**scale)
@@ -195,19 +217,32 @@ def _in_clip(speech: Speech, lead: float, tail: float) -> Speech:
 def _pose(rng, times: np.ndarray, spoken: articulation.Articulation, restless: float) -> np.ndarray:
     """(T, 6) where the head is: a place, slow drift, and small nods on open vowels."""
     place = rng.normal(0, [0.10, 0.06, 0.04, 0.03, 0.03, 0.04])
-    drift = expression.slow_noise(rng, times, 6, 0.9) * [0.045, 0.030, 0.025, 0.010, 0.008, 0.008] * restless
+    drift = (
+        expression.slow_noise(rng, times, 6, 0.9)
+        * [0.045, 0.030, 0.025, 0.010, 0.008, 0.008]
+        * restless
+    )
     jaw = spoken.channels[:, 0] - spoken.channels[:, 0].mean()
-    nods = np.convolve(jaw, np.hanning(9) / np.hanning(9).sum(), mode="same") * rng.normal(0.10, 0.08) * restless
+    nods = (
+        np.convolve(jaw, np.hanning(9) / np.hanning(9).sum(), mode="same")
+        * rng.normal(0.10, 0.08)
+        * restless
+    )
     pose = place + drift
     pose[:, 1] += nods
-    return np.clip(pose, [-0.45, -0.3, -0.25, -0.12, -0.12, -0.15], [0.45, 0.3, 0.25, 0.12, 0.12, 0.15])
+    return np.clip(
+        pose, [-0.45, -0.3, -0.25, -0.12, -0.12, -0.15], [0.45, 0.3, 0.25, 0.12, 0.12, 0.15]
+    )
 
 
 def _gaze(rng, times: np.ndarray) -> np.ndarray:
     """(T, 2) fixations of about .7 s joined by saccades of one or two frames."""
     number = int(times[-1] / 0.2) + 2
     start = np.cumsum(rng.gamma(3.0, 0.23, number)) - 0.4
-    points = rng.normal(0, [0.07, 0.04], (number + 1, 2)) * np.where(rng.random(number + 1) < 0.25, 2.0, 1.0)[:, None]
+    points = (
+        rng.normal(0, [0.07, 0.04], (number + 1, 2))
+        * np.where(rng.random(number + 1) < 0.25, 2.0, 1.0)[:, None]
+    )
     moved = np.clip((times[:, None] - start) / 0.05, 0, 1)
     return points[0] + moved @ np.diff(points, axis=0)
 
@@ -220,9 +255,13 @@ def _blinks(rng, times: np.ndarray, between: float) -> np.ndarray:
     return shape.max(1) * rng.uniform(0.9, 1.0)
 
 
-def _acted(track: _Track, emotion: str, intensity: float, person: int, seed: tuple[int, ...]) -> np.ndarray:
+def _acted(
+    track: _Track, emotion: str, intensity: float, person: int, seed: tuple[int, ...]
+) -> np.ndarray:
     """(T, 52) in [0, 1]: a person's emotion over what is said."""
-    emotional = expression.express(person, emotion, intensity, seed, articulation.frame_times(len(track.pose)))
+    emotional = expression.express(
+        person, emotion, intensity, seed, articulation.frame_times(len(track.pose))
+    )
     coefficients = _join(track.spoken, emotional, emotion, expression.scale_of(intensity))
     _add_eyes(coefficients, track.blink, track.gaze)
     return np.clip(coefficients, 0, 1)
@@ -235,7 +274,9 @@ def _both(name: str) -> list[int]:
     return [_COLUMN[f"{name}Left"], _COLUMN[f"{name}Right"]]
 
 
-def _join(spoken: articulation.Articulation, emotional: np.ndarray, emotion: str, scale: float) -> np.ndarray:
+def _join(
+    spoken: articulation.Articulation, emotional: np.ndarray, emotion: str, scale: float
+) -> np.ndarray:
     """(T, 52): the speaking mouth inside the emotional face.
 
     Rounding gives way to a smile and a smile to rounding; lips press only while the mouth is nearly shut; an open jaw
@@ -248,22 +289,35 @@ def _join(spoken: articulation.Articulation, emotional: np.ndarray, emotion: str
     smile = emotional[:, _both("mouthSmile")].mean(1)
     stretch = emotional[:, _both("mouthStretch")].mean(1)
     rounding = np.clip(said["pucker"] + 0.6 * said["funnel"], 0, 1)
-    jaw = said["jaw"] * jaw_gain / lip_gain + emotional[:, _COLUMN["jawOpen"]] * (1 - 0.4 * said["jaw"])
+    jaw = said["jaw"] * jaw_gain / lip_gain + emotional[:, _COLUMN["jawOpen"]] * (
+        1 - 0.4 * said["jaw"]
+    )
     out[:, _COLUMN["jawOpen"]] = jaw = free * jaw + spoken.closure * np.minimum(jaw, 0.05)
-    out[:, _COLUMN["mouthClose"]] = spoken.closure * jaw + free * np.minimum(said["close"], 0.5 * jaw)
+    out[:, _COLUMN["mouthClose"]] = spoken.closure * jaw + free * np.minimum(
+        said["close"], 0.5 * jaw
+    )
     slack = np.clip(1 - jaw / 0.3, 0, 1)
     narrow = np.clip(1 - 0.45 * smile - 0.35 * stretch, 0, 1)
     out[:, _COLUMN["mouthPucker"]] = said["pucker"] * narrow + emotional[:, _COLUMN["mouthPucker"]]
-    out[:, _COLUMN["mouthFunnel"]] = said["funnel"] * narrow + emotional[:, _COLUMN["mouthFunnel"]] * (0.4 + 0.6 * free)
+    out[:, _COLUMN["mouthFunnel"]] = said["funnel"] * narrow + emotional[
+        :, _COLUMN["mouthFunnel"]
+    ] * (0.4 + 0.6 * free)
     for side in ("Left", "Right"):
-        column = {name: _COLUMN[f"mouth{name}{side}"] for name in ("Smile", "Stretch", "UpperUp", "LowerDown", "Press")}
+        column = {
+            name: _COLUMN[f"mouth{name}{side}"]
+            for name in ("Smile", "Stretch", "UpperUp", "LowerDown", "Press")
+        }
         out[:, _COLUMN[f"mouthDimple{side}"]] += said["dimple"] * (1 - 0.3 * smile)
         out[:, column["Smile"]] *= 1 - 0.4 * rounding - 0.15 * spoken.closure
-        out[:, column["Stretch"]] = out[:, column["Stretch"]] * (1 - 0.4 * rounding) + said["wide"] * (1 - 0.3 * smile)
+        out[:, column["Stretch"]] = out[:, column["Stretch"]] * (1 - 0.4 * rounding) + said[
+            "wide"
+        ] * (1 - 0.3 * smile)
         parted = free * (0.65 + 0.35 * np.clip(jaw / 0.3, 0, 1))
         out[:, column["UpperUp"]] = out[:, column["UpperUp"]] * parted + said["upper"] * free
         out[:, column["LowerDown"]] = out[:, column["LowerDown"]] * parted + said["lower"] * free
-        out[:, column["Press"]] = np.maximum(out[:, column["Press"]] * (0.15 + 0.85 * slack), said["press"])
+        out[:, column["Press"]] = np.maximum(
+            out[:, column["Press"]] * (0.15 + 0.85 * slack), said["press"]
+        )
     for name in ("mouthRollLower", "mouthRollUpper", "mouthShrugLower"):
         out[:, _COLUMN[name]] *= 0.3 + 0.7 * slack
     out[:, _COLUMN["mouthRollLower"]] += said["tuck"]

@@ -18,35 +18,58 @@ from cdrl.vocabulary import PHONEME_TO_VISEME, PHONEMES, VISEMES
 FRAME_RATE = 25.0
 # Articulators; each becomes one or two facial actions in `acting`.
 CHANNELS = (
-    "jaw", "pucker", "funnel", "wide", "dimple", "upper", "lower", "tuck", "press", "shrug", "forward", "close",
+    "jaw",
+    "pucker",
+    "funnel",
+    "wide",
+    "dimple",
+    "upper",
+    "lower",
+    "tuck",
+    "press",
+    "shrug",
+    "forward",
+    "close",
     "tongue",
-)  # fmt: skip
+)
 
 # Viseme -> target of each channel, 0 to 1 of the facial action's range.
 TARGETS = {
     #      jaw  puck  funn  wide  dimp  upper lower tuck  press shrug forw  close tongue
     "sil": (0.02, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.06, 0.00, 0.00, 0.00, 0.00),
-    "PP":  (0.04, 0.03, 0.00, 0.00, 0.00, 0.00, 0.00, 0.16, 0.34, 0.06, 0.00, 0.00, 0.00),
-    "FF":  (0.09, 0.00, 0.00, 0.06, 0.00, 0.16, 0.00, 0.60, 0.00, 0.18, 0.00, 0.04, 0.00),
-    "TH":  (0.17, 0.00, 0.00, 0.06, 0.00, 0.05, 0.18, 0.00, 0.00, 0.00, 0.05, 0.00, 0.45),
-    "DD":  (0.11, 0.00, 0.00, 0.14, 0.00, 0.03, 0.14, 0.00, 0.03, 0.05, 0.14, 0.05, 0.10),
-    "kk":  (0.26, 0.00, 0.03, 0.03, 0.06, 0.10, 0.08, 0.00, 0.00, 0.06, 0.00, 0.00, 0.00),
-    "CH":  (0.12, 0.12, 0.55, 0.00, 0.00, 0.24, 0.26, 0.00, 0.00, 0.16, 0.26, 0.02, 0.00),
-    "SS":  (0.06, 0.00, 0.00, 0.32, 0.05, 0.10, 0.30, 0.00, 0.00, 0.00, 0.20, 0.03, 0.00),
-    "nn":  (0.19, 0.00, 0.00, 0.08, 0.02, 0.00, 0.10, 0.00, 0.00, 0.00, 0.00, 0.02, 0.26),
-    "RR":  (0.17, 0.36, 0.22, 0.00, 0.00, 0.06, 0.06, 0.03, 0.00, 0.06, 0.00, 0.00, 0.00),
-    "aa":  (0.60, 0.00, 0.00, 0.05, 0.04, 0.10, 0.36, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
-    "E":   (0.34, 0.00, 0.00, 0.27, 0.15, 0.14, 0.28, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
-    "ih":  (0.20, 0.00, 0.00, 0.44, 0.22, 0.08, 0.20, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
-    "oh":  (0.44, 0.20, 0.50, 0.00, 0.00, 0.00, 0.16, 0.00, 0.00, 0.00, 0.04, 0.00, 0.00),
-    "ou":  (0.18, 0.70, 0.24, 0.00, 0.00, 0.00, 0.03, 0.00, 0.00, 0.08, 0.06, 0.00, 0.00),
-}  # fmt: skip
+    "PP": (0.04, 0.03, 0.00, 0.00, 0.00, 0.00, 0.00, 0.16, 0.34, 0.06, 0.00, 0.00, 0.00),
+    "FF": (0.09, 0.00, 0.00, 0.06, 0.00, 0.16, 0.00, 0.60, 0.00, 0.18, 0.00, 0.04, 0.00),
+    "TH": (0.17, 0.00, 0.00, 0.06, 0.00, 0.05, 0.18, 0.00, 0.00, 0.00, 0.05, 0.00, 0.45),
+    "DD": (0.11, 0.00, 0.00, 0.14, 0.00, 0.03, 0.14, 0.00, 0.03, 0.05, 0.14, 0.05, 0.10),
+    "kk": (0.26, 0.00, 0.03, 0.03, 0.06, 0.10, 0.08, 0.00, 0.00, 0.06, 0.00, 0.00, 0.00),
+    "CH": (0.12, 0.12, 0.55, 0.00, 0.00, 0.24, 0.26, 0.00, 0.00, 0.16, 0.26, 0.02, 0.00),
+    "SS": (0.06, 0.00, 0.00, 0.32, 0.05, 0.10, 0.30, 0.00, 0.00, 0.00, 0.20, 0.03, 0.00),
+    "nn": (0.19, 0.00, 0.00, 0.08, 0.02, 0.00, 0.10, 0.00, 0.00, 0.00, 0.00, 0.02, 0.26),
+    "RR": (0.17, 0.36, 0.22, 0.00, 0.00, 0.06, 0.06, 0.03, 0.00, 0.06, 0.00, 0.00, 0.00),
+    "aa": (0.60, 0.00, 0.00, 0.05, 0.04, 0.10, 0.36, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "E": (0.34, 0.00, 0.00, 0.27, 0.15, 0.14, 0.28, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
+    "ih": (0.20, 0.00, 0.00, 0.44, 0.22, 0.08, 0.20, 0.00, 0.00, 0.00, 0.00, 0.00, 0.03),
+    "oh": (0.44, 0.20, 0.50, 0.00, 0.00, 0.00, 0.16, 0.00, 0.00, 0.00, 0.04, 0.00, 0.00),
+    "ou": (0.18, 0.70, 0.24, 0.00, 0.00, 0.00, 0.03, 0.00, 0.00, 0.08, 0.06, 0.00, 0.00),
+}
 # Viseme -> dominance over jaw / rounding (pucker, funnel) / the other channels.
 DOMINANCE = {
-    "sil": (0.8, 0.6, 0.8), "PP": (2.5, 0.4, 4.0), "FF": (1.8, 0.5, 4.0), "TH": (1.4, 0.4, 2.2), "DD": (1.5, 0.4, 1.6),
-    "kk": (1.0, 0.35, 1.1), "CH": (1.8, 3.0, 2.4), "SS": (2.2, 1.0, 2.2), "nn": (1.0, 0.4, 1.3), "RR": (1.0, 1.8, 1.2),
-    "aa": (2.0, 1.2, 1.6), "E": (1.6, 1.2, 1.6), "ih": (1.6, 1.4, 1.8), "oh": (1.8, 3.0, 1.6), "ou": (1.6, 3.2, 1.7),
-}  # fmt: skip
+    "sil": (0.8, 0.6, 0.8),
+    "PP": (2.5, 0.4, 4.0),
+    "FF": (1.8, 0.5, 4.0),
+    "TH": (1.4, 0.4, 2.2),
+    "DD": (1.5, 0.4, 1.6),
+    "kk": (1.0, 0.35, 1.1),
+    "CH": (1.8, 3.0, 2.4),
+    "SS": (2.2, 1.0, 2.2),
+    "nn": (1.0, 0.4, 1.3),
+    "RR": (1.0, 1.8, 1.2),
+    "aa": (2.0, 1.2, 1.6),
+    "E": (1.6, 1.2, 1.6),
+    "ih": (1.6, 1.4, 1.8),
+    "oh": (1.8, 3.0, 1.6),
+    "ou": (1.6, 3.2, 1.7),
+}
 _GROUP = np.array([0, 1, 1] + [2] * 10)  # channel -> column of DOMINANCE
 # Phonemes that differ from their viseme: channel -> factor.
 _VARIANT = {
@@ -132,22 +155,34 @@ def articulate(speech: Speech, person: int, num_frames: int) -> Articulation:
             goal[row, CHANNELS.index(channel)] *= factor
     pull = np.array([DOMINANCE[name] for name in visemes])
     firm = np.isin(visemes, ("PP", "FF", "sil"))
-    pull = pull * np.where(firm, 1.0, np.clip((ends - starts) / 0.07, 0.3, 1.3))[:, None]  # short sounds undershoot
+    pull = (
+        pull * np.where(firm, 1.0, np.clip((ends - starts) / 0.07, 0.3, 1.3))[:, None]
+    )  # short sounds undershoot
     times = frame_times(num_frames)[:, None]
-    away = np.maximum(np.maximum(starts - times, times - ends), 0)  # (T, P) seconds outside the sound
+    away = np.maximum(
+        np.maximum(starts - times, times - ends), 0
+    )  # (T, P) seconds outside the sound
     weight = np.exp(-away[:, :, None] / fall) * pull  # (T, P, 3)
     channels = np.empty((num_frames, len(CHANNELS)))
     for group in range(3):
         columns = _GROUP == group
         total = weight[:, :, group].sum(1, keepdims=True) + _REST
-        channels[:, columns] = (weight[:, :, group] @ goal[:, columns] + _REST * targets[0, columns]) / total
-    spoken = np.searchsorted(speech.end_seconds, times[:, 0], side="right").clip(max=len(speech.phoneme) - 1)
+        channels[:, columns] = (
+            weight[:, :, group] @ goal[:, columns] + _REST * targets[0, columns]
+        ) / total
+    spoken = np.searchsorted(speech.end_seconds, times[:, 0], side="right").clip(
+        max=len(speech.phoneme) - 1
+    )
     phoneme = speech.phoneme[spoken]
-    viseme = np.array([VISEMES.index(PHONEME_TO_VISEME[PHONEMES[index]]) for index in phoneme], np.uint8)
+    viseme = np.array(
+        [VISEMES.index(PHONEME_TO_VISEME[PHONEMES[index]]) for index in phoneme], np.uint8
+    )
     return Articulation(channels, _closure(times[:, 0], visemes, starts, ends), phoneme, viseme)
 
 
-def _closure(times: np.ndarray, visemes: list[str], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def _closure(
+    times: np.ndarray, visemes: list[str], starts: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
     """(T,) smooth 0 to 1: lips together around every bilabial."""
     bilabial = np.array(visemes) == "PP"
     if not bilabial.any():

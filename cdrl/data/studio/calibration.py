@@ -46,7 +46,10 @@ def truth_of(specs: list[ClipSpec]) -> Truth:
     """Act every clip of a crossed list (see `corpus.specs`) and lay the frames end to end."""
     first_person = min(spec.person for spec in specs)
     first_half = {spec.sentence for spec in specs if spec.person == first_person}
-    performances = [act(spec, speech) for spec, speech in zip(specs, speak_all([utterance_of(spec) for spec in specs]))]
+    performances = [
+        act(spec, speech)
+        for spec, speech in zip(specs, speak_all([utterance_of(spec) for spec in specs]))
+    ]
     lengths = [len(item.viseme) for item in performances]
     first = np.cumsum([0, *lengths[:-1]])
     windows = [
@@ -77,11 +80,14 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> dict[str, f
     for half in (0, 1):
         fit, score = _some(truth.half != half), truth.half == half
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300))
-        right[score] = model.fit(features[fit], labels[fit]).predict(features[score]) == labels[score]
+        right[score] = (
+            model.fit(features[fit], labels[fit]).predict(features[score]) == labels[score]
+        )
         guessed[score] = np.bincount(labels[fit]).argmax() == labels[score]
     people = np.unique(truth.person)
     hits, frames = (
-        np.array([values[truth.person == person].sum() for person in people]) for values in (right, right + 1 - right)
+        np.array([values[truth.person == person].sum() for person in people])
+        for values in (right, right + 1 - right)
     )
     drawn = np.random.default_rng(0).integers(len(people), size=(1000, len(people)))
     low, high = np.percentile(hits[drawn].sum(1) / frames[drawn].sum(1), [2.5, 97.5])
@@ -91,14 +97,25 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> dict[str, f
 def _some(mask: np.ndarray, most: int = 20_000) -> np.ndarray:
     """Numbers of the chosen frames, or of `most` of them drawn at random."""
     rows = np.flatnonzero(mask)
-    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    return (
+        rows
+        if len(rows) <= most
+        else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    )
 
 
 def mouth_curves(coefficients: np.ndarray) -> np.ndarray:
     """(T, 52) -> (T, 3): jaw opening, lip width (stretch, smile and dimple minus pucker and funnel), lip rounding."""
-    both = {name: coefficients[:, [ACTIONS.index(f"mouth{name}{side}") for side in ("Left", "Right")]].mean(1)
-            for name in ("Stretch", "Smile", "Dimple")}  # fmt: skip
-    rounding = coefficients[:, ACTIONS.index("mouthPucker")] + coefficients[:, ACTIONS.index("mouthFunnel")]
+    both = {
+        name: coefficients[
+            :, [ACTIONS.index(f"mouth{name}{side}") for side in ("Left", "Right")]
+        ].mean(1)
+        for name in ("Stretch", "Smile", "Dimple")
+    }
+    rounding = (
+        coefficients[:, ACTIONS.index("mouthPucker")]
+        + coefficients[:, ACTIONS.index("mouthFunnel")]
+    )
     width = both["Stretch"] + both["Smile"] + both["Dimple"] - rounding
     return np.stack([coefficients[:, ACTIONS.index("jawOpen")], width, rounding], axis=1)
 
@@ -141,11 +158,23 @@ def intensity_ceiling(clips: int = 12_000, people: int = 4_000) -> dict[str, flo
     level = random.choice(INTENSITIES, clips)
     known = np.empty((clips, 2 * len(ACTIONS) + 1), np.float32)
     for k in range(clips):
-        shown = expression.express(100_000 + int(person[k]), moved[emotion[k]], int(level[k]), (100_000 + int(person[k]), k), times)
+        shown = expression.express(
+            100_000 + int(person[k]),
+            moved[emotion[k]],
+            int(level[k]),
+            (100_000 + int(person[k]), k),
+            times,
+        )
         known[k] = np.concatenate([shown.mean(0), shown.max(0), [emotion[k]]])
     fit = person < people * 4 // 5
-    trees = HistGradientBoostingRegressor(max_iter=300, learning_rate=0.06, random_state=0).fit(known[fit], level[fit])
-    return {"": spearmanr(trees.predict(known[~fit]), level[~fit]).statistic, "n": (~fit).sum(), "chance": 0.0}
+    trees = HistGradientBoostingRegressor(max_iter=300, learning_rate=0.06, random_state=0).fit(
+        known[fit], level[fit]
+    )
+    return {
+        "": spearmanr(trees.predict(known[~fit]), level[~fit]).statistic,
+        "n": (~fit).sum(),
+        "chance": 0.0,
+    }
 
 
 def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
@@ -156,7 +185,9 @@ def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
         "emotion_from_mouth": probe(mouth, truth.emotion, truth),
         "emotion_from_all": probe(truth.coefficients, truth.emotion, truth),
         "viseme_from_truth": probe(mouth, truth.viseme, truth),
-        "viseme_from_truth_5_frames": probe(mouth[truth.windows].reshape(len(mouth), -1), truth.viseme, truth),
+        "viseme_from_truth_5_frames": probe(
+            mouth[truth.windows].reshape(len(mouth), -1), truth.viseme, truth
+        ),
         "copy_mouth_correlation": copy_mouth_correlation(specs),
     }
     return named(found)
@@ -164,17 +195,25 @@ def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
 
 def named(found: dict) -> dict[str, float]:
     """{name: {part: value}} -> {"corpus.name.part": value}; the part "" is the score itself."""
-    return {f"corpus.{name}" + (f".{part}" if part else ""): float(value) for name, values in found.items() for part, value in values.items()}
+    return {
+        f"corpus.{name}" + (f".{part}" if part else ""): float(value)
+        for name, values in found.items()
+        for part, value in values.items()
+    }
 
 
 def main() -> None:
     """Command line: prints the corpus.* scores of one split."""
-    parser = argparse.ArgumentParser(description="Print the corpus.* scores of the studio's report split.")
+    parser = argparse.ArgumentParser(
+        description="Print the corpus.* scores of the studio's report split."
+    )
     parser.add_argument("--split", default="report", choices=("report", "choose"))
     parser.add_argument("--people", type=int, default=24)
     parser.add_argument("--sentences", type=int, default=12)
     given = parser.parse_args()
-    scores = corpus_scores(corpus.specs(given.split, people=given.people, sentences=given.sentences))
+    scores = corpus_scores(
+        corpus.specs(given.split, people=given.people, sentences=given.sentences)
+    )
     for name, value in (scores | named({"intensity_ceiling": intensity_ceiling()})).items():
         print(name, f"{value:.4f}" if not name.endswith(".n") else int(value))
 

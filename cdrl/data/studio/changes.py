@@ -30,7 +30,12 @@ def source_of(name: str) -> str:
 
 
 def render_changes(
-    sources: Store, wanted: list[tuple[int, np.ndarray]], out_path: Path, frame_size: int = 128, crop_size: int = 96, workers: int = 2
+    sources: Store,
+    wanted: list[tuple[int, np.ndarray]],
+    out_path: Path,
+    frame_size: int = 128,
+    crop_size: int = 96,
+    workers: int = 2,
 ) -> None:
     """Render clips with other facial actions into a store, each cropped where its SOURCE's face was found, so that pixels compare.
 
@@ -44,16 +49,49 @@ def render_changes(
     for clip, change in wanted:
         row = sources.clips.iloc[clip]
         box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
-        jobs.append((row["name"], change, sources.transforms[sources.frames(clip)][:], box, frame_size, crop_size))
+        jobs.append(
+            (
+                row["name"],
+                change,
+                sources.transforms[sources.frames(clip)][:],
+                box,
+                frame_size,
+                crop_size,
+            )
+        )
     with StoreWriter(out_path, sources.crop) as writer:
-        results = tqdm(in_order(_make, jobs, workers), total=len(jobs), unit="clip", desc="changed actions", mininterval=2)
+        results = tqdm(
+            in_order(_make, jobs, workers),
+            total=len(jobs),
+            unit="clip",
+            desc="changed actions",
+            mininterval=2,
+        )
         for number, ((clip, _), result) in enumerate(zip(wanted, results, strict=True)):
             row = sources.clips.iloc[clip]
-            labels = {key: row[key] for key in ("corpus", "split", "speaker", "sentence", "emotion", "intensity", "frame_rate")}
+            labels = {
+                key: row[key]
+                for key in (
+                    "corpus",
+                    "split",
+                    "speaker",
+                    "sentence",
+                    "emotion",
+                    "intensity",
+                    "frame_rate",
+                )
+            }
             writer.add({"name": f"{row['name']}{MARK}{number}", **labels}, **result)
 
 
-def _make(name: str, change: np.ndarray, transforms: np.ndarray, box: np.ndarray, frame_size: int, crop_size: int) -> dict:
+def _make(
+    name: str,
+    change: np.ndarray,
+    transforms: np.ndarray,
+    box: np.ndarray,
+    frame_size: int,
+    crop_size: int,
+) -> dict:
     spec = spec_of(name)
     performance = act(spec, speak_all([utterance_of(spec)])[0])
     before = performance.coefficients.astype(np.float32)
@@ -61,6 +99,8 @@ def _make(name: str, change: np.ndarray, transforms: np.ndarray, box: np.ndarray
     frames, _ = picture(spec, replace(performance, coefficients=after), frame_size)
     return {
         "face": faces.crop(frames, faces.Alignment(transforms, box), size=crop_size),
-        "transforms": transforms, "audio": performance.audio, "mouth_box": box,
+        "transforms": transforms,
+        "audio": performance.audio,
+        "mouth_box": box,
         "truth": {"change": (after - before).astype(np.float16)},
-    }  # fmt: skip
+    }

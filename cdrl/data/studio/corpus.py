@@ -61,7 +61,11 @@ def level_of(person: int, sentence: int, emotion: str) -> int:
 
 
 def specs(
-    split: str, people: int | None = None, clips: int | None = None, sentences: int | None = None, seed: int = 0
+    split: str,
+    people: int | None = None,
+    clips: int | None = None,
+    sentences: int | None = None,
+    seed: int = 0,
 ) -> list[ClipSpec]:
     """The clips of a split, in the order of their names' numbers.
 
@@ -84,10 +88,14 @@ def specs(
     chosen = SPLITS[split]
     number = len(chosen.people) if people is None else people
     if not 1 <= number <= len(chosen.people):
-        raise InputError(f"split {split}: {number} people asked for, it has 1 to {len(chosen.people)}")
+        raise InputError(
+            f"split {split}: {number} people asked for, it has 1 to {len(chosen.people)}"
+        )
     if split in ("priors", "train", "reader", "judge", "smoke_train"):
         return _drawn(chosen, number, 8 if clips is None else clips, seed)
-    return _crossed(split, chosen, number, len(chosen.sentences) if sentences is None else sentences)
+    return _crossed(
+        split, chosen, number, len(chosen.sentences) if sentences is None else sentences
+    )
 
 
 def _crossed(split: str, chosen: Split, people: int, sentences: int) -> list[ClipSpec]:
@@ -119,7 +127,9 @@ def _halves(items, number: int) -> tuple:
 
 def _drawn(chosen: Split, people: int, clips: int, seed: int) -> list[ClipSpec]:
     if not 2 <= clips <= 2 * len(chosen.sentences):
-        raise InputError(f"{clips} clips per person asked for: accepted are 2 to {2 * len(chosen.sentences)}")
+        raise InputError(
+            f"{clips} clips per person asked for: accepted are 2 to {2 * len(chosen.sentences)}"
+        )
     found = []
     for person in chosen.people[:people]:
         rng = np.random.default_rng([_DRAW_SEED, seed, person])
@@ -161,7 +171,9 @@ def name_of(spec: ClipSpec) -> str:
     >>> name_of(ClipSpec(300, 301, "happy", 3))
     'studio-0300-301-happy-3-0'
     """
-    return f"studio-{spec.person:04d}-{spec.sentence:03d}-{spec.emotion}-{spec.intensity}-{spec.take}"
+    return (
+        f"studio-{spec.person:04d}-{spec.sentence:03d}-{spec.emotion}-{spec.intensity}-{spec.take}"
+    )
 
 
 def spec_of(name: str) -> ClipSpec:
@@ -172,7 +184,9 @@ def spec_of(name: str) -> ClipSpec:
     """
     match = re.fullmatch(r"studio-(\d{4,})-(\d{3,})-([a-z]+)-(\d)-(\d+)", name)
     if match is None:
-        raise InputError(f"{name!r} is no clip of the studio: accepted are names such as studio-0300-301-happy-3-0")
+        raise InputError(
+            f"{name!r} is no clip of the studio: accepted are names such as studio-0300-301-happy-3-0"
+        )
     person, sentence, emotion, intensity, take = match.groups()
     return ClipSpec(int(person), int(sentence), emotion, int(intensity), int(take))
 
@@ -180,12 +194,19 @@ def spec_of(name: str) -> ClipSpec:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-def picture(spec: ClipSpec, performance: Performance, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+def picture(
+    spec: ClipSpec, performance: Performance, size: int = 128
+) -> tuple[np.ndarray, np.ndarray]:
     """(T, size, size, 3) uint8 frames of a performance and (T, L, 2) landmarks in their pixels."""
     from cdrl.data.studio.render import render
 
     return render(
-        spec.person, performance.coefficients, performance.pose, performance.gaze, performance.scene, size=size
+        spec.person,
+        performance.coefficients,
+        performance.pose,
+        performance.gaze,
+        performance.scene,
+        size=size,
     )
 
 
@@ -204,9 +225,15 @@ class Made:
 
 
 def generate(
-    clips: list[ClipSpec], out_path: Path, split: str, frame_size: int = 128, crop_size: int = 96, workers: int = 2,
-    progress: bool = True, crop: str = "aligned",
-) -> Made:  # fmt: skip
+    clips: list[ClipSpec],
+    out_path: Path,
+    split: str,
+    frame_size: int = 128,
+    crop_size: int = 96,
+    workers: int = 2,
+    progress: bool = True,
+    crop: str = "aligned",
+) -> Made:
     """Act, render, find and crop the face, and write a crop store; the same bytes for any number of workers.
 
     Args:
@@ -220,8 +247,13 @@ def generate(
     """
     batches = [clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)]
     missing, done, frames = [], 0, 0
-    with StoreWriter(out_path, crop) as writer, tqdm(total=len(clips), unit="clip", disable=not progress, desc=split) as bar:
-        for batch, results in zip(batches, _in_order(batches, (frame_size, crop_size, crop), workers)):
+    with (
+        StoreWriter(out_path, crop) as writer,
+        tqdm(total=len(clips), unit="clip", disable=not progress, desc=split) as bar,
+    ):
+        for batch, results in zip(
+            batches, _in_order(batches, (frame_size, crop_size, crop), workers)
+        ):
             for spec, result in zip(batch, results):
                 if isinstance(result, str):
                     missing.append((name_of(spec), result))
@@ -231,15 +263,22 @@ def generate(
                 bar.update()
         (writer.partial / "missing.json").write_text(json.dumps(missing, indent=1))
     if missing and progress:
-        tqdm.write(f"{split}: no face found in {len(missing)} of {len(clips)} clips, listed in {out_path}/missing.json")
+        tqdm.write(
+            f"{split}: no face found in {len(missing)} of {len(clips)} clips, listed in {out_path}/missing.json"
+        )
     return Made(done, frames, tuple(missing))
 
 
 def _row(spec: ClipSpec) -> dict:
     return {
-        "name": name_of(spec), "corpus": "studio", "speaker": f"{spec.person:04d}", "sentence": f"{spec.sentence:03d}",
-        "emotion": spec.emotion, "intensity": spec.intensity, "frame_rate": FRAME_RATE,
-    }  # fmt: skip
+        "name": name_of(spec),
+        "corpus": "studio",
+        "speaker": f"{spec.person:04d}",
+        "sentence": f"{spec.sentence:03d}",
+        "emotion": spec.emotion,
+        "intensity": spec.intensity,
+        "frame_rate": FRAME_RATE,
+    }
 
 
 def _in_order(batches: list, sizes: tuple[int, int, str], workers: int):
@@ -262,7 +301,9 @@ def _in_order(batches: list, sizes: tuple[int, int, str], workers: int):
 def _make(batch: list[ClipSpec], frame_size: int, crop_size: int, crop: str) -> list:
     """For each clip the arguments of `StoreWriter.add`, or the reason why its face was not found."""
     speeches = speak_all([utterance_of(spec) for spec in batch])
-    return [_clip(spec, speech, frame_size, crop_size, crop) for spec, speech in zip(batch, speeches)]
+    return [
+        _clip(spec, speech, frame_size, crop_size, crop) for spec, speech in zip(batch, speeches)
+    ]
 
 
 def _clip(spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int, crop: str) -> dict | str:
@@ -275,7 +316,10 @@ def _clip(spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int, crop:
     except InputError as error:
         return str(error)
     inverse = np.linalg.inv(alignment.transforms[:, :, :2])
-    relative = np.einsum("tij,tlj->tli", inverse, landmarks - alignment.transforms[:, None, :, 2]) / faces.CROP
+    relative = (
+        np.einsum("tij,tlj->tli", inverse, landmarks - alignment.transforms[:, None, :, 2])
+        / faces.CROP
+    )
     return {
         "face": faces.crop(frames, alignment, size=crop_size),
         "transforms": alignment.transforms,

@@ -30,11 +30,17 @@ def draw_edits(sources: Store, number: int, seed: int = 0) -> list[tuple[int, st
     """
     random, found = np.random.default_rng([seed, 9101]), []
     clips, people = sources.clips, sorted(set(sources.clips.speaker))
-    period = len(people) // gcd(len(SCORED_EMOTIONS) + 1, len(people))  # rounds until a target meets the same people again
+    period = len(people) // gcd(
+        len(SCORED_EMOTIONS) + 1, len(people)
+    )  # rounds until a target meets the same people again
     for k in range(number):
         target, turn = SCORED_EMOTIONS[k % len(SCORED_EMOTIONS)], k // len(SCORED_EMOTIONS)
         person = people[(k + turn + turn // period) % len(people)]
-        fitting = np.flatnonzero((clips.speaker == person) & (clips.emotion != target) & clips.emotion.isin(SCORED_EMOTIONS))
+        fitting = np.flatnonzero(
+            (clips.speaker == person)
+            & (clips.emotion != target)
+            & clips.emotion.isin(SCORED_EMOTIONS)
+        )
         level = 1 if target == "neutral" else int(random.choice(INTENSITIES))
         found.append((int(random.choice(fitting)), target, level))
     return found
@@ -51,7 +57,12 @@ def source_of(name: str) -> str:
 
 
 def generate_edits(
-    sources: Store, wanted: list[tuple[int, str, int]], out_path: Path, frame_size: int, crop_size: int, workers: int = 2
+    sources: Store,
+    wanted: list[tuple[int, str, int]],
+    out_path: Path,
+    frame_size: int,
+    crop_size: int,
+    workers: int = 2,
 ) -> None:
     """Render true edits into a store, each cropped where its SOURCE's face was found, so that pixels compare.
 
@@ -62,17 +73,40 @@ def generate_edits(
     for clip, target, level in wanted:
         row = sources.clips.iloc[clip]
         box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
-        jobs.append((row["name"], target, level, sources.transforms[sources.frames(clip)][:], box, frame_size, crop_size))
+        jobs.append(
+            (
+                row["name"],
+                target,
+                level,
+                sources.transforms[sources.frames(clip)][:],
+                box,
+                frame_size,
+                crop_size,
+            )
+        )
     with StoreWriter(out_path, sources.crop) as writer:
-        results = tqdm(in_order(_make, jobs, workers), total=len(jobs), unit="clip", desc="true edits")
+        results = tqdm(
+            in_order(_make, jobs, workers), total=len(jobs), unit="clip", desc="true edits"
+        )
         for (clip, target, level), result in zip(wanted, results, strict=True):
             row = sources.clips.iloc[clip]
             labels = {key: row[key] for key in ("corpus", "speaker", "sentence", "frame_rate")}
             name = edit_name(row["name"], target, level)
-            writer.add({"name": name, "split": "edits", "emotion": target, "intensity": level, **labels}, **result)
+            writer.add(
+                {"name": name, "split": "edits", "emotion": target, "intensity": level, **labels},
+                **result,
+            )
 
 
-def _make(name: str, target: str, level: int, transforms: np.ndarray, box: np.ndarray, frame_size: int, crop_size: int) -> dict:
+def _make(
+    name: str,
+    target: str,
+    level: int,
+    transforms: np.ndarray,
+    box: np.ndarray,
+    frame_size: int,
+    crop_size: int,
+) -> dict:
     from cdrl.data import faces
 
     spec: ClipSpec = spec_of(name)
@@ -80,9 +114,16 @@ def _make(name: str, target: str, level: int, transforms: np.ndarray, box: np.nd
     performance = true_edit(spec, target, level, speech)
     frames, landmarks = picture(spec, performance, frame_size)
     inverse = np.linalg.inv(transforms[:, :, :2])
-    relative = np.einsum("tij,tlj->tli", inverse, landmarks - transforms[:, None, :, 2]) / faces.CROP
+    relative = (
+        np.einsum("tij,tlj->tli", inverse, landmarks - transforms[:, None, :, 2]) / faces.CROP
+    )
     return {
         "face": faces.crop(frames, faces.Alignment(transforms, box), size=crop_size),
-        "transforms": transforms, "audio": performance.audio, "mouth_box": box,
-        "truth": {"coefficients": performance.coefficients.astype(np.float16), "landmarks": relative.astype(np.float16)},
-    }  # fmt: skip
+        "transforms": transforms,
+        "audio": performance.audio,
+        "mouth_box": box,
+        "truth": {
+            "coefficients": performance.coefficients.astype(np.float16),
+            "landmarks": relative.astype(np.float16),
+        },
+    }

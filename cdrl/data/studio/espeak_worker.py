@@ -26,13 +26,20 @@ class Event(ctypes.Structure):
     """`espeak_EVENT` of espeak-ng 1.52 (speak_lib.h); `name` holds the phoneme mnemonic."""
 
     _fields_ = [
-        ("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p), ("name", ctypes.c_char * 8),
-    ]  # fmt: skip
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),
+    ]
 
 
-CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
+CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event)
+)
 
 
 def load() -> ctypes.CDLL:
@@ -41,9 +48,15 @@ def load() -> ctypes.CDLL:
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_Synth.argtypes = [
-        ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
-        ctypes.c_void_p, ctypes.c_void_p,
-    ]  # fmt: skip
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_uint,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_uint,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    ]
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     path = espeakng_loader.get_data_path().encode()
     rate = library.espeak_Initialize(_SYNCHRONOUS, 200, path, _PHONEME_EVENTS | _DO_NOT_EXIT)
@@ -78,7 +91,12 @@ def synthesise(library: ctypes.CDLL, request: dict) -> tuple[bytes, list]:
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
         raise RuntimeError(f"espeak-ng has no voice {request['voice']!r}")
-    for parameter, key in ((_RATE, "rate"), (_PITCH, "pitch"), (_RANGE, "range"), (_VOLUME, "volume")):
+    for parameter, key in (
+        (_RATE, "rate"),
+        (_PITCH, "pitch"),
+        (_RANGE, "range"),
+        (_VOLUME, "volume"),
+    ):
         library.espeak_SetParameter(parameter, int(request[key]), 0)
     library.espeak_ng_SetRandSeed(1)
     text = request["text"].encode()
@@ -116,7 +134,9 @@ def in_fork(library: ctypes.CDLL, request: dict) -> bytes:
 
 def main() -> None:
     """Answers requests from stdin until it closes; the protocol is in the docstring above."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C and a kernel's end reach the whole group; stdin's end is our sign
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C and a kernel's end reach the whole group; stdin's end is our sign
     library = load()
     for line in sys.stdin.buffer:
         for request in json.loads(line):

@@ -49,7 +49,9 @@ def hairline(person: Person, phi: np.ndarray, roots: bool = False) -> np.ndarray
     front = np.clip(1 - np.degrees(np.abs(phi)) / 75, 0, 1)
     degrees = degrees - 5 * person.hairline * np.sqrt(front)
     if style == "swept":  # a parting: the hair starts lower on one side of it
-        degrees = degrees + 7 * front * np.sign(person.part) * np.tanh(3 * (phi - 0.5 * np.sign(person.part)))
+        degrees = degrees + 7 * front * np.sign(person.part) * np.tanh(
+            3 * (phi - 0.5 * np.sign(person.part))
+        )
     return np.radians(degrees)
 
 
@@ -60,7 +62,9 @@ def scalp_weights():
     Found once on the average head by a triangulation of the two angles; every person uses the same.
     """
     head = load_head()
-    kept = np.flatnonzero((head.part == 0) & (head.ears < 0.1) & (head.light > 0.25) & (head.vertices[:, 1] > -1.5))
+    kept = np.flatnonzero(
+        (head.part == 0) & (head.ears < 0.1) & (head.light > 0.25) & (head.vertices[:, 1] > -1.5)
+    )
     offset = (head.vertices[kept] - CENTRE).astype(np.float64)
     phi = np.arctan2(offset[:, 0], offset[:, 2])
     theta = np.arccos(offset[:, 1] / np.linalg.norm(offset, axis=1))
@@ -94,31 +98,43 @@ def hair_shell(person: Person, vertices: np.ndarray):
         thickness = thickness * (1 + 0.35 * np.sin(phi) * np.sign(person.part) * np.sin(theta) ** 2)
     rng = np.random.default_rng([person.number, 0x4A1])
     waves = gaussian_filter(rng.normal(0, 1, phi.shape), (2.5, 2), mode=("nearest", "wrap"))
-    thickness = thickness * (1 + 0.25 * waves / waves.std() * np.sin(theta))  # no wave at the pole, where columns meet
+    thickness = thickness * (
+        1 + 0.25 * waves / waves.std() * np.sin(theta)
+    )  # no wave at the pole, where columns meet
     edge = 0.12 if person.hair_style in ("fringe", "bob", "long") else 0.05
     # Distance from the hair's edge in any direction, so that it lies flat on the temples too.
     inside = np.tile(theta < line, 3)
-    away = distance_transform_edt(inside, sampling=(THETA[1] - THETA[0], PHI[1] - PHI[0]))[:, COLUMNS : 2 * COLUMNS]
+    away = distance_transform_edt(inside, sampling=(THETA[1] - THETA[0], PHI[1] - PHI[0]))[
+        :, COLUMNS : 2 * COLUMNS
+    ]
     ramp = np.radians(48 if person.hair_style == "afro" else 30)
     thickness = thickness * (edge + (1 - edge) * np.clip(away / ramp, 0, 1) ** 0.8)
     thickness = thickness + np.where(np.abs(phi) < 1.0, 0.025, 0.012)
-    outwards = np.stack([np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)], 2)
+    outwards = np.stack(
+        [np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)], 2
+    )
     shell = scalp(vertices) + outwards * thickness[..., None]
     shell[0] = shell[0].mean(0)
     if length:
         start = int(np.argmax(HANG_FROM <= THETA))
         fall = np.linspace(0, 1, ROWS - start)[:, None]
         ring = shell[start]
-        widen = 1 + (0.10 if length < 1 else 0.05) * np.sin(np.pi * np.minimum(1.2 * fall, 1)) - 0.12 * fall**2
+        widen = (
+            1
+            + (0.10 if length < 1 else 0.05) * np.sin(np.pi * np.minimum(1.2 * fall, 1))
+            - 0.12 * fall**2
+        )
         ears = np.abs(vertices[load_head().ears > 0.5, 0]).max() + 0.06  # hang over the ears
         beside = np.exp(-(((np.abs(PHI) - np.radians(95)) / np.radians(36)) ** 6))
         pushed = np.sign(PHI) * np.maximum(np.abs(ring[:, 0]), ears * beside)
-        shell[start:, :, 0] = (ring[:, 0] + (pushed - ring[:, 0]) * np.minimum(fall * 10, 1)) * widen
+        shell[start:, :, 0] = (
+            ring[:, 0] + (pushed - ring[:, 0]) * np.minimum(fall * 10, 1)
+        ) * widen
         shell[start:, :, 2] = ring[:, 2] * widen - 0.12 * fall
         shell[start:, :, 1] = ring[:, 1] - fall * (ring[:, 1] + 0.55 + length)
     shell = (shell + CENTRE).reshape(-1, 3).astype(np.float32)
     a = (np.arange(ROWS - 1)[:, None] * COLUMNS + np.arange(COLUMNS - 1)).ravel()
-    triangles = np.concatenate([
-        np.stack([a, a + COLUMNS, a + 1], 1), np.stack([a + 1, a + COLUMNS, a + COLUMNS + 1], 1),
-    ])  # fmt: skip
+    triangles = np.concatenate(
+        [np.stack([a, a + COLUMNS, a + 1], 1), np.stack([a + 1, a + COLUMNS, a + COLUMNS + 1], 1)]
+    )
     return shell, triangles.astype(np.int32)

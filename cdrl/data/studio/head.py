@@ -17,13 +17,36 @@ HEAD_WIDTH = 1.5  # decimetres, between the temples of the average head; the uni
 PARTS = ("skin", "mouth", "left_eye", "right_eye", "upper_teeth", "lower_teeth", "tongue", "lashes")
 # Left and right are the SUBJECT's; the subject's left is on the right of the picture.
 LANDMARKS = (
-    "right_eye_outer", "right_eye_inner", "left_eye_inner", "left_eye_outer", "right_pupil", "left_pupil",
-    "right_brow_outer", "right_brow_middle", "right_brow_inner",
-    "left_brow_inner", "left_brow_middle", "left_brow_outer",
-    "nose_bridge", "nose_tip", "right_nose_wing", "left_nose_wing",
-    "mouth_right", "mouth_left", "upper_lip_outer", "lower_lip_outer", "upper_lip_inner", "lower_lip_inner",
-    "upper_lip_right", "upper_lip_left", "lower_lip_right", "lower_lip_left", "chin", "right_jaw", "left_jaw",
-)  # fmt: skip
+    "right_eye_outer",
+    "right_eye_inner",
+    "left_eye_inner",
+    "left_eye_outer",
+    "right_pupil",
+    "left_pupil",
+    "right_brow_outer",
+    "right_brow_middle",
+    "right_brow_inner",
+    "left_brow_inner",
+    "left_brow_middle",
+    "left_brow_outer",
+    "nose_bridge",
+    "nose_tip",
+    "right_nose_wing",
+    "left_nose_wing",
+    "mouth_right",
+    "mouth_left",
+    "upper_lip_outer",
+    "lower_lip_outer",
+    "upper_lip_inner",
+    "lower_lip_inner",
+    "upper_lip_right",
+    "upper_lip_left",
+    "lower_lip_right",
+    "lower_lip_left",
+    "chin",
+    "right_jaw",
+    "left_jaw",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +97,12 @@ class Head:
 def _modes(pack, prefix: str) -> Modes:
     deltas = np.ascontiguousarray(pack[f"{prefix}_deltas"].astype(np.float32))
     offsets = pack[f"{prefix}_offsets"].astype(np.int64)
-    return Modes(tuple(map(str, pack[f"{prefix}_names"])), pack[f"{prefix}_rows"].astype(np.int64), deltas, offsets)
+    return Modes(
+        tuple(map(str, pack[f"{prefix}_names"])),
+        pack[f"{prefix}_rows"].astype(np.int64),
+        deltas,
+        offsets,
+    )
 
 
 @lru_cache(maxsize=1)
@@ -85,12 +113,22 @@ def load_head(path: Path = PACK) -> Head:
         InputError: if the pack is not there.
     """
     if not Path(path).exists():
-        raise InputError(f"no head at {path}: restore data/head/head.npz or run scripts/build_head_pack.py")
+        raise InputError(
+            f"no head at {path}: restore data/head/head.npz or run scripts/build_head_pack.py"
+        )
     with np.load(path, allow_pickle=False) as pack:
         masks = pack["masks"].astype(np.float32) / 255
         return Head(
-            vertices=pack["vertices"], triangles=pack["triangles"].astype(np.int32), part=pack["part"], uv=pack["uv"],
-            lips=masks[:, 0], eyelids=masks[:, 1], ears=masks[:, 2], light=pack["light"].astype(np.float32) / 255,
-            skull=pack["skull"], landmarks=pack["landmarks"].astype(np.int64), identity=_modes(pack, "identity"),
+            vertices=pack["vertices"],
+            triangles=pack["triangles"].astype(np.int32),
+            part=pack["part"],
+            uv=pack["uv"],
+            lips=masks[:, 0],
+            eyelids=masks[:, 1],
+            ears=masks[:, 2],
+            light=pack["light"].astype(np.float32) / 255,
+            skull=pack["skull"],
+            landmarks=pack["landmarks"].astype(np.int64),
+            identity=_modes(pack, "identity"),
             actions=_modes(pack, "action"),
-        )  # fmt: skip
+        )

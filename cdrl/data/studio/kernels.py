@@ -35,7 +35,12 @@ def _turn_eyes(points, eyes, centres, look):
 def _pose(points, follow, turn, shift, pivot):
     """Turns about the pivot by the share `follow`, then shifts everything."""
     for i in range(len(points)):
-        x, y, z, f = points[i, 0] - pivot[0], points[i, 1] - pivot[1], points[i, 2] - pivot[2], follow[i]
+        x, y, z, f = (
+            points[i, 0] - pivot[0],
+            points[i, 1] - pivot[1],
+            points[i, 2] - pivot[2],
+            follow[i],
+        )
         a = turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z
         b = turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z
         c = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z
@@ -50,8 +55,16 @@ def _normals(points, triangles, out):
     out[:] = 0.0
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1], points[j, 2] - points[i, 2]
-        bx, by, bz = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1], points[k, 2] - points[i, 2]
+        ax, ay, az = (
+            points[j, 0] - points[i, 0],
+            points[j, 1] - points[i, 1],
+            points[j, 2] - points[i, 2],
+        )
+        bx, by, bz = (
+            points[k, 0] - points[i, 0],
+            points[k, 1] - points[i, 1],
+            points[k, 2] - points[i, 2],
+        )
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         for corner in (i, j, k):
             out[corner, 0] += nx
@@ -94,7 +107,14 @@ def _cover(screen, triangles, opaque, single, uv, texture, depth, owner):
     height, width = texture.shape[0], texture.shape[1]
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        x0, y0, x1, y1, x2, y2 = screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], screen[k, 0], screen[k, 1]
+        x0, y0, x1, y1, x2, y2 = (
+            screen[i, 0],
+            screen[i, 1],
+            screen[j, 0],
+            screen[j, 1],
+            screen[k, 0],
+            screen[k, 1],
+        )
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0.0 or (area > 0.0 and (t < opaque or t >= single)):
             continue
@@ -185,26 +205,59 @@ def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
                 shine = a * shade[i, 3] + b * shade[j, 3] + c * shade[k, 3]
                 p, q = texture[v0], texture[v0 + 1]
                 n = np.float32(1.0 / 255.0)
-                red += shine + n * (w00 * p[u0, 0] + w01 * p[u0 + 1, 0] + w10 * q[u0, 0] + w11 * q[u0 + 1, 0]) * (
-                    a * shade[i, 0] + b * shade[j, 0] + c * shade[k, 0]
-                )
-                green += shine + n * (w00 * p[u0, 1] + w01 * p[u0 + 1, 1] + w10 * q[u0, 1] + w11 * q[u0 + 1, 1]) * (
-                    a * shade[i, 1] + b * shade[j, 1] + c * shade[k, 1]
-                )
-                blue += shine + n * (w00 * p[u0, 2] + w01 * p[u0 + 1, 2] + w10 * q[u0, 2] + w11 * q[u0 + 1, 2]) * (
-                    a * shade[i, 2] + b * shade[j, 2] + c * shade[k, 2]
-                )
-            frame[y, x, 0] = np.uint8(min(red * np.float32(63.75) + np.float32(0.5), np.float32(255.0)))
-            frame[y, x, 1] = np.uint8(min(green * np.float32(63.75) + np.float32(0.5), np.float32(255.0)))
-            frame[y, x, 2] = np.uint8(min(blue * np.float32(63.75) + np.float32(0.5), np.float32(255.0)))
+                red += shine + n * (
+                    w00 * p[u0, 0] + w01 * p[u0 + 1, 0] + w10 * q[u0, 0] + w11 * q[u0 + 1, 0]
+                ) * (a * shade[i, 0] + b * shade[j, 0] + c * shade[k, 0])
+                green += shine + n * (
+                    w00 * p[u0, 1] + w01 * p[u0 + 1, 1] + w10 * q[u0, 1] + w11 * q[u0 + 1, 1]
+                ) * (a * shade[i, 1] + b * shade[j, 1] + c * shade[k, 1])
+                blue += shine + n * (
+                    w00 * p[u0, 2] + w01 * p[u0 + 1, 2] + w10 * q[u0, 2] + w11 * q[u0 + 1, 2]
+                ) * (a * shade[i, 2] + b * shade[j, 2] + c * shade[k, 2])
+            frame[y, x, 0] = np.uint8(
+                min(red * np.float32(63.75) + np.float32(0.5), np.float32(255.0))
+            )
+            frame[y, x, 1] = np.uint8(
+                min(green * np.float32(63.75) + np.float32(0.5), np.float32(255.0))
+            )
+            frame[y, x, 2] = np.uint8(
+                min(blue * np.float32(63.75) + np.float32(0.5), np.float32(255.0))
+            )
 
 
 @njit(**FAST)
 def film(
-    neutral, triangles, opaque, single, uv, tint, light, gloss, follow, eyes, centres, inside, lips, landmarks,
-    texture, rows, deltas, offsets,
-    coefficients, turns, looks, shift, focal, centre, distance, height, pivot, lights, background, size,
-):  # fmt: skip
+    neutral,
+    triangles,
+    opaque,
+    single,
+    uv,
+    tint,
+    light,
+    gloss,
+    follow,
+    eyes,
+    centres,
+    inside,
+    lips,
+    landmarks,
+    texture,
+    rows,
+    deltas,
+    offsets,
+    coefficients,
+    turns,
+    looks,
+    shift,
+    focal,
+    centre,
+    distance,
+    height,
+    pivot,
+    lights,
+    background,
+    size,
+):
     """All frames (T, size, size, 3) uint8 and landmarks (T, L, 2) float32 in pixels; see `render.render`."""
     num_frames, side, count = len(coefficients), 2 * size, len(neutral)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
@@ -224,14 +277,18 @@ def film(
                 x = abs(points[i, 0] - centres[eye, 0]) / centres[eye, 3]
                 open_sky[i] = (
                     np.float32(0.85)
-                    - np.float32(0.75) * min(max(y + np.float32(0.15), np.float32(0.0)), np.float32(0.7))
+                    - np.float32(0.75)
+                    * min(max(y + np.float32(0.15), np.float32(0.0)), np.float32(0.7))
                     - np.float32(0.2) * x * x
                 )
-        parted = points[lips[0], 1] - points[lips[1], 1] - (neutral[lips[0], 1] - neutral[lips[1], 1])
+        parted = (
+            points[lips[0], 1] - points[lips[1], 1] - (neutral[lips[0], 1] - neutral[lips[1], 1])
+        )
         for i in inside:  # light enters as the lips part
             open_sky[i] = light[i] * (
                 np.float32(0.12)
-                + np.float32(0.88) * min(max(parted * np.float32(10.0), np.float32(0.0)), np.float32(1.0))
+                + np.float32(0.88)
+                * min(max(parted * np.float32(10.0), np.float32(0.0)), np.float32(1.0))
             )
         _pose(points, follow, turns[frame], shift[frame], pivot)
         _normals(points, triangles, normals)

@@ -63,7 +63,9 @@ def skin_positions() -> np.ndarray:
         x1, y1 = np.ceil(t.max(0)).astype(int) + 1
         if x1 - x0 > 60:
             continue
-        x, y = np.meshgrid(np.arange(x0, min(x1, ATLAS[1])) + 0.5, np.arange(y0, min(y1, SKIN_ROWS)) + 0.5)
+        x, y = np.meshgrid(
+            np.arange(x0, min(x1, ATLAS[1])) + 0.5, np.arange(y0, min(y1, SKIN_ROWS)) + 0.5
+        )
         e1, e2 = t[1] - t[0], t[2] - t[0]
         area = e1[0] * e2[1] - e1[1] * e2[0]
         if abs(area) < 1e-9:
@@ -103,12 +105,18 @@ def _noise(rng, shape, sigma):
 def _brows(person: Person, x, y, rng) -> np.ndarray:
     """Opacity (H, W) of the brows: a tapered arch of hairs that lean outwards."""
     s = (np.abs(x) - BROW_FROM) / (BROW_TO - BROW_FROM)
-    arch = 0.050 * person.brow_arch * (1 - ((s - 0.62) / 0.62) ** 2) + 0.03 * person.brow_slope * (s - 0.4)
+    arch = 0.050 * person.brow_arch * (1 - ((s - 0.62) / 0.62) ** 2) + 0.03 * person.brow_slope * (
+        s - 0.4
+    )
     middle = BROW_HEIGHT + arch - 0.045 * np.clip(s - 0.7, 0, 1)
     half = 0.5 * person.brow_width * (1 - 0.72 * np.clip(s, 0, 1) ** 1.6) * _smooth(-0.06, 0.12, s)
     across = np.abs(y - middle) / np.maximum(half, 1e-3)
     hairs = _noise(rng, x.shape, (2.2, 0.9))
-    cover = (1 - _smooth(0.55, 1.25, across + 0.12 * hairs)) * _smooth(-0.05, 0.10, s) * (1 - _smooth(0.90, 1.03, s))
+    cover = (
+        (1 - _smooth(0.55, 1.25, across + 0.12 * hairs))
+        * _smooth(-0.05, 0.10, s)
+        * (1 - _smooth(0.90, 1.03, s))
+    )
     return person.brow_density * cover * np.clip(0.88 + 0.12 * hairs, 0, 1)
 
 
@@ -120,7 +128,9 @@ def paint_skin(person: Person) -> np.ndarray:
     skin = np.asarray(person.skin, np.float32)
     image = np.ones(x.shape + (3,), np.float32) * skin
     image *= (
-        1 + 0.018 * _noise(rng, x.shape, 1.2)[..., None] + 0.022 * _noise(rng, x.shape, 14)[..., None] * (0.4, 1.0, 1.1)
+        1
+        + 0.018 * _noise(rng, x.shape, 1.2)[..., None]
+        + 0.022 * _noise(rng, x.shape, 14)[..., None] * (0.4, 1.0, 1.1)
     )
     red = skin * (1.02, 0.80, 0.78)
     cheeks = np.exp(-(((np.abs(x) - 0.43) / 0.17) ** 2) - ((y + 0.40) / 0.17) ** 2)
@@ -151,12 +161,17 @@ def paint_skin(person: Person) -> np.ndarray:
         _blend(image, 0.55 * hair + 0.25 * skin, np.clip(amount * (z > 0.1), 0, 0.85))
     _blend(image, person.brow, _brows(person, x, y, rng) * (z > 0.9))
     offset = position - np.float32([0.0, 0.25, 0.30])
-    phi, theta = np.arctan2(offset[..., 0], offset[..., 2]), np.arccos(offset[..., 1] / np.linalg.norm(offset, axis=2))
+    phi, theta = (
+        np.arctan2(offset[..., 0], offset[..., 2]),
+        np.arccos(offset[..., 1] / np.linalg.norm(offset, axis=2)),
+    )
     if person.hair_style != "bald":
         grain = _noise(rng, x.shape, (3.0, 0.8))
         inside = _smooth(-0.07, 0.07, hairline(person, phi, roots=True) - theta + 0.012 * grain)
         cover = 0.72 if person.hair_style == "buzz" else 0.92
-        _blend(image, hair * 0.85 + 0.08 * skin, np.clip(cover * inside * (0.93 + 0.07 * grain), 0, 1))
+        _blend(
+            image, hair * 0.85 + 0.08 * skin, np.clip(cover * inside * (0.93 + 0.07 * grain), 0, 1)
+        )
     collar = _smooth(0.0, 0.03, -1.66 + 0.10 * np.cos(np.arctan2(x, z - 0.2)) * -1.5 - y)
     _blend(image, person.shirt, collar)
     return np.clip(image, 0, 1)
@@ -170,7 +185,11 @@ def paint_eye(person: Person) -> np.ndarray:
     image = np.ones((128, 128, 3), np.float32) * (0.90, 0.885, 0.87)
     _blend(image, (0.80, 0.62, 0.58), 0.35 * _smooth(0.55, 1.0, radius))
     iris = np.asarray(person.iris, np.float32)
-    fibres = np.interp(angle, np.linspace(-np.pi, np.pi, 60), gaussian_filter(rng.normal(0, 1, 60), 0.8, mode="wrap"))
+    fibres = np.interp(
+        angle,
+        np.linspace(-np.pi, np.pi, 60),
+        gaussian_filter(rng.normal(0, 1, 60), 0.8, mode="wrap"),
+    )
     inner = iris * (1.25 - 0.1 * fibres[..., None])
     shade = inner * (1.15 - 0.75 * _smooth(0.55, 1.0, radius / IRIS)[..., None])
     _blend(image, np.clip(shade, 0, 1), 1 - _smooth(IRIS - 0.03, IRIS + 0.03, radius))
@@ -205,11 +224,17 @@ def paint_hair(person: Person) -> np.ndarray:
     strands = _noise(rng, (256, 512), (2.5, 2.5) if curly else (30, 1.2))
     locks = _noise(rng, (256, 512), (6, 6) if curly else (40, 6))
     colour = np.asarray(person.hair, np.float32) * (1 + 0.13 * strands + 0.13 * locks)[..., None]
-    ends = np.where(theta > THETA[-1] - 0.10, (THETA[-1] - theta) / 0.10, 1.0) if STYLES[person.hair_style][3] else 1.0
+    ends = (
+        np.where(theta > THETA[-1] - 0.10, (THETA[-1] - theta) / 0.10, 1.0)
+        if STYLES[person.hair_style][3]
+        else 1.0
+    )
     inside = hairline(person, phi) - theta
     ragged = 0.030 * strands + 0.030 * locks
     image[..., :3] = np.clip(colour, 0, 1)
-    image[..., 3] = _smooth(-0.03, 0.07, inside + ragged) * np.clip(ends + 6 * ragged * (np.asarray(ends) < 1), 0, 1)
+    image[..., 3] = _smooth(-0.03, 0.07, inside + ragged) * np.clip(
+        ends + 6 * ragged * (np.asarray(ends) < 1), 0, 1
+    )
     return image
 
 

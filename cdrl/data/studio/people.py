@@ -15,16 +15,49 @@ STYLE_CHANCES = {
     "male": (0.10, 0.15, 0.30, 0.12, 0.20, 0.06, 0.01, 0.02, 0.04),
     "female": (0.00, 0.02, 0.06, 0.08, 0.08, 0.07, 0.24, 0.20, 0.25),
 }
-SPREAD, LIMIT = 0.24, 0.6  # standard deviation and clip of identity weights: wider gives caricatures
+SPREAD, LIMIT = (
+    0.24,
+    0.6,
+)  # standard deviation and clip of identity weights: wider gives caricatures
 # Skin from fairest to darkest, sRGB in [0, 1].
-SKIN = np.array([[238, 203, 187], [228, 184, 158], [208, 156, 122], [172, 118, 86], [126, 84, 62], [86, 57, 45]]) / 255
+SKIN = (
+    np.array(
+        [
+            [238, 203, 187],
+            [228, 184, 158],
+            [208, 156, 122],
+            [172, 118, 86],
+            [126, 84, 62],
+            [86, 57, 45],
+        ]
+    )
+    / 255
+)
 HAIR = (
-    np.array([[24, 20, 19], [44, 31, 25], [78, 52, 36], [120, 82, 50], [176, 132, 82], [150, 74, 40], [148, 144, 140]])
+    np.array(
+        [
+            [24, 20, 19],
+            [44, 31, 25],
+            [78, 52, 36],
+            [120, 82, 50],
+            [176, 132, 82],
+            [150, 74, 40],
+            [148, 144, 140],
+        ]
+    )
     / 255
 )
 IRIS = (
     np.array(
-        [[62, 38, 24], [92, 58, 32], [110, 92, 50], [86, 108, 72], [92, 124, 148], [70, 100, 140], [120, 128, 132]]
+        [
+            [62, 38, 24],
+            [92, 58, 32],
+            [110, 92, 50],
+            [86, 108, 72],
+            [92, 124, 148],
+            [70, 100, 140],
+            [120, 128, 132],
+        ]
     )
     / 255
 )
@@ -97,7 +130,9 @@ def _shape(rng) -> tuple[tuple[str, float], ...]:
         own = rng.normal(0, SPREAD)
         value = 0.94 * drawn[stem] + 0.2 * own if stem != name else drawn[stem]
         # Ear shapes and whole-head forms add up over many modes, and wide eyes read as fear: keep them smaller.
-        value *= 0.6 if stem.startswith(("head-", "eye-height", "eyebrows", "mouth-angles")) else 1.0
+        value *= (
+            0.6 if stem.startswith(("head-", "eye-height", "eyebrows", "mouth-angles")) else 1.0
+        )
         weights[name] = float(np.clip(value, -LIMIT, LIMIT))
     return tuple(weights.items())
 
@@ -121,25 +156,46 @@ def sample_person(number: int) -> Person:
     dark = tone / (len(SKIN) - 1)
     made_up = rng.random() < (0.45 if sex == "female" else 0.0)
     lips = (
-        skin * (0.92, 0.70, 0.70) if not made_up else skin * 0.45 + np.array((0.42, 0.10, 0.14)) * rng.uniform(0.8, 1.2)
+        skin * (0.92, 0.70, 0.70)
+        if not made_up
+        else skin * 0.45 + np.array((0.42, 0.10, 0.14)) * rng.uniform(0.8, 1.2)
     )
     lips = lips * rng.uniform(0.92, 1.06)
     fair = (1 - dark) ** 2
-    hair = _palette(rng, HAIR, (1.2, 1.5, 1.6 * fair, 1.3 * fair, 1.1 * fair, 0.6 * fair, 4 * max(age - 0.5, 0) + 0.02))
+    hair = _palette(
+        rng,
+        HAIR,
+        (1.2, 1.5, 1.6 * fair, 1.3 * fair, 1.1 * fair, 0.6 * fair, 4 * max(age - 0.5, 0) + 0.02),
+    )
     iris = _palette(rng, IRIS, (2, 1.5, 1.0 * fair, 0.8 * fair, 1.0 * fair, 1.0 * fair, 0.6 * fair))
-    style = str(rng.choice(HAIR_STYLES, p=np.array(STYLE_CHANCES[sex]) / np.sum(STYLE_CHANCES[sex])))
+    style = str(
+        rng.choice(HAIR_STYLES, p=np.array(STYLE_CHANCES[sex]) / np.sum(STYLE_CHANCES[sex]))
+    )
     stubble = float(np.clip(rng.beta(1, 2), 0, 0.9)) if sex == "male" else 0.0
     return Person(
-        number=number, sex=sex, races=tuple(map(float, races)), age=age, weight=weight, shape=_shape(rng),
-        skin=_colour(skin), lips=_colour(lips), blush=float(rng.uniform(0.05, 0.5)),
+        number=number,
+        sex=sex,
+        races=tuple(map(float, races)),
+        age=age,
+        weight=weight,
+        shape=_shape(rng),
+        skin=_colour(skin),
+        lips=_colour(lips),
+        blush=float(rng.uniform(0.05, 0.5)),
         freckles=float(max(rng.normal(-0.3, 0.5), 0)) * fair,
-        stubble=stubble, hair_style=style, hair=_colour(hair), hairline=float(np.clip(rng.normal(0, 0.4), -1, 1)),
-        part=float(rng.uniform(-1, 1)), brow=_colour(hair * rng.uniform(0.55, 0.9)),
+        stubble=stubble,
+        hair_style=style,
+        hair=_colour(hair),
+        hairline=float(np.clip(rng.normal(0, 0.4), -1, 1)),
+        part=float(rng.uniform(-1, 1)),
+        brow=_colour(hair * rng.uniform(0.55, 0.9)),
         brow_width=float(rng.uniform(0.045, 0.07) if sex == "female" else rng.uniform(0.06, 0.095)),
-        brow_arch=float(rng.uniform(0.2, 1.0)), brow_slope=float(rng.normal(0, 0.5)),
-        brow_density=float(rng.uniform(0.65, 1.0)), iris=_colour(iris),
+        brow_arch=float(rng.uniform(0.2, 1.0)),
+        brow_slope=float(rng.normal(0, 0.5)),
+        brow_density=float(rng.uniform(0.65, 1.0)),
+        iris=_colour(iris),
         shirt=_colour(rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)),
-    )  # fmt: skip
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -167,10 +223,15 @@ def sample_scene(seed: int) -> Scene:
     first = rng.uniform(0.15, 0.8) * np.clip(1 + rng.normal(0, 0.12, 3), 0.6, 1.4)
     second = first * rng.uniform(0.55, 1.2)
     return Scene(
-        key_direction=_direction(side * rng.uniform(0.1, 0.95), rng.uniform(0.15, 0.8)), key=tuple(map(float, key)),
+        key_direction=_direction(side * rng.uniform(0.1, 0.95), rng.uniform(0.15, 0.8)),
+        key=tuple(map(float, key)),
         fill_direction=_direction(-side * rng.uniform(0.5, 1.2), rng.uniform(-0.1, 0.4)),
-        fill=tuple(map(float, rng.uniform(0.08, 0.2) * tint[::-1])), sky=tuple(map(float, sky)),
-        ground=tuple(map(float, sky * (0.75, 0.62, 0.55))), background=(_colour(first), _colour(second)),
-        background_angle=float(rng.uniform(0, 2 * np.pi)), distance=float(rng.uniform(13, 20)),
-        zoom=float(rng.uniform(0.95, 1.05)), shift=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.01))),
-    )  # fmt: skip
+        fill=tuple(map(float, rng.uniform(0.08, 0.2) * tint[::-1])),
+        sky=tuple(map(float, sky)),
+        ground=tuple(map(float, sky * (0.75, 0.62, 0.55))),
+        background=(_colour(first), _colour(second)),
+        background_angle=float(rng.uniform(0, 2 * np.pi)),
+        distance=float(rng.uniform(13, 20)),
+        zoom=float(rng.uniform(0.95, 1.05)),
+        shift=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.01))),
+    )

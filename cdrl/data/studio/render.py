@@ -61,12 +61,17 @@ def _eyeball(anchors: np.ndarray, start: int):
     """Front of a sphere around the anchors: vertices, texels, triangles, centre and radius. Vertex 0 is the pupil."""
     low, high = anchors.min(0), anchors.max(0)
     radius = 0.25 * float((high - low)[:2].sum()) * 0.99
-    centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[2] - 1.01 * radius], np.float32)
+    centre = np.array(
+        [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[2] - 1.01 * radius], np.float32
+    )
     polar, around = np.meshgrid(
-        np.linspace(0, EYE_REACH, EYE_RINGS + 1)[1:], np.linspace(0, 2 * np.pi, EYE_SPOKES, endpoint=False)
+        np.linspace(0, EYE_REACH, EYE_RINGS + 1)[1:],
+        np.linspace(0, 2 * np.pi, EYE_SPOKES, endpoint=False),
     )
     polar, around = polar.T, around.T
-    unit = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1).reshape(-1, 3)
+    unit = np.stack(
+        [np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1
+    ).reshape(-1, 3)
     unit = np.concatenate([[[0, 0, 1]], unit])
     uv = np.stack([63.5 + 60 * unit[:, 0], EYE_ROW + 63.5 - 60 * unit[:, 1]], 1) + 0.5
     first = 1 + np.arange(EYE_SPOKES)
@@ -75,7 +80,10 @@ def _eyeball(anchors: np.ndarray, start: int):
     for ring in range(EYE_RINGS - 1):
         a = 1 + ring * EYE_SPOKES + np.arange(EYE_SPOKES)
         b = np.roll(a, -1)
-        bands += [np.stack([a, a + EYE_SPOKES, b], 1), np.stack([b, a + EYE_SPOKES, b + EYE_SPOKES], 1)]
+        bands += [
+            np.stack([a, a + EYE_SPOKES, b], 1),
+            np.stack([b, a + EYE_SPOKES, b + EYE_SPOKES], 1),
+        ]
     return centre + radius * unit, uv, np.concatenate(bands) + start, np.append(centre, radius)
 
 
@@ -95,14 +103,20 @@ def _model(person: Person, scale: int) -> Model:
     start = sum(map(len, parts))
     shell, hair_triangles = hair_shell(person, neutral)
     parts.append(shell)
-    column = np.tile(np.linspace(0.5, ATLAS[1] - 0.5, len(shell) // ROWS or 1), ROWS if len(shell) else 0)
+    column = np.tile(
+        np.linspace(0.5, ATLAS[1] - 0.5, len(shell) // ROWS or 1), ROWS if len(shell) else 0
+    )
     row = np.repeat(np.linspace(HAIR_ROW + 0.5, ATLAS[0] - 0.5, ROWS), len(shell) // ROWS)
     uvs.append(np.stack([column, row], 1))
     is_lash = head.part[head.triangles[:, 0]] == PARTS.index("lashes")
-    lower = is_lash & (head.uv[head.triangles[:, 0], 1] > 0.957)  # lower lashes would be a bar at this scale
+    lower = is_lash & (
+        head.uv[head.triangles[:, 0], 1] > 0.957
+    )  # lower lashes would be a bar at this scale
     unseen = np.abs(head.vertices[head.triangles][..., 0]).min(1) > 2.1
     skin = head.triangles[~is_lash & ~unseen]
-    triangles = np.concatenate([skin, *opaque, head.triangles[is_lash & ~lower], hair_triangles + start])
+    triangles = np.concatenate(
+        [skin, *opaque, head.triangles[is_lash & ~lower], hair_triangles + start]
+    )
     vertices, uv = np.concatenate(parts), np.concatenate(uvs)
     vertices[:count][np.isin(head.part, TEETH)] -= (0, 0, TEETH_BACK)
     single = len(triangles) - (0 if hangs(person) else len(hair_triangles))
@@ -112,16 +126,30 @@ def _model(person: Person, scale: int) -> Model:
     follow[:count] = _smooth(-1.70, -0.90, body[:, 1] + 0.35 * (body[:, 2] - 0.1))
     follow[start:] = _smooth(-2.6, -0.9, shell[:, 1]) if len(shell) else 1.0
     landmarks = head.landmarks.copy()
-    landmarks[LANDMARKS.index("left_pupil")], landmarks[LANDMARKS.index("right_pupil")] = eyes[0][0], eyes[1][0]
+    landmarks[LANDMARKS.index("left_pupil")], landmarks[LANDMARKS.index("right_pupil")] = (
+        eyes[0][0],
+        eyes[1][0],
+    )
     texture = paint_atlas(person)
     for _ in range(scale):
         texture = halved(texture)
     return Model(
-        np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(triangles, np.int32),
-        len(skin) + sum(map(len, opaque)), single, (uv / 2**scale).astype(np.float32), tint, light, gloss, follow,
-        np.array(eyes), np.array(centres, np.float32), np.flatnonzero(np.isin(head.part, INSIDE)),
-        landmarks[[LANDMARKS.index("upper_lip_inner"), LANDMARKS.index("lower_lip_inner")]], landmarks, texture,
-    )  # fmt: skip
+        np.ascontiguousarray(vertices, np.float32),
+        np.ascontiguousarray(triangles, np.int32),
+        len(skin) + sum(map(len, opaque)),
+        single,
+        (uv / 2**scale).astype(np.float32),
+        tint,
+        light,
+        gloss,
+        follow,
+        np.array(eyes),
+        np.array(centres, np.float32),
+        np.flatnonzero(np.isin(head.part, INSIDE)),
+        landmarks[[LANDMARKS.index("upper_lip_inner"), LANDMARKS.index("lower_lip_inner")]],
+        landmarks,
+        texture,
+    )
 
 
 def _surface(person: Person, head, vertices, eyes, hair_start):
@@ -161,7 +189,14 @@ def _background(scene: Scene, size: int) -> np.ndarray:
 
 def _turns(yaw, pitch, roll=0.0) -> np.ndarray:
     """Rotation (3, 3) for angles in radians with the signs of this module."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
     around_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     around_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     around_z = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
@@ -172,7 +207,9 @@ def _checked(name: str, array, width: int, length: int | None = None) -> np.ndar
     array = np.ascontiguousarray(array, np.float32)
     if array.ndim != 2 or array.shape[1] != width or (length is not None and len(array) != length):
         rows = "T" if length is None else length
-        raise InputError(f"{name} has shape {array.shape}: accepted is ({rows}, {width}), one row a frame")
+        raise InputError(
+            f"{name} has shape {array.shape}: accepted is ({rows}, {width}), one row a frame"
+        )
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds a number that is not finite; give finite numbers")
     return array
@@ -202,19 +239,61 @@ def render(person: Person | int, coefficients, pose, gaze, scene: Scene | int, s
     gaze = _checked("gaze", gaze, 2, len(coefficients))
     person = sample_person(person) if isinstance(person, int | np.integer) else person
     scene = sample_scene(int(scene)) if isinstance(scene, int | np.integer) else scene
-    model, actions = _model(person, 0 if size >= 192 else 1 if size >= 96 else 2), load_head().actions
-    turns = np.stack([_turns(*row[:3]) for row in pose]) if len(pose) else np.zeros((0, 3, 3), np.float32)
-    looks = np.stack([_turns(*row) for row in gaze]) if len(gaze) else np.zeros((0, 3, 3), np.float32)
-    shift = np.concatenate(
-        [pose[:, 3:5] * np.float32([HEAD_WIDTH, -HEAD_WIDTH]), np.zeros((len(pose), 1), np.float32)], 1
+    model, actions = (
+        _model(person, 0 if size >= 192 else 1 if size >= 96 else 2),
+        load_head().actions,
     )
-    focal = (2 * size / VIEW * (scene.distance - VIEW_DEPTH) * scene.zoom * np.exp(pose[:, 5])).astype(np.float32)
+    turns = (
+        np.stack([_turns(*row[:3]) for row in pose])
+        if len(pose)
+        else np.zeros((0, 3, 3), np.float32)
+    )
+    looks = (
+        np.stack([_turns(*row) for row in gaze]) if len(gaze) else np.zeros((0, 3, 3), np.float32)
+    )
+    shift = np.concatenate(
+        [
+            pose[:, 3:5] * np.float32([HEAD_WIDTH, -HEAD_WIDTH]),
+            np.zeros((len(pose), 1), np.float32),
+        ],
+        1,
+    )
+    focal = (
+        2 * size / VIEW * (scene.distance - VIEW_DEPTH) * scene.zoom * np.exp(pose[:, 5])
+    ).astype(np.float32)
     centre = np.float32([size * (1 + 2 * scene.shift[0]), size * (1 + 2 * scene.shift[1])])
-    lights = np.float32([scene.key_direction, scene.key, scene.fill_direction, scene.fill, scene.sky, scene.ground])
+    lights = np.float32(
+        [scene.key_direction, scene.key, scene.fill_direction, scene.fill, scene.sky, scene.ground]
+    )
     return kernels.film(
-        model.vertices, model.triangles, model.opaque, model.single, model.uv, model.tint, model.light, model.gloss,
-        model.follow, model.eyes, model.centres, model.inside, model.lips, model.landmarks, model.texture,
-        actions.rows, actions.deltas, actions.offsets,
-        coefficients, turns, looks, shift, focal, centre, np.float32(scene.distance), np.float32(VIEW_CENTRE), PIVOT,
-        lights, _background(scene, size), size,
-    )  # fmt: skip
+        model.vertices,
+        model.triangles,
+        model.opaque,
+        model.single,
+        model.uv,
+        model.tint,
+        model.light,
+        model.gloss,
+        model.follow,
+        model.eyes,
+        model.centres,
+        model.inside,
+        model.lips,
+        model.landmarks,
+        model.texture,
+        actions.rows,
+        actions.deltas,
+        actions.offsets,
+        coefficients,
+        turns,
+        looks,
+        shift,
+        focal,
+        centre,
+        np.float32(scene.distance),
+        np.float32(VIEW_CENTRE),
+        PIVOT,
+        lights,
+        _background(scene, size),
+        size,
+    )

@@ -45,34 +45,132 @@ SMOKE = (
 )
 
 _WHO = (
-    "My father", "The young nurse", "Our teacher", "Her cousin", "Bob", "The mayor", "Phoebe", "That woman",
+    "My father",
+    "The young nurse",
+    "Our teacher",
+    "Her cousin",
+    "Bob",
+    "The mayor",
+    "Phoebe",
+    "That woman",
     "Your uncle",
-    "Vivian", "The chef", "George", "This child", "Martha", "The pilot", "Nobody here", "The judge", "Shawn",
-)  # fmt: skip
+    "Vivian",
+    "The chef",
+    "George",
+    "This child",
+    "Martha",
+    "The pilot",
+    "Nobody here",
+    "The judge",
+    "Shawn",
+)
 _DID = (
-    "bought", "found", "moved", "showed me", "forgot", "washed", "broke", "painted", "wants", "loves", "took", "chose",
-    "measured", "fixed", "gave us", "pushed", "enjoyed", "threw",
-)  # fmt: skip
+    "bought",
+    "found",
+    "moved",
+    "showed me",
+    "forgot",
+    "washed",
+    "broke",
+    "painted",
+    "wants",
+    "loves",
+    "took",
+    "chose",
+    "measured",
+    "fixed",
+    "gave us",
+    "pushed",
+    "enjoyed",
+    "threw",
+)
 _KIND = (
-    "big", "yellow", "thin", "broken", "usual", "small", "white", "heavy", "warm", "purple", "cheap", "foreign",
+    "big",
+    "yellow",
+    "thin",
+    "broken",
+    "usual",
+    "small",
+    "white",
+    "heavy",
+    "warm",
+    "purple",
+    "cheap",
+    "foreign",
     "smooth",
-    "royal", "other", "good", "vague", "fresh",
-)  # fmt: skip
+    "royal",
+    "other",
+    "good",
+    "vague",
+    "fresh",
+)
 _THING = (
-    "box", "shoe", "watch", "map", "jar", "phone", "bowl", "chair", "treasure", "van", "boot", "ship", "loaf", "bath",
-    "piano", "cage", "toy", "mushroom", "coin", "book",
-)  # fmt: skip
+    "box",
+    "shoe",
+    "watch",
+    "map",
+    "jar",
+    "phone",
+    "bowl",
+    "chair",
+    "treasure",
+    "van",
+    "boot",
+    "ship",
+    "loaf",
+    "bath",
+    "piano",
+    "cage",
+    "toy",
+    "mushroom",
+    "coin",
+    "book",
+)
 _PLACE = (
-    "by the garage", "in the house", "near the bridge", "above the shop", "at both ends", "before noon", "for the boys",
-    "with a brush", "on Thursday", "under the roof", "this evening", "without a word",
-)  # fmt: skip
+    "by the garage",
+    "in the house",
+    "near the bridge",
+    "above the shop",
+    "at both ends",
+    "before noon",
+    "for the boys",
+    "with a brush",
+    "on Thursday",
+    "under the roof",
+    "this evening",
+    "without a word",
+)
 _DO = (
-    "Put", "Keep", "Bring", "Throw", "Leave", "Choose", "Push", "Move", "Give me", "Show him", "Hold", "Watch", "Check",
-)  # fmt: skip
+    "Put",
+    "Keep",
+    "Bring",
+    "Throw",
+    "Leave",
+    "Choose",
+    "Push",
+    "Move",
+    "Give me",
+    "Show him",
+    "Hold",
+    "Watch",
+    "Check",
+)
 _DOING = (
-    "voted", "argued", "joked", "worked", "waited", "shouted", "fell asleep", "paid for it", "thought about it",
-    "looked", "agreed", "vanished", "laughed", "moved up",
-)  # fmt: skip
+    "voted",
+    "argued",
+    "joked",
+    "worked",
+    "waited",
+    "shouted",
+    "fell asleep",
+    "paid for it",
+    "thought about it",
+    "looked",
+    "agreed",
+    "vanished",
+    "laughed",
+    "moved up",
+)
 
 
 def _draw(number: int, seed: int) -> list[str]:
@@ -81,9 +179,14 @@ def _draw(number: int, seed: int) -> list[str]:
     found: dict[str, None] = {}
     while len(found) < number:
         who, did, kind, thing, place, do, doing = (
-            words[rng.integers(len(words))] for words in (_WHO, _DID, _KIND, _THING, _PLACE, _DO, _DOING)
+            words[rng.integers(len(words))]
+            for words in (_WHO, _DID, _KIND, _THING, _PLACE, _DO, _DOING)
         )
-        text = (f"{who} {did} the {kind} {thing}.", f"{who} {doing} {place}.", f"{do} the {kind} {thing} {place}.")
+        text = (
+            f"{who} {did} the {kind} {thing}.",
+            f"{who} {doing} {place}.",
+            f"{do} the {kind} {thing} {place}.",
+        )
         found[text[rng.integers(3)]] = None
     return list(found)
 
@@ -91,13 +194,20 @@ def _draw(number: int, seed: int) -> list[str]:
 _GENERATED = _draw(340, seed=2026)
 # Split -> its sentences.
 SENTENCES = {
-    "train": tuple(_GENERATED[:200]), "choose": CHOOSE, "report": REPORT, "judge": tuple(_GENERATED[200:]),
+    "train": tuple(_GENERATED[:200]),
+    "choose": CHOOSE,
+    "report": REPORT,
+    "judge": tuple(_GENERATED[200:]),
     "smoke": SMOKE,
-}  # fmt: skip
+}
 # Split -> number of its first sentence: a sentence's id says which split it belongs to.
 FIRST_ID = {"train": 0, "choose": 200, "report": 300, "judge": 400, "smoke": 600}
 # Sentence id -> text, over all splits.
-TEXTS = {FIRST_ID[split] + index: text for split, texts in SENTENCES.items() for index, text in enumerate(texts)}
+TEXTS = {
+    FIRST_ID[split] + index: text
+    for split, texts in SENTENCES.items()
+    for index, text in enumerate(texts)
+}
 
 
 def sentence_ids(split: str) -> tuple[int, ...]:

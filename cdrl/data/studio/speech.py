@@ -30,23 +30,65 @@ AUDIO_RATE = 16_000
 CACHE = Path(__file__).resolve().parents[3] / "data" / "speech"
 
 FEMALE_VOICES = (
-    "f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea", "Annie", "anika", "aunty", "belinda", "linda", "grandma",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "Alicia",
+    "Andrea",
+    "Annie",
+    "anika",
+    "aunty",
+    "belinda",
+    "linda",
+    "grandma",
     "shelby",
-    "steph", "steph2",
-)  # fmt: skip
+    "steph",
+    "steph2",
+)
 MALE_VOICES = (
-    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "adam", "benjamin", "david", "edward", "john", "Lee", "max",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "adam",
+    "benjamin",
+    "david",
+    "edward",
+    "john",
+    "Lee",
+    "max",
     "Michael",
-    "michel", "mike2", "pablo", "rob", "robert", "Gene", "travis", "Denis", "Diogo", "Alex", "Henrique", "miguel",
-)  # fmt: skip
+    "michel",
+    "mike2",
+    "pablo",
+    "rob",
+    "robert",
+    "Gene",
+    "travis",
+    "Denis",
+    "Diogo",
+    "Alex",
+    "Henrique",
+    "miguel",
+)
 
 # Emotion at level 3 -> factor of the rate, steps of espeak's pitch and pitch range (0-99), gain in dB.
 PROSODY = {
-    "angry": (1.12, 9, 22, 4.0), "contempt": (0.90, -5, -8, -1.0), "disgusted": (0.86, -7, 6, -0.5),
-    "fear": (1.20, 17, 4, -1.5), "happy": (1.08, 14, 24, 1.5), "neutral": (1.00, 0, 0, 0.0),
+    "angry": (1.12, 9, 22, 4.0),
+    "contempt": (0.90, -5, -8, -1.0),
+    "disgusted": (0.86, -7, 6, -0.5),
+    "fear": (1.20, 17, 4, -1.5),
+    "happy": (1.08, 14, 24, 1.5),
+    "neutral": (1.00, 0, 0, 0.0),
     "sad": (0.78, -11, -24, -4.0),
     "surprised": (1.03, 21, 32, 2.0),
-}  # fmt: skip
+}
 _VOICE_SEED, _PROSODY_SEED, _SPEAKER_PROSODY_SEED = 11, 12, 13
 _SYNTHESIS_VOLUME = 60  # low enough that no voice clips; loudness is set afterwards
 _LEAD = 882  # samples of silence put in front, 40 ms at 22.05 kHz: every utterance begins with the phoneme `sil`
@@ -105,11 +147,17 @@ def voice_of(person: int) -> Voice:
     rng = np.random.default_rng([_VOICE_SEED, person])
     names = FEMALE_VOICES if sample_person(person).sex == "female" else MALE_VOICES
     return Voice(
-        person, f"en-us+{names[rng.integers(len(names))]}", rng.normal(168, 11), rng.normal(50, 7), rng.normal(46, 8)
+        person,
+        f"en-us+{names[rng.integers(len(names))]}",
+        rng.normal(168, 11),
+        rng.normal(50, 7),
+        rng.normal(46, 8),
     )
 
 
-def utterance(voice: Voice, text: str, emotion: str, intensity: float, seed: tuple[int, ...] = ()) -> Utterance:
+def utterance(
+    voice: Voice, text: str, emotion: str, intensity: float, seed: tuple[int, ...] = ()
+) -> Utterance:
     """What a person's voice does to a text in one emotion.
 
     Args:
@@ -131,7 +179,9 @@ def utterance(voice: Voice, text: str, emotion: str, intensity: float, seed: tup
     )
 
 
-def speak(voice: Voice, text: str, emotion: str, intensity: float, seed: tuple[int, ...] = ()) -> Speech:
+def speak(
+    voice: Voice, text: str, emotion: str, intensity: float, seed: tuple[int, ...] = ()
+) -> Speech:
     """One sentence in one emotion: cache first, then espeak-ng. Some 10 ms, and 0.3 s for the first call of a process.
 
     >>> speech = speak(voice_of(600), "Push my purple boat.", "neutral", 1, (601, 1, 0))
@@ -156,7 +206,9 @@ def speak_all(utterances: list[Utterance], folder: Path = CACHE) -> list[Speech]
 def _speech(audio: np.ndarray, phoneme: list[int], start: list[int]) -> Speech:
     """From stored form: int16 samples, phoneme numbers and their first samples."""
     edges = np.array([*start, len(audio)]) / AUDIO_RATE
-    return Speech(audio.astype(np.float32) / 32768, np.array(phoneme, np.uint8), edges[:-1], edges[1:])
+    return Speech(
+        audio.astype(np.float32) / 32768, np.array(phoneme, np.uint8), edges[:-1], edges[1:]
+    )
 
 
 # --- espeak-ng -------------------------------------------------------------------------------------------------------
@@ -204,7 +256,9 @@ def _synthesise(utterances: list[Utterance]) -> list[tuple]:
     for item, (header, _) in zip(utterances, answers):
         if "error" in header:
             raise InputError(f"espeak-ng on {item.text!r}: {header['error']}")
-    return [_finish(item, header["events"], audio) for item, (header, audio) in zip(utterances, answers)]
+    return [
+        _finish(item, header["events"], audio) for item, (header, audio) in zip(utterances, answers)
+    ]
 
 
 def _read_answer(pipe) -> tuple[dict, np.ndarray]:
@@ -225,7 +279,9 @@ def _finish(item: Utterance, events: list, audio: np.ndarray) -> tuple:
     sound = resample_poly(audio[:end].astype(np.float64), AUDIO_RATE // 50, ESPEAK_RATE // 50)
     sound *= _LEVEL * 10 ** (item.gain / 20) / max(np.sqrt(np.mean(sound**2)), 1e-9)
     sound *= min(1.0, 0.97 / np.abs(sound).max())
-    quantised = np.round(sound * 2048).astype(np.int16) * 16  # 12 bits: half the size on disk, noise at -74 dB
+    quantised = (
+        np.round(sound * 2048).astype(np.int16) * 16
+    )  # 12 bits: half the size on disk, noise at -74 dB
     return quantised, phoneme, [round(sample * AUDIO_RATE / ESPEAK_RATE) for sample in start]
 
 
@@ -239,18 +295,29 @@ def write_cache(folder: Path, utterances: list[Utterance]) -> None:
     made = _synthesise(unique)
     table, first = {}, 0
     for item, (audio, phoneme, start) in zip(unique, made):
-        table[item.key] = {"first": first, "samples": len(audio), "phoneme": phoneme, "start": start}
+        table[item.key] = {
+            "first": first,
+            "samples": len(audio),
+            "phoneme": phoneme,
+            "start": start,
+        }
         first += len(audio)
     partial = folder / "partial.flac"
     with av.open(str(partial), "w", format="flac") as container:
-        stream = container.add_stream("flac", rate=AUDIO_RATE, layout="mono", options={"compression_level": "12"})
+        stream = container.add_stream(
+            "flac", rate=AUDIO_RATE, layout="mono", options={"compression_level": "12"}
+        )
         stream.codec_context.format = "s16"
-        frame = av.AudioFrame.from_ndarray(np.concatenate([item[0] for item in made])[None], "s16", "mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.concatenate([item[0] for item in made])[None], "s16", "mono"
+        )
         frame.sample_rate = AUDIO_RATE
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
     os.replace(partial, folder / "speech.flac")
-    lines = ",\n".join(f'"{key}": {json.dumps(row, separators=(",", ":"))}' for key, row in table.items())
+    lines = ",\n".join(
+        f'"{key}": {json.dumps(row, separators=(",", ":"))}' for key, row in table.items()
+    )
     (folder / "partial.json").write_text("{\n" + lines + "\n}\n")
     os.replace(folder / "partial.json", folder / "speech.json")
 

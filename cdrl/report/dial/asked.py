@@ -12,7 +12,10 @@ from cdrl.report.dial.desk import Desk, Take
 from cdrl.report.figures import jpeg_uri
 from cdrl.vocabulary import EMOTIONS
 
-TEXTS = ("eyes wide, jaw open", "brows lowered, lip corners up")  # in words that the embedded language prior knows
+TEXTS = (
+    "eyes wide, jaw open",
+    "brows lowered, lip corners up",
+)  # in words that the embedded language prior knows
 STILL = 112  # pixels of a reference's picture
 
 
@@ -52,9 +55,15 @@ def in_words(desk: Desk, text: str) -> Choice:
         InputError: for words that the language prior never learnt, naming those it did.
     """
     known = vocabulary(desk)
-    strange = [] if known is None or text in EMOTIONS else sorted(set(re.findall(r"[^\s,.;]+", text.lower())) - set(known))
+    strange = (
+        []
+        if known is None or text in EMOTIONS
+        else sorted(set(re.findall(r"[^\s,.;]+", text.lower())) - set(known))
+    )
     if strange:
-        raise InputError(f"{text!r}: the language prior never learnt {', '.join(strange)}; it knows {', '.join(known)}")
+        raise InputError(
+            f"{text!r}: the language prior never learnt {', '.join(strange)}; it knows {', '.join(known)}"
+        )
     return Choice("words", text, read_text(desk.guidance, text, desk.emotions))
 
 
@@ -65,7 +74,9 @@ def as_in(desk: Desk, reference: Take) -> Choice:
         InputError: a clip of under three frames, or one that shows what the generator never learnt.
     """
     mixture = read_crops(desk.guidance, reference.crops, desk.emotions, reference.name)
-    middle = Image.fromarray(np.asarray(reference.crops[len(reference.crops) // 2])).resize((STILL, STILL), Image.LANCZOS)
+    middle = Image.fromarray(np.asarray(reference.crops[len(reference.crops) // 2])).resize(
+        (STILL, STILL), Image.LANCZOS
+    )
     return Choice("clip", reference.name, mixture, jpeg_uri(middle))
 
 

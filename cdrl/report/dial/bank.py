@@ -15,7 +15,10 @@ from cdrl.generation.edit import TRAINED_RATE, smooth
 from cdrl.models.generator import Generator, apply_fields
 
 # The image host's fields are the intensity times those at level 1 below it, and times those at level 3 above (`field_gain`).
-KNOTS, RANK = (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0, 1.5), 12  # RANK: components kept; the rest is measured by tests/test_dial.py
+KNOTS, RANK = (
+    (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0, 1.5),
+    12,
+)  # RANK: components kept; the rest is measured by tests/test_dial.py
 # Facial actions reach their ends, and a faint change fades out: their fields bend everywhere, and are finer.
 ACTION_KNOTS, ACTION_RANK = (1 / 12, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0, 1.25, 1.5), 16
 CHUNK = 24  # frames that the generator sees at once, at every knot
@@ -40,7 +43,12 @@ class FieldBank:
 
 
 @torch.no_grad()
-def field_bank(generator: Generator | ActionEditor, crops: np.ndarray, weights: torch.Tensor, frame_rate: float = TRAINED_RATE) -> FieldBank:
+def field_bank(
+    generator: Generator | ActionEditor,
+    crops: np.ndarray,
+    weights: torch.Tensor,
+    frame_rate: float = TRAINED_RATE,
+) -> FieldBank:
     """Everything that the edits of one clip to one emotion need besides its pictures; some seconds.
 
     Args:
@@ -48,16 +56,28 @@ def field_bank(generator: Generator | ActionEditor, crops: np.ndarray, weights: 
     """
     frames = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2)[None].float() / 255
     stride = max(1, round(generator.stride * frame_rate / TRAINED_RATE))
-    knots, rank = (ACTION_KNOTS, ACTION_RANK) if isinstance(generator, ActionEditor) else (KNOTS, RANK)
+    knots, rank = (
+        (ACTION_KNOTS, ACTION_RANK) if isinstance(generator, ActionEditor) else (KNOTS, RANK)
+    )
     levels = torch.tensor(knots)[:, None].expand(-1, len(crops))
-    parts = [generator.fields(frames, weights, levels, slice(low, low + CHUNK), stride) for low in range(0, len(crops), CHUNK)]
+    parts = [
+        generator.fields(frames, weights, levels, slice(low, low + CHUNK), stride)
+        for low in range(0, len(crops), CHUNK)
+    ]
     flow, shading, residual = (torch.cat(found, 1) for found in zip(*parts, strict=True))
-    flat = torch.cat([field.flatten(2) for field in (flow, shading, residual)], 2).flatten(0, 1).numpy()
+    flat = (
+        torch.cat([field.flatten(2) for field in (flow, shading, residual)], 2)
+        .flatten(0, 1)
+        .numpy()
+    )
     left, size, right = np.linalg.svd(flat, full_matrices=False)
     rank = min(rank, len(size))
     components, first = _whole(right[:rank], 1, np.int8)
     shares, second = _whole((left * size)[:, :rank], 0, np.int16)
-    shares, scale = shares.reshape(len(knots), len(crops), rank), (first * second).astype(np.float32)
+    shares, scale = (
+        shares.reshape(len(knots), len(crops), rank),
+        (first * second).astype(np.float32),
+    )
     return FieldBank(components, shares, scale, knots, flow.shape[-1], shading.shape[-1])
 
 
@@ -71,7 +91,9 @@ def fields_at(bank: FieldBank, curve: np.ndarray) -> list[torch.Tensor]:
     low = np.minimum(place.astype(int), len(bank.knots) - 2)
     part, frame = (place - low)[:, None], np.arange(len(curve))
     mixed = bank.weights[low, frame] * (1 - part) + bank.weights[low + 1, frame] * part
-    faded = torch.from_numpy(mixed * bank.scale * np.clip(curve / bank.knots[0], 0, 1)[:, None]).float()
+    faded = torch.from_numpy(
+        mixed * bank.scale * np.clip(curve / bank.knots[0], 0, 1)[:, None]
+    ).float()
     still = torch.tensor(np.array(curve) == 0)[:, None]
     flat = smooth(faded).masked_fill(still, 0) @ torch.from_numpy(bank.components).float()
     parts = flat.split([2 * bank.fine**2, bank.coarse**2, bank.fine**2], 1)

@@ -58,7 +58,9 @@ class Take:
         filled = np.concatenate([self.crops, np.repeat(self.crops[-1:], rows * COLUMNS - count, 0)])
         tiles = filled.reshape(rows, COLUMNS, side, side, 3).transpose(0, 2, 1, 3, 4)
         buffer = io.BytesIO()
-        Image.fromarray(tiles.reshape(rows * side, COLUMNS * side, 3)).save(buffer, "WEBP", quality=quality)
+        Image.fromarray(tiles.reshape(rows * side, COLUMNS * side, 3)).save(
+            buffer, "WEBP", quality=quality
+        )
         return buffer.getvalue()
 
     def heard(self) -> bytes:
@@ -68,7 +70,9 @@ class Take:
         buffer = io.BytesIO()
         with av.open(buffer, "w", format="mp3") as container:
             stream = container.add_stream("libmp3lame", rate=AUDIO_RATE, layout="mono")
-            frame = av.AudioFrame.from_ndarray(np.float32(self.sound)[None], format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.float32(self.sound)[None], format="fltp", layout="mono"
+            )
             frame.sample_rate = AUDIO_RATE
             container.mux([*stream.encode(frame), *stream.encode(None)])
         return buffer.getvalue()
@@ -97,9 +101,17 @@ class Desk:
         InputError: where the run is not there, not ready or of another version, or a file cannot be used.
     """
 
-    def __init__(self, run, clip: Path | str | None = None, references=(), generator: Path | str | None = None):
+    def __init__(
+        self,
+        run,
+        clip: Path | str | None = None,
+        references=(),
+        generator: Path | str | None = None,
+    ):
         self.run = run_path(run)
-        folder = finished_stage(self.run, "generator", "generator", ("cdrl/model.safetensors", "cdrl/model.json"))
+        folder = finished_stage(
+            self.run, "generator", "generator", ("cdrl/model.safetensors", "cdrl/model.json")
+        )
         self.store = Store(stage_folder(self.run, "corpus") / "report")
         self.generator: Generator | ActionEditor = load_generator(generator or folder)
         self.guidance = Guidance(self.run)
@@ -113,7 +125,10 @@ class Desk:
         self.temperature = config.get("temperature", EmotionConfig().temperature)
         chosen = _various(self.store)
         own = {self.store.clips.name[k]: lambda k=k: self._of_store(k) for k in chosen}
-        framed = self.generator.crop, UNSEEN if isinstance(self.generator, ActionEditor) else UNFITTED
+        framed = (
+            self.generator.crop,
+            UNSEEN if isinstance(self.generator, ActionEditor) else UNFITTED,
+        )
         own |= {path.stem: lambda path=path: take_of_file(path, *framed) for path in _real_clips()}
         given = [take_of_file(Path(path), *framed) for path in references]
         only = [] if clip is None else [take_of_file(Path(clip), *framed)]
@@ -122,8 +137,14 @@ class Desk:
         self.names, self.references = list(self.sources), list(self.shown)
         self.given = bool(given)
         moved = [n for n, k in enumerate(chosen) if self.store.clips.emotion[k] != "neutral"]
-        self.telling = list(range(len(given))) or sorted(moved, key=lambda n: -self.store.clips.intensity[chosen[n]])
-        self._made, self._bank, self._said = lru_cache(8)(lambda make: make()), lru_cache(24)(self._make_bank), lru_cache(8)(self._content)
+        self.telling = list(range(len(given))) or sorted(
+            moved, key=lambda n: -self.store.clips.intensity[chosen[n]]
+        )
+        self._made, self._bank, self._said = (
+            lru_cache(8)(lambda make: make()),
+            lru_cache(24)(self._make_bank),
+            lru_cache(8)(self._content),
+        )
 
     def take(self, position: int) -> Take:
         """The source clip of that number among `names`."""
@@ -135,10 +156,17 @@ class Desk:
 
     def bank(self, take: Take, mixture: dict) -> FieldBank:
         """The fields of one clip and one emotion or mixture, {"happy": 0.7, "surprised": 0.3}."""
-        return self._bank(take, tuple(sorted((name, float(weight)) for name, weight in mixture.items())))
+        return self._bank(
+            take, tuple(sorted((name, float(weight)) for name, weight in mixture.items()))
+        )
 
     def _make_bank(self, take: Take, mixture: tuple) -> FieldBank:
-        return field_bank(self.generator, take.crops, emotion_weights(dict(mixture), self.generator), take.frame_rate)
+        return field_bank(
+            self.generator,
+            take.crops,
+            emotion_weights(dict(mixture), self.generator),
+            take.frame_rate,
+        )
 
     @torch.no_grad()
     def read(self, take: Take, mixture: dict, curve: np.ndarray) -> dict:
@@ -152,20 +180,28 @@ class Desk:
             training), "content": 1 - cosine to the source, 0 to 2, None for a clip under five frames, "change": mean
             |edit - source| of 255}.
         """
-        edited = bank_edit(self.bank(take, mixture), take.crops, curve) if np.any(curve) else take.crops
+        edited = (
+            bank_edit(self.bank(take, mixture), take.crops, curve) if np.any(curve) else take.crops
+        )
         box, output = torch.tensor(take.box)[None], _tensor(edited)
         known = torch.tensor([emotion_index(name) for name in self.emotions])
         cosines = self.guidance.emotion_embedding(output, box)[0] @ self.guidance.text[known].T
         said = self._said(take)
         return {
             "emotion": torch.softmax(cosines / self.temperature, 0).tolist(),
-            "content": None if said is None else float(1 - (said * self.guidance.content_embedding(output, box)).sum(-1).mean()),
+            "content": None
+            if said is None
+            else float(1 - (said * self.guidance.content_embedding(output, box)).sum(-1).mean()),
             "change": float(np.abs(edited.astype(np.float32) - take.crops).mean()),
         }
 
     def _content(self, take: Take) -> torch.Tensor | None:
         """(1, T - 4, D) of the source; nothing for a clip that is too short for content guidance."""
-        return self.guidance.content_embedding(_tensor(take.crops), torch.tensor(take.box)[None]) if len(take.crops) > 2 * REACH else None
+        return (
+            self.guidance.content_embedding(_tensor(take.crops), torch.tensor(take.box)[None])
+            if len(take.crops) > 2 * REACH
+            else None
+        )
 
     def _of_store(self, clip: int) -> Take:
         """A clip of the reporting people: rendered again, larger, where its speech can be had, else as the store has it."""
@@ -176,11 +212,27 @@ class Desk:
             performance = act(spec)
             frames = studio.picture(spec, performance, 256)[0]
             alignment = faces.align(frames, name=row["name"], crop=self.generator.crop)
-            return Take(row["name"], note, faces.crop(frames, alignment, SIDE), 25.0, performance.audio, alignment.mouth_box)
+            return Take(
+                row["name"],
+                note,
+                faces.crop(frames, alignment, SIDE),
+                25.0,
+                performance.audio,
+                alignment.mouth_box,
+            )
         except InputError:
-            box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
+            box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(
+                np.float32
+            )
             crops = np.array(self.store.face[self.store.frames(clip)])
-            return Take(row["name"], note, _at_least(crops), float(row.frame_rate), self.store.sound(clip), box)
+            return Take(
+                row["name"],
+                note,
+                _at_least(crops),
+                float(row.frame_rate),
+                self.store.sound(clip),
+                box,
+            )
 
 
 def take_of_file(path: Path, crop: str = "aligned", note: str = UNFITTED) -> Take:
@@ -193,7 +245,9 @@ def take_of_file(path: Path, crop: str = "aligned", note: str = UNFITTED) -> Tak
         raise InputError(f"{path}: no such video file")
     seconds = video_facts(path).seconds
     if seconds > LONGEST:
-        raise InputError(f"{path}: {seconds:.0f} seconds, the dial takes up to {LONGEST:g}: cut it, or edit it whole with cdrl edit")
+        raise InputError(
+            f"{path}: {seconds:.0f} seconds, the dial takes up to {LONGEST:g}: cut it, or edit it whole with cdrl edit"
+        )
     clip = read_video(path, require_audio=False)
     alignment = faces.align(clip.frames, name=path.name, crop=crop)
     crops = faces.crop(clip.frames, alignment, SIDE)
@@ -215,7 +269,9 @@ def _various(store: Store) -> list[int]:
     for number, (_, own) in enumerate(clips.groupby("speaker", sort=True)):
         wanted = own[own.emotion == turn[number % len(turn)]].index.tolist()
         moved += wanted[-1:]
-    return [int(clip) for pair in zip(neutral, moved) for clip in pair][:STUDIO_CLIPS] or list(range(min(len(clips), STUDIO_CLIPS)))
+    return [int(clip) for pair in zip(neutral, moved) for clip in pair][:STUDIO_CLIPS] or list(
+        range(min(len(clips), STUDIO_CLIPS))
+    )
 
 
 def _real_clips() -> list[Path]:
@@ -229,7 +285,9 @@ def _at_least(crops: np.ndarray, side: int = 64) -> np.ndarray:
     """Crops no smaller than the generator takes them."""
     if crops.shape[1] >= side:
         return crops
-    return np.stack([np.asarray(Image.fromarray(crop).resize((side, side), Image.BICUBIC)) for crop in crops])
+    return np.stack(
+        [np.asarray(Image.fromarray(crop).resize((side, side), Image.BICUBIC)) for crop in crops]
+    )
 
 
 def _tensor(crops: np.ndarray) -> torch.Tensor:

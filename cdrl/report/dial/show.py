@@ -29,7 +29,13 @@ STATIC_CLIPS, STATIC_SECONDS, STATIC_EMOTIONS, STATIC_QUALITY = 2, 1.8, 3, 72
 PAGE_CLIPS, PAGE_REFERENCES = 4, 2
 
 
-def dial(run, clip: Path | str | None = None, texts=TEXTS, references=(), generator: Path | str | None = None):
+def dial(
+    run,
+    clip: Path | str | None = None,
+    texts=TEXTS,
+    references=(),
+    generator: Path | str | None = None,
+):
     """The dial of a run, as the last line of a cell.
 
     Args:
@@ -47,7 +53,9 @@ def dial(run, clip: Path | str | None = None, texts=TEXTS, references=(), genera
     try:
         from cdrl.report.dial.widget import Dial
     except ImportError as error:
-        print(f"dial: {error}; pip install anywidget. Fewer clips without a kernel instead, cdrl dial RUN writes a page.")
+        print(
+            f"dial: {error}; pip install anywidget. Fewer clips without a kernel instead, cdrl dial RUN writes a page."
+        )
         return static_twin(desk, texts)
     return Dial(desk, texts)
 
@@ -72,14 +80,20 @@ class Twin:
 def static_twin(desk: Desk, texts=TEXTS) -> Twin:
     """The dial for an executed notebook and the report, no kernel: `STATIC_CLIPS` clips, `STATIC_EMOTIONS` emotions, a text, a reference."""
     choices = _choices(desk, STATIC_EMOTIONS, texts[:1], 1)
-    return Twin(_fragment(desk, range(min(STATIC_CLIPS, len(desk.names))), choices, STATIC_SECONDS, STATIC_QUALITY))
+    return Twin(
+        _fragment(
+            desk, range(min(STATIC_CLIPS, len(desk.names))), choices, STATIC_SECONDS, STATIC_QUALITY
+        )
+    )
 
 
 def _choices(desk: Desk, labels: int | None, texts, references: int) -> list[Choice]:
     """What a page can be turned to, read while it is written; what somebody asked for must be readable, the rest may be missing."""
     found = [by_label(name) for name in SHOWN_FIRST if name in desk.emotions][:labels]
     makers = [(text not in TEXTS, lambda text=text: in_words(desk, text)) for text in texts]
-    makers += [(desk.given, lambda k=k: as_in(desk, desk.reference(k))) for k in desk.telling[:references]]
+    makers += [
+        (desk.given, lambda k=k: as_in(desk, desk.reference(k))) for k in desk.telling[:references]
+    ]
     for asked, make in makers:
         try:
             found.append(make())
@@ -89,7 +103,14 @@ def _choices(desk: Desk, labels: int | None, texts, references: int) -> list[Cho
     return found
 
 
-def write_page(run, out, clip: Path | str | None = None, texts=(), references=(), generator: Path | str | None = None) -> Path:
+def write_page(
+    run,
+    out,
+    clip: Path | str | None = None,
+    texts=(),
+    references=(),
+    generator: Path | str | None = None,
+) -> Path:
     """The dial as one HTML file: clips, sound, fields and readings inside, for any browser, without a network.
 
     Args:
@@ -106,7 +127,9 @@ def write_page(run, out, clip: Path | str | None = None, texts=(), references=()
     desk, out = run if isinstance(run, Desk) else Desk(run, clip, references, generator), Path(out)
     choices = _choices(desk, None, texts or TEXTS, len(references) or PAGE_REFERENCES)
     chosen = list(range(min(PAGE_CLIPS, len(desk.names))))
-    chosen += [k for k, name in enumerate(desk.names) if name.endswith("_NEU_XX") and k not in chosen]
+    chosen += [
+        k for k, name in enumerate(desk.names) if name.endswith("_NEU_XX") and k not in chosen
+    ]
     body = _fragment(desk, chosen, choices, None, 82)
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
@@ -120,7 +143,9 @@ def write_page(run, out, clip: Path | str | None = None, texts=(), references=()
     return out
 
 
-def _fragment(desk: Desk, chosen, choices: list[Choice], seconds: float | None, quality: int) -> str:
+def _fragment(
+    desk: Desk, chosen, choices: list[Choice], seconds: float | None, quality: int
+) -> str:
     """A piece of HTML that carries its own data, style and script."""
     pieces, takes, poster = [], [], []
 
@@ -128,25 +153,49 @@ def _fragment(desk: Desk, chosen, choices: list[Choice], seconds: float | None, 
         pieces.append(piece)
         return [sum(map(len, pieces[:-1])), len(piece)]
 
-    for number, k in enumerate(tqdm(chosen, desc="dial", disable=not sys.stderr.isatty(), leave=False)):
+    for number, k in enumerate(
+        tqdm(chosen, desc="dial", disable=not sys.stderr.isatty(), leave=False)
+    ):
         take = desk.take(k) if seconds is None else shortened(desk.take(k), seconds)
-        banks, told, still = {}, {}, desk.read(take, choices[0].mixture, np.zeros(len(take.crops), np.float32))
+        banks, told, still = (
+            {},
+            {},
+            desk.read(take, choices[0].mixture, np.zeros(len(take.crops), np.float32)),
+        )
         for choice in choices:
-            same = tuple(sorted(choice.mixture.items()))  # words and labels may mean the same: once is enough
+            same = tuple(
+                sorted(choice.mixture.items())
+            )  # words and labels may mean the same: once is enough
             if same not in told:
                 bank = desk.bank(take, choice.mixture)
                 curves = [np.full(len(take.crops), value, np.float32) for value in READ_AT[1:]]
                 readings = [still] + [desk.read(take, choice.mixture, curve) for curve in curves]
-                told[same] = bank_shape(bank) | {"where": put(bank_bytes(bank)), "readings": _rounded(readings)}
+                told[same] = bank_shape(bank) | {
+                    "where": put(bank_bytes(bank)),
+                    "readings": _rounded(readings),
+                }
                 poster += [(choice.name, _strip(take, bank))] if number == 0 else []
             banks[choice.key] = told[same]
-        takes.append(take_facts(take) | {"sheet": put(take.sheet(quality)), "sound": put(take.heard()), "banks": banks})
+        takes.append(
+            take_facts(take)
+            | {"sheet": put(take.sheet(quality)), "sound": put(take.heard()), "banks": banks}
+        )
     labels = [choice.name for choice in choices if choice.kind == "label"]
     header = header_of([desk.names[k] for k in chosen], labels, desk.emotions)
-    header |= {"live": False, "takes": takes, "read_at": READ_AT, "choices": [choice.told() for choice in choices]}
-    given, block = json.dumps(header).replace("</", "<\\/"), base64.b64encode(b"".join(pieces)).decode()
+    header |= {
+        "live": False,
+        "takes": takes,
+        "read_at": READ_AT,
+        "choices": [choice.told() for choice in choices],
+    }
+    given, block = (
+        json.dumps(header).replace("</", "<\\/"),
+        base64.b64encode(b"".join(pieces)).decode(),
+    )
     name = f"dial-{hashlib.sha256((given + block).encode()).hexdigest()[:10]}"
-    rows = ", ".join(html.escape(row) if row in labels else f"“{html.escape(row)}”" for row, _ in poster)
+    rows = ", ".join(
+        html.escape(row) if row in labels else f"“{html.escape(row)}”" for row, _ in poster
+    )
     words = f"Rows: {rows}. Columns: intensity {', '.join(f'{value:.2g}' for value in READ_AT)}; the first is the source."
     return (
         f'<style>{style()}</style><div class="cdrl-dial" id="{name}"><div class="cdrl-poster">'
@@ -160,8 +209,14 @@ def _fragment(desk: Desk, chosen, choices: list[Choice], seconds: float | None, 
 def _strip(take: Take, bank: FieldBank, cell: int = 112) -> np.ndarray:
     """(cell, 5 cell, 3): the middle frame at `READ_AT`."""
     middle, count = len(take.crops) // 2, len(take.crops)
-    frames = [bank_edit(bank, take.crops, np.full(count, value, np.float32))[middle] for value in READ_AT]
-    return np.asarray(Image.fromarray(np.concatenate(frames, 1)).resize((cell * len(READ_AT), cell), Image.LANCZOS))
+    frames = [
+        bank_edit(bank, take.crops, np.full(count, value, np.float32))[middle] for value in READ_AT
+    ]
+    return np.asarray(
+        Image.fromarray(np.concatenate(frames, 1)).resize(
+            (cell * len(READ_AT), cell), Image.LANCZOS
+        )
+    )
 
 
 def header_of(names: list[str], emotions, labels) -> dict:
@@ -171,22 +226,37 @@ def header_of(names: list[str], emotions, labels) -> dict:
         names: of the clips. emotions: those that can be chosen. labels: those that readings are of.
     """
     return {
-        "clips": [{"name": name} for name in names], "emotions": list(emotions), "colours": _colours(emotions),
-        "labels": list(labels), "label_colours": _colours(labels), "levels": LEVELS,
-    }  # fmt: skip
+        "clips": [{"name": name} for name in names],
+        "emotions": list(emotions),
+        "colours": _colours(emotions),
+        "labels": list(labels),
+        "label_colours": _colours(labels),
+        "levels": LEVELS,
+    }
 
 
 def take_facts(take: Take) -> dict:
     """What the browser is told of a clip, besides its pictures and sound."""
     return {
-        "name": take.name, "note": take.note, "frames": len(take.crops), "side": take.crops.shape[1], "rate": take.frame_rate,
-        "columns": COLUMNS, "loudness": take.loudness(),
-    }  # fmt: skip
+        "name": take.name,
+        "note": take.note,
+        "frames": len(take.crops),
+        "side": take.crops.shape[1],
+        "rate": take.frame_rate,
+        "columns": COLUMNS,
+        "loudness": take.loudness(),
+    }
 
 
 def bank_shape(bank: FieldBank) -> dict:
     """What `unpackBank` of warp.js needs to read `bank_bytes`."""
-    return {"knots": bank.knots, "frames": bank.weights.shape[1], "rank": bank.weights.shape[2], "fine": bank.fine, "coarse": bank.coarse}
+    return {
+        "knots": bank.knots,
+        "frames": bank.weights.shape[1],
+        "rank": bank.weights.shape[2],
+        "fine": bank.fine,
+        "coarse": bank.coarse,
+    }
 
 
 def bank_bytes(bank: FieldBank) -> bytes:
@@ -208,10 +278,21 @@ def style() -> str:
 def _colours(emotions) -> list[str]:
     """The colour that the explorer gives an emotion."""
     order = sorted(SCORED_EMOTIONS)
-    return [figures.COLOURS[order.index(name) % len(figures.COLOURS)].lower() if name in order else "#666666" for name in emotions]
+    return [
+        figures.COLOURS[order.index(name) % len(figures.COLOURS)].lower()
+        if name in order
+        else "#666666"
+        for name in emotions
+    ]
 
 
 def _rounded(readings: list[dict]) -> list[dict]:
     short = lambda value: None if value is None else round(value, 4)  # noqa: E731
-    return [{"emotion": [short(p) for p in each["emotion"]], "content": short(each["content"]), "change": short(each["change"])}
-            for each in readings]  # fmt: skip
+    return [
+        {
+            "emotion": [short(p) for p in each["emotion"]],
+            "content": short(each["content"]),
+            "change": short(each["change"]),
+        }
+        for each in readings
+    ]

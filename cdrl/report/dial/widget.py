@@ -5,7 +5,15 @@ import numpy as np
 import traitlets
 
 from cdrl.report.dial.asked import TEXTS, as_in, in_words, vocabulary
-from cdrl.report.dial.show import SHOWN_FIRST, bank_bytes, bank_shape, code, header_of, style, take_facts
+from cdrl.report.dial.show import (
+    SHOWN_FIRST,
+    bank_bytes,
+    bank_shape,
+    code,
+    header_of,
+    style,
+    take_facts,
+)
 
 
 class Dial(anywidget.AnyWidget):
@@ -27,7 +35,12 @@ class Dial(anywidget.AnyWidget):
     def __init__(self, desk, texts=TEXTS):
         self.desk = desk
         shown = [name for name in SHOWN_FIRST if name in desk.emotions]
-        offered = {"live": True, "texts": list(texts), "words": vocabulary(desk), "references": desk.references}
+        offered = {
+            "live": True,
+            "texts": list(texts),
+            "words": vocabulary(desk),
+            "references": desk.references,
+        }
         super().__init__(header=header_of(desk.names, shown, desk.emotions) | offered)
         self.on_msg(self.answer)
 
@@ -42,7 +55,11 @@ class Dial(anywidget.AnyWidget):
         reply, clip, what = {"key": asked["key"]}, int(asked["clip"]), asked["what"]
         try:
             if what in ("words", "clip"):
-                choice = in_words(self.desk, asked["text"]) if what == "words" else as_in(self.desk, self.desk.reference(clip))
+                choice = (
+                    in_words(self.desk, asked["text"])
+                    if what == "words"
+                    else as_in(self.desk, self.desk.reference(clip))
+                )
                 return self.send(reply | choice.told())
             take = self.desk.take(clip)
             if what == "take":
@@ -51,10 +68,19 @@ class Dial(anywidget.AnyWidget):
                 bank = self.desk.bank(take, asked["mixture"])
                 self.send(reply | bank_shape(bank), [bank_bytes(bank)])
             else:
-                self.send(reply | self.desk.read(take, asked["mixture"], np.float32(asked["curve"])))
-        except Exception as error:  # whatever it is, the browser shows it in one line and what it holds goes on
-            about = {"words": "reading the words", "clip": "reading the reference"}.get(what, f"{what} of clip {clip}")
-            self.send(reply | {"fault": f"{about} failed ({error}); choose another, the rest still works."})
+                self.send(
+                    reply | self.desk.read(take, asked["mixture"], np.float32(asked["curve"]))
+                )
+        except (
+            Exception
+        ) as error:  # whatever it is, the browser shows it in one line and what it holds goes on
+            about = {"words": "reading the words", "clip": "reading the reference"}.get(
+                what, f"{what} of clip {clip}"
+            )
+            self.send(
+                reply
+                | {"fault": f"{about} failed ({error}); choose another, the rest still works."}
+            )
 
     def __repr__(self):
         return (

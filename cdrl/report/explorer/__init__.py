@@ -7,4 +7,12 @@
 from cdrl.report.explorer.atlas import Atlas, nearest_of_groups, read_atlas
 from cdrl.report.explorer.show import explore, neighbour_figure, static_figure, write_page
 
-__all__ = ["Atlas", "explore", "nearest_of_groups", "neighbour_figure", "read_atlas", "static_figure", "write_page"]
+__all__ = [
+    "Atlas",
+    "explore",
+    "nearest_of_groups",
+    "neighbour_figure",
+    "read_atlas",
+    "static_figure",
+    "write_page",
+]

@@ -55,7 +55,9 @@ class Atlas:
     def seconds(self) -> np.ndarray:
         """(n,) seconds from the beginning of its clip."""
         clips = self.store.clips.iloc[self.clip]
-        return ((self.frames - clips.start.to_numpy()) / clips.frame_rate.to_numpy()).astype(np.float32)
+        return ((self.frames - clips.start.to_numpy()) / clips.frame_rate.to_numpy()).astype(
+            np.float32
+        )
 
     def face(self, position: int, side: int = 0) -> bytes:
         """JPEG of one frame's aligned crop; `side` in pixels, 0 leaves it as it is."""
@@ -68,10 +70,21 @@ class Atlas:
     def film(self, clip: int) -> bytes:
         """An mp4 of one clip's crops with its sound (H.264, MP3), labelled as synthetic where it is of the studio."""
         rate, sound = float(self.store.clips.frame_rate.iloc[clip]), self.store.sound(clip)
-        label = {"comment": STUDIO, "description": STUDIO} if self.store.clips.corpus.iloc[clip] == "studio" else None
+        label = (
+            {"comment": STUDIO, "description": STUDIO}
+            if self.store.clips.corpus.iloc[clip] == "studio"
+            else None
+        )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
-            write_video(path, np.asarray(self.store.face[self.store.frames(clip)]), rate, sound, label, sound_codec="libmp3lame")
+            write_video(
+                path,
+                np.asarray(self.store.face[self.store.frames(clip)]),
+                rate,
+                sound,
+                label,
+                sound_codec="libmp3lame",
+            )
             return path.read_bytes()
 
     def has_sound(self, clip: int) -> bool:
@@ -101,20 +114,28 @@ def read_atlas(run, points: int = 0) -> Atlas:
             f"{folder}: its embeddings are of other frames than {store.path}: make the run again under another --out"
         )
     if points and not 4 <= points <= len(store):
-        raise InputError(f"points={points}: 0 for the maps that the run has, or from 4 to {len(store)}, its frames")
+        raise InputError(
+            f"points={points}: 0 for the maps that the run has, or from 4 to {len(store)}, its frames"
+        )
     maps = {space: _map(folder, space, values, points) for space, values in embeddings.items()}
     frames = np.intersect1d(*[rows for _, rows in maps.values()])
-    places = {space: coordinates[np.isin(rows, frames)] for space, (coordinates, rows) in maps.items()}
+    places = {
+        space: coordinates[np.isin(rows, frames)] for space, (coordinates, rows) in maps.items()
+    }
     mapped = {space: values[frames] for space, values in embeddings.items()}
     factors = factors_of_frames(run, frames)
     factors = {"emotion": factors["emotion"], **factors}  # the colour that the maps open with
     found = {space: nearest_of_groups(mapped[space], factors[ACROSS[space]]) for space in SPACES}
-    groups, nearest, likeness = ({space: found[space][part] for space in SPACES} for part in range(3))
+    groups, nearest, likeness = (
+        {space: found[space][part] for space in SPACES} for part in range(3)
+    )
     quality = {space: map_quality(mapped[space], places[space]) for space in SPACES}
     return Atlas(run.name, store, frames, places, quality, factors, groups, nearest, likeness)
 
 
-def nearest_of_groups(embedding: np.ndarray, labels: np.ndarray) -> tuple[list, np.ndarray, np.ndarray]:
+def nearest_of_groups(
+    embedding: np.ndarray, labels: np.ndarray
+) -> tuple[list, np.ndarray, np.ndarray]:
     """For every row the nearest row of every other group, by cosine.
 
     Args:
@@ -131,11 +152,16 @@ def nearest_of_groups(embedding: np.ndarray, labels: np.ndarray) -> tuple[list, 
         for block in np.array_split(np.flatnonzero(labels != name), 1 + len(unit) // 2000):
             cosines = unit[block] @ unit[members].T
             best = cosines.argmax(1)
-            nearest[block, column], likeness[block, column] = members[best], cosines[np.arange(len(block)), best]
+            nearest[block, column], likeness[block, column] = (
+                members[best],
+                cosines[np.arange(len(block)), best],
+            )
     return [str(name) for name in names], nearest, likeness
 
 
-def _map(folder: Path, space: str, embedding: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+def _map(
+    folder: Path, space: str, embedding: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(n, 2) positions and (n,) rows: the run's own map, or one of so many points drawn now."""
     files = [folder / f"map_{space}.npy", folder / f"map_{space}_rows.npy"]
     if points or not all(file.exists() for file in files):

@@ -40,7 +40,9 @@ def explore(run, points: int = 0):
     try:
         from cdrl.report.explorer.widget import Explorer
     except ImportError as error:
-        print(f"explorer: {error}; pip install anywidget. A plain figure instead, cdrl explore RUN writes a page.")
+        print(
+            f"explorer: {error}; pip install anywidget. A plain figure instead, cdrl explore RUN writes a page."
+        )
         return static_figure(atlas)
     return Explorer(atlas)
 
@@ -51,28 +53,61 @@ def static_figure(atlas: Atlas):
     Returns:
         A plotly figure of at most `STATIC_POINTS` frames, some 300 kB.
     """
-    kept = np.unique(np.linspace(0, len(atlas.frames) - 1, min(STATIC_POINTS, len(atlas.frames))).astype(int))
+    kept = np.unique(
+        np.linspace(0, len(atlas.frames) - 1, min(STATIC_POINTS, len(atlas.frames))).astype(int)
+    )
     lines = {space: quality_line(atlas, space).replace("), ", "),<br>", 1) for space in SPACES}
-    notes = [f"{TITLES[space]}<br><span style='font-size:11px'>{lines[space]}</span>" for space in SPACES]
+    notes = [
+        f"{TITLES[space]}<br><span style='font-size:11px'>{lines[space]}</span>" for space in SPACES
+    ]
     figure, owners = make_subplots(1, 2, subplot_titles=notes, horizontal_spacing=0.03), []
     for factor, labels in atlas.factors.items():
         colours = palette(factor, len(np.unique(labels)))
         for code, label in enumerate(np.unique(labels)):
             rows = kept[labels[kept] == label]
             for column, space in enumerate(SPACES):
-                x, y = np.round(atlas.points[space][rows].astype(float), 2).T.tolist() if len(rows) else ([], [])
+                x, y = (
+                    np.round(atlas.points[space][rows].astype(float), 2).T.tolist()
+                    if len(rows)
+                    else ([], [])
+                )
                 figure.add_scattergl(
-                    x=x, y=y, mode="markers", name=str(label), legendgroup=f"{factor} {label}", showlegend=column == 0,
-                    marker={"size": 5, "opacity": 0.8, "color": colours[code]}, hoverinfo="name",
-                    visible=factor == next(iter(atlas.factors)), row=1, col=column + 1,
-                )  # fmt: skip
+                    x=x,
+                    y=y,
+                    mode="markers",
+                    name=str(label),
+                    legendgroup=f"{factor} {label}",
+                    showlegend=column == 0,
+                    marker={"size": 5, "opacity": 0.8, "color": colours[code]},
+                    hoverinfo="name",
+                    visible=factor == next(iter(atlas.factors)),
+                    row=1,
+                    col=column + 1,
+                )
                 owners.append(factor)
     buttons = [
-        {"label": factor, "method": "update", "args": [{"visible": [owner == factor for owner in owners]}]}
+        {
+            "label": factor,
+            "method": "update",
+            "args": [{"visible": [owner == factor for owner in owners]}],
+        }
         for factor in atlas.factors
     ]
-    menu = {"buttons": buttons, "type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.22, "yanchor": "bottom"}
-    figure.update_layout(template=figures.TEMPLATE, height=560, updatemenus=[menu], margin={"t": 130, "l": 10, "r": 10})
+    menu = {
+        "buttons": buttons,
+        "type": "buttons",
+        "direction": "right",
+        "x": 0,
+        "xanchor": "left",
+        "y": 1.22,
+        "yanchor": "bottom",
+    }
+    figure.update_layout(
+        template=figures.TEMPLATE,
+        height=560,
+        updatemenus=[menu],
+        margin={"t": 130, "l": 10, "r": 10},
+    )
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(showticklabels=False)
     return figure
@@ -89,12 +124,19 @@ def neighbour_figure(atlas: Atlas, rows: int = 4):
     cells, labels = [], []
     for position in chosen:
         near = atlas.nearest["content"][position]
-        cells.append([np.asarray(atlas.store.face[atlas.frames[k if k >= 0 else position]]) for k in near])
-        labels.append(f"{atlas.factors['emotion'][position]}, {atlas.factors[_speech(atlas)][position]}")
+        cells.append(
+            [np.asarray(atlas.store.face[atlas.frames[k if k >= 0 else position]]) for k in near]
+        )
+        labels.append(
+            f"{atlas.factors['emotion'][position]}, {atlas.factors[_speech(atlas)][position]}"
+        )
     return figures.face_grid(
-        np.stack([np.stack(row) for row in cells]), labels, names,
-        "Nearest by content under every other emotion", cell=88,
-    )  # fmt: skip
+        np.stack([np.stack(row) for row in cells]),
+        labels,
+        names,
+        "Nearest by content under every other emotion",
+        cell=88,
+    )
 
 
 def write_page(run, out, points: int = 0) -> Path:
@@ -112,10 +154,15 @@ def write_page(run, out, points: int = 0) -> Path:
     bar = {"disable": not sys.stderr.isatty(), "leave": False}
     parts = {
         "arrays": [arrays],
-        "faces": [atlas.face(position, 64) for position in tqdm(range(len(atlas.frames)), desc="faces", **bar)],
+        "faces": [
+            atlas.face(position, 64)
+            for position in tqdm(range(len(atlas.frames)), desc="faces", **bar)
+        ],
         "films": [atlas.film(clip) for clip in tqdm(clips, desc="clips", **bar)],
     }
-    header["clips"] = {int(clip): [position, atlas.has_sound(clip)] for position, clip in enumerate(clips)}
+    header["clips"] = {
+        int(clip): [position, atlas.has_sound(clip)] for position, clip in enumerate(clips)
+    }
     header["lengths"] = {name: [len(piece) for piece in pieces] for name, pieces in parts.items()}
     packed = "".join(
         f'<script type="application/octet-stream" id="{name}">{base64.b64encode(b"".join(pieces)).decode()}</script>\n'
@@ -123,8 +170,13 @@ def write_page(run, out, points: int = 0) -> Path:
     )
     page = (HERE / "page.html").read_text()
     given = json.dumps(header).replace("</", "<\\/")
-    for mark, text in {"TITLE": html.escape(f"cdrl explorer: {atlas.name}"), "STYLE": style(), "DATA": packed,
-                       "HEADER": given, "CODE": code().replace("export default", "const widget =")}.items():  # fmt: skip
+    for mark, text in {
+        "TITLE": html.escape(f"cdrl explorer: {atlas.name}"),
+        "STYLE": style(),
+        "DATA": packed,
+        "HEADER": given,
+        "CODE": code().replace("export default", "const widget ="),
+    }.items():
         page = page.replace(f"%{mark}%", text, 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
@@ -141,22 +193,39 @@ def payload(atlas: Atlas) -> tuple[dict, bytes]:
         (n, 2) float32 of each map, neighbours (n, G) int32 of each, cosines (n, G) float32 of each, clip (n,) int32,
         seconds (n,) float32, one (n,) uint16 code for each factor.
     """
-    levels = {name: np.unique(labels, return_inverse=True) for name, labels in atlas.factors.items()}
+    levels = {
+        name: np.unique(labels, return_inverse=True) for name, labels in atlas.factors.items()
+    }
     header = {
         "n": len(atlas.frames),
         "maps": [
-            {"title": TITLES[space], "note": quality_line(atlas, space), "strip": STRIPS[space],
-             "groups": atlas.groups[space], "near": len(atlas.groups[space])}
+            {
+                "title": TITLES[space],
+                "note": quality_line(atlas, space),
+                "strip": STRIPS[space],
+                "groups": atlas.groups[space],
+                "near": len(atlas.groups[space]),
+            }
             for space in SPACES
         ],
         "factors": [
-            {"name": name, "labels": [str(label) for label in labels], "colours": palette(name, len(labels))}
+            {
+                "name": name,
+                "labels": [str(label) for label in labels],
+                "colours": palette(name, len(labels)),
+            }
             for name, (labels, _) in levels.items()
         ],
-    }  # fmt: skip
+    }
     arrays = [(atlas.points[space], "<f4") for space in SPACES]
-    arrays += [(atlas.nearest[space], "<i4") for space in SPACES] + [(atlas.likeness[space], "<f4") for space in SPACES]
-    arrays += [(atlas.clip, "<i4"), (atlas.seconds, "<f4"), *((codes, "<u2") for _, codes in levels.values())]
+    arrays += [(atlas.nearest[space], "<i4") for space in SPACES] + [
+        (atlas.likeness[space], "<f4") for space in SPACES
+    ]
+    arrays += [
+        (atlas.clip, "<i4"),
+        (atlas.seconds, "<f4"),
+        *((codes, "<u2") for _, codes in levels.values()),
+    ]
     return header, b"".join(np.ascontiguousarray(values, kind).tobytes() for values, kind in arrays)
 
 
@@ -174,7 +243,10 @@ def palette(factor: str, count: int) -> list[str]:
     if factor == "intensity":
         return [_mixed("#0072B2", 255, 0.75 * (1 - k / max(1, count - 1))) for k in range(count)]
     rounds = [lambda c: c.lower(), lambda c: _mixed(c, 255, 0.5), lambda c: _mixed(c, 0, 0.45)]
-    return [rounds[k // len(figures.COLOURS) % 3](figures.COLOURS[k % len(figures.COLOURS)]) for k in range(count)]
+    return [
+        rounds[k // len(figures.COLOURS) % 3](figures.COLOURS[k % len(figures.COLOURS)])
+        for k in range(count)
+    ]
 
 
 def code() -> str:
@@ -197,7 +269,9 @@ def _various(atlas: Atlas, rows: int) -> list[int]:
     mixed = np.random.default_rng(0).permutation(len(atlas.frames))
     chosen, seen = [], set()
     for position in mixed[np.argsort(atlas.factors[_speech(atlas)][mixed] == "sil", kind="stable")]:
-        own = {(name, atlas.factors[name][position]) for name in (_speech(atlas), "speaker", "emotion")}
+        own = {
+            (name, atlas.factors[name][position]) for name in (_speech(atlas), "speaker", "emotion")
+        }
         if len(chosen) < rows and not own & seen:
             chosen.append(int(position))
             seen |= own

@@ -37,8 +37,15 @@ class Explorer(anywidget.AnyWidget):
             else:
                 sound = self.atlas.has_sound(which)
                 self.send(reply | {"kind": "video/mp4", "sound": sound}, [self.atlas.film(which)])
-        except Exception as error:  # whatever it is, the browser shows it in one line and the maps go on
-            self.send(reply | {"fault": f"{asked['what']} {which} cannot be read ({error}); the maps still work."})
+        except (
+            Exception
+        ) as error:  # whatever it is, the browser shows it in one line and the maps go on
+            self.send(
+                reply
+                | {
+                    "fault": f"{asked['what']} {which} cannot be read ({error}); the maps still work."
+                }
+            )
 
     def __repr__(self):
         return (
