@@ -6,7 +6,7 @@
 
 def __getattr__(name: str):
     if name == "Guidance":
-        from cdrl.guidance import Guidance
+        from cdrl.representation.guidance import Guidance
 
         return Guidance
     raise AttributeError(f"module 'cdrl' has no attribute {name!r}")

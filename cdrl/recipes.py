@@ -6,35 +6,35 @@ Minutes: one core, OMP_NUM_THREADS=1, beside another training, corpora not count
 import shutil
 from pathlib import Path
 
-from cdrl.config import (
+from cdrl.core.settings import (
     CoefficientConfig,
     ContentConfig,
     EmotionConfig,
     GeneratorConfig,
     StudyConfig,
 )
-from cdrl.data.store import Store
-from cdrl.data.studio import corpus as studio
-from cdrl.data.studio.changes import render_changes
-from cdrl.data.studio.sentences import SENTENCES
-from cdrl.data.studio.speech import speak_all, utterance, voice_of
-from cdrl.evaluation import networks
-from cdrl.generation.coefficients import HOST, drawn_changes, load_host
-from cdrl.guidance import Guidance
-from cdrl.priors.store import extract
-from cdrl.priors.tracking import READER, load_reader, track
+from cdrl.core.stage import read_json, write_json
+from cdrl.core.vocabulary import EMOTIONS
+from cdrl.corpora.store import Store
+from cdrl.editors.actions import train_coefficient_host
+from cdrl.editors.image import emotions_of, train_generator, train_start
+from cdrl.editors.rendered import HOST, drawn_changes, load_host
+from cdrl.editors.renderer import drawing_scores, train_action_renderer
+from cdrl.evaluation import judges as networks
+from cdrl.priors.actions import READER, load_reader, track
+from cdrl.priors.features import extract
 from cdrl.priors.weights import load_card, save_weights
-from cdrl.stage import read_json, write_json
-from cdrl.training import priors
-from cdrl.training.action_renderer import drawing_scores, train_action_renderer
-from cdrl.training.coefficient_host import train_coefficient_host
-from cdrl.training.content import train_content
-from cdrl.training.distil import distil, fit_scores
-from cdrl.training.emotion import train_emotion
-from cdrl.training.generator import emotions_of, train_generator, train_start
-from cdrl.training.pairs import find_pairs
-from cdrl.training.tracking import train_reader
-from cdrl.vocabulary import EMOTIONS
+from cdrl.representation.content import train_content
+from cdrl.representation.distillation import distil, fit_scores
+from cdrl.representation.emotion import train_emotion
+from cdrl.representation.guidance import Guidance
+from cdrl.representation.pairs import find_pairs
+from cdrl.studio import corpus as studio
+from cdrl.studio.changes import render_changes
+from cdrl.studio.sentences import SENTENCES
+from cdrl.studio.speech import speak_all, utterance, voice_of
+from cdrl.training import backbones as priors
+from cdrl.training.tracker import train_reader
 
 PEOPLE = {"priors": 640, "train": 640, "reader": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges

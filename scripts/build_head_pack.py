@@ -20,8 +20,8 @@ import numba
 import numpy as np
 from PIL import Image
 
-from cdrl.data.studio.head import LANDMARKS, PARTS
-from cdrl.vocabulary import ACTIONS
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.studio.head import LANDMARKS, PARTS
 
 CUT = 5.0  # body faces below this height are left out
 STILL = 0.0012  # decimetres: a row that moves less is dropped (0.05 pixel at 128)

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cdrl.config import CoefficientConfig
-from cdrl.data.store import Store
-from cdrl.data.studio import edits
-from cdrl.evaluation.coefficient_scores import coefficient_rows, differences, rows_as_text
-from cdrl.evaluation.networks import Judges
-from cdrl.generation.coefficients import alignment_of, coefficient_edits, render_edit, tracked_pairs
-from cdrl.guidance import Guidance
-from cdrl.pipeline.edits import read_clip
-from cdrl.priors.store import extract
-from cdrl.priors.tracking import load_reader, track
-from cdrl.training.coefficient_host import VARIANTS, train_coefficient_host
-from cdrl.training.distil import distil, fit_scores
+from cdrl.core.settings import CoefficientConfig
+from cdrl.corpora.store import Store
+from cdrl.editors.actions import VARIANTS, train_coefficient_host
+from cdrl.editors.rendered import alignment_of, coefficient_edits, render_edit, tracked_pairs
+from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
+from cdrl.evaluation.judges import Judges
+from cdrl.priors.actions import load_reader, track
+from cdrl.priors.features import extract
+from cdrl.representation.distillation import distil, fit_scores
+from cdrl.representation.guidance import Guidance
+from cdrl.stages.s05_edits import read_clip
+from cdrl.studio import edits
 
 
 def true_edits(store: Store, number: int, seed: int, path: Path) -> tuple[list, Store]:

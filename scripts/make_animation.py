@@ -11,10 +11,10 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cdrl.data import faces
-from cdrl.data.studio.acting import ClipSpec, act
-from cdrl.data.studio.corpus import picture
-from cdrl.generation.edit import edit_clip, load_generator
+from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.media import faces
+from cdrl.studio.acting import ClipSpec, act
+from cdrl.studio.corpus import picture
 
 PERSON, SENTENCE = 312, 301
 SHOWN = ("happy", "angry", "sad", "surprised")

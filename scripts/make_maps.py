@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from cdrl.config import stage_folder
-from cdrl.pipeline.probes import factors_of_frames
+from cdrl.core.settings import stage_folder
+from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.report.figures import COLOURS
-from cdrl.vocabulary import SCORED_EMOTIONS
+from cdrl.stages.s04_probe import factors_of_frames
 
 SIDE, EDGE, LEGEND, FINE = 600, 30, 70, 3  # pixels; drawn `FINE` times as large, then made smaller
 

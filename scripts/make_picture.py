@@ -8,11 +8,11 @@ import sys
 import numpy as np
 from PIL import Image
 
-from cdrl.data import faces
-from cdrl.data.studio.acting import ClipSpec, act
-from cdrl.data.studio.render import render
-from cdrl.generation.edit import edit_clip, load_generator
-from cdrl.vocabulary import SCORED_EMOTIONS
+from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.media import faces
+from cdrl.studio.acting import ClipSpec, act
+from cdrl.studio.render import render
 
 PEOPLE = (303, 305, 307, 312, 316)
 SIZE = 144

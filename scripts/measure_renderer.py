@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from cdrl.data.studio.render import render
+from cdrl.studio.render import render
 
 
 def main() -> None:

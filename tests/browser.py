@@ -9,7 +9,7 @@ import urllib.request
 
 import websocket
 
-from cdrl.doctor import BROWSERS
+from cdrl.cli.doctor import BROWSERS
 
 FLAGS = (
     "--headless",

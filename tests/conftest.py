@@ -12,7 +12,7 @@ if WORKERS > 1:  # before anything imports torch: workers that use every core ho
 import pytest
 from filelock import FileLock
 
-from cdrl.config import repository_root
+from cdrl.core.settings import repository_root
 
 
 def pytest_collection_modifyitems(items):
@@ -53,7 +53,16 @@ def smoke(tmp_path_factory):
     with FileLock(run.with_suffix(".lock")):
         if not made.exists():
             done = subprocess.run(
-                [sys.executable, "-m", "cdrl.cli", "run", "--preset", "smoke", "--out", str(run)],
+                [
+                    sys.executable,
+                    "-m",
+                    "cdrl.cli.main",
+                    "run",
+                    "--preset",
+                    "smoke",
+                    "--out",
+                    str(run),
+                ],
                 cwd=repository_root(),
                 capture_output=True,
                 text=True,

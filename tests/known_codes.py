@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from cdrl.probing.leakage import Corpus
-from cdrl.probing.splits import frame_table
-from cdrl.vocabulary import SCORED_EMOTIONS
+from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.evaluation.leakage import Corpus
+from cdrl.evaluation.probe_splits import frame_table
 
 
 def labelled_corpus(

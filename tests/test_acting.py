@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cdrl.data.studio import articulation, expression
-from cdrl.data.studio.acting import ClipSpec, act, expected_edit, true_edit, utterance_of
-from cdrl.data.studio.corpus import smoke_specs
-from cdrl.data.studio.speech import speak_all
-from cdrl.errors import InputError
-from cdrl.vocabulary import ACTIONS, EMOTIONS, MOUTH_INDEX, SCORED_EMOTIONS, VISEMES
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import ACTIONS, EMOTIONS, MOUTH_INDEX, SCORED_EMOTIONS, VISEMES
+from cdrl.studio import articulation, expression
+from cdrl.studio.acting import ClipSpec, act, expected_edit, true_edit, utterance_of
+from cdrl.studio.corpus import smoke_specs
+from cdrl.studio.speech import speak_all
 
 SPECS = smoke_specs()
 COLUMN = {name: index for index, name in enumerate(ACTIONS)}

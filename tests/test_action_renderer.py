@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from cdrl.data.batches import images
-from cdrl.data.media import read_video
-from cdrl.data.samples import sample_paths
-from cdrl.data.store import Store
-from cdrl.data.studio import acting, changes
-from cdrl.data.studio import corpus as studio
-from cdrl.errors import InputError
-from cdrl.generation import edit
-from cdrl.generation.action_editor import ActionEditor, load_renderer
-from cdrl.generation.coefficients import drawn_changes, load_host
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.corpora.batches import images
+from cdrl.corpora.samples import sample_paths
+from cdrl.corpora.store import Store
+from cdrl.editing import pipeline as edit
+from cdrl.editors import renderer as training
+from cdrl.editors.drawn import ActionEditor, load_renderer
+from cdrl.editors.rendered import drawn_changes, load_host
+from cdrl.media.video import read_video
 from cdrl.models.action_renderer import FAINT, ActionRenderer
-from cdrl.models.generator import label_weights, working_view
-from cdrl.priors.tracking import Tracked, load_reader, track_clip
+from cdrl.models.image_editor import label_weights, working_view
+from cdrl.priors.actions import Tracked, load_reader, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card
-from cdrl.training import action_renderer as training
-from cdrl.vocabulary import ACTIONS
+from cdrl.studio import acting, changes
+from cdrl.studio import corpus as studio
 
 SMILE, PUFF, JAW = (ACTIONS.index(name) for name in ("mouthSmileLeft", "cheekPuff", "jawOpen"))
 
@@ -167,9 +167,9 @@ def test_the_module_that_changes_clips_cannot_reach_a_true_edit():
     for node in ast.walk(ast.parse(Path(changes.__file__).read_text())):
         if isinstance(node, ast.ImportFrom):
             names |= {node.module, *(alias.name for alias in node.names)}
-    assert {"act", "cdrl.data.studio.workers"} <= names and not names & {
+    assert {"act", "cdrl.studio.pools"} <= names and not names & {
         "true_edit",
-        "cdrl.data.studio.edits",
+        "cdrl.studio.edits",
         "render_edit",
     }
 

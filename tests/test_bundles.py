@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 from cdrl.priors.audio import audio_prior
 from cdrl.priors.bundles import BundleAudioPrior, at_frames, released_windows
 

@@ -6,10 +6,10 @@ from collections import namedtuple
 
 import pytest
 
-from cdrl.cli import check_disk, main, parse_settings
-from cdrl.config import CorpusConfig, repository_root
-from cdrl.errors import InputError
-from cdrl.stage import run_stage
+from cdrl.cli.main import check_disk, main, parse_settings
+from cdrl.core.errors import InputError
+from cdrl.core.settings import CorpusConfig, repository_root
+from cdrl.core.stage import run_stage
 
 
 def refused(capsys, *words):
@@ -23,7 +23,7 @@ def refused(capsys, *words):
 def test_help_is_immediate_and_imports_nothing_heavy():
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "cdrl.cli", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "cdrl.cli.main", "--help"],
         capture_output=True,
         text=True,
     )

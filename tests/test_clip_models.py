@@ -10,7 +10,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 from cdrl.priors.language import LanguagePrior
 
 NAMES = ("ViT-B-32", "ViT-B-32-quickgelu", "RN50", "EVA02-B-16")

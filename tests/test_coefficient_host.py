@@ -8,35 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from cdrl.config import CoefficientConfig, repository_root
-from cdrl.data.store import Store
-from cdrl.data.studio import corpus as studio
-from cdrl.data.studio import edits
-from cdrl.data.studio.acting import act
-from cdrl.errors import InputError
-from cdrl.evaluation.coefficient_scores import coefficient_rows, differences, rows_as_text
-from cdrl.generation.coefficients import (
-    alignment_of,
-    coefficient_edits,
-    edit_coefficients,
-    load_host,
-    render_edit,
-    tracked_pairs,
-)
-from cdrl.guidance import Guidance
-from cdrl.models.coefficient_host import (
-    HELD,
-    CoefficientDiscriminator,
-    CoefficientHost,
-    ContentStudent,
-    EmotionStudent,
-)
-from cdrl.priors.store import extract
-from cdrl.priors.tracking import ActionReader, Tracked, load_reader, track, track_clip
-from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import load_card
-from cdrl.training import distil as distilling
-from cdrl.training.coefficient_host import (
+from cdrl.core.errors import InputError
+from cdrl.core.settings import CoefficientConfig, repository_root
+from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS, emotion_index
+from cdrl.corpora.store import Store
+from cdrl.editors.actions import (
     VARIANTS,
     CoefficientObjective,
     PairedSampler,
@@ -45,10 +21,34 @@ from cdrl.training.coefficient_host import (
     train_coefficient_host,
     variant_weights,
 )
-from cdrl.training.distil import distil, fit_scores, units
+from cdrl.editors.rendered import (
+    alignment_of,
+    coefficient_edits,
+    edit_coefficients,
+    load_host,
+    render_edit,
+    tracked_pairs,
+)
+from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
+from cdrl.models.action_editor import (
+    HELD,
+    CoefficientDiscriminator,
+    CoefficientHost,
+    ContentStudent,
+    EmotionStudent,
+)
+from cdrl.priors.actions import ActionReader, Tracked, load_reader, track, track_clip
+from cdrl.priors.features import extract
+from cdrl.priors.vision import VisionPrior
+from cdrl.priors.weights import load_card
+from cdrl.representation import distillation as distilling
+from cdrl.representation.distillation import distil, fit_scores, units
+from cdrl.representation.guidance import Guidance
+from cdrl.studio import corpus as studio
+from cdrl.studio import edits
+from cdrl.studio.acting import act
 from cdrl.training.loop import LoopConfig
-from cdrl.training.tracking import train_reader
-from cdrl.vocabulary import ACTIONS, SCORED_EMOTIONS, emotion_index
+from cdrl.training.tracker import train_reader
 
 SMALL = CoefficientConfig(steps=4, batch=4, window=12, distil_steps=40)
 
@@ -370,12 +370,12 @@ def imported(name, found=None):
 
 
 def test_no_training_can_reach_a_true_edit_and_unpaired_variants_refuse_them(tracked, tmp_path):
-    reached = imported("cdrl.training.coefficient_host")
-    assert "cdrl.training.distil" in reached and "cdrl.priors.tracking" in reached
-    assert not [name for name in reached if name.startswith("cdrl.data.studio")], (
+    reached = imported("cdrl.editors.actions")
+    assert "cdrl.representation.distillation" in reached and "cdrl.priors.actions" in reached
+    assert not [name for name in reached if name.startswith("cdrl.studio")], (
         "the studio alone can make a true edit"
     )
-    assert "cdrl.data.studio.edits" in imported("cdrl.generation.coefficients"), (
+    assert "cdrl.studio.edits" in imported("cdrl.editors.rendered"), (
         "the walk finds it where it is imported"
     )
     pairs = ([], [], np.zeros(0, int), np.zeros(0))
@@ -454,10 +454,8 @@ def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_pa
             return super().__call__(random)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cdrl.training.coefficient_host.UnpairedSampler", Stops)
-        patch.setattr(
-            "cdrl.training.coefficient_host.LoopConfig", partial(LoopConfig, save_every=2)
-        )
+        patch.setattr("cdrl.editors.actions.UnpairedSampler", Stops)
+        patch.setattr("cdrl.editors.actions.LoopConfig", partial(LoopConfig, save_every=2))
         with pytest.raises(KeyboardInterrupt):
             train_coefficient_host(
                 tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped"

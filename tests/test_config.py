@@ -2,7 +2,8 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from cdrl.config import (
+from cdrl.core.errors import InputError
+from cdrl.core.settings import (
     COSTS,
     PRESETS,
     STAGES,
@@ -17,7 +18,6 @@ from cdrl.config import (
     stage_folder,
     to_dict,
 )
-from cdrl.errors import InputError
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from cdrl.data.faces import align, crop
-from cdrl.data.media import write_video
-from cdrl.data.samples import sample_clips, sample_paths
-from cdrl.edit_command import parse_curve, parse_mixture
-from cdrl.errors import InputError
-from cdrl.evaluation.networks import Judges
-from cdrl.generation.control import curve_at, read_reference, read_text, spelled
-from cdrl.generation.edit import edit_clip, load_generator
-from cdrl.guidance import Guidance
+from cdrl.cli.edit import parse_curve, parse_mixture
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.corpora.samples import sample_clips, sample_paths
+from cdrl.editing.control import curve_at, read_reference, read_text, spelled
+from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.evaluation.judges import Judges
+from cdrl.media.faces import align, crop
+from cdrl.media.video import write_video
 from cdrl.priors.language import DESCRIPTIONS
-from cdrl.vocabulary import SCORED_EMOTIONS
+from cdrl.representation.guidance import Guidance
 
 INTENSITIES = (0, 1 / 3, 2 / 3, 1, 1.5)
 SHOWN = ("angry", "disgusted", "fear", "happy", "sad", "surprised")

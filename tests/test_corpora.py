@@ -10,16 +10,23 @@ import av
 import pandas as pd
 import pytest
 
-from cdrl.cli import main
-from cdrl.config import IngestConfig
-from cdrl.data import corpora, manifest, splits
-from cdrl.data.check import concerns, probe, report
-from cdrl.data.corpora import CORPORA, MEAD_SPEAKERS
-from cdrl.data.ingest import cost_words
-from cdrl.data.samples import SAMPLES
-from cdrl.data.scan import scan
-from cdrl.errors import InputError
-from cdrl.vocabulary import EMOTIONS, FOREIGN_EMOTIONS, RAVDESS_EMOTIONS, SPELLINGS, read_emotion
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
+from cdrl.core.settings import IngestConfig
+from cdrl.core.vocabulary import (
+    EMOTIONS,
+    FOREIGN_EMOTIONS,
+    RAVDESS_EMOTIONS,
+    SPELLINGS,
+    read_emotion,
+)
+from cdrl.corpora import adapters as corpora
+from cdrl.corpora import manifest, splits
+from cdrl.corpora.adapters import CORPORA, MEAD_SPEAKERS
+from cdrl.corpora.check import concerns, probe, report
+from cdrl.corpora.ingest import cost_words
+from cdrl.corpora.samples import SAMPLES
+from cdrl.corpora.scan import scan
 
 MEAD = "M003/video/front/angry/level_3/"
 # corpus -> {path: (speaker, sentence, emotion, intensity, camera, take, sound)} of clips, {path: (kind, reason)} of the rest.

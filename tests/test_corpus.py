@@ -9,14 +9,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cdrl.data.store import Store
-from cdrl.data.studio import calibration, corpus, edits
-from cdrl.data.studio.acting import ClipSpec, act, utterance_of
-from cdrl.data.studio.head import LANDMARKS
-from cdrl.data.studio.sentences import SENTENCES, TEXTS
-from cdrl.data.studio.speech import CACHE, read_cache, speak_all
-from cdrl.errors import InputError
-from cdrl.vocabulary import ACTIONS, MOUTH_INDEX, SCORED_EMOTIONS, VISEME_OF_PHONEME
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import ACTIONS, MOUTH_INDEX, SCORED_EMOTIONS, VISEME_OF_PHONEME
+from cdrl.corpora.store import Store
+from cdrl.studio import calibration, corpus, edits
+from cdrl.studio.acting import ClipSpec, act, utterance_of
+from cdrl.studio.head import LANDMARKS
+from cdrl.studio.sentences import SENTENCES, TEXTS
+from cdrl.studio.speech import CACHE, read_cache, speak_all
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
@@ -208,7 +208,7 @@ def test_clips_whose_face_is_not_found_are_listed_not_dropped_in_silence(tmp_pat
 
 
 def test_what_a_rendering_process_imports_does_not_bring_torch():
-    code = "import sys, cdrl.data.studio.corpus, cdrl.data.studio.render, cdrl.data.faces; print('torch' in sys.modules)"
+    code = "import sys, cdrl.studio.corpus, cdrl.studio.render, cdrl.media.faces; print('torch' in sys.modules)"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

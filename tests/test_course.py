@@ -9,12 +9,12 @@ import nbformat
 import pytest
 import yaml
 
-from cdrl.cli import _parser, parse_settings
-from cdrl.config import STAGES, repository_root, stage_config, stage_folder
-from cdrl.grid import check_grid, read_grid
-from cdrl.notebook_runner import declared_parameters, notebooks
+from cdrl.cli.grid import check_grid, read_grid
+from cdrl.cli.main import _parser, parse_settings
+from cdrl.cli.notebooks import declared_parameters, notebooks
+from cdrl.core.settings import STAGES, repository_root, stage_config, stage_folder
+from cdrl.core.stage import RESULTS, check_stage, run_stage
 from cdrl.priors.language import WORDS
-from cdrl.stage import RESULTS, check_stage, run_stage
 
 ROOT = repository_root()
 PAPER = "arxiv.org/abs/2504.05672"

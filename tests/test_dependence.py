@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from known_codes import noise, rotation
 
-from cdrl.probing.dependence import effective_rank, gaussian_kernel, hsic
+from cdrl.evaluation.dependence import effective_rank, gaussian_kernel, hsic
 
 
 def test_kernel_and_hsic_agree_with_loops():

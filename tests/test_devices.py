@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from cdrl.config import ContentConfig, EmotionConfig
+from cdrl.core.settings import ContentConfig, EmotionConfig
+from cdrl.editors import image as generator
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors import weights
 from cdrl.priors.language import LanguagePrior
-from cdrl.training import generator
-from cdrl.training.content import ContentObjective
-from cdrl.training.emotion import EmotionObjective
+from cdrl.representation.content import ContentObjective
+from cdrl.representation.emotion import EmotionObjective
 from cdrl.training.loop import on_device
 
 GPU = torch.device("cuda:0")

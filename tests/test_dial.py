@@ -16,24 +16,24 @@ import torch
 from PIL import Image
 from tiny_run import tiny_dial, tiny_run
 
-from cdrl.cli import main
-from cdrl.config import CorpusConfig
-from cdrl.data import faces
-from cdrl.data.media import read_video
-from cdrl.data.samples import sample_paths
-from cdrl.data.store import AUDIO_RATE
-from cdrl.data.studio import corpus as studio
-from cdrl.data.studio.acting import act
-from cdrl.errors import InputError
-from cdrl.generation.control import read_reference, read_text
-from cdrl.generation.edit import edit_clip, emotion_weights
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
+from cdrl.core.settings import CorpusConfig
+from cdrl.core.stage import run_stage
+from cdrl.corpora.samples import sample_paths
+from cdrl.editing.control import read_reference, read_text
+from cdrl.editing.pipeline import edit_clip, emotion_weights
+from cdrl.media import faces
+from cdrl.media.audio import AUDIO_RATE
+from cdrl.media.video import read_video
 from cdrl.report import dial
-from cdrl.report.dial import asked
-from cdrl.report.dial import desk as desk_module
-from cdrl.report.dial import show
-from cdrl.report.dial.asked import TEXTS
-from cdrl.report.dial.bank import KNOTS, bank_edit, fields_at
-from cdrl.stage import run_stage
+from cdrl.report.dial import page as show
+from cdrl.report.dial import requests as asked
+from cdrl.report.dial import session as desk_module
+from cdrl.report.dial.low_rank import KNOTS, bank_edit, fields_at
+from cdrl.report.dial.requests import TEXTS
+from cdrl.studio import corpus as studio
+from cdrl.studio.acting import act
 
 NEUTRAL, HAPPY = (
     next(path for path in sample_paths() if name in path.name) for name in ("NEU", "HAP")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cdrl.evaluation.distances import frechet_distance, set_similarity
+from cdrl.evaluation.realism import frechet_distance, set_similarity
 
 RNG = np.random.default_rng(0)
 

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from cdrl.cli import main
-from cdrl.doctor import Finding, examine, lines
+from cdrl.cli.doctor import Finding, examine, lines
+from cdrl.cli.main import main
 
 HIDE = """
 import sys
@@ -34,7 +34,7 @@ def test_doctor_finds_what_this_environment_has():
 
 def test_without_torchaudio_and_espeak_every_module_imports_and_doctor_says_what_needs_them():
     code = (
-        "import pkgutil, importlib, cdrl, cdrl.cli\n"
+        "import pkgutil, importlib, cdrl, cdrl.cli.main\n"
         "cdrl.cli.main(['doctor'])\n"
         "names = [m.name for m in pkgutil.walk_packages(cdrl.__path__, 'cdrl.')]\n"
         "[importlib.import_module(name) for name in names]\n"
@@ -54,7 +54,7 @@ def test_without_torchaudio_and_espeak_every_module_imports_and_doctor_says_what
 
 
 def test_a_missing_package_that_everything_needs_makes_the_status_1():
-    code = "import cdrl.cli; print(cdrl.cli.main(['doctor']))"
+    code = "import cdrl.cli.main; print(cdrl.cli.main(['doctor']))"
     printed = hidden(["umap"], code)
     assert (
         "missing  umap-learn: pip install umap-learn" in printed and printed.splitlines()[-1] == "1"
@@ -85,7 +85,7 @@ def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
 
 def test_without_anywidget_and_a_browser_doctor_says_what_still_works(monkeypatch):
     monkeypatch.setattr(
-        "cdrl.doctor.find_spec", lambda module: None if module == "anywidget" else True
+        "cdrl.cli.doctor.find_spec", lambda module: None if module == "anywidget" else True
     )
     monkeypatch.setattr("shutil.which", lambda name: None)
     printed = "\n".join(lines(examine()))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cdrl.config import (
+from cdrl.core.errors import InputError
+from cdrl.core.settings import (
     ContentConfig,
     CorpusConfig,
     EmotionConfig,
@@ -14,17 +15,16 @@ from cdrl.config import (
     data_root,
     stage_folder,
 )
-from cdrl.data.decoding import opened
-from cdrl.data.encoding import SYNTHETIC, write_video
-from cdrl.data.faces import Alignment, align, crop
-from cdrl.data.media import read_metadata, read_video, video_facts
-from cdrl.data.samples import sample_paths
-from cdrl.errors import InputError
-from cdrl.generation import edit
-from cdrl.guidance import Guidance
-from cdrl.models.generator import Generator, apply_fields, label_weights
+from cdrl.core.stage import run_stage
+from cdrl.corpora.samples import sample_paths
+from cdrl.editing import pipeline as edit
+from cdrl.media.decoding import opened
+from cdrl.media.encoding import SYNTHETIC, write_video
+from cdrl.media.faces import Alignment, align, crop
+from cdrl.media.video import read_metadata, read_video, video_facts
+from cdrl.models.image_editor import Generator, apply_fields, label_weights
 from cdrl.priors.weights import save_weights
-from cdrl.stage import run_stage
+from cdrl.representation.guidance import Guidance
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,18 @@ from test_edit import sound_packets
 from test_ingest import performed
 from test_media import encode
 
-from cdrl.cli import _parser, main
-from cdrl.data.encoding import SYNTHETIC, write_video
-from cdrl.data.faces import align
-from cdrl.data.media import read_metadata, read_video, read_video_stream, video_facts
-from cdrl.data.samples import sample_paths
-from cdrl.data.warp import warp
-from cdrl.edit_command import _read
-from cdrl.generation import edit
-from cdrl.generation.compare import write_comparison
-from cdrl.generation.control import spelled
-from cdrl.models.generator import label_weights
-from cdrl.vocabulary import EMOTIONS
+from cdrl.cli.edit import _read
+from cdrl.cli.main import _parser, main
+from cdrl.core.vocabulary import EMOTIONS
+from cdrl.corpora.samples import sample_paths
+from cdrl.editing import pipeline as edit
+from cdrl.editing.compare import write_comparison
+from cdrl.editing.control import spelled
+from cdrl.media.encoding import SYNTHETIC, write_video
+from cdrl.media.faces import align
+from cdrl.media.image_warp import warp
+from cdrl.media.video import read_metadata, read_video, read_video_stream, video_facts
+from cdrl.models.image_editor import label_weights
 
 RIGHT = 20  # columns at the left and right edge that no crop reaches
 

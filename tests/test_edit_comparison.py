@@ -11,7 +11,7 @@ from cdrl.evaluation.edit_comparison import (
     measure_of,
     one_judge,
 )
-from cdrl.probing.bootstrap import Measure, mean_of
+from cdrl.evaluation.estimate import Measure, mean_of
 
 CLIPS = 80
 TARGET = np.tile(["happy", "sad"], CLIPS // 2)

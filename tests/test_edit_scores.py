@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cdrl.core.vocabulary import ACTIONS
 from cdrl.evaluation.edit_scores import (
     edit_rows,
     emotion_accuracy,
@@ -19,7 +20,6 @@ from cdrl.evaluation.edit_scores import (
     scored_clips,
     speech_correlation,
 )
-from cdrl.vocabulary import ACTIONS
 
 SPEAKERS, TARGET = np.repeat(np.arange(5), 8), np.tile(["happy", "sad"], 20)
 

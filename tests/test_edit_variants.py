@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from cdrl.config import GeneratorConfig
-from cdrl.data.store import Store, StoreWriter
-from cdrl.data.studio.edits import draw_edits
-from cdrl.errors import InputError
-from cdrl.generation.edit import edit_clip
-from cdrl.losses.released import released_content_guidance, released_emotion_guidance
-from cdrl.models.constant import ConstantEdit
-from cdrl.training.constant import fit_constant, same_person
-from cdrl.training.generator import GUIDED, VARIANTS, WindowSampler, starting_nets
-from cdrl.training.paired import WEIGHTS, PairedObjective, PairedSampler, train_paired
-from cdrl.vocabulary import EMOTIONS
+from cdrl.baselines.released.losses import released_content_guidance, released_emotion_guidance
+from cdrl.core.errors import InputError
+from cdrl.core.settings import GeneratorConfig
+from cdrl.core.vocabulary import EMOTIONS
+from cdrl.corpora.store import Store, StoreWriter
+from cdrl.editing.pipeline import edit_clip
+from cdrl.editors.constant import fit_constant, same_person
+from cdrl.editors.image import GUIDED, VARIANTS, WindowSampler, starting_nets
+from cdrl.editors.paired import WEIGHTS, PairedObjective, PairedSampler, train_paired
+from cdrl.models.constant_edit import ConstantEdit
+from cdrl.studio.edits import draw_edits
 
 HAPPY, NEUTRAL = EMOTIONS.index("happy"), EMOTIONS.index("neutral")
 

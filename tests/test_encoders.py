@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from cdrl.config import ContentConfig, EmotionConfig
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
+from cdrl.core.settings import ContentConfig, EmotionConfig
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
-from cdrl.priors.store import Features
-from cdrl.training.content import ContentObjective, embed_content, train_content
-from cdrl.training.emotion import EmotionSampler, embed_clips, embed_emotion, train_emotion
-from cdrl.training.pairs import PairSampler, chance_loss, find_pairs
+from cdrl.priors.features import Features
+from cdrl.representation.content import ContentObjective, embed_content, train_content
+from cdrl.representation.emotion import EmotionSampler, embed_clips, embed_emotion, train_emotion
+from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 
 LENGTH = 40
 

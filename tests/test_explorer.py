@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 from tiny_run import FRAMES, face, tiny_run
 
-from cdrl.cli import main
-from cdrl.config import stage_folder
-from cdrl.errors import InputError
-from cdrl.probing.projection import map_quality
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
+from cdrl.core.settings import stage_folder
+from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.evaluation.projection import map_quality
 from cdrl.report import explorer
 from cdrl.report.explorer import atlas as atlas_module
-from cdrl.report.explorer import show
-from cdrl.vocabulary import SCORED_EMOTIONS
+from cdrl.report.explorer import page as show
 
 POINTS = 2 * 2 * 7 * FRAMES
 

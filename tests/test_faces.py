@@ -5,9 +5,11 @@ import builtins
 import numpy as np
 import pytest
 
-from cdrl.data import faces
-from cdrl.data import mesh as models
-from cdrl.data.faces import (
+from cdrl.core.errors import InputError
+from cdrl.corpora.samples import sample_paths
+from cdrl.media import faces
+from cdrl.media import mesh as models
+from cdrl.media.faces import (
     CROP,
     CROPS,
     EYES_BELOW_TOP,
@@ -20,7 +22,8 @@ from cdrl.data.faces import (
     crop,
     paste,
 )
-from cdrl.data.mesh import (
+from cdrl.media.image_warp import warp
+from cdrl.media.mesh import (
     LEFT_EYE,
     RIGHT_EYE,
     detect,
@@ -29,11 +32,8 @@ from cdrl.data.mesh import (
     region_of_box,
     square_crop,
 )
-from cdrl.data.samples import sample_paths
-from cdrl.data.media import read_video
-from cdrl.data.released_crop import OUTLINE, landmark_box, stretched
-from cdrl.data.warp import warp
-from cdrl.errors import InputError
+from cdrl.media.released_crop import OUTLINE, landmark_box, stretched
+from cdrl.media.video import read_video
 
 
 @pytest.fixture(scope="module")
@@ -464,9 +464,9 @@ def test_alignment_error_of_a_wrong_frame_is_the_shift_in_eye_distances():
 
 
 def test_studio_crops_hold_still_to_three_percent_of_the_eye_distance_while_head_and_jaw_move():
-    render = pytest.importorskip("cdrl.data.studio.render").render
-    from cdrl.data.studio.head import LANDMARKS
-    from cdrl.vocabulary import ACTIONS
+    render = pytest.importorskip("cdrl.studio.render").render
+    from cdrl.core.vocabulary import ACTIONS
+    from cdrl.studio.head import LANDMARKS
 
     phase = np.linspace(0, 2 * np.pi, 49)  # one turn of the head and five words in two seconds
     coefficients, pose = np.zeros((49, 52), np.float32), np.zeros((49, 6), np.float32)

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from test_store import row
 
-from cdrl.data import batches
-from cdrl.data.fingerprints import clip_fingerprints
-from cdrl.data.store import Store, StoreWriter
-from cdrl.errors import InputError
-from cdrl.models import released_vision
-from cdrl.models.released_vision import vision_prior
-from cdrl.priors import store as feature_store
+from cdrl.core.errors import InputError
+from cdrl.core.stage import held_alone
+from cdrl.corpora import batches
+from cdrl.corpora.fingerprints import clip_fingerprints
+from cdrl.corpora.store import Store, StoreWriter
+from cdrl.evaluation.controls import without_information
+from cdrl.priors import features as feature_store
+from cdrl.priors import iresnet as released_vision
 from cdrl.priors.audio import EmbeddedAudioPrior
 from cdrl.priors.feature_files import FeatureWriter, open_features
-from cdrl.priors.store import KINDS, Features, extract, pick_device
+from cdrl.priors.features import KINDS, Features, extract, pick_device
+from cdrl.priors.iresnet import vision_prior
 from cdrl.priors.vision import VisionPrior
-from cdrl.probing.controls import without_information
-from cdrl.stage import held_alone
-from test_store import row
 
 LENGTHS = (7, 5, 6, 4)
 BOX = (0.25, 0.6, 0.75, 0.93)

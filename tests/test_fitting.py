@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import load_file
 from test_encoders import CONTENT, LENGTH, drawn_features
 
-from cdrl.config import EmotionConfig, PriorsConfig, ProbeConfig, stage_folder
-from cdrl.data.store import Store
-from cdrl.errors import InputError
-from cdrl.pipeline import real_clips
-from cdrl.pipeline.real_clips import draw_folds, real_scores, speech_measures
-from cdrl.probing import retrieval
-from cdrl.training.content import embed_content, sound_units, train_content
-from cdrl.training.emotion import EmotionSampler, embed_clips, train_emotion
-from cdrl.training.fitting import fit_content, fit_emotion, only
-from cdrl.training.pairs import PairSampler, find_pairs
-from cdrl.vocabulary import emotion_index
+from cdrl.core.errors import InputError
+from cdrl.core.settings import EmotionConfig, PriorsConfig, ProbeConfig, stage_folder
+from cdrl.core.vocabulary import emotion_index
+from cdrl.corpora.store import Store
+from cdrl.evaluation import retrieval
+from cdrl.representation.content import embed_content, sound_units, train_content
+from cdrl.representation.emotion import EmotionSampler, embed_clips, train_emotion
+from cdrl.representation.finetune import fit_content, fit_emotion, only
+from cdrl.representation.pairs import PairSampler, find_pairs
+from cdrl.stages import s04_real_clips as real_clips
+from cdrl.stages.s04_real_clips import draw_folds, real_scores, speech_measures
 
 SIX = ("angry", "disgusted", "fear", "happy", "neutral", "sad")
 EMOTION = EmotionConfig(steps=60, batch=16)

@@ -8,27 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cdrl.config import GeneratorConfig
-from cdrl.data.store import Store, StoreWriter
-from cdrl.errors import InputError
-from cdrl.guidance import Guidance
-from cdrl.losses.fields import STRETCH, acceleration, asymmetry, bending, stretching
-from cdrl.models.content import ContentEncoder
-from cdrl.models.discriminator import Discriminator, asked, jittered
-from cdrl.models.emotion import EmotionEncoder
-from cdrl.models.generator import (
-    Generator,
-    apply_fields,
-    blur,
-    field_gain,
-    label_weights,
-    place_mask,
-)
-from cdrl.priors.language import tiny_clip
-from cdrl.priors.vision import face_backbone, mouth_backbone
-from cdrl.priors.weights import save_weights
-from cdrl.training.content import save_encoder
-from cdrl.training.generator import (
+from cdrl.core.errors import InputError
+from cdrl.core.settings import GeneratorConfig
+from cdrl.core.vocabulary import EMOTIONS
+from cdrl.corpora.store import Store, StoreWriter
+from cdrl.editors.image import (
     VARIANTS,
     GeneratorObjective,
     WindowSampler,
@@ -40,8 +24,24 @@ from cdrl.training.generator import (
     train_generator,
     train_start,
 )
+from cdrl.losses.fields import STRETCH, acceleration, asymmetry, bending, stretching
+from cdrl.models.content import ContentEncoder
+from cdrl.models.discriminator import Discriminator, asked, jittered
+from cdrl.models.emotion import EmotionEncoder
+from cdrl.models.image_editor import (
+    Generator,
+    apply_fields,
+    blur,
+    field_gain,
+    label_weights,
+    place_mask,
+)
+from cdrl.priors.language import tiny_clip
+from cdrl.priors.vision import face_backbone, mouth_backbone
+from cdrl.priors.weights import save_weights
+from cdrl.representation.content import save_encoder
+from cdrl.representation.guidance import Guidance
 from cdrl.training.loop import LoopConfig
-from cdrl.vocabulary import EMOTIONS
 
 
 def seeded(*shape, seed=0):
@@ -414,8 +414,8 @@ def test_a_stopped_training_ends_like_one_that_was_not(store, tmp_path, monkeypa
             return super().__call__(random)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cdrl.training.generator.WindowSampler", Stops)
-        patch.setattr("cdrl.training.generator.LoopConfig", partial(LoopConfig, save_every=2))
+        patch.setattr("cdrl.editors.image.WindowSampler", Stops)
+        patch.setattr("cdrl.editors.image.LoopConfig", partial(LoopConfig, save_every=2))
         with pytest.raises(KeyboardInterrupt):
             train_generator(store, None, config, "baseline", tmp_path / "stopped", start=None)
     assert not (tmp_path / "stopped/model.safetensors").exists()

@@ -7,15 +7,15 @@ import nbformat
 import pandas as pd
 import pytest
 
-from cdrl.cli import main
-from cdrl.errors import InputError
-from cdrl.grid import check_grid, read_grid, run_grid
+from cdrl.cli.grid import check_grid, read_grid, run_grid
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
 from cdrl.report.comparison import chosen_scores, write_comparison
 
 STAGE = """
-from cdrl.config import stage_config
-from cdrl.errors import InputError
-from cdrl.stage import run_stage
+from cdrl.core.settings import stage_config
+from cdrl.core.errors import InputError
+from cdrl.core.stage import run_stage
 config = stage_config("{stage}", preset, settings)
 open(run_folder + "/{stage}.log", "a").write("x")
 scores = {{"{stage}.a": {value}, "{stage}.a.chance": 0.5, "{stage}.a.n": 9}}

@@ -9,25 +9,25 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cdrl.config import data_root, repository_root
-from cdrl.data.faces import align, crop
-from cdrl.data.mouths import MOUTH, mouth_box
-from cdrl.data.samples import sample_clips
-from cdrl.errors import InputError
-from cdrl.guidance import Guidance
+from cdrl.core.errors import InputError
+from cdrl.core.settings import data_root, repository_root
+from cdrl.core.vocabulary import EMOTIONS
+from cdrl.corpora.samples import sample_clips
+from cdrl.media.faces import align, crop
+from cdrl.media.mouths import MOUTH, mouth_box
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.language import DESCRIPTIONS
-from cdrl.training.content import save_encoder
-from cdrl.vocabulary import EMOTIONS
+from cdrl.representation.content import save_encoder
+from cdrl.representation.guidance import Guidance
 
 EXAMPLE = """\
 import torch
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from cdrl import Guidance
-from cdrl.data.faces import align, crop
-from cdrl.data.samples import sample_clips
+from cdrl.media.faces import align, crop
+from cdrl.corpora.samples import sample_clips
 
 frames = sample_clips()[4].frames[:20]  # of any video of one face, (T, H, W, 3) uint8
 crops = torch.from_numpy(crop(frames, align(frames), 64)).permute(0, 3, 1, 2) / 255

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from cdrl.data.studio.head import LANDMARKS, PACK, PARTS, load_head
-from cdrl.data.studio.people import HAIR_STYLES, LIMIT, person_vertices, sample_person, sample_scene
-from cdrl.errors import InputError
-from cdrl.vocabulary import ACTIONS
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.studio.head import LANDMARKS, PACK, PARTS, load_head
+from cdrl.studio.people import HAIR_STYLES, LIMIT, person_vertices, sample_person, sample_scene
 
 
 @pytest.fixture(scope="module")

@@ -6,27 +6,27 @@ import re
 import nbformat
 import pytest
 
-from cdrl.config import repository_root
+from cdrl.core.settings import repository_root
 
 ROOT = repository_root()
 # A module imports only from its own entry and those above it; entries of one row never import each other.
 LAYERS = (
-    ("errors",),
-    ("vocabulary",),
-    ("config",),
-    ("stage",),
-    ("data",),
+    ("core",),
+    ("media",),
+    ("corpora",),
+    ("studio",),
     ("priors",),
     ("models", "losses"),
-    ("guidance",),
     ("training",),
-    ("probing",),
-    ("generation",),
+    ("representation",),
+    ("baselines",),
+    ("editors",),
+    ("editing",),
     ("evaluation",),
-    ("recipes", "pipeline"),
+    ("stages",),
+    ("study",),
+    ("recipes",),
     ("report",),
-    ("doctor", "notebook_runner", "data_commands", "edit_command"),
-    ("grid",),
     ("cli",),
 )
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
@@ -35,7 +35,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def imported_parts(source, package):
-    """Parts of cdrl that a source imports, anywhere in it: `from cdrl.data import media` -> data."""
+    """Parts of cdrl that a source imports, anywhere in it: `from cdrl.media import video` -> media."""
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
@@ -76,16 +76,16 @@ def test_data_flows_one_way():
     [
         ("models", "cdrl.models", "from cdrl.losses.contrastive import info_nce", ["losses"]),
         ("losses", "cdrl.losses", "import cdrl.models.content", ["models"]),
-        ("data", "cdrl.data", "def late():\n    from cdrl import training", ["training"]),
-        ("data", "cdrl.data.studio", "from ...report import page", ["report"]),
+        ("media", "cdrl.media", "def late():\n    from cdrl import training", ["training"]),
+        ("studio", "cdrl.studio", "from ..report import page", ["report"]),
         (
-            "data",
-            "cdrl.data.studio",
-            "from ..media import Clip\nfrom cdrl.vocabulary import EMOTIONS",
+            "studio",
+            "cdrl.studio",
+            "from ..media import Clip\nfrom cdrl.core.vocabulary import EMOTIONS",
             [],
         ),
-        ("probing", "cdrl.probing", "import notebooks.first", ["notebooks"]),
-        ("cli", "cdrl", "from cdrl.doctor import examine\nimport cdrl.generation.edit", []),
+        ("evaluation", "cdrl.evaluation", "import notebooks.first", ["notebooks"]),
+        ("cli", "cdrl", "from cdrl.cli.doctor import examine\nimport cdrl.editing.pipeline", []),
     ],
 )
 def test_the_layering_test_bites(part, package, source, found):
@@ -153,7 +153,7 @@ def test_every_module_and_public_function_has_a_docstring():
 def test_docstrings_begin_with_a_sentence_and_tell_the_shapes_of_arrays():
     found = {str(path.relative_to(ROOT)): badly_documented(path.read_text()) for path in MODULES}
     found = {f"{name}: {fault}" for name, faults in found.items() for fault in faults}
-    assert found <= {"cdrl/models/generator.py: field_gain: which shape has its array?"}, (
+    assert found <= {"cdrl/models/image_editor.py: field_gain: which shape has its array?"}, (
         "the one that is known stays alone"
     )
 
@@ -248,7 +248,7 @@ def attributes_used(sources, module):
                 yield node.attr
 
 
-@pytest.mark.parametrize("module", ["report/figures", "pipeline"])
+@pytest.mark.parametrize("module", ["report/figures", "stages"])
 def test_notebooks_call_only_what_exists_and_every_figure_is_used(module):
     place = ROOT / "cdrl" / module
     body = [

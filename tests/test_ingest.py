@@ -19,22 +19,22 @@ import psutil
 import pytest
 from troublesome import CYAN, MAGENTA, Stillborn, peak_growth, play
 
-from cdrl.cli import main
-from cdrl.config import IngestConfig
-from cdrl.data import samples
-from cdrl.data.detectors import BOX_COLUMNS, load_detector, read_boxes
-from cdrl.data.faces import Alignment, align, find_face, paste
-from cdrl.data.ingest import Job, expected_cost, ingest, make_piece, summary
-from cdrl.data.manifest import COLUMNS
-from cdrl.data.media import read_audio, read_video, write_video
-from cdrl.data.rejects import kind_of
-from cdrl.data.scan import scan
-from cdrl.data.store import Store
-from cdrl.data.studio import corpus
-from cdrl.data.studio.acting import act
-from cdrl.data.studio.layouts import write_layout
-from cdrl.data.workers import Lost, run_each
-from cdrl.errors import InputError
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
+from cdrl.core.pools import Lost, run_each
+from cdrl.core.settings import IngestConfig
+from cdrl.corpora import samples
+from cdrl.corpora.ingest import Job, expected_cost, ingest, make_piece, summary
+from cdrl.corpora.manifest import COLUMNS
+from cdrl.corpora.rejects import kind_of
+from cdrl.corpora.scan import scan
+from cdrl.corpora.store import Store
+from cdrl.media.detectors import BOX_COLUMNS, load_detector, read_boxes
+from cdrl.media.faces import Alignment, align, find_face, paste
+from cdrl.media.video import read_audio, read_video, write_video
+from cdrl.studio import corpus
+from cdrl.studio.acting import act
+from cdrl.studio.layouts import write_layout
 
 HERE = IngestConfig(workers=0)
 
@@ -531,7 +531,7 @@ def test_unreadable_permissions_are_one_clip_s_reason(trees, tmp_path, monkeypat
 
 def test_what_nobody_foresaw_is_one_clip_s_reason(trees, tmp_path, monkeypatch):
     root, clips = clips_of(trees, "ravdess")
-    monkeypatch.setattr("cdrl.data.ingest.align", lambda *_: 1 / 0)
+    monkeypatch.setattr("cdrl.corpora.ingest.align", lambda *_: 1 / 0)
     with pytest.raises(
         InputError,
         match="none of 4 clips could be used .4 could not be used.*ZeroDivisionError: division by",
@@ -622,8 +622,8 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(trees, bad
     clips = pd.concat([clips, manifest(root, ["gone.mp4"])], ignore_index=True)
     clips.to_parquet(tmp_path / "clips.parquet")
     code = (
-        "import sys, pandas\nfrom pathlib import Path\nfrom cdrl.config import IngestConfig\n"
-        "from cdrl.data.ingest import ingest\n"
+        "import sys, pandas\nfrom pathlib import Path\nfrom cdrl.core.settings import IngestConfig\n"
+        "from cdrl.corpora.ingest import ingest\n"
         "if __name__ == '__main__':\n"
         "    ingest(pandas.read_parquet(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), IngestConfig(workers=1))\n"
     )

@@ -21,12 +21,12 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from tiny_run import FRAMES, tiny_dial, tiny_run
 
-from cdrl.config import repository_root
-from cdrl.data.samples import sample_paths
+from cdrl.core.settings import repository_root
+from cdrl.corpora.samples import sample_paths
 from cdrl.report import dial, explorer
-from cdrl.report.dial import show as dial_show
-from cdrl.report.dial.asked import TEXTS, in_words
-from cdrl.report.dial.bank import bank_edit
+from cdrl.report.dial import page as dial_show
+from cdrl.report.dial.low_rank import bank_edit
+from cdrl.report.dial.requests import TEXTS, in_words
 from cdrl.report.explorer.atlas import Atlas
 
 ROOT = repository_root()
@@ -492,7 +492,7 @@ def test_a_phone_s_width_holds_the_dial_of_facial_actions_and_a_silent_clip_play
     browser, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
-    monkeypatch.setattr("cdrl.report.dial.desk.Take.heard", lambda self: b"")
+    monkeypatch.setattr("cdrl.report.dial.session.Take.heard", lambda self: b"")
     desk = dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0], generator="action_renderer")
     page = dial.write_page(desk, tmp_path / "turn.html")
     browser.send(

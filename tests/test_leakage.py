@@ -6,8 +6,8 @@ from known_codes import labelled_corpus, leaky, noise, one_hot, rotation
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from cdrl.errors import InputError
-from cdrl.probing.bootstrap import (
+from cdrl.core.errors import InputError
+from cdrl.evaluation.estimate import (
     Measure,
     group_interval,
     lines,
@@ -15,7 +15,7 @@ from cdrl.probing.bootstrap import (
     paired_difference,
     resample_counts,
 )
-from cdrl.probing.leakage import (
+from cdrl.evaluation.leakage import (
     content_scores,
     emotion_scores,
     leakage_matrix,
@@ -23,8 +23,8 @@ from cdrl.probing.leakage import (
     relabelling_p,
     selectivity,
 )
-from cdrl.probing.probes import correlation_measure, probe, share, spearman_probe
-from cdrl.probing.splits import clip_means, frame_table, split
+from cdrl.evaluation.probe_splits import clip_means, frame_table, split
+from cdrl.evaluation.probes import correlation_measure, probe, share, spearman_probe
 
 CORPUS = labelled_corpus()
 FRAMES = CORPUS.frames

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 from cdrl.evaluation.lip_sync import MARGIN, SHIFTS, cepstra, distances, load_syncnet, lse
 from cdrl.models.syncnet import SyncNet
 

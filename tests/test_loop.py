@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 from cdrl.training.loop import LoopConfig, learning_rate, on_device, place, train
 
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cdrl.baselines.released.losses import released_content, released_emotion
 from cdrl.losses.contrastive import info_nce, supervised_contrastive
 from cdrl.losses.regularisers import Adversary, cross_covariance, variance_floor
-from cdrl.losses.released import released_content, released_emotion
 
 
 def points(*shape, seed=0):

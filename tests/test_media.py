@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from cdrl.data import samples
-from cdrl.data.media import (
+from cdrl.core.errors import InputError
+from cdrl.corpora import samples
+from cdrl.media.video import (
     SYNTHETIC,
     read_audio,
     read_metadata,
@@ -18,7 +19,6 @@ from cdrl.data.media import (
     write_edit,
     write_video,
 )
-from cdrl.errors import InputError
 
 SAMPLE = samples.SAMPLES / "1001_DFA_ANG_XX.flv"
 
@@ -374,7 +374,7 @@ def test_output_name_must_be_mp4_and_not_the_source(tmp_path):
 
 
 def test_too_long_a_video_is_refused_before_memory_is_gone(monkeypatch):
-    monkeypatch.setattr("cdrl.data.media.MEMORY_LIMIT", 10 << 20)
+    monkeypatch.setattr("cdrl.media.video.MEMORY_LIMIT", 10 << 20)
     refused(lambda: read_video(SAMPLE), "1001_DFA_ANG_XX.flv", "too long")
 
 

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from cdrl.cli import main
-from cdrl.config import data_root
-from cdrl.errors import InputError
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
+from cdrl.core.settings import data_root
 from cdrl.recipes import RECIPES
 from cdrl.report import model_cards
 

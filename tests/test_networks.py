@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from cdrl.data.store import Store
-from cdrl.data.studio import corpus as studio
-from cdrl.evaluation import networks
-from cdrl.evaluation.networks import NETWORKS, FrameNet, Judges
+from cdrl.corpora.store import Store
+from cdrl.evaluation import judges as networks
+from cdrl.evaluation.judges import NETWORKS, FrameNet, Judges
 from cdrl.priors.weights import load_card
-from cdrl.training import priors
+from cdrl.studio import corpus as studio
+from cdrl.training import backbones as priors
 
 
 @pytest.fixture(scope="module")

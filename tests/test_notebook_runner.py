@@ -3,10 +3,10 @@ import sys
 import nbformat
 import pytest
 
-from cdrl.config import CorpusConfig
-from cdrl.errors import InputError
-from cdrl.notebook_runner import NotebookError, PeakMemory, notebooks, plan, run_notebooks
-from cdrl.stage import read_json, run_stage, write_json
+from cdrl.cli.notebooks import NotebookError, PeakMemory, notebooks, plan, run_notebooks
+from cdrl.core.errors import InputError
+from cdrl.core.settings import CorpusConfig
+from cdrl.core.stage import read_json, run_stage, write_json
 
 PARAMETERS = 'run_folder: str = "runs/demo"\npreset: str = "cpu"\nsettings: dict = {}\n'
 
@@ -34,7 +34,7 @@ def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_re
     write(
         tmp_path,
         "00_first",
-        "import os, sys\nprint(sys.executable, os.path.exists('cdrl/cli.py'), preset)",
+        "import os, sys\nprint(sys.executable, os.path.exists('cdrl/cli/main.py'), preset)",
         "open(run_folder + '/made', 'a').write('once')",
     )
     run, said = tmp_path / "run", []
@@ -72,7 +72,7 @@ def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_re
 
 
 def test_a_notebook_whose_stage_folder_was_removed_is_executed_again(tmp_path):
-    work = "from cdrl.config import CorpusConfig\nfrom cdrl.stage import read_json, run_stage, write_json\n"
+    work = "from cdrl.core.settings import CorpusConfig\nfrom cdrl.core.stage import read_json, run_stage, write_json\n"
     write(
         tmp_path,
         "00_first",
@@ -110,7 +110,7 @@ def test_an_input_error_in_a_notebook_is_its_one_line_and_any_other_names_cell_a
     bad_input = write(
         tmp_path,
         "00_first",
-        "from cdrl.errors import InputError",
+        "from cdrl.core.errors import InputError",
         "raise InputError('a.mp4: no face found')",
     )
     with pytest.raises(InputError, match="^a.mp4: no face found$"):

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cdrl.config import repository_root
-from cdrl.stage import all_scores, read_results
+from cdrl.core.settings import repository_root
+from cdrl.core.stage import all_scores, read_results
 
 ROOT = repository_root()
 NEEDED = (
@@ -46,7 +46,7 @@ NEEDED = (
 
 def command(*words):
     return subprocess.run(
-        [sys.executable, "-m", "cdrl.cli", *words],
+        [sys.executable, "-m", "cdrl.cli.main", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -119,17 +119,21 @@ def test_other_settings_need_another_run(smoke):
 
 def test_no_training_opens_a_true_edit(smoke):
     """The stores that training reads hold no name of a true edit, and no module of training imports what renders them."""
-    from cdrl.data.store import Store
+    from cdrl.corpora.store import Store
 
     names = set(Store(smoke / "00_corpus" / "edits").clips.name)
     assert names and names.isdisjoint(Store(smoke / "00_corpus" / "train").clips.name)
     for path in [
         *(ROOT / "cdrl/training").glob("*.py"),
-        ROOT / "cdrl/guidance.py",
-        *(ROOT / "cdrl/generation").glob("*.py"),
+        *(ROOT / "cdrl/representation").glob("*.py"),
+        ROOT / "cdrl/editors/image.py",
+        ROOT / "cdrl/editors/actions.py",
+        ROOT / "cdrl/editors/constant.py",
+        ROOT / "cdrl/representation/guidance.py",
+        *(ROOT / "cdrl/editing").glob("*.py"),
     ]:
         text = path.read_text().replace(
-            "from cdrl.data.studio.edits import source_of\n", ""
+            "from cdrl.studio.edits import source_of\n", ""
         )  # the name of an edit's source, no picture
         assert "studio.edits" not in text and "true_edit" not in text
 

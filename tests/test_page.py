@@ -5,11 +5,11 @@ import nbformat
 import numpy as np
 import pytest
 
-from cdrl.config import STAGES
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
+from cdrl.core.settings import STAGES
+from cdrl.core.stage import finish_run, run_stage
 from cdrl.report.figures import curves
 from cdrl.report.page import write_report
-from cdrl.stage import finish_run, run_stage
 
 
 def executed(run, name, *cells):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cdrl.data.pairing import linear, warp
+from cdrl.corpora.time_warp import linear, warp
 
 
 def naive_cost(cost):
@@ -37,7 +37,7 @@ def test_a_stretched_clip_is_found_within_a_frame():
 
 
 def test_the_path_has_the_cost_of_the_naive_recursion():
-    from cdrl.data.pairing import _accumulate
+    from cdrl.corpora.time_warp import _accumulate
 
     cost = np.random.default_rng(3).random((12, 9))
     assert _accumulate(cost, 10.0)[0][-1, -1] == pytest.approx(naive_cost(cost), abs=1e-10)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from known_codes import noise, one_hot
 
-from cdrl.probing.projection import map_quality, umap_map
+from cdrl.evaluation.projection import map_quality, umap_map
 
 LABELS = np.arange(240) % 4
 CLUSTERS = 8 * one_hot(LABELS) @ noise(4, 10) + noise(240, 10, seed=1)

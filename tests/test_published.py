@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cdrl.errors import InputError
-from cdrl.evaluation.distances import (
+from cdrl.core.errors import InputError
+from cdrl.evaluation.realism import (
     frechet_distance,
     load_published,
     published_features,
     set_similarity,
 )
+from cdrl.evaluation.set_scores import KIT, PUBLISHED, SetReader, set_scores
 from cdrl.models.published import EfficientFace, FaceNet
-from cdrl.pipeline.set_scores import KIT, PUBLISHED, SetReader, set_scores
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

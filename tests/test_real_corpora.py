@@ -11,23 +11,24 @@ import pandas as pd
 import pytest
 import torch
 
-from cdrl.cli import main
-from cdrl.config import CorpusConfig, repository_root, stage_config, stage_folder
-from cdrl.data import samples
-from cdrl.data.scan import scan
-from cdrl.data.store import Store, StoreWriter
-from cdrl.data.studio.layouts import write_layout
-from cdrl.errors import InputError
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
+from cdrl.core.settings import CorpusConfig, repository_root, stage_config, stage_folder
+from cdrl.core.stage import all_scores, read_results, run_stage
+from cdrl.corpora import samples
+from cdrl.corpora.scan import scan
+from cdrl.corpora.store import Store, StoreWriter
+from cdrl.editing.requests import asked_edits, read_asked
+from cdrl.evaluation.edit_evaluation import Edits, lip_sync_measures, resized
 from cdrl.evaluation.lip_sync import distances, load_syncnet, lse
+from cdrl.evaluation.set_scores import PUBLISHED, SetReader, read_originals, set_scores
 from cdrl.models.published import EfficientFace
 from cdrl.models.syncnet import SyncNet
-from cdrl.pipeline import corpus_sheet, edit_strip, said, start
-from cdrl.pipeline.asked import asked_edits, read_asked
-from cdrl.pipeline.edit_scoring import Edits, lip_sync_measures, resized
-from cdrl.pipeline.real_corpus import build_real, choose_parts, draw_clips, draw_parts
-from cdrl.pipeline.set_scores import PUBLISHED, SetReader, read_originals, set_scores
-from cdrl.priors.store import extract
-from cdrl.stage import all_scores, read_results, run_stage
+from cdrl.priors.features import extract
+from cdrl.stages import corpus_sheet, edit_strip, start
+from cdrl.stages import notes as said
+from cdrl.stages.s00_real_corpus import build_real, choose_parts, draw_clips, draw_parts
+from cdrl.studio.layouts import write_layout
 
 ROOT = repository_root()
 EMOTIONS = ("angry", "happy", "neutral", "sad")
@@ -73,7 +74,7 @@ def protocol(mead):
     settings = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
     words = ["run", "--preset", "paper", "--data-root", str(mead), "--out", str(run), *settings]
     done = subprocess.run(
-        [sys.executable, "-m", "cdrl.cli", *words],
+        [sys.executable, "-m", "cdrl.cli.main", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -235,7 +236,7 @@ def config_for(root, **changes):
 
 
 def test_a_second_run_crops_nothing_again(protocol, mead, monkeypatch):
-    from cdrl.data import ingest
+    from cdrl.corpora import ingest
 
     crop = ingest.make_piece  # the samples that come along are no part of the corpus
     monkeypatch.setattr(

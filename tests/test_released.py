@@ -5,16 +5,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cdrl.errors import InputError
-from cdrl.losses.released import released_content, released_emotion
-from cdrl.models.released import IResNet, ReleasedContent, load_released, release_name
-from cdrl.models.released_emotion import (
+from cdrl.baselines.released.emotion import (
     LabelHeads,
     ReleasedEmotion,
     load_released_emotion,
     release_emotion_name,
 )
-from cdrl.training.released import small_released
+from cdrl.baselines.released.losses import released_content, released_emotion
+from cdrl.baselines.released.networks import IResNet, ReleasedContent, load_released, release_name
+from cdrl.baselines.released.training import small_released
+from cdrl.core.errors import InputError
 
 GOLDEN = {
     "loss": 0.6269357204437256,

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cdrl.errors import InputError
-from cdrl.models import released_vision
-from cdrl.models.released import IResNet
-from cdrl.models.released_vision import ReleasedVision, vision_prior
+from cdrl.baselines.released.networks import IResNet
+from cdrl.core.errors import InputError
+from cdrl.priors import iresnet as released_vision
+from cdrl.priors.iresnet import ReleasedVision, vision_prior
 from cdrl.priors.vision import VisionPrior
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cdrl.data.studio.render import LANDMARKS, render
-from cdrl.errors import InputError
-from cdrl.vocabulary import ACTIONS
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.studio.render import LANDMARKS, render
 
 PEOPLE, SIZE = (0, 4, 9), 64
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from known_codes import labelled_corpus, noise, one_hot, rotation
 
-from cdrl.data.pairing import align_by_phones, runs
-from cdrl.probing.retrieval import draw_galleries, retrieval_r1, standardise, unit_rows
-from cdrl.probing.splits import frame_table
+from cdrl.corpora.time_warp import align_by_phones, runs
+from cdrl.evaluation.probe_splits import frame_table
+from cdrl.evaluation.retrieval import draw_galleries, retrieval_r1, standardise, unit_rows
 
 CORPUS = labelled_corpus(seed=1)
 CLIPS, FRAMES = CORPUS.clips, CORPUS.frames

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cdrl.data.media import write_video
-from cdrl.data.corpora import crema_d_labels
-from cdrl.data.samples import ingest, sample_clips, sample_paths
-from cdrl.data.store import Store
-from cdrl.errors import InputError
-from cdrl.vocabulary import CREMA_D_EMOTIONS
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import CREMA_D_EMOTIONS
+from cdrl.corpora.adapters import crema_d_labels
+from cdrl.corpora.samples import ingest, sample_clips, sample_paths
+from cdrl.corpora.store import Store
+from cdrl.media.video import write_video
 
 
 def test_the_six_samples_are_one_actor_in_six_emotions():

@@ -12,10 +12,10 @@ import torch
 import torchaudio
 from safetensors.torch import save_file
 
-from cdrl.cli import main
-from cdrl.config import PriorsConfig
-from cdrl.doctor import examine, lines
-from cdrl.errors import InputError
+from cdrl.cli.doctor import examine, lines
+from cdrl.cli.main import main
+from cdrl.core.errors import InputError
+from cdrl.core.settings import PriorsConfig
 from cdrl.priors import sources
 from cdrl.priors.weights import fill, read_state, verify
 

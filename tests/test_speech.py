@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from cdrl.data.studio import speech
-from cdrl.data.studio.acting import utterance_of
-from cdrl.data.studio.corpus import smoke_specs
-from cdrl.data.studio.phonemes import to_phonemes
-from cdrl.errors import InputError
-from cdrl.vocabulary import PHONEME_TO_VISEME, PHONEMES, VISEMES
+from cdrl.core.errors import InputError
+from cdrl.core.vocabulary import PHONEME_TO_VISEME, PHONEMES, VISEMES
+from cdrl.studio import speech
+from cdrl.studio.acting import utterance_of
+from cdrl.studio.corpus import smoke_specs
+from cdrl.studio.phonemes import to_phonemes
 
 SMOKE = [utterance_of(spec) for spec in smoke_specs()]
 VOWELS = [
@@ -118,7 +118,7 @@ def test_without_espeak_and_without_a_cache_entry_the_remedy_is_named(monkeypatc
 
 def test_the_helper_process_imports_neither_torch_nor_numba_nor_numpy():
     code = (
-        "import sys, cdrl.data.studio.espeak_worker; "
+        "import sys, cdrl.studio.espeak_worker; "
         "print(sorted({'torch', 'numba', 'numpy', 'pandas', 'av'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

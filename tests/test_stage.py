@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from cdrl.config import STAGES, ContentConfig, CorpusConfig, PriorsConfig, stage_folder
-from cdrl.errors import InputError
-from cdrl.stage import (
+from cdrl.core.errors import InputError
+from cdrl.core.settings import STAGES, ContentConfig, CorpusConfig, PriorsConfig, stage_folder
+from cdrl.core.stage import (
     all_scores,
     check_stage,
     finish_run,
@@ -46,7 +46,7 @@ def test_a_stage_that_is_being_made_is_not_made_by_a_second_process(tmp_path):
 
 def test_an_interrupted_stage_goes_on_in_its_folder_and_its_seconds_add_up(tmp_path, monkeypatch):
     clock = iter([0.0, 5.0, 100.0, 107.0])
-    monkeypatch.setattr("cdrl.stage.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("cdrl.core.stage.time.monotonic", lambda: next(clock))
 
     def interrupted(out):
         (out / "checkpoint").write_text("half")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cdrl.data.store import Store, StoreWriter
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
+from cdrl.corpora.store import Store, StoreWriter
 
 
 def row(name, **labels):

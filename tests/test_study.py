@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from cdrl.config import StudyConfig, repository_root
-from cdrl.errors import InputError
-from cdrl.pipeline.study import controls_inside, list_jobs, over_seeds, run_study
-from cdrl.pipeline.study_rows import rows_of
-from cdrl.stage import all_scores, read_json, read_results
+from cdrl.core.errors import InputError
+from cdrl.core.settings import StudyConfig, repository_root
+from cdrl.core.stage import all_scores, read_json, read_results
+from cdrl.study.rows import rows_of
+from cdrl.study.run import controls_inside, list_jobs, over_seeds, run_study
 
 ROWS = "content.cdrl,content.released,content.control.constant,emotion.cdrl,emotion.released,emotion.truth"
 SMALL = {

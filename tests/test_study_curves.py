@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cdrl.evaluation import edit_scores
-from cdrl.pipeline.study_curves import _asked, best_curves
+from cdrl.study.curve_jobs import _asked, best_curves
 
 EMOTIONS = ("angry", "happy", "sad")
 SHIFT = {"angry": (0.3, 0, 0), "happy": (0, 0.4, 0), "sad": (0, 0, -0.3)}

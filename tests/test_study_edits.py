@@ -7,20 +7,20 @@ import pandas as pd
 import pytest
 import torch
 
-from cdrl.config import StudyConfig
-from cdrl.data.store import Store
-from cdrl.errors import InputError
-from cdrl.generation.action_editor import RENDERER
-from cdrl.pipeline.edit_scoring import dials_of, load_references, save_references
-from cdrl.pipeline.study import list_jobs, run_study
-from cdrl.pipeline.study_edit_tables import _any_weight, _statistics
-from cdrl.pipeline.study_coefficients import tracker_folder
-from cdrl.pipeline.study_edits import HOSTS, edit_job_path, edit_place, opened, prepare, shared_path
-from cdrl.pipeline.study_rows import EDIT
-from cdrl.priors.tracking import READER
+from cdrl.baselines.released.guidance import ReleasedGuidance
+from cdrl.core.errors import InputError
+from cdrl.core.settings import StudyConfig
+from cdrl.core.stage import all_scores, read_json, write_json
+from cdrl.corpora.store import Store
+from cdrl.editors.drawn import RENDERER
+from cdrl.evaluation.edit_evaluation import dials_of, load_references, save_references
+from cdrl.priors.actions import READER
 from cdrl.priors.weights import checksum
-from cdrl.stage import all_scores, read_json, write_json
-from cdrl.training.released_guidance import ReleasedGuidance
+from cdrl.study.action_jobs import tracker_folder
+from cdrl.study.edit_jobs import HOSTS, edit_job_path, edit_place, opened, prepare, shared_path
+from cdrl.study.rows import EDIT
+from cdrl.study.run import list_jobs, run_study
+from cdrl.study.tables import _any_weight, _statistics
 
 SMALL = {
     "speech": "cached",
@@ -208,7 +208,7 @@ def test_true_edits_of_training_people_are_rendered_for_the_upper_bound_alone(st
     folder, config, _ = study
     made = []
     monkeypatch.setattr(
-        "cdrl.pipeline.study_edits.studio_edits.generate_edits",
+        "cdrl.study.edit_jobs.studio_edits.generate_edits",
         lambda sources, wanted, path, *rest: made.append(path.name),
     )
     other = StudyConfig(**SMALL | {"edit_steps": 3}, seeds=1)
@@ -255,7 +255,7 @@ def test_finished_jobs_travel_with_the_results(study, tmp_path, monkeypatch):
         folder / "work", other, symlinks=True, ignore=shutil.ignore_patterns("jobs", "hosts")
     )
     monkeypatch.setattr(
-        "cdrl.pipeline.study._work_off",
+        "cdrl.study.run._work_off",
         lambda jobs, *rest: pytest.fail(f"done again: {jobs}") if jobs else None,
     )
     again = all_scores(run_study(folder / "results", other, config))
@@ -286,9 +286,9 @@ def test_another_tracker_or_renderer_asks_for_its_own_jobs_alone_again(
         shared_path(tmp_path, "students", 1),
     )
     before = [edit_job_path(tmp_path, name, 1) for name in names]
-    for module in ("study_edits", "study_coefficients"):
+    for module in ("edit_jobs", "action_jobs"):
         monkeypatch.setattr(
-            f"cdrl.pipeline.{module}.checksum",
+            f"cdrl.study.{module}.checksum",
             lambda path: "0" * 64 if path.stem == network else checksum(path),
         )
     assert [

@@ -5,7 +5,7 @@ import pytest
 from known_codes import labelled_corpus, noise, one_hot
 from test_retrieval import moment_code
 
-from cdrl.probing.swap import draw_triples, swap_audio, swap_image
+from cdrl.evaluation.swap import draw_triples, swap_audio, swap_image
 
 CORPUS = labelled_corpus(seed=1)
 CLIPS, FRAMES = CORPUS.clips, CORPUS.frames

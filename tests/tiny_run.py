@@ -6,9 +6,9 @@ from importlib.metadata import version
 
 import numpy as np
 
-from cdrl.config import data_root, stage_folder
-from cdrl.data.store import StoreWriter
-from cdrl.vocabulary import SCORED_EMOTIONS
+from cdrl.core.settings import data_root, stage_folder
+from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.corpora.store import StoreWriter
 
 SIDE, FRAMES, RATE = 48, 10, 25.0
 BRIGHTNESS = 30  # of the blue of frame k of a clip: BRIGHTNESS + 20 k

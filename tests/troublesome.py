@@ -25,7 +25,7 @@ class Stillborn:
 
 def touchy(index, frame, small):
     """A detector that dies of magenta and never ends at cyan."""
-    from cdrl.data.faces import find_face
+    from cdrl.media.faces import find_face
 
     colour = frame.mean(axis=(0, 1))
     if abs(colour - MAGENTA).max() < 12:
@@ -39,7 +39,7 @@ def peak_growth(job):
     """(frames, MB by which this fresh process grows at most over a clip after a short one has loaded everything)."""
     import resource
 
-    from cdrl.data.ingest import make_piece
+    from cdrl.corpora.ingest import make_piece
 
     make_piece(replace(job, path="short.mp4", piece=job.piece.with_name("short")))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

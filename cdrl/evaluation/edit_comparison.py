@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cdrl.evaluation import edit_scores
-from cdrl.probing.bootstrap import (
+from cdrl.evaluation.estimate import (
     LEVEL,
     Measure,
     group_sums,

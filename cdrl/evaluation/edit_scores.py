@@ -2,14 +2,14 @@
 
 Each function takes what the evaluation networks read (lists with one array per clip, in one clip order) and gives a
 `Measure`: additive statistics per clip with a formula. `edit_rows` turns measures into rows with a bootstrap interval
-over speakers, per emotion too; `cdrl.probing.bootstrap.paired_difference` compares two variants clip by clip.
+over speakers, per emotion too; `cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
 """
 
 import numpy as np
 import pandas as pd
 
-from cdrl.probing.bootstrap import Measure, mean_of, ratio, row
-from cdrl.vocabulary import ACTIONS
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.evaluation.estimate import Measure, mean_of, ratio, row
 
 CURVES = ("jaw opening", "lip width", "lip rounding")
 _WIDE = [

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import dct
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 from cdrl.models.syncnet import CEPSTRA, SIDE, STEPS, WINDOW, SyncNet
 from cdrl.priors.weights import fill, read_state, verify
 

@@ -7,8 +7,8 @@ network takes all that from the source's pixels, so a stranger's video can be ed
 import torch
 from torch import nn
 
-from cdrl.models.generator import Edit, FieldNet, apply_fields
-from cdrl.vocabulary import ACTIONS
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.models.image_editor import Edit, FieldNet, apply_fields
 
 GRAIN = 2  # flow and residual at 64 x 64: lids and lips are finer than cells of 32 x 32
 FAINT = 0.02  # a change of every action below this fades out: no change at all must leave every pixel as it is

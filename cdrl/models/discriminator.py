@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from cdrl.vocabulary import EMOTIONS
+from cdrl.core.vocabulary import EMOTIONS
 
 FRAMES = (0, 2, 4)  # of a window of five
 SHIFT = 2  # pixels

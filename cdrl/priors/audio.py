@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import nn
 
-from cdrl.data.store import AUDIO_RATE
+from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors.bundles import BundleAudioPrior
 from cdrl.priors.weights import checksum, load_card, load_weights, weights_path
 

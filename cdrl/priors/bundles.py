@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cdrl.data.store import AUDIO_RATE
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
+from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors import sources
 from cdrl.priors.weights import fill, read_state, verify
 

@@ -8,7 +8,7 @@ import torch
 from open_clip.convert import convert_state_dict
 from torch import nn
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 from cdrl.priors import sources
 from cdrl.priors.weights import fill, read_state, verify
 

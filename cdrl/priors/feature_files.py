@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 
 _TYPES = {"F16": np.float16, "U8": np.uint8, "I32": np.int32}
 

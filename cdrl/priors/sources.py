@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
 from cdrl.priors.weights import verify
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")

@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from cdrl.config import data_root
-from cdrl.errors import InputError
-from cdrl.stage import read_json, write_json
+from cdrl.core.errors import InputError
+from cdrl.core.settings import data_root
+from cdrl.core.stage import read_json, write_json
 
 
 def weights_path(name: str) -> Path:

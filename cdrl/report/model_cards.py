@@ -4,9 +4,9 @@ import json
 import os
 from pathlib import Path
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
+from cdrl.core.stage import read_json, score_lines
 from cdrl.recipes import RECIPES
-from cdrl.stage import read_json, score_lines
 
 TITLE = "# The networks that lie here"
 INTRO = f"""{TITLE}
@@ -37,7 +37,7 @@ LIMITS = {
     "(`cdrl edit --fit`)",
     "action_reader": "640 of its 1,280 people are also the training people of CCRL, CERL and the hosts; on real faces it reads eyes and brows poorly",
     "action_renderer": "learnt from changes that the host with CDRL asked for, which favours that host; draws what the action reader and the coefficient host ask for, and is no better than they read a face; teeth and tongue that the "
-    "source hides are guessed; on real people brows may thicken and teeth streak, and no fit is made for it",
+    "source hides are guessed; on real people brows may thicken and teeth streak, surprised opens lips that were closed, and no fit is made for it",
     "generator_start": "has seen no guidance: a start for training, not an editor",
     "generator_start_discriminator": "the opponent of generator_start, kept so that training can go on; reads nothing by itself",
 }

@@ -12,9 +12,9 @@ from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
-from cdrl.errors import InputError
+from cdrl.core.errors import InputError
+from cdrl.core.stage import read_results
 from cdrl.report.tables import score_rows
-from cdrl.stage import read_results
 
 STYLE = """
 body{font:16px/1.5 Helvetica,Arial,sans-serif;color:#222;background:#fff;max-width:60rem;margin:0 auto;padding:0 1rem 4rem;overflow-wrap:break-word}

@@ -5,9 +5,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from cdrl.config import stage_folder
-from cdrl.errors import InputError
-from cdrl.stage import RESULTS, read_results
+from cdrl.core.errors import InputError
+from cdrl.core.settings import stage_folder
+from cdrl.core.stage import RESULTS, read_results
 
 
 def finished_stage(run: Path, stage: str, shown: str, files: tuple[str, ...]) -> Path:

@@ -3,7 +3,7 @@
 import html
 from dataclasses import dataclass
 
-from cdrl.stage import score_lines
+from cdrl.core.stage import score_lines
 
 PARTS = ("chance", "low", "high", "n")  # of a score, told beside it
 
@@ -48,8 +48,8 @@ def score_table(scores: dict, told: dict[str, str], folded: tuple[str, ...] = ()
     """The scores that an argument needs, each with what it is in words.
 
     Args:
-        scores: mapping of names to numbers, as `cdrl.stage.all_scores` returns it. told: {name: what it is}; names that this run
-            has not scored are left out. folded: patterns of `cdrl.stage.score_lines`; what they match is kept, folded.
+        scores: mapping of names to numbers, as `cdrl.core.stage.all_scores` returns it. told: {name: what it is}; names that this run
+            has not scored are left out. folded: patterns of `cdrl.core.stage.score_lines`; what they match is kept, folded.
 
     >>> score_table({"a.b": 0.5, "a.b.chance": 0.25, "a.b.n": 8}, {"a.b": "how often"}, ("a",)).rows
     (('how often', 'a.b', '0.5', '0.25', '', '8'),)

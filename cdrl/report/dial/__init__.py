@@ -4,7 +4,7 @@
 `write_page(run, path)` writes a file that needs neither Python nor a network.
 """
 
-from cdrl.report.dial.desk import Desk
-from cdrl.report.dial.show import dial, static_twin, write_page
+from cdrl.report.dial.page import dial, static_twin, write_page
+from cdrl.report.dial.session import Desk
 
 __all__ = ["Desk", "dial", "static_twin", "write_page"]

@@ -4,8 +4,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from cdrl.report.dial.asked import TEXTS, as_in, in_words, vocabulary
-from cdrl.report.dial.show import (
+from cdrl.report.dial.page import (
     SHOWN_FIRST,
     bank_bytes,
     bank_shape,
@@ -14,6 +13,7 @@ from cdrl.report.dial.show import (
     style,
     take_facts,
 )
+from cdrl.report.dial.requests import TEXTS, as_in, in_words, vocabulary
 
 
 class Dial(anywidget.AnyWidget):

@@ -5,7 +5,7 @@
 """
 
 from cdrl.report.explorer.atlas import Atlas, nearest_of_groups, read_atlas
-from cdrl.report.explorer.show import explore, neighbour_figure, static_figure, write_page
+from cdrl.report.explorer.page import explore, neighbour_figure, static_figure, write_page
 
 __all__ = [
     "Atlas",

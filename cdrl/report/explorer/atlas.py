@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cdrl.config import run_path, stage_folder
-from cdrl.data.encoding import write_video
-from cdrl.data.store import Store
-from cdrl.errors import InputError
-from cdrl.pipeline import factors_of_frames
-from cdrl.probing.projection import map_quality, umap_map
-from cdrl.probing.retrieval import unit_rows
+from cdrl.core.errors import InputError
+from cdrl.core.settings import run_path, stage_folder
+from cdrl.corpora.store import Store
+from cdrl.evaluation.projection import map_quality, umap_map
+from cdrl.evaluation.retrieval import unit_rows
+from cdrl.media.encoding import write_video
 from cdrl.report.ready import finished_stage
+from cdrl.stages import factors_of_frames
 
 SPACES = ("content", "emotion")
 # The label whose groups a frame's neighbours are sought in: same speech in other emotions, same mood in other words.

@@ -3,7 +3,7 @@
 import anywidget
 import traitlets
 
-from cdrl.report.explorer.show import code, payload, style
+from cdrl.report.explorer.page import code, payload, style
 
 
 class Explorer(anywidget.AnyWidget):

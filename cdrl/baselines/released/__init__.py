@@ -1,0 +1,1 @@
+"""The paper's release: networks, losses, training."""

@@ -1,0 +1,1 @@
+"""Words, settings, stages, files: what every other folder stands on."""

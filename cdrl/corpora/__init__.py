@@ -1,0 +1,1 @@
+"""Clips of any corpus: found, checked, cropped, stored."""

@@ -1,0 +1,1 @@
+"""Editors: who turns a clip and an emotion into an edited clip."""

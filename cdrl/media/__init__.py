@@ -1,0 +1,1 @@
+"""Video, sound and faces in and out."""

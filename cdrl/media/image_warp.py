@@ -1,0 +1,104 @@
+"""Sampling images through affine maps, and putting edited samples back.
+
+Coordinates are continuous: pixel (row i, column j) covers [j, j + 1) x [i, i + 1), its centre is (j + .5, i + .5),
+and a crop rescaled by a factor has its coordinates multiplied by it, without half-pixel corrections.
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def warp(image, matrix, height, width, samples):
+    """Bilinear resampling of an image through an affine map; outside, the edge pixels repeat.
+
+    Args:
+        image: (H, W, 3) uint8. matrix: (2, 3) float, output coordinates -> image coordinates.
+        height, width: size of the output.
+        samples: points per output pixel and axis that are averaged; the factor of shrinking, rounded up, prevents
+            aliasing.
+
+    Returns:
+        (height, width, 3) uint8; the identity matrix returns the image itself.
+    """
+    rows, columns = image.shape[0], image.shape[1]
+    out = np.empty((height, width, 3), np.uint8)
+    weight, step = 1.0 / (samples * samples), 1.0 / samples
+    for i in range(height):
+        for j in range(width):
+            red = green = blue = 0.0
+            for k in range(samples):
+                v = i + (k + 0.5) * step
+                for m in range(samples):
+                    u = j + (m + 0.5) * step
+                    x = matrix[0, 0] * u + matrix[0, 1] * v + matrix[0, 2] - 0.5
+                    y = matrix[1, 0] * u + matrix[1, 1] * v + matrix[1, 2] - 0.5
+                    x = min(max(x, 0.0), columns - 1.0)
+                    y = min(max(y, 0.0), rows - 1.0)
+                    left, top = int(x), int(y)
+                    right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
+                    fx, fy = x - left, y - top
+                    a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+                    red += a * image[top, left, 0] + b * image[top, right, 0]
+                    red += c * image[bottom, left, 0] + d * image[bottom, right, 0]
+                    green += a * image[top, left, 1] + b * image[top, right, 1]
+                    green += c * image[bottom, left, 1] + d * image[bottom, right, 1]
+                    blue += a * image[top, left, 2] + b * image[top, right, 2]
+                    blue += c * image[bottom, left, 2] + d * image[bottom, right, 2]
+            out[i, j, 0] = int(red * weight + 0.5)
+            out[i, j, 1] = int(green * weight + 0.5)
+            out[i, j, 2] = int(blue * weight + 0.5)
+    return out
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _read(plane, x, y, channel):
+    """Bilinear value of a (K, K, 3) array at pixel-centre coordinates, edges repeated."""
+    last = plane.shape[0] - 1
+    x, y = min(max(x, 0.0), float(last)), min(max(y, 0.0), float(last))
+    left, top = int(x), int(y)
+    right, bottom = min(left + 1, last), min(top + 1, last)
+    fx, fy = x - left, y - top
+    upper = (1 - fx) * plane[top, left, channel] + fx * plane[top, right, channel]
+    lower = (1 - fx) * plane[bottom, left, channel] + fx * plane[bottom, right, channel]
+    return (1 - fy) * upper + fy * lower
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def add_difference(frame, edited, original, inverse, feather, keep):
+    """Add `edited - original` (crops) to the frame in place, softly masked; see `cdrl.media.faces.paste`.
+
+    Args:
+        frame: (H, W, 3) uint8, changed in place. edited, original: (K, K, 3) uint8.
+        inverse: (2, 3) frame coordinates -> crop coordinates in [0, K].
+        feather: width of the soft border, fraction of K. keep: difference (grey levels) at which the frame's own
+            fine detail has faded to 1/e.
+    """
+    size = edited.shape[0]
+    rows, columns = frame.shape[0], frame.shape[1]
+    for i in range(rows):
+        for j in range(columns):
+            u = inverse[0, 0] * (j + 0.5) + inverse[0, 1] * (i + 0.5) + inverse[0, 2]
+            v = inverse[1, 0] * (j + 0.5) + inverse[1, 1] * (i + 0.5) + inverse[1, 2]
+            edge = min(min(u, size - u), min(v, size - v)) / (feather * size)
+            if edge <= 0:
+                continue
+            edge = min(edge, 1.0)
+            mask = edge * edge * (3 - 2 * edge)
+            largest = 0.0
+            for channel in range(3):
+                change = _read(edited, u - 0.5, v - 0.5, channel) - _read(
+                    original, u - 0.5, v - 0.5, channel
+                )
+                largest = max(largest, abs(change))
+            if largest == 0.0:
+                continue
+            fade = 1 - np.exp(-((largest / keep) ** 2))
+            for channel in range(3):
+                now, before = (
+                    _read(edited, u - 0.5, v - 0.5, channel),
+                    _read(original, u - 0.5, v - 0.5, channel),
+                )
+                detail = frame[i, j, channel] - before
+                value = frame[i, j, channel] + mask * (now - before - fade * detail)
+                frame[i, j, channel] = int(min(max(value, 0.0), 255.0) + 0.5)

@@ -1,0 +1,1 @@
+"""The two decoupled representations: content (CCRL), emotion (CERL), and guidance made of both."""

@@ -1,0 +1,1 @@
+"""The generated corpus: people, acting, clips, true edits."""
