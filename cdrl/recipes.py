@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from cdrl.core.settings import (
-    CoefficientConfig,
+    ActionsConfig,
     ContentConfig,
     EmotionConfig,
     GeneratorConfig,
@@ -16,12 +16,12 @@ from cdrl.core.settings import (
 from cdrl.core.stage import read_json, write_json
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import train_coefficient_host
+from cdrl.editors.actions import train_action_manipulator
 from cdrl.editors.image import emotions_of, train_generator, train_start
 from cdrl.editors.rendered import HOST, drawn_changes, load_host
 from cdrl.editors.renderer import drawing_scores, train_action_renderer
 from cdrl.evaluation import judges as networks
-from cdrl.priors.actions import READER, load_reader, track
+from cdrl.priors.actions import READER, load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.priors.weights import load_card, save_weights
 from cdrl.representation.content import train_content
@@ -39,7 +39,7 @@ from cdrl.training.tracker import train_reader
 PEOPLE = {"priors": 640, "train": 640, "reader": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
-RENDERER_STEPS = {"pixels": 16000, "seen": 4000}
+RENDERER_STEPS = {"pixels": 16000, "perceptual": 4000}
 CHANGES = {"train": 1280, "choose": 96}  # clips that are rendered with changed actions
 GUIDANCE_CARD = {
     "command": "cdrl train guidance",
@@ -198,7 +198,7 @@ def generator(out: Path, work: Path) -> dict:
     return card
 
 
-def action_reader(out: Path, work: Path) -> dict:
+def action_tracker(out: Path, work: Path) -> dict:
     """The coefficient host's tracker: facial actions from the backbones' features; 8 minutes."""
     *found, held_out = (
         extract(corpus(split, work), Path(work) / split) for split in ("train", "reader", "choose")
@@ -206,22 +206,22 @@ def action_reader(out: Path, work: Path) -> dict:
     return train_reader(tuple(found), held_out, Path(out), Path(work) / "training")
 
 
-def coefficient_host(out: Path, work: Path) -> dict:
+def action_manipulator(out: Path, work: Path) -> dict:
     """The coefficient host with distilled CDRL guidance, unpaired; its card holds the students' fit on other people; 5 minutes."""
     features = {
         split: extract(corpus(split, work), Path(work) / split) for split in ("train", "choose")
     }
-    tracked = {split: track(each, load_reader()) for split, each in features.items()}
-    teacher, config = Guidance(), CoefficientConfig()
+    tracked = {split: track(each, load_tracker()) for split, each in features.items()}
+    teacher, config = Guidance(), ActionsConfig()
     students = distil(features["train"], tracked["train"], teacher, config, Path(work) / "students")
-    host, history = train_coefficient_host(
+    host, history = train_action_manipulator(
         tracked["train"], students, config, "cdrl", Path(work) / "host"
     )
     fit = fit_scores(students, features["choose"], tracked["choose"], teacher)
     card = {
         "model": {},
         "emotions": emotions_of(features["train"].store),
-        "command": "cdrl train coefficient_host",
+        "command": "cdrl train action_manipulator",
         "licence": "Apache-2.0",
         "tracker": READER,
         "truth": "none: tracked actions, emotion and level of unpaired clips, distilled guidance; no true edit",
@@ -229,13 +229,13 @@ def coefficient_host(out: Path, work: Path) -> dict:
         "scores": {f"student.{k}": round(v, 4) for k, v in fit.items()}
         | history.tail(10).mean().drop("step").round(4).to_dict(),
     }
-    save_weights(Path(out) / "coefficient_host.safetensors", host, card)
+    save_weights(Path(out) / "action_manipulator.safetensors", host, card)
     return card
 
 
 def action_renderer(out: Path, work: Path) -> dict:
     """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 75 and 30 minutes."""
-    reader, host, found = load_reader(), load_host(), {}
+    reader, host, found = load_tracker(), load_host(), {}
     for split, number in CHANGES.items():
         features = extract(corpus(split, work), Path(work) / split)
         tracked, path = track(features, reader), Path(work) / f"{split}_changed"
@@ -259,7 +259,7 @@ def action_renderer(out: Path, work: Path) -> dict:
         "scores": {
             name: round(value, 4)
             for name, value in (
-                scores | history["seen"].tail(10).mean().drop("step").to_dict()
+                scores | history["perceptual"].tail(10).mean().drop("step").to_dict()
             ).items()
         },
     }
@@ -283,8 +283,8 @@ RECIPES = {
         guidance,
         generator_start,
         generator,
-        action_reader,
-        coefficient_host,
+        action_tracker,
+        action_manipulator,
         action_renderer,
     )
 }

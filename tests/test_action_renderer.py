@@ -19,7 +19,7 @@ from cdrl.editors.rendered import drawn_changes, load_host
 from cdrl.media.video import read_video
 from cdrl.models.action_renderer import FAINT, ActionRenderer
 from cdrl.models.image_editor import label_weights, working_view
-from cdrl.priors.actions import Tracked, load_reader, track_clip
+from cdrl.priors.actions import Tracked, load_tracker, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card
 from cdrl.studio import acting, changes
@@ -36,7 +36,7 @@ def busy_renderer():
     """A renderer whose last layers are not zero: it draws something whatever it is told."""
     torch.manual_seed(0)
     renderer = ActionRenderer()
-    for layer in (renderer.move_and_paint, renderer.shade):
+    for layer in (renderer.flow_residual_head, renderer.shade):
         torch.nn.init.normal_(layer.weight, std=0.1), torch.nn.init.normal_(layer.bias)
     return renderer.eval().requires_grad_(False)
 
@@ -201,7 +201,7 @@ def test_what_the_vision_prior_sees_is_told_apart_in_the_drawn_picture_alone():
         drawn(2, 3, 96, 96).requires_grad_(),
         drawn(2, 3, 96, 96, seed=1).requires_grad_(),
     )
-    found = training.seen_difference(vision, drawn_, truth, boxes)
+    found = training.perceptual_difference(vision, drawn_, truth, boxes)
     naive = [
         sum(
             ((one[k] - other[k]) ** 2).mean().item()
@@ -211,7 +211,7 @@ def test_what_the_vision_prior_sees_is_told_apart_in_the_drawn_picture_alone():
     ]
     assert (
         found.tolist() == pytest.approx(naive, rel=1e-4)
-        and training.seen_difference(vision, truth, truth, boxes).abs().max() < 1e-6
+        and training.perceptual_difference(vision, truth, truth, boxes).abs().max() < 1e-6
     )
     found.sum().backward()
     assert (
@@ -245,10 +245,10 @@ def test_a_renderer_learns_to_draw_and_then_to_look_like_it(stores, tmp_path):
     store, changed = stores
     actions = store.truth["coefficients"][:].astype(np.float32)
     first, history = training.train_action_renderer(
-        store, changed, actions, {"pixels": 120, "seen": 0}, tmp_path, batch=8
+        store, changed, actions, {"pixels": 120, "perceptual": 0}, tmp_path, batch=8
     )
     renderer, seen = training.train_action_renderer(
-        store, changed, actions, {"pixels": 120, "seen": 40}, tmp_path, batch=8
+        store, changed, actions, {"pixels": 120, "perceptual": 40}, tmp_path, batch=8
     )
     batch = training.ChangeSampler(store, changed, actions, 24)(np.random.default_rng(9))
     before, after = (
@@ -257,11 +257,11 @@ def test_a_renderer_learns_to_draw_and_then_to_look_like_it(stores, tmp_path):
     truth = history["pixels"].truth
     assert (
         truth.iloc[-1] < 0.7 * truth.iloc[0]
-        and not len(history["seen"])
+        and not len(history["perceptual"])
         and history["pixels"].equals(seen["pixels"])
-        and len(seen["seen"])
+        and len(seen["perceptual"])
     )
-    assert after["seen"].mean() < 0.8 * before["seen"].mean()
+    assert after["perceptual"].mean() < 0.8 * before["perceptual"].mean()
     scores = training.drawing_scores(renderer, store, changed, actions, batches=2)
     assert (
         scores["psnr"] > scores["psnr.source"] + 1
@@ -302,7 +302,7 @@ def test_the_editor_tracks_as_the_reader_does(stores, editor):
     )
     found, wanted = (
         editor.actions(frames)[0].numpy(),
-        track_clip(store, 0, load_reader(), VisionPrior()),
+        track_clip(store, 0, load_tracker(), VisionPrior()),
     )
     assert (
         found.shape == wanted.shape and np.abs(found - wanted).mean() < 0.03
@@ -377,7 +377,7 @@ def test_the_committed_renderer_draws_what_the_host_asks_of_people_it_never_met(
     tracked = Tracked(
         store.clips,
         np.concatenate(
-            [track_clip(store, k, load_reader(), VisionPrior()) for k in range(len(store.clips))]
+            [track_clip(store, k, load_tracker(), VisionPrior()) for k in range(len(store.clips))]
         ),
     )
     changes.render_changes(

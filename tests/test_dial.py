@@ -29,8 +29,8 @@ from cdrl.media.video import read_video
 from cdrl.report import dial
 from cdrl.report.dial import page as show
 from cdrl.report.dial import requests as asked
-from cdrl.report.dial import session as desk_module
-from cdrl.report.dial.low_rank import KNOTS, bank_edit, fields_at
+from cdrl.report.dial import session as session_module
+from cdrl.report.dial.low_rank import KNOTS, edit_with_fields, fields_at
 from cdrl.report.dial.requests import TEXTS
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
@@ -48,12 +48,12 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def desk(run):
-    return dial.Desk(run, NEUTRAL)
+    return dial.Session(run, NEUTRAL)
 
 
 @pytest.fixture(scope="module")
 def take(desk):
-    return desk_module.shortened(desk.take(0), FRAMES / 25)
+    return session_module.shortened(desk.take(0), FRAMES / 25)
 
 
 def level(value):
@@ -71,7 +71,7 @@ CURVES = [
 
 
 def test_the_fields_are_linear_below_level_1_and_above_level_3_and_bend_between(desk, take):
-    frames, weights = desk_module._tensor(take.crops), emotion_weights("happy", desk.generator)
+    frames, weights = session_module._tensor(take.crops), emotion_weights("happy", desk.generator)
 
     def flow(value):
         with torch.no_grad():
@@ -87,7 +87,7 @@ def test_the_fields_are_linear_below_level_1_and_above_level_3_and_bend_between(
 @pytest.fixture(scope="module")
 def acted(run):
     """The same clip, edited by facial actions."""
-    return dial.Desk(run, NEUTRAL, generator="action_renderer")
+    return dial.Session(run, NEUTRAL, generator="action_renderer")
 
 
 @pytest.mark.parametrize("emotion", ["happy", "sad"])
@@ -95,10 +95,10 @@ def test_the_dial_s_edit_is_the_exact_one_within_a_quarter_of_a_level(desk, take
     bank, other = desk.bank(take, {emotion: 1.0}), desk.bank(take, {"surprised": 1.0})
     for curve in CURVES:
         exact = edit_clip(desk.generator, take.crops, emotion, curve).astype(float)
-        error = np.abs(bank_edit(bank, take.crops, curve) - exact).mean()
+        error = np.abs(edit_with_fields(bank, take.crops, curve) - exact).mean()
         moved, wrong = (
             np.abs(exact - take.crops).mean(),
-            np.abs(bank_edit(other, take.crops, curve) - exact).mean(),
+            np.abs(edit_with_fields(other, take.crops, curve) - exact).mean(),
         )
         print(
             f"{emotion} {curve[0]:.2f} to {curve[-1]:.2f}: off by {error:.3f} of 255, the edit changes {moved:.2f}"
@@ -113,7 +113,7 @@ def test_an_edit_by_facial_actions_is_the_exact_one_within_a_quarter_of_a_level(
     for curve in (level(0.1), level(0.45), level(1.1), CURVES[-1]):
         exact = edit_clip(acted.generator, take.crops, "surprised", curve).astype(float)
         error, moved = (
-            np.abs(bank_edit(bank, take.crops, curve) - exact).mean(),
+            np.abs(edit_with_fields(bank, take.crops, curve) - exact).mean(),
             np.abs(exact - take.crops).mean(),
         )
         print(
@@ -127,8 +127,8 @@ def test_the_edit_by_facial_actions_is_turned_on_the_run_s_clips_and_read_by_its
 ):
     assert (
         acted.names == desk.names
-        and acted.take(0).note == desk_module.UNSEEN
-        and desk.take(0).note == desk_module.UNFITTED
+        and acted.take(0).note == session_module.UNSEEN
+        and desk.take(0).note == session_module.UNFITTED
     )
     still, turned = (acted.read(take, {"happy": 1.0}, level(value)) for value in (0, 1))
     happy = acted.emotions.index("happy")
@@ -146,22 +146,25 @@ def test_the_edit_by_facial_actions_is_turned_on_the_run_s_clips_and_read_by_its
         InputError,
         match="action_renderer: edits aligned crops, .*released was made with corpus.crop=released; leave it out",
     ):
-        dial.Desk(released, NEUTRAL, generator="action_renderer")
+        dial.Session(released, NEUTRAL, generator="action_renderer")
 
 
 @pytest.mark.parametrize("whose", ["desk", "acted"])
 def test_intensity_0_is_the_source_to_the_bit_also_inside_a_curve(whose, take, request):
     desk, curve = request.getfixturevalue(whose), level(1.0)
     bank, curve[10] = desk.bank(take, {"happy": 1.0}), 0
-    assert np.array_equal(bank_edit(bank, take.crops, level(0)), take.crops)
-    assert np.array_equal(bank_edit(bank, take.crops, curve)[10], take.crops[10])
+    assert np.array_equal(edit_with_fields(bank, take.crops, level(0)), take.crops)
+    assert np.array_equal(edit_with_fields(bank, take.crops, curve)[10], take.crops[10])
     assert all(not field[10].any() and field[11].any() for field in fields_at(bank, curve))
 
 
 def test_a_mixture_has_fields_of_its_own(desk, take):
     mixture = {"happy": 0.7, "surprised": 0.3}
     exact = edit_clip(desk.generator, take.crops, mixture, 1.0).astype(float)
-    assert np.abs(bank_edit(desk.bank(take, mixture), take.crops, level(1)) - exact).mean() < 0.25
+    assert (
+        np.abs(edit_with_fields(desk.bank(take, mixture), take.crops, level(1)) - exact).mean()
+        < 0.25
+    )
 
 
 def test_readings_are_the_guidance_s_own(desk, take):
@@ -172,9 +175,9 @@ def test_readings_are_the_guidance_s_own(desk, take):
     assert turned["emotion"][happy] > still["emotion"][happy] + 0.1, (
         "the generator does what it was trained for"
     )
-    edited = bank_edit(desk.bank(take, {"happy": 1.0}), take.crops, level(1))
+    edited = edit_with_fields(desk.bank(take, {"happy": 1.0}), take.crops, level(1))
     with torch.no_grad():
-        source, output = (desk_module._tensor(crops) for crops in (take.crops, edited))
+        source, output = (session_module._tensor(crops) for crops in (take.crops, edited))
         expected = float(desk.guidance.content(source, output, torch.tensor(take.box)[None]))
     assert turned["content"] == pytest.approx(expected, abs=1e-5) and 0 < expected < 0.5
     assert turned["change"] == pytest.approx(
@@ -253,7 +256,7 @@ def test_a_page_offers_the_texts_and_references_that_are_asked_for(
     banks = header["takes"][0]["banks"]
     assert set(banks) == {"happy", f"words: {text}", f"clip: {HAPPY.stem}"}
     [mixture] = [each["mixture"] for each in header["choices"] if each["kind"] == "words"]
-    desk = dial.Desk(run, NEUTRAL)
+    desk = dial.Session(run, NEUTRAL)
     low, length = banks[f"words: {text}"]["where"]
     assert (
         block[low : low + length]
@@ -294,8 +297,8 @@ def test_a_run_of_released_crops_is_turned_on_released_crops(run, tmp_path):
     run_stage(CorpusConfig(crop="released"), released, lambda out: {})
     frames = read_video(NEUTRAL).frames
     for where, crop in ((run, "aligned"), (released, "released")):
-        desk = dial.Desk(where, NEUTRAL, [NEUTRAL])
-        expected = faces.crop(frames, faces.align(frames, crop=crop), desk_module.SIDE)
+        desk = dial.Session(where, NEUTRAL, [NEUTRAL])
+        expected = faces.crop(frames, faces.align(frames, crop=crop), session_module.SIDE)
         assert desk.guidance.crop == crop and np.array_equal(desk.take(0).crops, expected)
         assert np.array_equal(desk.reference(0).crops, expected)
 
@@ -306,18 +309,18 @@ def test_a_studio_clip_is_rendered_again_and_cropped_as_the_run_s(run, tmp_path)
     name = studio.name_of(studio.specs("smoke_report", people=2, sentences=2)[0])
     taken = {}
     for where in (run, released):
-        desk = dial.Desk(where)
+        desk = dial.Session(where)
         desk.store.clips.loc[0, "name"] = name
         taken[desk.generator.crop] = desk._of_store(0)
     frames = studio.picture(studio.spec_of(name), act(studio.spec_of(name)), 256)[0]
     for crop, take in taken.items():
         assert np.array_equal(
-            take.crops, faces.crop(frames, faces.align(frames, crop=crop), desk_module.SIDE)
+            take.crops, faces.crop(frames, faces.align(frames, crop=crop), session_module.SIDE)
         )
 
 
 def test_the_clips_are_the_run_s_and_the_samples_and_a_studio_clip_falls_back_to_the_store(run):
-    desk = dial.Desk(run)
+    desk = dial.Session(run)
     assert desk.names[:2] == ["0_0_neutral", "0_0_angry"] and {
         path.stem for path in sample_paths()
     } <= set(desk.names)
@@ -370,7 +373,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(run, tmp_path, capsys, monke
 
 
 def test_where_nobody_watches_a_small_twin_takes_its_place(run):
-    twin = dial.dial(dial.Desk(run, NEUTRAL))
+    twin = dial.dial(dial.Session(run, NEUTRAL))
     assert (
         isinstance(twin, show.Twin)
         and twin._repr_html_() == twin.data
@@ -510,7 +513,7 @@ def test_a_clip_that_cannot_be_used_is_refused(run, tmp_path, capsys, monkeypatc
     assert "gone.mp4: no such video file" in refused(capsys, "dial", str(run), "--clip", "gone.mp4")
     (tmp_path / "text.mp4").write_text("no video")
     assert "text.mp4" in refused(capsys, "dial", str(run), "--clip", str(tmp_path / "text.mp4"))
-    monkeypatch.setattr(desk_module, "LONGEST", 1.0)
+    monkeypatch.setattr(session_module, "LONGEST", 1.0)
     line = refused(capsys, "dial", str(run), "--clip", str(NEUTRAL))
     assert line.endswith(
         "2 seconds, the dial takes up to 1: cut it, or edit it whole with cdrl edit"

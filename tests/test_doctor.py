@@ -35,7 +35,7 @@ def test_doctor_finds_what_this_environment_has():
 def test_without_torchaudio_and_espeak_every_module_imports_and_doctor_says_what_needs_them():
     code = (
         "import pkgutil, importlib, cdrl, cdrl.cli.main\n"
-        "cdrl.cli.main(['doctor'])\n"
+        "cdrl.cli.main.main(['doctor'])\n"
         "names = [m.name for m in pkgutil.walk_packages(cdrl.__path__, 'cdrl.')]\n"
         "[importlib.import_module(name) for name in names]\n"
         "print(len(names))"
@@ -54,7 +54,7 @@ def test_without_torchaudio_and_espeak_every_module_imports_and_doctor_says_what
 
 
 def test_a_missing_package_that_everything_needs_makes_the_status_1():
-    code = "import cdrl.cli.main; print(cdrl.cli.main(['doctor']))"
+    code = "import cdrl.cli.main; print(cdrl.cli.main.main(['doctor']))"
     printed = hidden(["umap"], code)
     assert (
         "missing  umap-learn: pip install umap-learn" in printed and printed.splitlines()[-1] == "1"

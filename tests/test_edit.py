@@ -32,7 +32,7 @@ def generator():
     """Never trained, but its last layers move, shade and paint."""
     torch.manual_seed(0)
     made = Generator()
-    for layer in (made.move_and_paint, made.shade):
+    for layer in (made.flow_residual_head, made.shade):
         torch.nn.init.normal_(layer.weight, std=0.2)
     return made.eval().requires_grad_(False)
 

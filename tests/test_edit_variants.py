@@ -189,7 +189,7 @@ def test_the_upper_bound_has_neither_game_nor_guidance_and_the_others_no_truth(e
     shared = {name: value for name, value in VARIANTS["baseline"].items() if name in WEIGHTS}
     assert (
         WEIGHTS == shared | {"truth": WEIGHTS["truth"]}
-        and {"reconstruction", "bending", "steady"} <= shared.keys()
+        and {"reconstruction", "bending", "temporal_smoothness"} <= shared.keys()
     )
     terms = PairedObjective(starting_nets(None)[0])(
         PairedSampler(*edited, batch=4)(np.random.default_rng(0))

@@ -67,7 +67,14 @@ def drawn_features(people=4, sentences=3, emotions=("happy", "sad", "angry"), se
 
 
 CONTENT = ContentConfig(
-    steps=60, batch=4, pairs=40, moments=12, guard=2, window=5, temperature=0.2, alike=0.999
+    steps=60,
+    batch=4,
+    pairs=40,
+    moments=12,
+    temporal_exclusion=2,
+    window=5,
+    temperature=0.2,
+    false_negative_cosine=0.999,
 )
 SOUND = torch.stack([torch.zeros(8), torch.ones(8)])  # centres of two units
 

@@ -148,7 +148,7 @@ def test_another_prior_is_computed_and_its_features_lie_beside_the_old_ones(
     store, tmp_path, monkeypatch, asked
 ):
     first = extract(store, tmp_path / "features")
-    monkeypatch.setattr(feature_store, "EDITION", 2)
+    monkeypatch.setattr(feature_store, "SCHEMA_VERSION", 2)
     extract(store, tmp_path / "features")
     assert (
         asked["frames"] == 44

@@ -26,7 +26,7 @@ from cdrl.editors.image import (
 )
 from cdrl.losses.fields import STRETCH, acceleration, asymmetry, bending, stretching
 from cdrl.models.content import ContentEncoder
-from cdrl.models.discriminator import Discriminator, asked, jittered
+from cdrl.models.discriminator import Discriminator, conditional_logit, jittered
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.models.image_editor import (
     Generator,
@@ -34,7 +34,7 @@ from cdrl.models.image_editor import (
     blur,
     field_gain,
     label_weights,
-    place_mask,
+    roi_mask,
 )
 from cdrl.priors.language import tiny_clip
 from cdrl.priors.vision import face_backbone, mouth_backbone
@@ -52,7 +52,7 @@ def busy_generator(seed=0):
     """A generator whose last layers are not zero: it moves, shades and paints."""
     torch.manual_seed(seed)
     generator = Generator()
-    for layer in (generator.move_and_paint, generator.shade):
+    for layer in (generator.flow_residual_head, generator.shade):
         torch.nn.init.normal_(layer.weight, std=0.3)
     return generator.eval()
 
@@ -209,7 +209,7 @@ def test_nothing_happens_at_the_border_and_paint_stays_in_its_places():
         edit = generator(frames, label_weights(["happy"]), torch.ones(1))
     change = (edit.frames - frames).abs()
     assert change[..., 0, :].max() < 1e-4 and change[..., :, -1].max() < 1e-4 < change.max()
-    allowed = place_mask(32)[0, 0] > 0
+    allowed = roi_mask(32)[0, 0] > 0
     assert edit.residual[..., ~allowed].abs().max() == 0 < edit.residual.abs().max()
     assert (
         allowed[8, 10] and allowed[21, 16] and not allowed[5, 16]
@@ -476,7 +476,7 @@ def test_a_fit_to_a_person_uses_no_clip_of_the_target_and_leaves_the_generator_a
 
 def test_the_head_that_is_asked_answers_with_its_slope():
     heads = torch.arange(32.0).view(2, 8, 2)
-    found = asked(heads, torch.tensor([4, 0]), torch.tensor([1.0, 2 / 3]))
+    found = conditional_logit(heads, torch.tensor([4, 0]), torch.tensor([1.0, 2 / 3]))
     assert torch.allclose(found, torch.tensor([8 + 9 / 3, 16.0]))
 
 

@@ -25,7 +25,7 @@ from cdrl.core.settings import repository_root
 from cdrl.corpora.samples import sample_paths
 from cdrl.report import dial, explorer
 from cdrl.report.dial import page as dial_show
-from cdrl.report.dial.low_rank import bank_edit
+from cdrl.report.dial.low_rank import edit_with_fields
 from cdrl.report.dial.requests import TEXTS, in_words
 from cdrl.report.explorer.atlas import Atlas
 
@@ -386,7 +386,7 @@ def turn_the_dial(browser, picture):
 def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy", "sad"))
     neutral = next(path for path in sample_paths() if "NEU" in path.name)
-    desk = dial.Desk(tiny_dial(tmp_path / "run"), neutral)
+    desk = dial.Session(tiny_dial(tmp_path / "run"), neutral)
     page = dial.write_page(desk, tmp_path / "turn.html", texts=[TEXTS[0]])
     browser.leave()
     browser.open(page.as_uri())
@@ -407,7 +407,7 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
         browser.run(f"{made}.show({frame})")
         crops = np.zeros_like(desk.take(0).crops)
         crops[frame] = canvas(browser, "source")
-        expected = bank_edit(desk.bank(desk.take(0), {"sad": 1.0}), crops, curve)[frame]
+        expected = edit_with_fields(desk.bank(desk.take(0), {"sad": 1.0}), crops, curve)[frame]
         off = np.abs(canvas(browser, "edit") - expected)
         assert expected.shape == (side, side, 3) and off.mean() < 0.05 and off.max() <= 2
     assert "A curve is read where the kernel runs" in browser.until(
@@ -427,7 +427,7 @@ def test_the_dial_s_page_draws_what_the_generator_does_and_plays(browser, tmp_pa
         if kind == "words":
             browser.run(f"{made}.show({frame})")
             crops[frame] = canvas(browser, "source")
-            expected = bank_edit(desk.bank(desk.take(0), words.mixture), crops, curve)[frame]
+            expected = edit_with_fields(desk.bank(desk.take(0), words.mixture), crops, curve)[frame]
             assert np.abs(canvas(browser, "edit") - expected).mean() < 0.05
     browser.until("document.querySelector('.cdrl-like img').naturalWidth")
     browser.run("document.querySelectorAll('.cdrl-emotion')[0].click()")
@@ -492,8 +492,8 @@ def test_a_phone_s_width_holds_the_dial_of_facial_actions_and_a_silent_clip_play
     browser, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
-    monkeypatch.setattr("cdrl.report.dial.session.Take.heard", lambda self: b"")
-    desk = dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0], generator="action_renderer")
+    monkeypatch.setattr("cdrl.report.dial.session.SourceClip.heard", lambda self: b"")
+    desk = dial.Session(tiny_dial(tmp_path / "run"), sample_paths()[0], generator="action_renderer")
     page = dial.write_page(desk, tmp_path / "turn.html")
     browser.send(
         "Emulation.setDeviceMetricsOverride",
@@ -528,7 +528,7 @@ def test_a_phone_s_width_holds_the_dial_of_facial_actions_and_a_silent_clip_play
                 np.float32,
             ),
         )
-        expected = bank_edit(desk.bank(desk.take(0), {"happy": 1.0}), crops, curve)[12]
+        expected = edit_with_fields(desk.bank(desk.take(0), {"happy": 1.0}), crops, curve)[12]
         off, moved = (
             np.abs(canvas(browser, "edit") - expected),
             np.abs(crops[12].astype(float) - expected),
@@ -566,7 +566,7 @@ def test_a_kernel_that_does_not_answer_is_told_in_one_line(browser, tmp_path):
 def test_where_no_sound_can_be_played_the_pictures_play(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(dial_show, "SHOWN_FIRST", ("happy",))
     page = dial.write_page(
-        dial.Desk(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html"
+        dial.Session(tiny_dial(tmp_path / "run"), sample_paths()[0]), tmp_path / "turn.html"
     )
     del browser.errors[:]
     browser.open(page.as_uri())

@@ -18,15 +18,14 @@ from cdrl.core.stage import all_scores, read_results, run_stage
 from cdrl.corpora import samples
 from cdrl.corpora.scan import scan
 from cdrl.corpora.store import Store, StoreWriter
-from cdrl.editing.requests import asked_edits, read_asked
+from cdrl.editing.requests import load_requests, plan_edits
 from cdrl.evaluation.edit_evaluation import Edits, lip_sync_measures, resized
 from cdrl.evaluation.lip_sync import distances, load_syncnet, lse
 from cdrl.evaluation.set_scores import PUBLISHED, SetReader, read_originals, set_scores
 from cdrl.models.published import EfficientFace
 from cdrl.models.syncnet import SyncNet
 from cdrl.priors.features import extract
-from cdrl.stages import corpus_sheet, edit_strip, start
-from cdrl.stages import notes as said
+from cdrl.stages import corpus_sheet, edit_strip, read_notes, start
 from cdrl.stages.s00_real_corpus import build_real, choose_parts, draw_clips, draw_parts
 from cdrl.studio.layouts import write_layout
 
@@ -151,7 +150,7 @@ def test_what_is_left_out_is_said_once_each(protocol):
         ("evaluate", "left out csim: it needs EfficientFace"),
         ("corpus", "beware: train and report share"),
     ):
-        assert said(protocol, stage).count(words) == 1
+        assert read_notes(protocol, stage).count(words) == 1
         copy = next(
             (protocol / "notebooks").glob(f"{stage_folder(protocol, stage).name[:2]}_*.ipynb")
         )
@@ -164,7 +163,7 @@ def test_what_is_left_out_is_said_once_each(protocol):
 def test_lip_sync_is_measured_where_the_weights_are_named(protocol, tmp_path):
     torch.manual_seed(0)
     torch.save(SyncNet().state_dict(), tmp_path / "syncnet_v2.model")
-    edits = Edits(*read_asked(protocol), 64)
+    edits = Edits(*load_requests(protocol), 64)
     edits.sources = edits.sources[:2]
     found = lip_sync_measures(edits.source, edits, str(tmp_path / "syncnet_v2.model"), "sources")
     alone = distances(
@@ -182,7 +181,7 @@ def test_lip_sync_is_measured_where_the_weights_are_named(protocol, tmp_path):
 def test_csim_is_measured_where_the_weights_are_named(protocol, tmp_path):
     torch.manual_seed(0)
     torch.save(EfficientFace().state_dict(), tmp_path / "efficient_face.pth")
-    edits = Edits(*read_asked(protocol), 64)
+    edits = Edits(*load_requests(protocol), 64)
     reader = SetReader(
         None, SimpleNamespace(arcface="", efficient_face=str(tmp_path / "efficient_face.pth"))
     )
@@ -264,7 +263,7 @@ def test_one_real_speaker_reports_and_rendered_people_train(tmp_path):
     scores = all_scores(run_stage(config, run, lambda out: build_real(run, config, out)))
     assert scores["corpus.report_clips"] == 6 and scores["corpus.shared_speakers"] == 0
     assert set(Store(stage_folder(run, "corpus") / "train").clips.corpus) == {"studio"}
-    assert "one speaker (1001) cannot be in train and in report" in said(run, "corpus")
+    assert "one speaker (1001) cannot be in train and in report" in read_notes(run, "corpus")
 
 
 def test_sound_alone_is_no_corpus_for_a_run(tmp_path):
@@ -349,7 +348,7 @@ def test_drawn_edits_never_ask_for_what_is_there():
             self.clips = clips
 
     report, train = Clips(manifest("ab", ("one",))), Clips(manifest("cd", ("two",), EMOTIONS[:3]))
-    asked = asked_edits({"report": report, "train": train}, 12, {}, 0)
+    asked = plan_edits({"report": report, "train": train}, 12, {}, 0)
     own = report.clips.emotion.to_numpy()[asked.source]
     assert (
         len(asked) == 12

@@ -146,7 +146,7 @@ def test_of_several_weights_each_variant_uses_its_best(study):
         variant: {0: _statistics(place, f"image.{variant}", 0)}
         for variant in ("baseline", "baseline_double", "cdrl", "cdrl_double")
     }
-    families = [[found[variant], found[f"{variant}_double"]] for variant in ("cdrl", "baseline")]
+    families = [[found[variant], found[f"{variant}upsample2x"]] for variant in ("cdrl", "baseline")]
     rows = _any_weight("x", *families, opened(folder / "work", config))
     assert rows["x.mouth_error.any_weight.at_equal_accuracy.n"] == 7
     same = _any_weight("x", families[0], families[0], opened(folder / "work", config))

@@ -19,7 +19,7 @@ def _one_of(default, *accepted):
     return field(default=default, metadata={"accepted": accepted})
 
 
-def _free(default):
+def _not_hashed(default):
     """A field that cannot change a result (worker processes, say): no part of the hash, free to change on resuming."""
     return field(default=default, metadata={"free": True})
 
@@ -57,8 +57,8 @@ class CorpusConfig:
     )  # the kit's, which holds still; or the release's stretched box
     crop_size: int = 96  # pixels, of the face
     seed: int = 0
-    workers: int = _free(2)
-    ingested: str = _free(
+    workers: int = _not_hashed(2)
+    ingested: str = _not_hashed(
         ""
     )  # folder of crops that runs on real corpora share; empty: `ingested` beside the run
 
@@ -75,12 +75,14 @@ class PriorsConfig:
     language: str = "embedded"  # or an open_clip model, as ViT-B-32/openai
     vision: str = "embedded"  # or iresnet50, the release's
     batch: int = 256
-    weights: str = _free(
+    weights: str = _not_hashed(
         ""
     )  # folder of weights that are not embedded; empty: what CDRL_WEIGHTS names
-    download: bool = _free(False)  # fetch missing ones into that folder
-    device: str = _free("auto")  # a GPU where there is one
-    features: str = _free("")  # folder of features that several runs share; empty: the run's own
+    download: bool = _not_hashed(False)  # fetch missing ones into that folder
+    device: str = _not_hashed("auto")  # a GPU where there is one
+    features: str = _not_hashed(
+        ""
+    )  # folder of features that several runs share; empty: the run's own
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,15 @@ class ContentConfig:
     pairs: int = 1000  # drawn and aligned
     alignment: str = _one_of("prior", "prior", "mfcc", "linear", "truth")
     moments: int = 24  # of each clip of a pair
-    guard: int = 1  # frames; a moment this near is no negative
-    alike: float = (
+    temporal_exclusion: int = 1  # frames; a moment this near is no negative
+    false_negative_cosine: float = (
         0.95  # cosine of the audio prior above which two moments are no negatives of each other
     )
-    sides: str = _one_of(
+    negatives: str = _one_of(
         "two", "two", "one"
     )  # whose other moments are negatives: both clips', or the partner's alone
-    offset: float = 0.5  # share of clips whose mean feature is exchanged for another clip's
-    held: float = 0.3  # share of clips seen through short windows, held at their ends
+    mean_swap_prob: float = 0.5  # share of clips whose mean feature is exchanged for another clip's
+    short_window_prob: float = 0.3  # share of clips seen through short windows, held at their ends
     learning_rate: float = 2e-3
     window: int = 9  # frames
     embedding: int = 12
@@ -116,7 +118,7 @@ class ContentConfig:
     covariance_weight: float = 0.0
     variance_weight: float = 1.0
     seed: int = 0
-    device: str = _free("auto")  # of the training: half precision on a GPU, single on the CPU
+    device: str = _not_hashed("auto")  # of the training: half precision on a GPU, single on the CPU
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class EmotionConfig:
     speaker_weight: float = 0.1
     variance_weight: float = 1.0
     seed: int = 0
-    device: str = _free("auto")
+    device: str = _not_hashed("auto")
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class ProbeConfig:
     gallery: int = 5  # sentences in a retrieval gallery
     map_points: int = 3000
     fit_steps: int = 60  # of both encoders on real clips, for each fold; 0: they are scored as trained, and that is all
-    workers: int = _free(2)
+    workers: int = _not_hashed(2)
     seed: int = 0
 
 
@@ -167,11 +169,13 @@ class GeneratorConfig:
     start: str = "generator_start"  # weights both variants begin with; empty: none
     content_weight: float = 1.0
     emotion_weight: float = 1.0
-    game_weight: float = 1.0  # of the adversarial term, the baseline's own pull towards the emotion
+    adversarial_weight: float = (
+        1.0  # of the adversarial term, the baseline's own pull towards the emotion
+    )
     videos: int = 4
     fit_steps: int = 30  # to the real person of the sample clips
     seed: int = 0
-    device: str = _free("auto")
+    device: str = _not_hashed("auto")
 
 
 @dataclass(frozen=True)
@@ -198,14 +202,14 @@ class StudyConfig:
     split: str = field(
         default="report", metadata={"free": True, "accepted": ("report", "choose")}
     )  # who scores
-    rows: str = _free("")  # as in content.cdrl,emotion.raw; empty: all of this set's tables
+    rows: str = _not_hashed("")  # as in content.cdrl,emotion.raw; empty: all of this set's tables
     report_people: int = 24  # half of them fits the probes, the other half scores
     pairs: int = 8000
     content_steps: int = 1000
     emotion_steps: int = 1000
     released_steps: int = 400  # of CCRL as released, which sees images
     control_steps: int = 200  # on constant and noise images
-    seeds: int = _free(3)
+    seeds: int = _not_hashed(3)
     fit_frames: int = 20000
     swaps: int = 4000
     gallery: int = 5
@@ -222,11 +226,11 @@ class StudyConfig:
     )  # settings of the dial at which every variant is read
     coefficient_steps: int = _edit(1000)  # of the coefficient host
     distil_steps: int = _edit(1200)  # of the guidance's students on facial actions
-    workers: int = _free(2)
+    workers: int = _not_hashed(2)
 
 
 @dataclass(frozen=True)
-class CoefficientConfig:
+class ActionsConfig:
     """The coefficient host of the edit and its distilled guidance: no stage of a run."""
 
     steps: int = 1000
@@ -250,12 +254,14 @@ class IngestConfig:
     detector: str = "embedded"  # mediapipe, facenet-pytorch, or module:function
     require_sound: bool = True  # a silent clip is left out
     split: str = "real"  # the store's column
-    boxes: str = _free(
+    boxes: str = _not_hashed(
         ""
     )  # folder of boxes found before, NAME.csv or .npz; what is in them counts, not where they lie
-    workers: int = _free(2)  # processes; 0 works in this one, without a time limit
-    limit_seconds: float = _free(600.0)  # per clip
-    held_mb: int = _free(600)  # decoded pictures a worker keeps; a longer clip is decoded twice
+    workers: int = _not_hashed(2)  # processes; 0 works in this one, without a time limit
+    limit_seconds: float = _not_hashed(600.0)  # per clip
+    held_mb: int = _not_hashed(
+        600
+    )  # decoded pictures a worker keeps; a longer clip is decoded twice
 
 
 # Other spellings of accepted words.

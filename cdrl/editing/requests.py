@@ -10,7 +10,7 @@ from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.store import Store
 
 
-class Asked:
+class EditRequests:
     """Edits to make, as a store of true edits would list them, without pictures.
 
     Attributes:
@@ -28,14 +28,14 @@ class Asked:
         return slice(int(row.start), int(row.start + row.num_frames))
 
 
-def read_asked(run: Path) -> tuple[Store, Asked, np.ndarray]:
+def load_requests(run: Path) -> tuple[Store, EditRequests, np.ndarray]:
     """The reporting store, the edits asked for, and (E,) the source clip of each."""
     folder = stage_folder(run, "corpus")
     report, table = Store(folder / "report"), pd.read_parquet(folder / "edits.parquet")
-    return report, Asked(table, report), table["source"].to_numpy()
+    return report, EditRequests(table, report), table["source"].to_numpy()
 
 
-def asked_edits(stores: dict, number: int, drivers: dict, seed: int = 0) -> pd.DataFrame:
+def plan_edits(stores: dict, number: int, drivers: dict, seed: int = 0) -> pd.DataFrame:
     """Which clips to edit into what.
 
     Args:

@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import CoefficientConfig
+from cdrl.core.settings import ActionsConfig
 from cdrl.core.vocabulary import ACTIONS, emotion_index
 from cdrl.corpora.batches import windows
 from cdrl.editors.image import emotion_targets, held
-from cdrl.models.action_editor import REACH, CoefficientDiscriminator, CoefficientHost
-from cdrl.models.discriminator import asked
+from cdrl.models.action_editor import REACH, ActionDiscriminator, ActionManipulator
+from cdrl.models.discriminator import conditional_logit
 from cdrl.priors.actions import Tracked
 from cdrl.representation.content import save_encoder
-from cdrl.representation.distillation import CoefficientGuidance, units
+from cdrl.representation.distillation import ActionGuidance, feature_stats
 from cdrl.training.loop import LoopConfig, train
 
 JAW = ACTIONS.index("jawOpen")
@@ -29,7 +29,7 @@ SHARED = {
     "reconstruction": 1.0,
     "style": 0.2,
     "speech": 1.0,
-    "steady": 1.0,
+    "temporal_smoothness": 1.0,
 }
 GUIDED = ("content", "emotion")
 VARIANTS = {
@@ -37,7 +37,7 @@ VARIANTS = {
     "content": SHARED | {"content": 2.0, "emotion": 0.0},
     "emotion": SHARED | {"content": 0.0, "emotion": 2.0},
     "cdrl": SHARED | {"content": 2.0, "emotion": 2.0},
-    "paired": {"paired": 1.0, "style": 0.2, "steady": 0.0},
+    "paired": {"paired": 1.0, "style": 0.2, "temporal_smoothness": 0.0},
 }
 
 
@@ -94,7 +94,7 @@ class UnpairedSampler:
         }
 
 
-class CoefficientObjective(nn.Module):
+class ActionObjective(nn.Module):
     """The terms of the unpaired host on one batch; host and discriminator are trained together, by one optimiser.
 
     Half of the batch is asked for a label, half for the style of the reference window.
@@ -108,10 +108,10 @@ class CoefficientObjective(nn.Module):
 
     def __init__(
         self,
-        host: CoefficientHost,
-        discriminator: CoefficientDiscriminator,
+        host: ActionManipulator,
+        discriminator: ActionDiscriminator,
         weights: dict,
-        guidance: CoefficientGuidance | None,
+        guidance: ActionGuidance | None,
     ):
         super().__init__()
         self.host, self.discriminator, self.weights = host, discriminator, weights
@@ -131,24 +131,30 @@ class CoefficientObjective(nn.Module):
         )
         output = host(source, style, batch["target_intensity"])
         return {
-            **self._game(source, output, batch),
+            **self._adversarial_terms(source, output, batch),
             "cycle": self._distance(host(output, own, batch["intensity"]), source),
             "reconstruction": self._distance(host(source, own, batch["intensity"]), source),
             "style": (host.style_encoder(output) - style.detach()).abs().mean(1),
             "speech": 1 - correlation(output[..., JAW], source[..., JAW]),
-            "steady": ((output - source) / host.deviation).diff(n=2, dim=1).square().mean((1, 2)),
+            "temporal_smoothness": ((output - source) / host.std)
+            .diff(n=2, dim=1)
+            .square()
+            .mean((1, 2)),
             **self._guided(source, output, batch, referred),
         }
 
     def _distance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return ((a - b) / self.host.deviation).abs().mean((1, 2))
+        return ((a - b) / self.host.std).abs().mean((1, 2))
 
-    def _game(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
+    def _adversarial_terms(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         wanted, heads = (batch["target"], batch["target_intensity"]), self.discriminator(source)
-        real, other = asked(heads, batch["emotion"], batch["intensity"]), asked(heads, *wanted)
-        fake = asked(self.discriminator(output.detach()), *wanted)
+        real, other = (
+            conditional_logit(heads, batch["emotion"], batch["intensity"]),
+            conditional_logit(heads, *wanted),
+        )
+        fake = conditional_logit(self.discriminator(output.detach()), *wanted)
         with held(self.discriminator):
-            answer = asked(self.discriminator(output), *wanted)
+            answer = conditional_logit(self.discriminator(output), *wanted)
         differs = (batch["emotion"] != batch["target"]).float()
         return {
             "discriminator": F.relu(1 - real)
@@ -220,7 +226,7 @@ class PairedSampler:
 class PairedObjective(nn.Module):
     """L1, in deviations, to the tracked actions of the true edit; half of the batch is asked for the true edit's own style."""
 
-    def __init__(self, host: CoefficientHost):
+    def __init__(self, host: ActionManipulator):
         super().__init__()
         self.host = host
 
@@ -230,9 +236,12 @@ class PairedObjective(nn.Module):
         label, read = host.label_style(batch["target"]), host.style_encoder(batch["truth"])
         output = host(source, label, batch["target_intensity"])
         return {
-            "paired": ((output - batch["truth"]) / host.deviation).abs().mean((1, 2)),
+            "paired": ((output - batch["truth"]) / host.std).abs().mean((1, 2)),
             "style": (read - label.detach()).abs().mean(1),
-            "steady": ((output - source) / host.deviation).diff(n=2, dim=1).square().mean((1, 2)),
+            "temporal_smoothness": ((output - source) / host.std)
+            .diff(n=2, dim=1)
+            .square()
+            .mean((1, 2)),
         }
 
 
@@ -242,7 +251,7 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a * b).mean(1) / ((a.square().mean(1) + 1e-5) * (b.square().mean(1) + 1e-5)).sqrt()
 
 
-def variant_weights(variant: str, config: CoefficientConfig) -> dict:
+def variant_weights(variant: str, config: ActionsConfig) -> dict:
     """The weights of a variant, with the strengths that the configuration asks for.
 
     Raises:
@@ -256,14 +265,14 @@ def variant_weights(variant: str, config: CoefficientConfig) -> dict:
     return {name: value * strength.get(name, 1.0) for name, value in VARIANTS[variant].items()}
 
 
-def train_coefficient_host(
+def train_action_manipulator(
     tracked: Tracked,
-    guidance: CoefficientGuidance | None,
-    config: CoefficientConfig,
+    guidance: ActionGuidance | None,
+    config: ActionsConfig,
     variant: str,
     out: Path,
     pairs: tuple | None = None,
-) -> tuple[CoefficientHost, pd.DataFrame]:
+) -> tuple[ActionManipulator, pd.DataFrame]:
     """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
 
     Args:
@@ -285,17 +294,15 @@ def train_coefficient_host(
             raise InputError(f"variant {variant!r} needs guidance: distil it first")
         weights = {name: value for name, value in weights.items() if name not in GUIDED}
     torch.manual_seed(config.seed)
-    mean, deviation = units(tracked.coefficients)
-    host = CoefficientHost(mean, deviation)
+    mean, deviation = feature_stats(tracked.coefficients)
+    host = ActionManipulator(mean, deviation)
     if variant == "paired":
         objective, sampler = (
             PairedObjective(host),
             PairedSampler(*pairs, config.batch, config.window),
         )
     else:
-        objective = CoefficientObjective(
-            host, CoefficientDiscriminator(mean, deviation), weights, guidance
-        )
+        objective = ActionObjective(host, ActionDiscriminator(mean, deviation), weights, guidance)
         sampler = UnpairedSampler(tracked, config.batch, config.window)
     loop = LoopConfig(
         steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights

@@ -16,7 +16,7 @@ from cdrl.models.image_editor import (
     WORKING_SIZE,
     apply_fields,
     border_window,
-    place_mask,
+    roi_mask,
     working_view,
 )
 from cdrl.training.loop import LoopConfig, train
@@ -138,7 +138,7 @@ def fit_forms(
     Args:
         means: (C, 3, 64, 64) of `clip_means`. pairs: (P, 2) clips of one person. emotion, level: (C,) labels of the clips.
     """
-    border, places = border_window(WORKING_SIZE)[0, 0], place_mask(WORKING_SIZE)[0, 0]
+    border, places = border_window(WORKING_SIZE)[0, 0], roi_mask(WORKING_SIZE)[0, 0]
     warp, labels = fit_warp(means, pairs, emotion, level, steps), (emotion, level)
     forms = {
         "picture": with_picture(ConstantEdit(), means, pairs, *labels, border),
@@ -160,7 +160,7 @@ def _mean_change(edit: ConstantEdit, means, a, b, emotion, level) -> torch.Tenso
 
 
 @torch.no_grad()
-def left_over(
+def residual_error(
     edit: ConstantEdit | None,
     means: torch.Tensor,
     pairs: np.ndarray,
@@ -198,11 +198,11 @@ def fit_constant(store: Store, steps: int = 200) -> tuple[ConstantEdit, dict]:
     )
     fitting = pairs[~held] if (~held).any() else pairs
     errors = {
-        form: left_over(edit, means, pairs[held], emotion, level)
+        form: residual_error(edit, means, pairs[held], emotion, level)
         for form, edit in fit_forms(means, fitting, emotion, level, steps).items()
     }
     best = min(errors, key=errors.get)
-    nothing = left_over(None, means, pairs[held], emotion, level)
+    nothing = residual_error(None, means, pairs[held], emotion, level)
     edit = fit_forms(means, pairs, emotion, level, steps)[best]
     edit.emotions = tuple(sorted(set(store.clips.emotion)))
     return edit, {"nothing": nothing} | errors

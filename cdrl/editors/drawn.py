@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.media.mouths import MOUTH
-from cdrl.models.action_editor import CoefficientHost
+from cdrl.models.action_editor import ActionManipulator
 from cdrl.models.action_renderer import ActionRenderer
-from cdrl.priors.actions import ActionReader, load_reader
+from cdrl.priors.actions import ActionTracker, load_tracker
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights
 
@@ -33,13 +33,13 @@ class ActionEditor(nn.Module):
     """
 
     def __init__(
-        self, host: CoefficientHost, renderer: ActionRenderer, reader: ActionReader | None = None
+        self, host: ActionManipulator, renderer: ActionRenderer, reader: ActionTracker | None = None
     ):
         super().__init__()
         self.host, self.renderer, self.reader, self.vision = (
             host,
             renderer,
-            reader or load_reader(),
+            reader or load_tracker(),
             VisionPrior(),
         )
         self.stride = renderer.stride

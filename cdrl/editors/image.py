@@ -17,7 +17,7 @@ from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.batches import images, windows
 from cdrl.corpora.store import Store
 from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
-from cdrl.models.discriminator import FRAMES, Discriminator, asked, jittered
+from cdrl.models.discriminator import FRAMES, Discriminator, conditional_logit, jittered
 from cdrl.models.image_editor import Generator, working_view
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights, save_weights
@@ -38,7 +38,7 @@ SHARED = {
     "asymmetry": 40.0,
     "shading": 2.0,
     "residual": 30.0,
-    "steady": 50.0,
+    "temporal_smoothness": 50.0,
 }
 GUIDED = ("content", "emotion")
 # The committed start is held closer to its source: the variants shall begin with clean edits, not with strong ones.
@@ -63,7 +63,7 @@ def loss_weights(variant: str, config: GeneratorConfig) -> dict:
     weights = dict(VARIANTS[variant])
     weights["content"] *= config.content_weight
     weights["emotion"] *= config.emotion_weight
-    weights["adversarial"] *= config.game_weight
+    weights["adversarial"] *= config.adversarial_weight
     return weights
 
 
@@ -205,24 +205,27 @@ class GeneratorObjective(nn.Module):
             "asymmetry": asymmetry(edit.flow),
             "shading": edit.shading.square().flatten(1).mean(1) * 100,
             "residual": edit.residual.abs().flatten(1).mean(1),
-            "steady": acceleration(edit.flow) + acceleration(edit.residual),
+            "temporal_smoothness": acceleration(edit.flow) + acceleration(edit.residual),
         }
 
     def _answer(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         """What tells the generator which edit is wanted."""
-        return self._game(source, output, batch) | self._guided(source, output, batch)
+        return self._adversarial_terms(source, output, batch) | self._guided(source, output, batch)
 
-    def _game(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
+    def _adversarial_terms(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         if self.discriminator is None:
             return {}
         wanted = batch["target"], batch["target_intensity"]
         with torch.no_grad():
             seen = self._features(source, batch["boxes"])
         heads, shown = self.discriminator(seen), self._features(output, batch["boxes"])
-        real, other = asked(heads, batch["emotion"], batch["intensity"]), asked(heads, *wanted)
-        fake = asked(self.discriminator(shown.detach()), *wanted)
+        real, other = (
+            conditional_logit(heads, batch["emotion"], batch["intensity"]),
+            conditional_logit(heads, *wanted),
+        )
+        fake = conditional_logit(self.discriminator(shown.detach()), *wanted)
         with held(self.discriminator):
-            answer = asked(self.discriminator(shown), *wanted)
+            answer = conditional_logit(self.discriminator(shown), *wanted)
         differs = (batch["emotion"] != batch["target"]).float()
         fooled = differs * F.relu(1 + other) + F.relu(1 + fake)
         return {"discriminator": F.relu(1 - real) + fooled / 2, "adversarial": -answer}

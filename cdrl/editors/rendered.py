@@ -9,26 +9,26 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, emotion_index
 from cdrl.corpora.store import Store
 from cdrl.media import faces
-from cdrl.models.action_editor import CoefficientHost
+from cdrl.models.action_editor import ActionManipulator
 from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY
-from cdrl.priors.actions import ActionReader, Tracked, track_clip
+from cdrl.priors.actions import ActionTracker, Tracked, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights
 from cdrl.studio.acting import act
 from cdrl.studio.corpus import picture, spec_of
 from cdrl.studio.edits import source_of
 
-HOST = "coefficient_host"  # the committed weights
+HOST = "action_manipulator"  # the committed weights
 
 
-def load_host(name: str = HOST) -> CoefficientHost:
+def load_host(name: str = HOST) -> ActionManipulator:
     """The committed coefficient host, or the weights of that name or path, frozen, in eval mode."""
-    return load_weights(name, CoefficientHost(**load_card(name)["model"]))
+    return load_weights(name, ActionManipulator(**load_card(name)["model"]))
 
 
 @torch.no_grad()
 def edit_coefficients(
-    host: CoefficientHost,
+    host: ActionManipulator,
     coefficients: np.ndarray,
     wanted: str | np.ndarray,
     intensity: float | np.ndarray = 1.0,
@@ -100,9 +100,9 @@ def alignment_of(store: Store, clip: int) -> faces.Alignment:
 
 def coefficient_edits(
     sources: Store,
-    host: CoefficientHost,
+    host: ActionManipulator,
     wanted: list[tuple[int, str, int]],
-    reader: ActionReader,
+    reader: ActionTracker,
     frame_size: int = 128,
 ) -> list[np.ndarray]:
     """Track, edit and render every clip that is asked for; the crops have the size of the store's and lie where its do.
@@ -128,7 +128,7 @@ def coefficient_edits(
 
 
 def drawn_changes(
-    host: CoefficientHost, tracked: Tracked, number: int, seed: int = 0
+    host: ActionManipulator, tracked: Tracked, number: int, seed: int = 0
 ) -> list[tuple[int, np.ndarray]]:
     """Changes of facial actions to learn to draw: the host's edits of clips drawn by lot, emotions in turn, the dial anywhere.
 
@@ -155,7 +155,7 @@ def drawn_changes(
 
 
 def tracked_pairs(
-    tracked: Tracked, truths: Store, reader: ActionReader
+    tracked: Tracked, truths: Store, reader: ActionTracker
 ) -> tuple[list, list, np.ndarray, np.ndarray]:
     """What `paired` is trained on: the tracked actions of true edits, and of the clips they were made from.
 

@@ -30,14 +30,14 @@ from cdrl.training.loop import LoopConfig, train
 # `share` is L1 as a share of what is to be changed: a faint change counts as much as a strong one.
 WEIGHTS = {
     "truth": 60.0,
-    "share": 0.2,
+    "relative_l1": 0.2,
     "bending": 1.0,
     "stretching": 30.0,
     "shading": 0.5,
     "residual": 5.0,
 }
 SEEN = 5.0  # weight of what the vision prior sees, in the second part
-LEARNING_RATES = {"pixels": 3e-3, "seen": 1e-3}  # of the two parts
+LEARNING_RATES = {"pixels": 3e-3, "perceptual": 1e-3}  # of the two parts
 STEP = (
     WINDOW // 2
 )  # the first, the middle and the last frame are what the renderer looks at: its stride
@@ -141,14 +141,14 @@ class DrawingObjective(nn.Module):
             {}
             if self.vision is None
             else {
-                "seen": seen_difference(
+                "perceptual": perceptual_difference(
                     self.vision, drawn.frames[:, 0], batch["truth"][:, 0], batch["boxes"]
                 )
             }
         )
         return {
             "truth": left,
-            "share": left / (asked + STILL),
+            "relative_l1": left / (asked + STILL),
             "bending": bending(drawn.flow),
             "stretching": stretching(drawn.flow),
             "shading": drawn.shading.square().flatten(1).mean(1) * 100,
@@ -156,7 +156,7 @@ class DrawingObjective(nn.Module):
         } | seen
 
 
-def seen_difference(
+def perceptual_difference(
     vision: VisionPrior, drawn: torch.Tensor, truth: torch.Tensor, boxes: torch.Tensor
 ) -> torch.Tensor:
     """What the vision prior sees to differ: mean squares of face and of mouth features (a perceptual loss, arXiv 1603.08155).
@@ -197,7 +197,7 @@ def train_action_renderer(
     renderer, sampler, history = ActionRenderer(), ChangeSampler(store, changed, actions, batch), {}
     for part, rate in LEARNING_RATES.items():
         weights, vision = (
-            (WEIGHTS, None) if part == "pixels" else (WEIGHTS | {"seen": SEEN}, VisionPrior())
+            (WEIGHTS, None) if part == "pixels" else (WEIGHTS | {"perceptual": SEEN}, VisionPrior())
         )
         objective = DrawingObjective(renderer, vision)
         loop = LoopConfig(steps=steps[part], learning_rate=rate, seed=seed, weights=weights)

@@ -40,7 +40,7 @@ class Edits:
     """The edits to be made: E times a source clip, an emotion and a level.
 
     Args:
-        report: store of the sources. wanted: what is asked for, a store or `cdrl.editing.requests.Asked`. sources: (E,) number of
+        report: store of the sources. wanted: what is asked for, a store or `cdrl.editing.requests.EditRequests`. sources: (E,) number of
             the source clip of each. size: pixels of the crops that are edited and judged.
     """
 

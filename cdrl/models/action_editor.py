@@ -19,17 +19,17 @@ HELD = tuple(k for k, name in enumerate(ACTIONS) if name.startswith("eyeLook"))
 
 def scaled(module: nn.Module, coefficients: torch.Tensor) -> torch.Tensor:
     """(..., 52) actions less their mean, in deviations of the training people; both are buffers of the module."""
-    return (coefficients - module.mean) / module.deviation
+    return (coefficients - module.mean) / module.std
 
 
 def _units(module: nn.Module, mean: torch.Tensor | None, deviation: torch.Tensor | None) -> None:
     module.register_buffer("mean", torch.zeros(len(ACTIONS)) if mean is None else mean.clone())
     module.register_buffer(
-        "deviation", torch.ones(len(ACTIONS)) if deviation is None else deviation.clone()
+        "std", torch.ones(len(ACTIONS)) if deviation is None else deviation.clone()
     )
 
 
-class Moving(nn.Module):
+class FiLMTemporalBlock(nn.Module):
     """Dilated convolution over time, each frame normalised over channels, scale and shift chosen by a code; with a skip."""
 
     def __init__(self, width: int, dilation: int, code: int):
@@ -46,7 +46,7 @@ class Moving(nn.Module):
         return x + F.silu(self.conv(held).transpose(1, 2) * (1 + scale) + shift)
 
 
-class CoefficientHost(nn.Module):
+class ActionManipulator(nn.Module):
     """Edits facial actions: out = source + gain(intensity) deviation change(source, style, intensity).
 
     A frame's change depends on 15 frames on each side. The style is a row of a table (a label) or comes from a reference clip;
@@ -56,7 +56,7 @@ class CoefficientHost(nn.Module):
         mean, deviation: (52,) of the training people's tracked actions. width: of the hidden layers.
 
     Example:
-        host = CoefficientHost()
+        host = ActionManipulator()
         host(torch.rand(2, 30, 52), host.label_style(torch.tensor([4, 6])), torch.ones(2)).shape == (2, 30, 52)
     """
 
@@ -76,11 +76,13 @@ class CoefficientHost(nn.Module):
             nn.Linear(STYLE + 1, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU()
         )
         self.enter = nn.Linear(len(ACTIONS), width)
-        self.blocks = nn.ModuleList([Moving(width, dilation, 64) for dilation in (1, 2, 4, 8)])
+        self.blocks = nn.ModuleList(
+            [FiLMTemporalBlock(width, dilation, 64) for dilation in (1, 2, 4, 8)]
+        )
         self.out = nn.Linear(width, len(ACTIONS))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.style_encoder = StyleEncoder(self.mean, self.deviation)
+        self.style_encoder = StyleEncoder(self.mean, self.std)
 
     @property
     def reach(self) -> int:
@@ -112,7 +114,7 @@ class CoefficientHost(nn.Module):
         hidden = self.enter(scaled(self, coefficients))
         for block in self.blocks:
             hidden = block(hidden, code)
-        change = self.deviation * self.free * self.out(hidden)
+        change = self.std * self.free * self.out(hidden)
         out = (coefficients + field_gain(intensity) * change).clamp(0, 1)
         return torch.where((intensity == 0) | (self.free == 0), coefficients, out)
 
@@ -138,7 +140,7 @@ class StyleEncoder(nn.Module):
         return self.out(pooled(self.frame(scaled(self, coefficients))))
 
 
-class CoefficientDiscriminator(nn.Module):
+class ActionDiscriminator(nn.Module):
     """Does this window look like a real face with that emotion? (B, T, 52) -> (B, 8, 2), read by `discriminator.asked`."""
 
     def __init__(

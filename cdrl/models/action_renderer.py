@@ -10,7 +10,7 @@ from torch import nn
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.models.image_editor import Edit, FieldNet, apply_fields
 
-GRAIN = 2  # flow and residual at 64 x 64: lids and lips are finer than cells of 32 x 32
+RESOLUTION_FACTOR = 2  # flow and residual at 64 x 64: lids and lips are finer than cells of 32 x 32
 FAINT = 0.02  # a change of every action below this fades out: no change at all must leave every pixel as it is
 
 
@@ -27,8 +27,8 @@ class ActionRenderer(FieldNet):
     """
 
     def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
-        super().__init__(stride, grain=GRAIN)
-        self.told = nn.Sequential(
+        super().__init__(stride, resolution_factor=RESOLUTION_FACTOR)
+        self.condition_mlp = nn.Sequential(
             nn.Linear(2 * len(ACTIONS), 2 * code),
             nn.SiLU(),
             nn.Linear(2 * code, code),
@@ -74,4 +74,6 @@ class ActionRenderer(FieldNet):
         """
         actions, change = actions[:, at], change[:, at]
         gain = (change.abs().amax(-1) / FAINT).clamp(0, 1)
-        return self.drawn(frames, self.told(torch.cat([actions, change], -1)), gain, at, stride)
+        return self.predict_fields(
+            frames, self.condition_mlp(torch.cat([actions, change], -1)), gain, at, stride
+        )

@@ -36,7 +36,9 @@ class Discriminator(nn.Module):
         return self.net(features.flatten(1)).view(len(features), len(EMOTIONS), 2)
 
 
-def asked(heads: torch.Tensor, emotion: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
+def conditional_logit(
+    heads: torch.Tensor, emotion: torch.Tensor, intensity: torch.Tensor
+) -> torch.Tensor:
     """The logit of the emotion asked for: (B, 8, 2), (B,) labels, (B,) 1/3 to 1 -> (B,)."""
     base, slope = heads[torch.arange(len(heads), device=heads.device), emotion].unbind(1)
     return base + (intensity - 2 / 3) * slope

@@ -46,7 +46,7 @@ class Edit(NamedTuple):
     residual: torch.Tensor
 
 
-class Modulated(nn.Module):
+class FiLMConvBlock(nn.Module):
     """3x3 convolution, GroupNorm, scale and shift chosen by the emotion, SiLU; with a skip where shapes allow."""
 
     def __init__(self, channels: int, out: int, code: int, stride: int = 1):
@@ -66,48 +66,50 @@ class FieldNet(nn.Module):
     """The network that answers with fields: what `Generator` and `ActionRenderer` share.
 
     Args:
-        stride: distance in frames of the two neighbours that are seen too. grain: flow and residual have 32 * grain cells a side.
+        stride: distance in frames of the two neighbours that are seen too. resolution_factor: flow and residual have 32 * resolution_factor cells a side.
     """
 
-    def __init__(self, stride: int, grain: int = 1):
+    def __init__(self, stride: int, resolution_factor: int = 1):
         super().__init__()
-        self.stride, self.grain = stride, grain
+        self.stride, self.resolution_factor = stride, resolution_factor
 
     def _build(self, width: int, code: int) -> None:
-        """Channels at 16 x 16; half of it times the grain at 32 x 32, twice at 8 x 8, three times at 4 x 4; length of the code."""
-        fine, wide, deep = self.grain * width // 2, 2 * width, 3 * width
+        """Channels at 16 x 16; half of it times the resolution_factor at 32 x 32, twice at 8 x 8, three times at 4 x 4; length of the code."""
+        fine, wide, deep = self.resolution_factor * width // 2, 2 * width, 3 * width
         self.stem = nn.Conv2d(36, fine, 1)
         self.down = nn.ModuleList(
             [
-                Modulated(fine, width, code, 2),
-                Modulated(width, wide, code, 2),
-                Modulated(wide, deep, code, 2),
+                FiLMConvBlock(fine, width, code, 2),
+                FiLMConvBlock(width, wide, code, 2),
+                FiLMConvBlock(wide, deep, code, 2),
             ]
         )
-        self.same = nn.ModuleList([Modulated(width, width, code), Modulated(wide, wide, code)])
-        self.core = nn.ModuleList([Modulated(deep, deep, code) for _ in range(4)])
+        self.same = nn.ModuleList(
+            [FiLMConvBlock(width, width, code), FiLMConvBlock(wide, wide, code)]
+        )
+        self.core = nn.ModuleList([FiLMConvBlock(deep, deep, code) for _ in range(4)])
         self.up = nn.ModuleList(
             [
-                Modulated(deep, wide, code),
-                Modulated(wide, width, code),
-                Modulated(width, fine, code),
+                FiLMConvBlock(deep, wide, code),
+                FiLMConvBlock(wide, width, code),
+                FiLMConvBlock(width, fine, code),
             ]
         )
         self.join = nn.ModuleList(
             [
-                Modulated(wide, wide, code),
-                Modulated(width, width, code),
-                Modulated(fine, fine, code),
+                FiLMConvBlock(wide, wide, code),
+                FiLMConvBlock(width, width, code),
+                FiLMConvBlock(fine, fine, code),
             ]
         )
-        self.move_and_paint = _quiet(nn.Conv2d(fine, 3 * self.grain**2, 3, 1, 1))
-        self.shade = _quiet(nn.Conv2d(width, 1, 3, 1, 1))
-        cells = self.grain * WORKING_SIZE // 2
+        self.flow_residual_head = zero_init(nn.Conv2d(fine, 3 * self.resolution_factor**2, 3, 1, 1))
+        self.shade = zero_init(nn.Conv2d(width, 1, 3, 1, 1))
+        cells = self.resolution_factor * WORKING_SIZE // 2
         self.register_buffer("window", border_window(cells), persistent=False)
         self.register_buffer("coarse_window", border_window(WORKING_SIZE // 4), persistent=False)
-        self.register_buffer("places", place_mask(cells), persistent=False)
+        self.register_buffer("roi_mask", roi_mask(cells), persistent=False)
 
-    def drawn(
+    def predict_fields(
         self,
         frames: torch.Tensor,
         code: torch.Tensor,
@@ -126,10 +128,12 @@ class FieldNet(nn.Module):
         count = seen.shape[1]
         fine, coarse = self._decode(seen.flatten(0, 1) * 2 - 1, code.flatten(0, 1))
         gain = gain.flatten()[:, None, None, None]
-        move, paint = F.pixel_shuffle(self.move_and_paint(fine), self.grain).split((2, 1), 1)
+        move, paint = F.pixel_shuffle(self.flow_residual_head(fine), self.resolution_factor).split(
+            (2, 1), 1
+        )
         flow = FLOW_LIMIT * torch.tanh(blur(move)) * self.window
         shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
-        residual = RESIDUAL_LIMIT * torch.tanh(paint) * self.places
+        residual = RESIDUAL_LIMIT * torch.tanh(paint) * self.roi_mask
         return tuple(
             (gain * field).view(batch, count, *field.shape[1:])
             for field in (flow, shading, residual)
@@ -143,9 +147,9 @@ class FieldNet(nn.Module):
         x = self.down[2](at8, code)
         for block in self.core:
             x = block(x, code)
-        x = self.join[0](at8 + _double(self.up[0](x, code)), code)
-        coarse = self.join[1](at16 + _double(self.up[1](x, code)), code)
-        return self.join[2](at32 + _double(self.up[2](coarse, code)), code), coarse
+        x = self.join[0](at8 + upsample2x(self.up[0](x, code)), code)
+        coarse = self.join[1](at16 + upsample2x(self.up[1](x, code)), code)
+        return self.join[2](at32 + upsample2x(self.up[2](coarse, code)), code), coarse
 
 
 class Generator(FieldNet):
@@ -207,7 +211,9 @@ class Generator(FieldNet):
         One clip may be asked for at K intensities at once, (K, T). `stride` replaces the generator's own where the frame rate is not 25 Hz.
         """
         frames, intensity = frames.expand(len(intensity), *frames.shape[1:]), intensity[:, at]
-        return self.drawn(frames, self.code(weights, intensity), field_gain(intensity), at, stride)
+        return self.predict_fields(
+            frames, self.code(weights, intensity), field_gain(intensity), at, stride
+        )
 
     def code(self, weights: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
         """(B, 8) and (B, T) -> (B, T, code): the mixture's row of the table, scaled by the intensity, mapped."""
@@ -297,7 +303,7 @@ def border_window(size: int) -> torch.Tensor:
     return (ramp[:, None] * ramp[None]).view(1, 1, size, size)
 
 
-def place_mask(size: int) -> torch.Tensor:
+def roi_mask(size: int) -> torch.Tensor:
     """(1, 1, size, size): 1 at the centre of the eyes and the mouth, 0 outside of the ellipses of `PLACES`."""
     place = (torch.arange(size) + 0.5) / size
     y, x = torch.meshgrid(place, place, indexing="ij")
@@ -308,11 +314,11 @@ def place_mask(size: int) -> torch.Tensor:
     return mask.view(1, 1, size, size)
 
 
-def _double(x: torch.Tensor) -> torch.Tensor:
+def upsample2x(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _quiet(layer: nn.Conv2d) -> nn.Conv2d:
+def zero_init(layer: nn.Conv2d) -> nn.Conv2d:
     """Starts at zero: the first edit is no edit."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

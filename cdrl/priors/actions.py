@@ -18,11 +18,11 @@ from cdrl.priors.features import Features
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card, load_weights
 
-READER = "action_reader"  # the committed weights
+READER = "action_tracker"  # the committed weights
 DROPOUT = 0.1
 
 
-class Over(nn.Module):
+class TemporalResidualBlock(nn.Module):
     """Each frame with one before and one behind: normalised, convolved over time, mixed, added; the ends are held."""
 
     def __init__(self, width: int, dilation: int):
@@ -54,23 +54,25 @@ def _moved(x: torch.Tensor, frames: float) -> torch.Tensor:
     )
 
 
-class ActionReader(nn.Module):
+class ActionTracker(nn.Module):
     """Features of a clip's frames -> facial actions, each frame read with `reach` neighbours on each side.
 
     Args:
         features: length of a frame's face and mouth features together. width: of the hidden layers.
 
     Example:
-        ActionReader()(torch.zeros(2, 7, 384)).shape == (2, 7, 52)
+        ActionTracker()(torch.zeros(2, 7, 384)).shape == (2, 7, 52)
     """
 
     def __init__(self, features: int = 384, width: int = 256):
         super().__init__()
         self.frame = nn.Linear(features, width)
-        self.blocks = nn.ModuleList([Over(width, dilation) for dilation in (1, 2, 4)])
+        self.blocks = nn.ModuleList(
+            [TemporalResidualBlock(width, dilation) for dilation in (1, 2, 4)]
+        )
         self.plain, self.out = nn.Linear(features, len(ACTIONS)), nn.Linear(width, len(ACTIONS))
         self.register_buffer("mean", torch.zeros(len(ACTIONS)))
-        self.register_buffer("deviation", torch.ones(len(ACTIONS)))
+        self.register_buffer("std", torch.ones(len(ACTIONS)))
 
     @property
     def reach(self) -> int:
@@ -86,7 +88,7 @@ class ActionReader(nn.Module):
         hidden = F.silu(self.frame(features))
         for block in self.blocks:
             hidden = block(hidden, step)
-        return self.mean + self.deviation * (self.plain(features) + self.out(F.silu(hidden)))
+        return self.mean + self.std * (self.plain(features) + self.out(F.silu(hidden)))
 
     @torch.no_grad()
     def read(self, features: np.ndarray) -> np.ndarray:
@@ -120,12 +122,12 @@ class Tracked:
         return self.coefficients[int(row.start) : int(row.start + row.num_frames)]
 
 
-def load_reader(name: str = READER) -> ActionReader:
+def load_tracker(name: str = READER) -> ActionTracker:
     """The committed tracker, or the weights of that name or path, frozen, in eval mode."""
-    return load_weights(name, ActionReader(**load_card(name)["model"]))
+    return load_weights(name, ActionTracker(**load_card(name)["model"]))
 
 
-def track(features: Features, reader: ActionReader) -> Tracked:
+def track(features: Features, reader: ActionTracker) -> Tracked:
     """Read every clip of a store from its cached features; about 20,000 frames a second on one core."""
     found = np.empty((len(features.face), len(ACTIONS)), np.float32)
     clips = features.store.clips
@@ -136,7 +138,7 @@ def track(features: Features, reader: ActionReader) -> Tracked:
 
 
 @torch.no_grad()
-def track_clip(store: Store, clip: int, reader: ActionReader, vision: VisionPrior) -> np.ndarray:
+def track_clip(store: Store, clip: int, reader: ActionTracker, vision: VisionPrior) -> np.ndarray:
     """(T, 52) float32: the facial actions of one clip, read from its crops."""
     rows, row = store.frames(clip), store.clips.iloc[clip]
     crops = torch.from_numpy(np.array(store.face[rows])).permute(0, 3, 1, 2).float() / 255

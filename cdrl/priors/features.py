@@ -24,7 +24,7 @@ from cdrl.priors.language import LanguagePrior
 from cdrl.priors.vision import VisionPrior
 
 KINDS = ("face", "mouth", "language", "audio")
-EDITION = (
+SCHEMA_VERSION = (
     1  # raised where a view or a window changes, so that features kept from before are made anew
 )
 GROUP = 2048  # frames between two marks of what is done
@@ -142,7 +142,7 @@ def _part(kind: str) -> str:
 
 
 def _stem(kind: str, prior: dict) -> str:
-    return f"{kind}-{digest([EDITION, prior])}"
+    return f"{kind}-{digest([SCHEMA_VERSION, prior])}"
 
 
 @torch.no_grad()

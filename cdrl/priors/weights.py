@@ -92,7 +92,7 @@ def load_weights(name: str, model: torch.nn.Module) -> torch.nn.Module:
         raise InputError(
             f"{path}: checksum differs from its card; the file is damaged or of another version"
         )
-    return fill(model, read_state(path), path)
+    return fill(model, present_names(read_state(path)), path)
 
 
 def read_state(path: Path) -> dict:
@@ -151,6 +151,27 @@ def _why_unreadable(error: Exception) -> str:
     if type(error).__name__ == "UnpicklingError":
         return "holds more than tensors, or is damaged; nothing in it was executed"
     return f"cannot be read, perhaps cut short ({str(error).splitlines()[0][:120]})"
+
+
+# Parts of networks that had other names when the committed weights were written.
+FORMER_PARTS = {
+    "told": "condition_mlp",
+    "move_and_paint": "flow_residual_head",
+    "deviation": "std",
+}
+
+
+def present_names(state: dict) -> dict:
+    """A state dict under the names that parts of networks have now, see `FORMER_PARTS`.
+
+    >>> list(present_names({"style_encoder.deviation": 0, "told.0.bias": 0}))
+    ['style_encoder.std', 'condition_mlp.0.bias']
+    """
+    renamed = {}
+    for name, value in state.items():
+        parts = [FORMER_PARTS.get(part, part) for part in name.split(".")]
+        renamed[".".join(parts)] = value
+    return renamed
 
 
 def fill(model: torch.nn.Module, state: dict, path: Path, assign: bool = False) -> torch.nn.Module:

@@ -35,7 +35,7 @@ LIMITS = {
     "guidance/emotion": "reads what it was trained with: a generator guided by it can please it without changing much",
     "generator": "moves and shades what the source shows and paints brightness only, at most 0.3, around eyes and mouth; real people need a fit "
     "(`cdrl edit --fit`)",
-    "action_reader": "640 of its 1,280 people are also the training people of CCRL, CERL and the hosts; on real faces it reads eyes and brows poorly",
+    "action_tracker": "640 of its 1,280 people are also the training people of CCRL, CERL and the hosts; on real faces it reads eyes and brows poorly",
     "action_renderer": "learnt from changes that the host with CDRL asked for, which favours that host; draws what the action reader and the coefficient host ask for, and is no better than they read a face; teeth and tongue that the "
     "source hides are guessed; on real people brows may thicken and teeth streak, surprised opens lips that were closed, and no fit is made for it",
     "generator_start": "has seen no guidance: a start for training, not an editor",

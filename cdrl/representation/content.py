@@ -57,7 +57,7 @@ class ContentObjective(nn.Module):
         candidates = torch.cat([code.flip(0), code], 2)[:, :, None].expand(
             -1, -1, moments, -1, -1
         )  # (2, P, S, 2S, D)
-        anchors = slice(None) if self.config.sides == "two" else slice(1)
+        anchors = slice(None) if self.config.negatives == "two" else slice(1)
         contrast = info_nce(
             code[anchors].flatten(0, 2),
             candidates[anchors].flatten(0, 2),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import CoefficientConfig
+from cdrl.core.settings import ActionsConfig
 from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.batches import windows
 from cdrl.models.action_editor import REACH, ContentStudent, EmotionStudent
@@ -26,7 +26,7 @@ BATCH = 64
 SHORTEST, LONGEST = 9, 32  # frames of a lesson
 
 
-class CoefficientGuidance(nn.Module):
+class ActionGuidance(nn.Module):
     """CDRL as supervision on facial actions: `content(source, output)`, `emotion(wanted, output)`; differentiable to them.
 
     Args:
@@ -71,7 +71,7 @@ class CoefficientGuidance(nn.Module):
         return 1 - (self.emotion_student(output) * wanted).sum(-1)
 
 
-class Lessons:
+class DistillationSampler:
     """Windows of tracked actions with what the pixel encoders say of the same frames.
 
     Args:
@@ -121,7 +121,7 @@ class Lessons:
         }
 
 
-def units(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def feature_stats(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation (52,) of actions (N, 52); .02 is added so that one which never moves is no unit of nothing."""
     return torch.from_numpy(coefficients.mean(0)), torch.from_numpy(coefficients.std(0) + 0.02)
 
@@ -130,10 +130,10 @@ def distil(
     features: Features,
     tracked: Tracked,
     guidance: Guidance,
-    config: CoefficientConfig,
+    config: ActionsConfig,
     out: Path,
     shuffled: bool = False,
-) -> CoefficientGuidance:
+) -> ActionGuidance:
     """Train the two students and write them under `out`; resumes.
 
     Args:
@@ -146,9 +146,9 @@ def distil(
         InputError: tracked actions of other clips than the features'.
     """
     torch.manual_seed(config.seed)
-    lessons = Lessons(features, tracked, guidance, shuffled)
-    student = CoefficientGuidance(
-        *units(tracked.coefficients),
+    lessons = DistillationSampler(features, tracked, guidance, shuffled)
+    student = ActionGuidance(
+        *feature_stats(tracked.coefficients),
         guidance.prototypes.clone(),
         guidance.content_encoder.head[-1].out_features,
     )
@@ -179,7 +179,7 @@ def distil(
 
 @torch.no_grad()
 def fit_scores(
-    student: CoefficientGuidance,
+    student: ActionGuidance,
     features: Features,
     tracked: Tracked,
     guidance: Guidance,
@@ -190,7 +190,11 @@ def fit_scores(
     Returns:
         content, emotion: mean cosine; content.chance, emotion.chance: with the answers to another window of the batch; n windows.
     """
-    lessons, random, rows = Lessons(features, tracked, guidance), np.random.default_rng(3), []
+    lessons, random, rows = (
+        DistillationSampler(features, tracked, guidance),
+        np.random.default_rng(3),
+        [],
+    )
     for _ in range(batches):
         batch = lessons(random)
         said = {

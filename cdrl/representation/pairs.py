@@ -135,9 +135,9 @@ class PairSampler:
         ]
         moments = self._moments(chosen, random)  # (2, P, S)
         clips = np.array([chosen["a"], chosen["b"]])
-        reach = np.where(random.random(clips.shape) < self.config.held, HELD, self.config.window)[
-            ..., None
-        ]
+        reach = np.where(
+            random.random(clips.shape) < self.config.short_window_prob, HELD, self.config.window
+        )[..., None]
         rows = self.starts[clips][..., None] + moments
         face, mouth, audio = self.features.windows(
             rows, ("face", "mouth", "audio"), self.config.window, reach
@@ -180,15 +180,17 @@ class PairSampler:
 
     def _valid(self, moments: np.ndarray, sound: torch.Tensor) -> torch.Tensor:
         """(2, P, S, 2S) bool: the positive, and every moment that is neither near nor sounds alike (false negatives)."""
-        near = np.abs(moments[..., :, None] - moments[..., None, :]) <= self.config.guard
+        near = (
+            np.abs(moments[..., :, None] - moments[..., None, :]) <= self.config.temporal_exclusion
+        )
         sound = F.normalize(sound, dim=-1)
         apart = ~(
             torch.from_numpy(near[0] | near[1])
-            | ((sound @ sound.transpose(1, 2)) > self.config.alike)
+            | ((sound @ sound.transpose(1, 2)) > self.config.false_negative_cosine)
         )
         apart = apart.expand(2, -1, -1, -1)
         itself = torch.eye(moments.shape[2], dtype=torch.bool).expand_as(apart)
-        own = (apart & ~itself) if self.config.sides == "two" else torch.zeros_like(apart)
+        own = (apart & ~itself) if self.config.negatives == "two" else torch.zeros_like(apart)
         return torch.cat([apart | itself, own], 3)
 
     def _offset(
@@ -196,7 +198,7 @@ class PairSampler:
     ) -> torch.Tensor:
         """For a share of the clips, the clip's mean feature replaced by another clip's: its lasting look, not its movement."""
         other = random.integers(0, len(self.starts), clips.shape)
-        swapped = torch.from_numpy(random.random(clips.shape) < self.config.offset).float()
+        swapped = torch.from_numpy(random.random(clips.shape) < self.config.mean_swap_prob).float()
         change = (self.means[kind][other] - self.means[kind][clips]) * swapped[..., None]
         return features + change[:, :, None, None]
 

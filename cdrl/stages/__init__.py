@@ -4,7 +4,7 @@ Every stage function is the `work` of `cdrl.core.stage.run_stage`: `(run, config
 interrupted attempt left in `out`.
 """
 
-from cdrl.stages.notes import bars, has_truth, known, said
+from cdrl.stages.notes import bars, has_truth, known, read_notes
 from cdrl.stages.s00_corpus import build_corpus, extract_priors, open_features, source_of
 from cdrl.stages.s02_encoders import train_ccrl, train_cerl
 from cdrl.stages.s04_probe import factors_of_frames, probe
@@ -49,7 +49,7 @@ __all__ = [
     "open_features",
     "probe",
     "prompt_likeness",
-    "said",
+    "read_notes",
     "source_of",
     "spoken",
     "start",

@@ -6,15 +6,15 @@ from cdrl.core.settings import stage_folder
 from cdrl.core.stage import read_json, write_json
 from cdrl.corpora.store import Store
 
-FILE = "said.json"
+FILE = "notes.json"
 
 
-def say(out: Path, lines: list[str]) -> None:
+def write_notes(out: Path, lines: list[str]) -> None:
     """Keep a stage's lines in its folder, each once."""
     write_json(Path(out) / FILE, list(dict.fromkeys(lines)))
 
 
-def said(run: Path, stage: str) -> str:
+def read_notes(run: Path, stage: str) -> str:
     """The lines of a stage, one below the other; of a generated corpus, that nothing was left out."""
     path = stage_folder(run, stage) / FILE
     return (
@@ -30,7 +30,7 @@ def has_truth(run: Path) -> bool:
 
 
 def known(scores: dict, names: list[str]) -> list[str]:
-    """Those of the names that a run has scored, in order; what is lacking is told by `said`."""
+    """Those of the names that a run has scored, in order; what is lacking is told by `read_notes`."""
     return [name for name in names if name in scores]
 
 

@@ -17,8 +17,8 @@ from cdrl.corpora.rejects import kind_of
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import load_split, parts_of, split_concerns, split_names
 from cdrl.corpora.store import Store
-from cdrl.editing.requests import asked_edits
-from cdrl.stages.notes import say
+from cdrl.editing.requests import plan_edits
+from cdrl.stages.notes import write_notes
 from cdrl.studio import corpus as studio
 
 
@@ -26,7 +26,7 @@ def build_real(run: Path, config, out: Path) -> dict:
     """Crop the clips of a real corpus into the run's stores: train, report, and host where the split has one.
 
     Crops are kept in `config.ingested`, under the content of each clip and the settings: what any run has cropped is not
-    cropped again. `said.json` holds what was decided, in words.
+    cropped again. `notes.json` holds what was decided, in words.
 
     Returns:
         corpus.*: clips and speakers of each part, what both parts share (0 but by the paper's split), clips left out.
@@ -99,7 +99,7 @@ def build_real(run: Path, config, out: Path) -> dict:
         for name in ("train", "host", "report", "real")
         if (out / name / "store.json").exists()
     }
-    asked_edits(stores, config.edits, drivers, config.seed).to_parquet(
+    plan_edits(stores, config.edits, drivers, config.seed).to_parquet(
         out / "edits.parquet", index=False
     )
     for name, store in stores.items():
@@ -118,7 +118,7 @@ def build_real(run: Path, config, out: Path) -> dict:
         f"{name} {len(store.clips)} clips of {store.clips.speaker.nunique()}"
         for name, store in stores.items()
     ]
-    say(
+    write_notes(
         out,
         [
             f"corpus {config.corpus} at {config.frame_rate:g} frames a second, speakers in {', '.join(parts)}",

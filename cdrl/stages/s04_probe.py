@@ -20,7 +20,7 @@ from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content
 from cdrl.representation.emotion import embed_clips, embed_emotion
 from cdrl.representation.guidance import load_encoder
-from cdrl.stages.notes import say
+from cdrl.stages.notes import write_notes
 from cdrl.stages.s00_corpus import open_features
 from cdrl.stages.s04_real_clips import real_scores
 from cdrl.stages.s04_speech import Speech
@@ -33,7 +33,7 @@ def probe(run: Path, config, out: Path) -> dict:
 
     Returns:
         content.*, content_av.*, emotion.*, raw.*, hsic.*, rank.*, control.*, real.*: each with chance, interval and n. On a corpus
-        without truth the scores that need it are missing, and `said.json` says which and why.
+        without truth the scores that need it are missing, and `notes.json` says which and why.
     """
     features = open_features(run, "report")
     store = features.store
@@ -80,7 +80,7 @@ def probe(run: Path, config, out: Path) -> dict:
     real, left_out = real_scores(run, config)
     rows |= real
     if lines + left_out:
-        say(out, lines + left_out)
+        write_notes(out, lines + left_out)
     rows["hsic.content_emotion"] = dependence.hsic(
         content, emotion, frames["clip"].to_numpy(), seed=config.seed
     )

@@ -11,7 +11,7 @@ from cdrl.evaluation.retrieval import unit_rows
 from cdrl.priors.features import Features
 from cdrl.representation.pairs import WORST
 
-ALIKE = 0.95  # cosine of the audio prior from which two moments sound alike, as `content.alike`
+ALIKE = 0.95  # cosine of the audio prior from which two moments sound alike, as `content.false_negative_cosine`
 
 
 class Speech:

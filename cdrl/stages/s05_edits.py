@@ -13,7 +13,7 @@ from cdrl.corpora import samples
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip, edit_video, load_generator
-from cdrl.editing.requests import read_asked
+from cdrl.editing.requests import load_requests
 from cdrl.editors.constant import fit_constant
 from cdrl.editors.drawn import RENDERER, ActionEditor
 from cdrl.editors.image import fit_person, train_generator
@@ -40,7 +40,7 @@ from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
 from cdrl.models.image_editor import WORKING_SIZE, Generator
 from cdrl.representation.guidance import Guidance, load_encoder
-from cdrl.stages.notes import has_truth, say
+from cdrl.stages.notes import has_truth, write_notes
 from cdrl.stages.s00_corpus import open_features
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
@@ -120,7 +120,7 @@ def edit_real(run: Path, config, generator: Generator, guidance: Guidance) -> Pa
 def edits_of(run: Path, size: int) -> Edits:
     """What is edited into what, as crops of `size` pixels: with the true edits, or of a real corpus what is asked for."""
     if not has_truth(run):
-        return Edits(*read_asked(run), size)
+        return Edits(*load_requests(run), size)
     return TrueEdits(
         *(Store(stage_folder(run, "corpus") / name) for name in ("report", "edits")), size
     )
@@ -244,7 +244,7 @@ def evaluate(run: Path, config, out: Path) -> dict:
             more, few = published_scores(f"spfem.image.{name}", shown, edits, sets, originals)
             rows, lines = rows | more, lines + few
     if lines:
-        say(out, list(dict.fromkeys(lines)))
+        write_notes(out, list(dict.fromkeys(lines)))
     measured = {
         name: {score: measure_of(score, values) for score, values in found[name].items()}
         for name in TRAINED

@@ -9,7 +9,7 @@ from cdrl.core.settings import stage_folder
 from cdrl.core.stage import write_json
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.editing.pipeline import edit_clip
-from cdrl.editing.requests import read_asked
+from cdrl.editing.requests import load_requests
 from cdrl.evaluation import edit_scores, estimate
 from cdrl.evaluation.edit_evaluation import Edits, lip_sync_measures, read_clip, resized
 from cdrl.evaluation.judges import Judges
@@ -19,7 +19,7 @@ from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
 from cdrl.models.image_editor import Generator
 from cdrl.representation.guidance import load_encoder
-from cdrl.stages.notes import say
+from cdrl.stages.notes import write_notes
 
 NOT_SCORED = (
     "left out mouth_error, mouth_correlation, psnr, mouth_l1: they compare with a true edit, and nobody acted the same moment twice",
@@ -41,7 +41,7 @@ NEEDED = {
 
 def write_real_videos(run: Path, number: int) -> None:
     """Source and edit side by side, full frames with the source's sound: `RUN/videos/real-corpus-*.mp4`."""
-    report, wanted, sources = read_asked(run)
+    report, wanted, sources = load_requests(run)
     generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
     (run / "videos").mkdir(exist_ok=True)
     captions = {}
@@ -76,9 +76,9 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
     Returns:
         spfem.image.{copy_source,baseline,cdrl}.*: emotion_accuracy (by judges that are not calibrated here; `.sources` beside it),
         speech_correlation, jitter, identity; frechet.identity and similarity.judge_a, with one value per protocol; fad, csim, lse_d
-        and lse_c where their networks' weights are named. `said.json` says what is left out.
+        and lse_c where their networks' weights are named. `notes.json` says what is left out.
     """
-    report, wanted, sources = read_asked(run)
+    report, wanted, sources = load_requests(run)
     judges, variants = Judges(), ("copy_source", "baseline", "cdrl")
     sets = SetReader(judges, config)
     outputs = {
@@ -153,7 +153,7 @@ def evaluate_real(run: Path, config, out: Path) -> dict:
             KIT | PUBLISHED,
         )
         rows, lines = rows | found, lines + few
-    say(out, lines)
+    write_notes(out, lines)
     return {name: value for name, value in estimate.lines(rows).items() if np.isfinite(value)}
 
 

@@ -8,27 +8,27 @@ import torch
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
-from cdrl.core.settings import CoefficientConfig, StudyConfig
+from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import train_coefficient_host
+from cdrl.editors.actions import train_action_manipulator
 from cdrl.editors.rendered import alignment_of, edit_coefficients, render_edit, tracked_pairs
 from cdrl.evaluation.edit_evaluation import TrueEdits, read_clip, resized
 from cdrl.evaluation.judges import Judges
-from cdrl.models.action_editor import CoefficientHost
-from cdrl.priors.actions import READER, load_reader, track, track_clip
+from cdrl.models.action_editor import ActionManipulator
+from cdrl.priors.actions import READER, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import checksum, weights_path
-from cdrl.representation.distillation import CoefficientGuidance, distil
+from cdrl.representation.distillation import ActionGuidance, distil
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import expected_edit
 from cdrl.study.jobs import features_of
 
 
-def coefficient_settings(config: StudyConfig, seed: int) -> CoefficientConfig:
+def coefficient_settings(config: StudyConfig, seed: int) -> ActionsConfig:
     """The same for every variant."""
-    return CoefficientConfig(
+    return ActionsConfig(
         steps=config.coefficient_steps, distil_steps=config.distil_steps, seed=seed
     )
 
@@ -40,24 +40,24 @@ def tracker_folder(place: Path) -> Path:
 
 def make_students(
     work: Path, config: StudyConfig, seed: int, guidance: Path, out: Path
-) -> CoefficientGuidance:
+) -> ActionGuidance:
     """The guidance of one seed, taught to two networks that see facial actions instead of pixels."""
     features = features_of(Path(work), "train", "actions")
     return distil(
         features,
-        track(features, load_reader()),
+        track(features, load_tracker()),
         Guidance(guidance),
         coefficient_settings(config, seed),
         out,
     )
 
 
-def load_students(folder: Path) -> CoefficientGuidance:
+def load_students(folder: Path) -> ActionGuidance:
     """What `make_students` left in `folder`, frozen, in eval mode."""
     state = load_file(Path(folder) / "model.safetensors")
     mean, deviation = (torch.zeros(len(ACTIONS)) for _ in range(2))
     length = state["content_student.net.4.weight"].shape[0]
-    students = CoefficientGuidance(mean, deviation, torch.zeros_like(state["prototypes"]), length)
+    students = ActionGuidance(mean, deviation, torch.zeros_like(state["prototypes"]), length)
     students.load_state_dict(state)
     return students.eval().requires_grad_(False)
 
@@ -73,10 +73,10 @@ class Rendered:
     """
 
     def __init__(
-        self, edits: TrueEdits, host: CoefficientHost | None = None, frame_size: int = 128
+        self, edits: TrueEdits, host: ActionManipulator | None = None, frame_size: int = 128
     ):
         self.edits, self.host, self.frame_size = edits, host, frame_size
-        self.reader, self.vision, self.actions = load_reader(), VisionPrior(), {}
+        self.reader, self.vision, self.actions = load_tracker(), VisionPrior(), {}
 
     def __call__(self, edit: int, dial: float = 1.0) -> np.ndarray:
         edits, clip = self.edits, int(self.edits.sources[edit])
@@ -141,7 +141,7 @@ def tracked_readings(edits: TrueEdits, judges: Judges) -> list[dict]:
 
 def trained_host(
     work: Path, config: StudyConfig, variant: str, seed: int, place: Path
-) -> tuple[CoefficientHost, pd.DataFrame]:
+) -> tuple[ActionManipulator, pd.DataFrame]:
     """The coefficient host trained as the variant says, once for all who show its edits.
 
     Args:
@@ -152,15 +152,15 @@ def trained_host(
         The host, frozen, and the history of every term.
     """
     features = features_of(Path(work), "train", "actions")
-    tracked, pairs = track(features, load_reader()), None
+    tracked, pairs = track(features, load_tracker()), None
     if variant == "paired":
-        pairs = tracked_pairs(tracked, Store(place / "paired"), load_reader())
+        pairs = tracked_pairs(tracked, Store(place / "paired"), load_tracker())
     students = (
         None
         if variant == "paired"
         else load_students(tracker_folder(place) / "students" / str(seed))
     )
     out = tracker_folder(place) / "hosts" / f"coefficient.{variant}.{seed}"
-    return train_coefficient_host(
+    return train_action_manipulator(
         tracked, students, coefficient_settings(config, seed), variant, out, pairs
     )

@@ -299,7 +299,7 @@ def _edited(generator, edits: TrueEdits, edit: int, dial: float) -> np.ndarray:
     return edit_clip(generator, edits.source(edit), edits.target[edit], edits.intensity(edit, dial))
 
 
-def coefficient_host(
+def action_manipulator(
     work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits
 ) -> tuple[Callable, dict]:
     """The coefficient host trained as the row says, its edits rendered with the true person, pose and light; see `image_host`."""
@@ -328,7 +328,7 @@ def losses_of(history) -> dict:
     }
 
 
-HOSTS = {"image": image_host, "coefficient": coefficient_host, "drawn": drawn_host}
+HOSTS = {"image": image_host, "coefficient": action_manipulator, "drawn": drawn_host}
 
 
 def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:

@@ -59,7 +59,7 @@ CONTENT = {
     "linear_pairs": Row(
         "a linear time warp: no sound at all for the pairs", {"alignment": "linear"}
     ),
-    "one_sided": Row("negatives of the partner's clip alone", {"sides": "one"}),
+    "one_sided": Row("negatives of the partner's clip alone", {"negatives": "one"}),
     "image_only": Row("no audio query in training", {"wrong_image_weight": 0.0}),
     "audio_query": Row(
         "audio query, wrong-image negatives, nothing else contrasted; probed under a random other sound",
@@ -67,7 +67,7 @@ CONTENT = {
         heard=True,
     ),
     "no_sound": Row("the sound is no teacher", {"sound_weight": 0.0}, choosing=True),
-    "no_offset": Row("no exchanged offsets", {"offset": 0.0}, choosing=True),
+    "no_offset": Row("no exchanged offsets", {"mean_swap_prob": 0.0}, choosing=True),
     "no_adversary": Row(
         "no gradient reversal", {"emotion_weight": 0.0, "speaker_weight": 0.0}, choosing=True
     ),
@@ -133,7 +133,7 @@ EDIT = {
         )
         for name, factor in (("half", 0.5), ("double", 2.0))
         for variant, what, weights in (
-            ("baseline", "its game", ("game_weight",)),
+            ("baseline", "its game", ("adversarial_weight",)),
             ("cdrl", "both terms", ("content_weight", "emotion_weight")),
         )
     },

@@ -8,7 +8,7 @@ import torch
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import windows
-from cdrl.priors.actions import READER, ActionReader, track
+from cdrl.priors.actions import READER, ActionTracker, track
 from cdrl.priors.features import Features
 from cdrl.priors.weights import save_weights
 from cdrl.training.backbones import r2
@@ -40,9 +40,9 @@ def train_reader(
     truth = [each.store.truth["coefficients"][:].astype(np.float32) for each in features]
     shape = {"features": held_out.face.shape[1] + held_out.mouth.shape[1]}
     torch.manual_seed(0)
-    model = ActionReader(**shape)
+    model = ActionTracker(**shape)
     model.mean.copy_(torch.from_numpy(truth[0].mean(0)))
-    model.deviation.copy_(torch.from_numpy(truth[0].std(0) + 0.02))
+    model.std.copy_(torch.from_numpy(truth[0].std(0) + 0.02))
     lengths = [each.store.clips["num_frames"].to_numpy() for each in features]
 
     def sample(random):
@@ -57,7 +57,7 @@ def train_reader(
         return torch.from_numpy(seen), torch.from_numpy(truth[k][rows])
 
     def objective(batch):
-        error = (model(batch[0]) - batch[1]) / model.deviation
+        error = (model(batch[0]) - batch[1]) / model.std
         return {"coefficients": error.square().mean((1, 2))}
 
     config = LoopConfig(

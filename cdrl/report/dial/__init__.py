@@ -5,6 +5,6 @@
 """
 
 from cdrl.report.dial.page import dial, static_twin, write_page
-from cdrl.report.dial.session import Desk
+from cdrl.report.dial.session import Session
 
-__all__ = ["Desk", "dial", "static_twin", "write_page"]
+__all__ = ["Session", "dial", "static_twin", "write_page"]

@@ -24,7 +24,7 @@ CHUNK = 24  # frames that the generator sees at once, at every knot
 
 
 @dataclass(frozen=True)
-class FieldBank:
+class LowRankFields:
     """Fields as `scale[r] * weights[k, t, r] * components[r]`, summed over r: knot k, frame t.
 
     Attributes:
@@ -42,12 +42,12 @@ class FieldBank:
 
 
 @torch.no_grad()
-def field_bank(
+def low_rank_fields(
     generator: Generator | ActionEditor,
     crops: np.ndarray,
     weights: torch.Tensor,
     frame_rate: float = TRAINED_RATE,
-) -> FieldBank:
+) -> LowRankFields:
     """Everything that the edits of one clip to one emotion need besides its pictures; some seconds.
 
     Args:
@@ -77,10 +77,10 @@ def field_bank(
         shares.reshape(len(knots), len(crops), rank),
         (first * second).astype(np.float32),
     )
-    return FieldBank(components, shares, scale, knots, flow.shape[-1], shading.shape[-1])
+    return LowRankFields(components, shares, scale, knots, flow.shape[-1], shading.shape[-1])
 
 
-def fields_at(bank: FieldBank, curve: np.ndarray) -> list[torch.Tensor]:
+def fields_at(bank: LowRankFields, curve: np.ndarray) -> list[torch.Tensor]:
     """Flow (T, 2, F, F), shading (T, 1, C, C) and residual (T, 1, F, F) for an intensity per frame; what warp.js does.
 
     Args:
@@ -100,7 +100,7 @@ def fields_at(bank: FieldBank, curve: np.ndarray) -> list[torch.Tensor]:
     return [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def bank_edit(bank: FieldBank, crops: np.ndarray, curve: np.ndarray) -> np.ndarray:
+def edit_with_fields(bank: LowRankFields, crops: np.ndarray, curve: np.ndarray) -> np.ndarray:
     """The edit from a bank: `edit_clip` to within a level or so of 255 (tests/test_dial.py), without its network.
 
     Args:

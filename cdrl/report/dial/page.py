@@ -16,9 +16,9 @@ from tqdm import tqdm
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.report import figures
-from cdrl.report.dial.low_rank import FieldBank, bank_edit
+from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields
 from cdrl.report.dial.requests import TEXTS, Choice, as_in, by_label, in_words
-from cdrl.report.dial.session import COLUMNS, Desk, Take, shortened
+from cdrl.report.dial.session import COLUMNS, Session, SourceClip, shortened
 from cdrl.report.ready import somebody_watches
 
 HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ def dial(
     """The dial of a run, as the last line of a cell.
 
     Args:
-        run: folder of a run that notebook 05 is done with, or a `Desk`. clip: a video file to turn instead of its clips.
+        run: folder of a run that notebook 05 is done with, or a `Session`. clip: a video file to turn instead of its clips.
         texts: descriptions that are offered; the widget takes any others too. references: video files to take an emotion from,
             beside the run's clips. generator: weights or a run in place of the run's own, as in "action_renderer".
 
@@ -47,7 +47,7 @@ def dial(
         A widget; `static_twin` instead, where no browser can be in front of the kernel or anywidget is not installed
         (one line says so).
     """
-    desk = run if isinstance(run, Desk) else Desk(run, clip, references, generator)
+    desk = run if isinstance(run, Session) else Session(run, clip, references, generator)
     if not somebody_watches():
         return static_twin(desk, texts)
     try:
@@ -77,7 +77,7 @@ class Twin:
         return "The dial shows itself where HTML can be shown; cdrl dial RUN writes the same as one page."
 
 
-def static_twin(desk: Desk, texts=TEXTS) -> Twin:
+def static_twin(desk: Session, texts=TEXTS) -> Twin:
     """The dial for an executed notebook and the report, no kernel: `STATIC_CLIPS` clips, `STATIC_EMOTIONS` emotions, a text, a reference."""
     choices = _choices(desk, STATIC_EMOTIONS, texts[:1], 1)
     return Twin(
@@ -87,7 +87,7 @@ def static_twin(desk: Desk, texts=TEXTS) -> Twin:
     )
 
 
-def _choices(desk: Desk, labels: int | None, texts, references: int) -> list[Choice]:
+def _choices(desk: Session, labels: int | None, texts, references: int) -> list[Choice]:
     """What a page can be turned to, read while it is written; what somebody asked for must be readable, the rest may be missing."""
     found = [by_label(name) for name in SHOWN_FIRST if name in desk.emotions][:labels]
     makers = [(text not in TEXTS, lambda text=text: in_words(desk, text)) for text in texts]
@@ -114,7 +114,7 @@ def write_page(
     """The dial as one HTML file: clips, sound, fields and readings inside, for any browser, without a network.
 
     Args:
-        run: folder of a run, or a `Desk`. out: the file. clip: a video file instead of the run's clips. texts: descriptions that
+        run: folder of a run, or a `Session`. out: the file. clip: a video file instead of the run's clips. texts: descriptions that
             can be chosen; none: `TEXTS`. references: video files whose emotion can; none: two clips of the run.
             generator: as for `dial`.
 
@@ -122,9 +122,12 @@ def write_page(
         `out`; five clips with seven emotions, two texts and two references are some 4 MB, four times that by facial actions.
 
     Raises:
-        InputError: as `Desk` and as `asked.in_words`.
+        InputError: as `Session` and as `asked.in_words`.
     """
-    desk, out = run if isinstance(run, Desk) else Desk(run, clip, references, generator), Path(out)
+    desk, out = (
+        run if isinstance(run, Session) else Session(run, clip, references, generator),
+        Path(out),
+    )
     choices = _choices(desk, None, texts or TEXTS, len(references) or PAGE_REFERENCES)
     chosen = list(range(min(PAGE_CLIPS, len(desk.names))))
     chosen += [
@@ -144,7 +147,7 @@ def write_page(
 
 
 def _fragment(
-    desk: Desk, chosen, choices: list[Choice], seconds: float | None, quality: int
+    desk: Session, chosen, choices: list[Choice], seconds: float | None, quality: int
 ) -> str:
     """A piece of HTML that carries its own data, style and script."""
     pieces, takes, poster = [], [], []
@@ -206,11 +209,12 @@ def _fragment(
     )
 
 
-def _strip(take: Take, bank: FieldBank, cell: int = 112) -> np.ndarray:
+def _strip(take: SourceClip, bank: LowRankFields, cell: int = 112) -> np.ndarray:
     """(cell, 5 cell, 3): the middle frame at `READ_AT`."""
     middle, count = len(take.crops) // 2, len(take.crops)
     frames = [
-        bank_edit(bank, take.crops, np.full(count, value, np.float32))[middle] for value in READ_AT
+        edit_with_fields(bank, take.crops, np.full(count, value, np.float32))[middle]
+        for value in READ_AT
     ]
     return np.asarray(
         Image.fromarray(np.concatenate(frames, 1)).resize(
@@ -235,7 +239,7 @@ def header_of(names: list[str], emotions, labels) -> dict:
     }
 
 
-def take_facts(take: Take) -> dict:
+def take_facts(take: SourceClip) -> dict:
     """What the browser is told of a clip, besides its pictures and sound."""
     return {
         "name": take.name,
@@ -248,7 +252,7 @@ def take_facts(take: Take) -> dict:
     }
 
 
-def bank_shape(bank: FieldBank) -> dict:
+def bank_shape(bank: LowRankFields) -> dict:
     """What `unpackBank` of warp.js needs to read `bank_bytes`."""
     return {
         "knots": bank.knots,
@@ -259,7 +263,7 @@ def bank_shape(bank: FieldBank) -> dict:
     }
 
 
-def bank_bytes(bank: FieldBank) -> bytes:
+def bank_bytes(bank: LowRankFields) -> bytes:
     """Scale (R,) float32, weights (K, T, R) int16, components (R, 3 fine^2 + coarse^2) int8, little-endian, one after the other."""
     parts = ((bank.scale, "<f4"), (bank.weights, "<i2"), (bank.components, "i1"))
     return b"".join(np.ascontiguousarray(values, kind).tobytes() for values, kind in parts)

@@ -9,7 +9,7 @@ from PIL import Image
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.editing.control import read_crops, read_text
-from cdrl.report.dial.session import Desk, Take
+from cdrl.report.dial.session import Session, SourceClip
 from cdrl.report.figures import jpeg_uri
 
 TEXTS = (
@@ -48,7 +48,7 @@ def by_label(name: str) -> Choice:
     return Choice("label", name, {name: 1.0})
 
 
-def in_words(desk: Desk, text: str) -> Choice:
+def in_words(desk: Session, text: str) -> Choice:
     """A text, as `cdrl edit --text` reads it.
 
     Raises:
@@ -67,7 +67,7 @@ def in_words(desk: Desk, text: str) -> Choice:
     return Choice("words", text, read_text(desk.guidance, text, desk.emotions))
 
 
-def as_in(desk: Desk, reference: Take) -> Choice:
+def as_in(desk: Session, reference: SourceClip) -> Choice:
     """A clip, as `cdrl edit --reference` reads it, here from the crops that the dial shows.
 
     Raises:
@@ -80,7 +80,7 @@ def as_in(desk: Desk, reference: Take) -> Choice:
     return Choice("clip", reference.name, mixture, jpeg_uri(middle))
 
 
-def vocabulary(desk: Desk) -> list[str] | None:
+def vocabulary(desk: Session) -> list[str] | None:
     """The words that a text may use; None where the run's language prior is a real CLIP and takes any."""
     words = getattr(desk.guidance.language.tokenize, "words", None)
     return None if words is None else sorted(words)

@@ -22,7 +22,7 @@ from cdrl.media import faces
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.video import read_video, video_facts
 from cdrl.models.image_editor import Generator
-from cdrl.report.dial.low_rank import FieldBank, bank_edit, field_bank
+from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields, low_rank_fields
 from cdrl.report.ready import finished_stage
 from cdrl.representation.guidance import REACH, Guidance
 from cdrl.studio import corpus as studio
@@ -38,7 +38,7 @@ UNSEEN = "not of the studio: nothing that edits here ever saw a real face"
 
 
 @dataclass(frozen=True, eq=False)  # a take is known by itself: banks are kept under it
-class Take:
+class SourceClip:
     """One source clip as the dial shows it.
 
     Attributes:
@@ -87,7 +87,7 @@ class Take:
         return np.round(peaks / peaks.max(), 2).tolist()
 
 
-class Desk:
+class Session:
     """A generator and a run's guidance before a row of clips; clips and fields are made when they are asked for, and kept.
 
     Attributes:
@@ -131,9 +131,12 @@ class Desk:
             self.generator.crop,
             UNSEEN if isinstance(self.generator, ActionEditor) else UNFITTED,
         )
-        own |= {path.stem: lambda path=path: take_of_file(path, *framed) for path in _real_clips()}
-        given = [take_of_file(Path(path), *framed) for path in references]
-        only = [] if clip is None else [take_of_file(Path(clip), *framed)]
+        own |= {
+            path.stem: lambda path=path: source_clip_from_file(path, *framed)
+            for path in _real_clips()
+        }
+        given = [source_clip_from_file(Path(path), *framed) for path in references]
+        only = [] if clip is None else [source_clip_from_file(Path(clip), *framed)]
         self.sources = {take.name: lambda take=take: take for take in only} or own
         self.shown = {take.name: lambda take=take: take for take in given} | own
         self.names, self.references = list(self.sources), list(self.shown)
@@ -148,22 +151,22 @@ class Desk:
             lru_cache(8)(self._content),
         )
 
-    def take(self, position: int) -> Take:
+    def take(self, position: int) -> SourceClip:
         """The source clip of that number among `names`."""
         return self._made(self.sources[self.names[position]])
 
-    def reference(self, position: int) -> Take:
+    def reference(self, position: int) -> SourceClip:
         """The clip of that number among `references`."""
         return self._made(self.shown[self.references[position]])
 
-    def bank(self, take: Take, mixture: dict) -> FieldBank:
+    def bank(self, take: SourceClip, mixture: dict) -> LowRankFields:
         """The fields of one clip and one emotion or mixture, {"happy": 0.7, "surprised": 0.3}."""
         return self._bank(
             take, tuple(sorted((name, float(weight)) for name, weight in mixture.items()))
         )
 
-    def _make_bank(self, take: Take, mixture: tuple) -> FieldBank:
-        return field_bank(
+    def _make_bank(self, take: SourceClip, mixture: tuple) -> LowRankFields:
+        return low_rank_fields(
             self.generator,
             take.crops,
             emotion_weights(dict(mixture), self.generator),
@@ -171,7 +174,7 @@ class Desk:
         )
 
     @torch.no_grad()
-    def read(self, take: Take, mixture: dict, curve: np.ndarray) -> dict:
+    def read(self, take: SourceClip, mixture: dict, curve: np.ndarray) -> dict:
         """What the guidance reads of an edit: the training signal itself, not the evaluation of notebook 06.
 
         Args:
@@ -183,7 +186,9 @@ class Desk:
             |edit - source| of 255}.
         """
         edited = (
-            bank_edit(self.bank(take, mixture), take.crops, curve) if np.any(curve) else take.crops
+            edit_with_fields(self.bank(take, mixture), take.crops, curve)
+            if np.any(curve)
+            else take.crops
         )
         box, output = torch.tensor(take.box)[None], _tensor(edited)
         known = torch.tensor([emotion_index(name) for name in self.emotions])
@@ -197,7 +202,7 @@ class Desk:
             "change": float(np.abs(edited.astype(np.float32) - take.crops).mean()),
         }
 
-    def _content(self, take: Take) -> torch.Tensor | None:
+    def _content(self, take: SourceClip) -> torch.Tensor | None:
         """(1, T - 4, D) of the source; nothing for a clip that is too short for content guidance."""
         return (
             self.guidance.content_embedding(_tensor(take.crops), torch.tensor(take.box)[None])
@@ -205,7 +210,7 @@ class Desk:
             else None
         )
 
-    def _of_store(self, clip: int) -> Take:
+    def _of_store(self, clip: int) -> SourceClip:
         """A clip of the reporting people: rendered again, larger, where its speech can be had, else as the store has it."""
         row = self.store.clips.iloc[clip]
         note = f"studio: nobody real; {row.emotion}, level {row.intensity}"
@@ -214,7 +219,7 @@ class Desk:
             performance = act(spec)
             frames = studio.picture(spec, performance, 256)[0]
             alignment = faces.align(frames, name=row["name"], crop=self.generator.crop)
-            return Take(
+            return SourceClip(
                 row["name"],
                 note,
                 faces.crop(frames, alignment, SIDE),
@@ -227,7 +232,7 @@ class Desk:
                 np.float32
             )
             crops = np.array(self.store.face[self.store.frames(clip)])
-            return Take(
+            return SourceClip(
                 row["name"],
                 note,
                 _at_least(crops),
@@ -237,7 +242,7 @@ class Desk:
             )
 
 
-def take_of_file(path: Path, crop: str = "aligned", note: str = UNFITTED) -> Take:
+def source_clip_from_file(path: Path, crop: str = "aligned", note: str = UNFITTED) -> SourceClip:
     """A video file of one face, at most `LONGEST` seconds, cropped as the generator learnt: aligned or released; with a note.
 
     Raises:
@@ -253,10 +258,10 @@ def take_of_file(path: Path, crop: str = "aligned", note: str = UNFITTED) -> Tak
     clip = read_video(path, require_audio=False)
     alignment = faces.align(clip.frames, name=path.name, crop=crop)
     crops = faces.crop(clip.frames, alignment, SIDE)
-    return Take(path.stem, note, crops, clip.frame_rate, clip.audio, alignment.mouth_box)
+    return SourceClip(path.stem, note, crops, clip.frame_rate, clip.audio, alignment.mouth_box)
 
 
-def shortened(take: Take, seconds: float) -> Take:
+def shortened(take: SourceClip, seconds: float) -> SourceClip:
     """The first so many seconds of a take."""
     count = max(1, round(seconds * take.frame_rate))
     sound = take.sound[: round(count / take.frame_rate * AUDIO_RATE)]

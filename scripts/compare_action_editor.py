@@ -1,6 +1,6 @@
 """Print what CDRL changes on the coefficient host: every variant on edits of the choosing people, judged from their pixels.
 
-    python scripts/compare_coefficient_host.py TRAIN CHOOSE --work runs/coefficient
+    python scripts/compare_action_editor.py TRAIN CHOOSE --work runs/coefficient
 
 TRAIN and CHOOSE are crop stores of the studio's splits of these names, as `cdrl train` and `cdrl study` leave them. One seed, for
 looking and choosing; numbers to report come from other people. Resumes; with the defaults about 25 minutes of one core.
@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cdrl.core.settings import CoefficientConfig
+from cdrl.core.settings import ActionsConfig
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import VARIANTS, train_coefficient_host
+from cdrl.editors.actions import VARIANTS, train_action_manipulator
 from cdrl.editors.rendered import alignment_of, coefficient_edits, render_edit, tracked_pairs
 from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
 from cdrl.evaluation.judges import Judges
-from cdrl.priors.actions import load_reader, track
+from cdrl.priors.actions import load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.representation.distillation import distil, fit_scores
 from cdrl.representation.guidance import Guidance
@@ -48,15 +48,15 @@ def main() -> None:
         default=420,
         help="true edits of the training people, for `paired` alone",
     )
-    parser.add_argument("--steps", type=int, default=CoefficientConfig().steps)
+    parser.add_argument("--steps", type=int, default=ActionsConfig().steps)
     chosen = parser.parse_args()
     train, choose, work, reader = (
         Store(chosen.train),
         Store(chosen.choose),
         chosen.work,
-        load_reader(),
+        load_tracker(),
     )
-    config, teacher = replace(CoefficientConfig(), steps=chosen.steps), Guidance()
+    config, teacher = replace(ActionsConfig(), steps=chosen.steps), Guidance()
     features = {
         store.path: extract(store, work / f"{name}_features")
         for name, store in (("train", train), ("choose", choose))
@@ -105,7 +105,7 @@ def main() -> None:
         )
     for variant in chosen.variants:
         own = pairs if variant == "paired" else None
-        host, _ = train_coefficient_host(
+        host, _ = train_action_manipulator(
             tracked[train.path], students, config, variant, work / variant, own
         )
         read[variant] = [

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import CoefficientConfig, repository_root
+from cdrl.core.settings import ActionsConfig, repository_root
 from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS, emotion_index
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import (
     VARIANTS,
-    CoefficientObjective,
+    ActionObjective,
     PairedSampler,
     UnpairedSampler,
     correlation,
-    train_coefficient_host,
+    train_action_manipulator,
     variant_weights,
 )
 from cdrl.editors.rendered import (
@@ -32,17 +32,17 @@ from cdrl.editors.rendered import (
 from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
 from cdrl.models.action_editor import (
     HELD,
-    CoefficientDiscriminator,
-    CoefficientHost,
+    ActionDiscriminator,
+    ActionManipulator,
     ContentStudent,
     EmotionStudent,
 )
-from cdrl.priors.actions import ActionReader, Tracked, load_reader, track, track_clip
+from cdrl.priors.actions import ActionTracker, Tracked, load_tracker, track, track_clip
 from cdrl.priors.features import extract
 from cdrl.priors.vision import VisionPrior
 from cdrl.priors.weights import load_card
 from cdrl.representation import distillation as distilling
-from cdrl.representation.distillation import distil, fit_scores, units
+from cdrl.representation.distillation import distil, feature_stats, fit_scores
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import corpus as studio
 from cdrl.studio import edits
@@ -50,7 +50,7 @@ from cdrl.studio.acting import act
 from cdrl.training.loop import LoopConfig
 from cdrl.training.tracker import train_reader
 
-SMALL = CoefficientConfig(steps=4, batch=4, window=12, distil_steps=40)
+SMALL = ActionsConfig(steps=4, batch=4, window=12, distil_steps=40)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def features(stores, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tracked(features):
-    reader = load_reader()
+    reader = load_tracker()
     return {name: track(each, reader) for name, each in features.items()}
 
 
@@ -103,7 +103,7 @@ def students(features, tracked, teacher, tmp_path_factory):
 def busy_host(seed=0, **units_of):
     """A host whose last layer is not zero: it edits."""
     torch.manual_seed(seed)
-    host = CoefficientHost(**units_of)
+    host = ActionManipulator(**units_of)
     torch.nn.init.normal_(host.out.weight, std=0.05)
     return host.eval().requires_grad_(False)
 
@@ -113,7 +113,7 @@ def drawn(*shape, seed=0):
 
 
 def test_a_host_that_was_never_trained_returns_its_source():
-    host, source = CoefficientHost(), drawn(2, 20, 52)
+    host, source = ActionManipulator(), drawn(2, 20, 52)
     assert torch.equal(host(source, host.label_style(torch.tensor([4, 6])), torch.ones(2)), source)
 
 
@@ -152,7 +152,7 @@ def test_a_frame_depends_on_fifteen_neighbours_and_no_others():
 
 
 def test_a_reading_depends_on_seven_neighbours_and_no_others():
-    reader, seen = ActionReader().eval(), drawn(1, 31, 384).requires_grad_(True)
+    reader, seen = ActionTracker().eval(), drawn(1, 31, 384).requires_grad_(True)
     reader(seen)[0, 15].sum().backward()
     reached = seen.grad.abs().sum((0, 2)) > 0
     assert (
@@ -164,7 +164,7 @@ def test_a_reading_depends_on_seven_neighbours_and_no_others():
 
 
 def test_a_reading_does_not_depend_on_the_frame_rate():
-    reader, frames = load_reader(), torch.cumsum(drawn(1, 31, 384) - 0.5, 1)
+    reader, frames = load_tracker(), torch.cumsum(drawn(1, 31, 384) - 0.5, 1)
     plain = reader(frames)
     assert torch.allclose(
         reader(frames, 1 + 1e-9), plain, atol=1e-4
@@ -183,7 +183,7 @@ def test_students_and_discriminator_have_the_shapes_of_their_teachers():
     assert torch.allclose(content.norm(dim=-1), torch.ones(3, 16)) and torch.allclose(
         emotion.norm(dim=-1), torch.ones(3)
     )
-    assert CoefficientDiscriminator()(actions).shape == (3, 8, 2)
+    assert ActionDiscriminator()(actions).shape == (3, 8, 2)
 
 
 def test_correlation_is_pearson_s():
@@ -203,13 +203,13 @@ def test_the_committed_tracker_reads_people_it_never_met(stores, features, track
     jaw = ACTIONS.index("jawOpen")
     assert found.shape == truth.shape and found.min() >= 0 and found.max() <= 1
     assert np.corrcoef(found[:, jaw], truth[:, jaw])[0, 1] > 0.85
-    seen = track_clip(stores["others"], 1, load_reader(), VisionPrior())
+    seen = track_clip(stores["others"], 1, load_tracker(), VisionPrior())
     assert (
         np.abs(seen - tracked["others"].clip(1)).max() < 0.02
     )  # cached features are half precision
-    card = load_card("action_reader")
+    card = load_card("action_tracker")
     assert (
-        card["command"] == "cdrl train action_reader"
+        card["command"] == "cdrl train action_tracker"
         and card["scores"]["r2"] > 0.7
         and "no emotion label" in card["truth"]
     )
@@ -225,10 +225,10 @@ def test_the_tracker_s_recipe_writes_weights_with_a_card(features, tmp_path):
     )  # to see that it learns
     assert (
         0.3 < card["scores"]["r2"] < 1
-        and load_card(str(tmp_path / "action_reader.safetensors"))["steps"] == 40
+        and load_card(str(tmp_path / "action_tracker.safetensors"))["steps"] == 40
     )
     assert np.isfinite(
-        load_reader(str(tmp_path / "action_reader.safetensors")).read(np.zeros((5, 384)))
+        load_tracker(str(tmp_path / "action_tracker.safetensors")).read(np.zeros((5, 384)))
     ).all()
 
 
@@ -258,10 +258,12 @@ def test_true_actions_render_to_the_stored_crop(stores):
 
 
 def test_edits_of_a_store_have_its_crops_shape_and_follow_the_host(stores, tracked):
-    mean, deviation = units(tracked["train"].coefficients)
+    mean, deviation = feature_stats(tracked["train"].coefficients)
     wanted, store = [(0, "happy", 3)], stores["others"]
-    hosts = busy_host(mean=mean, deviation=deviation), CoefficientHost(mean, deviation)
-    changed, kept = (coefficient_edits(store, host, wanted, load_reader(), 96)[0] for host in hosts)
+    hosts = busy_host(mean=mean, deviation=deviation), ActionManipulator(mean, deviation)
+    changed, kept = (
+        coefficient_edits(store, host, wanted, load_tracker(), 96)[0] for host in hosts
+    )
     assert changed.shape == store.face[store.frames(0)].shape and changed.dtype == np.uint8
     tracking = render_edit(
         store.clips.name[0], tracked["others"].clip(0), alignment_of(store, 0), 96
@@ -290,8 +292,8 @@ def test_the_committed_host_answers_every_dial_in_order_and_follows_a_reference(
         host, source, others.clip(others.clips.emotion.tolist().index("happy"))
     )
     assert like[:, smile].mean() > source[:, smile].mean() + 0.1
-    card = load_card("coefficient_host")
-    assert card["command"] == "cdrl train coefficient_host" and "no true edit" in card["truth"]
+    card = load_card("action_manipulator")
+    assert card["command"] == "cdrl train action_manipulator" and "no true edit" in card["truth"]
     assert card["scores"]["student.content"] > card["scores"]["student.content.chance"] + 0.8
 
 
@@ -327,7 +329,7 @@ def test_guidance_on_actions_is_zero_on_the_source_and_has_a_gradient_to_the_out
 
 def test_students_of_other_clips_are_refused(features, tracked, teacher):
     with pytest.raises(InputError, match="track the store again"):
-        distilling.Lessons(features["others"], tracked["train"], teacher)
+        distilling.DistillationSampler(features["others"], tracked["train"], teacher)
 
 
 def test_the_sampler_asks_for_the_emotions_of_the_batch_and_shows_their_windows(tracked):
@@ -382,11 +384,11 @@ def test_no_training_can_reach_a_true_edit_and_unpaired_variants_refuse_them(tra
     for variant in VARIANTS:
         if variant != "paired":
             with pytest.raises(InputError, match="no other may see them"):
-                train_coefficient_host(tracked["train"], None, SMALL, variant, tmp_path, pairs)
+                train_action_manipulator(tracked["train"], None, SMALL, variant, tmp_path, pairs)
     with pytest.raises(InputError, match="variant 'paired': true edits are needed"):
-        train_coefficient_host(tracked["train"], None, SMALL, "paired", tmp_path)
+        train_action_manipulator(tracked["train"], None, SMALL, "paired", tmp_path)
     with pytest.raises(InputError, match="none of 0 true edits has 12 frames"):
-        train_coefficient_host(tracked["train"], None, SMALL, "paired", tmp_path, pairs)
+        train_action_manipulator(tracked["train"], None, SMALL, "paired", tmp_path, pairs)
 
 
 def test_unknown_variants_missing_guidance_emotions_and_sizes_are_refused(
@@ -395,9 +397,9 @@ def test_unknown_variants_missing_guidance_emotions_and_sizes_are_refused(
     with pytest.raises(
         InputError, match="unknown variant 'cdlr' of the coefficient host: accepted are baseline"
     ):
-        train_coefficient_host(tracked["train"], None, SMALL, "cdlr", tmp_path)
+        train_action_manipulator(tracked["train"], None, SMALL, "cdlr", tmp_path)
     with pytest.raises(InputError, match="variant 'cdrl' needs guidance"):
-        train_coefficient_host(tracked["train"], None, SMALL, "cdrl", tmp_path)
+        train_action_manipulator(tracked["train"], None, SMALL, "cdrl", tmp_path)
     with pytest.raises(InputError, match="did you mean happy"):
         edit_coefficients(busy_host(), np.zeros((5, 52)), "hapy")
     with pytest.raises(InputError, match="intensity 2.0: accepted are 0"):
@@ -423,9 +425,9 @@ def test_the_variants_differ_in_the_guidance_alone():
 
 
 def test_a_term_of_weight_zero_is_measured_without_a_gradient(students, tracked):
-    mean, deviation = units(tracked["train"].coefficients)
-    nets = CoefficientHost(mean, deviation), CoefficientDiscriminator(mean, deviation)
-    objective = CoefficientObjective(*nets, VARIANTS["baseline"], students[0])
+    mean, deviation = feature_stats(tracked["train"].coefficients)
+    nets = ActionManipulator(mean, deviation), ActionDiscriminator(mean, deviation)
+    objective = ActionObjective(*nets, VARIANTS["baseline"], students[0])
     terms = objective(UnpairedSampler(tracked["train"], 4, 12)(np.random.default_rng(0)))
     assert set(terms) == set(VARIANTS["cdrl"]) and all(
         value.shape == (4,) for value in terms.values()
@@ -438,10 +440,10 @@ def test_a_term_of_weight_zero_is_measured_without_a_gradient(students, tracked)
 
 
 def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_path, monkeypatch):
-    whole, history = train_coefficient_host(
+    whole, history = train_action_manipulator(
         tracked["train"], students[0], SMALL, "cdrl", tmp_path / "whole"
     )
-    again, _ = train_coefficient_host(
+    again, _ = train_action_manipulator(
         tracked["train"], students[0], SMALL, "cdrl", tmp_path / "again"
     )
     calls = []
@@ -457,10 +459,10 @@ def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_pa
         patch.setattr("cdrl.editors.actions.UnpairedSampler", Stops)
         patch.setattr("cdrl.editors.actions.LoopConfig", partial(LoopConfig, save_every=2))
         with pytest.raises(KeyboardInterrupt):
-            train_coefficient_host(
+            train_action_manipulator(
                 tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped"
             )
-    resumed, _ = train_coefficient_host(
+    resumed, _ = train_action_manipulator(
         tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped"
     )
     for other in (again, resumed):
@@ -475,18 +477,18 @@ def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_pa
 
 def test_guided_training_brings_the_emotion_nearer(students, tracked, tmp_path):
     config = replace(SMALL, steps=50, batch=7, learning_rate=1e-2, emotion_weight=10.0)
-    _, history = train_coefficient_host(tracked["train"], students[0], config, "cdrl", tmp_path)
+    _, history = train_action_manipulator(tracked["train"], students[0], config, "cdrl", tmp_path)
     assert history["emotion"].iloc[-1] < 0.9 * history["emotion"].iloc[0]
 
 
 def test_paired_training_fits_true_edits(stores, tracked, tmp_path):
-    pairs = tracked_pairs(tracked["train"], stores["edits"], load_reader())
+    pairs = tracked_pairs(tracked["train"], stores["edits"], load_tracker())
     assert [len(a) for a in pairs[0]] == [len(b) for b in pairs[1]] and pairs[2].tolist() == [
         emotion_index(t) for _, t, _ in stores["wanted"]
     ]
     batch = PairedSampler(*pairs, 6, 12)(np.random.default_rng(0))
     assert batch["source"].shape == batch["truth"].shape == (6, 12, 52)
-    _, history = train_coefficient_host(
+    _, history = train_action_manipulator(
         tracked["train"],
         None,
         replace(SMALL, steps=40, learning_rate=3e-3),
