@@ -6,6 +6,8 @@ Minutes: one core, OMP_NUM_THREADS=1, beside another training, corpora not count
 import shutil
 from pathlib import Path
 
+from cdrl.core.checkpoint import load_card, save_weights
+from cdrl.core.files import read_json, write_json
 from cdrl.core.settings import (
     ActionsConfig,
     ContentConfig,
@@ -13,7 +15,6 @@ from cdrl.core.settings import (
     GeneratorConfig,
     StudyConfig,
 )
-from cdrl.core.stage import read_json, write_json
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import train_action_manipulator
@@ -23,7 +24,6 @@ from cdrl.editors.renderer import drawing_scores, train_action_renderer
 from cdrl.evaluation import judges as networks
 from cdrl.priors.actions import READER, load_tracker, track
 from cdrl.priors.features import extract
-from cdrl.priors.weights import load_card, save_weights
 from cdrl.representation.content import train_content
 from cdrl.representation.distillation import distil, fit_scores
 from cdrl.representation.emotion import train_emotion

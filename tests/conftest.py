@@ -12,7 +12,7 @@ if WORKERS > 1:  # before anything imports torch: workers that use every core ho
 import pytest
 from filelock import FileLock
 
-from cdrl.core.settings import repository_root
+from cdrl.core.paths import repository_root
 
 
 def pytest_collection_modifyitems(items):

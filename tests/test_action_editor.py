@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from cdrl.core.checkpoint import load_card
 from cdrl.core.errors import InputError
-from cdrl.core.settings import ActionsConfig, repository_root
+from cdrl.core.paths import repository_root
+from cdrl.core.settings import ActionsConfig
 from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS, emotion_index
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import (
@@ -40,7 +42,6 @@ from cdrl.models.action_editor import (
 from cdrl.priors.actions import ActionTracker, Tracked, load_tracker, track, track_clip
 from cdrl.priors.features import extract
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import load_card
 from cdrl.representation import distillation as distilling
 from cdrl.representation.distillation import distil, feature_stats, fit_scores
 from cdrl.representation.guidance import Guidance

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cdrl.core.checkpoint import load_card
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import images
@@ -21,7 +22,6 @@ from cdrl.models.action_renderer import FAINT, ActionRenderer
 from cdrl.models.image_editor import label_weights, working_view
 from cdrl.priors.actions import Tracked, load_tracker, track_clip
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import load_card
 from cdrl.studio import acting, changes
 from cdrl.studio import corpus as studio
 

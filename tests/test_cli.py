@@ -8,7 +8,8 @@ import pytest
 
 from cdrl.cli.main import check_disk, main, parse_settings
 from cdrl.core.errors import InputError
-from cdrl.core.settings import CorpusConfig, repository_root
+from cdrl.core.paths import repository_root
+from cdrl.core.settings import CorpusConfig
 from cdrl.core.stage import run_stage
 
 

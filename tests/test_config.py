@@ -3,17 +3,15 @@ from dataclasses import dataclass, fields
 import pytest
 
 from cdrl.core.errors import InputError
+from cdrl.core.paths import data_root, run_path
+from cdrl.core.presets import COSTS, PRESETS
 from cdrl.core.settings import (
-    COSTS,
-    PRESETS,
     STAGES,
     ContentConfig,
     CorpusConfig,
     config_hash,
-    data_root,
     from_dict,
     resolve_settings,
-    run_path,
     stage_config,
     stage_folder,
     to_dict,

@@ -12,8 +12,10 @@ import yaml
 from cdrl.cli.grid import check_grid, read_grid
 from cdrl.cli.main import _parser, parse_settings
 from cdrl.cli.notebooks import declared_parameters, notebooks
-from cdrl.core.settings import STAGES, repository_root, stage_config, stage_folder
-from cdrl.core.stage import RESULTS, check_stage, run_stage
+from cdrl.core.paths import repository_root
+from cdrl.core.results import RESULTS
+from cdrl.core.settings import STAGES, stage_config, stage_folder
+from cdrl.core.stage import check_stage, run_stage
 from cdrl.priors.language import WORDS
 
 ROOT = repository_root()

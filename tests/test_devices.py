@@ -8,7 +8,6 @@ from cdrl.core.settings import ContentConfig, EmotionConfig
 from cdrl.editors import image as generator
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
-from cdrl.priors import weights
 from cdrl.priors.language import LanguagePrior
 from cdrl.representation.content import ContentObjective
 from cdrl.representation.emotion import EmotionObjective
@@ -29,10 +28,10 @@ def fake(monkeypatch):
             ),
         )
     monkeypatch.setattr(
-        weights, "read_state", lambda path: {}
+        checkpoint, "read_state", lambda path: {}
     )  # values are not needed, and no file has fake ones
     monkeypatch.setattr(
-        weights, "fill", lambda model, state, path, assign=False: model.eval().requires_grad_(False)
+        checkpoint, "fill", lambda model, state, path, assign=False: model.eval().requires_grad_(False)
     )
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from cdrl.core.checkpoint import save_weights
 from cdrl.core.errors import InputError
+from cdrl.core.paths import data_root
 from cdrl.core.settings import (
     ContentConfig,
     CorpusConfig,
     EmotionConfig,
     PriorsConfig,
-    data_root,
     stage_folder,
 )
 from cdrl.core.stage import run_stage
@@ -23,7 +24,6 @@ from cdrl.media.encoding import SYNTHETIC, write_video
 from cdrl.media.faces import Alignment, align, crop
 from cdrl.media.video import read_metadata, read_video, video_facts
 from cdrl.models.image_editor import Generator, apply_fields, label_weights
-from cdrl.priors.weights import save_weights
 from cdrl.representation.guidance import Guidance
 
 

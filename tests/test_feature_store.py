@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 from test_store import row
 
+from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
-from cdrl.core.stage import held_alone
+from cdrl.core.files import held_alone
 from cdrl.corpora import batches
 from cdrl.corpora.fingerprints import clip_fingerprints
 from cdrl.corpora.store import Store, StoreWriter
@@ -19,7 +20,7 @@ from cdrl.priors import features as feature_store
 from cdrl.priors import iresnet as released_vision
 from cdrl.priors.audio import EmbeddedAudioPrior
 from cdrl.priors.feature_files import FeatureWriter, open_features
-from cdrl.priors.features import KINDS, Features, extract, pick_device
+from cdrl.priors.features import KINDS, Features, extract
 from cdrl.priors.iresnet import vision_prior
 from cdrl.priors.vision import VisionPrior
 

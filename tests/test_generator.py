@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cdrl.core.checkpoint import save_weights
 from cdrl.core.errors import InputError
 from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import EMOTIONS
@@ -38,7 +39,6 @@ from cdrl.models.image_editor import (
 )
 from cdrl.priors.language import tiny_clip
 from cdrl.priors.vision import face_backbone, mouth_backbone
-from cdrl.priors.weights import save_weights
 from cdrl.representation.content import save_encoder
 from cdrl.representation.guidance import Guidance
 from cdrl.training.loop import LoopConfig

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import data_root, repository_root
+from cdrl.core.paths import data_root, repository_root
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.samples import sample_clips
 from cdrl.media.faces import align, crop

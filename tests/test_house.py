@@ -6,7 +6,7 @@ import re
 import nbformat
 import pytest
 
-from cdrl.core.settings import repository_root
+from cdrl.core.paths import repository_root
 
 ROOT = repository_root()
 # A module imports only from its own entry and those above it; entries of one row never import each other.

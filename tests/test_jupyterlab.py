@@ -21,7 +21,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from tiny_run import FRAMES, tiny_dial, tiny_run
 
-from cdrl.core.settings import repository_root
+from cdrl.core.paths import repository_root
 from cdrl.corpora.samples import sample_paths
 from cdrl.report import dial, explorer
 from cdrl.report.dial import page as dial_show

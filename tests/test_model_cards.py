@@ -7,7 +7,7 @@ import pytest
 
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
-from cdrl.core.settings import data_root
+from cdrl.core.paths import data_root
 from cdrl.recipes import RECIPES
 from cdrl.report import model_cards
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from cdrl.core.checkpoint import load_card
 from cdrl.corpora.store import Store
 from cdrl.evaluation import judges as networks
 from cdrl.evaluation.judges import NETWORKS, FrameNet, Judges
-from cdrl.priors.weights import load_card
 from cdrl.studio import corpus as studio
 from cdrl.training import backbones as priors
 

@@ -5,8 +5,9 @@ import pytest
 
 from cdrl.cli.notebooks import NotebookError, PeakMemory, notebooks, plan, run_notebooks
 from cdrl.core.errors import InputError
+from cdrl.core.files import read_json, write_json
 from cdrl.core.settings import CorpusConfig
-from cdrl.core.stage import read_json, run_stage, write_json
+from cdrl.core.stage import run_stage
 
 PARAMETERS = 'run_folder: str = "runs/demo"\npreset: str = "cpu"\nsettings: dict = {}\n'
 

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cdrl.core.settings import repository_root
-from cdrl.core.stage import all_scores, read_results
+from cdrl.core.paths import repository_root
+from cdrl.core.results import all_scores, read_results
 
 ROOT = repository_root()
 NEEDED = (

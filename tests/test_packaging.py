@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from cdrl.core.settings import repository_root
+from cdrl.core.paths import repository_root
 
 ROOT = repository_root()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from cdrl.core.checkpoint import load_weights, save_weights, weights_path
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS, PHONEMES
 from cdrl.priors.audio import EmbeddedAudioPrior, PhonemeNet, log_mel, mel_filters, to_frames
 from cdrl.priors.language import DESCRIPTIONS, WORDS, LanguagePrior, WordTokenizer, caption
 from cdrl.priors.vision import VisionPrior, face_view, mouth_backbone, mouth_view
-from cdrl.priors.weights import load_weights, save_weights, weights_path
 
 
 def pictures(batch=2, size=96, seed=0):

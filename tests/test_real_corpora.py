@@ -13,8 +13,10 @@ import torch
 
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
-from cdrl.core.settings import CorpusConfig, repository_root, stage_config, stage_folder
-from cdrl.core.stage import all_scores, read_results, run_stage
+from cdrl.core.paths import repository_root
+from cdrl.core.results import all_scores, read_results
+from cdrl.core.settings import CorpusConfig, stage_config, stage_folder
+from cdrl.core.stage import run_stage
 from cdrl.corpora import samples
 from cdrl.corpora.scan import scan
 from cdrl.corpora.store import Store, StoreWriter

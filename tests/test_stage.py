@@ -4,18 +4,10 @@ import numpy as np
 import pytest
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import read_json, write_json
+from cdrl.core.results import all_scores, read_results, score_lines
 from cdrl.core.settings import STAGES, ContentConfig, CorpusConfig, PriorsConfig, stage_folder
-from cdrl.core.stage import (
-    all_scores,
-    check_stage,
-    finish_run,
-    peak_memory_gb,
-    read_json,
-    read_results,
-    run_stage,
-    score_lines,
-    write_json,
-)
+from cdrl.core.stage import check_stage, finish_run, peak_memory_gb, run_stage
 
 
 def first_two(run):

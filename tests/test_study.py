@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import StudyConfig, repository_root
-from cdrl.core.stage import all_scores, read_json, read_results
+from cdrl.core.files import read_json
+from cdrl.core.paths import repository_root
+from cdrl.core.results import all_scores, read_results
+from cdrl.core.settings import StudyConfig
 from cdrl.study.rows import rows_of
 from cdrl.study.run import controls_inside, list_jobs, over_seeds, run_study
 

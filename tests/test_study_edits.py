@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from cdrl.baselines.released.guidance import ReleasedGuidance
+from cdrl.core.checkpoint import checksum
 from cdrl.core.errors import InputError
+from cdrl.core.files import read_json, write_json
+from cdrl.core.results import all_scores
 from cdrl.core.settings import StudyConfig
-from cdrl.core.stage import all_scores, read_json, write_json
 from cdrl.corpora.store import Store
 from cdrl.editors.drawn import RENDERER
 from cdrl.evaluation.edit_evaluation import dials_of, load_references, save_references
 from cdrl.priors.actions import READER
-from cdrl.priors.weights import checksum
 from cdrl.study.action_jobs import tracker_folder
 from cdrl.study.edit_jobs import HOSTS, edit_job_path, edit_place, opened, prepare, shared_path
 from cdrl.study.rows import EDIT

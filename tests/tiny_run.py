@@ -6,7 +6,8 @@ from importlib.metadata import version
 
 import numpy as np
 
-from cdrl.core.settings import data_root, stage_folder
+from cdrl.core.paths import data_root
+from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.store import StoreWriter
 

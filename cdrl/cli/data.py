@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cdrl.core.errors import InputError
-from cdrl.core.stage import check_disk
+from cdrl.core.files import check_disk
 
 
 def add_data_commands(actions):

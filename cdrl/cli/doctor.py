@@ -13,7 +13,8 @@ import psutil
 import torch
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import COSTS, data_root
+from cdrl.core.paths import data_root
+from cdrl.core.presets import COSTS
 
 # Distribution -> module, of everything that every command needs.
 PACKAGES = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cdrl.core.errors import InputError
-from cdrl.core.stage import check_disk
+from cdrl.core.files import check_disk
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 
 

@@ -28,15 +28,11 @@ import yaml
 
 from cdrl.cli.notebooks import notebooks, plan, run_notebooks
 from cdrl.core.errors import InputError
-from cdrl.core.settings import (
-    PRESETS,
-    STAGES,
-    config_hash,
-    repository_root,
-    stage_config,
-    stage_folder,
-)
-from cdrl.core.stage import RESULTS, all_scores, read_json, read_results
+from cdrl.core.files import read_json
+from cdrl.core.paths import repository_root
+from cdrl.core.presets import PRESETS
+from cdrl.core.results import RESULTS, all_scores, read_results
+from cdrl.core.settings import STAGES, config_hash, stage_config, stage_folder
 from cdrl.report.comparison import write_comparison
 
 KEYS = {

@@ -10,17 +10,12 @@ from pathlib import Path
 from cdrl.cli.data import add_data_commands
 from cdrl.cli.edit import add_edit_command
 from cdrl.core.errors import InputError
-from cdrl.core.settings import (
-    COSTS,
-    EVERY_STAGE,
-    PRESETS,
-    STAGES,
-    CorpusConfig,
-    PriorsConfig,
-    repository_root,
-    stage_config,
-)
-from cdrl.core.stage import all_scores, check_disk, finish_run, read_results, score_lines
+from cdrl.core.files import check_disk
+from cdrl.core.paths import repository_root
+from cdrl.core.presets import COSTS, PRESETS
+from cdrl.core.results import all_scores, read_results, score_lines
+from cdrl.core.settings import EVERY_STAGE, STAGES, CorpusConfig, PriorsConfig, stage_config
+from cdrl.core.stage import finish_run
 
 
 def main(arguments=None):
@@ -245,7 +240,7 @@ def _check_priors(preset, settings):
     if config.weights:
         os.environ["CDRL_WEIGHTS"] = config.weights  # for the notebooks after 01
     if config.device not in ("auto", "cpu"):
-        from cdrl.priors.features import pick_device
+        from cdrl.core.devices import pick_device
 
         pick_device(config.device)
     if {config.audio, config.language, config.vision} != {"embedded"}:

@@ -23,8 +23,11 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.translators import PythonTranslator
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import STAGES, repository_root, stage_config, stage_folder
-from cdrl.core.stage import CONFIG, RESULTS, check_stage, read_json
+from cdrl.core.files import read_json
+from cdrl.core.paths import repository_root
+from cdrl.core.results import RESULTS
+from cdrl.core.settings import STAGES, stage_config, stage_folder
+from cdrl.core.stage import CONFIG, check_stage
 
 # What the runner itself passes to a notebook whose `parameters` cell declares it.
 RUN_PARAMETERS = ("run_folder", "preset", "settings")

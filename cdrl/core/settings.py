@@ -6,12 +6,12 @@ A setting exists once: its default is here (the preset `cpu`), the other presets
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
 from cdrl.core.errors import InputError
+from cdrl.core.presets import PRESETS
 
 
 def _one_of(default, *accepted):
@@ -278,90 +278,6 @@ STAGES = {
     "evaluate": EvaluateConfig,
 }
 
-# What differs from the defaults above.
-PRESETS = {
-    "smoke": {
-        "corpus.speech": "cached",
-        "corpus.train_people": 4,
-        "corpus.report_people": 4,
-        "corpus.report_sentences": 4,
-        "corpus.edits": 7,
-        "corpus.frame_size": 96,
-        "corpus.max_clips": 56,
-        "corpus.workers": 1,
-        "content.steps": 20,
-        "content.control_steps": 10,
-        "content.pairs": 40,
-        "emotion.steps": 20,
-        "emotion.control_steps": 10,
-        "emotion.released_steps": 10,
-        "probe.fit_frames": 600,
-        "probe.swaps": 200,
-        "probe.gallery": 2,
-        "probe.map_points": 300,
-        "probe.fit_steps": 4,
-        "generator.steps": 4,
-        "generator.batch": 4,
-        "generator.videos": 1,
-        "generator.fit_steps": 2,
-        "probe.workers": 1,
-    },
-    "cpu": {},
-    "gpu": {
-        "corpus.train_people": 160,
-        "corpus.train_clips": 24,
-        "corpus.report_people": 24,
-        "corpus.report_score_people": 12,
-        "corpus.frame_size": 256,
-        "corpus.crop_size": 256,
-        "content.steps": 3000,
-        "emotion.steps": 3000,
-        "generator.steps": 20000,
-        "generator.batch": 32,
-        "generator.size": 256,
-    },
-    # The release's protocol: its frame rate, crop, split, test clips, drivers and priors. The method is ours.
-    "paper": {
-        "corpus.corpus": "mead",
-        "corpus.split": "paper",
-        "corpus.frame_rate": 30.0,
-        "corpus.crop": "released",
-        "corpus.crop_size": 224,
-        "corpus.edits": 300,
-        "priors.audio": "WAV2VEC2_XLSR53",
-        "priors.audio_windows": "released",
-        "priors.language": "ViT-B-32/openai",
-        "priors.vision": "iresnet50",
-        "content.steps": 3000,
-        "emotion.steps": 3000,
-        "emotion.released_steps": 15_625,
-        "generator.steps": 20_000,
-        "generator.batch": 32,
-        "generator.size": 224,
-        "generator.videos": 12,
-    },
-}
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a preset is expected to take, said before a run starts: measured on two idle cores, for gpu and paper a guess.
-
-    Crops of a real corpus come on top: notebook 00 says what they cost.
-    """
-
-    minutes: float
-    memory_gb: float
-    disk_gb: float
-
-
-COSTS = {
-    "smoke": Cost(3, 3, 0.5),
-    "cpu": Cost(17, 7, 2),
-    "gpu": Cost(60, 12, 20),
-    "paper": Cost(6000, 24, 5),
-}
-
 
 def stage_config(stage, preset="cpu", settings=None):
     """The configuration of one stage: defaults, then the preset, then the settings.
@@ -481,32 +397,6 @@ def stage_folder(run, stage):
     """
     _known("stage", stage, STAGES)
     return Path(run) / f"{list(STAGES).index(stage):02d}_{stage}"
-
-
-def repository_root():
-    """The folder that holds cdrl/, notebooks/ and data/ in a clone."""
-    return Path(__file__).resolve().parents[2]
-
-
-def run_path(run):
-    """A run's folder; a relative one lies in the clone, from wherever a notebook's kernel was started."""
-    return repository_root() / run
-
-
-def data_root():
-    """The folder with the committed assets (head, weights, samples): CDRL_DATA, or data/ of the clone.
-
-    Raises:
-        InputError: where neither exists; a wheel alone carries the code and no assets.
-    """
-    named = os.environ.get("CDRL_DATA")
-    root = Path(named) if named else repository_root() / "data"
-    if not root.is_dir():
-        where = f"CDRL_DATA={named}" if named else f"{root} (the package is not in a clone)"
-        raise InputError(
-            f"no data folder at {where}: set CDRL_DATA to the data/ folder of a clone of the repository"
-        )
-    return root
 
 
 def _read_value(item, value):

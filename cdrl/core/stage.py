@@ -5,24 +5,18 @@ its presence means complete). results.json begins with a copy of the stage's bef
 tells the whole history: settings, scores, seconds and memory of every stage.
 """
 
-import fcntl
-import json
-import math
-import os
 import platform
 import resource
-import shutil
 import sys
 import time
-from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import held_alone, read_json, write_json
+from cdrl.core.results import RESULTS, all_scores, read_results
 from cdrl.core.settings import STAGES, config_hash, identity, stage_folder, stage_name, to_dict
 
-RESULTS = "results.json"
 CONFIG = "config.json"
 
 
@@ -107,55 +101,6 @@ def check_stage(config, run):
         )
 
 
-def read_results(path):
-    """The results of a run folder, a stage folder or a results.json.
-
-    Args:
-        path: `runs/demo` reads its results.json or, before the run is complete, the last finished stage's.
-
-    Returns:
-        {"stages": {stage: {"config", "hash", "seconds", "peak_gb", "versions", "scores"}}, ...}.
-
-    Raises:
-        InputError: for a folder without results.
-    """
-    path = Path(path)
-    if path.is_file():
-        return read_json(path)
-    candidates = [
-        path / RESULTS,
-        *(stage_folder(path, stage) / RESULTS for stage in reversed(STAGES)),
-    ]
-    found = next((candidate for candidate in candidates if candidate.exists()), None)
-    if found is None:
-        raise InputError(
-            f"no results in {path}: name the folder of a run, as in runs/demo, or make one with cdrl run"
-        )
-    return read_json(found)
-
-
-@contextmanager
-def held_alone(folder):
-    """Keeps a second process out of a folder; let go when this one ends, however it does. Where the disk knows no locks, nothing is held.
-
-    Raises:
-        InputError: where another process holds it.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another process is writing here; wait for it, or name another folder"
-            ) from None
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(handle)
-
-
 def run_of(place, stage):
     """The run that a folder is, or that a file or folder lies in, where that run has finished `stage`; else None."""
     place = Path(place)
@@ -177,35 +122,6 @@ def made_with(place, stage, name, default):
     )
 
 
-def all_scores(results):
-    """Every score of every stage in one mapping, and the run's own (`time.total_seconds`, `memory.peak_gb`)."""
-    scores = {}
-    for record in results.get("stages", {}).values():
-        scores |= record["scores"]
-    return scores | results.get("run", {})
-
-
-def score_lines(scores, pattern=""):
-    """`name value` lines; four digits are kept.
-
-    Args:
-        scores: mapping of names to numbers.
-        pattern: "content.*" (wildcards) or "content" (that name and all below it); empty for all.
-
-    >>> score_lines({"content.viseme": 0.43217, "emotion.viseme": 0.2}, "content")
-    ['content.viseme 0.4322']
-    """
-    wanted = {
-        name: value
-        for name, value in scores.items()
-        if not pattern
-        or name == pattern
-        or name.startswith(f"{pattern}.")
-        or fnmatchcase(name, pattern)
-    }
-    return [f"{name} {_number(value)}" for name, value in wanted.items()]
-
-
 def finish_run(run, seconds, peak_gb):
     """Writes the run's own results.json: the last stage's, with the run's cost.
 
@@ -219,48 +135,6 @@ def finish_run(run, seconds, peak_gb):
     results["run"] = {"time.total_seconds": round(seconds, 1), "memory.peak_gb": round(peak_gb, 3)}
     write_json(Path(run) / RESULTS, results)
     return results
-
-
-def check_disk(folder, needed_gb):
-    """Refuses to begin where the disk will be full before the end; what lies in the folder already counts.
-
-    Raises:
-        InputError: naming the folder, what is free and what is needed.
-    """
-    folder = Path(folder)
-    held = (
-        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
-        if folder.exists()
-        else 0.0
-    )
-    existing = next(place for place in [folder, *folder.resolve().parents] if place.exists())
-    free = shutil.disk_usage(existing).free / 1e9
-    if free + held < needed_gb:
-        raise InputError(
-            f"{folder}: {free:.1f} GB of disk are free, {needed_gb - held:.1f} GB are needed: free some, or choose "
-            "another --out or a smaller --preset"
-        )
-
-
-def write_json(path, value):
-    """Writes JSON under a temporary name and renames it; numbers that are not finite become null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
-
-
-def read_json(path):
-    """Reads a JSON file.
-
-    Raises:
-        InputError: for a file that is missing or is not JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): remove it and run again") from error
 
 
 def peak_memory_gb():
@@ -304,22 +178,3 @@ def _upstream(run, stage, must_exist=True):
 
 def _hashes(history):
     return {name: record["hash"] for name, record in history.get("stages", {}).items()}
-
-
-def _number(value):
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
-    return "nan" if value is None else str(value)
-
-
-def _plain(value):
-    """Numbers of numpy and torch as Python's, so that json can write them."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from cdrl.core.stage import write_json
+from cdrl.core.files import write_json
 from cdrl.corpora.store import Store
 
 FILE = "fingerprints.json"

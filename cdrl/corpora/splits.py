@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import data_root
+from cdrl.core.paths import data_root
 from cdrl.corpora.check import concerns
 from cdrl.corpora.manifest import COLUMNS
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
+from cdrl.core.checkpoint import load_card, load_weights
 from cdrl.core.errors import InputError
 from cdrl.core.settings import stage_folder
 from cdrl.core.stage import made_with, run_of
@@ -29,7 +30,6 @@ from cdrl.media.encoding import SYNTHETIC, write_edit
 from cdrl.media.faces import CROP, Alignment, align, crop, paste
 from cdrl.media.video import read_metadata, read_video_stream
 from cdrl.models.image_editor import Generator, apply_fields
-from cdrl.priors.weights import load_card, load_weights
 from cdrl.representation.guidance import Guidance
 
 GENERATOR = "generator"  # the committed image host: what a fit begins with; all else is edited by facial actions where nothing is named

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cdrl.core.checkpoint import load_card, load_weights
 from cdrl.media.mouths import MOUTH
 from cdrl.models.action_editor import ActionManipulator
 from cdrl.models.action_renderer import ActionRenderer
 from cdrl.priors.actions import ActionTracker, load_tracker
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import load_card, load_weights
 
 RENDERER = "action_renderer"  # the committed weights
 

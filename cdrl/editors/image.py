@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.baselines.released.guidance import ReleasedGuidance
+from cdrl.core.checkpoint import load_card, load_weights, save_weights
 from cdrl.core.errors import InputError
 from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
@@ -20,7 +21,6 @@ from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
 from cdrl.models.discriminator import FRAMES, Discriminator, conditional_logit, jittered
 from cdrl.models.image_editor import Generator, working_view
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import load_card, load_weights, save_weights
 from cdrl.representation.content import save_encoder
 from cdrl.representation.guidance import Guidance
 from cdrl.training.loop import LoopConfig, train

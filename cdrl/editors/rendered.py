@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from cdrl.core.checkpoint import load_card, load_weights
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, emotion_index
 from cdrl.corpora.store import Store
@@ -13,7 +14,6 @@ from cdrl.models.action_editor import ActionManipulator
 from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY
 from cdrl.priors.actions import ActionTracker, Tracked, track_clip
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import load_card, load_weights
 from cdrl.studio.acting import act
 from cdrl.studio.corpus import picture, spec_of
 from cdrl.studio.edits import source_of

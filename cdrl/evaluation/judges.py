@@ -14,10 +14,10 @@ import torchvision
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from cdrl.core.checkpoint import load_card, load_weights, save_weights
 from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS
 from cdrl.corpora import batches
 from cdrl.corpora.store import Store
-from cdrl.priors.weights import load_card, load_weights, save_weights
 from cdrl.training.loop import LoopConfig, train
 
 SIZE = 64  # the demo's generator writes 64 px crops; every video is judged at this size

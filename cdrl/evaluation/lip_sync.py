@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import dct
 
+from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
 from cdrl.models.syncnet import CEPSTRA, SIDE, STEPS, WINDOW, SyncNet
-from cdrl.priors.weights import fill, read_state, verify
 
 SHIFTS = 10  # frames that the sound is moved either way
 FEWEST = WINDOW + 1  # frames of picture and of sound

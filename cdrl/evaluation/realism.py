@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from scipy.linalg import sqrtm
 from torch import nn
 
+from cdrl.core.checkpoint import fill, read_state, verify
+from cdrl.core.devices import pick_device
 from cdrl.models.published import EXPRESSION_SIDE, FACE_SIDE, EfficientFace, FaceNet
-from cdrl.priors.features import pick_device
-from cdrl.priors.weights import fill, read_state, verify
 
 EPSILON = 1e-6  # added to the diagonals where the product of covariances has no root
 _GREY = (0.299, 0.587, 0.114)

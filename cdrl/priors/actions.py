@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cdrl.core.checkpoint import load_card, load_weights
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.store import Store
 from cdrl.priors.features import Features
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import load_card, load_weights
 
 READER = "action_tracker"  # the committed weights
 DROPOUT = 0.1

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import nn
 
+from cdrl.core.checkpoint import checksum, load_card, load_weights, weights_path
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors.bundles import BundleAudioPrior
-from cdrl.priors.weights import checksum, load_card, load_weights, weights_path
 
 HOP = 160  # 10 ms
 WINDOW = 400  # 25 ms

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors import sources
-from cdrl.priors.weights import fill, read_state, verify
 
 HOP, FIELD = 320, 400  # samples from one output to the next, and those that one output hears
 RELEASED_RATE, RELEASED_WINDOW, RELEASED_OVERLAP = 30, 128, 15  # frames a second; frames

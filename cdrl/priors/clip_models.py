@@ -8,9 +8,9 @@ import torch
 from open_clip.convert import convert_state_dict
 from torch import nn
 
+from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
 from cdrl.priors import sources
-from cdrl.priors.weights import fill, read_state, verify
 
 
 def text_tower(model: nn.Module) -> nn.Module:

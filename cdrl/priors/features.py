@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
-from cdrl.core.stage import held_alone, read_json, write_json
+from cdrl.core.files import held_alone, read_json, write_json
 from cdrl.corpora import batches
 from cdrl.corpora.fingerprints import clip_fingerprints
 from cdrl.corpora.store import Store
@@ -29,25 +30,6 @@ SCHEMA_VERSION = (
 )
 GROUP = 2048  # frames between two marks of what is done
 SECONDS = 60  # of sound heard at once
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is a GPU where there is one, else the CPU; any other name is torch's.
-
-    Raises:
-        InputError: no such device here.
-    """
-    try:
-        device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-        )
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise InputError(
-            f"device={name}: not to be used here ({reason}); accepted are auto, cpu, cuda, cuda:0, ..."
-        ) from None
-    return device
 
 
 def extract(

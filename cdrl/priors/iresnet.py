@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import roi_align
 
+from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
 from cdrl.priors import sources
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import fill, read_state, verify
 
 SIZE = 224  # pixels of a side, as released
 MOUTH_GRID = (2, 3)

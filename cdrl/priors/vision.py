@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cdrl.priors.weights import checksum, load_card, load_weights, weights_path
+from cdrl.core.checkpoint import checksum, load_card, load_weights, weights_path
 
 FACE_SIZE = 64
 MOUTH_SIZE = (32, 48)
@@ -107,7 +107,7 @@ class VisionPrior(nn.Module):
     """Frozen face and mouth backbones with their views: crops in, features out.
 
     Args:
-        face, mouth: names or paths of weights (see `cdrl.priors.weights.weights_path`).
+        face, mouth: names or paths of weights (see `cdrl.core.checkpoint.weights_path`).
 
     Example:
         prior = VisionPrior()

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from cdrl.core.errors import InputError
-from cdrl.core.stage import read_json, score_lines
+from cdrl.core.files import read_json
+from cdrl.core.results import score_lines
 from cdrl.recipes import RECIPES
 
 TITLE = "# The networks that lie here"

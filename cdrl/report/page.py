@@ -13,7 +13,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from plotly.offline import get_plotlyjs
 
 from cdrl.core.errors import InputError
-from cdrl.core.stage import read_results
+from cdrl.core.results import read_results
 from cdrl.report.tables import score_rows
 
 STYLE = """

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cdrl.core.errors import InputError
+from cdrl.core.results import RESULTS, read_results
 from cdrl.core.settings import stage_folder
-from cdrl.core.stage import RESULTS, read_results
 
 
 def finished_stage(run: Path, stage: str, shown: str, files: tuple[str, ...]) -> Path:

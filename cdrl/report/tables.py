@@ -3,7 +3,7 @@
 import html
 from dataclasses import dataclass
 
-from cdrl.core.stage import score_lines
+from cdrl.core.results import score_lines
 
 PARTS = ("chance", "low", "high", "n")  # of a score, told beside it
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import data_root, stage_folder
+from cdrl.core.paths import data_root
+from cdrl.core.settings import stage_folder
 from cdrl.core.stage import made_with
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.batches import check_boxes, check_frames

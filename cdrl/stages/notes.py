@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from cdrl.core.files import read_json, write_json
 from cdrl.core.settings import stage_folder
-from cdrl.core.stage import read_json, write_json
 from cdrl.corpora.store import Store
 
 FILE = "notes.json"

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
+from cdrl.core.checkpoint import load_card
+from cdrl.core.devices import pick_device
 from cdrl.core.settings import stage_folder
 from cdrl.corpora import samples
 from cdrl.corpora.store import Store
 from cdrl.media import faces
 from cdrl.priors.audio import audio_prior
-from cdrl.priors.features import Features, extract, pick_device
+from cdrl.priors.features import Features, extract
 from cdrl.priors.iresnet import vision_prior
 from cdrl.priors.language import LanguagePrior
 from cdrl.priors.sources import prepare
-from cdrl.priors.weights import load_card
 from cdrl.stages.s00_real_corpus import build_real
 from cdrl.studio import calibration, edits
 from cdrl.studio import corpus as studio

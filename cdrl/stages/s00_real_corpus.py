@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import check_disk
 from cdrl.core.settings import IngestConfig
-from cdrl.core.stage import check_disk
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora import samples
 from cdrl.corpora.ingest import cost_words, expected_cost, ingest

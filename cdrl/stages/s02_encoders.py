@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from cdrl.baselines.released.training import present, train_released_emotion
+from cdrl.core.results import read_results
 from cdrl.core.settings import stage_folder
-from cdrl.core.stage import read_results
 from cdrl.corpora.time_warp import align_by_phones, linear
 from cdrl.evaluation import controls
 from cdrl.priors.features import Features

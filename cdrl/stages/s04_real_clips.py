@@ -8,8 +8,8 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from cdrl.core.errors import InputError
+from cdrl.core.results import read_results
 from cdrl.core.settings import ContentConfig, EmotionConfig, from_dict, stage_folder
-from cdrl.core.stage import read_results
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.evaluation import estimate, retrieval, swap
 from cdrl.evaluation.probe_splits import frame_table

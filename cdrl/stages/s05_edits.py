@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cdrl.core.settings import repository_root, stage_folder
-from cdrl.core.stage import RESULTS, all_scores, read_json, write_json
+from cdrl.core.files import read_json, write_json
+from cdrl.core.paths import repository_root
+from cdrl.core.results import RESULTS, all_scores
+from cdrl.core.settings import stage_folder
 from cdrl.corpora import samples
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.store import Store

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from cdrl.core.files import write_json
 from cdrl.core.settings import stage_folder
-from cdrl.core.stage import write_json
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editing.requests import load_requests

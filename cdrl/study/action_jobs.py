@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
+from cdrl.core.checkpoint import checksum, weights_path
 from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.store import Store
@@ -18,7 +19,6 @@ from cdrl.evaluation.judges import Judges
 from cdrl.models.action_editor import ActionManipulator
 from cdrl.priors.actions import READER, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
-from cdrl.priors.weights import checksum, weights_path
 from cdrl.representation.distillation import ActionGuidance, distil
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import corpus as studio

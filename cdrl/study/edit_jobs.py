@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from cdrl.baselines.released.guidance import ReleasedGuidance, train_released
+from cdrl.core.checkpoint import checksum, weights_path
+from cdrl.core.files import write_json
 from cdrl.core.settings import (
     ContentConfig,
     EmotionConfig,
@@ -22,7 +24,6 @@ from cdrl.core.settings import (
     config_hash,
     edit_hash,
 )
-from cdrl.core.stage import write_json
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editors import actions as coefficients
@@ -45,7 +46,6 @@ from cdrl.evaluation.edit_evaluation import (
 )
 from cdrl.evaluation.judges import Judges
 from cdrl.priors.actions import READER
-from cdrl.priors.weights import checksum, weights_path
 from cdrl.representation.content import train_content
 from cdrl.representation.emotion import train_emotion
 from cdrl.representation.guidance import Guidance

@@ -16,8 +16,8 @@ from cdrl.baselines.released.training import (
     train_released_content,
     train_released_emotion,
 )
+from cdrl.core.files import write_json
 from cdrl.core.settings import ContentConfig, EmotionConfig, StudyConfig, config_hash
-from cdrl.core.stage import write_json
 from cdrl.core.vocabulary import MOUTH_INDEX, emotion_index
 from cdrl.corpora.store import Store
 from cdrl.evaluation import controls, dependence, estimate, leakage, retrieval, swap

@@ -17,8 +17,9 @@ import torch
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import StudyConfig, config_hash, repository_root
-from cdrl.core.stage import read_json, write_json
+from cdrl.core.files import read_json, write_json
+from cdrl.core.paths import repository_root
+from cdrl.core.settings import StudyConfig, config_hash
 from cdrl.corpora.store import Store
 from cdrl.evaluation.edit_evaluation import dials_of
 from cdrl.priors.features import extract

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cdrl.core.files import read_json
 from cdrl.core.settings import StudyConfig
-from cdrl.core.stage import read_json
 from cdrl.evaluation import estimate
 from cdrl.evaluation.edit_comparison import difference_rows, measure_of
 from cdrl.evaluation.edit_evaluation import (

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cdrl.core.checkpoint import load_card, load_weights, save_weights
 from cdrl.core.vocabulary import ACTIONS, MOUTH_INDEX, PHONEMES, SCORED_EMOTIONS
 from cdrl.corpora import batches
 from cdrl.corpora.store import Store
@@ -19,7 +20,6 @@ from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors.audio import HOP, PhonemeNet, log_mel
 from cdrl.priors.language import LanguagePrior, WordTokenizer, caption, encode_tokens, tiny_clip
 from cdrl.priors.vision import face_backbone, face_view, mouth_backbone, mouth_view
-from cdrl.priors.weights import load_card, load_weights, save_weights
 from cdrl.training.loop import LoopConfig, train
 
 BATCH = 64

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
-from cdrl.priors.features import pick_device
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cdrl.core.checkpoint import save_weights
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import windows
 from cdrl.priors.actions import READER, ActionTracker, track
 from cdrl.priors.features import Features
-from cdrl.priors.weights import save_weights
 from cdrl.training.backbones import r2
 from cdrl.training.loop import LoopConfig, train
 

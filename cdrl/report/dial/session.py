@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import EmotionConfig, run_path, stage_folder
-from cdrl.core.stage import read_results
+from cdrl.core.paths import run_path
+from cdrl.core.results import read_results
+from cdrl.core.settings import EmotionConfig, stage_folder
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora import samples
 from cdrl.corpora.store import Store

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import run_path, stage_folder
+from cdrl.core.paths import run_path
+from cdrl.core.settings import stage_folder
 from cdrl.corpora.store import Store
 from cdrl.evaluation.projection import map_quality, umap_map
 from cdrl.evaluation.retrieval import unit_rows

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cdrl.core.errors import InputError
-from cdrl.core.settings import data_root
-from cdrl.core.stage import read_json, write_json
+from cdrl.core.files import read_json, write_json
+from cdrl.core.paths import data_root
 
 
 def weights_path(name: str) -> Path:
@@ -154,11 +154,7 @@ def _why_unreadable(error: Exception) -> str:
 
 
 # Parts of networks that had other names when the committed weights were written.
-FORMER_PARTS = {
-    "told": "condition_mlp",
-    "move_and_paint": "flow_residual_head",
-    "deviation": "std",
-}
+FORMER_PARTS = {"told": "condition_mlp", "move_and_paint": "flow_residual_head", "deviation": "std"}
 
 
 def present_names(state: dict) -> dict:

@@ -1,0 +1,87 @@
+"""Presets: what differs from the settings' defaults, and what a run of each is expected to cost."""
+
+from dataclasses import dataclass
+
+# What differs from the defaults above.
+PRESETS = {
+    "smoke": {
+        "corpus.speech": "cached",
+        "corpus.train_people": 4,
+        "corpus.report_people": 4,
+        "corpus.report_sentences": 4,
+        "corpus.edits": 7,
+        "corpus.frame_size": 96,
+        "corpus.max_clips": 56,
+        "corpus.workers": 1,
+        "content.steps": 20,
+        "content.control_steps": 10,
+        "content.pairs": 40,
+        "emotion.steps": 20,
+        "emotion.control_steps": 10,
+        "emotion.released_steps": 10,
+        "probe.fit_frames": 600,
+        "probe.swaps": 200,
+        "probe.gallery": 2,
+        "probe.map_points": 300,
+        "probe.fit_steps": 4,
+        "generator.steps": 4,
+        "generator.batch": 4,
+        "generator.videos": 1,
+        "generator.fit_steps": 2,
+        "probe.workers": 1,
+    },
+    "cpu": {},
+    "gpu": {
+        "corpus.train_people": 160,
+        "corpus.train_clips": 24,
+        "corpus.report_people": 24,
+        "corpus.report_score_people": 12,
+        "corpus.frame_size": 256,
+        "corpus.crop_size": 256,
+        "content.steps": 3000,
+        "emotion.steps": 3000,
+        "generator.steps": 20000,
+        "generator.batch": 32,
+        "generator.size": 256,
+    },
+    # The release's protocol: its frame rate, crop, split, test clips, drivers and priors. The method is ours.
+    "paper": {
+        "corpus.corpus": "mead",
+        "corpus.split": "paper",
+        "corpus.frame_rate": 30.0,
+        "corpus.crop": "released",
+        "corpus.crop_size": 224,
+        "corpus.edits": 300,
+        "priors.audio": "WAV2VEC2_XLSR53",
+        "priors.audio_windows": "released",
+        "priors.language": "ViT-B-32/openai",
+        "priors.vision": "iresnet50",
+        "content.steps": 3000,
+        "emotion.steps": 3000,
+        "emotion.released_steps": 15_625,
+        "generator.steps": 20_000,
+        "generator.batch": 32,
+        "generator.size": 224,
+        "generator.videos": 12,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a preset is expected to take, said before a run starts: measured on two idle cores, for gpu and paper a guess.
+
+    Crops of a real corpus come on top: notebook 00 says what they cost.
+    """
+
+    minutes: float
+    memory_gb: float
+    disk_gb: float
+
+
+COSTS = {
+    "smoke": Cost(3, 3, 0.5),
+    "cpu": Cost(17, 7, 2),
+    "gpu": Cost(60, 12, 20),
+    "paper": Cost(6000, 24, 5),
+}
