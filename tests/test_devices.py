@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from cdrl.core import checkpoint
 from cdrl.core.settings import ContentConfig, EmotionConfig
 from cdrl.editors import image as generator
 from cdrl.models.content import ContentEncoder
