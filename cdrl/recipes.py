@@ -17,8 +17,8 @@ from cdrl.core.settings import (
 )
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import train_action_manipulator
 from cdrl.editors.image import emotions_of, train_generator, train_start
+from cdrl.editors.manipulator import train_action_manipulator
 from cdrl.editors.rendered import HOST, drawn_changes, load_host
 from cdrl.editors.renderer import drawing_scores, train_action_renderer
 from cdrl.evaluation import judges as networks

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from cdrl.core.settings import ActionsConfig
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import VARIANTS, train_action_manipulator
+from cdrl.editors.manipulator import VARIANTS, train_action_manipulator
 from cdrl.editors.rendered import alignment_of, coefficient_edits, render_edit, tracked_pairs
 from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
 from cdrl.evaluation.judges import Judges

@@ -14,7 +14,7 @@ from cdrl.core.paths import repository_root
 from cdrl.core.settings import ActionsConfig
 from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS, emotion_index
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import (
+from cdrl.editors.manipulator import (
     VARIANTS,
     ActionObjective,
     PairedSampler,
@@ -373,7 +373,7 @@ def imported(name, found=None):
 
 
 def test_no_training_can_reach_a_true_edit_and_unpaired_variants_refuse_them(tracked, tmp_path):
-    reached = imported("cdrl.editors.actions")
+    reached = imported("cdrl.editors.manipulator")
     assert "cdrl.representation.distillation" in reached and "cdrl.priors.actions" in reached
     assert not [name for name in reached if name.startswith("cdrl.studio")], (
         "the studio alone can make a true edit"
@@ -457,8 +457,8 @@ def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_pa
             return super().__call__(random)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cdrl.editors.actions.UnpairedSampler", Stops)
-        patch.setattr("cdrl.editors.actions.LoopConfig", partial(LoopConfig, save_every=2))
+        patch.setattr("cdrl.editors.manipulator.UnpairedSampler", Stops)
+        patch.setattr("cdrl.editors.manipulator.LoopConfig", partial(LoopConfig, save_every=2))
         with pytest.raises(KeyboardInterrupt):
             train_action_manipulator(
                 tracked["train"], students[0], SMALL, "cdrl", tmp_path / "stopped"

@@ -15,7 +15,7 @@ from cdrl.corpora.samples import sample_paths
 from cdrl.corpora.store import Store
 from cdrl.editing import pipeline as edit
 from cdrl.editors import renderer as training
-from cdrl.editors.drawn import ActionEditor, load_renderer
+from cdrl.editors.actions import ActionEditor, load_renderer
 from cdrl.editors.rendered import drawn_changes, load_host
 from cdrl.media.video import read_video
 from cdrl.models.action_renderer import FAINT, ActionRenderer

@@ -127,7 +127,7 @@ def test_no_training_opens_a_true_edit(smoke):
         *(ROOT / "cdrl/training").glob("*.py"),
         *(ROOT / "cdrl/representation").glob("*.py"),
         ROOT / "cdrl/editors/image.py",
-        ROOT / "cdrl/editors/actions.py",
+        ROOT / "cdrl/editors/manipulator.py",
         ROOT / "cdrl/editors/constant.py",
         ROOT / "cdrl/representation/guidance.py",
         *(ROOT / "cdrl/editing").glob("*.py"),

@@ -14,7 +14,7 @@ from cdrl.core.files import read_json, write_json
 from cdrl.core.results import all_scores
 from cdrl.core.settings import StudyConfig
 from cdrl.corpora.store import Store
-from cdrl.editors.drawn import RENDERER
+from cdrl.editors.actions import RENDERER
 from cdrl.evaluation.edit_evaluation import dials_of, load_references, save_references
 from cdrl.priors.actions import READER
 from cdrl.study.action_jobs import tracker_folder

@@ -22,7 +22,7 @@ from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.samples import ingest
 from cdrl.corpora.store import Store
 from cdrl.editing.control import curve_at, intensity_curve, spelled
-from cdrl.editors.drawn import RENDERER, ActionEditor, load_renderer
+from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.image import fit_person
 from cdrl.editors.rendered import load_host
 from cdrl.media.decoding import mean_rate

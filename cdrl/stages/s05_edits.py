@@ -16,8 +16,8 @@ from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip, edit_video, load_generator
 from cdrl.editing.requests import load_requests
+from cdrl.editors.actions import RENDERER, ActionEditor
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.drawn import RENDERER, ActionEditor
 from cdrl.editors.image import fit_person, train_generator
 from cdrl.evaluation import edit_scores, estimate
 from cdrl.evaluation.edit_comparison import difference_rows, measure_of

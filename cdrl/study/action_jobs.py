@@ -12,7 +12,7 @@ from cdrl.core.checkpoint import checksum, weights_path
 from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import train_action_manipulator
+from cdrl.editors.manipulator import train_action_manipulator
 from cdrl.editors.rendered import alignment_of, edit_coefficients, render_edit, tracked_pairs
 from cdrl.evaluation.edit_evaluation import TrueEdits, read_clip, resized
 from cdrl.evaluation.judges import Judges

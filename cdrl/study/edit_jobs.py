@@ -26,9 +26,9 @@ from cdrl.core.settings import (
 )
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
-from cdrl.editors import actions as coefficients
+from cdrl.editors import manipulator as coefficients
+from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.drawn import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.image import VARIANTS, train_generator
 from cdrl.editors.paired import WEIGHTS, train_paired
 from cdrl.evaluation import estimate

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cdrl.editing.pipeline import TRAINED_RATE, smooth
-from cdrl.editors.drawn import ActionEditor
+from cdrl.editors.actions import ActionEditor
 from cdrl.models.image_editor import Generator, apply_fields
 
 # The image host's fields are the intensity times those at level 1 below it, and times those at level 3 above (`field_gain`).

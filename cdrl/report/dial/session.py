@@ -18,7 +18,7 @@ from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora import samples
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import emotion_weights, load_generator
-from cdrl.editors.drawn import ActionEditor
+from cdrl.editors.actions import ActionEditor
 from cdrl.media import faces
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.video import read_video, video_facts
