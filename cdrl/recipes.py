@@ -36,7 +36,7 @@ from cdrl.studio.speech import speak_all, utterance, voice_of
 from cdrl.training import backbones as priors
 from cdrl.training.tracker import train_reader
 
-PEOPLE = {"priors": 640, "train": 640, "reader": 640, "judge": 160, "choose": 24}
+PEOPLE = {"priors": 640, "train": 640, "action_tracker": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
 GENERATOR_STEPS = 600
 RENDERER_STEPS = {"pixels": 16000, "perceptual": 4000}
@@ -52,7 +52,7 @@ GUIDANCE_CARD = {
 def corpus(split: str, work: Path) -> Store:
     """The rendered corpus of a split, made where it is missing.
 
-    `priors`, `train` and `reader` are 261,000 frames each, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
+    `priors`, `train` and `action_tracker` are 261,000 frames each, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
     """
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
@@ -201,7 +201,7 @@ def generator(out: Path, work: Path) -> dict:
 def action_tracker(out: Path, work: Path) -> dict:
     """The coefficient host's tracker: facial actions from the backbones' features; 8 minutes."""
     *found, held_out = (
-        extract(corpus(split, work), Path(work) / split) for split in ("train", "reader", "choose")
+        extract(corpus(split, work), Path(work) / split) for split in ("train", "action_tracker", "choose")
     )
     return train_reader(tuple(found), held_out, Path(out), Path(work) / "training")
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cdrl.editing.pipeline import edit_clip, load_generator
 from cdrl.media import faces
 from cdrl.studio.acting import ClipSpec, act
-from cdrl.studio.corpus import picture
+from cdrl.studio.corpus import render_performance
 
 PERSON, SENTENCE = 312, 301
 SHOWN = ("happy", "angry", "sad", "surprised")
@@ -22,7 +22,7 @@ SIZE, GAP, HEAD, RATE = 176, 6, 26, 25
 MOST = 1_500_000  # bytes
 
 generator, spec = load_generator(sys.argv[2]), ClipSpec(PERSON, SENTENCE, "neutral", 1)
-frames, _ = picture(spec, act(spec), 256)
+frames, _ = render_performance(spec, act(spec), 256)
 crops = faces.crop(frames, faces.align(frames), SIZE)
 curve = np.sin(np.linspace(0, np.pi, len(crops))).astype(np.float32) ** 0.5
 columns = {"source": crops} | {

@@ -30,7 +30,7 @@ def test_no_person_no_sentence_and_no_text_is_in_two_splits():
     sentences = [
         sentence
         for name, split in corpus.SPLITS.items()
-        if name not in ("priors", "reader")
+        if name not in ("priors", "action_tracker")
         for sentence in split.sentences
     ]
     assert len(set(people)) == len(people) and len(set(sentences)) == len(sentences)

@@ -312,7 +312,7 @@ def test_a_studio_clip_is_rendered_again_and_cropped_as_the_run_s(run, tmp_path)
         desk = dial.Session(where)
         desk.store.clips.loc[0, "name"] = name
         taken[desk.generator.crop] = desk._of_store(0)
-    frames = studio.picture(studio.spec_of(name), act(studio.spec_of(name)), 256)[0]
+    frames = studio.render_performance(studio.spec_of(name), act(studio.spec_of(name)), 256)[0]
     for crop, take in taken.items():
         assert np.array_equal(
             take.crops, faces.crop(frames, faces.align(frames, crop=crop), session_module.SIDE)

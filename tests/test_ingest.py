@@ -114,7 +114,7 @@ def performed(yaw=0.0):
     performance = act(spec)
     pose = performance.pose.copy()
     pose[:, 0] += yaw
-    return corpus.picture(spec, replace(performance, pose=pose), 160)[0], performance.audio
+    return corpus.render_performance(spec, replace(performance, pose=pose), 160)[0], performance.audio
 
 
 # --- whole trees -------------------------------------------------------------------------------------------------------

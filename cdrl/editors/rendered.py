@@ -15,7 +15,7 @@ from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY
 from cdrl.priors.actions import ActionTracker, Tracked, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.studio.acting import act
-from cdrl.studio.corpus import picture, spec_of
+from cdrl.studio.corpus import render_performance, spec_of
 from cdrl.studio.edits import source_of
 
 HOST = "action_manipulator"  # the committed weights
@@ -85,7 +85,7 @@ def render_edit(
         raise InputError(
             f"{name}: coefficients {coefficients.shape}, this clip takes ({len(performance.pose)}, {len(ACTIONS)})"
         )
-    frames, _ = picture(
+    frames, _ = render_performance(
         spec, replace(performance, coefficients=np.asarray(coefficients, np.float32)), frame_size
     )
     return faces.crop(frames, alignment or faces.align(frames, name=name), crop_size)

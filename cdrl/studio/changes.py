@@ -13,7 +13,7 @@ from tqdm import tqdm
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.media import faces
 from cdrl.studio.acting import act, utterance_of
-from cdrl.studio.corpus import picture, spec_of
+from cdrl.studio.corpus import render_performance, spec_of
 from cdrl.studio.pools import in_order
 from cdrl.studio.speech import speak_all
 
@@ -96,7 +96,7 @@ def _make(
     performance = act(spec, speak_all([utterance_of(spec)])[0])
     before = performance.coefficients.astype(np.float32)
     after = np.clip(before + change, 0, 1).astype(np.float32)
-    frames, _ = picture(spec, replace(performance, coefficients=after), frame_size)
+    frames, _ = render_performance(spec, replace(performance, coefficients=after), frame_size)
     return {
         "face": faces.crop(frames, faces.Alignment(transforms, box), size=crop_size),
         "transforms": transforms,

@@ -45,7 +45,7 @@ SPLITS = {
     "report": Split(tuple(range(300, 324)), sentence_ids("report")),
     "judge": Split(tuple(range(400, 560)), sentence_ids("judge")),
     # For the action reader, on features of backbones that never met them: those fit the people they learnt from better than others.
-    "reader": Split(tuple(range(3000, 3640)), sentence_ids("train")),
+    "action_tracker": Split(tuple(range(3000, 3640)), sentence_ids("train")),
     # The preset `smoke`: its speech is committed. Its two parts share neither a person nor a sentence.
     "smoke_train": Split(tuple(range(600, 604)), sentence_ids("smoke")[:2]),
     "smoke_report": Split(tuple(range(604, 608)), sentence_ids("smoke")[2:]),
@@ -69,7 +69,7 @@ def specs(
 ) -> list[ClipSpec]:
     """The clips of a split, in the order of their names' numbers.
 
-    `priors`, `train`, `reader` and `judge` are drawn: each person says `clips / 2` sentences of the split, each in two emotions (parallel
+    `priors`, `train`, `action_tracker` and `judge` are drawn: each person says `clips / 2` sentences of the split, each in two emotions (parallel
     clips; an odd count gives the last sentence three), so that every emotion comes equally often. The others are
     crossed: the first half of the people says the first half of the sentences, the second half the rest, each in all
     seven scored emotions; a probe fitted on one half meets neither a person nor a sentence of it in the other.
@@ -91,7 +91,7 @@ def specs(
         raise InputError(
             f"split {split}: {number} people asked for, it has 1 to {len(chosen.people)}"
         )
-    if split in ("priors", "train", "reader", "judge", "smoke_train"):
+    if split in ("priors", "train", "action_tracker", "judge", "smoke_train"):
         return _drawn(chosen, number, 8 if clips is None else clips, seed)
     return _crossed(
         split, chosen, number, len(chosen.sentences) if sentences is None else sentences
@@ -194,7 +194,7 @@ def spec_of(name: str) -> ClipSpec:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-def picture(
+def render_performance(
     spec: ClipSpec, performance: Performance, size: int = 128
 ) -> tuple[np.ndarray, np.ndarray]:
     """(T, size, size, 3) uint8 frames of a performance and (T, L, 2) landmarks in their pixels."""
@@ -212,7 +212,7 @@ def picture(
 
 def render_edit(spec: ClipSpec, emotion: str, intensity: float, size: int = 128) -> np.ndarray:
     """(T, size, size, 3) uint8: the frames of the true edit (evaluation only, never trained on)."""
-    return picture(spec, true_edit(spec, emotion, intensity), size)[0]
+    return render_performance(spec, true_edit(spec, emotion, intensity), size)[0]
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ def _clip(spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int, crop:
     from cdrl.media import faces
 
     performance = act(spec, speech)
-    frames, landmarks = picture(spec, performance, frame_size)
+    frames, landmarks = render_performance(spec, performance, frame_size)
     try:
         alignment = faces.align(frames, name=name_of(spec), crop=crop)
     except InputError as error:

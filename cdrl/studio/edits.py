@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cdrl.core.vocabulary import INTENSITIES, SCORED_EMOTIONS
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.studio.acting import ClipSpec, true_edit, utterance_of
-from cdrl.studio.corpus import picture, spec_of
+from cdrl.studio.corpus import render_performance, spec_of
 from cdrl.studio.pools import in_order
 from cdrl.studio.speech import speak_all
 
@@ -112,7 +112,7 @@ def _make(
     spec: ClipSpec = spec_of(name)
     speech = speak_all([utterance_of(spec)])[0]
     performance = true_edit(spec, target, level, speech)
-    frames, landmarks = picture(spec, performance, frame_size)
+    frames, landmarks = render_performance(spec, performance, frame_size)
     inverse = np.linalg.inv(transforms[:, :, :2])
     relative = (
         np.einsum("tij,tlj->tli", inverse, landmarks - transforms[:, None, :, 2]) / faces.CROP

@@ -19,7 +19,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import CREMA_D_EMOTIONS, SCORED_EMOTIONS
 from cdrl.media.encoding import SYNTHETIC
 from cdrl.studio.acting import ClipSpec, act, utterance_of
-from cdrl.studio.corpus import FRAME_RATE, SPLITS, level_of, picture
+from cdrl.studio.corpus import FRAME_RATE, SPLITS, level_of, render_performance
 from cdrl.studio.people import sample_person
 from cdrl.studio.speech import AUDIO_RATE, speak_all
 
@@ -139,7 +139,7 @@ def write_layout(
             continue
         if made is None or made[0] != spec:
             performance = act(spec, speak_all([utterance_of(spec)])[0])
-            made = spec, picture(spec, performance, size)[0], performance.audio
+            made = spec, render_performance(spec, performance, size)[0], performance.audio
         _write(
             path,
             made[1] if pictures else None,

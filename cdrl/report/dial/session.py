@@ -218,7 +218,7 @@ class Session:
         try:
             spec = studio.spec_of(row["name"])
             performance = act(spec)
-            frames = studio.picture(spec, performance, 256)[0]
+            frames = studio.render_performance(spec, performance, 256)[0]
             alignment = faces.align(frames, name=row["name"], crop=self.generator.crop)
             return SourceClip(
                 row["name"],
