@@ -23,7 +23,7 @@ from cdrl.priors.actions import load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.representation.distillation import distil, fit_scores
 from cdrl.representation.guidance import Guidance
-from cdrl.stages.s05_edits import read_clip
+from cdrl.evaluation.edit_evaluation import read_clip
 from cdrl.studio import edits
 
 

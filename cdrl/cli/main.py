@@ -244,7 +244,7 @@ def _check_priors(preset, settings):
 
         pick_device(config.device)
     if {config.audio, config.language, config.vision} != {"embedded"}:
-        from cdrl.stages.s00_corpus import load_priors
+        from cdrl.stages.s01_priors import load_priors
 
         load_priors(
             replace(config, device="cpu")

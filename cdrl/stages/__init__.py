@@ -4,29 +4,22 @@ Every stage function is the `work` of `cdrl.core.stage.run_stage`: `(run, config
 interrupted attempt left in `out`.
 """
 
-from cdrl.stages.notes import bars, has_truth, known, read_notes
-from cdrl.stages.s00_corpus import build_corpus, extract_priors, open_features, source_of
-from cdrl.stages.s02_encoders import train_ccrl, train_cerl
-from cdrl.stages.s04_probe import factors_of_frames, probe
-from cdrl.stages.s05_edits import (
-    committed_edits,
-    dial_curves,
-    edit_grid,
-    evaluate,
-    generate,
-    variant_table,
-)
-from cdrl.stages.session import start
-from cdrl.stages.views import (
-    aligned_clips,
+from cdrl.stages.notes import read_notes
+from cdrl.stages.s00_corpus import build_corpus, has_truth, start
+from cdrl.stages.s00_pictures import (
     clip_strip,
     corpus_sheet,
     edit_film,
     edit_strip,
     middle_frames,
-    prompt_likeness,
     spoken,
 )
+from cdrl.stages.s01_priors import aligned_clips, extract_priors, open_features
+from cdrl.stages.s02_content import train_ccrl
+from cdrl.stages.s03_emotion import prompt_likeness, train_cerl
+from cdrl.stages.s04_probe import bars, factors_of_frames, known, probe
+from cdrl.stages.s05_generate import edit_grid, generate
+from cdrl.stages.s06_evaluate import committed_edits, dial_curves, evaluate, variant_table
 
 __all__ = [
     "aligned_clips",
@@ -50,7 +43,6 @@ __all__ = [
     "probe",
     "prompt_likeness",
     "read_notes",
-    "source_of",
     "spoken",
     "start",
     "train_ccrl",

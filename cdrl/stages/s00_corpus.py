@@ -1,26 +1,50 @@
-"""Notebooks 00 and 01: clips, crops, truth, and what the frozen priors say of every frame."""
+"""Notebook 00: clips, crops and truth."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 
-from cdrl.core.checkpoint import load_card
-from cdrl.core.devices import pick_device
+from cdrl.core.errors import InputError
 from cdrl.core.settings import stage_folder
 from cdrl.corpora import samples
 from cdrl.corpora.store import Store
 from cdrl.media import faces
-from cdrl.priors.audio import audio_prior
-from cdrl.priors.features import Features, extract
-from cdrl.priors.iresnet import vision_prior
-from cdrl.priors.language import LanguagePrior
-from cdrl.priors.sources import prepare
 from cdrl.stages.s00_real_corpus import build_real
 from cdrl.studio import calibration, edits
 from cdrl.studio import corpus as studio
 from cdrl.studio.render import LANDMARKS
 
-STORES = ("train", "report", "real")
+DRIVE = "/content/drive"
+
+
+def start(drive: bool = False) -> str:
+    """One line about the device; with `drive`, Google Drive is mounted first.
+
+    Does nothing else anywhere, asks nothing, and needs no widget.
+
+    Raises:
+        InputError: `drive` outside Colab.
+    """
+    import torch
+
+    where = ""
+    if drive:
+        if (
+            importlib.util.find_spec("google") is None
+            or importlib.util.find_spec("google.colab") is None
+        ):
+            raise InputError(
+                "drive=True: Google Drive can be mounted in Colab only; name a folder of this machine instead"
+            )
+        if not Path(DRIVE).exists():
+            from google.colab import drive as colab
+
+            colab.mount(DRIVE)
+        where = f"; Drive is at {DRIVE}"
+    if torch.cuda.is_available():
+        return f"torch {torch.__version__} on {torch.cuda.get_device_name(0)}: priors and training use it, in half precision{where}"
+    return f"torch {torch.__version__} on the CPU, in single precision: no GPU was found{where}"
 
 
 def build_corpus(run: Path, config, out: Path) -> dict:
@@ -106,55 +130,6 @@ def crop_scores(store: Store) -> dict:
     }
 
 
-def source_of(wanted: Store, clip: int) -> str:
-    """Name of the clip that true edit number `clip` was made from."""
-    return edits.source_of(wanted.clips.name[clip])
-
-
-def open_features(run: Path, name: str) -> Features:
-    """The features of one of a run's stores: train, report or real."""
-    return Features(Store(stage_folder(run, "corpus") / name), stage_folder(run, "priors") / name)
-
-
-def load_priors(config) -> dict:
-    """The priors of a `PriorsConfig`, their weights found or fetched first; the keywords that `extract` takes.
-
-    Raises:
-        InputError: one line for each that is missing, or what is wrong with one.
-    """
-    prepare(config)
-    device = str(pick_device(config.device))
-    return {
-        "audio": audio_prior(
-            config.audio, config.audio_layer, config.audio_windows, config.weights, device
-        ),
-        "language": LanguagePrior(config.language, config.weights),
-        "vision": vision_prior(config.vision, config.weights),
-        "device": device,
-    }
-
-
-def extract_priors(run: Path, config, out: Path) -> dict:
-    """Notebook 01: what the frozen priors say of every frame, and how good they are on people they never saw.
-
-    Returns:
-        prior.*: held-out scores of the embedded priors, from their cards.
-    """
-    priors, shared = load_priors(config), config.features or None
-    for name in STORES:
-        extract(
-            Store(stage_folder(run, "corpus") / name),
-            out / name,
-            batch=config.batch,
-            shared=shared,
-            **priors,
-        )
-    names = ["face_backbone", "mouth_backbone"] if config.vision == "embedded" else []
-    names += ["audio_prior"] if config.audio == "embedded" else []
-    names += ["language_prior"] if config.language == "embedded" else []
-    return {
-        f"prior.{name}.{key}": value
-        for name in names
-        for key, value in load_card(name)["scores"].items()
-        if "." not in key or key.endswith("chance")
-    }
+def has_truth(run: Path) -> bool:
+    """Whether the reporting store of a run knows visemes, coefficients and true edits: only a generated corpus does."""
+    return "viseme" in Store(stage_folder(run, "corpus") / "report").truth

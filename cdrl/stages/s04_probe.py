@@ -21,7 +21,7 @@ from cdrl.representation.content import embed_content
 from cdrl.representation.emotion import embed_clips, embed_emotion
 from cdrl.representation.guidance import load_encoder
 from cdrl.stages.notes import write_notes
-from cdrl.stages.s00_corpus import open_features
+from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_real_clips import real_scores
 from cdrl.stages.s04_speech import Speech
 
@@ -226,4 +226,18 @@ def factors_of_frames(run: Path, rows: np.ndarray) -> dict:
         {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels}
         if "viseme" in store.truth
         else labels
+    )
+
+
+def known(scores: dict, names: list[str]) -> list[str]:
+    """Those of the names that a run has scored, in order; what is lacking is told by `read_notes`."""
+    return [name for name in names if name in scores]
+
+
+def bars(scores: dict, names: list[str]) -> tuple:
+    """What `score_bars` draws: the names that were scored, and for each (N,) value, chance, low, high and n, nan where there is none."""
+    names = known(scores, names)
+    return names, *(
+        [scores.get(name + part, float("nan")) for name in names]
+        for part in ("", ".chance", ".low", ".high", ".n")
     )

@@ -21,7 +21,7 @@ from cdrl.representation.emotion import EmotionSampler, embed_clips
 from cdrl.representation.finetune import fit_content, fit_emotion, only
 from cdrl.representation.guidance import load_encoder
 from cdrl.representation.pairs import PairSampler
-from cdrl.stages.s00_corpus import open_features
+from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_speech import matching
 
 TRIPLES = 400  # of the image swap, per fold

@@ -29,7 +29,7 @@ from cdrl.priors.language import LanguagePrior
 from cdrl.representation.content import embed_content, train_content
 from cdrl.representation.emotion import SHORT, embed_emotion, train_emotion
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
-from cdrl.stages.s02_encoders import pair_scores
+from cdrl.stages.s02_content import pair_scores
 from cdrl.stages.s04_probe import halved
 from cdrl.study.rows import CONTENT, EMOTION, TABLES, Row
 

@@ -1,4 +1,4 @@
-"""Notebooks 02 and 03: the two encoders and their controls."""
+"""Notebook 02: the content encoder and its controls."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,16 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cdrl.baselines.released.training import present, train_released_emotion
-from cdrl.core.results import read_results
-from cdrl.core.settings import stage_folder
 from cdrl.corpora.time_warp import align_by_phones, linear
 from cdrl.evaluation import controls
 from cdrl.priors.features import Features
 from cdrl.representation.content import train_content
-from cdrl.representation.emotion import train_emotion
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
-from cdrl.stages.s00_corpus import open_features
+from cdrl.stages.s01_priors import open_features
 
 
 def train_ccrl(run: Path, config, out: Path) -> dict:
@@ -61,39 +57,3 @@ def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
             f"pairs.error_ms.{name}.p95": float(np.quantile(values, 0.95)),
         }
     return scores
-
-
-def train_cerl(run: Path, config, out: Path) -> dict:
-    """Notebook 03: train the shared head and the prompts; the same on constant and noise images, the controls; CERL as released.
-
-    Returns:
-        emotion.loss.*: the last value of the prompt loss, beside its no-information value ln 8; released.emotion.loss.*: of the
-        released loss on faces, on noise, and on noise with one head for all labels, beside ln 7 (the emotions that are there).
-    """
-    features = open_features(run, "train")
-    language = _language(run)
-    _, history = train_emotion(features, config, language, out)
-    scores = {
-        "emotion.loss.prior": float(history["prior"].iloc[-1]),
-        "emotion.loss.prior.chance": float(np.log(8)),
-    }
-    for kind in ("constant", "noise"):
-        short = replace(config, steps=config.control_steps)
-        _, blank = train_emotion(
-            controls.without_information(features, kind, language), short, language, out / kind
-        )
-        scores[f"control.{kind}.emotion.loss"] = float(blank["prior"].tail(5).mean())
-    noise = controls.without_information(features, "noise", language)
-    given = {"faces": (features, False), "noise": (noise, False), "noise_one_head": (noise, True)}
-    for name, (seen, shared) in given.items():
-        released = train_released_emotion(
-            seen, language, config.released_steps, config.seed, shared=shared
-        )
-        (out / "released").mkdir(exist_ok=True)
-        released.to_parquet(out / "released" / f"{name}.parquet", index=False)
-        scores[f"released.emotion.loss.{name}"] = float(released.loss.tail(3).mean())
-    return scores | {"released.emotion.loss.chance": float(np.log(len(present(features))))}
-
-
-def _language(run: Path) -> str:
-    return read_results(stage_folder(run, "priors"))["stages"]["priors"]["config"]["language"]

@@ -1,49 +1,27 @@
-"""Notebooks 05 and 06: the generator with guidance and without, its videos, and its scores against the true edits."""
+"""Notebook 05: the generator with guidance and without, its edits and their videos."""
 
-import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm.auto import tqdm
 
 from cdrl.core.files import read_json, write_json
-from cdrl.core.paths import repository_root
-from cdrl.core.results import RESULTS, all_scores
 from cdrl.core.settings import stage_folder
 from cdrl.corpora import samples
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.store import Store
-from cdrl.editing.pipeline import edit_clip, edit_video, load_generator
+from cdrl.editing.pipeline import edit_clip, edit_video
 from cdrl.editing.requests import load_requests
-from cdrl.editors.actions import RENDERER, ActionEditor
 from cdrl.editors.constant import fit_constant
 from cdrl.editors.image import fit_person, train_generator
-from cdrl.evaluation import edit_scores, estimate
-from cdrl.evaluation.edit_comparison import difference_rows, measure_of
-from cdrl.evaluation.edit_evaluation import (
-    LISTED,
-    Edits,
-    TrueEdits,
-    curve_rows,
-    dials_of,
-    equal_accuracy_rows,
-    lip_sync_measures,
-    read_references,
-    resized,
-    statistics,
-    sweep,
-    variant_rows,
-)
-from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.set_scores import SetReader, published_scores, read_originals
+from cdrl.evaluation.edit_evaluation import Edits, TrueEdits
 from cdrl.media import faces
 from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
 from cdrl.models.image_editor import WORKING_SIZE, Generator
 from cdrl.representation.guidance import Guidance, load_encoder
-from cdrl.stages.notes import has_truth, write_notes
-from cdrl.stages.s00_corpus import open_features
+from cdrl.stages.s00_corpus import has_truth
+from cdrl.stages.s01_priors import open_features
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 
@@ -165,8 +143,6 @@ def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
 def write_videos(run: Path, number: int) -> None:
     """Source, edit and true edit side by side, full frames with the source's sound: `RUN/videos/*.mp4`."""
     if not has_truth(run):
-        from cdrl.stages.s06_real_edits import write_real_videos
-
         return write_real_videos(run, number)
     edits = edits_of(run, WORKING_SIZE)
     report, wanted, sources = edits.report, edits.wanted, edits.sources
@@ -184,7 +160,7 @@ def write_videos(run: Path, number: int) -> None:
         spec = studio.spec_of(name)
         performance = act(spec)
         frames, truth = (
-            studio.picture(spec, performance, 256)[0],
+            studio.render_performance(spec, performance, 256)[0],
             studio.render_edit(spec, row.emotion, row.intensity, 256),
         )
         alignment = faces.align(frames, name=name, crop=report.crop)
@@ -198,140 +174,32 @@ def write_videos(run: Path, number: int) -> None:
     write_json(run / "videos" / "captions.json", captions)
 
 
-def evaluate(run: Path, config, out: Path) -> dict:
-    """Notebook 06: the edits against the true edits, by networks that supervised nothing.
-
-    Returns:
-        spfem.image.{copy_source,constant,baseline,cdrl}.*: as SCORES defines them, with intervals over speakers;
-        spfem.image.cdrl_minus_baseline.*: paired over clips, and the mouth at equal emotion accuracy; spfem.image.cdrl.fps, and
-        spfem.drawn.cdrl.fps of the committed edit by facial actions. On a corpus without true edits the scores of `evaluate_real`.
-    """
-    if not has_truth(run):
-        from cdrl.stages.s06_real_edits import evaluate_real
-
-        return evaluate_real(run, config, out)
-    folder = stage_folder(run, "generator")
-    outputs = {
-        name: np.load(folder / name / "outputs.npy", mmap_mode="r")
-        for name in ("constant", *TRAINED)
-    }
-    edits, judges = edits_of(run, outputs["cdrl"].shape[1]), Judges()
-    references = read_references(edits, judges, config.seed)
-    found = {"copy_source": statistics(edits.source, edits, references, judges, "copy_source")}
-    for name, values in outputs.items():
-        found[name] = statistics(
-            lambda k, v=values: np.asarray(v[edits.wanted.frames(k)]),
-            edits,
-            references,
-            judges,
-            name,
+def write_real_videos(run: Path, number: int) -> None:
+    """Source and edit side by side, full frames with the source's sound: `RUN/videos/real-corpus-*.mp4`."""
+    report, wanted, sources = load_requests(run)
+    generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
+    (run / "videos").mkdir(exist_ok=True)
+    captions = {}
+    for k in np.unique(np.linspace(0, len(sources) - 1, min(number, len(sources))).astype(int)):
+        row, source = wanted.clips.iloc[k], report.clips.iloc[sources[k]]
+        path = run / "videos" / f"edit-{source['name']}-to-{row.emotion}-{row.intensity}.mp4"
+        captions[path.name] = (
+            f"{source.emotion} to {row.emotion}, level {row.intensity}: source, edit"
         )
-    rows, lines, sets = {}, [], SetReader(judges, config)
-    clips_ = range(len(edits.report.clips)) if sets.published else ()
-    originals = read_originals(
-        (resized(edits.report.face[edits.report.frames(clip)], edits.size) for clip in clips_), sets
-    )
-    for name, sums in found.items():
-        rows |= variant_rows(f"spfem.image.{name}", sums, references, edits, config.seed)
-        shown = (
-            edits.source
-            if name == "copy_source"
-            else lambda k, v=outputs[name]: np.asarray(v[edits.wanted.frames(k)])
+        if path.exists():
+            continue
+        rate = float(source.frame_rate)
+        frames = read_video(Path(source.media), rate, require_audio=False).frames
+        alignment = faces.align(frames, name=source["name"], crop=report.crop)
+        edited = edit_clip(
+            generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3, rate
         )
-        heard = lip_sync_measures(shown, edits, config.syncnet, name)
-        rows |= edit_scores.edit_rows(
-            f"spfem.image.{name}", heard, edits.speakers, edits.target, config.seed
+        shown = np.concatenate([frames, faces.paste(frames, edited, alignment)], 2)
+        write_video(
+            path,
+            shown,
+            rate,
+            report.sound(int(sources[k])),
+            {"comment": f"synthetic: {captions[path.name]}"},
         )
-        if sets.published:
-            more, few = published_scores(f"spfem.image.{name}", shown, edits, sets, originals)
-            rows, lines = rows | more, lines + few
-    if lines:
-        write_notes(out, list(dict.fromkeys(lines)))
-    measured = {
-        name: {score: measure_of(score, values) for score, values in found[name].items()}
-        for name in TRAINED
-    }
-    clips, prefix = np.arange(len(edits)), "spfem.image.cdrl_minus_baseline"
-    rows |= difference_rows(
-        prefix, measured["cdrl"], measured["baseline"], clips, edits.target, config.seed
-    )
-    dials, curves = dials_of(config.sweep), {}
-    for name in TRAINED:
-        generator = load_encoder(Generator, folder / name)
-        made = lambda k, dial, g=generator: edit_clip(
-            g, edits.source(k), edits.target[k], edits.intensity(k, dial)
-        )  # noqa: E731
-        curves[name] = sweep(
-            found["copy_source"], found[name], dials, made, edits, references, judges, name
-        )
-        rows |= curve_rows(f"spfem.image.{name}", [0.0, *dials], curves[name])
-    rows |= equal_accuracy_rows(prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed)
-    timed = {"image": load_encoder(Generator, folder / "cdrl")}
-    timed |= {"drawn": load_generator(RENDERER)} if edits.report.crop == "aligned" else {}
-    speeds = {
-        f"spfem.{host}.cdrl.fps": edit_speed(generator, edits.report, edits.sources[0])
-        for host, generator in timed.items()
-    }
-    return estimate.lines(rows) | speeds
-
-
-def edit_speed(generator: Generator | ActionEditor, report: Store, clip: int) -> float:
-    """Frames a second of the whole edit of one 128 px clip: face found, cropped, edited, put back (files not counted)."""
-    name = report.clips.name[clip]
-    spec = studio.spec_of(name)
-    frames, _ = studio.picture(spec, act(spec), 128)
-    start = time.perf_counter()
-    alignment = faces.align(frames, name=name, crop=report.crop)
-    edited = edit_clip(
-        generator, faces.crop(frames, alignment, 96), "happy" if spec.emotion != "happy" else "sad"
-    )
-    faces.paste(frames, edited, alignment)
-    return len(frames) / (time.perf_counter() - start)
-
-
-def variant_table(scores: dict, variants: list[str], host: str = "image") -> pd.DataFrame:
-    """One row per score, one column per variant: value and interval over speakers."""
-    cell = lambda name: (
-        f"{scores[name]:.3f} ({scores[f'{name}.low']:.3f} to {scores[f'{name}.high']:.3f})"
-    )  # noqa: E731
-    return pd.DataFrame(
-        {
-            v: {
-                n: cell(f"spfem.{host}.{v}.{n}")
-                for n in LISTED
-                if f"spfem.{host}.{v}.{n}" in scores
-            }
-            for v in variants
-        }
-    )
-
-
-def dial_curves(scores: dict, variants: list[str], host: str = "image") -> dict:
-    """{variant: (accuracies, mouth errors, settings)} along the dial of every variant that has one, the settings as texts."""
-    found = {}
-    for variant in variants:
-        prefix, suffix = f"spfem.{host}.{variant}.dial_", ".mouth_error"
-        dials = sorted(
-            name[len(prefix) : -len(suffix)]
-            for name in scores
-            if name.startswith(prefix) and name.endswith(suffix)
-        )
-        if dials:
-            values = [
-                [scores[f"{prefix}{dial}.{score}"] for dial in dials]
-                for score in ("emotion_accuracy", "mouth_error")
-            ]
-            found[variant] = (*values, [f"{int(dial) / 100:g}" for dial in dials])
-    return found
-
-
-def committed_edits(where: str = "results/study", host: str = "image") -> tuple[dict, list[str]]:
-    """The scores of the committed study and its variants of one host; no variant where its edit half was not made yet."""
-    path = repository_root() / where / RESULTS
-    scores = all_scores(read_json(path)) if path.exists() else {}
-    names = [
-        name.split(".")[2]
-        for name in scores
-        if name.startswith(f"spfem.{host}.") and name.endswith(".mouth_error.seeds")
-    ]
-    return scores, [name for name in dict.fromkeys(names) if "_minus_" not in name]
+    write_json(run / "videos" / "captions.json", captions)

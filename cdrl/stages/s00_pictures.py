@@ -1,20 +1,18 @@
-"""What notebooks 00, 01 and 03 show of a corpus, generated or not, and of the priors."""
+"""What notebook 00 shows of a corpus, generated or not."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from safetensors.numpy import load_file
 
 from cdrl.core.settings import stage_folder
-from cdrl.core.vocabulary import EMOTIONS, PHONEMES
+from cdrl.core.vocabulary import PHONEMES
 from cdrl.corpora.store import Store
-from cdrl.corpora.time_warp import runs, warp
+from cdrl.corpora.time_warp import runs
 from cdrl.editing.pipeline import edit_clip, load_generator
 from cdrl.media.encoding import write_video
-from cdrl.priors.features import Features
-from cdrl.stages.notes import has_truth
-from cdrl.stages.s00_corpus import source_of
+from cdrl.stages.s00_corpus import has_truth
+from cdrl.studio.edits import source_of
 
 SIDE = 224  # pixels of a face in the first film
 
@@ -105,7 +103,7 @@ def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
         names = [f"{report.clips.emotion[0]}: no true edit of a real clip exists"]
         return names, [np.asarray(report.face[report.frames(0)])], report.sound(0)
     edits = Store(stage_folder(run, "corpus") / "edits")
-    source = int(np.flatnonzero(report.clips.name == source_of(edits, 0))[0])
+    source = int(np.flatnonzero(report.clips.name == source_of(edits.clips.name[0]))[0])
     wanted, crops = edits.clips.iloc[0], np.asarray(report.face[report.frames(source)])
     edited = edit_clip(load_generator(), crops, wanted.emotion, wanted.intensity / 3)
     names = [
@@ -114,31 +112,3 @@ def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
         f"true edit: {wanted.emotion}",
     ]
     return names, [crops, edited, np.asarray(edits.face[edits.frames(0)])], report.sound(source)
-
-
-def aligned_clips(features: Features) -> tuple[np.ndarray, np.ndarray, str]:
-    """Two clips of one sentence by one speaker as the audio prior hears them.
-
-    Returns:
-        (T, U) cosines of all pairs of moments; (T,) the path of dynamic time warping, in frames of the second clip; a title. Where
-        nobody says anything twice: of the first two clips.
-    """
-    clips = features.store.clips
-    same = clips.groupby(["speaker", "sentence"]).filter(lambda said: len(said) > 1)
-    first, second = (int(k) for k in (same.index[:2] if len(same) else clips.index[:2]))
-    sound = [
-        np.asarray(features.audio[features.store.frames(k)], np.float32) for k in (first, second)
-    ]
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in sound]
-    return (
-        unit[0] @ unit[1].T,
-        warp(*sound)[0],
-        f"{clips.emotion[first]} (down) against {clips.emotion[second]} (right)",
-    )
-
-
-def prompt_likeness(folder: Path) -> tuple[np.ndarray, list[str]]:
-    """(K, K) cosines of CERL's learnt prompts with its prototypes at level 3, and the K emotions of the training clips."""
-    targets = load_file(folder / "targets.safetensors")
-    shown = [k for k in range(len(EMOTIONS)) if targets["prototypes"][k].any()]
-    return targets["text"][shown] @ targets["prototypes"][shown, 2].T, [EMOTIONS[k] for k in shown]
