@@ -9,7 +9,9 @@ import os
 import re
 import zipfile
 from functools import lru_cache
+from functools import partial as partial_function
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +20,13 @@ from safetensors.torch import load_file, save_file
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import data_root
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+FROZEN_MARK = "_cdrl_frozen"  # the attribute of a module that `freeze` marked
+FORMER_VERSION = "; if an earlier cdrl wrote it, version 0.1.0 reads it"
 
 
 def weights_path(name: str) -> Path:
@@ -92,7 +101,7 @@ def load_weights(name: str, model: torch.nn.Module) -> torch.nn.Module:
         raise InputError(
             f"{path}: checksum differs from its card; the file is damaged or of another version"
         )
-    return fill(model, present_names(read_state(path)), path)
+    return fill(model, present_names(read_state(path)), path, remedy=FORMER_VERSION)
 
 
 def read_state(path: Path) -> dict:
@@ -170,11 +179,17 @@ def present_names(state: dict) -> dict:
     return renamed
 
 
-def fill(model: torch.nn.Module, state: dict, path: Path, assign: bool = False) -> torch.nn.Module:
+def fill(
+    model: Network, state: dict, path: Path, assign: bool = False, remedy: str = ""
+) -> Network:
     """Put a state dict into a model, frozen, in eval mode.
 
     Args:
-        path: where it came from, for the message. assign: take the tensors themselves, for a model on the meta device.
+        model: to fill.
+        state: tensors by name.
+        path: where it came from, for the message.
+        assign: take the tensors themselves, for a model on the meta device.
+        remedy: end of the message, for a state of another model.
 
     Raises:
         InputError: the state dict of another architecture, naming the first key or shape that differs.
@@ -183,7 +198,7 @@ def fill(model: torch.nn.Module, state: dict, path: Path, assign: bool = False) 
         model.load_state_dict(state, assign=assign)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{path}: weights of another model ({reason[:200]})") from None
+        raise InputError(f"{path}: weights of another model ({reason[:200]}){remedy}") from None
     return model.eval().requires_grad_(False)
 
 
@@ -236,3 +251,136 @@ def checksum(path: Path) -> str:
 def _sha256(path: Path, *_: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_network(
+    folder: Path, model: torch.nn.Module, card: dict, history: "pd.DataFrame | None" = None
+) -> torch.nn.Module:
+    """Write a network of a run in single precision: model.safetensors and model.json, its card.
+
+    Args:
+        folder: made where it is missing.
+        model: the network.
+        card: at least `model`, the keyword arguments that rebuild the network.
+        history: of its training, one row per logged step, written as history.parquet; None writes none.
+
+    Returns:
+        The network, frozen, in eval mode.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if history is not None:
+        history.to_parquet(folder / "history.parquet", index=False)
+
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    partial = folder / "model.partial"
+    save_file(state, partial)
+    (folder / "model.json").write_text(json.dumps(card, indent=1))
+    os.replace(partial, folder / "model.safetensors")
+    return model.eval().requires_grad_(False)
+
+
+def load_network(network_class: type[Network], folder: str | Path) -> Network:
+    """The network that `save_network` wrote in a folder, frozen, in eval mode.
+
+    Args:
+        network_class: its class; the card has the arguments.
+        folder: of model.safetensors and model.json.
+
+    Raises:
+        InputError: a file that is missing or damaged, or the weights of another network.
+    """
+    model = network_class(**load_network_card(folder)["model"])
+    path = Path(folder) / "model.safetensors"
+    state = present_names(load_tensors(path))
+    return fill(model, state, path, remedy=FORMER_VERSION)
+
+
+def load_network_card(folder: str | Path) -> dict:
+    """The card that `save_network` wrote in a folder.
+
+    Raises:
+        InputError: where none is.
+    """
+    path = Path(folder) / "model.json"
+    if not path.exists():
+        raise InputError(
+            f"{path}: no trained encoder here; run notebooks 02 and 03 (or `cdrl run`) first"
+        )
+    return json.loads(path.read_text())
+
+
+def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors by name out of a .safetensors file that a run wrote, in the precision they have there.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: missing or damaged ({reason}); train the encoders again, notebooks 02 and 03"
+        ) from error
+
+
+def freeze(module: Network) -> Network:
+    """Mark a part as frozen: no gradients, always in eval mode, left out of checkpoints.
+
+    It may then be registered in a network that is trained: `train()` of that network leaves it in eval mode, and
+    `trained_state` leaves its tensors out.
+
+    Returns:
+        The same module.
+    """
+    module.requires_grad_(False)
+    module.eval()
+    setattr(module, FROZEN_MARK, True)
+    object.__setattr__(module, "train", partial_function(_stay_in_eval_mode, module))
+    return module
+
+
+def _stay_in_eval_mode(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
+    """What `train` does in a frozen module."""
+    return module
+
+
+def trained_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict of a module without the tensors of the parts in it that `freeze` marked."""
+    prefixes = _frozen_prefixes(module)
+    state = {}
+    for name, value in module.state_dict().items():
+        if not name.startswith(prefixes):
+            state[name] = value
+    return state
+
+
+def load_trained_state(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Load what `trained_state` gave; frozen parts stay as they are.
+
+    Raises:
+        InputError: the state has not exactly the tensors of the module's trained parts.
+    """
+    expected = trained_state(module)
+    missing = sorted(expected.keys() - state.keys())
+    unknown = sorted(state.keys() - expected.keys())
+    differing = []
+    for name in expected.keys() & state.keys():
+        if expected[name].shape != state[name].shape:
+            differing.append(name)
+    if missing or unknown or differing:
+        raise InputError(
+            f"checkpoint of another model: {len(missing)} tensors missing, {len(unknown)} unknown, {len(differing)} of another "
+            f"shape, such as {[*missing, *unknown, *sorted(differing)][0]!r}; remove the checkpoint to begin anew"
+        )
+    module.load_state_dict(state, strict=False)
+
+
+def _frozen_prefixes(module: torch.nn.Module) -> tuple[str, ...]:
+    """The beginnings of the names of all tensors in parts that `freeze` marked."""
+    prefixes = []
+    for name, part in module.named_modules(remove_duplicate=False):
+        if name and getattr(part, FROZEN_MARK, False):
+            prefixes.append(f"{name}.")
+    return tuple(prefixes)
