@@ -17,10 +17,10 @@ from cdrl.core.settings import (
 )
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.editors.image import emotions_of, train_generator, train_start
+from cdrl.editors.image import emotions_of, train_image_editor, train_start
 from cdrl.editors.manipulator import train_action_manipulator
-from cdrl.editors.rendered import HOST, drawn_changes, load_host
-from cdrl.editors.renderer import drawing_scores, train_action_renderer
+from cdrl.editors.rendered import MANIPULATOR, load_manipulator, sample_changes
+from cdrl.editors.renderer import rendering_scores, train_action_renderer
 from cdrl.evaluation import judges as networks
 from cdrl.priors.actions import READER, load_tracker, track
 from cdrl.priors.features import extract
@@ -34,7 +34,7 @@ from cdrl.studio.changes import render_changes
 from cdrl.studio.sentences import SENTENCES
 from cdrl.studio.speech import speak_all, utterance, voice_of
 from cdrl.training import backbones as priors
-from cdrl.training.tracker import train_reader
+from cdrl.training.tracker import train_action_tracker
 
 PEOPLE = {"priors": 640, "train": 640, "action_tracker": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
@@ -184,7 +184,7 @@ def generator(out: Path, work: Path) -> dict:
     """The image host with CDRL guidance, what `cdrl edit --fit` begins with; 3 minutes."""
     config = GeneratorConfig(steps=GENERATOR_STEPS, batch=6)
     store = corpus("train", work)
-    net, history = train_generator(store, Guidance(), config, "cdrl", Path(work))
+    net, history = train_image_editor(store, Guidance(), config, "cdrl", Path(work))
     card = {
         "model": {},
         "emotions": emotions_of(store),
@@ -201,9 +201,10 @@ def generator(out: Path, work: Path) -> dict:
 def action_tracker(out: Path, work: Path) -> dict:
     """The coefficient host's tracker: facial actions from the backbones' features; 8 minutes."""
     *found, held_out = (
-        extract(corpus(split, work), Path(work) / split) for split in ("train", "action_tracker", "choose")
+        extract(corpus(split, work), Path(work) / split)
+        for split in ("train", "action_tracker", "choose")
     )
-    return train_reader(tuple(found), held_out, Path(out), Path(work) / "training")
+    return train_action_tracker(tuple(found), held_out, Path(out), Path(work) / "training")
 
 
 def action_manipulator(out: Path, work: Path) -> dict:
@@ -235,27 +236,27 @@ def action_manipulator(out: Path, work: Path) -> dict:
 
 def action_renderer(out: Path, work: Path) -> dict:
     """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 75 and 30 minutes."""
-    reader, host, found = load_tracker(), load_host(), {}
+    reader, host, found = load_tracker(), load_manipulator(), {}
     for split, number in CHANGES.items():
         features = extract(corpus(split, work), Path(work) / split)
         tracked, path = track(features, reader), Path(work) / f"{split}_changed"
         if not (path / "store.json").exists():
-            render_changes(features.store, drawn_changes(host, tracked, number), path)
+            render_changes(features.store, sample_changes(host, tracked, number), path)
         found[split] = features.store, Store(path), tracked.coefficients
     renderer, history = train_action_renderer(
         *found["train"], RENDERER_STEPS, Path(work) / "training"
     )
-    scores = drawing_scores(renderer, *found["choose"])
+    scores = rendering_scores(renderer, *found["choose"])
     card = {
         "model": {},
         "command": "cdrl train action_renderer",
         "licence": "Apache-2.0",
-        "host": HOST,
-        "emotions": load_card(HOST)["emotions"],
+        "host": MANIPULATOR,
+        "emotions": load_card(MANIPULATOR)["emotions"],
         "tracker": READER,
         "held_out": "choosing set: other people and other sentences",
         "truth": "pairs: training clips, and the same clips rendered with their actions changed as the coefficient host with CDRL asks; no true edit",
-        "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['seen']} by what the vision prior sees too",
+        "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['perceptual']} by what the vision prior sees too",
         "scores": {
             name: round(value, 4)
             for name, value in (

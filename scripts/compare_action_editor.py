@@ -16,14 +16,14 @@ from tqdm import tqdm
 from cdrl.core.settings import ActionsConfig
 from cdrl.corpora.store import Store
 from cdrl.editors.manipulator import VARIANTS, train_action_manipulator
-from cdrl.editors.rendered import alignment_of, coefficient_edits, render_edit, tracked_pairs
+from cdrl.editors.rendered import alignment_of, render_action_edits, render_edit, tracked_edit_pairs
 from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
+from cdrl.evaluation.edit_evaluation import read_clip
 from cdrl.evaluation.judges import Judges
 from cdrl.priors.actions import load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.representation.distillation import distil, fit_scores
 from cdrl.representation.guidance import Guidance
-from cdrl.evaluation.edit_evaluation import read_clip
 from cdrl.studio import edits
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     wanted, truth = true_edits(choose, chosen.edits, 9, work / f"edits_choose_{chosen.edits}")
     pairs = None
     if "paired" in chosen.variants:
-        pairs = tracked_pairs(
+        pairs = tracked_edit_pairs(
             tracked[train.path],
             true_edits(train, chosen.pairs, 1, work / f"edits_train_{chosen.pairs}")[1],
             reader,
@@ -110,7 +110,7 @@ def main() -> None:
         )
         read[variant] = [
             read_clip(judges, crops)
-            for crops in coefficient_edits(choose, host, tqdm(wanted, desc=variant), reader)
+            for crops in render_action_edits(choose, host, tqdm(wanted, desc=variant), reader)
         ]
     target, speakers = truth.clips.emotion.to_numpy(), truth.clips.speaker.to_numpy()
     rows = {}

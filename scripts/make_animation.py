@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.editing.pipeline import edit_clip, load_editor
 from cdrl.media import faces
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.corpus import render_performance
@@ -21,12 +21,12 @@ SHOWN = ("happy", "angry", "sad", "surprised")
 SIZE, GAP, HEAD, RATE = 176, 6, 26, 25
 MOST = 1_500_000  # bytes
 
-generator, spec = load_generator(sys.argv[2]), ClipSpec(PERSON, SENTENCE, "neutral", 1)
+generator, spec = load_editor(sys.argv[2]), ClipSpec(PERSON, SENTENCE, "neutral", 1)
 frames, _ = render_performance(spec, act(spec), 256)
 crops = faces.crop(frames, faces.align(frames), SIZE)
 curve = np.sin(np.linspace(0, np.pi, len(crops))).astype(np.float32) ** 0.5
 columns = {"source": crops} | {
-    name: edit_clip(generator, crops, name, curve, own="neutral") for name in SHOWN
+    name: edit_clip(generator, crops, name, curve, source_emotion="neutral") for name in SHOWN
 }
 wide, font = len(columns) * (SIZE + GAP) - GAP, ImageFont.load_default(15)
 drawn = []

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.editing.pipeline import edit_clip, load_editor
 from cdrl.media import faces
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.render import render
@@ -17,7 +17,7 @@ from cdrl.studio.render import render
 PEOPLE = (303, 305, 307, 312, 316)
 SIZE = 144
 
-generator, rows = load_generator(sys.argv[2]), []
+generator, rows = load_editor(sys.argv[2]), []
 for person in PEOPLE:
     played = act(ClipSpec(person, 301, "neutral", 1))
     part = slice(len(played.coefficients) // 2 - 6, len(played.coefficients) // 2 + 7)
@@ -31,7 +31,7 @@ for person in PEOPLE:
     )
     crops = faces.crop(frames, faces.align(frames), SIZE)
     edits = [
-        edit_clip(generator, crops, emotion, own="neutral")[6]
+        edit_clip(generator, crops, emotion, source_emotion="neutral")[6]
         for emotion in SCORED_EMOTIONS
         if emotion != "neutral"
     ]

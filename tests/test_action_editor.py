@@ -17,19 +17,19 @@ from cdrl.corpora.store import Store
 from cdrl.editors.manipulator import (
     VARIANTS,
     ActionObjective,
+    ActionWindowSampler,
     PairedSampler,
-    UnpairedSampler,
     correlation,
     train_action_manipulator,
     variant_weights,
 )
 from cdrl.editors.rendered import (
     alignment_of,
-    coefficient_edits,
-    edit_coefficients,
-    load_host,
+    edit_actions,
+    load_manipulator,
+    render_action_edits,
     render_edit,
-    tracked_pairs,
+    tracked_edit_pairs,
 )
 from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
 from cdrl.models.action_editor import (
@@ -49,7 +49,7 @@ from cdrl.studio import corpus as studio
 from cdrl.studio import edits
 from cdrl.studio.acting import act
 from cdrl.training.loop import LoopConfig
-from cdrl.training.tracker import train_reader
+from cdrl.training.tracker import train_action_tracker
 
 SMALL = ActionsConfig(steps=4, batch=4, window=12, distil_steps=40)
 
@@ -120,27 +120,25 @@ def test_a_host_that_was_never_trained_returns_its_source():
 
 def test_intensity_zero_changes_nothing_and_gaze_is_never_edited():
     host, source = busy_host(), drawn(30, 52).numpy()
-    assert np.array_equal(edit_coefficients(host, source, "happy", 0.0), source)
+    assert np.array_equal(edit_actions(host, source, "happy", 0.0), source)
     curve = np.where(np.arange(30) < 10, 0.0, 1.5)
-    out = edit_coefficients(host, source, "happy", curve)
+    out = edit_actions(host, source, "happy", curve)
     assert np.array_equal(out[:10], source[:10]) and np.abs(out[10:] - source[10:]).mean() > 1e-3
     assert np.array_equal(out[:, list(HELD)], source[:, list(HELD)]) and len(HELD) == 8
     assert (
         out.min() >= 0 and out.max() <= 1 and out.dtype == np.float32 and out.shape == source.shape
     )
-    assert np.array_equal(out, edit_coefficients(host, source, "happy", curve))
+    assert np.array_equal(out, edit_actions(host, source, "happy", curve))
 
 
 def test_label_reference_and_strength_all_reach_the_edit():
     host, source = busy_host(), drawn(30, 52).numpy()
     happy, sad, mild = (
-        edit_coefficients(host, source, *w)
-        for w in (("happy", 1.0), ("sad", 1.0), ("happy", 1 / 3))
+        edit_actions(host, source, *w) for w in (("happy", 1.0), ("sad", 1.0), ("happy", 1 / 3))
     )
     assert np.abs(happy - sad).max() > 1e-3 and np.abs(happy - mild).max() > 1e-3
     like = [
-        edit_coefficients(host, source, drawn(length, 52, seed=length).numpy())
-        for length in (9, 40)
+        edit_actions(host, source, drawn(length, 52, seed=length).numpy()) for length in (9, 40)
     ]
     assert np.abs(like[0] - like[1]).max() > 1e-4
 
@@ -217,7 +215,7 @@ def test_the_committed_tracker_reads_people_it_never_met(stores, features, track
 
 
 def test_the_tracker_s_recipe_writes_weights_with_a_card(features, tmp_path):
-    card = train_reader(
+    card = train_action_tracker(
         (features["train"], features["others"]),
         features["train"],
         tmp_path,
@@ -236,7 +234,9 @@ def test_the_tracker_s_recipe_writes_weights_with_a_card(features, tmp_path):
 def test_the_tracker_needs_truth(features, tmp_path, monkeypatch):
     monkeypatch.setattr(features["others"].store, "truth", {})
     with pytest.raises(InputError, match="no true coefficients here"):
-        train_reader((features["train"],), features["others"], tmp_path, tmp_path / "work", steps=1)
+        train_action_tracker(
+            (features["train"],), features["others"], tmp_path, tmp_path / "work", steps=1
+        )
 
 
 def test_true_actions_render_to_the_stored_crop(stores):
@@ -263,7 +263,7 @@ def test_edits_of_a_store_have_its_crops_shape_and_follow_the_host(stores, track
     wanted, store = [(0, "happy", 3)], stores["others"]
     hosts = busy_host(mean=mean, deviation=deviation), ActionManipulator(mean, deviation)
     changed, kept = (
-        coefficient_edits(store, host, wanted, load_tracker(), 96)[0] for host in hosts
+        render_action_edits(store, host, wanted, load_tracker(), 96)[0] for host in hosts
     )
     assert changed.shape == store.face[store.frames(0)].shape and changed.dtype == np.uint8
     tracking = render_edit(
@@ -273,7 +273,7 @@ def test_edits_of_a_store_have_its_crops_shape_and_follow_the_host(stores, track
 
 
 def test_the_committed_host_answers_every_dial_in_order_and_follows_a_reference(tracked):
-    host, others = load_host(), tracked["others"]
+    host, others = load_manipulator(), tracked["others"]
     source = others.clip(others.clips.emotion.tolist().index("neutral"))
     telling = {
         "happy": "mouthSmileLeft",
@@ -284,14 +284,12 @@ def test_the_committed_host_answers_every_dial_in_order_and_follows_a_reference(
     }
     for emotion, action in telling.items():
         seen = [
-            edit_coefficients(host, source, emotion, dial)[:, ACTIONS.index(action)].mean()
+            edit_actions(host, source, emotion, dial)[:, ACTIONS.index(action)].mean()
             for dial in (0, 0.15, 1 / 3, 2 / 3, 1, 1.5)
         ]
         assert all(a < b for a, b in zip(seen, seen[1:])) and seen[4] > seen[0] + 0.1, emotion
     smile = ACTIONS.index("mouthSmileLeft")
-    like = edit_coefficients(
-        host, source, others.clip(others.clips.emotion.tolist().index("happy"))
-    )
+    like = edit_actions(host, source, others.clip(others.clips.emotion.tolist().index("happy")))
     assert like[:, smile].mean() > source[:, smile].mean() + 0.1
     card = load_card("action_manipulator")
     assert card["command"] == "cdrl train action_manipulator" and "no true edit" in card["truth"]
@@ -334,7 +332,7 @@ def test_students_of_other_clips_are_refused(features, tracked, teacher):
 
 
 def test_the_sampler_asks_for_the_emotions_of_the_batch_and_shows_their_windows(tracked):
-    batch = UnpairedSampler(tracked["train"], 7, 12)(np.random.default_rng(0))
+    batch = ActionWindowSampler(tracked["train"], 7, 12)(np.random.default_rng(0))
     assert sorted(batch["target"].tolist()) == sorted(batch["emotion"].tolist()) and batch[
         "source"
     ].shape == (7, 12, 52)
@@ -353,9 +351,9 @@ def test_the_sampler_asks_for_the_emotions_of_the_batch_and_shows_their_windows(
 def test_one_emotion_is_no_game(tracked):
     clips = tracked["train"].clips.assign(emotion="happy")
     with pytest.raises(InputError, match="1 emotions in clips of 12 frames or more"):
-        UnpairedSampler(Tracked(clips, tracked["train"].coefficients, "here"), 4, 12)
+        ActionWindowSampler(Tracked(clips, tracked["train"].coefficients, "here"), 4, 12)
     with pytest.raises(InputError, match="window=8: at least 9 frames"):
-        UnpairedSampler(tracked["train"], 4, 8)
+        ActionWindowSampler(tracked["train"], 4, 8)
 
 
 def imported(name, found=None):
@@ -402,9 +400,9 @@ def test_unknown_variants_missing_guidance_emotions_and_sizes_are_refused(
     with pytest.raises(InputError, match="variant 'cdrl' needs guidance"):
         train_action_manipulator(tracked["train"], None, SMALL, "cdrl", tmp_path)
     with pytest.raises(InputError, match="did you mean happy"):
-        edit_coefficients(busy_host(), np.zeros((5, 52)), "hapy")
+        edit_actions(busy_host(), np.zeros((5, 52)), "hapy")
     with pytest.raises(InputError, match="intensity 2.0: accepted are 0"):
-        edit_coefficients(busy_host(), np.zeros((5, 52)), "happy", 2.0)
+        edit_actions(busy_host(), np.zeros((5, 52)), "happy", 2.0)
     with pytest.raises(InputError, match=r"coefficients \(5, 52\), this clip takes"):
         render_edit(stores["others"].clips.name[0], np.zeros((5, 52)))
 
@@ -429,7 +427,7 @@ def test_a_term_of_weight_zero_is_measured_without_a_gradient(students, tracked)
     mean, deviation = feature_stats(tracked["train"].coefficients)
     nets = ActionManipulator(mean, deviation), ActionDiscriminator(mean, deviation)
     objective = ActionObjective(*nets, VARIANTS["baseline"], students[0])
-    terms = objective(UnpairedSampler(tracked["train"], 4, 12)(np.random.default_rng(0)))
+    terms = objective(ActionWindowSampler(tracked["train"], 4, 12)(np.random.default_rng(0)))
     assert set(terms) == set(VARIANTS["cdrl"]) and all(
         value.shape == (4,) for value in terms.values()
     )
@@ -449,7 +447,7 @@ def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_pa
     )
     calls = []
 
-    class Stops(UnpairedSampler):
+    class Stops(ActionWindowSampler):
         def __call__(self, random):
             calls.append(1)
             if len(calls) == 4:
@@ -457,7 +455,7 @@ def test_a_stopped_training_ends_like_one_that_was_not(students, tracked, tmp_pa
             return super().__call__(random)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cdrl.editors.manipulator.UnpairedSampler", Stops)
+        patch.setattr("cdrl.editors.manipulator.ActionWindowSampler", Stops)
         patch.setattr("cdrl.editors.manipulator.LoopConfig", partial(LoopConfig, save_every=2))
         with pytest.raises(KeyboardInterrupt):
             train_action_manipulator(
@@ -483,7 +481,7 @@ def test_guided_training_brings_the_emotion_nearer(students, tracked, tmp_path):
 
 
 def test_paired_training_fits_true_edits(stores, tracked, tmp_path):
-    pairs = tracked_pairs(tracked["train"], stores["edits"], load_tracker())
+    pairs = tracked_edit_pairs(tracked["train"], stores["edits"], load_tracker())
     assert [len(a) for a in pairs[0]] == [len(b) for b in pairs[1]] and pairs[2].tolist() == [
         emotion_index(t) for _, t, _ in stores["wanted"]
     ]

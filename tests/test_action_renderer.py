@@ -16,7 +16,7 @@ from cdrl.corpora.store import Store
 from cdrl.editing import pipeline as edit
 from cdrl.editors import renderer as training
 from cdrl.editors.actions import ActionEditor, load_renderer
-from cdrl.editors.rendered import drawn_changes, load_host
+from cdrl.editors.rendered import load_manipulator, sample_changes
 from cdrl.media.video import read_video
 from cdrl.models.action_renderer import FAINT, ActionRenderer
 from cdrl.models.image_editor import label_weights, working_view
@@ -73,7 +73,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def editor():
-    return ActionEditor(load_host(), busy_renderer())
+    return ActionEditor(load_manipulator(), busy_renderer())
 
 
 def test_no_change_leaves_every_field_at_nothing_and_a_faint_one_fades():
@@ -121,7 +121,7 @@ def test_it_learns_from_the_frames_that_it_looks_at_when_it_draws():
     taught = {"frames": frames[:, ::2], "actions": actions[:, ::2], "change": change[:, ::2]}
     among, middle = (
         renderer(frames, actions, change, slice(2, 3)),
-        training.draw_middle(renderer, taught),
+        training.render_middle(renderer, taught),
     )
     assert middle.frames.shape == (2, 1, 3, 96, 96) and torch.allclose(
         among.frames, middle.frames, atol=1e-5
@@ -252,7 +252,7 @@ def test_a_renderer_learns_to_draw_and_then_to_look_like_it(stores, tmp_path):
     )
     batch = training.ChangeSampler(store, changed, actions, 24)(np.random.default_rng(9))
     before, after = (
-        training.DrawingObjective(net, VisionPrior())(batch) for net in (first, renderer)
+        training.RenderingObjective(net, VisionPrior())(batch) for net in (first, renderer)
     )
     truth = history["pixels"].truth
     assert (
@@ -262,7 +262,7 @@ def test_a_renderer_learns_to_draw_and_then_to_look_like_it(stores, tmp_path):
         and len(seen["perceptual"])
     )
     assert after["perceptual"].mean() < 0.8 * before["perceptual"].mean()
-    scores = training.drawing_scores(renderer, store, changed, actions, batches=2)
+    scores = training.rendering_scores(renderer, store, changed, actions, batches=2)
     assert (
         scores["psnr"] > scores["psnr.source"] + 1
         and scores["n"] == 48
@@ -288,7 +288,7 @@ def test_changes_of_another_store_are_refused(stores):
 def test_the_host_asks_for_changes_of_every_emotion_and_strength(stores):
     store = stores[0]
     tracked = Tracked(store.clips, store.truth["coefficients"][:].astype(np.float32))
-    wanted = drawn_changes(load_host(), tracked, 16)
+    wanted = sample_changes(load_manipulator(), tracked, 16)
     assert all(change.shape == tracked.clip(clip).shape for clip, change in wanted)
     size = [float(np.abs(change).mean()) for _, change in wanted]
     assert len({clip for clip, _ in wanted}) > 1 and min(size) > 1e-3 and max(size) > 3 * min(size)
@@ -321,7 +321,9 @@ def test_at_nothing_the_editor_changes_nothing(stores, editor):
     out = edit.edit_clip(editor, crops, "happy", curve)
     assert np.array_equal(out[:18], crops[:18]) and not np.array_equal(out[24:], crops[24:])
     assert (
-        np.abs(edit.edit_clip(editor, crops, "happy", 1.0, own="happy").astype(int) - crops).max()
+        np.abs(
+            edit.edit_clip(editor, crops, "happy", 1.0, source_emotion="happy").astype(int) - crops
+        ).max()
         == 0
     )
 
@@ -359,12 +361,12 @@ def test_the_committed_renderer_draws_people_it_never_met(stores, monkeypatch):
     monkeypatch.setattr(training, "images", lambda *given: working_view(images(*given)))
     store, changed = stores
     actions = store.truth["coefficients"][:].astype(np.float32)
-    scores = training.drawing_scores(load_renderer(), store, changed, actions, batches=2)
+    scores = training.rendering_scores(load_renderer(), store, changed, actions, batches=2)
     assert scores["psnr"] > scores["psnr.source"] + 2
 
 
 def test_the_committed_renderer_draws_what_the_host_asks_of_people_it_never_met(stores, tmp_path):
-    card, net = load_card("action_renderer"), edit.load_generator("action_renderer")
+    card, net = load_card("action_renderer"), edit.load_editor("action_renderer")
     assert (
         isinstance(net, ActionEditor)
         and "happy" in net.emotions
@@ -381,9 +383,9 @@ def test_the_committed_renderer_draws_what_the_host_asks_of_people_it_never_met(
         ),
     )
     changes.render_changes(
-        store, drawn_changes(load_host(), tracked, 7), tmp_path / "asked", 96, 96, workers=1
+        store, sample_changes(load_manipulator(), tracked, 7), tmp_path / "asked", 96, 96, workers=1
     )
-    scores = training.drawing_scores(
+    scores = training.rendering_scores(
         load_renderer(), store, Store(tmp_path / "asked"), tracked.coefficients, batches=4
     )
     assert scores["psnr"] > scores["psnr.source"] + 4

@@ -8,8 +8,8 @@ from cdrl.cli.edit import parse_curve, parse_mixture
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.samples import sample_clips, sample_paths
-from cdrl.editing.control import curve_at, read_reference, read_text, spelled
-from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.editing.control import curve_at, describe_mixture, read_reference, read_text
+from cdrl.editing.pipeline import edit_clip, load_editor
 from cdrl.evaluation.judges import Judges
 from cdrl.media.faces import align, crop
 from cdrl.media.video import write_video
@@ -27,7 +27,7 @@ def guidance():
 
 @pytest.fixture(scope="module")
 def generator():
-    return load_generator("generator")
+    return load_editor("generator")
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,10 @@ def test_the_edit_grows_with_its_intensity(generator, crops):
 
 
 def test_what_the_source_shows_already_is_not_edited_where_that_is_said(generator, crops):
-    assert np.array_equal(edit_clip(generator, crops, "neutral", 1.0, own="neutral"), crops)
-    started = edit_clip(generator, crops, "happy", 1.0, own="neutral")
+    assert np.array_equal(
+        edit_clip(generator, crops, "neutral", 1.0, source_emotion="neutral"), crops
+    )
+    started = edit_clip(generator, crops, "happy", 1.0, source_emotion="neutral")
     assert changed(started, crops) > 1 and not np.array_equal(
         started, edit_clip(generator, crops, "happy", 1.0)
     )
@@ -147,7 +149,7 @@ def test_a_curve_is_linear_between_its_points_and_held_outside():
 
 
 def test_mixtures_are_read_and_spelled():
-    assert parse_mixture("sad") == "sad" and spelled("sad") == "sad"
+    assert parse_mixture("sad") == "sad" and describe_mixture("sad") == "sad"
     assert parse_mixture("happy:0.7, surprised:0.3") == {"happy": 0.7, "surprised": 0.3}
     with pytest.raises(InputError, match="unknown emotion 'hapy'"):
         parse_mixture("hapy:0.7,sad:1")

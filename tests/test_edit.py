@@ -23,7 +23,7 @@ from cdrl.media.decoding import opened
 from cdrl.media.encoding import SYNTHETIC, write_video
 from cdrl.media.faces import Alignment, align, crop
 from cdrl.media.video import read_metadata, read_video, video_facts
-from cdrl.models.image_editor import Generator, apply_fields, label_weights
+from cdrl.models.image_editor import ImageEditor, apply_fields, label_weights
 from cdrl.representation.guidance import Guidance
 
 
@@ -31,7 +31,7 @@ from cdrl.representation.guidance import Guidance
 def generator():
     """Never trained, but its last layers move, shade and paint."""
     torch.manual_seed(0)
-    made = Generator()
+    made = ImageEditor()
     for layer in (made.flow_residual_head, made.shade):
         torch.nn.init.normal_(layer.weight, std=0.2)
     return made.eval().requires_grad_(False)
@@ -150,7 +150,7 @@ def test_frames_outside_the_crop_and_frames_of_intensity_zero_stay_to_the_bit(ge
 
 def test_a_generator_that_does_nothing_leaves_every_frame_to_the_bit(video):
     torch.manual_seed(0)
-    idle, frames = Generator().eval(), read_video(video, None).frames[:8]
+    idle, frames = ImageEditor().eval(), read_video(video, None).frames[:8]
     out = list(
         edit.edited_frames(
             idle, frames, align(frames), label_weights(["happy"]), np.ones(8, np.float32)
@@ -180,7 +180,7 @@ def test_a_generator_is_found_by_name_path_and_run(generator, tmp_path, monkeypa
     save_weights(tmp_path / "mine.safetensors", generator, card)
     monkeypatch.setenv("CDRL_WEIGHTS", str(tmp_path))
     found = [
-        edit.load_generator(where)
+        edit.load_editor(where)
         for where in ("mine", tmp_path / "mine.safetensors", tmp_path / "run")
     ]
     assert all(
@@ -189,7 +189,7 @@ def test_a_generator_is_found_by_name_path_and_run(generator, tmp_path, monkeypa
     with pytest.raises(InputError, match="emotion 'fear': this generator learnt happy, sad"):
         edit.emotion_weights("fear", found[0])
     with pytest.raises(InputError, match="no trained generator here; run notebook 05"):
-        edit.load_generator(tmp_path.parent)
+        edit.load_editor(tmp_path.parent)
 
 
 def test_a_generator_crops_as_the_run_that_trained_it(generator, video, tmp_path):
@@ -197,12 +197,10 @@ def test_a_generator_crops_as_the_run_that_trained_it(generator, video, tmp_path
     save_weights(run / "05_generator/cdrl/model.safetensors", generator, {"model": {}})
     run_stage(CorpusConfig(crop="released"), run, lambda out: {})
     found = [
-        edit.load_generator(where)
+        edit.load_editor(where)
         for where in (run, run / "05_generator", run / "05_generator/cdrl/model.safetensors")
     ]
-    assert [net.crop for net in found] == [
-        "released"
-    ] * 3 and edit.load_generator().crop == "aligned"
+    assert [net.crop for net in found] == ["released"] * 3 and edit.load_editor().crop == "aligned"
     before, after = (
         read_video(path, None).frames.astype(int)
         for path in (video, edit.edit_video(video, "sad", tmp_path / "a.mp4", 1.0, found[0]))
@@ -304,7 +302,7 @@ def test_a_fit_is_guided_by_the_generator_s_own_run(generator, released, tmp_pat
     )
     for where, run in ((released, released), ("generator", None)):
         guides.clear()
-        edit.fit_to_folder(edit.load_generator(where), tmp_path / "person", sad, "happy", steps=1)
+        edit.fit_to_folder(edit.load_editor(where), tmp_path / "person", sad, "happy", steps=1)
         assert guides[0] == run and guides[1].crop == ("aligned" if run is None else "released")
 
 
@@ -312,9 +310,9 @@ def test_a_fit_with_encoders_of_other_crops_is_refused_in_a_line(released, tmp_p
     line = "learnt released crops, the guidance .guidance. aligned ones; .* corpus.crop=released, --guidance RUN$"
     with pytest.raises(InputError, match=line):
         edit.fit_to_folder(
-            edit.load_generator(released), tmp_path, tmp_path, "happy", guidance="guidance"
+            edit.load_editor(released), tmp_path, tmp_path, "happy", guidance="guidance"
         )
     with pytest.raises(InputError, match="learnt aligned crops, the guidance .*run. released ones"):
         edit.fit_to_folder(
-            edit.load_generator("generator"), tmp_path, tmp_path, "happy", guidance=released
+            edit.load_editor("generator"), tmp_path, tmp_path, "happy", guidance=released
         )

@@ -18,7 +18,7 @@ from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.samples import sample_paths
 from cdrl.editing import pipeline as edit
 from cdrl.editing.compare import write_comparison
-from cdrl.editing.control import spelled
+from cdrl.editing.control import describe_mixture
 from cdrl.media.encoding import SYNTHETIC, write_video
 from cdrl.media.faces import align
 from cdrl.media.image_warp import warp
@@ -199,7 +199,7 @@ def test_a_reference_is_printed_with_what_it_is_read_as_and_how_steadily(folder,
         mixture = _read(chosen, EMOTIONS)
         line = capsys.readouterr().out
         assert re.fullmatch(
-            re.escape(f"{path}: read as {spelled(mixture)}") + ending + "\n", line
+            re.escape(f"{path}: read as {describe_mixture(mixture)}") + ending + "\n", line
         ), line
 
 
@@ -252,11 +252,7 @@ def test_of_large_frames_few_are_alive(clip, monkeypatch, name, reach):
 
     monkeypatch.setattr(edit, "HELD_BYTES", 1)
     edited = edit.edited_frames(
-        edit.load_generator(name),
-        read(),
-        alignment,
-        label_weights(["sad"]),
-        np.ones(80, np.float32),
+        edit.load_editor(name), read(), alignment, label_weights(["sad"]), np.ones(80, np.float32)
     )
     for done, _ in enumerate(edited):
         most = max(most, sum(reference() is not None for reference in alive))

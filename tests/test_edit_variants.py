@@ -12,7 +12,7 @@ from cdrl.corpora.store import Store, StoreWriter
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editors.constant import fit_constant, same_person
 from cdrl.editors.image import GUIDED, VARIANTS, WindowSampler, starting_nets
-from cdrl.editors.paired import WEIGHTS, PairedObjective, PairedSampler, train_paired
+from cdrl.editors.paired import WEIGHTS, PairedObjective, PairedSampler, train_paired_image_editor
 from cdrl.models.constant_edit import ConstantEdit
 from cdrl.studio.edits import draw_edits
 
@@ -211,7 +211,7 @@ def test_the_truth_pulls_the_edit_towards_itself_and_training_leaves_a_generator
         optimiser.step()
         values.append(loss.item())
     assert values[-1] < values[0] - 0.005
-    generator, history = train_paired(
+    generator, history = train_paired_image_editor(
         *edited, GeneratorConfig(steps=2, batch=2), tmp_path, start=None
     )
     assert (

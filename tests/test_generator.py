@@ -15,14 +15,14 @@ from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.editors.image import (
     VARIANTS,
-    GeneratorObjective,
+    ImageObjective,
     WindowSampler,
     emotion_targets,
     fit_person,
     held,
     loss_weights,
     starting_nets,
-    train_generator,
+    train_image_editor,
     train_start,
 )
 from cdrl.losses.fields import STRETCH, acceleration, asymmetry, bending, stretching
@@ -30,7 +30,7 @@ from cdrl.models.content import ContentEncoder
 from cdrl.models.discriminator import Discriminator, conditional_logit, jittered
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.models.image_editor import (
-    Generator,
+    ImageEditor,
     apply_fields,
     blur,
     field_gain,
@@ -51,7 +51,7 @@ def seeded(*shape, seed=0):
 def busy_generator(seed=0):
     """A generator whose last layers are not zero: it moves, shades and paints."""
     torch.manual_seed(seed)
-    generator = Generator()
+    generator = ImageEditor()
     for layer in (generator.flow_residual_head, generator.shade):
         torch.nn.init.normal_(layer.weight, std=0.3)
     return generator.eval()
@@ -160,7 +160,7 @@ def test_intensity_zero_changes_nothing_at_all():
 def test_an_untrained_generator_returns_its_source():
     frames = seeded(1, 5, 3, 64, 64)
     torch.manual_seed(0)
-    out = Generator()(frames, label_weights(["angry"]), torch.ones(1))
+    out = ImageEditor()(frames, label_weights(["angry"]), torch.ones(1))
     assert (out.frames - frames).abs().max() < 1e-5
 
 
@@ -312,7 +312,7 @@ def test_one_emotion_is_no_game(tmp_path, store):
 
 def test_each_player_gets_only_the_gradient_of_its_own_loss(store, guidance):
     batch = WindowSampler(store, 3)(np.random.default_rng(0))
-    objective = GeneratorObjective(
+    objective = ImageObjective(
         busy_generator().requires_grad_(True),
         Discriminator(),
         loss_weights("cdrl", GeneratorConfig()),
@@ -342,7 +342,7 @@ def test_each_player_gets_only_the_gradient_of_its_own_loss(store, guidance):
 
 def test_guidance_of_weight_zero_is_measured_without_a_gradient(store, guidance):
     batch = WindowSampler(store, 2)(np.random.default_rng(0))
-    terms = GeneratorObjective(
+    terms = ImageObjective(
         *starting_nets(None), loss_weights("content", GeneratorConfig()), guidance
     )(batch)
     assert (
@@ -377,7 +377,7 @@ def test_the_variants_differ_in_the_guidance_alone():
 
 def test_guidance_lowers_its_own_loss_on_one_batch(store, guidance):
     batch = WindowSampler(store, 2)(np.random.default_rng(0))
-    objective = GeneratorObjective(*starting_nets(None), {"emotion": 1.0}, guidance)
+    objective = ImageObjective(*starting_nets(None), {"emotion": 1.0}, guidance)
     optimiser = torch.optim.Adam(objective.generator.parameters(), 2e-3)
     values = []
     for _ in range(7):
@@ -401,7 +401,7 @@ def test_targets_follow_label_and_level(guidance):
 
 def test_a_stopped_training_ends_like_one_that_was_not(store, tmp_path, monkeypatch):
     config = GeneratorConfig(steps=4, batch=2)
-    whole, history = train_generator(
+    whole, history = train_image_editor(
         store, None, config, "baseline", tmp_path / "whole", start=None
     )
     calls = []
@@ -417,9 +417,11 @@ def test_a_stopped_training_ends_like_one_that_was_not(store, tmp_path, monkeypa
         patch.setattr("cdrl.editors.image.WindowSampler", Stops)
         patch.setattr("cdrl.editors.image.LoopConfig", partial(LoopConfig, save_every=2))
         with pytest.raises(KeyboardInterrupt):
-            train_generator(store, None, config, "baseline", tmp_path / "stopped", start=None)
+            train_image_editor(store, None, config, "baseline", tmp_path / "stopped", start=None)
     assert not (tmp_path / "stopped/model.safetensors").exists()
-    resumed, _ = train_generator(store, None, config, "baseline", tmp_path / "stopped", start=None)
+    resumed, _ = train_image_editor(
+        store, None, config, "baseline", tmp_path / "stopped", start=None
+    )
     assert all(
         torch.equal(a, b)
         for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
@@ -444,9 +446,9 @@ def test_an_unknown_variant_and_missing_guidance_are_refused(store, tmp_path):
     with pytest.raises(
         InputError, match="unknown variant 'cdlr': accepted are baseline, content, emotion, cdrl"
     ):
-        train_generator(store, None, GeneratorConfig(), "cdlr", tmp_path, start=None)
+        train_image_editor(store, None, GeneratorConfig(), "cdlr", tmp_path, start=None)
     with pytest.raises(InputError, match="variant 'cdrl' needs guidance: run notebooks 02 and 03"):
-        train_generator(store, None, GeneratorConfig(), "cdrl", tmp_path, start=None)
+        train_image_editor(store, None, GeneratorConfig(), "cdrl", tmp_path, start=None)
 
 
 def test_an_unknown_emotion_is_refused():

@@ -43,7 +43,7 @@ def add_edit_command(commands):
     )
     edit.add_argument(
         "--from",
-        dest="own",
+        dest="source_emotion",
         metavar="EMOTION",
         help="what SOURCE shows; then an emotion to itself changes nothing",
     )
@@ -124,7 +124,7 @@ def _edit(chosen):
             "edit: exactly one of --emotion, --text and --reference is needed, as in --emotion happy"
         )
     mixture = parse_mixture(asked["emotion"]) if given == ["emotion"] else None
-    chosen.own = parse_mixture(chosen.own) if chosen.own else None
+    chosen.source_emotion = parse_mixture(chosen.source_emotion) if chosen.source_emotion else None
     if chosen.curve and chosen.intensity is not None:
         raise InputError("edit: --curve says the intensity, leave --intensity out")
     intensity = (
@@ -140,9 +140,9 @@ def _edit(chosen):
             raise InputError(f"{file}: no such video file")
     jobs = _jobs(source, out, chosen)
     check_disk(out.parent, 0.1)
-    from cdrl.editing.pipeline import GENERATOR, RENDERER, fit_to_folder, load_generator
+    from cdrl.editing.pipeline import IMAGE_EDITOR, RENDERER, fit_to_folder, load_editor
 
-    generator = load_generator(chosen.generator or (GENERATOR if chosen.fit else RENDERER))
+    generator = load_editor(chosen.generator or (IMAGE_EDITOR if chosen.fit else RENDERER))
     if mixture is None:
         mixture = _read(chosen, generator.emotions)
     if chosen.fit:
@@ -191,7 +191,7 @@ def _jobs(source, out, chosen):
 
 def _read(chosen, known):
     """The mixture that a text or a reference clip means, printed."""
-    from cdrl.editing.control import read_reference, read_text, spelled
+    from cdrl.editing.control import describe_mixture, read_reference, read_text
     from cdrl.representation.guidance import Guidance
 
     guidance, steady = Guidance(chosen.guidance), ""
@@ -200,7 +200,10 @@ def _read(chosen, known):
     else:
         mixture, agreeing, stretches = read_reference(guidance, Path(chosen.reference), known)
         steady = f", {agreeing} of {stretches} stretches agree" if stretches > 1 else ""
-    print(f"{chosen.text or chosen.reference}: read as {spelled(mixture)}{steady}", flush=True)
+    print(
+        f"{chosen.text or chosen.reference}: read as {describe_mixture(mixture)}{steady}",
+        flush=True,
+    )
     return mixture
 
 
@@ -208,7 +211,7 @@ def _edit_one(source, out, mixture, intensity, generator, chosen):
     from cdrl.editing.compare import write_comparison
     from cdrl.editing.pipeline import edit_video
 
-    edit_video(source, mixture, out, intensity, generator, own=chosen.own)
+    edit_video(source, mixture, out, intensity, generator, source_emotion=chosen.source_emotion)
     print(out, flush=True)
     if chosen.compare or chosen.truth:
         truth = Path(chosen.truth) if chosen.truth else None

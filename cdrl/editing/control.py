@@ -10,7 +10,7 @@ from cdrl.core.vocabulary import EMOTIONS
 from cdrl.media.faces import align, crop
 from cdrl.media.video import read_video_stream
 from cdrl.models.image_editor import MAX_INTENSITY
-from cdrl.representation.guidance import FEWEST, Guidance
+from cdrl.representation.guidance import MIN_EMOTION_FRAMES, Guidance
 
 LEAST = 0.05  # smaller shares of a reading are noise and are left out
 LOOKS = 64  # frames of a reference that are read, evenly spread
@@ -43,7 +43,7 @@ def read_reference(
         if k in chosen
     ]
     mixture = read_crops(guidance, np.stack(crops), known, str(path))
-    parts = np.array_split(np.stack(crops), min(STRETCHES, len(crops) // FEWEST))
+    parts = np.array_split(np.stack(crops), min(STRETCHES, len(crops) // MIN_EMOTION_FRAMES))
     strongest = [EMOTIONS[int(guidance.mixture(_images(part)).argmax())] for part in parts]
     return mixture, strongest.count(next(iter(mixture))), len(parts)
 
@@ -89,10 +89,10 @@ def _named(weights: torch.Tensor, known: tuple) -> dict:
     }
 
 
-def spelled(emotion: str | dict) -> str:
+def describe_mixture(emotion: str | dict) -> str:
     """A mixture in words.
 
-    >>> spelled({"happy": 0.7, "surprised": 0.3})
+    >>> describe_mixture({"happy": 0.7, "surprised": 0.3})
     '0.7 happy + 0.3 surprised'
     """
     return (

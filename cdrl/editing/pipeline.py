@@ -21,18 +21,18 @@ from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.samples import ingest
 from cdrl.corpora.store import Store
-from cdrl.editing.control import curve_at, intensity_curve, spelled
+from cdrl.editing.control import curve_at, describe_mixture, intensity_curve
 from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.image import fit_person
-from cdrl.editors.rendered import load_host
+from cdrl.editors.rendered import load_manipulator
 from cdrl.media.decoding import mean_rate
 from cdrl.media.encoding import SYNTHETIC, write_edit
 from cdrl.media.faces import CROP, Alignment, align, crop, paste
 from cdrl.media.video import read_metadata, read_video_stream
-from cdrl.models.image_editor import Generator, apply_fields
+from cdrl.models.image_editor import ImageEditor, apply_fields
 from cdrl.representation.guidance import Guidance
 
-GENERATOR = "generator"  # the committed image host: what a fit begins with; all else is edited by facial actions where nothing is named
+IMAGE_EDITOR = "generator"  # the committed image host: what a fit begins with; all else is edited by facial actions where nothing is named
 # The fields are averaged over neighbouring frames with these weights: the edit does not tremble.
 SMOOTHING = (1, 4, 6, 4, 1)
 CHUNK = 24  # frames edited at once; fewer where frames are so large that these would hold more than
@@ -41,7 +41,7 @@ TRAINED_RATE = 25.0  # Hz
 SIZES = (64, 320)  # pixels of the crop that is edited
 
 
-def load_generator(where: str | Path = RENDERER) -> Generator | ActionEditor:
+def load_editor(where: str | Path = RENDERER) -> ImageEditor | ActionEditor:
     """A generator by name of its weights, by path, or by a run's folder (its CDRL variant); `action_renderer`: an `ActionEditor`.
 
     Returns:
@@ -62,9 +62,9 @@ def load_generator(where: str | Path = RENDERER) -> Generator | ActionEditor:
         where = found[0] / "model.safetensors"
     card = load_card(str(where))
     if "host" in card:  # a renderer of facial actions, and the host whose edits it draws
-        generator = ActionEditor(load_host(card["host"]), load_renderer(str(where)))
+        generator = ActionEditor(load_manipulator(card["host"]), load_renderer(str(where)))
     else:
-        generator = load_weights(str(where), Generator(**card["model"]))
+        generator = load_weights(str(where), ImageEditor(**card["model"]))
     generator.emotions = tuple(card.get("emotions", EMOTIONS))
     generator.crop = made_with(where, "corpus", "crop", "aligned")
     generator.run = run_of(where, "emotion")
@@ -72,18 +72,22 @@ def load_generator(where: str | Path = RENDERER) -> Generator | ActionEditor:
 
 
 def emotion_weights(
-    emotion: str | dict, generator: Generator | None = None, own: str | dict | None = None
+    emotion: str | dict,
+    generator: ImageEditor | None = None,
+    source_emotion: str | dict | None = None,
 ) -> torch.Tensor:
     """An emotion, or a mixture such as {"happy": 0.7, "surprised": 0.3}, as (1, 8) weights that sum to 1.
 
-    With `own`, the emotion of the source, (2, 8): the edit then is the difference of the fields of both, so that an emotion
+    With `source_emotion`, the emotion of the source, (2, 8): the edit then is the difference of the fields of both, so that an emotion
     edited to itself changes nothing.
 
     Raises:
         InputError: unknown emotions, ones that this generator never learnt, weights that are not positive.
     """
-    if own is not None:
-        return torch.cat([emotion_weights(emotion, generator), emotion_weights(own, generator)])
+    if source_emotion is not None:
+        return torch.cat(
+            [emotion_weights(emotion, generator), emotion_weights(source_emotion, generator)]
+        )
     mixture = {emotion: 1.0} if isinstance(emotion, str) else dict(emotion)
     known = getattr(generator, "emotions", EMOTIONS)
     weights = torch.zeros(1, len(EMOTIONS))
@@ -102,17 +106,17 @@ def emotion_weights(
 
 
 def edit_clip(
-    generator: Generator,
+    generator: ImageEditor,
     crops: np.ndarray,
     emotion: str | dict,
     intensity: float | np.ndarray = 1.0,
     frame_rate: float = TRAINED_RATE,
-    own: str | dict | None = None,
+    source_emotion: str | dict | None = None,
 ) -> np.ndarray:
     """Edit aligned crops.
 
     Args:
-        crops: (T, H, H, 3) uint8 RGB, H >= 64. emotion: a name, or a mixture {name: weight}. own: that of the source, where
+        crops: (T, H, H, 3) uint8 RGB, H >= 64. emotion: a name, or a mixture {name: weight}. source_emotion: that of the source, where
             the edit shall start from there (see `emotion_weights`).
         intensity: 0 to 1.5, one number or (T,); 0 gives the crops themselves. frame_rate: Hz.
 
@@ -121,13 +125,13 @@ def edit_clip(
     """
     curve, weights = (
         intensity_curve(intensity, len(crops)),
-        emotion_weights(emotion, generator, own),
+        emotion_weights(emotion, generator, source_emotion),
     )
     return np.stack(list(edit_stream(generator, crops, weights, curve, frame_rate)))
 
 
 def edit_stream(
-    generator: Generator,
+    generator: ImageEditor,
     crops: Iterable[np.ndarray],
     weights: torch.Tensor,
     curve: np.ndarray,
@@ -205,16 +209,16 @@ def edit_video(
     emotion: str | dict,
     out: Path,
     intensity: float | np.ndarray = 1.0,
-    generator: str | Path | Generator | ActionEditor = RENDERER,
+    generator: str | Path | ImageEditor | ActionEditor = RENDERER,
     progress: bool = True,
-    own: str | dict | None = None,
+    source_emotion: str | dict | None = None,
 ) -> Path:
     """Edit a video file: face found, cropped, edited, put back; sound, length and frame rate stay those of the source.
 
     Args:
         source: any video of one face. emotion: a name, or a mixture {name: weight}. out: an .mp4.
         intensity: 0 to 1.5: one number; (T,), one per frame; or (K, 2), a curve of seconds and intensities, linear in between.
-        generator: name of weights, run folder, or the network itself. own: the emotion of the source, where it is known (see
+        generator: name of weights, run folder, or the network itself. source_emotion: the emotion of the source, where it is known (see
             `emotion_weights`).
 
     Returns:
@@ -225,8 +229,8 @@ def edit_video(
             somebody else made; before anything is written.
     """
     source, out, times = Path(source), Path(out), []
-    generator = generator if isinstance(generator, nn.Module) else load_generator(generator)
-    weights = emotion_weights(emotion, generator, own)
+    generator = generator if isinstance(generator, nn.Module) else load_editor(generator)
+    weights = emotion_weights(emotion, generator, source_emotion)
     if np.ndim(intensity) == 2:
         (
             intensity_curve(np.asarray(intensity)[:, 1], len(intensity)),
@@ -249,7 +253,7 @@ def edit_video(
     pictures = edited_frames(
         generator, _frames(source, []), alignment, weights, curve, mean_rate(times, TRAINED_RATE)
     )
-    names = spelled(emotion)
+    names = describe_mixture(emotion)
     shown = tqdm(
         pictures,
         total=len(alignment),
@@ -288,13 +292,13 @@ def refuse_foreign(source: Path, out: Path) -> None:
 
 
 def fit_to_folder(
-    generator: Generator,
+    generator: ImageEditor,
     folder: Path,
     source: Path,
     emotion: str,
     steps: int = 120,
     guidance: str | Path | None = None,
-) -> Generator:
+) -> ImageEditor:
     """Fit to a person's other clips, whose names say the emotion as CREMA-D's do; a minute or two.
 
     Clips of the emotion that is asked for, and the source itself, are left out; so are files that cannot be used.
@@ -337,7 +341,7 @@ def fit_to_folder(
 
 
 def edited_frames(
-    generator: Generator,
+    generator: ImageEditor,
     frames: Iterable[np.ndarray],
     alignment: Alignment,
     weights: torch.Tensor,

@@ -22,13 +22,13 @@ def load_renderer(where: str = RENDERER) -> ActionRenderer:
 
 
 class ActionEditor(nn.Module):
-    """Answers with fields as `Generator` does, so that whatever edits with a generator edits with this.
+    """Answers with fields as `ImageEditor` does, so that whatever edits with a generator edits with this.
 
     Args:
         host: edits the actions. renderer: draws their change. reader: tracks them; None is the committed one.
 
     Example:
-        editor = ActionEditor(load_host(), renderer)
+        editor = ActionEditor(load_manipulator(), renderer)
         editor.fields(frames, label_weights(["happy"]), torch.ones(1, 30))[0].shape == (1, 30, 2, 64, 64)
     """
 

@@ -19,7 +19,7 @@ from cdrl.corpora.batches import images, windows
 from cdrl.corpora.store import Store
 from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
 from cdrl.models.discriminator import FRAMES, Discriminator, conditional_logit, jittered
-from cdrl.models.image_editor import Generator, working_view
+from cdrl.models.image_editor import ImageEditor, working_view
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation.content import save_encoder
 from cdrl.representation.guidance import Guidance
@@ -160,7 +160,7 @@ def _strength(emotion: np.ndarray, level: np.ndarray, random: np.random.Generato
     return torch.from_numpy(level / 3).float()
 
 
-class GeneratorObjective(nn.Module):
+class ImageObjective(nn.Module):
     """The terms of SPFEM on one batch; generator and discriminator are trained together, by one optimiser.
 
     Each plays on its own copy of the graph: the discriminator judges edits without a gradient to the generator, and is
@@ -176,7 +176,7 @@ class GeneratorObjective(nn.Module):
 
     def __init__(
         self,
-        generator: Generator,
+        generator: ImageEditor,
         discriminator: Discriminator | None,
         weights: dict,
         guidance: Guidance | ReleasedGuidance | None = None,
@@ -281,7 +281,7 @@ def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a - b).abs().flatten(1).mean(1)
 
 
-def train_generator(
+def train_image_editor(
     store: Store,
     guidance: Guidance | ReleasedGuidance | None,
     config: GeneratorConfig,
@@ -289,7 +289,7 @@ def train_generator(
     out: Path,
     start: str | None = "generator_start",
     audio: np.ndarray | None = None,
-) -> tuple[Generator, pd.DataFrame]:
+) -> tuple[ImageEditor, pd.DataFrame]:
     """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
 
     Args:
@@ -310,7 +310,7 @@ def train_generator(
                 f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) first"
             )
         weights = {name: value for name, value in weights.items() if name not in GUIDED}
-    objective = GeneratorObjective(*starting_nets(start, config.seed), weights, guidance)
+    objective = ImageObjective(*starting_nets(start, config.seed), weights, guidance)
     loop = LoopConfig(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -342,10 +342,10 @@ def emotions_of(store: Store) -> list[str]:
     return sorted(set(store.clips["emotion"]))
 
 
-def starting_nets(start: str | None, seed: int = 0) -> tuple[Generator, Discriminator]:
-    """Generator and discriminator to train on: new ones, or the weights called `start` and the discriminator its card names."""
+def starting_nets(start: str | None, seed: int = 0) -> tuple[ImageEditor, Discriminator]:
+    """ImageEditor and discriminator to train on: new ones, or the weights called `start` and the discriminator its card names."""
     torch.manual_seed(seed)
-    generator, discriminator = Generator(), Discriminator()
+    generator, discriminator = ImageEditor(), Discriminator()
     if start is not None:
         card = load_card(start)
         load_weights(start, generator)
@@ -367,7 +367,7 @@ def train_start(corpus: Store, out: Path, work: Path, steps: int = 1200, batch: 
     weights = {
         name: value for name, value in (VARIANTS["baseline"] | START).items() if name not in GUIDED
     }
-    objective = GeneratorObjective(*starting_nets(None), weights)
+    objective = ImageObjective(*starting_nets(None), weights)
     loop = LoopConfig(steps=steps, learning_rate=2e-3, weights=weights)
     history = train(
         objective, objective, WindowSampler(corpus, batch), loop, work, "generator start"
@@ -390,7 +390,7 @@ def train_start(corpus: Store, out: Path, work: Path, steps: int = 1200, batch: 
 
 
 def fit_person(
-    generator: Generator,
+    generator: ImageEditor,
     store: Store,
     guidance: Guidance,
     targets: tuple,
@@ -399,7 +399,7 @@ def fit_person(
     batch: int = 6,
     learning_rate: float = 3e-4,
     seed: int = 0,
-) -> tuple[Generator, pd.DataFrame]:
+) -> tuple[ImageEditor, pd.DataFrame]:
     """Fine-tune a copy of the generator on one person's clips: a minute or two on a CPU.
 
     The stage that NED trains per actor. No game (a handful of clips would be learnt by heart): reconstruction, cycle, fields,
@@ -418,7 +418,7 @@ def fit_person(
         for name, value in VARIANTS["cdrl"].items()
         if name not in ("discriminator", "adversarial")
     }
-    objective = GeneratorObjective(copy, None, weights, guidance)
+    objective = ImageObjective(copy, None, weights, guidance)
     loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=weights)
     sampler = WindowSampler(store, batch, targets=targets, leave_out=leave_out)
     history = train(objective, objective, sampler, loop, None, "fit to the person")

@@ -41,7 +41,7 @@ VARIANTS = {
 }
 
 
-class UnpairedSampler:
+class ActionWindowSampler:
     """Draws windows of tracked actions, as many of every emotion, and for each another window of the batch to become like.
 
     Args:
@@ -118,7 +118,7 @@ class ActionObjective(nn.Module):
         self.__dict__["guidance"] = guidance  # frozen: no part of the checkpoint
 
     def forward(self, batch: dict) -> dict:
-        """Batch of `UnpairedSampler` -> {name: (B,) values}."""
+        """Batch of `ActionWindowSampler` -> {name: (B,) values}."""
         source, host = batch["source"], self.host
         referred = torch.arange(len(source)) % 2 == 1
         style = torch.where(
@@ -303,7 +303,7 @@ def train_action_manipulator(
         )
     else:
         objective = ActionObjective(host, ActionDiscriminator(mean, deviation), weights, guidance)
-        sampler = UnpairedSampler(tracked, config.batch, config.window)
+        sampler = ActionWindowSampler(tracked, config.batch, config.window)
     loop = LoopConfig(
         steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights
     )

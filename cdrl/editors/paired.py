@@ -11,15 +11,8 @@ from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.batches import images, windows
 from cdrl.corpora.store import Store
-from cdrl.editors.image import (
-    GUIDED,
-    SHARED,
-    WINDOW,
-    GeneratorObjective,
-    emotions_of,
-    starting_nets,
-)
-from cdrl.models.image_editor import Generator, working_view
+from cdrl.editors.image import GUIDED, SHARED, WINDOW, ImageObjective, emotions_of, starting_nets
+from cdrl.models.image_editor import ImageEditor, working_view
 from cdrl.representation.content import save_encoder
 from cdrl.training.loop import LoopConfig, train
 
@@ -82,24 +75,24 @@ class PairedSampler:
         }
 
 
-class PairedObjective(GeneratorObjective):
+class PairedObjective(ImageObjective):
     """`truth`, L1 to the true edit, in the place of the game and the guidance; the rest as for every variant."""
 
-    def __init__(self, generator: Generator):
+    def __init__(self, generator: ImageEditor):
         super().__init__(generator, None, WEIGHTS)
 
     def _answer(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
         return {"truth": (output - batch["truth"]).abs().flatten(1).mean(1)}
 
 
-def train_paired(
+def train_paired_image_editor(
     store: Store,
     wanted: Store,
     origin: np.ndarray,
     config: GeneratorConfig,
     out: Path,
     start: str | None = "generator_start",
-) -> tuple[Generator, pd.DataFrame]:
+) -> tuple[ImageEditor, pd.DataFrame]:
     """Train the host on true edits and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
 
     Args:

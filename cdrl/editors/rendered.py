@@ -18,16 +18,16 @@ from cdrl.studio.acting import act
 from cdrl.studio.corpus import render_performance, spec_of
 from cdrl.studio.edits import source_of
 
-HOST = "action_manipulator"  # the committed weights
+MANIPULATOR = "action_manipulator"  # the committed weights
 
 
-def load_host(name: str = HOST) -> ActionManipulator:
+def load_manipulator(name: str = MANIPULATOR) -> ActionManipulator:
     """The committed coefficient host, or the weights of that name or path, frozen, in eval mode."""
     return load_weights(name, ActionManipulator(**load_card(name)["model"]))
 
 
 @torch.no_grad()
-def edit_coefficients(
+def edit_actions(
     host: ActionManipulator,
     coefficients: np.ndarray,
     wanted: str | np.ndarray,
@@ -98,7 +98,7 @@ def alignment_of(store: Store, clip: int) -> faces.Alignment:
     return faces.Alignment(np.array(store.transforms[store.frames(clip)]), box)
 
 
-def coefficient_edits(
+def render_action_edits(
     sources: Store,
     host: ActionManipulator,
     wanted: list[tuple[int, str, int]],
@@ -115,9 +115,7 @@ def coefficient_edits(
     """
     vision, found = VisionPrior(), []
     for clip, target, level in wanted:
-        edited = edit_coefficients(
-            host, track_clip(sources, clip, reader, vision), target, level / 3
-        )
+        edited = edit_actions(host, track_clip(sources, clip, reader, vision), target, level / 3)
         name = sources.clips.name[clip]
         found.append(
             render_edit(
@@ -127,7 +125,7 @@ def coefficient_edits(
     return found
 
 
-def drawn_changes(
+def sample_changes(
     host: ActionManipulator, tracked: Tracked, number: int, seed: int = 0
 ) -> list[tuple[int, np.ndarray]]:
     """Changes of facial actions to learn to draw: the host's edits of clips drawn by lot, emotions in turn, the dial anywhere.
@@ -145,7 +143,7 @@ def drawn_changes(
         found.append(
             (
                 clip,
-                edit_coefficients(
+                edit_actions(
                     host, actions, emotion, float(random.uniform(LOWEST_LEVEL, MAX_INTENSITY))
                 )
                 - actions,
@@ -154,7 +152,7 @@ def drawn_changes(
     return found
 
 
-def tracked_pairs(
+def tracked_edit_pairs(
     tracked: Tracked, truths: Store, reader: ActionTracker
 ) -> tuple[list, list, np.ndarray, np.ndarray]:
     """What `paired` is trained on: the tracked actions of true edits, and of the clips they were made from.

@@ -113,12 +113,12 @@ class ChangeSampler:
         }
 
 
-def draw_middle(renderer: ActionRenderer, batch: dict) -> Edit:
+def render_middle(renderer: ActionRenderer, batch: dict) -> Edit:
     """The middle frames (B, 1, 3, C, C) of a batch of `ChangeSampler`, drawn."""
     return renderer(batch["frames"], batch["actions"], batch["change"], slice(1, 2), stride=1)
 
 
-class DrawingObjective(nn.Module):
+class RenderingObjective(nn.Module):
     """L1 to the changed frame, in grey levels and as a share of what was to be changed; and the size of the fields.
 
     Args:
@@ -132,7 +132,7 @@ class DrawingObjective(nn.Module):
 
     def forward(self, batch: dict) -> dict:
         """Batch of `ChangeSampler` -> {name: (B,) values}."""
-        drawn, source = draw_middle(self.renderer, batch), batch["frames"][:, 1:2]
+        drawn, source = render_middle(self.renderer, batch), batch["frames"][:, 1:2]
         left, asked = (
             (picture - batch["truth"]).abs().flatten(1).mean(1)
             for picture in (drawn.frames, source)
@@ -199,7 +199,7 @@ def train_action_renderer(
         weights, vision = (
             (WEIGHTS, None) if part == "pixels" else (WEIGHTS | {"perceptual": SEEN}, VisionPrior())
         )
-        objective = DrawingObjective(renderer, vision)
+        objective = RenderingObjective(renderer, vision)
         loop = LoopConfig(steps=steps[part], learning_rate=rate, seed=seed, weights=weights)
         history[part] = train(
             objective, objective, sampler, loop, Path(out) / part, f"action renderer, {part}"
@@ -208,7 +208,7 @@ def train_action_renderer(
 
 
 @torch.no_grad()
-def drawing_scores(
+def rendering_scores(
     renderer: ActionRenderer, store: Store, changed: Store, actions: np.ndarray, batches: int = 40
 ) -> dict:
     """How well changes of other people are drawn: `psnr` in dB of the middle frames, and `psnr.source` of drawing nothing.
@@ -223,7 +223,7 @@ def drawing_scores(
     for k in range(batches):
         batch = sampler(np.random.default_rng([k, 77]))
         for picture, kept in (
-            (draw_middle(renderer, batch).frames, found),
+            (render_middle(renderer, batch).frames, found),
             (batch["frames"][:, 1:2], nothing),
         ):
             kept += (

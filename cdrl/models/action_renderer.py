@@ -18,8 +18,8 @@ class ActionRenderer(FieldNet):
     """Draws a change of facial actions: the image host's fields, asked for by actions in place of an emotion.
 
     Args:
-        width: channels at 16 x 16, as in `Generator`, and as many at 32 x 32: a change of actions says more finely what moves than
-            an emotion does. code: length of what the actions are mapped to. stride: as in `Generator`.
+        width: channels at 16 x 16, as in `ImageEditor`, and as many at 32 x 32: a change of actions says more finely what moves than
+            an emotion does. code: length of what the actions are mapped to. stride: as in `ImageEditor`.
 
     Example:
         renderer = ActionRenderer()

@@ -63,7 +63,7 @@ class FiLMConvBlock(nn.Module):
 
 
 class FieldNet(nn.Module):
-    """The network that answers with fields: what `Generator` and `ActionRenderer` share.
+    """The network that answers with fields: what `ImageEditor` and `ActionRenderer` share.
 
     Args:
         stride: distance in frames of the two neighbours that are seen too. resolution_factor: flow and residual have 32 * resolution_factor cells a side.
@@ -152,7 +152,7 @@ class FieldNet(nn.Module):
         return self.join[2](at32 + upsample2x(self.up[2](coarse, code)), code), coarse
 
 
-class Generator(FieldNet):
+class ImageEditor(FieldNet):
     """Windows of aligned crops and an emotion -> edited windows.
 
     Args:
@@ -160,7 +160,7 @@ class Generator(FieldNet):
         code: length of an emotion's learnt code. stride: distance in frames of the two neighbours that are seen too.
 
     Example:
-        generator = Generator()
+        generator = ImageEditor()
         weights = label_weights(["happy", "sad"])
         generator(frames, weights, torch.tensor([1.0, 0.7])).frames     # (2, T, 3, H, W) -> the same shape
     """

@@ -9,7 +9,7 @@ from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import PHONEMES
 from cdrl.corpora.store import Store
 from cdrl.corpora.time_warp import runs
-from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.editing.pipeline import edit_clip, load_editor
 from cdrl.media.encoding import write_video
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.studio.edits import source_of
@@ -105,7 +105,7 @@ def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
     edits = Store(stage_folder(run, "corpus") / "edits")
     source = int(np.flatnonzero(report.clips.name == source_of(edits.clips.name[0]))[0])
     wanted, crops = edits.clips.iloc[0], np.asarray(report.face[report.frames(source)])
-    edited = edit_clip(load_generator(), crops, wanted.emotion, wanted.intensity / 3)
+    edited = edit_clip(load_editor(), crops, wanted.emotion, wanted.intensity / 3)
     names = [
         f"source: {report.clips.emotion[source]}",
         f"edit: {wanted.emotion}",

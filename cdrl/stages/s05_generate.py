@@ -13,12 +13,12 @@ from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip, edit_video
 from cdrl.editing.requests import load_requests
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.image import fit_person, train_generator
+from cdrl.editors.image import fit_person, train_image_editor
 from cdrl.evaluation.edit_evaluation import Edits, TrueEdits
 from cdrl.media import faces
 from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
-from cdrl.models.image_editor import WORKING_SIZE, Generator
+from cdrl.models.image_editor import WORKING_SIZE, ImageEditor
 from cdrl.representation.guidance import Guidance, load_encoder
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s01_priors import open_features
@@ -51,7 +51,7 @@ def generate(run: Path, config, out: Path) -> dict:
             for name, value in read_json(out / "constant" / "left.json").items()
         }
     for variant in TRAINED:
-        generator, history = train_generator(
+        generator, history = train_image_editor(
             store, guidance, config, variant, out / variant, config.start or None
         )
         last = history.tail(5).mean()
@@ -67,7 +67,7 @@ def generate(run: Path, config, out: Path) -> dict:
     return scores
 
 
-def edit_real(run: Path, config, generator: Generator, guidance: Guidance) -> Path:
+def edit_real(run: Path, config, generator: ImageEditor, guidance: Guidance) -> Path:
     """A real person made happy: the generator fitted to his other clips, never to his happy one, which stands beside the result.
 
     Returns:
@@ -146,7 +146,7 @@ def write_videos(run: Path, number: int) -> None:
         return write_real_videos(run, number)
     edits = edits_of(run, WORKING_SIZE)
     report, wanted, sources = edits.report, edits.wanted, edits.sources
-    generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
+    generator = load_encoder(ImageEditor, stage_folder(run, "generator") / "cdrl")
     (run / "videos").mkdir(exist_ok=True)
     captions = {}
     for k in np.linspace(0, len(sources) - 1, number).astype(int):
@@ -177,7 +177,7 @@ def write_videos(run: Path, number: int) -> None:
 def write_real_videos(run: Path, number: int) -> None:
     """Source and edit side by side, full frames with the source's sound: `RUN/videos/real-corpus-*.mp4`."""
     report, wanted, sources = load_requests(run)
-    generator = load_encoder(Generator, stage_folder(run, "generator") / "cdrl")
+    generator = load_encoder(ImageEditor, stage_folder(run, "generator") / "cdrl")
     (run / "videos").mkdir(exist_ok=True)
     captions = {}
     for k in np.unique(np.linspace(0, len(sources) - 1, min(number, len(sources))).astype(int)):

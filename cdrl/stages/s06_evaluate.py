@@ -13,7 +13,7 @@ from cdrl.core.results import RESULTS, all_scores
 from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.editing.pipeline import edit_clip, load_generator
+from cdrl.editing.pipeline import edit_clip, load_editor
 from cdrl.editing.requests import load_requests
 from cdrl.editors.actions import RENDERER, ActionEditor
 from cdrl.evaluation import edit_scores, estimate
@@ -42,7 +42,7 @@ from cdrl.evaluation.set_scores import (
     set_scores,
 )
 from cdrl.media import faces
-from cdrl.models.image_editor import Generator
+from cdrl.models.image_editor import ImageEditor
 from cdrl.representation.guidance import load_encoder
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s00_corpus import has_truth
@@ -127,7 +127,7 @@ def evaluate(run: Path, config, out: Path) -> dict:
     )
     dials, curves = dials_of(config.sweep), {}
     for name in TRAINED:
-        generator = load_encoder(Generator, folder / name)
+        generator = load_encoder(ImageEditor, folder / name)
         made = lambda k, dial, g=generator: edit_clip(
             g, edits.source(k), edits.target[k], edits.intensity(k, dial)
         )  # noqa: E731
@@ -136,8 +136,8 @@ def evaluate(run: Path, config, out: Path) -> dict:
         )
         rows |= curve_rows(f"spfem.image.{name}", [0.0, *dials], curves[name])
     rows |= equal_accuracy_rows(prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed)
-    timed = {"image": load_encoder(Generator, folder / "cdrl")}
-    timed |= {"drawn": load_generator(RENDERER)} if edits.report.crop == "aligned" else {}
+    timed = {"image": load_encoder(ImageEditor, folder / "cdrl")}
+    timed |= {"drawn": load_editor(RENDERER)} if edits.report.crop == "aligned" else {}
     speeds = {
         f"spfem.{host}.cdrl.fps": edit_speed(generator, edits.report, edits.sources[0])
         for host, generator in timed.items()
@@ -243,7 +243,7 @@ def _others(clips, sources: np.ndarray, identity: list) -> np.ndarray | None:
     return np.array(found) if clips.speaker.nunique() > 1 else None
 
 
-def edit_speed(generator: Generator | ActionEditor, report: Store, clip: int) -> float:
+def edit_speed(generator: ImageEditor | ActionEditor, report: Store, clip: int) -> float:
     """Frames a second of the whole edit of one 128 px clip: face found, cropped, edited, put back (files not counted)."""
     name = report.clips.name[clip]
     spec = studio.spec_of(name)

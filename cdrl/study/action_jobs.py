@@ -13,7 +13,7 @@ from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.store import Store
 from cdrl.editors.manipulator import train_action_manipulator
-from cdrl.editors.rendered import alignment_of, edit_coefficients, render_edit, tracked_pairs
+from cdrl.editors.rendered import alignment_of, edit_actions, render_edit, tracked_edit_pairs
 from cdrl.evaluation.edit_evaluation import TrueEdits, read_clip, resized
 from cdrl.evaluation.judges import Judges
 from cdrl.models.action_editor import ActionManipulator
@@ -84,7 +84,7 @@ class Rendered:
             self.actions[clip] = track_clip(edits.report, clip, self.reader, self.vision)
         actions = self.actions[clip]
         if self.host is not None:
-            actions = edit_coefficients(
+            actions = edit_actions(
                 self.host, actions, edits.target[edit], edits.intensity(edit, dial)
             )
         crops = render_edit(
@@ -154,7 +154,7 @@ def trained_host(
     features = features_of(Path(work), "train", "actions")
     tracked, pairs = track(features, load_tracker()), None
     if variant == "paired":
-        pairs = tracked_pairs(tracked, Store(place / "paired"), load_tracker())
+        pairs = tracked_edit_pairs(tracked, Store(place / "paired"), load_tracker())
     students = (
         None
         if variant == "paired"

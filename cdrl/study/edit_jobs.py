@@ -29,8 +29,8 @@ from cdrl.editing.pipeline import edit_clip
 from cdrl.editors import manipulator as coefficients
 from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.image import VARIANTS, train_generator
-from cdrl.editors.paired import WEIGHTS, train_paired
+from cdrl.editors.image import VARIANTS, train_image_editor
+from cdrl.editors.paired import WEIGHTS, train_paired_image_editor
 from cdrl.evaluation import estimate
 from cdrl.evaluation.edit_evaluation import (
     LISTED,
@@ -276,15 +276,17 @@ def image_host(
         wanted = Store(place / "paired")
         number = {name: k for k, name in enumerate(store.clips.name)}
         origin = np.array([number[studio_edits.source_of(name)] for name in wanted.clips.name])
-        generator, history = train_paired(store, wanted, origin, settings, folder, settings.start)
+        generator, history = train_paired_image_editor(
+            store, wanted, origin, settings, folder, settings.start
+        )
     elif variant == "released":
         guidance = ReleasedGuidance(place / "released" / str(seed))
         audio = features_of(Path(work), "train", "actions").audio
-        generator, history = train_generator(
+        generator, history = train_image_editor(
             store, guidance, settings, variant, folder, settings.start, audio
         )
     else:
-        generator, history = train_generator(
+        generator, history = train_image_editor(
             store,
             Guidance(place / "guidance" / str(seed)),
             settings,

@@ -11,7 +11,7 @@ import torch
 
 from cdrl.editing.pipeline import TRAINED_RATE, smooth
 from cdrl.editors.actions import ActionEditor
-from cdrl.models.image_editor import Generator, apply_fields
+from cdrl.models.image_editor import ImageEditor, apply_fields
 
 # The image host's fields are the intensity times those at level 1 below it, and times those at level 3 above (`field_gain`).
 KNOTS, RANK = (
@@ -43,7 +43,7 @@ class LowRankFields:
 
 @torch.no_grad()
 def low_rank_fields(
-    generator: Generator | ActionEditor,
+    generator: ImageEditor | ActionEditor,
     crops: np.ndarray,
     weights: torch.Tensor,
     frame_rate: float = TRAINED_RATE,

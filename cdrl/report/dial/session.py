@@ -17,15 +17,15 @@ from cdrl.core.settings import EmotionConfig, stage_folder
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora import samples
 from cdrl.corpora.store import Store
-from cdrl.editing.pipeline import emotion_weights, load_generator
+from cdrl.editing.pipeline import emotion_weights, load_editor
 from cdrl.editors.actions import ActionEditor
 from cdrl.media import faces
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.video import read_video, video_facts
-from cdrl.models.image_editor import Generator
+from cdrl.models.image_editor import ImageEditor
 from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields, low_rank_fields
 from cdrl.report.ready import finished_stage
-from cdrl.representation.guidance import REACH, Guidance
+from cdrl.representation.guidance import CONTENT_MARGIN, Guidance
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 
@@ -98,7 +98,7 @@ class Session:
 
     Args:
         run: folder of a run. clip: a video file instead of its clips. references: video files beside its clips.
-        generator: as `load_generator` takes it, in place of the run's own; `action_renderer` edits by facial actions.
+        generator: as `load_editor` takes it, in place of the run's own; `action_renderer` edits by facial actions.
 
     Raises:
         InputError: where the run is not there, not ready or of another version, or a file cannot be used.
@@ -116,7 +116,7 @@ class Session:
             self.run, "generator", "generator", ("cdrl/model.safetensors", "cdrl/model.json")
         )
         self.store = Store(stage_folder(self.run, "corpus") / "report")
-        self.generator: Generator | ActionEditor = load_generator(generator or folder)
+        self.generator: ImageEditor | ActionEditor = load_editor(generator or folder)
         self.guidance = Guidance(self.run)
         if self.generator.crop != self.guidance.crop:
             raise InputError(
@@ -207,7 +207,7 @@ class Session:
         """(1, T - 4, D) of the source; nothing for a clip that is too short for content guidance."""
         return (
             self.guidance.content_embedding(_tensor(take.crops), torch.tensor(take.box)[None])
-            if len(take.crops) > 2 * REACH
+            if len(take.crops) > 2 * CONTENT_MARGIN
             else None
         )
 
