@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from cdrl.cli.grid import check_grid, read_grid
-from cdrl.cli.main import _parser, parse_settings
-from cdrl.cli.notebooks import declared_parameters, notebooks
+from cdrl.cli.main import build_parser, parse_settings
+from cdrl.cli.notebooks import declared_parameters, notebook_paths
 from cdrl.core.paths import repository_root
 from cdrl.core.results import RESULTS
 from cdrl.core.settings import STAGES, stage_config, stage_folder
@@ -31,7 +31,7 @@ def prose(path):
     )
 
 
-@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
 def test_no_part_of_the_argument_is_missing(path):
     text = prose(path)
     assert [part for part in PARTS if part not in text] == []
@@ -51,14 +51,14 @@ def commands(path):
         yield from (part.strip() for line in block.splitlines() for part in line.split("&&"))
 
 
-@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
 def test_what_a_notebook_tells_to_try_is_accepted_and_changes_something(path, tmp_path):
     tried = [shlex.split(line) for line in commands(path)]
     runs = [words for words in tried if words[:2] == ["cdrl", "run"]]
     assert runs, "a run with one thing changed"
     for words in tried:
         if words[0] == "cdrl":
-            chosen = _parser().parse_args(words[1:])
+            chosen = build_parser().parse_args(words[1:])
             if words[1] == "run":
                 check_settings(parse_settings(chosen.set), chosen.preset)
             elif words[1] == "edit":
@@ -110,7 +110,7 @@ def parameters(words):
 def asked(words):
     """(folder of the run, preset, settings, the one stage to be made or None for all) of a command; None for one that makes no stage."""
     if words[:2] == ["cdrl", "run"]:
-        chosen = _parser().parse_args(words[1:])
+        chosen = build_parser().parse_args(words[1:])
         return chosen.out, chosen.preset, parse_settings(chosen.set), None
     if words[0] == "papermill":
         given = parameters(words[1:])
@@ -123,7 +123,7 @@ def asked(words):
     return None
 
 
-@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
 def test_what_is_told_to_be_copied_is_all_that_stays_the_same(path, tmp_path):
     """After the copies that stand before it, a run is not refused, and makes nothing but what its settings change and what follows."""
     for stage in STAGES:

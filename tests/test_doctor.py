@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from cdrl.cli.doctor import Finding, examine, lines
+from cdrl.cli.doctor import Finding, examine, finding_lines
 from cdrl.cli.main import main
 
 HIDE = """
@@ -63,7 +63,7 @@ def test_a_missing_package_that_everything_needs_makes_the_status_1():
 
 def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv("CDRL_DATA", str(tmp_path))
-    printed = "\n".join(lines(examine()))
+    printed = "\n".join(finding_lines(examine()))
     judge = tmp_path / "weights" / "judge_a.safetensors"
     assert (
         f"missing  weights judge_a: {judge} is missing: git checkout data/weights, or cdrl train judge_a"
@@ -77,10 +77,10 @@ def test_missing_data_is_reported_with_its_remedy(monkeypatch, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "judge.safetensors").write_bytes(b"0")
     assert "weights judge: " in "\n".join(
-        lines(examine())
-    ) and "(its card) is missing" in "\n".join(lines(examine()))
+        finding_lines(examine())
+    ) and "(its card) is missing" in "\n".join(finding_lines(examine()))
     monkeypatch.setenv("CDRL_DATA", str(tmp_path / "gone"))
-    assert "missing  data: no data folder at CDRL_DATA=" in "\n".join(lines(examine()))
+    assert "missing  data: no data folder at CDRL_DATA=" in "\n".join(finding_lines(examine()))
 
 
 def test_without_anywidget_and_a_browser_doctor_says_what_still_works(monkeypatch):
@@ -88,7 +88,7 @@ def test_without_anywidget_and_a_browser_doctor_says_what_still_works(monkeypatc
         "cdrl.cli.doctor.find_spec", lambda module: None if module == "anywidget" else True
     )
     monkeypatch.setattr("shutil.which", lambda name: None)
-    printed = "\n".join(lines(examine()))
+    printed = "\n".join(finding_lines(examine()))
     assert (
         "missing  anywidget: only explorer and dial inside a notebook need it, cdrl explore RUN and cdrl dial RUN write pages without"
         in printed
@@ -102,14 +102,13 @@ def test_without_anywidget_and_a_browser_doctor_says_what_still_works(monkeypatc
 @pytest.mark.parametrize("free, state", [(1e9, "missing"), (1e12, "ok     ")])
 def test_too_little_disk_is_reported(monkeypatch, free, state):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free})())
-    assert any(line.startswith(f"{state}  disk: ") for line in lines(examine()))
+    assert any(line.startswith(f"{state}  disk: ") for line in finding_lines(examine()))
 
 
 def test_a_line_says_what_is_found_or_what_to_do():
-    assert lines([Finding("a", True, "1.0", "buy it"), Finding("b", False, "", "buy it")]) == [
-        "ok       a: 1.0",
-        "missing  b: buy it",
-    ]
+    assert finding_lines(
+        [Finding("a", True, "1.0", "buy it"), Finding("b", False, "", "buy it")]
+    ) == ["ok       a: 1.0", "missing  b: buy it"]
 
 
 def test_doctor_is_a_command(capsys):

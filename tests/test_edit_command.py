@@ -13,7 +13,7 @@ from test_ingest import performed
 from test_media import encode
 
 from cdrl.cli.edit import _read
-from cdrl.cli.main import _parser, main
+from cdrl.cli.main import build_parser, main
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.samples import sample_paths
 from cdrl.editing import pipeline as edit
@@ -193,7 +193,7 @@ def test_a_reference_is_printed_with_what_it_is_read_as_and_how_steadily(folder,
         (happy, r", 5 of 5 stretches agree"),
         (brief, r", \d of 5 stretches agree"),
     ):
-        chosen = _parser().parse_args(
+        chosen = build_parser().parse_args(
             ["edit", str(brief), "--reference", str(path), "--out", "out.mp4"]
         )
         mixture = _read(chosen, EMOTIONS)

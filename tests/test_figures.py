@@ -15,7 +15,7 @@ from cdrl.report.figures import (
     matrix,
     score_bars,
     speech,
-    trade,
+    trade_off,
 )
 
 
@@ -117,7 +117,7 @@ def test_an_alignment_runs_in_seconds_first_clip_down():
 
 
 def test_a_trade_keeps_the_order_of_the_dial():
-    figure = trade(
+    figure = trade_off(
         {
             "cdrl": ([0.1, 0.6, 0.5], [0.9, 0.7, 0.8], ["0", "1", "1.5"]),
             "baseline": ([0.1], [0.9], ["0"]),

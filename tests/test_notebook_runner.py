@@ -3,7 +3,13 @@ import sys
 import nbformat
 import pytest
 
-from cdrl.cli.notebooks import NotebookError, PeakMemory, notebooks, plan, run_notebooks
+from cdrl.cli.notebooks import (
+    NotebookError,
+    PeakMemory,
+    notebook_paths,
+    plan_notebooks,
+    run_notebooks,
+)
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.settings import CorpusConfig
@@ -40,7 +46,7 @@ def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_re
     )
     run, said = tmp_path / "run", []
     run.mkdir()
-    parameters = plan(notebooks(tmp_path), run, "smoke", {"content.steps": "3"})
+    parameters = plan_notebooks(notebook_paths(tmp_path), run, "smoke", {"content.steps": "3"})
     seconds, peak_gb = run_notebooks(parameters, run, say=said.append)
     assert outputs(run, "00_first").split() == [sys.executable, "True", "smoke"]
     assert outputs(run, "01_second") == "once {'content.steps': '3'}\n"
@@ -56,7 +62,9 @@ def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_re
 
     write(tmp_path, "01_second", "print('changed')")
     run_notebooks(
-        plan(notebooks(tmp_path), run, "smoke", {"content.steps": "3"}), run, say=said.append
+        plan_notebooks(notebook_paths(tmp_path), run, "smoke", {"content.steps": "3"}),
+        run,
+        say=said.append,
     )
     assert (run / "made").read_text() == "once" and outputs(run, "01_second") == "changed\n"
 
@@ -65,7 +73,9 @@ def test_notebooks_run_in_order_in_this_interpreter_from_the_clone_s_root_and_re
 
     write(tmp_path, "00_first", "print('also changed')")
     run_notebooks(
-        plan(notebooks(tmp_path), run, "smoke", {"content.steps": "3"}), run, say=said.append
+        plan_notebooks(notebook_paths(tmp_path), run, "smoke", {"content.steps": "3"}),
+        run,
+        say=said.append,
     )
     assert len(said) == 9 and not any("done before" in line for line in said[7:]), (
         "what comes after is executed again"
@@ -80,7 +90,7 @@ def test_a_notebook_whose_stage_folder_was_removed_is_executed_again(tmp_path):
         work + "run_stage(CorpusConfig(), run_folder, lambda out: {'corpus.clips': 3})",
     )
     run, said = tmp_path / "run", []
-    parameters = plan(notebooks(tmp_path), run, "cpu", {})
+    parameters = plan_notebooks(notebook_paths(tmp_path), run, "cpu", {})
     run_notebooks(parameters, run, say=said.append)
     (run / "00_corpus" / "results.json").unlink()
     run_notebooks(parameters, run, say=said.append)
@@ -147,8 +157,8 @@ def test_a_kernel_that_dies_is_told_in_one_line_with_what_still_works(tmp_path):
 def test_a_notebook_gets_only_what_it_declares_and_as_the_type_it_annotates(tmp_path):
     write(tmp_path, "00_first", parameters=PARAMETERS + "example_person: int = 3\n")
     write(tmp_path, "01_second", parameters='preset: str = "cpu"\n')
-    first, second = plan(
-        notebooks(tmp_path), "runs/x", "smoke", {"example_person": "5", "seed": "1"}
+    first, second = plan_notebooks(
+        notebook_paths(tmp_path), "runs/x", "smoke", {"example_person": "5", "seed": "1"}
     ).values()
     assert first == {
         "run_folder": "runs/x",
@@ -164,11 +174,13 @@ def test_misspelt_settings_are_refused_before_anything_runs(tmp_path):
     with pytest.raises(
         InputError, match=r"unknown setting 'content.stepz' \(did you mean content.steps\?\)"
     ):
-        plan(notebooks(tmp_path), tmp_path / "run", "smoke", {"content.stepz": "1"})
+        plan_notebooks(notebook_paths(tmp_path), tmp_path / "run", "smoke", {"content.stepz": "1"})
     with pytest.raises(
         InputError, match="example_person=many: int is needed, as in example_person=3"
     ):
-        plan(notebooks(tmp_path), tmp_path / "run", "smoke", {"example_person": "many"})
+        plan_notebooks(
+            notebook_paths(tmp_path), tmp_path / "run", "smoke", {"example_person": "many"}
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -176,12 +188,12 @@ def test_a_run_made_with_other_settings_is_refused_before_anything_runs(tmp_path
     write(tmp_path, "00_first")
     run_stage(CorpusConfig(seed=8), tmp_path / "run", lambda out: {})
     with pytest.raises(InputError, match="was made with .*seed=8.*: choose another run name"):
-        plan(notebooks(tmp_path), tmp_path / "run", "cpu", {})
+        plan_notebooks(notebook_paths(tmp_path), tmp_path / "run", "cpu", {})
 
 
 def test_a_folder_without_notebooks_is_refused(tmp_path):
     with pytest.raises(InputError, match="no notebooks in .*: clone the repository"):
-        notebooks(tmp_path)
+        notebook_paths(tmp_path)
 
 
 def test_peak_memory_sees_what_was_held_only_for_a_while():

@@ -12,7 +12,7 @@ import torch
 import torchaudio
 from safetensors.torch import save_file
 
-from cdrl.cli.doctor import examine, lines
+from cdrl.cli.doctor import examine, finding_lines
 from cdrl.cli.main import main
 from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
@@ -88,7 +88,7 @@ def test_a_run_refuses_before_its_first_notebook(tmp_path, capsys):
 
 
 def test_doctor_says_what_the_paper_s_priors_would_need(tmp_path, monkeypatch):
-    printed = "\n".join(lines(examine()))
+    printed = "\n".join(finding_lines(examine()))
     assert (
         "missing  prior WAV2VEC2_XLSR53: only priors.audio=WAV2VEC2_XLSR53: its weights are missing: get wav2vec2_fairseq"
         in printed
@@ -96,11 +96,13 @@ def test_doctor_says_what_the_paper_s_priors_would_need(tmp_path, monkeypatch):
     assert "missing  prior ViT-B-32/openai: " in printed
     (tmp_path / "backbone.pth").write_bytes(b"weights")
     monkeypatch.setenv("CDRL_WEIGHTS", str(tmp_path))
-    assert f"ok       prior iresnet50: {tmp_path / 'backbone.pth'}" in "\n".join(lines(examine()))
+    assert f"ok       prior iresnet50: {tmp_path / 'backbone.pth'}" in "\n".join(
+        finding_lines(examine())
+    )
     (tmp_path / "backbone.pth").write_bytes(b"others")
     assert (
         f"missing  prior iresnet50: {tmp_path / 'backbone.pth'}: its sha256 begins with"
-        in "\n".join(lines(examine()))
+        in "\n".join(finding_lines(examine()))
     )
 
 

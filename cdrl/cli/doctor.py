@@ -62,10 +62,10 @@ def examine():
     ]
 
 
-def lines(findings):
+def finding_lines(findings):
     """One line for each finding, with its remedy where it is missing.
 
-    >>> lines([Finding("espeak-ng", False, "missing", "pip install -e '.[studio]'")])
+    >>> finding_lines([Finding("espeak-ng", False, "missing", "pip install -e '.[studio]'")])
     ["missing  espeak-ng: pip install -e '.[studio]'"]
     """
     return [

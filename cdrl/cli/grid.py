@@ -26,7 +26,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from cdrl.cli.notebooks import notebooks, plan, run_notebooks
+from cdrl.cli.notebooks import notebook_paths, plan_notebooks, run_notebooks
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json
 from cdrl.core.paths import repository_root
@@ -93,7 +93,7 @@ def read_grid(path, folder=None) -> Grid:
     varied = list(dict.fromkeys(key for row in table for key in row))
     return Grid(
         preset,
-        _chosen(path, given.get("notebooks"), notebooks(folder)),
+        _chosen(path, given.get("notebooks"), notebook_paths(folder)),
         named,
         varied,
         given.get("scores", []),
@@ -112,7 +112,9 @@ def check_grid(grid: Grid, out) -> dict:
     planned = {}
     for name, settings in grid.rows.items():
         try:
-            planned[name] = plan(grid.notebooks, _told(_folder(out, name)), grid.preset, settings)
+            planned[name] = plan_notebooks(
+                grid.notebooks, _told(_folder(out, name)), grid.preset, settings
+            )
         except InputError as error:
             raise InputError(f"run {name}: {error}") from error
     return planned

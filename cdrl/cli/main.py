@@ -29,7 +29,7 @@ def main(arguments=None):
         130 for Ctrl-C.
     """
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen = build_parser().parse_args(arguments)
         return chosen.command(chosen) or 0
     except InputError as error:
         print(f"cdrl: {error}", file=sys.stderr)
@@ -58,10 +58,10 @@ def parse_settings(texts):
 
 
 def _doctor(chosen):
-    from cdrl.cli.doctor import examine, lines
+    from cdrl.cli.doctor import examine, finding_lines
 
     findings = examine()
-    print("\n".join(lines(findings)))
+    print("\n".join(finding_lines(findings)))
     return int(any(finding.required and not finding.present for finding in findings))
 
 
@@ -72,11 +72,11 @@ def _run(chosen):
             settings[name] = value
     _check_corpus(chosen.preset, settings)
     _check_priors(chosen.preset, settings)
-    from cdrl.cli.notebooks import NotebookError, notebooks, plan, run_notebooks
+    from cdrl.cli.notebooks import NotebookError, notebook_paths, plan_notebooks, run_notebooks
 
     run = _in_clone(Path(chosen.out or f"runs/{chosen.preset}"))
     out = repository_root() / run
-    parameters = plan(notebooks(), run, chosen.preset, settings)
+    parameters = plan_notebooks(notebook_paths(), run, chosen.preset, settings)
     cost = COSTS[chosen.preset]
     check_disk(out, cost.disk_gb)
     print(
@@ -290,7 +290,7 @@ class _OneLineParser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def _parser():
+def build_parser():
     parser = _OneLineParser(
         prog="cdrl", description="Edit the emotion of talking heads: CCRL, CERL, SPFEM."
     )

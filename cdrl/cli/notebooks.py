@@ -61,7 +61,7 @@ class NotebookError(RuntimeError):
     """A notebook failed by a fault of the kit: one line that names cell, error and executed copy."""
 
 
-def notebooks(folder=None):
+def notebook_paths(folder=None):
     """The ordered notebooks, as paths: 00_..., 01_..., of the clone or of another folder.
 
     Raises:
@@ -87,7 +87,7 @@ def declared_parameters(path):
     return {each.name: each._asdict() for cell in tagged for each in PythonTranslator.inspect(cell)}
 
 
-def plan(paths, run, preset, settings):
+def plan_notebooks(paths, run, preset, settings):
     """Parameters for every notebook, checked before anything runs.
 
     Args:

@@ -269,7 +269,7 @@ def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None
     return figure
 
 
-def trade(series, title="", x_title="emotion accuracy", y_title="mouth error"):
+def trade_off(series, title="", x_title="emotion accuracy", y_title="mouth error"):
     """One line for each variant through the settings of its dial: what is gained across, what it costs upwards.
 
     Args:
