@@ -28,10 +28,10 @@ from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.video import read_video
 from cdrl.report import dial
 from cdrl.report.dial import page as show
-from cdrl.report.dial import requests as asked
+from cdrl.report.dial import choices as asked
 from cdrl.report.dial import session as session_module
 from cdrl.report.dial.low_rank import KNOTS, edit_with_fields, fields_at
-from cdrl.report.dial.requests import TEXTS
+from cdrl.report.dial.choices import TEXTS
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 

@@ -10,7 +10,7 @@ import pytest
 from cdrl.cli.grid import check_grid, read_grid, run_grid
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
-from cdrl.report.comparison import chosen_scores, write_comparison
+from cdrl.report.grid_page import select_scores, write_grid_page
 
 STAGE = """
 from cdrl.core.settings import stage_config
@@ -198,7 +198,7 @@ def table(**scores):
 def test_the_page_shows_each_score_with_its_chance_interval_and_n(tmp_path):
     parts = {"a": 0.42, "a.low": 0.4, "a.high": 0.45, "a.chance": 0.17, "a.n": 300, "b": 2.0}
     failures = pd.DataFrame([{"run": "s=2", "seed": "2", "reason": "x <b>: no"}])
-    write_comparison(table(**parts), failures, ["seed"], ["a", "b"], tmp_path / "grid.html")
+    write_grid_page(table(**parts), failures, ["seed"], ["a", "b"], tmp_path / "grid.html")
     page = (tmp_path / "grid.html").read_text()
     assert (
         "2 runs, 1 failed" in page
@@ -220,7 +220,7 @@ def test_the_page_shows_each_score_with_its_chance_interval_and_n(tmp_path):
 
 def test_a_grid_in_which_everything_failed_has_a_page_of_reasons(tmp_path):
     failures = pd.DataFrame([{"run": "only", "reason": "no room"}])
-    write_comparison(
+    write_grid_page(
         table()[:0].reindex(columns=["run", "score", "value"]),
         failures,
         [],
@@ -233,7 +233,7 @@ def test_a_grid_in_which_everything_failed_has_a_page_of_reasons(tmp_path):
 
 def test_scores_are_chosen_by_pattern_or_the_main_ones_or_the_first():
     names = ["corpus.clips", "content.viseme", "content.viseme.chance", "content.emotion"]
-    assert chosen_scores(names, ["content.*"]) == ["content.viseme", "content.emotion"]
-    assert chosen_scores(names, []) == ["content.viseme", "content.emotion"]
-    assert chosen_scores(["corpus.clips", "corpus.clips.n"], []) == ["corpus.clips"]
-    assert chosen_scores(names, ["nothing"]) == []
+    assert select_scores(names, ["content.*"]) == ["content.viseme", "content.emotion"]
+    assert select_scores(names, []) == ["content.viseme", "content.emotion"]
+    assert select_scores(["corpus.clips", "corpus.clips.n"], []) == ["corpus.clips"]
+    assert select_scores(names, ["nothing"]) == []

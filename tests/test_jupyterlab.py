@@ -26,7 +26,7 @@ from cdrl.corpora.samples import sample_paths
 from cdrl.report import dial, explorer
 from cdrl.report.dial import page as dial_show
 from cdrl.report.dial.low_rank import edit_with_fields
-from cdrl.report.dial.requests import TEXTS, in_words
+from cdrl.report.dial.choices import TEXTS, in_words
 from cdrl.report.explorer.atlas import Atlas
 
 ROOT = repository_root()

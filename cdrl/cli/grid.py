@@ -33,7 +33,7 @@ from cdrl.core.paths import repository_root
 from cdrl.core.presets import PRESETS
 from cdrl.core.results import RESULTS, all_scores, read_results
 from cdrl.core.settings import STAGES, config_hash, stage_config, stage_folder
-from cdrl.report.comparison import write_comparison
+from cdrl.report.grid_page import write_grid_page
 
 KEYS = {
     "preset": str,
@@ -192,7 +192,7 @@ def _write(grid: Grid, out: Path, done: dict) -> tuple[pd.DataFrame, pd.DataFram
         _replace(out / "failures.csv", lambda path: failures.to_csv(path, index=False))
     _replace(
         out / "grid.html",
-        lambda path: write_comparison(results, failures, grid.varied, grid.scores, path),
+        lambda path: write_grid_page(results, failures, grid.varied, grid.scores, path),
     )
     return results, failures
 

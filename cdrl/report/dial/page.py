@@ -17,7 +17,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.report import figures
 from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields
-from cdrl.report.dial.requests import TEXTS, Choice, as_in, by_label, in_words
+from cdrl.report.dial.choices import TEXTS, Choice, as_in, by_label, in_words
 from cdrl.report.dial.session import COLUMNS, Session, SourceClip, shortened
 from cdrl.report.ready import somebody_watches
 

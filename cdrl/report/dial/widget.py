@@ -13,7 +13,7 @@ from cdrl.report.dial.page import (
     style,
     take_facts,
 )
-from cdrl.report.dial.requests import TEXTS, as_in, in_words, vocabulary
+from cdrl.report.dial.choices import TEXTS, as_in, in_words, vocabulary
 
 
 class Dial(anywidget.AnyWidget):

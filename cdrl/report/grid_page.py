@@ -26,7 +26,7 @@ MAIN = (
 BESIDE = ("chance", "low", "high", "n")
 
 
-def write_comparison(
+def write_grid_page(
     results: pd.DataFrame, failures: pd.DataFrame, varied: list, patterns: list, out
 ) -> None:
     """A table of runs and their scores, a bar figure for each score, and the failures with their reasons.
@@ -37,7 +37,7 @@ def write_comparison(
         out: file to write.
     """
     wide = results.pivot_table(index="run", columns="score", values="value", sort=False)
-    shown = chosen_scores(list(wide.columns), patterns)
+    shown = select_scores(list(wide.columns), patterns)
     parts = [f"<h1>{len(wide)} runs, {len(failures)} failed</h1>"]
     settings = (
         results.drop_duplicates("run").set_index("run")[varied]
@@ -68,10 +68,10 @@ def write_comparison(
     Path(out).write_text(page, encoding="utf-8")
 
 
-def chosen_scores(names: list, patterns: list) -> list:
+def select_scores(names: list, patterns: list) -> list:
     """Scores to show: those that match, in the order of the patterns; never a chance, an interval's end or an n alone.
 
-    >>> chosen_scores(["a.x", "a.x.n", "b"], ["a.*"])
+    >>> select_scores(["a.x", "a.x.n", "b"], ["a.*"])
     ['a.x']
     """
     plain = [name for name in names if name.rpartition(".")[2] not in BESIDE]
