@@ -2,6 +2,7 @@
 
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json
@@ -10,43 +11,71 @@ from cdrl.core.settings import STAGES, stage_folder
 RESULTS = "results.json"
 
 
-def read_results(path):
-    """The results of a run folder, a stage folder or a results.json.
+def read_results(path: Path | str) -> dict[str, Any]:
+    """Read the results of a run folder, a stage folder or a results.json.
 
     Args:
-        path: `runs/demo` reads its results.json or, before the run is complete, the last finished stage's.
+        path: `runs/demo` reads its results.json or, before the run is complete, that of the last
+            finished stage.
 
     Returns:
         {"stages": {stage: {"config", "hash", "seconds", "peak_gb", "versions", "scores"}}, ...}.
 
     Raises:
-        InputError: for a folder without results.
+        InputError: for a folder without results, or a damaged file.
     """
     path = Path(path)
     if path.is_file():
-        return read_json(path)
-    candidates = [
-        path / RESULTS,
-        *(stage_folder(path, stage) / RESULTS for stage in reversed(STAGES)),
-    ]
-    found = next((candidate for candidate in candidates if candidate.exists()), None)
-    if found is None:
-        raise InputError(
-            f"no results in {path}: name the folder of a run, as in runs/demo, or make one with cdrl run"
-        )
-    return read_json(found)
+        return check_results(path)
+    candidates = [path / RESULTS]
+    for stage in reversed(STAGES):
+        candidates.append(stage_folder(path, stage) / RESULTS)
+    for candidate in candidates:
+        if candidate.exists():
+            return check_results(candidate)
+    raise InputError(
+        f"no results in {path}: name the folder of a run, as in runs/demo, or make one with cdrl run"
+    )
 
 
-def all_scores(results):
-    """Every score of every stage in one mapping, and the run's own (`time.total_seconds`, `memory.peak_gb`)."""
-    scores = {}
+def check_results(path: Path) -> dict[str, Any]:
+    """Read one results.json and check its form.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: for a file that is not JSON or has another form.
+    """
+    results = read_json(path, dict)
+    stages = results.get("stages")
+    if not isinstance(stages, dict):
+        raise InputError(f"{path} cannot be read (it has no stages): remove it and run again")
+    for stage, record in stages.items():
+        if not isinstance(record, dict) or not isinstance(record.get("scores"), dict):
+            raise InputError(
+                f"{path} cannot be read (stage {stage} has no scores): remove it and run again"
+            )
+    return results
+
+
+def all_scores(results: dict[str, Any]) -> dict[str, Any]:
+    """Collect the scores of every stage, and the run's own time and memory.
+
+    Args:
+        results: of `read_results`.
+
+    Returns:
+        Score names and values; `time.total_seconds` and `memory.peak_gb` for a finished run.
+    """
+    scores: dict[str, Any] = {}
     for record in results.get("stages", {}).values():
         scores |= record["scores"]
     return scores | results.get("run", {})
 
 
-def score_lines(scores, pattern=""):
-    """`name value` lines; four digits are kept.
+def score_lines(scores: dict[str, Any], pattern: str = "") -> list[str]:
+    """Format scores as `name value` lines with four digits.
 
     Args:
         scores: mapping of names to numbers.
@@ -55,18 +84,24 @@ def score_lines(scores, pattern=""):
     >>> score_lines({"content.viseme": 0.43217, "emotion.viseme": 0.2}, "content")
     ['content.viseme 0.4322']
     """
-    wanted = {
-        name: value
-        for name, value in scores.items()
-        if not pattern
-        or name == pattern
-        or name.startswith(f"{pattern}.")
-        or fnmatchcase(name, pattern)
-    }
-    return [f"{name} {_number(value)}" for name, value in wanted.items()]
+    lines = []
+    for name, value in scores.items():
+        if _matches(name, pattern):
+            lines.append(f"{name} {_number(value)}")
+    return lines
 
 
-def _number(value):
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
-    return "nan" if value is None else str(value)
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a score's name is selected by a pattern of `score_lines`."""
+    if not pattern or name == pattern:
+        return True
+    return name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
+
+
+def _number(value: Any) -> str:
+    """Format a number with four digits; None, which JSON has for nan, as nan."""
+    if value is None:
+        return "nan"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
