@@ -22,7 +22,7 @@ from cdrl.editors.manipulator import train_action_manipulator
 from cdrl.editors.rendered import MANIPULATOR, load_manipulator, sample_changes
 from cdrl.editors.renderer import rendering_scores, train_action_renderer
 from cdrl.evaluation import judges as networks
-from cdrl.priors.actions import READER, load_tracker, track
+from cdrl.priors.actions import ACTION_TRACKER, load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.representation.content import train_content
 from cdrl.representation.distillation import distil, fit_scores
@@ -224,7 +224,7 @@ def action_manipulator(out: Path, work: Path) -> dict:
         "emotions": emotions_of(features["train"].store),
         "command": "cdrl train action_manipulator",
         "licence": "Apache-2.0",
-        "tracker": READER,
+        "tracker": ACTION_TRACKER,
         "truth": "none: tracked actions, emotion and level of unpaired clips, distilled guidance; no true edit",
         "trained_on": f"{PEOPLE['train']} people, {config.steps} steps of {config.batch} windows",
         "scores": {f"student.{k}": round(v, 4) for k, v in fit.items()}
@@ -253,7 +253,7 @@ def action_renderer(out: Path, work: Path) -> dict:
         "licence": "Apache-2.0",
         "host": MANIPULATOR,
         "emotions": load_card(MANIPULATOR)["emotions"],
-        "tracker": READER,
+        "tracker": ACTION_TRACKER,
         "held_out": "choosing set: other people and other sentences",
         "truth": "pairs: training clips, and the same clips rendered with their actions changed as the coefficient host with CDRL asks; no true edit",
         "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['perceptual']} by what the vision prior sees too",

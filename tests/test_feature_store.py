@@ -11,7 +11,7 @@ from test_store import row
 
 from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
-from cdrl.core.files import held_alone
+from cdrl.core.files import exclusive
 from cdrl.corpora import batches
 from cdrl.corpora.fingerprints import clip_fingerprints
 from cdrl.corpora.store import Store, StoreWriter
@@ -21,8 +21,7 @@ from cdrl.priors import iresnet as released_vision
 from cdrl.priors.audio import EmbeddedAudioPrior
 from cdrl.priors.feature_files import FeatureWriter, open_features
 from cdrl.priors.features import KINDS, Features, extract
-from cdrl.priors.iresnet import vision_prior
-from cdrl.priors.vision import VisionPrior
+from cdrl.priors.vision import VisionPrior, vision_prior
 
 LENGTHS = (7, 5, 6, 4)
 BOX = (0.25, 0.6, 0.75, 0.93)
@@ -210,7 +209,7 @@ def test_two_processes_do_not_write_one_folder_and_a_number_that_does_not_fit_is
 ):
     (tmp_path / "features").mkdir()
     with (
-        held_alone(tmp_path / "features"),
+        exclusive(tmp_path / "features"),
         pytest.raises(InputError, match="features: another process is writing here"),
     ):
         extract(store, tmp_path / "features")

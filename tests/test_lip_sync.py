@@ -68,11 +68,11 @@ def test_distances_agree_with_a_loop_over_frames_and_shifts(network):
     )
     large = torch.nn.functional.interpolate(inner, (224, 224), mode="bilinear", align_corners=False)
     for row, shift in ((0, 0), (1, 2), (3, -3), (2, 5)):
-        picture = network.see(large[None, row : row + 5].transpose(1, 2))[0]
+        picture = network.extract_visual(large[None, row : row + 5].transpose(1, 2))[0]
         voice = torch.zeros(1024)
         if 0 <= row + shift < 4:
             start = 4 * (row + shift)
-            voice = network.hear(heard[None, None, :, start : start + 20])[0]
+            voice = network.extract_audio(heard[None, None, :, start : start + 20])[0]
         assert found[row, SHIFTS + shift] == pytest.approx(
             float((picture - voice + 1e-6).norm()), rel=1e-4
         )

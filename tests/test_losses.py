@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from cdrl.baselines.released.losses import released_content, released_emotion
 from cdrl.losses.contrastive import info_nce, supervised_contrastive
-from cdrl.losses.regularisers import Adversary, cross_covariance, variance_floor
+from cdrl.losses.regularisers import cross_covariance, variance_floor
+from cdrl.models.adversary import Adversary
 
 
 def points(*shape, seed=0):

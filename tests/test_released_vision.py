@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from cdrl.baselines.released.networks import IResNet
 from cdrl.core.errors import InputError
 from cdrl.priors import iresnet as released_vision
-from cdrl.priors.iresnet import ReleasedVision, vision_prior
-from cdrl.priors.vision import VisionPrior
+from cdrl.priors.iresnet import ReleasedVision
+from cdrl.priors.vision import VisionPrior, vision_prior
 
 
 @pytest.fixture

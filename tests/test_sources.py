@@ -56,7 +56,7 @@ def test_all_that_is_missing_is_told_at_once_one_line_each_with_what_to_get_and_
 
 def test_embedded_priors_paths_and_random_weights_need_nothing():
     assert (
-        sources.wanted() == sources.wanted("a.safetensors", "RN50/random", "iresnet50/random") == []
+        sources.required_sources() == sources.required_sources("a.safetensors", "RN50/random", "iresnet50/random") == []
     )
     assert sources.prepare(PriorsConfig()) == []
 
@@ -197,7 +197,7 @@ def test_an_unknown_tag_is_refused_with_those_that_are_known():
         InputError,
         match="open_clip has no weights 'openaj' of ViT-B-32; accepted are openai, laion400m_e31",
     ):
-        sources.wanted(language="ViT-B-32/openaj")
+        sources.required_sources(language="ViT-B-32/openaj")
 
 
 class Harmful:

@@ -208,7 +208,7 @@ def _wide_priors():
 
 def _wide_prior(sources, kind, name):
     try:
-        (source,) = sources.wanted(**{kind: name})
+        (source,) = sources.required_sources(**{kind: name})
         path = sources.find(source)
         if path is not None:
             sources.verify(path)

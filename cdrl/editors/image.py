@@ -18,7 +18,7 @@ from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.batches import images, windows
 from cdrl.corpora.store import Store
 from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
-from cdrl.models.discriminator import FRAMES, Discriminator, conditional_logit, jittered
+from cdrl.models.discriminator import FRAMES, Discriminator, conditional_logit, jitter_frames
 from cdrl.models.image_editor import ImageEditor, working_view
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation.content import save_encoder
@@ -232,7 +232,7 @@ class ImageObjective(nn.Module):
 
     def _features(self, frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         """(B, 5, 3, 64, 64), (B, 4) -> (B, 3, 384): what the frozen backbones see in three frames, jittered."""
-        chosen = jittered(frames[:, FRAMES])
+        chosen = jitter_frames(frames[:, FRAMES])
         features = self.vision(chosen.flatten(0, 1), boxes.repeat_interleave(len(FRAMES), 0))
         return torch.cat(features, 1).unflatten(0, chosen.shape[:2])
 
@@ -242,17 +242,19 @@ class ImageObjective(nn.Module):
         guidance, shown = self.guidance, output[:, FRAMES]
         with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
             released = isinstance(guidance, ReleasedGuidance)
-            content = guidance.content(
-                source, output, batch["audio"] if released else batch["boxes"]
-            )
+            if released:
+                content = guidance.content(source, output, audio_features=batch["audio"])
+            else:
+                content = guidance.content(source, output, boxes=batch["boxes"])
         with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
             if released:
+                reference = source[batch["reference"]][:, FRAMES]
                 emotion = guidance.emotion(
-                    source[batch["reference"]][:, FRAMES], shown, batch["target"]
+                    shown, reference=reference, label_indices=batch["target"]
                 )
             else:
                 targets = emotion_targets(guidance, batch["target"], batch["target_intensity"])
-                emotion = guidance.emotion(targets, shown, boxes=batch["boxes"])
+                emotion = guidance.emotion(shown, embedding=targets, boxes=batch["boxes"])
         return {"content": content, "emotion": emotion}
 
 
@@ -260,10 +262,12 @@ def emotion_targets(
     guidance: Guidance, labels: torch.Tensor, intensity: torch.Tensor
 ) -> torch.Tensor:
     """(B,) labels and strengths -> (B, D): the guidance's embedding of each."""
-    pairs = zip(labels.tolist(), intensity.tolist(), strict=True)
-    return torch.stack(
-        [guidance.target(EMOTIONS[k], 1 / 3 if EMOTIONS[k] == "neutral" else i) for k, i in pairs]
-    )
+    targets = []
+    for index, strength in zip(labels.tolist(), intensity.tolist(), strict=True):
+        label = EMOTIONS[index]
+        level = 1 / 3 if label == "neutral" else strength
+        targets.append(guidance.target(labels=label, intensity=level))
+    return torch.cat(targets)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from cdrl.corpora.batches import windows
 from cdrl.editors.image import emotion_targets, held
 from cdrl.models.action_editor import REACH, ActionDiscriminator, ActionManipulator
 from cdrl.models.discriminator import conditional_logit
-from cdrl.priors.actions import Tracked
+from cdrl.priors.actions import TrackedActions
 from cdrl.representation.content import save_encoder
 from cdrl.representation.distillation import ActionGuidance, feature_stats
 from cdrl.training.loop import LoopConfig, train
@@ -51,7 +51,7 @@ class ActionWindowSampler:
         InputError: a window too short for the content student, or clips that are long enough show fewer than two emotions.
     """
 
-    def __init__(self, tracked: Tracked, batch: int, window: int):
+    def __init__(self, tracked: TrackedActions, batch: int, window: int):
         if window < 2 * REACH + 1:
             raise InputError(
                 f"window={window}: at least {2 * REACH + 1} frames are needed, content is read from so many"
@@ -175,7 +175,7 @@ class ActionObjective(nn.Module):
         with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
             content = self.guidance.content(source, output)
         with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
-            emotion = self.guidance.emotion(targets, output)
+            emotion = self.guidance.emotion(output, embedding=targets)
         return {"content": content, "emotion": emotion}
 
 
@@ -266,7 +266,7 @@ def variant_weights(variant: str, config: ActionsConfig) -> dict:
 
 
 def train_action_manipulator(
-    tracked: Tracked,
+    tracked: TrackedActions,
     guidance: ActionGuidance | None,
     config: ActionsConfig,
     variant: str,

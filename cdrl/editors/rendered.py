@@ -12,7 +12,7 @@ from cdrl.corpora.store import Store
 from cdrl.media import faces
 from cdrl.models.action_editor import ActionManipulator
 from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY
-from cdrl.priors.actions import ActionTracker, Tracked, track_clip
+from cdrl.priors.actions import ActionTracker, TrackedActions, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.studio.acting import act
 from cdrl.studio.corpus import render_performance, spec_of
@@ -126,7 +126,7 @@ def render_action_edits(
 
 
 def sample_changes(
-    host: ActionManipulator, tracked: Tracked, number: int, seed: int = 0
+    host: ActionManipulator, tracked: TrackedActions, number: int, seed: int = 0
 ) -> list[tuple[int, np.ndarray]]:
     """Changes of facial actions to learn to draw: the host's edits of clips drawn by lot, emotions in turn, the dial anywhere.
 
@@ -153,7 +153,7 @@ def sample_changes(
 
 
 def tracked_edit_pairs(
-    tracked: Tracked, truths: Store, reader: ActionTracker
+    tracked: TrackedActions, truths: Store, reader: ActionTracker
 ) -> tuple[list, list, np.ndarray, np.ndarray]:
     """What `paired` is trained on: the tracked actions of true edits, and of the clips they were made from.
 

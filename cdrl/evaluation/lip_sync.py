@@ -114,9 +114,15 @@ def distances(
     seen, said = [], []
     for first in range(0, rows, _BATCH):
         part = range(first, min(first + _BATCH, rows))
-        seen.append(network.see(torch.stack([large[k : k + WINDOW].transpose(0, 1) for k in part])))
+        seen.append(
+            network.extract_visual(
+                torch.stack([large[k : k + WINDOW].transpose(0, 1) for k in part])
+            )
+        )
         said.append(
-            network.hear(torch.stack([heard[None, :, 4 * k : 4 * k + STEPS] for k in part]))
+            network.extract_audio(
+                torch.stack([heard[None, :, 4 * k : 4 * k + STEPS] for k in part])
+            )
         )
     picture, voice = torch.cat(seen), F.pad(torch.cat(said), (0, 0, SHIFTS, SHIFTS))
     shifted = voice.unfold(0, 2 * SHIFTS + 1, 1).transpose(1, 2)  # (rows, 21, 1024)

@@ -14,7 +14,7 @@ from cdrl.models.image_editor import LOWEST_LEVEL, field_gain
 STYLE = 16  # length of a style code
 REACH = 4  # frames that the content student needs on each side
 # Gaze belongs to the source: what its lids follow is not edited.
-HELD = tuple(k for k, name in enumerate(ACTIONS) if name.startswith("eyeLook"))
+GAZE_ACTIONS = tuple(k for k, name in enumerate(ACTIONS) if name.startswith("eyeLook"))
 
 
 def scaled(module: nn.Module, coefficients: torch.Tensor) -> torch.Tensor:
@@ -69,7 +69,7 @@ class ActionManipulator(nn.Module):
         super().__init__()
         _units(self, mean, deviation)
         free = torch.ones(len(ACTIONS))
-        free[list(HELD)] = 0
+        free[list(GAZE_ACTIONS)] = 0
         self.register_buffer("free", free, persistent=False)
         self.table = nn.Parameter(torch.randn(len(EMOTIONS), STYLE) * 0.5)
         self.mapping = nn.Sequential(

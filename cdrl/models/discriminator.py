@@ -44,7 +44,7 @@ def conditional_logit(
     return base + (intensity - 2 / 3) * slope
 
 
-def jittered(frames: torch.Tensor) -> torch.Tensor:
+def jitter_frames(frames: torch.Tensor) -> torch.Tensor:
     """Shift, light and colour at random, alike for a window's frames (arXiv:2006.10738): no trick of single pixels counts.
 
     Args:

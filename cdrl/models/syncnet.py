@@ -13,7 +13,7 @@ class SyncNet(nn.Module):
     """Five frames of a mouth and the sound under them, each as 1,024 numbers; near where they belong together.
 
     Example:
-        SyncNet().see(torch.zeros(2, 3, 5, 224, 224)).shape == (2, 1024)
+        SyncNet().extract_visual(torch.zeros(2, 3, 5, 224, 224)).shape == (2, 1024)
     """
 
     def __init__(self):
@@ -42,11 +42,11 @@ class SyncNet(nn.Module):
         )
         self.netfcaud, self.netfclip = _head(), _head()
 
-    def hear(self, cepstra: torch.Tensor) -> torch.Tensor:
+    def extract_audio(self, cepstra: torch.Tensor) -> torch.Tensor:
         """(B, 1, 13, 20) cepstra, four columns for each frame -> (B, 1024)."""
         return self.netfcaud(self.netcnnaud(cepstra).flatten(1))
 
-    def see(self, frames: torch.Tensor) -> torch.Tensor:
+    def extract_visual(self, frames: torch.Tensor) -> torch.Tensor:
         """(B, 3, 5, 224, 224) frames in the order blue, green, red, 0 to 255 -> (B, 1024)."""
         return self.netfclip(self.netcnnlip(frames).flatten(1))
 

@@ -18,7 +18,7 @@ from cdrl.corpora.store import Store
 from cdrl.priors.features import Features
 from cdrl.priors.vision import VisionPrior
 
-READER = "action_tracker"  # the committed weights
+ACTION_TRACKER = "action_tracker"  # the committed weights
 DROPOUT = 0.1
 
 
@@ -91,7 +91,7 @@ class ActionTracker(nn.Module):
         return self.mean + self.std * (self.plain(features) + self.out(F.silu(hidden)))
 
     @torch.no_grad()
-    def read(self, features: np.ndarray) -> np.ndarray:
+    def predict(self, features: np.ndarray) -> np.ndarray:
         """Facial actions of one clip.
 
         Args:
@@ -105,7 +105,7 @@ class ActionTracker(nn.Module):
 
 
 @dataclass(frozen=True)
-class Tracked:
+class TrackedActions:
     """Facial actions of every frame of a store, as read from its pixels.
 
     Attributes:
@@ -122,19 +122,19 @@ class Tracked:
         return self.coefficients[int(row.start) : int(row.start + row.num_frames)]
 
 
-def load_tracker(name: str = READER) -> ActionTracker:
+def load_tracker(name: str = ACTION_TRACKER) -> ActionTracker:
     """The committed tracker, or the weights of that name or path, frozen, in eval mode."""
     return load_weights(name, ActionTracker(**load_card(name)["model"]))
 
 
-def track(features: Features, reader: ActionTracker) -> Tracked:
+def track(features: Features, reader: ActionTracker) -> TrackedActions:
     """Read every clip of a store from its cached features; about 20,000 frames a second on one core."""
     found = np.empty((len(features.face), len(ACTIONS)), np.float32)
     clips = features.store.clips
     for start, length in zip(clips["start"], clips["num_frames"], strict=True):
         rows = slice(int(start), int(start + length))
-        found[rows] = reader.read(np.concatenate([features.face[rows], features.mouth[rows]], 1))
-    return Tracked(clips, found, str(features.store.path))
+        found[rows] = reader.predict(np.concatenate([features.face[rows], features.mouth[rows]], 1))
+    return TrackedActions(clips, found, str(features.store.path))
 
 
 @torch.no_grad()
@@ -146,4 +146,4 @@ def track_clip(store: Store, clip: int, reader: ActionTracker, vision: VisionPri
         [[row.mouth_left, row.mouth_top, row.mouth_right, row.mouth_bottom]], dtype=torch.float32
     )
     found = [torch.cat(vision(part, box.expand(len(part), -1)), 1) for part in crops.split(128)]
-    return reader.read(torch.cat(found).numpy())
+    return reader.predict(torch.cat(found).numpy())

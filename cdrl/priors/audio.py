@@ -1,6 +1,6 @@
 """The content prior: what is being said, read from sound alone, at the frame rate of the video.
 
-Two families behind one call, `(sound, num_frames, frame_rate) -> (num_frames, D)`, and `listen` for many clips at once:
+Two families behind one call, `(sound, num_frames, frame_rate) -> (num_frames, D)`, and `extract_clips` for many clips at once:
 the embedded network (log-mel -> frame-wise phonemes, trained by this kit, no download), and torchaudio's bundles
 (`cdrl.priors.bundles`: WAV2VEC2_XLSR53 layer 20 as in the CDRL release, HuBERT).
 """
@@ -142,7 +142,7 @@ class EmbeddedAudioPrior:
         features = self.net(log_mel(torch.as_tensor(sound, dtype=torch.float32)[None]))[1][0].T
         return to_frames(features, AUDIO_RATE / HOP, num_frames, frame_rate)
 
-    def listen(self, clips: list) -> list[torch.Tensor]:
+    def extract_clips(self, clips: list) -> list[torch.Tensor]:
         """(sound, num_frames, frame_rate) of each clip -> its features, one by one."""
         return [self(*clip) for clip in clips]
 

@@ -91,7 +91,7 @@ class BundleAudioPrior:
             raise InputError(
                 f"audio prior {name}: windows={windows}: accepted are {', '.join(WINDOWS)}"
             )
-        path = None if random else sources.find_or_say(sources.audio_source(name), weights)
+        path = None if random else sources.require_file(sources.audio_source(name), weights)
         self.identity = {
             "name": name,
             "layer": layer,
@@ -117,9 +117,9 @@ class BundleAudioPrior:
 
         XLSR-53 to layer 20 takes 0.6 s of one core for a second of sound, and 1.3 GB.
         """
-        return self.listen([(sound, num_frames, frame_rate)])[0]
+        return self.extract_clips([(sound, num_frames, frame_rate)])[0]
 
-    def listen(self, clips: list) -> list[torch.Tensor]:
+    def extract_clips(self, clips: list) -> list[torch.Tensor]:
         """(sound, num_frames, frame_rate) of each clip -> its features, all in one batch; the same as one by one to 1e-4."""
         clips = [
             (torch.as_tensor(sound, dtype=torch.float32, device=self.device), *rest)

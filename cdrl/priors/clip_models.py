@@ -34,7 +34,7 @@ def open_clip_model(name: str, weights: str = "") -> tuple[nn.Module, object, di
     kind, _, tag = name.partition("/")
     _check(name, kind)
     source = None if tag == "random" else sources.language_source(name)
-    path = source and sources.find_or_say(source, weights)
+    path = source and sources.require_file(source, weights)
     # The activation belongs to the weights: OpenAI's need QuickGELU even where the model's own configuration has GELU.
     tagged = open_clip.get_pretrained_cfg(kind, tag) if source else {}
     pictures = {

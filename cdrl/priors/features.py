@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
-from cdrl.core.files import held_alone, read_json, write_json
+from cdrl.core.files import exclusive, read_json, write_json
 from cdrl.corpora import batches
 from cdrl.corpora.fingerprints import clip_fingerprints
 from cdrl.corpora.store import Store
@@ -73,7 +73,7 @@ def extract(
         kind: folder / f"{_stem(kind, prior)}-{digest(prints[_part(kind)])}.safetensors"
         for kind, prior in made_by.items()
     }
-    with held_alone(folder):
+    with exclusive(folder):
         missing = [kind for kind in made_by if not paths[kind].exists()]
         widths = _widths(store, seer, reader, heard, missing, device)
         writers = {
@@ -204,7 +204,8 @@ def _hear(store: Store, writer: FeatureWriter, heard) -> None:
                 for c in group
             ]
             writer.write(
-                group, np.concatenate([found.half().numpy() for found in heard.listen(given)])
+                group,
+                np.concatenate([found.half().numpy() for found in heard.extract_clips(given)]),
             )
             bar.update(round(samples[group].sum() / AUDIO_RATE))
 

@@ -6,9 +6,7 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from cdrl.core.checkpoint import fill, read_state, verify
-from cdrl.core.errors import InputError
 from cdrl.priors import sources
-from cdrl.priors.vision import VisionPrior
 
 SIZE = 224  # pixels of a side, as released
 MOUTH_GRID = (2, 3)
@@ -87,7 +85,7 @@ class ReleasedVision(nn.Module):
             self.net = IResNet()
         digest = "random"
         if not random:
-            path = sources.find_or_say(sources.vision_source(), weights)
+            path = sources.require_file(sources.vision_source(), weights)
             digest, state = verify(path), read_state(path)
             if any(
                 name.startswith("mask_learning.") for name in state
@@ -126,18 +124,3 @@ class ReleasedVision(nn.Module):
         return found.mean((2, 3)), roi_align(
             found, numbered, MOUTH_GRID, sampling_ratio=2, aligned=True
         ).flatten(1)
-
-
-def vision_prior(name="embedded", weights: str = "") -> nn.Module:
-    """The vision prior called `name`: `embedded`, `iresnet50` (`iresnet50/random`), or names of a face and a mouth backbone.
-
-    Raises:
-        InputError: for any other name.
-    """
-    if isinstance(name, (tuple, list)):
-        return VisionPrior(*name)
-    if name == "embedded":
-        return VisionPrior()
-    if name not in ("iresnet50", "iresnet50/random"):
-        raise InputError(f"unknown vision prior {name!r}: accepted are embedded, iresnet50")
-    return ReleasedVision(weights, random=name.endswith("/random"))

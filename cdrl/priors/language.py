@@ -209,7 +209,7 @@ class LanguagePrior(nn.Module):
                 "mean", torch.tensor(pictures["mean"])[:, None, None], persistent=False
             )
             self.register_buffer(
-                "deviation", torch.tensor(pictures["std"])[:, None, None], persistent=False
+                "std", torch.tensor(pictures["std"])[:, None, None], persistent=False
             )
             project = text_tower(self.model).text_projection
             self.features = self.embedding = (
@@ -228,7 +228,7 @@ class LanguagePrior(nn.Module):
         images = F.interpolate(
             images, self.size, mode=self.interpolation, antialias=True, align_corners=False
         )
-        return self.model.encode_image((images - self.mean) / self.deviation)
+        return self.model.encode_image((images - self.mean) / self.std)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
         """(B, features) -> (B, embedding), unit norm: the prior's own zero-shot image embedding."""

@@ -114,12 +114,12 @@ def vision_source(name: str = "iresnet50") -> Source:
     )
 
 
-def wanted(
+def required_sources(
     audio: str = "embedded", language: str = "embedded", vision: str = "embedded"
 ) -> list[Source]:
     """What these priors need from outside; nothing for embedded ones, paths and random weights.
 
-    >>> wanted()
+    >>> required_sources()
     []
     """
     kinds = ((audio, audio_source), (language, language_source), (vision, vision_source))
@@ -139,7 +139,7 @@ def find(source: Source, weights: str = "") -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def find_or_say(source: Source, weights: str = "") -> Path:
+def require_file(source: Source, weights: str = "") -> Path:
     """As `find`.
 
     Raises:
@@ -161,7 +161,7 @@ def prepare(config) -> list[Path]:
         raise InputError(
             f"priors.weights={config.weights}: not a folder; give the folder that holds the weights"
         )
-    needed = wanted(config.audio, config.language, config.vision)
+    needed = required_sources(config.audio, config.language, config.vision)
     if config.download:
         for source in needed:
             if find(source, config.weights) is None:

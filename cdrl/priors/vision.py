@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.core.checkpoint import checksum, load_card, load_weights, weights_path
+from cdrl.core.errors import InputError
+from cdrl.priors.iresnet import ReleasedVision
 
 FACE_SIZE = 64
 MOUTH_SIZE = (32, 48)
@@ -132,3 +134,18 @@ class VisionPrior(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, H, W) RGB in [0, 1] and (B, 4) boxes -> face (B, 256) and mouth (B, 128) features."""
         return self.face(face_view(images)), self.mouth(mouth_view(images, boxes))
+
+
+def vision_prior(name="embedded", weights: str = "") -> nn.Module:
+    """The vision prior called `name`: `embedded`, `iresnet50` (`iresnet50/random`), or names of a face and a mouth backbone.
+
+    Raises:
+        InputError: for any other name.
+    """
+    if isinstance(name, (tuple, list)):
+        return VisionPrior(*name)
+    if name == "embedded":
+        return VisionPrior()
+    if name not in ("iresnet50", "iresnet50/random"):
+        raise InputError(f"unknown vision prior {name!r}: accepted are embedded, iresnet50")
+    return ReleasedVision(weights, random=name.endswith("/random"))

@@ -14,7 +14,8 @@ from torch import nn
 
 from cdrl.core.settings import ContentConfig
 from cdrl.losses.contrastive import info_nce
-from cdrl.losses.regularisers import Adversary, cross_covariance, variance_floor
+from cdrl.losses.regularisers import cross_covariance, variance_floor
+from cdrl.models.adversary import Adversary
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
 from cdrl.representation.pairs import PairSampler

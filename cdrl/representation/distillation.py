@@ -16,10 +16,10 @@ from cdrl.core.settings import ActionsConfig
 from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.batches import windows
 from cdrl.models.action_editor import REACH, ContentStudent, EmotionStudent
-from cdrl.priors.actions import Tracked
+from cdrl.priors.actions import TrackedActions
 from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content, save_encoder
-from cdrl.representation.guidance import Guidance, between_levels
+from cdrl.representation.guidance import Guidance, interpolate_levels
 from cdrl.training.loop import LoopConfig, train
 
 BATCH = 64
@@ -44,7 +44,7 @@ class ActionGuidance(nn.Module):
 
     def target(self, wanted: str, intensity: float = 1.0) -> torch.Tensor:
         """(D,) the embedding that a label asks for at an intensity from 1/3 to 1: read from the prototypes, as for pixels."""
-        return between_levels(self.prototypes[emotion_index(wanted)], intensity)
+        return interpolate_levels(self.prototypes[emotion_index(wanted)], intensity)
 
     def content(self, source: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """1 - cos(content(source), content(output)), mean over windows.
@@ -79,7 +79,7 @@ class DistillationSampler:
     """
 
     def __init__(
-        self, features: Features, tracked: Tracked, guidance: Guidance, shuffled: bool = False
+        self, features: Features, tracked: TrackedActions, guidance: Guidance, shuffled: bool = False
     ):
         if len(features.face) != len(tracked.coefficients):
             raise InputError(
@@ -128,7 +128,7 @@ def feature_stats(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]
 
 def distil(
     features: Features,
-    tracked: Tracked,
+    tracked: TrackedActions,
     guidance: Guidance,
     config: ActionsConfig,
     out: Path,
@@ -181,7 +181,7 @@ def distil(
 def fit_scores(
     student: ActionGuidance,
     features: Features,
-    tracked: Tracked,
+    tracked: TrackedActions,
     guidance: Guidance,
     batches: int = 16,
 ) -> dict:

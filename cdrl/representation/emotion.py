@@ -12,7 +12,8 @@ from cdrl.core.errors import InputError
 from cdrl.core.settings import EmotionConfig
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.losses.contrastive import info_nce, supervised_contrastive
-from cdrl.losses.regularisers import Adversary, variance_floor
+from cdrl.losses.regularisers import variance_floor
+from cdrl.models.adversary import Adversary
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
@@ -73,7 +74,7 @@ class EmotionObjective(nn.Module):
         }
 
 
-SHORT = 5  # frames that a generator shows its guidance
+SHORT_WINDOW = 5  # frames that a generator shows its guidance
 
 
 class EmotionSampler:
@@ -106,7 +107,7 @@ class EmotionSampler:
 
     def __call__(self, random: np.random.Generator) -> dict:
         """-> features (2, P, T, L) float32, emotion and speaker (2, P) int64, level (2, P) float32."""
-        window = SHORT if random.random() < self.config.short else self.config.window
+        window = SHORT_WINDOW if random.random() < self.config.short else self.config.window
         clips = np.empty((2, self.config.batch), int)
         for k in range(self.config.batch):
             group = self.groups[random.integers(len(self.groups))]
@@ -162,7 +163,7 @@ def seen(features: Features, rows: np.ndarray, window: int) -> torch.Tensor:
     T = window up to five frames; of a longer window every other frame, which is enough for what is slow. A window that would
     reach over an end of its clip lies inside instead, and spreads its T over a shorter clip: frames held still would tell of ends.
     """
-    clips, count = features.store.clips, window if window <= SHORT else window // 2 + 1
+    clips, count = features.store.clips, window if window <= SHORT_WINDOW else window // 2 + 1
     first, length = clips["start"].to_numpy(), clips["num_frames"].to_numpy()
     clip = np.searchsorted(first, rows, side="right") - 1
     room = np.minimum(window // 2, (length[clip] - 1) / 2)

@@ -23,12 +23,12 @@ from cdrl.media.mouths import MOUTH, mouth_box
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.audio import EmbeddedAudioPrior
-from cdrl.priors.iresnet import vision_prior
+from cdrl.priors.vision import vision_prior
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.priors.vision import VisionPrior
 
-REACH = 2  # frames that content guidance needs on each side
-FEWEST = 3  # frames that emotion guidance needs: its encoder pools over time
+CONTENT_MARGIN = 2  # frames that content guidance needs on each side
+MIN_EMOTION_FRAMES = 3  # frames that emotion guidance needs: its encoder pools over time
 TEMPERATURE = 0.07  # CERL's own, for what it is to read
 
 
@@ -109,7 +109,7 @@ class Guidance(nn.Module):
         features = [*self.vision(images.flatten(0, 1), boxes.repeat_interleave(frames, 0))]
         features += [] if audio is None else [audio.flatten(0, 1)]
         steps = torch.arange(self.content_encoder.window) - self.content_encoder.window // 2
-        index = (torch.arange(REACH, frames - REACH)[:, None] + steps).clamp(0, frames - 1)
+        index = (torch.arange(CONTENT_MARGIN, frames - CONTENT_MARGIN)[:, None] + steps).clamp(0, frames - 1)
         windows = [x.view(batch, frames, -1)[:, index] for x in features]  # (B, T - 4, W, D)
         return self.content_encoder(*[x.flatten(0, 1) for x in windows]).view(batch, len(index), -1)
 
@@ -155,8 +155,8 @@ class Guidance(nn.Module):
             and audio.shape[1] == 4
         ):
             audio, boxes = None, audio
-        self._check("source", source, 2 * REACH + 1)
-        self._check("output", output, 2 * REACH + 1, source)
+        self._check("source", source, 2 * CONTENT_MARGIN + 1)
+        self._check("output", output, 2 * CONTENT_MARGIN + 1, source)
         if boxes is None:
             boxes = self.mouth_boxes(source)
         check_boxes(boxes, len(source))
@@ -185,7 +185,7 @@ class Guidance(nn.Module):
         Raises:
             InputError: as `content`, and for words that the language prior does not know.
         """
-        self._check("output", output, FEWEST)
+        self._check("output", output, MIN_EMOTION_FRAMES)
         target = self.target(wanted, intensity)
         if target.ndim == 2 and len(target) not in (1, len(output)):
             raise InputError(
@@ -218,7 +218,7 @@ class Guidance(nn.Module):
             return self._read(wanted)
         if isinstance(wanted, (list, tuple)):
             return torch.stack([self.target(each, intensity) for each in wanted])
-        return between_levels(
+        return interpolate_levels(
             torch.einsum("k,kld->ld", self.mixture(wanted), self.prototypes), intensity
         )
 
@@ -256,7 +256,7 @@ class Guidance(nn.Module):
     def _read(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames of references, (T, 3, H, W) or (B, T, 3, H, W) -> (D,) or (B, D)."""
         clips = frames[None] if frames.ndim == 4 else frames
-        self._check("reference", clips, FEWEST)
+        self._check("reference", clips, MIN_EMOTION_FRAMES)
         code = self.emotion_embedding(clips.float(), self.mouth_boxes(clips))
         return code[0] if frames.ndim == 4 else code
 
@@ -324,7 +324,7 @@ def _folders(where: str | Path | None) -> tuple[Path, Path]:
     return stage_folder(folder, "content"), stage_folder(folder, "emotion")
 
 
-def between_levels(rows: torch.Tensor, intensity: float) -> torch.Tensor:
+def interpolate_levels(rows: torch.Tensor, intensity: float) -> torch.Tensor:
     """(3, D) embeddings of levels 1 to 3 -> (D,), unit norm, that of an intensity from 1/3 to 1, interpolated.
 
     Raises:

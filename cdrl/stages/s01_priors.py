@@ -11,7 +11,7 @@ from cdrl.corpora.store import Store
 from cdrl.corpora.time_warp import warp
 from cdrl.priors.audio import audio_prior
 from cdrl.priors.features import Features, extract
-from cdrl.priors.iresnet import vision_prior
+from cdrl.priors.vision import vision_prior
 from cdrl.priors.language import LanguagePrior
 from cdrl.priors.sources import prepare
 

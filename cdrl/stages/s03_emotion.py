@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from cdrl.baselines.released.training import present, train_released_emotion
+from cdrl.baselines.released.training import emotions_with_clips, train_released_emotion
 from cdrl.core.results import read_results
 from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import EMOTIONS
@@ -44,7 +44,7 @@ def train_cerl(run: Path, config, out: Path) -> dict:
         (out / "released").mkdir(exist_ok=True)
         released.to_parquet(out / "released" / f"{name}.parquet", index=False)
         scores[f"released.emotion.loss.{name}"] = float(released.loss.tail(3).mean())
-    return scores | {"released.emotion.loss.chance": float(np.log(len(present(features))))}
+    return scores | {"released.emotion.loss.chance": float(np.log(len(emotions_with_clips(features))))}
 
 
 def _language(run: Path) -> str:

@@ -9,7 +9,7 @@ from cdrl.core.checkpoint import save_weights
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import windows
-from cdrl.priors.actions import READER, ActionTracker, track
+from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, track
 from cdrl.priors.features import Features
 from cdrl.training.backbones import r2
 from cdrl.training.loop import LoopConfig, train
@@ -17,7 +17,7 @@ from cdrl.training.loop import LoopConfig, train
 WINDOW, BATCH = 24, 32  # frames, clips
 
 
-def train_reader(
+def train_action_tracker(
     features: tuple[Features, ...], held_out: Features, out: Path, work: Path, steps: int = 5000
 ) -> dict:
     """Fit the head that reads all 52 actions from a window of face and mouth features.
@@ -72,10 +72,10 @@ def train_reader(
     score = r2(wanted, found)
     people = sum(each.store.clips.speaker.nunique() for each in features)
     card = {
-        "name": READER,
+        "name": ACTION_TRACKER,
         "model": shape,
         "steps": steps,
-        "command": f"cdrl train {READER}",
+        "command": f"cdrl train {ACTION_TRACKER}",
         "licence": "Apache-2.0",
         "truth": f"ARKit coefficients (52) of {people} studio people, no emotion label",
         "held_out": "choosing set: other people and other sentences",
@@ -90,5 +90,5 @@ def train_reader(
             },
         },
     }
-    save_weights(Path(out) / f"{READER}.safetensors", model, card)
+    save_weights(Path(out) / f"{ACTION_TRACKER}.safetensors", model, card)
     return card

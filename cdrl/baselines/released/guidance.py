@@ -67,24 +67,24 @@ class ReleasedGuidance(nn.Module):
         return super().train(False)
 
     def content(
-        self, source: torch.Tensor, output: torch.Tensor, audio: torch.Tensor
+        self, source: torch.Tensor, output: torch.Tensor, *, audio_features: torch.Tensor
     ) -> torch.Tensor:
         """(B, 5, 3, H, W) twice, in [0, 1], and the SOURCE's audio prior (B, 5, A), heard with both -> (B,), mean of three frames."""
-        sound = audio[:, FRAMES].flatten(0, 1)[:, None]
+        sound = audio_features[:, FRAMES].flatten(0, 1)[:, None]
         with torch.no_grad():
             wanted = self.content_net(face_view(source[:, FRAMES].flatten(0, 1)), sound)
         found = self.content_net(face_view(output[:, FRAMES].flatten(0, 1)), sound)
         return released_content_guidance(wanted, found).view(len(source), -1).mean(1)
 
     def emotion(
-        self, reference: torch.Tensor, output: torch.Tensor, label: torch.Tensor
+        self, output: torch.Tensor, *, reference: torch.Tensor, label_indices: torch.Tensor
     ) -> torch.Tensor:
         """(B, T, 3, H, W) frames of a reference and of the output in [0, 1], and the wanted labels (B,) -> (B,), mean over frames."""
         shown = [
             self.language.project(self.language.image_features(x.flatten(0, 1)))
             for x in (reference, output)
         ]
-        prompt = self.prompts[label].repeat_interleave(output.shape[1], 0)
+        prompt = self.prompts[label_indices].repeat_interleave(output.shape[1], 0)
         return released_emotion_guidance(*shown, prompt).view(len(output), -1).mean(1)
 
 

@@ -102,7 +102,7 @@ def embed_released(
     return np.concatenate(out)
 
 
-def present(features: Features) -> list[str]:
+def emotions_with_clips(features: Features) -> list[str]:
     """The scored emotions that have clips: a tuple of the released CERL has an image of each."""
     return [name for name in SCORED_EMOTIONS if (features.store.clips["emotion"] == name).any()]
 
@@ -146,7 +146,7 @@ def train_released_prompts(
     torch.manual_seed(seed)
     prior = LanguagePrior(language)
     emotion = features.store.per_frame("emotion")
-    names = present(features)
+    names = emotions_with_clips(features)
     rows = [np.flatnonzero(emotion == name) for name in names]
     if len(rows) < 2:
         raise InputError(
