@@ -11,7 +11,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.report.figures import COLOURS
+from cdrl.report.style import COLOURS
 from cdrl.stages.s04_probe import factors_of_frames
 
 SIDE, EDGE, LEGEND, FINE = 600, 30, 70, 3  # pixels; drawn `FINE` times as large, then made smaller

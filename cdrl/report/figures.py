@@ -1,44 +1,46 @@
-"""Plain plotly figures in one house style, small enough that an executed notebook stays under 2 MB."""
+"""Plain plotly figures in one style, small enough that an executed notebook stays under 2 MB."""
 
-import base64
-import io
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 from PIL import Image
 
-# Okabe and Ito's eight colours, told apart by colour-blind readers; black is kept for truth and chance.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#882255")
-TEMPLATE = go.layout.Template(
-    layout={
-        "font": {"family": "Helvetica, Arial, sans-serif", "size": 13, "color": "#222"},
-        "colorway": COLOURS,
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-        "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
-        "title": {"x": 0, "xref": "paper"},
-        "xaxis": {"gridcolor": "#e5e5e5", "zeroline": False, "automargin": True},
-        "yaxis": {"gridcolor": "#e5e5e5", "zeroline": False, "automargin": True},
-        "legend": {"orientation": "h", "y": -0.2},
-    }
-)
+from cdrl.report.style import COLOURS, factor_menu, jpeg_uri, json_numbers, set_style
+
 MAX_POINTS = 4000
+WAVEFORM_PARTS = 600  # points that a waveform is drawn with
+SILENT = {"showlegend": False, "hoverinfo": "skip"}  # a trace without entry or label of its own
+
+Phoneme = tuple[float, float, str]  # start and end in seconds, name
 
 
-def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
-    """A grid of faces with a label for each row and column: one JPEG, whatever its number of cells.
+def face_grid(
+    images: ArrayLike,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    cell: int = 96,
+) -> go.Figure:
+    """A grid of faces with a label for each row and column: one JPEG for all cells.
 
     Args:
         images: (R, C, H, W, 3) uint8 RGB.
-        row_labels, column_labels: R and C texts, or none.
+        row_labels: R texts, or none.
+        column_labels: C texts, or none.
+        title: of the figure.
         cell: side of a face in the figure, pixels.
 
     Returns:
-        A figure of C * cell by R * cell pixels and the labels' margins.
+        A figure of C * cell by R * cell pixels and the margins of the labels.
     """
     rows, columns, height, width, _ = np.shape(images)
-    mosaic = np.asarray(images).transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
-    picture = Image.fromarray(mosaic).resize((columns * cell, rows * cell), Image.LANCZOS)
+    tiles = np.asarray(images).transpose(0, 2, 1, 3, 4)
+    mosaic = tiles.reshape(rows * height, columns * width, 3)
+    size = (columns * cell, rows * cell)
+    picture = Image.fromarray(mosaic).resize(size, Image.Resampling.LANCZOS)
+
     figure = go.Figure()
     figure.add_layout_image(
         source=jpeg_uri(picture),
@@ -51,316 +53,379 @@ def face_grid(images, row_labels=(), column_labels=(), title="", cell=96):
         sizing="stretch",
         layer="below",
     )
-    figure.update_xaxes(
-        range=[0, columns],
-        side="top",
-        showgrid=False,
-        ticks="",
-        tickvals=[k + 0.5 for k in range(len(column_labels))],
-        ticktext=list(column_labels),
-    )
-    figure.update_yaxes(
-        range=[rows, 0],
-        showgrid=False,
-        ticks="",
-        scaleanchor="x",
-        tickvals=[k + 0.5 for k in range(len(row_labels))],
-        ticktext=list(row_labels),
-    )
+    _label_rows(figure, row_labels, rows)
+    _label_columns(figure, column_labels, columns)
+
     top = 70 if title else 40
-    figure.update_layout(
-        template=TEMPLATE,
-        title=title,
-        height=rows * cell + top + 20,
-        width=columns * cell + 140,
-        margin={"l": 110, "r": 10, "t": top, "b": 10},
-    )
+    margin = {"l": 110, "r": 10, "t": top, "b": 10}
+    set_style(figure, title, height=rows * cell + top + 20)
+    figure.update_layout(width=columns * cell + 140, margin=margin)
+
     return figure
 
 
-def score_bars(names, values, chance=None, low=None, high=None, n=None, title="", unit="accuracy"):
+def _label_rows(figure: go.Figure, labels: Sequence[str], count: int) -> None:
+    """Write a label at the middle of every row of a grid, the first row above."""
+    middles = [row + 0.5 for row in range(len(labels))]
+
+    figure.update_yaxes(range=[count, 0], scaleanchor="x")
+    figure.update_yaxes(showgrid=False, ticks="")
+    figure.update_yaxes(tickvals=middles, ticktext=list(labels))
+
+
+def _label_columns(figure: go.Figure, labels: Sequence[str], count: int) -> None:
+    """Write a label above the middle of every column of a grid."""
+    middles = [column + 0.5 for column in range(len(labels))]
+
+    figure.update_xaxes(range=[0, count], side="top")
+    figure.update_xaxes(showgrid=False, ticks="")
+    figure.update_xaxes(tickvals=middles, ticktext=list(labels))
+
+
+def score_bars(
+    names: Iterable[str],
+    values: ArrayLike,
+    chance: ArrayLike | None = None,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    n: ArrayLike | None = None,
+    title: str = "",
+    unit: str = "accuracy",
+) -> go.Figure:
     """Bars with their intervals and, across each, its own chance level.
 
     Args:
-        names: N texts. values: (N,). chance: (N,), a number for all, or None.
-        low, high: (N,) ends of the bootstrap interval, or None.
-        n: (N,) how many were judged, written at the foot of the bar; nan where unknown, or None.
+        names: N texts.
+        values: (N,) scores.
+        chance: (N,) chance levels, one number for all, or None.
+        low: (N,) lower ends of the bootstrap intervals, or None.
+        high: (N,) upper ends, or None.
+        n: (N,) number of samples, written at the foot of the bar; nan where unknown, or None.
+        title: of the figure.
         unit: what the axis measures.
 
     Returns:
         A figure; the chance levels are one black mark a bar.
     """
-    names, values = list(names), np.asarray(values, dtype=float)
-    error = None
-    if low is not None and high is not None:
-        above, below = np.asarray(high, dtype=float) - values, values - np.asarray(low, dtype=float)
-        error = {
-            "type": "data",
-            "symmetric": False,
-            "array": _rounded(above),
-            "arrayminus": _rounded(below),
-        }
-    judged = (
-        None
-        if n is None
-        else ["" if np.isnan(each) else f"n {each:.0f}" for each in np.asarray(n, dtype=float)]
-    )
-    figure = go.Figure(
-        go.Bar(
-            y=names,
-            x=_rounded(values),
-            orientation="h",
-            error_x=error,
-            name="score",
-            showlegend=False,
-            text=judged,
-            textposition="inside",
-            insidetextanchor="start",
-            textangle=0,
-            insidetextfont={"color": "white", "size": 11},
-        )
+    names = list(names)
+    scores = np.asarray(values, dtype=float)
+
+    figure = go.Figure()
+    figure.add_bar(
+        y=names,
+        x=json_numbers(scores),
+        orientation="h",
+        error_x=_error_bars(scores, low, high),
+        name="score",
+        showlegend=False,
+        text=_sample_counts(n),
+        textposition="inside",
+        insidetextanchor="start",
+        textangle=0,
+        insidetextfont={"color": "white", "size": 11},
     )
     if chance is not None:
-        figure.add_scatter(
-            y=names,
-            x=_rounded(np.broadcast_to(chance, len(names))),
-            mode="markers",
-            name="chance",
-            marker={"symbol": "line-ns", "size": 18, "line": {"width": 3, "color": "black"}},
-        )
+        _add_chance_marks(figure, names, chance)
+
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(
-        template=TEMPLATE, title=title, xaxis_title=unit, height=110 + 30 * len(names)
-    )
+    set_style(figure, title, height=110 + 30 * len(names), x_title=unit)
+
     return figure
 
 
-def speech(sound, spoken=(), title="", rate=16_000):
+def _add_chance_marks(figure: go.Figure, names: list[str], chance: ArrayLike) -> None:
+    """Draw a black mark across each bar at its chance level; (N,) levels or one for all."""
+    levels = np.broadcast_to(np.asarray(chance), len(names))
+    positions = json_numbers(levels)
+    line = {"width": 3, "color": "black"}
+    marker = {"symbol": "line-ns", "size": 18, "line": line}
+
+    figure.add_scatter(y=names, x=positions, mode="markers", name="chance", marker=marker)
+
+
+def _error_bars(scores: np.ndarray, low: ArrayLike | None, high: ArrayLike | None) -> dict | None:
+    """Plotly's error bars of (N,) scores between their (N,) ends; None without ends."""
+    if low is None or high is None:
+        return None
+
+    above = np.asarray(high, dtype=float) - scores
+    below = scores - np.asarray(low, dtype=float)
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": json_numbers(above),
+        "arrayminus": json_numbers(below),
+    }
+
+
+def _sample_counts(n: ArrayLike | None) -> list[str] | None:
+    """The text `n 300` for each number of samples; empty where it is not known."""
+    if n is None:
+        return None
+    counts = np.asarray(n, dtype=float)
+    return ["" if np.isnan(count) else f"n {count:.0f}" for count in counts]
+
+
+def speech(
+    sound: ArrayLike, spoken: Iterable[Phoneme] = (), title: str = "", rate: int = 16_000
+) -> go.Figure:
     """The waveform of a clip with its phonemes over it, where they are known.
 
     Args:
-        sound: (S,) in [-1, 1]. spoken: (start, end, phoneme) of each phoneme, seconds; "sil" is left blank.
-        rate: Hz.
+        sound: (S,) samples in [-1, 1].
+        spoken: (start, end, phoneme) of each phoneme, seconds; "sil" is left blank.
+        title: of the figure.
+        rate: samples a second, Hz.
     """
-    parts = np.array_split(np.abs(np.asarray(sound, dtype=float)), 600)
+    samples = np.asarray(sound, dtype=float)
+    parts = np.array_split(np.abs(samples), WAVEFORM_PARTS)
     peaks = np.array([part.max(initial=0) for part in parts])
-    peaks, times = (
-        peaks / max(peaks.max(), 1e-9),
-        (np.arange(len(peaks)) + 0.5) * len(sound) / rate / len(peaks),
-    )
+    peaks = peaks / max(peaks.max(), 1e-9)
+    times = (np.arange(len(peaks)) + 0.5) * len(samples) / rate / len(peaks)
+
     figure = go.Figure()
-    for values, fill in ((peaks, None), (-peaks, "tonexty")):
+    for heights, fill in ((peaks, None), (-peaks, "tonexty")):
         figure.add_scatter(
-            x=_rounded(times, 3),
-            y=_rounded(values, 3),
+            x=json_numbers(times, 3),
+            y=json_numbers(heights, 3),
             mode="lines",
             fill=fill,
             line={"width": 1, "color": COLOURS[0]},
             showlegend=False,
         )
-    said = [each for each in spoken if each[2] != "sil"]
-    if said:
-        edges = [
-            value for start, end, _ in said for edge in (start, end) for value in (edge, edge, None)
-        ]
-        figure.add_scatter(
-            x=edges,
-            y=[-1.05, 1.3, None] * (2 * len(said)),
-            mode="lines",
-            line={"width": 1, "color": "#bbb"},
-            showlegend=False,
-            hoverinfo="skip",
-        )
-        figure.add_scatter(
-            x=[(start + end) / 2 for start, end, _ in said],
-            y=[1.15 + 0.13 * (k % 2) for k in range(len(said))],
-            text=[name for *_, name in said],
-            mode="text",
-            textfont={"size": 11},
-            showlegend=False,
-            hoverinfo="skip",
-        )
+
+    phonemes = [interval for interval in spoken if interval[2] != "sil"]
+    if phonemes:
+        _add_phoneme_edges(figure, phonemes)
+        _add_phoneme_names(figure, phonemes)
+
     figure.update_yaxes(visible=False, range=[-1.1, 1.4])
-    figure.update_layout(template=TEMPLATE, title=title, xaxis_title="seconds", height=260)
+    set_style(figure, title, height=260, x_title="seconds")
+
     return figure
 
 
-def factor_map(points, factors, title="", seed=0):
-    """A two-dimensional map of an embedding, coloured by one factor at a time; buttons choose which.
+def _add_phoneme_edges(figure: go.Figure, phonemes: Sequence[Phoneme]) -> None:
+    """Draw a line at both ends of each phoneme."""
+    edges: list[float | None] = []
+    for start, end, _ in phonemes:
+        edges += [start, start, None]
+        edges += [end, end, None]
+
+    heights = [-1.05, 1.3, None] * (2 * len(phonemes))
+    line = {"width": 1, "color": "#bbb"}
+
+    figure.add_scatter(x=edges, y=heights, mode="lines", line=line, **SILENT)
+
+
+def _add_phoneme_names(figure: go.Figure, phonemes: Sequence[Phoneme]) -> None:
+    """Write each phoneme over the middle of its interval, in two rows so that names stay apart."""
+    middles = []
+    heights = []
+    names = []
+    for position, (start, end, name) in enumerate(phonemes):
+        middles.append((start + end) / 2)
+        heights.append(1.15 + 0.13 * (position % 2))
+        names.append(name)
+
+    figure.add_scatter(
+        x=middles, y=heights, text=names, mode="text", textfont={"size": 11}, **SILENT
+    )
+
+
+def factor_map(
+    points: ArrayLike, factors: Mapping[str, ArrayLike], title: str = "", seed: int = 0
+) -> go.Figure:
+    """A two-dimensional map of an embedding, coloured by one factor at a time; buttons choose it.
 
     Args:
         points: (N, 2) coordinates; at most `MAX_POINTS` of them, drawn at random, are shown.
         factors: {"emotion": (N,) labels, "viseme": ...}; numbers or texts.
-        seed: of that draw.
+        title: of the figure.
+        seed: of that random draw.
 
     Returns:
         A figure with a trace for each label of each factor; those of the first factor are visible.
     """
-    points = np.asarray(points, dtype=float)
-    kept = np.sort(np.random.default_rng(seed).permutation(len(points))[:MAX_POINTS])
-    figure, owners = go.Figure(), []
-    for factor, labels in factors.items():
-        labels = np.asarray(labels)[kept]
+    coordinates = np.asarray(points, dtype=float)
+    order = np.random.default_rng(seed).permutation(len(coordinates))
+    sample = np.sort(order[:MAX_POINTS])
+    coordinates = coordinates[sample]
+
+    figure = go.Figure()
+    trace_factors: list[str] = []
+    first = next(iter(factors))
+    for factor, values in factors.items():
+        labels = np.asarray(values)[sample]
         for position, label in enumerate(np.unique(labels)):
-            chosen = points[kept][labels == label]
+            group = coordinates[labels == label]
+            colour = COLOURS[position % len(COLOURS)]
             figure.add_scattergl(
-                x=_rounded(chosen[:, 0], 2),
-                y=_rounded(chosen[:, 1], 2),
+                x=json_numbers(group[:, 0], 2),
+                y=json_numbers(group[:, 1], 2),
                 mode="markers",
                 name=str(label),
-                marker={"size": 4, "opacity": 0.7, "color": COLOURS[position % len(COLOURS)]},
-                visible=not owners or owners[0] == factor,
+                marker={"size": 4, "opacity": 0.7, "color": colour},
+                visible=factor == first,
             )
-            owners.append(factor)
-    buttons = [
-        {
-            "label": factor,
-            "method": "update",
-            "args": [{"visible": [owner == factor for owner in owners]}],
-        }
-        for factor in factors
-    ]
-    figure.update_layout(
-        template=TEMPLATE,
-        title=title,
-        height=480,
-        updatemenus=[
-            {
-                "buttons": buttons,
-                "type": "buttons",
-                "direction": "right",
-                "x": 0,
-                "y": 1.12,
-                "yanchor": "bottom",
-            }
-        ],
-        margin={"t": 110},
-    )
+            trace_factors.append(factor)
+
+    above = {"x": 0, "y": 1.12, "yanchor": "bottom"}
+    menu = factor_menu(list(factors), trace_factors, above)
+    figure.update_layout(updatemenus=[menu], margin={"t": 110})
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(showticklabels=False)
+    set_style(figure, title, height=480)
+
     return figure
 
 
-def curves(series, chance=None, title="", x_title="step", y_title="loss", x=None):
+def curves(
+    series: Mapping[str, ArrayLike],
+    chance: float | Mapping[str, float] | None = None,
+    title: str = "",
+    x_title: str = "step",
+    y_title: str = "loss",
+    x: ArrayLike | None = None,
+) -> go.Figure:
     """Lines over a common axis, thinned to `MAX_POINTS` in all, and a dashed line at chance.
 
     Args:
         series: {name: (N,) values}.
-        chance: value of the dashed line; several with what each is, {text: value}; or None.
+        chance: value of the dashed line; several with their texts, {text: value}; or None.
+        title: of the figure.
+        x_title: of the horizontal axis.
+        y_title: of the vertical axis.
         x: (N,) positions; None counts from 0.
     """
     figure = go.Figure()
     for name, values in series.items():
-        values = np.asarray(values, dtype=float)
-        step = max(1, -(-len(values) * len(series) // MAX_POINTS))
-        positions = np.arange(len(values)) if x is None else np.asarray(x)
+        heights = np.asarray(values, dtype=float)
+        step = max(1, -(-len(heights) * len(series) // MAX_POINTS))
+        positions = np.arange(len(heights)) if x is None else np.asarray(x)
+        thinned = heights[::step]
+
         figure.add_scatter(
-            x=positions[::step].tolist(), y=_rounded(values[::step]), mode="lines", name=str(name)
+            x=positions[::step].tolist(),
+            y=json_numbers(thinned),
+            mode="lines",
+            name=str(name),  # plotly refuses names that are numbers
         )
-    for text, value in (
-        chance if isinstance(chance, dict) else {} if chance is None else {"no information": chance}
-    ).items():
-        figure.add_hline(
-            y=float(value), line={"dash": "dash", "color": "black"}, annotation_text=text
-        )
-    figure.update_layout(
-        template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=380
-    )
+
+    line = {"dash": "dash", "color": "black"}
+    for text, level in _chance_levels(chance).items():
+        figure.add_hline(y=float(level), line=line, annotation_text=text)
+
+    set_style(figure, title, height=380, x_title=x_title, y_title=y_title)
     return figure
 
 
-def trade_off(series, title="", x_title="emotion accuracy", y_title="mouth error"):
-    """One line for each variant through the settings of its dial: what is gained across, what it costs upwards.
+def _chance_levels(chance: float | Mapping[str, float] | None) -> Mapping[str, float]:
+    """The dashed lines by their texts."""
+    if chance is None:
+        return {}
+    if isinstance(chance, Mapping):
+        return chance
+    return {"no information": chance}
+
+
+def trade_off(
+    series: Mapping[str, tuple[ArrayLike, ArrayLike, Iterable[str]]],
+    title: str = "",
+    x_title: str = "emotion accuracy",
+    y_title: str = "mouth error",
+) -> go.Figure:
+    """One line for each variant through its intensity scales: the gain across, the cost upwards.
 
     Args:
-        series: {name: (x, y, texts)}, (K,) each in the order of the dial; texts are written at the points.
+        series: {name: (x, y, texts)}, (K,) each in the order of the intensity scale; the texts are
+            written at the points.
+        title: of the figure.
+        x_title: of the horizontal axis.
+        y_title: of the vertical axis.
     """
     figure = go.Figure()
-    for name, (x, y, texts) in series.items():
+    for name, (gains, costs, texts) in series.items():
         figure.add_scatter(
-            x=_rounded(x),
-            y=_rounded(y),
+            x=json_numbers(gains),
+            y=json_numbers(costs),
             text=list(texts),
             mode="lines+markers+text",
             textposition="top center",
             name=str(name),
         )
-    figure.update_layout(
-        template=TEMPLATE, title=title, xaxis_title=x_title, yaxis_title=y_title, height=440
-    )
+
+    set_style(figure, title, height=440, x_title=x_title, y_title=y_title)
     return figure
 
 
-def matrix(values, rows, columns, title=""):
+def matrix(
+    values: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str = ""
+) -> go.Figure:
     """A matrix with its numbers written in; white is zero, blue positive, orange negative.
 
     Args:
-        values: (R, C). rows, columns: R and C texts.
+        values: (R, C) numbers.
+        rows: R texts.
+        columns: C texts.
+        title: of the figure.
     """
-    values = np.asarray(values, dtype=float)
-    limit = max(1e-6, float(np.nanmax(np.abs(values))))
-    figure = go.Figure(
-        go.Heatmap(
-            z=_rounded(values, 3),
-            x=list(columns),
-            y=list(rows),
-            zmin=-limit,
-            zmax=limit,
-            texttemplate="%{z:.2f}",
-            colorscale=[[0, COLOURS[1]], [0.5, "white"], [1, COLOURS[0]]],
-            showscale=False,
-        )
+    numbers = np.asarray(values, dtype=float)
+    limit = max(1e-6, float(np.nanmax(np.abs(numbers))))
+    scale = [[0, COLOURS[1]], [0.5, "white"], [1, COLOURS[0]]]
+
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=json_numbers(numbers, 3),
+        x=list(columns),
+        y=list(rows),
+        zmin=-limit,
+        zmax=limit,
+        texttemplate="%{z:.2f}",
+        colorscale=scale,
+        showscale=False,
     )
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(template=TEMPLATE, title=title, height=120 + 42 * len(rows))
+    set_style(figure, title, height=120 + 42 * len(rows))
+
     return figure
 
 
-def alignment(likeness, aligned, title="", frame_rate=25):
-    """Likeness of every pair of moments of two clips, and the path of an alignment through it.
+def alignment(
+    similarity: ArrayLike, aligned: ArrayLike, title: str = "", frame_rate: float = 25
+) -> go.Figure:
+    """Similarity of every pair of moments of two clips, and the path of an alignment through it.
 
     Args:
-        likeness: (T, U) cosine of frame t of the first clip and frame u of the second.
+        similarity: (T, U) cosine of frame t of the first clip and frame u of the second.
         aligned: (T,) frame of the second clip for each frame of the first.
+        title: of the figure.
         frame_rate: frames a second, for the axes.
     """
-    likeness, aligned = np.asarray(likeness, dtype=float), np.asarray(aligned)
-    down, right = (np.arange(count) / frame_rate for count in likeness.shape)
-    figure = go.Figure(
-        go.Heatmap(
-            z=_rounded(likeness, 2),
-            x=_rounded(right),
-            y=_rounded(down),
-            colorscale="Greys",
-            showscale=False,
-        )
+    cosines = np.asarray(similarity, dtype=float)
+    first_seconds = np.arange(cosines.shape[0]) / frame_rate
+    second_seconds = np.arange(cosines.shape[1]) / frame_rate
+    path_seconds = np.asarray(aligned) / frame_rate
+    down = json_numbers(first_seconds)
+
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=json_numbers(cosines, 2),
+        x=json_numbers(second_seconds),
+        y=down,
+        colorscale="Greys",
+        showscale=False,
     )
     figure.add_scatter(
-        x=_rounded(aligned / frame_rate),
-        y=_rounded(down),
+        x=json_numbers(path_seconds),
+        y=down,
         mode="lines",
         name="path",
         line={"color": COLOURS[1], "width": 3},
     )
     figure.update_yaxes(autorange="reversed", title="first clip, seconds")
     figure.update_xaxes(title="second clip, seconds")
-    figure.update_layout(template=TEMPLATE, title=title, height=460)
+    set_style(figure, title, height=460)
+
     return figure
-
-
-def jpeg_uri(image, quality=85):
-    """An image as a data URI.
-
-    Args:
-        image: PIL image, or (H, W, 3) uint8 RGB.
-    """
-    image = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _rounded(values, digits=4):
-    """Plain short numbers: plotly would store arrays with 17 digits, or as bytes that a diff cannot read."""
-    found = np.round(np.asarray(values, dtype=float), digits)
-    return np.where(np.isfinite(found), found, None).tolist()  # JSON knows no nan

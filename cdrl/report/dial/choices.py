@@ -10,7 +10,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.editing.control import read_crops, read_text
 from cdrl.report.dial.session import Session, SourceClip
-from cdrl.report.figures import jpeg_uri
+from cdrl.report.style import jpeg_uri
 
 TEXTS = (
     "eyes wide, jaw open",

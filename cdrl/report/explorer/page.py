@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from tqdm import tqdm
 
 from cdrl.report import figures
+from cdrl.report import style as style_of_figures
 from cdrl.report.explorer.atlas import SPACES, Atlas, read_atlas
 from cdrl.report.ready import somebody_watches
 
@@ -103,7 +104,7 @@ def static_figure(atlas: Atlas):
         "yanchor": "bottom",
     }
     figure.update_layout(
-        template=figures.TEMPLATE,
+        template=style_of_figures.TEMPLATE,
         height=560,
         updatemenus=[menu],
         margin={"t": 130, "l": 10, "r": 10},
