@@ -1,21 +1,26 @@
-from dataclasses import dataclass, fields
-
 import pytest
+from pydantic.dataclasses import dataclass
 
 from cdrl.core.errors import InputError
 from cdrl.core.paths import data_root, run_path
 from cdrl.core.presets import COSTS, PRESETS
 from cdrl.core.settings import (
     STAGES,
+    ActionsConfig,
     ContentConfig,
     CorpusConfig,
+    IngestConfig,
+    StudyConfig,
     config_hash,
+    field_infos,
     from_dict,
     resolve_settings,
     stage_config,
     stage_folder,
     to_dict,
 )
+
+SETTINGS = [*STAGES.values(), ActionsConfig, IngestConfig, StudyConfig]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -49,7 +54,7 @@ def test_a_bare_name_means_the_one_stage_that_has_it_and_is_refused_where_severa
     assert resolve_settings({"bottleneck": "7"}) == {"emotion.bottleneck": "7"}
     with pytest.raises(
         InputError,
-        match="'learning_rate' is not one: name the stage too, as in content.learning_rate or ",
+        match="'learning_rate' is ambiguous: name the stage too, as in content.learning_rate or ",
     ):
         resolve_settings({"learning_rate": "1"})
 
@@ -57,7 +62,7 @@ def test_a_bare_name_means_the_one_stage_that_has_it_and_is_refused_where_severa
 def test_a_bare_seed_is_every_stage_s():
     resolved = resolve_settings({"seed": 5})
     assert resolved == {
-        f"{stage}.seed": 5 for stage in STAGES if "seed" in {f.name for f in fields(STAGES[stage])}
+        f"{stage}.seed": 5 for stage in STAGES if "seed" in field_infos(STAGES[stage])
     }
     assert len(resolved) > 2
     assert stage_config("emotion", "cpu", {"seed": "5"}).seed == 5
@@ -86,9 +91,14 @@ def test_unknown_keys_are_refused_with_the_nearest_and_the_accepted():
         stage_folder("runs/demo", "video")
 
 
-@pytest.mark.parametrize("value", ["many", "2.5", 2.5, None, True, "-1", "nan", "inf"])
+@pytest.mark.parametrize(
+    "value", ["many", "2.5", 2.5, None, True, "-1", "0", "nan", "inf", "1e308", [3], {}]
+)
 def test_a_value_of_another_kind_is_refused(value):
-    with pytest.raises(InputError, match="steps=.*: a whole number from 0 is needed, as in steps="):
+    with pytest.raises(
+        InputError,
+        match="content.steps=.*: a whole number from 1 up to 10000000 is needed, as in content.steps=",
+    ):
         from_dict(ContentConfig, {"steps": value})
 
 
@@ -108,7 +118,7 @@ def test_texts_numbers_and_truth_values_are_read_as_the_field_s_type():
 
 
 def test_a_corpus_without_an_adapter_is_refused():
-    with pytest.raises(InputError, match="corpus=meat: accepted are studio"):
+    with pytest.raises(InputError, match="corpus.corpus=meat: accepted are studio"):
         from_dict(CorpusConfig, {"corpus": "meat"})
 
 
@@ -133,7 +143,7 @@ def test_hash_tells_stages_with_equal_settings_apart():
 
 def test_a_relative_run_lies_in_the_clone_and_an_absolute_one_where_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_path("runs/demo").parent.parent.joinpath("cdrl", "config.py").exists()
+    assert run_path("runs/demo").parent.parent.joinpath("cdrl", "core", "settings.py").exists()
     assert run_path(tmp_path) == tmp_path
 
 
@@ -147,3 +157,57 @@ def test_data_root_is_the_clone_s_or_the_one_named(monkeypatch, tmp_path):
         InputError, match="no data folder at CDRL_DATA=.*gone: set CDRL_DATA to the data/ folder"
     ):
         data_root()
+
+
+OUT_OF_RANGE = {
+    "evaluate.sweep": "nan",
+    "priors.device": "meta",
+    "priors.audio": "",
+    "content.batch": 0,
+    "content.dropout": "1",
+    "content.learning_rate": "1e308",
+    "content.seed": 2**31,
+    "corpus.split": "",
+    "corpus.detector": "somewhere",
+    "corpus.workers": -1,
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_a_value_out_of_its_range_is_refused_with_the_setting_and_an_example(name):
+    stage, _, field = name.partition(".")
+    with pytest.raises(InputError) as refused:
+        stage_config(stage, "cpu", {name: OUT_OF_RANGE[name]})
+    message = str(refused.value)
+    default = field_infos(STAGES[stage])[field].default
+    assert message.startswith(f"{name}={OUT_OF_RANGE[name]}: ")
+    assert message.endswith(f"as in {name}={default}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("config_class", SETTINGS, ids=lambda each: each.__name__)
+def test_every_setting_says_what_it_means_and_has_a_range_or_a_check(config_class):
+    free_texts = {
+        "data_root",
+        "template",
+        "ingested",
+        "weights",
+        "features",
+        "start",
+        "syncnet",
+        "arcface",
+        "efficient_face",
+        "rows",
+        "boxes",
+    }
+    for name, info in field_infos(config_class).items():
+        assert info.description, name
+        has_choices = bool(getattr(info.annotation, "__args__", ()))
+        is_checked = bool(info.metadata) or has_choices or info.annotation is bool
+        assert is_checked or name in free_texts, name
+
+
+@pytest.mark.parametrize("config_class", SETTINGS, ids=lambda each: each.__name__)
+def test_the_defaults_are_within_their_ranges(config_class):
+    defaults = to_dict(config_class())
+    assert from_dict(config_class, defaults) == config_class()

@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from troublesome import CYAN, MAGENTA, Stillborn, peak_growth, play
+from troublesome import CYAN, MAGENTA, peak_growth
 
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
-from cdrl.core.pools import Lost, run_each
+from cdrl.core.pools import run_each
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora import samples
 from cdrl.corpora.ingest import Job, expected_cost, ingest, make_piece, summary
 from cdrl.corpora.manifest import COLUMNS
-from cdrl.corpora.rejects import kind_of
+from cdrl.corpora.rejects import reason_kind
 from cdrl.corpora.scan import scan
 from cdrl.corpora.store import Store
 from cdrl.media.detectors import BOX_COLUMNS, load_detector, read_boxes
@@ -252,7 +252,7 @@ def test_a_store_of_before_there_was_a_choice_is_read_as_aligned(trees, tmp_path
 
 
 def test_the_samples_give_the_same_bytes_in_one_process_and_in_two_workers(tmp_path):
-    root = samples.SAMPLES
+    root = samples.sample_folder()
     clips = manifest(root, [path.name for path in samples.sample_paths()][:2])
     config = IngestConfig(workers=2, frame_rate=30.0, crop_size=64)
     done = ingest(clips, root, tmp_path / "two", config, progress=False)
@@ -504,7 +504,7 @@ def test_the_report_shows_each_left_out_clip_with_its_reason_and_counts(batch):
         .startswith('<img alt="" src="data:image/jpeg;base64,/9j/')
     )
     assert "http" not in page.replace("http-equiv", "") and 'src="data:' in page
-    assert kind_of("face lost from frame 3 to 20; it must") == kind_of(
+    assert reason_kind("face lost from frame 3 to 20; it must") == reason_kind(
         "face lost from frame 9 to 95; it must"
     )
 
@@ -566,29 +566,6 @@ def test_a_full_disk_stops_the_batch_and_is_no_clip_s_fault(trees, tmp_path):
 
 
 # --- workers, kills, resumption ----------------------------------------------------------------------------------------
-
-
-def test_a_job_that_dies_or_hangs_is_known_by_its_number_and_the_others_finish():
-    jobs = ["a", "die", "b", "hang", "c", "die", "d"]
-    results = dict(run_each(play, jobs, 2, 1.5))
-    assert {k: v for k, v in results.items() if not isinstance(v, Lost)} == {
-        0: "aa",
-        2: "bb",
-        4: "cc",
-        6: "dd",
-    }
-    assert (
-        results[1]
-        == results[5]
-        == Lost("ended the process that read it, exit code 7; convert it, e.g. with ffmpeg, to mp4")
-    )
-    assert results[3].reason.startswith("took longer than 1.5 s and was stopped")
-    assert list(run_each(play, [], 2, 1.5)) == []
-
-
-def test_workers_that_cannot_start_are_said_not_tried_for_ever():
-    with pytest.raises(InputError, match=r"a worker process did not start \(exit code 5\)"):
-        list(run_each(Stillborn(), ["a"], 1, 1.0))
 
 
 def test_a_clip_that_takes_too_long_is_left_out_and_tried_again_only_with_more_time(tmp_path):

@@ -16,6 +16,16 @@ def play(job):
     return job * 2
 
 
+def fail(job):
+    from cdrl.core.errors import InputError
+
+    raise InputError(f"job {job} is wrong")
+
+
+def power(base, exponent):
+    return base**exponent
+
+
 class Stillborn:
     """A function that ends the process that unpickles it."""
 

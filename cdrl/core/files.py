@@ -1,39 +1,97 @@
 """Files that appear whole or not at all, and folders that one process writes at a time."""
 
+import errno
 import fcntl
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
 
 from cdrl.core.errors import InputError
 
 
-def write_json(path, value):
-    """Writes JSON under a temporary name and renames it; numbers that are not finite become null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside `path` and rename it to `path` when the block ends well.
 
+    The temporary file is removed when the block fails. Its folder is made where it is missing.
 
-def read_json(path):
-    """Reads a JSON file.
+    Args:
+        path: the file to write. A file that is there already is replaced as a whole.
 
     Raises:
-        InputError: for a file that is missing or is not JSON.
+        InputError: no space is left on the disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{uuid4().hex[:12]}{path.suffix[:16]}"
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{path}: no space is left on the disk; free some space and run the same again"
+            ) from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON atomically; numbers that are not finite become null.
+
+    Args:
+        path: the file to write.
+        value: mappings, lists, texts and numbers, those of numpy and torch included.
+    """
+    text = json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def read_json(path: Path | str, kind: type = object) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        kind: the type that its content must have, as dict.
+
+    Raises:
+        InputError: for a file that is missing, is not JSON or holds another type.
     """
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        value = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}): remove it and run again") from error
+    if not isinstance(value, kind):
+        raise InputError(
+            f"{path} cannot be read (it holds a {type(value).__name__}, a {kind.__name__} is "
+            "needed): remove it and run again"
+        )
+    return value
 
 
-def _plain(value):
-    """Numbers of numpy and torch as Python's, so that json can write them."""
+def write_array(path: Path | str, array: np.ndarray) -> None:
+    """Write an array as .npy atomically.
+
+    Args:
+        path: the file to write.
+        array: (...) of any type but objects.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numbers of numpy and torch into Python's, so that json can write them."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -46,11 +104,16 @@ def _plain(value):
 
 
 @contextmanager
-def held_alone(folder):
-    """Keeps a second process out of a folder; let go when this one ends, however it does. Where the disk knows no locks, nothing is held.
+def exclusive(folder: Path | str) -> Iterator[None]:
+    """Keep a second process out of a folder as long as the block runs.
+
+    The lock ends with the process, however it ends. A disk that knows no locks gives none.
+
+    Args:
+        folder: an existing folder.
 
     Raises:
-        InputError: where another process holds it.
+        InputError: another process holds the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -67,22 +130,33 @@ def held_alone(folder):
         os.close(handle)
 
 
-def check_disk(folder, needed_gb):
-    """Refuses to begin where the disk will be full before the end; what lies in the folder already counts.
+def check_disk(folder: Path | str, needed_gb: float) -> None:
+    """Refuse to begin where the disk will be full before the end.
+
+    Args:
+        folder: where the work will write. What lies in it already counts.
+        needed_gb: size of the folder when the work is done, GB.
 
     Raises:
-        InputError: naming the folder, what is free and what is needed.
+        InputError: with the folder, the free space and the needed space.
     """
     folder = Path(folder)
-    held = (
-        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
-        if folder.exists()
-        else 0.0
-    )
-    existing = next(place for place in [folder, *folder.resolve().parents] if place.exists())
-    free = shutil.disk_usage(existing).free / 1e9
-    if free + held < needed_gb:
+    present_gb = folder_gb(folder)
+    candidates = [folder, *folder.resolve().parents]
+    existing = next(candidate for candidate in candidates if candidate.exists())
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    missing_gb = needed_gb - present_gb
+    if free_gb < missing_gb:
         raise InputError(
-            f"{folder}: {free:.1f} GB of disk are free, {needed_gb - held:.1f} GB are needed: free some, or choose "
-            "another --out or a smaller --preset"
+            f"{folder}: {free_gb:.1f} GB of disk are free, {missing_gb:.1f} GB are needed: free "
+            "some, or choose another --out or a smaller --preset"
         )
+
+
+def folder_gb(folder: Path) -> float:
+    """Return the size of all files in a folder, GB; 0 where there is none."""
+    size = 0
+    for file in folder.rglob("*"):
+        if file.is_file():
+            size += file.stat().st_size
+    return size / 1e9

@@ -1,154 +1,169 @@
-"""Work on files that nobody has looked at: a job that kills its process, or never ends, is known by its number.
+"""The one pool of worker processes, built on pebble.
 
-A pool of the standard library loses every waiting job when one process dies and cannot say which job did it. Here each
-process has one job at a time and a pipe of its own, so the others go on.
+Each job has a time limit. A job that kills its process costs itself alone, and is known by its
+number. All workers end with their parent, however it ends.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from functools import partial
+from multiprocessing.connection import wait as wait_for_process
+from typing import Any
 
+from pebble import ProcessExpired, ProcessPool
 from threadpoolctl import threadpool_limits
 
 from cdrl.core.errors import InputError
 
-_NEVER, _START_SECONDS = float("inf"), 300.0
+AHEAD = 2  # jobs per worker that are handed over before their results are needed
 
 
 @dataclass(frozen=True)
 class Lost:
-    """What became of a job that has no result."""
+    """A job without a result.
+
+    Attributes:
+        reason: why, as half a sentence.
+    """
 
     reason: str
 
 
 def run_each(
-    function: Callable, jobs: Sequence, workers: int, limit_seconds: float
-) -> Iterator[tuple[int, object]]:
-    """Yield (number of the job, its result or `Lost`) as they finish, in no order.
+    function: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    workers: int,
+    limit_seconds: float | None = None,
+    threads: int = 1,
+) -> Iterator[tuple[int, Any]]:
+    """Yield (number of the job, its result or `Lost`) as the jobs end, in no order.
 
     Args:
-        function: importable by name; job -> result, both picklable. It has to catch what it expects.
-        workers: spawned processes with single-threaded numerics; 0 works in this process, without limit or protection.
-        limit_seconds: per job; its process is killed then and replaced.
+        function: importable by name, job -> result; both must be picklable. What it raises is
+            raised here, and ends the other jobs.
+        jobs: what the function is called with.
+        workers: spawned processes; 0 works in this process, without limit and protection.
+        limit_seconds: per job; its process is ended then and replaced. None is no limit.
+        threads: numeric threads of each worker; 0 leaves them as they are.
 
     Raises:
-        InputError: where not even an idle process can be started.
+        InputError: the workers do not start.
     """
     if workers <= 0:
-        yield from ((number, function(job)) for number, job in enumerate(jobs))
+        for number, job in enumerate(jobs):
+            yield number, function(job)
         return
-    waiting = deque(enumerate(jobs))
-    crew = [_Worker(function, limit_seconds) for _ in range(min(workers, len(jobs)))]
-    try:
-        while waiting or any(worker.number is not None for worker in crew):
-            first = min(worker.deadline for worker in crew) - time.monotonic()
-            wait([worker.pipe for worker in crew], None if first == _NEVER else max(0.0, first))
-            for place, worker in enumerate(crew):
-                answer = worker.answer()
-                if answer is not None:
-                    yield answer
-                if worker.idle and waiting and worker.give(*waiting[0]):
-                    waiting.popleft()
-                if worker.finished and waiting:
-                    crew[place] = _Worker(function, limit_seconds)
-            crew = [worker for worker in crew if not worker.finished]
-    finally:
-        for worker in crew:
-            worker.end()
+    with _pool(min(workers, len(jobs)), threads) as pool:
+        waiting = deque(enumerate(jobs))
+        running: dict[Future, int] = {}
+        while waiting or running:
+            while waiting and len(running) < AHEAD * workers:
+                number, job = waiting.popleft()
+                running[pool.schedule(function, args=(job,), timeout=limit_seconds)] = number
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield running.pop(future), _result(future, limit_seconds)
 
 
-class _Worker:
-    """One process, the job that it has, and until when."""
+def in_order(
+    function: Callable[..., Any], jobs: Sequence[tuple], workers: int, threads: int = 1
+) -> Iterator[Any]:
+    """Yield `function(*job)` of every job in order; workers are a few jobs ahead, never more.
 
-    def __init__(self, function: Callable, limit_seconds: float):
-        context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.limit, self.deadline = limit_seconds, time.monotonic() + _START_SECONDS
-        self.number, self.idle, self.finished = None, False, False
+    Args:
+        function: importable by name; arguments and result must be picklable.
+        jobs: tuples of arguments.
+        workers: spawned processes; 0 and 1 work in this process.
+        threads: numeric threads of each worker; 0 leaves them as they are.
 
-    def give(self, number: int, job) -> bool:
-        """Hand a job over; False where the process has died meanwhile, which is not the job's fault."""
-        self.idle = False
-        try:
-            self.pipe.send(job)
-        except OSError:
-            self.end()
-            return False
-        self.number, self.deadline = number, time.monotonic() + self.limit
-        return True
+    Raises:
+        RuntimeError: a job killed its process.
+    """
+    if workers <= 1:
+        for job in jobs:
+            yield function(*job)
+        return
+    with _pool(min(workers, len(jobs)), threads) as pool:
+        waiting = deque(jobs)
+        running: deque[Future] = deque()
+        while waiting or running:
+            while waiting and len(running) <= AHEAD * workers:
+                running.append(pool.schedule(function, args=waiting.popleft()))
+            result = _result(running.popleft(), None)
+            if isinstance(result, Lost):
+                raise RuntimeError(f"a job {result.reason}")
+            yield result
 
-    def answer(self) -> tuple[int, object] | None:
-        """(number, result) when the job is over, one way or the other; None while it is not."""
-        number, starting = self.number, self.number is None and not self.idle
-        try:
-            if self.pipe.poll():
-                result = self.pipe.recv()
-                self.number, self.idle, self.deadline = None, True, _NEVER
-                return None if number is None else (number, result)
-        except (EOFError, OSError):
-            lost = Lost(_death(self.end()))
+
+class _pool:
+    """A pebble pool whose workers are ended when the block is left, however it is left."""
+
+    def __init__(self, workers: int, threads: int) -> None:
+        self.pool = ProcessPool(
+            max(workers, 1),
+            initializer=partial(_start_worker, threads),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    def __enter__(self) -> ProcessPool:
+        return self.pool
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            self.pool.close()
         else:
-            if time.monotonic() < self.deadline:
-                return None
-            self.end()
-            lost = Lost(
-                f"took longer than {self.limit:g} s and was stopped; raise the time limit or cut the clip"
-            )
-        if starting:
-            raise InputError(
-                f"a worker process did not start (exit code {self.process.exitcode}); a script that starts workers needs "
-                '`if __name__ == "__main__":`, or set workers=0'
-            )
-        self.number, self.idle = None, False
-        return None if number is None else (number, lost)
+            self.pool.stop()
+        self.pool.join()
 
-    def end(self) -> int | None:
-        """Close the pipe, stop the process if it does not end by itself, and say how it ended."""
-        self.finished = True
-        if not self.pipe.closed:
-            self.pipe.close()
-            self.process.join(0.2)  # one that died keeps its own exit code
-            self.process.kill()
-            self.process.join()
-        return self.process.exitcode
+
+def _result(future: Future, limit_seconds: float | None) -> Any:
+    """Return the result of a job that has ended, or why it has none."""
+    try:
+        return future.result()
+    except ProcessExpired as death:
+        return Lost(_death(death.exitcode))
+    except BrokenProcessPool:
+        raise InputError(
+            "worker processes do not start; a script that starts them needs "
+            '`if __name__ == "__main__":`, or set workers=0'
+        ) from None
+    except TimeoutError:
+        if limit_seconds is None:
+            raise
+        return Lost(
+            f"took longer than {limit_seconds:g} s and was stopped; raise the time limit or cut "
+            "the clip"
+        )
 
 
 def _death(code: int | None) -> str:
+    """Say how a worker died."""
+    remedy = "convert it, e.g. with ffmpeg, to mp4"
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return (
-            f"killed the process that read it, {name}{hint}; convert it, e.g. with ffmpeg, to mp4"
-        )
-    return f"ended the process that read it, exit code {code}; convert it, e.g. with ffmpeg, to mp4"
+        return f"killed the process that read it, {name}{hint}; {remedy}"
+    return f"ended the process that read it, exit code {code}; {remedy}"
 
 
-def _serve(pipe, function: Callable) -> None:
-    """The life of a worker: says that it is ready, then one result for each job, until its parent is gone."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent decides
+def _start_worker(threads: int) -> None:
+    """Prepare a worker: it ignores Ctrl-C, limits its threads and watches its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    threadpool_limits(1)
-    pipe.send(None)
-    while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(function(job))
+    if threads:
+        threadpool_limits(threads)
 
 
 def _end_with_parent() -> None:
-    wait([parent_process().sentinel])
+    """End this process at once when its parent is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_process([parent.sentinel])
     os._exit(1)

@@ -1,9 +1,10 @@
 """Presets: what differs from the settings' defaults, and what a run of each is expected to cost."""
 
 from dataclasses import dataclass
+from typing import Any
 
-# What differs from the defaults above.
-PRESETS = {
+# What differs from the defaults of the settings.
+PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "corpus.speech": "cached",
         "corpus.train_people": 4,
@@ -44,7 +45,8 @@ PRESETS = {
         "generator.batch": 32,
         "generator.size": 256,
     },
-    # The release's protocol: its frame rate, crop, split, test clips, drivers and priors. The method is ours.
+    # The release's protocol: frame rate, crop, split, test clips, drivers and priors.
+    # The method is this kit's.
     "paper": {
         "corpus.corpus": "mead",
         "corpus.split": "paper",
@@ -69,9 +71,15 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a preset is expected to take, said before a run starts: measured on two idle cores, for gpu and paper a guess.
+    """What a run of a preset is expected to take.
 
-    Crops of a real corpus come on top: notebook 00 says what they cost.
+    Measured on two idle cores; `gpu` and `paper` are estimates. The crops of a real corpus come on
+    top: notebook 00 prints their cost.
+
+    Attributes:
+        minutes: wall-clock time.
+        memory_gb: peak memory of all processes together, GB.
+        disk_gb: size of the run's folder, GB.
     """
 
     minutes: float

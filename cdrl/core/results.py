@@ -6,6 +6,7 @@ from typing import Any
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json
+from cdrl.core.former_names import present_scores
 from cdrl.core.settings import STAGES, stage_folder
 
 RESULTS = "results.json"
@@ -34,12 +35,13 @@ def read_results(path: Path | str) -> dict[str, Any]:
         if candidate.exists():
             return check_results(candidate)
     raise InputError(
-        f"no results in {path}: name the folder of a run, as in runs/demo, or make one with cdrl run"
+        f"no results in {path}: name the folder of a run, as in runs/demo, or make one with "
+        "cdrl run"
     )
 
 
 def check_results(path: Path) -> dict[str, Any]:
-    """Read one results.json and check its form.
+    """Read one results.json, check its form and put scores under their present names.
 
     Args:
         path: the file.
@@ -56,6 +58,7 @@ def check_results(path: Path) -> dict[str, Any]:
             raise InputError(
                 f"{path} cannot be read (stage {stage} has no scores): remove it and run again"
             )
+        record["scores"] = present_scores(record["scores"])
     return results
 
 

@@ -1,274 +1,400 @@
-"""Settings: one frozen dataclass per stage, the presets, and the folder that every stage writes.
+"""Settings: one frozen dataclass per stage, checked by pydantic before any work begins.
 
-A setting exists once: its default is here (the preset `cpu`), the other presets are tables of what differs, and
-`cdrl run --set stage.field=value` comes last. Notebooks name a preset and pass settings on; they hold no numbers.
+A setting exists once. Its default, its range and its meaning are here; the preset `cpu` uses the
+defaults, the other presets (`cdrl.core.presets`) list what differs, and
+`cdrl run --set stage.field=value` comes last.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from cdrl.core.errors import InputError
+from cdrl.core.former_names import former_spelling, renamed_setting
 from cdrl.core.presets import PRESETS
 
+MOST_STEPS = 10_000_000
+LARGEST_SCALE = 2.5  # of the intensity
+CHECKED = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
-def _one_of(default, *accepted):
-    """A field that takes one of a few words."""
-    return field(default=default, metadata={"accepted": accepted})
-
-
-def _not_hashed(default):
-    """A field that cannot change a result (worker processes, say): no part of the hash, free to change on resuming."""
-    return field(default=default, metadata={"free": True})
+Config = TypeVar("Config")
 
 
-def _edit(default):
-    """A field of the study's edit half: no part of the other half's hash, see `edit_hash`."""
-    return field(default=default, metadata={"free": True, "edit": True})
+def setting(
+    default: Any, description: str, *, hashed: bool = True, half: str = "", **limits: float
+) -> Any:
+    """One field of a settings class.
+
+    Args:
+        default: value of the preset `cpu`.
+        description: what the setting means, with its unit.
+        hashed: whether it can change a result. A setting that cannot may change when a run resumes.
+        half: "edit" for a setting that only the edit half of a study depends on.
+        limits: pydantic's `ge`, `gt`, `le`, `lt`.
+    """
+    extra = {"hashed": hashed and not half, "half": half}
+    return Field(default, description=description, json_schema_extra=extra, **limits)  # type: ignore[call-overload]
 
 
-@dataclass(frozen=True)
+def _check_scales(text: str) -> str:
+    """Accept numbers above 0 with commas between them, as in 0.5,1.5."""
+    try:
+        scales = [float(part) for part in text.split(",")]
+    except ValueError:
+        scales = []
+    if not scales or not all(0 < scale <= LARGEST_SCALE for scale in scales):
+        raise ValueError(f"numbers above 0 and up to {LARGEST_SCALE:g} with commas between them")
+    return text
+
+
+def _check_device(text: str) -> str:
+    """Accept the devices that the training loop knows."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise ValueError("auto, cpu, cuda, cuda:NUMBER or mps")
+    return text
+
+
+def _check_detector(text: str) -> str:
+    """Accept the name of a face detector, or module:function."""
+    known = ("embedded", "mediapipe", "facenet-pytorch")
+    if text not in known and not re.fullmatch(r"[\w.]+:\w+", text):
+        raise ValueError(f"{', '.join(known)} or module:function")
+    return text
+
+
+def _check_split(text: str) -> str:
+    """Accept the name of a split of a real corpus, or a .json file."""
+    if text not in ("strict", "drawn", "paper") and not text.endswith(".json"):
+        raise ValueError("strict, drawn, paper or a .json file")
+    return text
+
+
+def _check_name(text: str) -> str:
+    """Accept any text that is not empty."""
+    if not text.strip():
+        raise ValueError("a name")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Scales = Annotated[str, AfterValidator(_check_scales)]
+Device = Annotated[str, AfterValidator(_check_device)]
+Detector = Annotated[str, AfterValidator(_check_detector)]
+Split = Annotated[str, AfterValidator(_check_split)]
+Crop = Literal["aligned", "released"]
+Speech = Literal["espeak", "cached"]
+
+
+def _seed() -> Any:
+    return setting(0, "random seed", ge=0, lt=2**31)
+
+
+def _device() -> Any:
+    return setting(
+        "auto",
+        "of the training: half precision on a GPU, single precision on the CPU",
+        hashed=False,
+    )
+
+
+def _workers() -> Any:
+    return setting(2, "worker processes; 0 works in this process", hashed=False, ge=0, le=1024)
+
+
+def _steps(default: int, description: str, least: int = 1) -> Any:
+    return setting(default, description, ge=least, le=MOST_STEPS)
+
+
+def _weight(default: float, description: str) -> Any:
+    return setting(default, f"weight of {description}", ge=0, le=1e6)
+
+
+def _learning_rate(default: float) -> Any:
+    return setting(default, "peak of the learning rate", gt=0, le=1)
+
+
+@dataclass(frozen=True, config=CHECKED)
 class CorpusConfig:
     """Which clips, and how large: notebook 00."""
 
-    corpus: str = _one_of("studio", "studio", "mead", "ravdess", "crema-d", "folder")
-    speech: str = _one_of(
-        "espeak", "espeak", "cached"
-    )  # cached: the few committed sentences, without espeak-ng
-    data_root: str = ""  # folder of a corpus that is not generated
-    template: str = ""  # of corpus=folder, as {speaker}/{emotion}/{clip}
-    split: str = (
-        "strict"  # of a real corpus: strict, drawn, paper or a .json file; who trains, who reports
+    corpus: Literal["studio", "mead", "ravdess", "crema-d", "folder"] = setting(
+        "studio", "studio is generated; the others are read from data_root"
     )
-    max_clips: int = 0  # of a real corpus in each part, whole sentences of a speaker; 0: all
-    frame_rate: float = 25.0  # Hz, of a real corpus
-    detector: str = "embedded"  # of faces in a real corpus
-    train_people: int = 60
-    train_clips: int = 4  # per person
-    report_people: int = 20  # half of them fits the probes, of the other half
-    report_score_people: int = 5  # so many score
-    report_sentences: int = 12  # half for each half of the people
-    edits: int = 63  # true edits for the evaluation
-    frame_size: int = 128  # pixels, rendered
-    crop: str = _one_of(
-        "aligned", "aligned", "released"
-    )  # the kit's, which holds still; or the release's stretched box
-    crop_size: int = 96  # pixels, of the face
-    seed: int = 0
-    workers: int = _not_hashed(2)
-    ingested: str = _not_hashed(
-        ""
-    )  # folder of crops that runs on real corpora share; empty: `ingested` beside the run
+    speech: Speech = setting(
+        "espeak", "espeak synthesises sentences; cached takes the few committed ones"
+    )
+    data_root: str = setting("", "folder of a corpus that is not generated")
+    template: str = setting("", "layout of corpus=folder, as in {speaker}/{emotion}/{clip}")
+    split: Split = setting("strict", "who trains and who reports in a real corpus")
+    max_clips: int = setting(
+        0, "clips of a real corpus in each part, whole sentences of a speaker; 0 takes all", ge=0
+    )
+    frame_rate: float = setting(25.0, "Hz, of a real corpus", gt=0, le=240)
+    detector: Detector = setting("embedded", "face detector for a real corpus")
+    train_people: int = setting(60, "people who train", ge=2)
+    train_clips: int = setting(4, "clips per training person", ge=1)
+    report_people: int = setting(
+        20, "people who report; one half fits the probes, the other half can score", ge=2
+    )
+    report_score_people: int = setting(5, "people of the scoring half who score", ge=1)
+    report_sentences: int = setting(12, "sentences; one half for each half of the people", ge=2)
+    edits: int = setting(63, "true edits for the evaluation", ge=1)
+    frame_size: int = setting(128, "side of a rendered frame, pixels", ge=32, le=4096)
+    crop: Crop = setting("aligned", "aligned holds the face still; released is the release's box")
+    crop_size: int = setting(96, "side of the face crop, pixels", ge=16, le=2048)
+    seed: int = _seed()
+    workers: int = _workers()
+    ingested: str = setting(
+        "", "folder of crops that runs share; empty: `ingested` beside the run", hashed=False
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class PriorsConfig:
-    """Outside knowledge, frozen: notebook 01."""
+    """Frozen networks trained elsewhere: notebook 01."""
 
-    audio: str = "embedded"  # or the name of a torchaudio bundle, as WAV2VEC2_XLSR53
-    audio_layer: int = 20  # of a bundle's transformer, from 1
-    audio_windows: str = _one_of(
-        "whole", "whole", "released"
-    )  # how a bundle hears a clip: at once, or cut as in the release
-    language: str = "embedded"  # or an open_clip model, as ViT-B-32/openai
-    vision: str = "embedded"  # or iresnet50, the release's
-    batch: int = 256
-    weights: str = _not_hashed(
-        ""
-    )  # folder of weights that are not embedded; empty: what CDRL_WEIGHTS names
-    download: bool = _not_hashed(False)  # fetch missing ones into that folder
-    device: str = _not_hashed("auto")  # a GPU where there is one
-    features: str = _not_hashed(
-        ""
-    )  # folder of features that several runs share; empty: the run's own
-
-
-@dataclass(frozen=True)
-class ContentConfig:
-    """Contrastive content representation learning (CCRL): notebook 02. Weights: `training.content.ContentObjective`."""
-
-    steps: int = 300
-    control_steps: int = 60  # of the same training on shuffled pairs, constant and noise images
-    batch: int = 8  # pairs of clips
-    pairs: int = 1000  # drawn and aligned
-    alignment: str = _one_of("prior", "prior", "mfcc", "linear", "truth")
-    moments: int = 24  # of each clip of a pair
-    temporal_exclusion: int = 1  # frames; a moment this near is no negative
-    false_negative_cosine: float = (
-        0.95  # cosine of the audio prior above which two moments are no negatives of each other
+    audio: Name = setting("embedded", "or a bundle of torchaudio, as WAV2VEC2_XLSR53")
+    audio_layer: int = setting(20, "layer of a bundle's transformer, from 1", ge=1, le=1000)
+    audio_windows: Literal["whole", "released"] = setting(
+        "whole", "whether a bundle takes a clip at once or in the release's windows"
     )
-    negatives: str = _one_of(
-        "two", "two", "one"
-    )  # whose other moments are negatives: both clips', or the partner's alone
-    mean_swap_prob: float = 0.5  # share of clips whose mean feature is exchanged for another clip's
-    short_window_prob: float = 0.3  # share of clips seen through short windows, held at their ends
-    learning_rate: float = 2e-3
-    window: int = 9  # frames
-    embedding: int = 12
-    dropout: float = 0.0
-    temperature: float = 0.1
-    units: int = 60  # clusters of the audio prior that the embedding learns to tell apart
-    contrast_weight: float = 1.0
-    wrong_image_weight: float = 0.2
-    sound_weight: float = 1.5
-    emotion_weight: float = 0.2
-    speaker_weight: float = 0.1
-    covariance_weight: float = 0.0
-    variance_weight: float = 1.0
-    seed: int = 0
-    device: str = _not_hashed("auto")  # of the training: half precision on a GPU, single on the CPU
+    language: Name = setting("embedded", "or a model of open_clip, as ViT-B-32/openai")
+    vision: Name = setting("embedded", "or iresnet50, the release's")
+    batch: int = setting(256, "frames in a batch", ge=1, le=100_000)
+    weights: str = setting(
+        "", "folder of weights that are not embedded; empty: CDRL_WEIGHTS", hashed=False
+    )
+    download: bool = setting(False, "download missing weights into that folder", hashed=False)
+    device: Device = _device()
+    features: str = setting(
+        "", "folder of features that runs share; empty: the run's own", hashed=False
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
+class ContentConfig:
+    """Contrastive content representation learning (CCRL): notebook 02.
+
+    Weights: of the terms of `cdrl.representation.content.ContentObjective`.
+    """
+
+    steps: int = _steps(300, "optimiser steps")
+    control_steps: int = _steps(60, "steps on shuffled pairs, constant and noise images")
+    batch: int = setting(8, "pairs of clips in a batch", ge=1, le=100_000)
+    pairs: int = setting(1000, "pairs of clips that are drawn and aligned", ge=1)
+    alignment: Literal["prior", "mfcc", "linear", "truth"] = setting(
+        "prior", "what aligns a pair: DTW on the audio prior or on MFCC, a straight line, the truth"
+    )
+    moments: int = setting(24, "moments of each clip of a pair", ge=2)
+    temporal_exclusion: int = setting(1, "frames; a nearer moment is no negative", ge=0)
+    false_negative_cosine: float = setting(
+        0.95, "cosine of the audio prior above which two moments are no negatives", ge=0, le=1
+    )
+    negatives: Literal["two", "one"] = setting(
+        "two", "negatives from both clips of a pair, or from the other clip alone"
+    )
+    mean_swap_prob: float = setting(
+        0.5, "share of clips whose mean feature is exchanged for another clip's", ge=0, le=1
+    )
+    short_window_prob: float = setting(
+        0.3, "share of clips that are seen through short windows with repeated ends", ge=0, le=1
+    )
+    learning_rate: float = _learning_rate(2e-3)
+    window: int = setting(9, "frames that an embedding sees", ge=1, le=1001)
+    embedding: int = setting(12, "dimensions of the embedding", ge=1, le=100_000)
+    dropout: float = setting(0.0, "share of units that dropout removes", ge=0, lt=1)
+    temperature: float = setting(0.1, "of the contrastive softmax", gt=0, le=100)
+    units: int = setting(60, "clusters of the audio prior that the embedding learns", ge=2)
+    contrast_weight: float = _weight(1.0, "the contrastive term")
+    wrong_image_weight: float = _weight(0.2, "the term of wrong images under the right sound")
+    sound_weight: float = _weight(1.5, "the cross-entropy of sound units")
+    emotion_weight: float = _weight(0.2, "the term that removes emotion")
+    speaker_weight: float = _weight(0.1, "the term that removes the speaker")
+    covariance_weight: float = _weight(0.0, "the covariance term")
+    variance_weight: float = _weight(1.0, "the variance term")
+    seed: int = _seed()
+    device: Device = _device()
+
+
+@dataclass(frozen=True, config=CHECKED)
 class EmotionConfig:
-    """Contrastive emotion representation learning (CERL): notebook 03. Weights: `training.emotion.EmotionObjective`."""
+    """Contrastive emotion representation learning (CERL): notebook 03.
 
-    steps: int = 300
-    control_steps: int = 60  # of the same training on constant and noise images
-    released_steps: int = 200  # of CERL as released, for comparison
-    batch: int = 48  # pairs of clips
-    learning_rate: float = 1e-3
-    window: int = 51  # frames that a frame's emotion is pooled over: two seconds, emotion is slow
-    short: float = 0.25  # share of batches that see five frames, as a generator shows them
-    bottleneck: int = 8  # dimensions that everything passes
-    noise: float = 0.5  # on each of them, while training
-    temperature: float = 0.07
-    prior_weight: float = 1.0
-    contrast_weight: float = 1.0
-    direction_weight: float = 0.5
-    intensity_weight: float = 10.0
-    speaker_weight: float = 0.1
-    variance_weight: float = 1.0
-    seed: int = 0
-    device: str = _not_hashed("auto")
+    Weights: of the terms of `cdrl.representation.emotion.EmotionObjective`.
+    """
+
+    steps: int = _steps(300, "optimiser steps")
+    control_steps: int = _steps(60, "steps on constant and noise images")
+    released_steps: int = _steps(200, "steps of CERL as released, for comparison")
+    batch: int = setting(48, "pairs of clips in a batch", ge=1, le=100_000)
+    learning_rate: float = _learning_rate(1e-3)
+    window: int = setting(51, "frames over which emotion is pooled: two seconds", ge=1, le=10_001)
+    short: float = setting(
+        0.25, "share of batches that see five frames, as an editor shows them", ge=0, le=1
+    )
+    bottleneck: int = setting(8, "dimensions that all information passes", ge=1)
+    noise: float = setting(0.5, "std of the noise on each of them in training", ge=0, le=100)
+    temperature: float = setting(0.07, "of the contrastive softmax", gt=0, le=100)
+    prior_weight: float = _weight(1.0, "the term of the emotion prior")
+    contrast_weight: float = _weight(1.0, "the contrastive term")
+    direction_weight: float = _weight(0.5, "the direction term")
+    intensity_weight: float = _weight(10.0, "the intensity term")
+    speaker_weight: float = _weight(0.1, "the term that removes the speaker")
+    variance_weight: float = _weight(1.0, "the variance term")
+    seed: int = _seed()
+    device: Device = _device()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ProbeConfig:
     """What the two embeddings know: notebook 04."""
 
-    fit_frames: int = 20000  # frames that fit a probe; a leak grows with them
-    swaps: int = 4000  # triples of the image swap
-    gallery: int = 5  # sentences in a retrieval gallery
-    map_points: int = 3000
-    fit_steps: int = 60  # of both encoders on real clips, for each fold; 0: they are scored as trained, and that is all
-    workers: int = _not_hashed(2)
-    seed: int = 0
+    fit_frames: int = setting(20000, "frames that fit a probe; a leak grows with them", ge=10)
+    swaps: int = setting(4000, "triples of the image swap", ge=1)
+    gallery: int = setting(5, "sentences in a retrieval gallery", ge=1)
+    map_points: int = setting(3000, "points of a UMAP map", ge=10)
+    fit_steps: int = _steps(
+        60, "steps of both encoders on real clips, for each fold; 0 scores them as trained", least=0
+    )
+    workers: int = _workers()
+    seed: int = _seed()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class GeneratorConfig:
     """The edit (SPFEM), with CDRL guidance and without: notebook 05."""
 
-    size: int = 64  # pixels
-    steps: int = 100
-    batch: int = 8
-    learning_rate: float = 5e-4
-    start: str = "generator_start"  # weights both variants begin with; empty: none
-    content_weight: float = 1.0
-    emotion_weight: float = 1.0
-    adversarial_weight: float = (
-        1.0  # of the adversarial term, the baseline's own pull towards the emotion
-    )
-    videos: int = 4
-    fit_steps: int = 30  # to the real person of the sample clips
-    seed: int = 0
-    device: str = _not_hashed("auto")
+    size: int = setting(64, "side of the edited crop, pixels", ge=16, le=2048)
+    steps: int = _steps(100, "optimiser steps")
+    batch: int = setting(8, "windows in a batch", ge=2, le=100_000)
+    learning_rate: float = _learning_rate(5e-4)
+    start: str = setting("generator_start", "weights that all variants begin with; empty: none")
+    content_weight: float = _weight(1.0, "the content term, times the variant's own")
+    emotion_weight: float = _weight(1.0, "the emotion term, times the variant's own")
+    adversarial_weight: float = _weight(1.0, "the adversarial term, times the variant's own")
+    videos: int = setting(4, "edited videos to write", ge=1, le=10_000)
+    fit_steps: int = _steps(30, "steps of the fit to the real person of the samples")
+    seed: int = _seed()
+    device: Device = _device()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class EvaluateConfig:
-    """Scores of the edits: notebook 06."""
+    """Scores of the edits: notebook 06.
 
-    sweep: str = (
-        "0.5,1.5"  # settings of the dial beside 1, for the comparison at equal emotion accuracy
-    )
-    # Files of published weights; what needs one that is not named is left out.
-    syncnet: str = ""  # SyncNet v2, for lse_d and lse_c
-    arcface: str = ""  # resnet18_110.pth of arcface-pytorch, for fad
-    efficient_face: str = ""  # EfficientFace trained on AffectNet-7, for csim
-    seed: int = 0
+    A score whose published weights are not named is left out.
+    """
+
+    sweep: Scales = setting("0.5,1.5", "intensity scales beside 1, for equal emotion accuracy")
+    syncnet: str = setting("", "file of SyncNet v2, for lse_d and lse_c")
+    arcface: str = setting("", "file resnet18_110.pth of arcface-pytorch, for fad")
+    efficient_face: str = setting("", "file of EfficientFace trained on AffectNet-7, for csim")
+    seed: int = _seed()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class StudyConfig:
     """The comparison over seeds, `cdrl study`: no stage of a run."""
 
-    speech: str = _one_of("espeak", "espeak", "cached")
-    people: int = 640  # who train, with `clips` each
-    clips: int = 8
-    split: str = field(
-        default="report", metadata={"free": True, "accepted": ("report", "choose")}
-    )  # who scores
-    rows: str = _not_hashed("")  # as in content.cdrl,emotion.raw; empty: all of this set's tables
-    report_people: int = 24  # half of them fits the probes, the other half scores
-    pairs: int = 8000
-    content_steps: int = 1000
-    emotion_steps: int = 1000
-    released_steps: int = 400  # of CCRL as released, which sees images
-    control_steps: int = 200  # on constant and noise images
-    seeds: int = _not_hashed(3)
-    fit_frames: int = 20000
-    swaps: int = 4000
-    gallery: int = 5
-    half: str = field(
-        default="both", metadata={"free": True, "accepted": ("both", "representation", "edit")}
+    speech: Speech = setting("espeak", "espeak synthesises sentences; cached takes committed ones")
+    people: int = setting(640, "people who train", ge=2)
+    clips: int = setting(8, "clips per training person", ge=1)
+    split: Literal["report", "choose"] = setting("report", "who scores", hashed=False)
+    rows: str = setting(
+        "", "as in content.cdrl,emotion.raw; empty: all rows of this set", hashed=False
     )
-    edits: int = _edit(168)  # true edits of the people who score, seven for each
-    edit_pairs: int = _edit(1280)  # true edits of the training people, for `paired` alone
-    edit_steps: int = _edit(600)  # of every trained variant, from the committed start
-    edit_batch: int = _edit(8)
-    edit_size: int = _edit(64)  # pixels
-    edit_sweep: str = _edit(
-        "0.5,0.75,1,1.25,1.5"
-    )  # settings of the dial at which every variant is read
-    coefficient_steps: int = _edit(1000)  # of the coefficient host
-    distil_steps: int = _edit(1200)  # of the guidance's students on facial actions
-    workers: int = _not_hashed(2)
+    report_people: int = setting(
+        24, "people who report; one half fits the probes, the other scores", ge=2
+    )
+    pairs: int = setting(8000, "pairs of clips that are drawn and aligned", ge=1)
+    content_steps: int = _steps(1000, "of CCRL")
+    emotion_steps: int = _steps(1000, "of CERL")
+    released_steps: int = _steps(400, "of CCRL as released, which sees images")
+    control_steps: int = _steps(200, "on constant and noise images")
+    seeds: int = setting(3, "seeds of each row", hashed=False, ge=1, le=1000)
+    fit_frames: int = setting(20000, "frames that fit a probe", ge=10)
+    swaps: int = setting(4000, "triples of the image swap", ge=1)
+    gallery: int = setting(5, "sentences in a retrieval gallery", ge=1)
+    half: Literal["both", "representation", "edit"] = setting(
+        "both", "which half of the tables", hashed=False
+    )
+    edits: int = setting(168, "true edits of the people who score", half="edit", ge=1)
+    edit_pairs: int = setting(
+        1280, "true edits of the training people, for `paired` alone", half="edit", ge=1
+    )
+    edit_steps: int = setting(
+        600, "of every trained variant, from the committed start", half="edit", ge=1, le=MOST_STEPS
+    )
+    edit_batch: int = setting(8, "windows in a batch", half="edit", ge=2)
+    edit_size: int = setting(64, "side of the edited crop, pixels", half="edit", ge=16)
+    edit_sweep: Scales = setting(
+        "0.5,0.75,1,1.25,1.5", "intensity scales at which every variant is scored", half="edit"
+    )
+    manipulator_steps: int = setting(
+        1000, "of the action manipulator", half="edit", ge=1, le=MOST_STEPS
+    )
+    distil_steps: int = setting(
+        1200, "of the guidance's students on facial actions", half="edit", ge=1, le=MOST_STEPS
+    )
+    workers: int = _workers()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ActionsConfig:
-    """The coefficient host of the edit and its distilled guidance: no stage of a run."""
+    """The action manipulator of the edit and its distilled guidance: no stage of a run."""
 
-    steps: int = 1000
-    batch: int = 28  # windows
-    window: int = 24  # frames
-    learning_rate: float = 2e-3
-    distil_steps: int = 1200
-    content_weight: float = 1.0
-    emotion_weight: float = 1.0
-    seed: int = 0
+    steps: int = _steps(1000, "optimiser steps")
+    batch: int = setting(28, "windows in a batch", ge=2)
+    window: int = setting(24, "frames", ge=1)
+    learning_rate: float = _learning_rate(2e-3)
+    distil_steps: int = _steps(1200, "of the guidance's students")
+    content_weight: float = _weight(1.0, "the content term, times the variant's own")
+    emotion_weight: float = _weight(1.0, "the emotion term, times the variant's own")
+    seed: int = _seed()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class IngestConfig:
     """Clips of a real corpus into a crop store, `cdrl data ingest`: no stage of a run."""
 
-    frame_rate: float = 25.0  # Hz, the common time base; the paper's protocol has 30
-    crop: str = _one_of("aligned", "aligned", "released")
-    crop_size: int = 96  # pixels, of the face
-    stride: int = 4  # every so many frames the face is looked at; for a released crop at each
-    detector: str = "embedded"  # mediapipe, facenet-pytorch, or module:function
-    require_sound: bool = True  # a silent clip is left out
-    split: str = "real"  # the store's column
-    boxes: str = _not_hashed(
-        ""
-    )  # folder of boxes found before, NAME.csv or .npz; what is in them counts, not where they lie
-    workers: int = _not_hashed(2)  # processes; 0 works in this one, without a time limit
-    limit_seconds: float = _not_hashed(600.0)  # per clip
-    held_mb: int = _not_hashed(
-        600
-    )  # decoded pictures a worker keeps; a longer clip is decoded twice
+    frame_rate: float = setting(
+        25.0, "Hz, the common time base; the paper's protocol has 30", gt=0, le=240
+    )
+    crop: Crop = setting("aligned", "aligned holds the face still; released is the release's box")
+    crop_size: int = setting(96, "side of the face crop, pixels", ge=16, le=2048)
+    stride: int = setting(
+        4, "frames between two searches for the face; a released crop searches each", ge=1
+    )
+    detector: Detector = setting("embedded", "face detector")
+    require_sound: bool = setting(True, "leave out a silent clip")
+    split: Name = setting("real", "the store's column of that name")
+    boxes: str = setting(
+        "", "folder of boxes found before, NAME.csv or .npz; their content counts", hashed=False
+    )
+    workers: int = setting(
+        2, "processes; 0 works in this process, without a time limit", hashed=False, ge=0, le=1024
+    )
+    limit_seconds: float = setting(600.0, "time limit for a clip, seconds", hashed=False, gt=0)
+    held_mb: int = setting(
+        600, "decoded frames a worker keeps, MB; a longer clip is decoded twice", hashed=False, ge=0
+    )
 
 
 # Other spellings of accepted words.
 ALSO = {"crema_d": "crema-d", "cremad": "crema-d"}
 EVERY_STAGE = ("seed", "device")  # settings whose bare name means that of every stage
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.
-STAGES = {
+STAGES: dict[str, type] = {
     "corpus": CorpusConfig,
     "priors": PriorsConfig,
     "content": ContentConfig,
@@ -279,155 +405,270 @@ STAGES = {
 }
 
 
-def stage_config(stage, preset="cpu", settings=None):
-    """The configuration of one stage: defaults, then the preset, then the settings.
+def stage_config(stage: str, preset: str = "cpu", settings: Mapping[str, Any] | None = None) -> Any:
+    """Build the configuration of one stage: defaults, then the preset, then the settings.
 
     Args:
         stage: a name in `STAGES`.
         preset: a name in `PRESETS`.
-        settings: mapping of "stage.field", of a "field" that one stage has, or of "seed" or "device" (every stage's) to a
-            value or the text of one.
+        settings: values or their texts by "stage.field", by a "field" that one stage has, or by
+            "seed" or "device", which are every stage's.
 
     Returns:
-        The stage's dataclass; `stage_config("content", "cpu", {"content.steps": "500"}).steps` is the int 500.
+        The stage's dataclass; `stage_config("content", "cpu", {"content.steps": "500"}).steps` is
+        the int 500.
 
     Raises:
-        InputError: unknown stage, preset, setting or value.
+        InputError: unknown stage, preset or setting, or a value out of its range.
 
     >>> stage_config("content", "smoke", {"seed": 3}).seed
     3
     """
-    _known("stage", stage, STAGES)
-    _known("preset", preset, PRESETS)
+    check_known("stage", stage, STAGES)
+    check_known("preset", preset, PRESETS)
     chosen = PRESETS[preset] | resolve_settings(settings)
     prefix = f"{stage}."
-    values = {
-        name.removeprefix(prefix): value
-        for name, value in chosen.items()
-        if name.startswith(prefix)
-    }
+    values = {}
+    for name, value in chosen.items():
+        if name.startswith(prefix):
+            values[name.removeprefix(prefix)] = value
     return from_dict(STAGES[stage], values)
 
 
-def from_dict(config_class, values):
-    """A configuration from a mapping; texts are read as the field's type.
+def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a configuration from a mapping; texts are read as the field's type.
+
+    Args:
+        config_class: a settings class of this module.
+        values: field names and values.
 
     Raises:
-        InputError: for a key that is not a field (naming the nearest and the accepted ones), a value of another type.
+        InputError: for a key that is not a field (naming the nearest and the accepted ones), or a
+            value of another type or out of its range.
     """
-    by_name = {item.name: item for item in fields(config_class)}
-    for name in values:
-        _known(f"setting of {stage_name(config_class)}", name, by_name)
-    return config_class(
-        **{name: _read_value(by_name[name], value) for name, value in values.items()}
-    )
+    infos = field_infos(config_class)
+    stage = stage_name(config_class)
+    checked = {}
+    for name, value in values.items():
+        if name not in infos and renamed_setting(name):
+            raise InputError(renamed_setting(name))
+        check_known(f"setting of {stage}", name, infos)
+        full_name = f"{stage}.{name}" if stage in STAGES else name
+        checked[name] = read_value(full_name, infos[name], value)
+    return config_class(**checked)
 
 
-def resolve_settings(settings):
-    """Settings under their full names: {"bottleneck": 7} becomes {"emotion.bottleneck": 7}, a bare seed or device every stage's.
+def field_infos(config_class: type) -> dict[str, FieldInfo]:
+    """Return pydantic's description of every field: type, default, range and meaning."""
+    return config_class.__pydantic_fields__  # type: ignore[attr-defined]
+
+
+def resolve_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Put settings under their full names.
+
+    {"bottleneck": 7} becomes {"emotion.bottleneck": 7}. A bare seed or device becomes every
+    stage's.
+
+    Args:
+        settings: names and values; None is no setting.
 
     Raises:
         InputError: for a name that no stage has, or several.
     """
-    full_names = [
-        f"{stage}.{item.name}"
-        for stage, config_class in STAGES.items()
-        for item in fields(config_class)
-    ]
-    resolved = {}
+    full_names = []
+    for stage, config_class in STAGES.items():
+        full_names += [f"{stage}.{name}" for name in field_infos(config_class)]
+    resolved: dict[str, Any] = {}
     for name, value in (settings or {}).items():
-        matches = [full for full in full_names if name in (full, full.partition(".")[2])]
-        if not matches:
-            stage = str(name).partition(".")[0]
-            of_stage = [full for full in full_names if full.startswith(f"{stage}.")]
-            _known(
-                "setting",
-                name,
-                of_stage or list(dict.fromkeys(full.partition(".")[2] for full in full_names)),
-            )
-        if len(matches) > 1 and name not in EVERY_STAGE:
-            raise InputError(
-                f"setting {name!r} is not one: name the stage too, as in {' or '.join(matches)}"
-            )
-        resolved.update(dict.fromkeys(matches, value))
+        for full_name in _full_names(name, full_names):
+            resolved[full_name] = value
     return resolved
 
 
-def config_hash(config):
-    """12 hexadecimal digits that differ when a setting differs that can change a result; free fields are left out."""
-    text = json.dumps([stage_name(type(config)), identity(config)], sort_keys=True)
+def _full_names(name: str, full_names: list[str]) -> list[str]:
+    """Return the full names that one given name stands for."""
+    matches = [full for full in full_names if name in (full, full.partition(".")[2])]
+    if not matches:
+        stage = str(name).partition(".")[0]
+        accepted = [full for full in full_names if full.startswith(f"{stage}.")]
+        if not accepted:
+            bare_names = [full.partition(".")[2] for full in full_names]
+            accepted = list(dict.fromkeys(bare_names))
+        former = renamed_setting(str(name).rpartition(".")[2])
+        if former:
+            raise InputError(f"setting {name!r}: {former}")
+        check_known("setting", name, accepted)
+    if len(matches) > 1 and name not in EVERY_STAGE:
+        choices = " or ".join(matches)
+        raise InputError(f"setting {name!r} is ambiguous: name the stage too, as in {choices}")
+    return matches
+
+
+def config_hash(config: Any) -> str:
+    """Return 12 hexadecimal digits that differ when a setting differs that can change a result."""
+    content = [stage_name(type(config)), hashed_settings(config)]
+    text = json.dumps(former_spelling(content), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def identity(config):
-    """The settings that a result depends on, as a plain mapping."""
-    return {
-        item.name: getattr(config, item.name)
-        for item in fields(config)
-        if "free" not in item.metadata
-    }
+def hashed_settings(config: Any) -> dict[str, Any]:
+    """Return the settings that a result depends on, as a plain mapping."""
+    return _select(config, "hashed", True)
 
 
-def edit_hash(config, recipes):
-    """12 hexadecimal digits for the edit half of a `StudyConfig`: its own settings, the shared ones, and a list of recipes."""
-    own = {
-        item.name: getattr(config, item.name) for item in fields(config) if "edit" in item.metadata
-    }
-    text = json.dumps([identity(config), own, config.split, recipes], sort_keys=True)
+def edit_hash(config: StudyConfig, recipes: list) -> str:
+    """Return 12 hexadecimal digits for the edit half of a study.
+
+    Args:
+        config: its own settings and the shared ones count.
+        recipes: whatever else the edits depend on, as JSON can hold it.
+    """
+    edit_settings = _select(config, "half", "edit")
+    content = [hashed_settings(config), edit_settings, config.split, recipes]
+    text = json.dumps(former_spelling(content), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def to_dict(config):
-    """All settings as a plain mapping that json and `from_dict` read back."""
+def _select(config: Any, key: str, value: Any) -> dict[str, Any]:
+    """Return the settings whose field has `value` under `key`, see `setting`."""
+    selected = {}
+    for name, info in field_infos(type(config)).items():
+        extra = info.json_schema_extra
+        if isinstance(extra, dict) and extra[key] == value:
+            selected[name] = getattr(config, name)
+    return selected
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return all settings as a plain mapping that json and `from_dict` read back."""
     return asdict(config)
 
 
-def stage_name(config_class):
-    """`ContentConfig` -> "content"."""
-    return next(
-        (name for name, known in STAGES.items() if known is config_class), config_class.__name__
-    )
+def stage_name(config_class: type) -> str:
+    """Return a stage's name by its class: `ContentConfig` -> "content"."""
+    for name, stage_class in STAGES.items():
+        if stage_class is config_class:
+            return name
+    return config_class.__name__
 
 
-def stage_folder(run, stage):
-    """Folder of a stage in a run: runs/demo/02_content.
+def stage_folder(run: Path | str, stage: str) -> Path:
+    """Return the folder of a stage in a run: runs/demo/02_content.
+
+    Args:
+        run: folder of the run.
+        stage: a name in `STAGES`.
 
     >>> stage_folder("runs/demo", "content").name
     '02_content'
     """
-    _known("stage", stage, STAGES)
-    return Path(run) / f"{list(STAGES).index(stage):02d}_{stage}"
+    check_known("stage", stage, STAGES)
+    number = list(STAGES).index(stage)
+    return Path(run) / f"{number:02d}_{stage}"
 
 
-def _read_value(item, value):
-    accepted = item.metadata.get("accepted")
-    value = ALSO.get(value, value) if accepted and isinstance(value, str) else value
-    if accepted and value not in accepted:
-        raise InputError(f"{item.name}={value}: accepted are {', '.join(map(str, accepted))}")
-    if item.type is str and isinstance(value, str):
-        return value
-    if item.type is bool and str(value).lower() in ("true", "false"):
-        return str(value).lower() == "true"
-    if item.type in (int, float) and not isinstance(value, bool):
+def read_value(name: str, info: FieldInfo, value: Any) -> Any:
+    """Read one value as its field's type and check its range.
+
+    Args:
+        name: how the message calls the setting, as content.steps.
+        info: the field, of `field_infos`.
+        value: a value or the text of one.
+
+    Raises:
+        InputError: with the value, what is accepted and an example.
+    """
+    kind = info.annotation
+    if isinstance(value, str):
+        value = ALSO.get(value, value)
+    is_wrong_bool = isinstance(value, bool) and kind is not bool
+    is_wrong_text = kind is bool and str(value).lower() not in ("true", "false")
+    if not is_wrong_bool and not is_wrong_text:
         try:
-            number = float(value)
-            if 0 <= number < float("inf") and number == item.type(number):
-                return item.type(number)
-        except (TypeError, ValueError):
+            checked = _adapter(info).validate_python(value)
+        except ValidationError:
             pass
-    kind = {
-        int: "a whole number from 0",
-        float: "a number from 0",
-        bool: "true or false",
-        str: "a text",
-    }[item.type]
-    raise InputError(f"{item.name}={value}: {kind} is needed, as in {item.name}={item.default}")
+        else:
+            if not isinstance(checked, float) or math.isfinite(checked):
+                return checked
+    raise InputError(f"{name}={value}: {accepted_values(info)}, as in {name}={info.default}")
 
 
-def _known(what, name, accepted):
-    """Refuses a name that is not among the accepted ones, naming the nearest."""
+def _adapter(info: FieldInfo) -> TypeAdapter:
+    """Return pydantic's reader of one field."""
+    if not info.metadata:
+        return TypeAdapter(info.annotation)  # type: ignore[arg-type]
+    return TypeAdapter(Annotated[(info.annotation, *info.metadata)])  # type: ignore[arg-type]
+
+
+def accepted_values(info: FieldInfo) -> str:
+    """Say what a field accepts, as in "a whole number from 1 to 1000 is needed"."""
+    kind = info.annotation
+    choices = getattr(kind, "__args__", None)
+    if choices:
+        return f"accepted are {', '.join(map(str, choices))}"
+    for validator in info.metadata:
+        if isinstance(validator, AfterValidator):
+            return f"accepted are {_reason(validator)}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return f"{names[kind]}{_range(info)} is needed"  # type: ignore[index]
+
+
+def _reason(validator: AfterValidator) -> str:
+    """Return what a check of this module accepts: the message with which it refuses no text."""
+    try:
+        validator.func("")  # type: ignore[call-arg]
+    except ValueError as error:
+        return str(error)
+    return "any text"
+
+
+def _range(info: FieldInfo) -> str:
+    """Return the range of a number in words."""
+    words = {"ge": "from", "gt": "above", "le": "up to", "lt": "below"}
+    text = ""
+    for limit in info.metadata:
+        for key, word in words.items():
+            bound = getattr(limit, key, None)
+            if bound is not None:
+                text += f" {word} {bound:g}" if isinstance(bound, float) else f" {word} {bound}"
+    return text
+
+
+def check_known(what: str, name: str, accepted: Any) -> None:
+    """Refuse a name that is not among the accepted ones, and name the nearest.
+
+    Args:
+        what: what the name stands for, as "preset".
+        name: the name that was given.
+        accepted: the accepted names.
+
+    Raises:
+        InputError: with the nearest and all accepted names.
+    """
     if name in accepted:
         return
-    near = get_close_matches(str(name), list(accepted), n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    nearest = get_close_matches(str(name), list(accepted), n=1, cutoff=0.5)
+    hint = f" (did you mean {nearest[0]}?)" if nearest else ""
     raise InputError(f"unknown {what} {name!r}{hint}: accepted are {', '.join(accepted)}")
+
+
+def settings_table(stage: str) -> list[tuple[str, str, str, str]]:
+    """Return the settings of a stage for documentation.
+
+    Args:
+        stage: a name in `STAGES`.
+
+    Returns:
+        (name, default, accepted values, meaning) of every setting.
+    """
+    rows = []
+    for name, info in field_infos(STAGES[stage]).items():
+        accepted = accepted_values(info).removesuffix(" is needed").removeprefix("accepted are ")
+        rows.append((f"{stage}.{name}", str(info.default), accepted, info.description or ""))
+    return rows
+
+
+def field_names(config_class: type) -> list[str]:
+    """Return the names of a settings class's fields, in order."""
+    return [item.name for item in fields(config_class)]

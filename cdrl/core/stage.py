@@ -1,63 +1,75 @@
-"""One rule for every stage: a finished folder is read, an unfinished one resumed, one made otherwise refused.
+"""One rule for every stage: a finished folder is read, an unfinished one resumed.
 
-A stage's folder holds `config.json` (written first), whatever its work writes, and `results.json` (written last:
-its presence means complete). results.json begins with a copy of the stage's before, so that the last folder of a run
-tells the whole history: settings, scores, seconds and memory of every stage.
+A folder that other settings made is refused.
+
+A stage's folder holds `config.json` (written first), the files of its work, and `results.json`
+(written last: a stage with results is complete). results.json begins with a copy of the stage's
+before, so the last folder of a run has the whole history: settings, scores, seconds and memory of
+every stage.
 """
 
 import platform
 import resource
 import sys
 import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import held_alone, read_json, write_json
-from cdrl.core.results import RESULTS, all_scores, read_results
-from cdrl.core.settings import STAGES, config_hash, identity, stage_folder, stage_name, to_dict
+from cdrl.core.files import exclusive, read_json, write_json
+from cdrl.core.former_names import renamed_setting
+from cdrl.core.results import RESULTS, all_scores, check_results, read_results
+from cdrl.core.settings import (
+    STAGES,
+    config_hash,
+    hashed_settings,
+    stage_folder,
+    stage_name,
+    to_dict,
+)
 
 CONFIG = "config.json"
+REMEDY = "choose another run name (--out) or remove that folder"
+PACKAGES = ("cdrl", "torch", "numpy", "numba", "open_clip_torch", "scikit-learn", "umap-learn")
+
+Work = Callable[[Path], Mapping[str, Any] | None]
 
 
-def run_stage(config, run, work):
-    """Does a stage's work once, in its own folder of the run.
+def run_stage(config: Any, run: Path | str, work: Work) -> dict[str, Any]:
+    """Do a stage's work once, in its own folder of the run.
 
     Args:
         config: the stage's configuration; its class says which stage it is.
         run: folder of the run.
-        work: `work(out) -> scores`: does the stage's work in the folder `out`, going on from what an interrupted
-            attempt left there, and returns a mapping of score names to numbers.
+        work: `work(out) -> scores` does the stage's work in the folder `out`, resumes what an
+            interrupted attempt left there, and returns a mapping of score names to numbers.
 
     Returns:
         The results of this stage and all before it, as `read_results` reads them.
 
     Raises:
-        InputError: where the folder was made with other settings (naming them), the stage before is not complete, or another
-            process is at it.
+        InputError: the folder was made with other settings (they are named), the stage before is
+            not complete, or another process works in the folder.
     """
     stage = stage_name(type(config))
     out = stage_folder(run, stage)
-    history = _upstream(run, stage)
+    history = _results_before(run, stage)
     check_stage(config, run)
     if (out / RESULTS).exists():
         return read_results(out)
+
     out.mkdir(parents=True, exist_ok=True)
-    with held_alone(out):
-        seconds_before = read_json(out / CONFIG)["seconds"] if (out / CONFIG).exists() else 0.0
-        began = {"config": identity(config), "from": _hashes(history), "seconds": seconds_before}
-        write_json(out / CONFIG, began)
-        start = time.monotonic()
-        try:
-            scores = dict(work(out) or {})
-        finally:  # seconds of an attempt that Ctrl-C or an error ended count; those of a killed one are lost
-            seconds = seconds_before + time.monotonic() - start
-            write_json(out / CONFIG, began | {"seconds": round(seconds, 2)})
-    taken = sorted(scores.keys() & all_scores(history).keys())
-    if taken:
+    with exclusive(out):
+        scores, seconds = _timed_work(config, out, work, history)
+    repeated = sorted(scores.keys() & all_scores(history).keys())
+    if repeated:
+        names = ", ".join(repeated)
         raise ValueError(
-            f"stage {stage} reports scores that a stage before it has reported: {', '.join(taken)}"
+            f"stage {stage} reports scores that a stage before it has reported: {names}"
         )
+
     record = {
         "config": to_dict(config),
         "hash": config_hash(config),
@@ -66,115 +78,182 @@ def run_stage(config, run, work):
         "versions": versions(),
         "scores": scores,
     }
-    write_json(out / RESULTS, {"stages": history.get("stages", {}) | {stage: record}})
+    stages = history.get("stages", {}) | {stage: record}
+    write_json(out / RESULTS, {"stages": stages})
     return read_results(out)
 
 
-def check_stage(config, run):
-    """Refuses, before any work, a stage folder that was made with other settings.
+def _timed_work(
+    config: Any, out: Path, work: Work, history: dict[str, Any]
+) -> tuple[dict[str, Any], float]:
+    """Do the work and add its seconds to those of interrupted attempts.
+
+    The seconds of an attempt that Ctrl-C or an error ended count; those of a killed one are lost.
+    """
+    seconds_before = 0.0
+    if (out / CONFIG).exists():
+        seconds_before = _read_config(out)["seconds"]
+    record = {
+        "config": hashed_settings(config),
+        "from": _hashes(history),
+        "seconds": seconds_before,
+    }
+    write_json(out / CONFIG, record)
+    start = time.monotonic()
+    try:
+        scores = dict(work(out) or {})
+    finally:
+        seconds = seconds_before + time.monotonic() - start
+        record["seconds"] = round(seconds, 2)
+        write_json(out / CONFIG, record)
+    return scores, seconds
+
+
+def _read_config(out: Path) -> dict[str, Any]:
+    """Read a stage's config.json and check its form."""
+    record = read_json(out / CONFIG, dict)
+    kinds = {"config": dict, "from": dict, "seconds": (int, float)}
+    for name, kind in kinds.items():
+        if not isinstance(record.get(name), kind):  # type: ignore[arg-type]
+            raise InputError(f"{out / CONFIG} cannot be read (no {name}): {REMEDY}")
+    return record
+
+
+def check_stage(config: Any, run: Path | str) -> None:
+    """Refuse, before any work, a stage folder that other settings made.
+
+    Args:
+        config: the stage's configuration.
+        run: folder of the run.
 
     Raises:
-        InputError: naming the settings that differ, as in "runs/demo/02_content was made with steps=300, now 200".
+        InputError: with the settings that differ, as in
+            "runs/demo/02_content was made with steps=300, now 200".
     """
     stage = stage_name(type(config))
     out = stage_folder(run, stage)
     if not (out / CONFIG).exists():
         return
-    made, now = read_json(out / CONFIG), identity(config)
-    remedy = "choose another run name (--out) or remove that folder"
-    keys = [
-        key
-        for key in dict.fromkeys([*made["config"], *now])
-        if made["config"].get(key) != now.get(key)
-    ]
-    if keys:
-        past = " ".join(f"{key}={made['config'].get(key)}" for key in keys)
-        present = " ".join(
-            f"{now.get(key)}" if len(keys) == 1 else f"{key}={now.get(key)}" for key in keys
-        )
-        raise InputError(f"{out} was made with {past}, now {present}: {remedy}")
-    hashes = _hashes(_upstream(run, stage, must_exist=False))
-    changed = [name for name in hashes if made["from"].get(name) != hashes[name]]
+    record = _read_config(out)
+    _compare_settings(out, record["config"], hashed_settings(config))
+
+    hashes = _hashes(_results_before(run, stage, must_exist=False))
+    changed = [name for name in hashes if record["from"].get(name) != hashes[name]]
     if changed:
+        names = " and ".join(changed)
+        raise InputError(f"{out} was made from another {names} than this run's: {REMEDY}")
+
+
+def _compare_settings(out: Path, former: dict[str, Any], present: dict[str, Any]) -> None:
+    """Refuse former settings of a folder that differ from the present ones."""
+    names = dict.fromkeys([*former, *present])
+    differing = [name for name in names if former.get(name) != present.get(name)]
+    if not differing:
+        return
+    renamed = [name for name in differing if renamed_setting(name)]
+    if renamed:
+        names_text = ", ".join(renamed)
         raise InputError(
-            f"{out} was made from another {' and '.join(changed)} than this run's: {remedy}"
+            f"{out} was made by cdrl 0.1.0, which called settings {names_text}: read it with "
+            f"cdrl 0.1.0, or {REMEDY}"
         )
+    former_text = " ".join(f"{name}={former.get(name)}" for name in differing)
+    present_text = " ".join(f"{name}={present.get(name)}" for name in differing)
+    if len(differing) == 1:
+        present_text = str(present.get(differing[0]))
+    raise InputError(f"{out} was made with {former_text}, now {present_text}: {REMEDY}")
 
 
-def run_of(place, stage):
-    """The run that a folder is, or that a file or folder lies in, where that run has finished `stage`; else None."""
-    place = Path(place)
-    folders = (place, *list(place.parents)[:3]) if place.exists() else ()
-    return next(
-        (folder for folder in folders if (stage_folder(folder, stage) / RESULTS).exists()), None
-    )
+def run_of(path: Path | str, stage: str) -> Path | None:
+    """Find the run that a folder is, or that a file or folder lies in.
+
+    Args:
+        path: a run's folder, or a path up to three levels below one.
+        stage: a stage that the run must have finished.
+
+    Returns:
+        The run's folder, or None.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    for folder in (path, *list(path.parents)[:3]):
+        if (stage_folder(folder, stage) / RESULTS).exists():
+            return folder
+    return None
 
 
-def made_with(place, stage, name, default):
-    """The setting `stage.name` that a run was made with, or a run that a file or folder lies in; `default` for what lies in none."""
-    run = run_of(place, stage)
-    return (
-        default
-        if run is None
-        else read_json(stage_folder(run, stage) / RESULTS)["stages"][stage]["config"].get(
-            name, default
-        )
-    )
+def made_with(path: Path | str, stage: str, name: str, default: Any) -> Any:
+    """Return the setting `stage.name` of the run that a path lies in.
+
+    Args:
+        path: a run's folder, or a path in one.
+        stage: the stage of the setting.
+        name: the field's name.
+        default: what a path outside of a run returns.
+    """
+    run = run_of(path, stage)
+    if run is None:
+        return default
+    results = check_results(stage_folder(run, stage) / RESULTS)
+    return results["stages"][stage]["config"].get(name, default)
 
 
-def finish_run(run, seconds, peak_gb):
-    """Writes the run's own results.json: the last stage's, with the run's cost.
+def finish_run(run: Path | str, seconds: float, peak_gb: float) -> dict[str, Any]:
+    """Write the run's own results.json: the last stage's, with the run's cost.
 
     Args:
         run: folder of a run whose stages are all complete.
-        seconds: wall-clock seconds the notebooks took, those of interrupted attempts included.
+        seconds: wall-clock seconds of the notebooks, interrupted attempts included.
         peak_gb: peak memory of all processes of the run together, GB.
+
+    Returns:
+        The results.
     """
-    results = read_results(stage_folder(run, list(STAGES)[-1]))
-    peak_gb = max([peak_gb, *(record["peak_gb"] for record in results["stages"].values())])
-    results["run"] = {"time.total_seconds": round(seconds, 1), "memory.peak_gb": round(peak_gb, 3)}
+    last_stage = list(STAGES)[-1]
+    results = read_results(stage_folder(run, last_stage))
+    peaks = [record["peak_gb"] for record in results["stages"].values()]
+    results["run"] = {
+        "time.total_seconds": round(seconds, 1),
+        "memory.peak_gb": round(max(peak_gb, *peaks), 3),
+    }
     write_json(Path(run) / RESULTS, results)
     return results
 
 
-def peak_memory_gb():
-    """Peak resident memory so far, GB: of this process plus the largest of its finished children."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(each).ru_maxrss for each in who) * unit / 1e9
+def peak_memory_gb() -> float:
+    """Return the peak memory so far: this process plus the largest of its finished children, GB."""
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return (own + children) * bytes_per_unit / 1e9
 
 
-def versions():
-    """Versions that a result may depend on, without importing anything."""
-    found = {"python": platform.python_version()}
-    for name in (
-        "cdrl",
-        "torch",
-        "numpy",
-        "numba",
-        "open_clip_torch",
-        "scikit-learn",
-        "umap-learn",
-    ):
+def versions() -> dict[str, str]:
+    """Return versions that a result may depend on, without importing a package."""
+    installed = {"python": platform.python_version()}
+    for package in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            installed[package] = "missing"
+    return installed
 
 
-def _upstream(run, stage, must_exist=True):
-    """Results of the stage before; nothing for the first."""
-    position = list(STAGES).index(stage)
+def _results_before(run: Path | str, stage: str, must_exist: bool = True) -> dict[str, Any]:
+    """Return the results of the stage before; an empty mapping for the first stage."""
+    stages = list(STAGES)
+    position = stages.index(stage)
     if position == 0:
         return {}
-    before = stage_folder(run, list(STAGES)[position - 1])
-    if (before / RESULTS).exists():
-        return read_json(before / RESULTS)
+    folder = stage_folder(run, stages[position - 1])
+    if (folder / RESULTS).exists():
+        return check_results(folder / RESULTS)
     if must_exist:
-        raise InputError(f"{before} is not complete: run notebook {before.name[:2]} first")
+        raise InputError(f"{folder} is not complete: run notebook {folder.name[:2]} first")
     return {}
 
 
-def _hashes(history):
+def _hashes(history: dict[str, Any]) -> dict[str, str]:
+    """Return the hash of every stage in results."""
     return {name: record["hash"] for name, record in history.get("stages", {}).items()}

@@ -1,4 +1,7 @@
-"""The words every part of the kit shares: emotions, visemes, facial actions, and each corpus's spelling of them."""
+"""Words that every part of the kit shares: emotions, visemes, facial actions, phonemes.
+
+Each corpus has a table of its own spelling.
+"""
 
 from difflib import get_close_matches
 
@@ -6,7 +9,7 @@ from cdrl.core.errors import InputError
 
 # MEAD's spelling, alphabetical; the order of every label, prompt and confusion matrix of the kit.
 EMOTIONS = ("angry", "contempt", "disgusted", "fear", "happy", "neutral", "sad", "surprised")
-# The seven that are scored: MEAD's contempt has no counterpart in CREMA-D, in RAVDESS or in the paper.
+# The seven that are scored. MEAD's contempt is not in CREMA-D, in RAVDESS or in the paper.
 SCORED_EMOTIONS = tuple(name for name in EMOTIONS if name != "contempt")
 # 1 to 3 as in MEAD; neutral has level 1 only.
 INTENSITIES = (1, 2, 3)
@@ -92,7 +95,7 @@ RAVDESS_EMOTIONS = {
     "07": "disgusted",
     "08": "surprised",
 }
-# Emotions of other corpora that no part of the kit knows; their clips are left out, with this reason.
+# Emotions of other corpora that the kit does not know. Their clips are left out with this reason.
 FOREIGN_EMOTIONS = {
     "calm": "calm is of RAVDESS alone, neither in the paper's seven nor in the kit's eight"
 }
@@ -112,23 +115,29 @@ SPELLINGS = {
 
 
 def emotion_index(name: str) -> int:
-    """Position of an emotion in `EMOTIONS`.
+    """Return the position of an emotion in `EMOTIONS`.
+
+    Args:
+        name: one of `EMOTIONS`.
 
     Raises:
-        InputError: for any other word, naming the accepted ones and the nearest.
+        InputError: for any other word; the nearest and the accepted ones are named.
 
     >>> emotion_index("happy")
     4
     """
     if name not in EMOTIONS:
-        near = get_close_matches(str(name).lower(), EMOTIONS, n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        nearest = get_close_matches(str(name).lower(), EMOTIONS, n=1, cutoff=0.5)
+        hint = f" (did you mean {nearest[0]}?)" if nearest else ""
         raise InputError(f"unknown emotion {name!r}{hint}: accepted are {', '.join(EMOTIONS)}")
     return EMOTIONS.index(name)
 
 
 def read_emotion(text: str) -> str:
-    """Our word for an emotion as somebody else wrote it; a word of `FOREIGN_EMOTIONS` stays as it is.
+    """Return the kit's word for an emotion in another spelling.
+
+    Args:
+        text: as a folder or a label file spells it. A word of `FOREIGN_EMOTIONS` stays as it is.
 
     Raises:
         InputError: as `emotion_index`.
@@ -136,13 +145,15 @@ def read_emotion(text: str) -> str:
     >>> read_emotion("Disgust")
     'disgusted'
     """
-    word = SPELLINGS.get(text.strip().lower(), text.strip().lower())
+    spelled = text.strip().lower()
+    word = SPELLINGS.get(spelled, spelled)
     if word not in FOREIGN_EMOTIONS:
         emotion_index(word)
     return word
 
 
-# ARPAbet without stress, silence first; AX is the schwa. Index = the `phoneme` of every frame of the studio.
+# ARPAbet without stress, silence first; AX is the schwa. The `phoneme` of a studio frame is an
+# index into it.
 PHONEMES = (
     "sil",
     "AA",

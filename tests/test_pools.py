@@ -1,0 +1,98 @@
+"""The one pool: jobs that die or hang, order, parents that end, scripts without a guard."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from troublesome import Stillborn, fail, play, power
+
+from cdrl.core.errors import InputError
+from cdrl.core.pools import Lost, in_order, run_each
+
+ROOT = Path(__file__).parents[1]
+SLEEPERS = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from cdrl.core.pools import run_each
+from troublesome import play
+if __name__ == "__main__":
+    list(run_each(play, ["a", "hang", "hang"], 2))
+"""
+
+
+def test_a_job_that_dies_or_hangs_is_known_by_its_number_and_the_others_finish():
+    jobs = ["a", "die", "b", "hang", "c", "die", "d"]
+    results = dict(run_each(play, jobs, 2, 1.5))
+    finished = {number: value for number, value in results.items() if not isinstance(value, Lost)}
+    assert finished == {0: "aa", 2: "bb", 4: "cc", 6: "dd"}
+    assert results[1] == results[5]
+    assert "exit code 7" in results[1].reason
+    assert results[3].reason.startswith("took longer than 1.5 s and was stopped")
+
+
+def test_no_job_gives_no_result():
+    assert list(run_each(play, [], 2, 1.5)) == []
+    assert list(in_order(power, [], 2)) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_job_raises_is_raised_here(workers):
+    with pytest.raises(InputError, match="job c is wrong"):
+        list(run_each(fail, ["c"], workers))
+
+
+def test_workers_that_end_before_they_take_a_job_are_not_started_for_ever():
+    with pytest.raises(InputError, match="worker processes do not start"):
+        list(run_each(Stillborn(), ["a"], 1, 20))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    jobs = [(base, 2) for base in range(12)]
+    assert list(in_order(power, jobs, workers)) == [base**2 for base in range(12)]
+
+
+def test_a_loop_that_stops_early_leaves_no_worker():
+    results = in_order(power, [(base, 2) for base in range(50)], 2)
+    assert next(results) == 0
+    before = psutil.Process().children(recursive=True)
+    results.close()
+    _, alive = psutil.wait_procs(before, timeout=10)
+    assert not [process for process in alive if "spawn_main" in " ".join(process.cmdline())]
+
+
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"])
+def test_workers_end_with_their_parent(signal_name, tmp_path):
+    import signal
+
+    script = tmp_path / "script.py"
+    script.write_text(SLEEPERS.format(root=str(ROOT), tests=str(ROOT / "tests")))
+    parent = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
+    workers: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while len(workers) < 2 and time.monotonic() < deadline:
+        children = psutil.Process(parent.pid).children(recursive=True)
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        time.sleep(0.1)
+    assert len(workers) == 2
+    time.sleep(2.0)
+    parent.send_signal(getattr(signal, signal_name))
+    _, alive = psutil.wait_procs([*workers, psutil.Process(parent.pid)], timeout=5)
+    parent.wait(timeout=10)
+    assert not alive
+
+
+def test_a_script_without_a_guard_is_refused_in_one_line(tmp_path):
+    script = tmp_path / "script.py"
+    text = SLEEPERS.format(root=str(ROOT), tests=str(ROOT / "tests"))
+    guarded = 'if __name__ == "__main__":\n    list('
+    assert guarded in text
+    script.write_text(text.replace(guarded, "list("))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert "__main__" in last_line
+    assert "workers=0" in last_line
