@@ -23,9 +23,9 @@ from cdrl.core.vocabulary import (
 from cdrl.corpora import adapters as corpora
 from cdrl.corpora import manifest, splits
 from cdrl.corpora.adapters import CORPORA, MEAD_SPEAKERS
-from cdrl.corpora.check import concerns, probe, report
-from cdrl.corpora.ingest import cost_words
-from cdrl.corpora.samples import SAMPLES
+from cdrl.corpora.check import concerns, corpus_report, read_headers
+from cdrl.corpora.ingest import describe_cost
+from cdrl.corpora.samples import sample_folder
 from cdrl.corpora.scan import scan
 
 MEAD = "M003/video/front/angry/level_3/"
@@ -313,7 +313,7 @@ def test_a_sound_without_pictures_is_a_row_without_path(tmp_path):
         "",
         "Actor_01/03-01-05-01-01-01-01.wav",
     ]
-    assert cost_words(found.clips, tmp_path, IngestConfig()).startswith(
+    assert describe_cost(found.clips, tmp_path, IngestConfig()).startswith(
         "nothing to do, these are sounds"
     )
 
@@ -518,10 +518,10 @@ def test_too_few_speakers_and_a_single_emotion_are_flagged():
 
 
 def test_the_committed_samples_are_checked_with_what_an_ingest_costs(tmp_path):
-    root = shutil.copytree(SAMPLES, tmp_path / "samples")
+    root = shutil.copytree(sample_folder(), tmp_path / "samples")
     (root / "1001_TSI_SAD_XX.flv").write_bytes(b"no video")
     found = scan(root)
-    seconds, remarks = probe(root, found.clips)
+    seconds, remarks = read_headers(root, found.clips)
     assert (
         found.corpus == "crema-d"
         and len(found.clips) == 7
@@ -531,22 +531,22 @@ def test_the_committed_samples_are_checked_with_what_an_ingest_costs(tmp_path):
     assert [r[:2] for r in remarks] == [
         ("unreadable", "1001_TSI_SAD_XX.flv")
     ] and "not a readable video" in remarks[0].reason
-    lines = report(found, [])
+    lines = corpus_report(found, [])
     assert lines[0].startswith(
         "corpus crema-d: clips 7, speakers 1, sentences 2, emotions 6, 0.002 GB"
     )
     assert lines[2].split() == ["1001", "1", "1", "1", "1", "1", "2"]
     assert any(line.startswith("missing: 75, 1001_IEO_ANG_HI") for line in lines)
-    words = cost_words(found.clips, root, IngestConfig())
+    words = describe_cost(found.clips, root, IngestConfig())
     frames = int(words.split()[1])
     assert abs(frames - 7 * seconds.mean() * 25) < 1
-    assert f"{frames / 30 / 2 / 60:.1f} minutes on 2 idle cores" in cost_words(
+    assert f"{frames / 30 / 2 / 60:.1f} minutes on 2 idle cores" in describe_cost(
         found.clips, root, IngestConfig(), 30
     )
 
 
 def test_check_and_ingest_tell_the_same_cost(tmp_path, capsys):
-    root = shutil.copytree(SAMPLES, tmp_path / "samples")
+    root = shutil.copytree(sample_folder(), tmp_path / "samples")
     assert main(["data", "check", str(root), "--manifest", str(tmp_path / "m.parquet")]) == 0
     told = capsys.readouterr().out.splitlines()[-1].removeprefix("ingest: ")
     assert main(["data", "ingest", str(root), "--out", str(tmp_path / "store")]) == 0
@@ -565,13 +565,13 @@ def test_a_name_that_lies_is_found_on_opening(tmp_path):
             out.mux([*stream.encode(frame), *stream.encode(None)])
     shutil.copy(root / "03-01-05-01-01-01-01.wav", root / "01-01-05-01-01-01-01.mp4")
     found = scan(root)
-    seconds, remarks = probe(root, found.clips)
+    seconds, remarks = read_headers(root, found.clips)
     assert [(r.kind, r.path) for r in remarks] == [("unreadable", "01-01-05-01-01-01-01.mp4")]
     assert remarks[0].reason.startswith("only sound, no video stream that can be decoded") and list(
         seconds
     ) == [1.0]
     (root / "01-01-05-01-01-01-01.mp4").unlink()
-    assert [r.reason for r in probe(root, scan(root).clips)[1]] == [
+    assert [r.reason for r in read_headers(root, scan(root).clips)[1]] == [
         "sound at 22050 Hz, as released 48000: somebody converted it"
     ]
 
@@ -809,7 +809,7 @@ def test_a_real_ravdess_root_is_read_name_by_name():
     grid = found.clips.groupby(["speaker", "emotion"]).size().unstack()
     assert grid.notna().all().all() and (grid["angry"] == 2 * grid["neutral"]).all()
     assert "calm" not in set(found.clips["emotion"])
-    assert not [r for r in probe(Path(RAVDESS_ROOT), found.clips)[1] if r.kind == "unreadable"]
+    assert not [r for r in read_headers(Path(RAVDESS_ROOT), found.clips)[1] if r.kind == "unreadable"]
 
 
 @needs_ravdess

@@ -10,8 +10,8 @@ from cdrl.corpora.samples import sample_paths
 from cdrl.media import faces
 from cdrl.media import mesh as models
 from cdrl.media.faces import (
-    CROP,
-    CROPS,
+    CROP_KINDS,
+    CROP_SIZE,
     EYES_BELOW_TOP,
     MAXIMUM_GAP,
     MOUTH_WIDTH,
@@ -22,17 +22,17 @@ from cdrl.media.faces import (
     crop,
     paste,
 )
-from cdrl.media.image_warp import warp
+from cdrl.media.image_warp import affine_warp
 from cdrl.media.mesh import (
     LEFT_EYE,
     RIGHT_EYE,
-    detect,
+    detect_faces,
     intersection_over_union,
-    mesh,
+    mesh_points,
     region_of_box,
     square_crop,
 )
-from cdrl.media.released_crop import OUTLINE, landmark_box, stretched
+from cdrl.media.released_crop import OUTLINE, box_transforms, landmark_box
 from cdrl.media.video import read_video
 
 
@@ -51,7 +51,7 @@ def released(clip):
     return align(clip.frames, name=clip.media, crop="released")
 
 
-@pytest.fixture(params=CROPS)
+@pytest.fixture(params=CROP_KINDS)
 def either(request, alignment, released):
     return {"aligned": alignment, "released": released}[request.param]
 
@@ -60,7 +60,7 @@ def resized(frame: np.ndarray, factor: float) -> np.ndarray:
     """The frame enlarged by a factor."""
     height, width = (round(side * factor) for side in frame.shape[:2])
     matrix = np.array([[1 / factor, 0, 0], [0, 1 / factor, 0]])
-    return warp(frame, matrix, height, width, max(1, round(1 / factor)))
+    return affine_warp(frame, matrix, height, width, max(1, round(1 / factor)))
 
 
 def bilinear_by_loops(frame, matrix, size, samples):
@@ -85,7 +85,7 @@ def test_warp_agrees_with_the_loop_reference():
     frame = generator.integers(0, 256, (23, 31, 3), np.uint8)
     for samples, scale in ((1, 0.9), (2, 1.9), (3, 2.6)):
         matrix = np.array([[scale, -0.3, 4.2], [0.3, scale, -3.1]])
-        difference = warp(frame, matrix, 12, 12, samples) - bilinear_by_loops(
+        difference = affine_warp(frame, matrix, 12, 12, samples) - bilinear_by_loops(
             frame, matrix, 12, samples
         )
         assert np.abs(difference).max() <= 0.51  # rounding to uint8 only
@@ -93,24 +93,24 @@ def test_warp_agrees_with_the_loop_reference():
 
 def test_identity_warp_returns_the_image():
     frame = np.random.default_rng(5).integers(0, 256, (17, 17, 3), np.uint8)
-    assert (warp(frame, np.array([[1.0, 0, 0], [0, 1, 0]]), 17, 17, 1) == frame).all()
+    assert (affine_warp(frame, np.array([[1.0, 0, 0], [0, 1, 0]]), 17, 17, 1) == frame).all()
 
 
 def test_crop_of_a_whole_square_frame_is_that_frame_and_follows_the_size():
-    frames = np.random.default_rng(6).integers(0, 256, (2, CROP, CROP, 3), np.uint8)
+    frames = np.random.default_rng(6).integers(0, 256, (2, CROP_SIZE, CROP_SIZE, 3), np.uint8)
     whole = Alignment(
         np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (2, 1, 1)), np.zeros(4, np.float32)
     )
-    assert (crop(frames, whole, CROP) == frames).all()
-    halves = crop(frames, whole, CROP // 2)
-    means = frames.reshape(2, CROP // 2, 2, CROP // 2, 2, 3).mean(axis=(2, 4))
+    assert (crop(frames, whole, CROP_SIZE) == frames).all()
+    halves = crop(frames, whole, CROP_SIZE // 2)
+    means = frames.reshape(2, CROP_SIZE // 2, 2, CROP_SIZE // 2, 2, 3).mean(axis=(2, 4))
     assert np.abs(halves - means).max() <= 0.51
 
 
 def test_detector_finds_the_face_and_agrees_with_the_mesh_about_the_eyes(clip):
-    boxes, scores, eyes = detect(clip.frames[0])
+    boxes, scores, eyes = detect_faces(clip.frames[0])
     assert len(boxes) == 1 and scores[0] > 0.8
-    points, score = mesh(clip.frames[0], region_of_box(boxes[0], eyes[0]))
+    points, score = mesh_points(clip.frames[0], region_of_box(boxes[0], eyes[0]))
     assert score > 0.9
     for eye, corners in zip(eyes[0], (LEFT_EYE, RIGHT_EYE), strict=True):
         assert np.linalg.norm(points[list(corners), :2].mean(axis=0) - eye) < 6
@@ -119,8 +119,8 @@ def test_detector_finds_the_face_and_agrees_with_the_mesh_about_the_eyes(clip):
 
 @pytest.mark.parametrize("factor", [0.4, 0.7, 1.6])
 def test_faces_of_other_sizes_are_found_where_they_are(clip, factor):
-    boxes, _, _ = detect(clip.frames[0])
-    found, _, _ = detect(resized(clip.frames[0], factor))
+    boxes, _, _ = detect_faces(clip.frames[0])
+    found, _, _ = detect_faces(resized(clip.frames[0], factor))
     assert len(found) == 1
     assert intersection_over_union(found[0] / factor, boxes[0]) > 0.75
 
@@ -129,7 +129,7 @@ def test_small_faces_in_large_pictures_are_found(clip):
     canvas = np.full((720, 1280, 3), 90, np.uint8)
     small = resized(clip.frames[0], 0.5)  # a face some 60 px wide
     canvas[500 : 500 + len(small), 900 : 900 + small.shape[1]] = small
-    found, _, _ = detect(canvas)
+    found, _, _ = detect_faces(canvas)
     assert len(found) == 1
     assert abs((found[0, 0] + found[0, 2]) / 2 - (900 + 217 / 2)) < 10
 
@@ -151,11 +151,11 @@ def test_square_crop_maps_its_middle_to_the_centre_and_turns_with_the_angle():
 
 
 def test_eyes_and_nose_stay_where_they_belong_while_the_mouth_opens(clip, alignment):
-    boxes, _, eyes = detect(clip.frames[0])
+    boxes, _, eyes = detect_faces(clip.frames[0])
     region, eye_points, openings = region_of_box(boxes[0], eyes[0]), [], []
     for frame, matrix in zip(clip.frames, alignment.transforms, strict=True):
-        points = mesh(frame, region)[0][:, :2]
-        placed = (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T / CROP
+        points = mesh_points(frame, region)[0][:, :2]
+        placed = (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T / CROP_SIZE
         eye_points.append([placed[list(corners)].mean(axis=0) for corners in (LEFT_EYE, RIGHT_EYE)])
         openings.append(placed[14, 1] - placed[13, 1])
     eye_points = np.array(eye_points)
@@ -174,12 +174,12 @@ def test_mouth_box_has_its_fixed_shape_and_holds_the_lips(clip, alignment):
     assert bottom - top == pytest.approx(MOUTH_WIDTH / 1.5, abs=1e-6)
     region = None
     for frame, matrix in zip(clip.frames[::7], alignment.transforms[::7], strict=True):
-        boxes, _, eyes = detect(frame)
+        boxes, _, eyes = detect_faces(frame)
         region = region or region_of_box(boxes[0], eyes[0])
         lips = (
-            (mesh(frame, region)[0][list(models.LIPS), :2] - matrix[:, 2])
+            (mesh_points(frame, region)[0][list(models.LIPS), :2] - matrix[:, 2])
             @ np.linalg.inv(matrix[:, :2]).T
-            / CROP
+            / CROP_SIZE
         )
         inside = (lips > [left, top - 0.02]) & (lips < [right, bottom + 0.02])
         assert inside.all()
@@ -220,10 +220,10 @@ def test_edits_reach_the_face_and_nothing_outside_the_crop(clip, either):
     inverse = np.linalg.inv(np.vstack([part.transforms[0], [0, 0, 1]]))
     rows, columns = np.mgrid[: frames.shape[1], : frames.shape[2]] + 0.5
     u, v = (inverse[k, 0] * columns + inverse[k, 1] * rows + inverse[k, 2] for k in (0, 1))
-    outside = (u < 0) | (u > CROP) | (v < 0) | (v > CROP)
+    outside = (u < 0) | (u > CROP_SIZE) | (v < 0) | (v > CROP_SIZE)
     assert (out[0][outside] == frames[0][outside]).all()
     changed = np.abs(out[0].astype(int) - frames[0]).max(axis=2)
-    border = ~outside & ((u < 2) | (u > CROP - 2) | (v < 2) | (v > CROP - 2))
+    border = ~outside & ((u < 2) | (u > CROP_SIZE - 2) | (v < 2) | (v > CROP_SIZE - 2))
     assert changed[border].max() <= 6  # of 40: no seam
 
 
@@ -231,7 +231,7 @@ def test_a_landmark_box_is_a_tenth_wider_on_every_side_and_its_map_goes_to_its_c
     points = np.array([[30.0, 50], [70, 40], [55, 120], [41, 77]])
     left, right, top, bottom = 30 - 4, 70 + 4, 40 - 8, 120 + 8  # 40 wide, 80 high
     assert landmark_box(points).tolist() == [left, top, right, bottom]
-    (matrix,) = stretched(landmark_box(points)[None], 96)
+    (matrix,) = box_transforms(landmark_box(points)[None], 96)
     corners = matrix[:, :2] @ np.array([[0, 96, 0, 96], [0, 0, 96, 96]]) + matrix[:, 2:]
     assert np.allclose(corners.T, [[left, top], [right, top], [left, bottom], [right, bottom]])
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]])) @ np.vstack([points.T, np.ones(4)])
@@ -243,7 +243,7 @@ def test_a_stretched_crop_is_that_part_of_the_frame_resized(box):
     frame = np.random.default_rng(10).integers(0, 256, (50, 60, 3), np.uint8)
     left, top, right, bottom = box
     across, down = (right - left) / 10, (bottom - top) / 10
-    place = Alignment(stretched(np.array([box], float), CROP).astype(np.float32), np.zeros(4))
+    place = Alignment(box_transforms(np.array([box], float), CROP_SIZE).astype(np.float32), np.zeros(4))
     naive = bilinear_by_loops(
         frame,
         np.array([[across, 0, left], [0, down, top]]),
@@ -263,11 +263,11 @@ def test_the_released_crop_is_the_box_of_each_frame_s_landmarks_and_the_jaw_move
     seen = {}
 
     def noted(frame, region):
-        points, score = models.mesh(frame, region)
+        points, score = models.mesh_points(frame, region)
         seen[frame.tobytes()] = points[:, :2]  # the last look at a frame counts
         return points, score
 
-    monkeypatch.setattr(faces, "mesh", noted)
+    monkeypatch.setattr(faces, "mesh_points", noted)
     frames = clip.frames[:40]
     released, heights = align(frames, stride=4, crop="released"), []
     for frame, matrix, steady in zip(
@@ -278,12 +278,12 @@ def test_the_released_crop_is_the_box_of_each_frame_s_landmarks_and_the_jaw_move
         wide, high = max(xs) - min(xs), max(ys) - min(ys)
         naive = [min(xs) - wide / 10, min(ys) - high / 10, max(xs) + wide / 10, max(ys) + high / 10]
         assert np.allclose(
-            [*matrix[:, 2], *(matrix[:, 2] + matrix[:, :2] @ [CROP, CROP])], naive, atol=1e-3
+            [*matrix[:, 2], *(matrix[:, 2] + matrix[:, :2] @ [CROP_SIZE, CROP_SIZE])], naive, atol=1e-3
         )
         assert matrix[0, 1] == matrix[1, 0] == 0
         eyes = points[list(LEFT_EYE + RIGHT_EYE)].mean(axis=0)
         heights.append(
-            [np.linalg.solve(m[:, :2], eyes - m[:, 2])[1] / CROP for m in (matrix, steady)]
+            [np.linalg.solve(m[:, :2], eyes - m[:, 2])[1] / CROP_SIZE for m in (matrix, steady)]
         )
     eyes_move, aligned_eyes_move = np.std(heights, axis=0)
     assert eyes_move > 1.5 * aligned_eyes_move  # the mouth opens wide in this clip
@@ -292,7 +292,7 @@ def test_the_released_crop_is_the_box_of_each_frame_s_landmarks_and_the_jaw_move
 def test_the_mouth_is_the_same_part_of_the_face_in_both_crops(clip, alignment, released):
     sizes = []
     for place in (alignment, released):
-        scale = np.median(np.abs(place.transforms[:, [0, 1], [0, 1]]), axis=0) * CROP
+        scale = np.median(np.abs(place.transforms[:, [0, 1], [0, 1]]), axis=0) * CROP_SIZE
         sizes.append((place.mouth_box[2:] - place.mouth_box[:2]) * scale)
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
     pictures = [crop(clip.frames[:1], place.part(0, 1), 480)[0] for place in (alignment, released)]
@@ -306,7 +306,7 @@ def test_the_mouth_is_the_same_part_of_the_face_in_both_crops(clip, alignment, r
 
 def resized_to(picture, height, width):
     matrix = np.array([[picture.shape[1] / width, 0, 0], [0, picture.shape[0] / height, 0]])
-    return warp(np.ascontiguousarray(picture), matrix, height, width, 4).astype(float)
+    return affine_warp(np.ascontiguousarray(picture), matrix, height, width, 4).astype(float)
 
 
 def test_another_crop_is_refused(clip):
@@ -315,13 +315,13 @@ def test_another_crop_is_refused(clip):
 
 
 def test_replaced_picture_shows_no_ghost_of_the_old_one():
-    stripes = np.zeros((1, CROP, CROP, 3), np.uint8)
+    stripes = np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8)
     stripes[:, :, ::2] = 200  # finer than the edited crop of half the size can hold
     whole = Alignment(np.array([[[1, 0, 0], [0, 1, 0]]], np.float32), np.zeros(4, np.float32))
-    edited = np.full((1, CROP // 2, CROP // 2, 3), 230, np.uint8)
+    edited = np.full((1, CROP_SIZE // 2, CROP_SIZE // 2, 3), 230, np.uint8)
     middle = paste(stripes, edited, whole)[0, 30:60, 30:60]
     assert np.abs(middle.astype(int) - 230).max() <= 1
-    slight = np.full((1, CROP // 2, CROP // 2, 3), 104, np.uint8)  # the stripes' mean is 100
+    slight = np.full((1, CROP_SIZE // 2, CROP_SIZE // 2, 3), 104, np.uint8)  # the stripes' mean is 100
     kept = paste(stripes, slight, whole)[0, 30:60, 30:60].astype(int)
     assert kept[:, ::2].mean() - kept[:, 1::2].mean() > 180
 
@@ -380,10 +380,10 @@ def test_missing_model_and_missing_package_are_named(clip, monkeypatch, tmp_path
     models._interpreter.cache_clear()
     monkeypatch.setattr(models, "MODELS", tmp_path)
     with pytest.raises(InputError, match="face model missing; restore it"):
-        detect(clip.frames[0])
+        detect_faces(clip.frames[0])
     (tmp_path / models.DETECTOR).write_bytes(b"no model")
     with pytest.raises(InputError, match="face model damaged; restore it"):
-        detect(clip.frames[0])
+        detect_faces(clip.frames[0])
     original = builtins.__import__
 
     def without(name, *arguments, **options):
@@ -393,7 +393,7 @@ def test_missing_model_and_missing_package_are_named(clip, monkeypatch, tmp_path
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match="needs the package ai-edge-litert"):
-        detect(clip.frames[0])
+        detect_faces(clip.frames[0])
 
 
 def test_crop_needs_as_many_frames_as_the_alignment_has(clip, alignment):
@@ -403,7 +403,7 @@ def test_crop_needs_as_many_frames_as_the_alignment_has(clip, alignment):
 
 def test_no_note_of_the_runtime_reaches_the_screen(capfd, clip):
     models._interpreter.cache_clear()
-    detect(clip.frames[0])
+    detect_faces(clip.frames[0])
     assert capfd.readouterr().err == ""
 
 
@@ -419,7 +419,7 @@ NAMES = (
     "mouth_right",
     "mouth_left",
 )
-EYES = CROP * EYES_BELOW_TOP / SIDE  # their nominal height in the crop
+EYES = CROP_SIZE * EYES_BELOW_TOP / SIDE  # their nominal height in the crop
 PLACES = np.array(
     [[24, EYES], [37, EYES], [59, EYES], [72, EYES], [48, 33], [38, 62], [58, 62]]
 )  # crop coordinates

@@ -20,7 +20,7 @@ from cdrl.media.video import (
     write_video,
 )
 
-SAMPLE = samples.SAMPLES / "1001_DFA_ANG_XX.flv"
+SAMPLE = samples.sample_folder() / "1001_DFA_ANG_XX.flv"
 
 
 def moving_picture(count: int, height: int = 48, width: int = 64) -> np.ndarray:

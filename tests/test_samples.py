@@ -6,7 +6,7 @@ import pytest
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import CREMA_D_EMOTIONS
 from cdrl.corpora.adapters import crema_d_labels
-from cdrl.corpora.samples import ingest, sample_clips, sample_paths
+from cdrl.corpora.samples import ingest_crema_d, sample_clips, sample_paths
 from cdrl.corpora.store import Store
 from cdrl.media.video import write_video
 
@@ -33,7 +33,7 @@ def test_levels_are_read_and_strange_names_refused():
 def test_samples_become_a_store_with_crops_sound_and_reasons_for_the_rest(tmp_path):
     broken = tmp_path / "1001_DFA_SAD_XX.flv"
     broken.write_bytes(sample_paths()[5].read_bytes()[:90_000])
-    rejected = ingest([*sample_paths()[:2], broken], tmp_path / "store")
+    rejected = ingest_crema_d([*sample_paths()[:2], broken], tmp_path / "store")
     assert [name for name, _ in rejected] == [broken.stem] and "truncated" in rejected[0][1]
     store = Store(tmp_path / "store")
     assert list(store.clips["emotion"]) == ["angry", "disgusted"] and set(
@@ -54,5 +54,5 @@ def test_nothing_usable_raises_and_makes_no_store(tmp_path):
         InputError,
         match="none of 1 clips could be used .1 no face found.*1001_DFA_NEU_XX: no face found",
     ):
-        ingest([wall], tmp_path / "store")
+        ingest_crema_d([wall], tmp_path / "store")
     assert not (tmp_path / "store").exists() and np.isfinite(clip.audio).all()

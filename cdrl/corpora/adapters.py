@@ -18,7 +18,7 @@ from cdrl.core.vocabulary import CREMA_D_EMOTIONS, EMOTIONS, FOREIGN_EMOTIONS, R
 
 # CREMA-D's levels -> ours; XX means "not specified" and is stored as the middle one (neutral has level 1 only). One
 # clip, 1040_ITH_SAD, has a single X in some copies.
-LEVELS = {"LO": 1, "MD": 2, "HI": 3, "XX": 2, "X": 2}
+CREMA_D_LEVELS = {"LO": 1, "MD": 2, "HI": 3, "XX": 2, "X": 2}
 CREMA_D_SENTENCES = (
     "IEO",
     "TIE",
@@ -102,7 +102,7 @@ class Corpus:
     sample_rate: int = 0
 
 
-def labels(speaker, sentence, emotion, intensity, name, camera="", take="") -> dict:
+def clip_labels(speaker, sentence, emotion, intensity, name, camera="", take="") -> dict:
     """The labels of a manifest's row; neutral always has intensity 1, a foreign emotion is left out."""
     if emotion in FOREIGN_EMOTIONS:
         return {"left_out": FOREIGN_EMOTIONS[emotion]}
@@ -144,7 +144,7 @@ def parse_mead(path: PurePosixPath) -> dict:
     common = emotion in MEAD_SHARED and int(take) <= 3
     name = "_".join(filter(None, (speaker, camera, emotion, level[-1], take)))
     sentence = f"common_{take}" if common else f"{emotion}_{take}"
-    return labels(speaker, sentence, emotion, int(level[-1]), name, camera, take)
+    return clip_labels(speaker, sentence, emotion, int(level[-1]), name, camera, take)
 
 
 def missing_mead(clips: pd.DataFrame) -> list[str]:
@@ -177,7 +177,7 @@ def parse_ravdess(path: PurePosixPath) -> dict:
     if (emotion, intensity) == ("01", "02"):
         raise InputError("strong neutral: RAVDESS has no such clip, the name lies")
     name = path.stem.removeprefix(f"{modality}-{channel}-")
-    found = labels(
+    found = clip_labels(
         f"Actor_{actor}",
         statement,
         RAVDESS_EMOTIONS[emotion],
@@ -224,12 +224,12 @@ def _crema_d(path: PurePosixPath) -> dict:
             "not a CREMA-D name; expected actor_sentence_emotion_level, as 1001_DFA_ANG_XX.flv"
         )
     actor, sentence, emotion, level = parts
-    if emotion not in CREMA_D_EMOTIONS or level not in LEVELS:
+    if emotion not in CREMA_D_EMOTIONS or level not in CREMA_D_LEVELS:
         raise InputError(
-            f"{emotion}_{level} is not of CREMA-D; emotions are {', '.join(CREMA_D_EMOTIONS)}, levels {', '.join(LEVELS)}"
+            f"{emotion}_{level} is not of CREMA-D; emotions are {', '.join(CREMA_D_EMOTIONS)}, levels {', '.join(CREMA_D_LEVELS)}"
         )
     name = "_".join((actor, sentence, emotion, "XX" if level == "X" else level))
-    return labels(actor, sentence, CREMA_D_EMOTIONS[emotion], LEVELS[level], name)
+    return clip_labels(actor, sentence, CREMA_D_EMOTIONS[emotion], CREMA_D_LEVELS[level], name)
 
 
 def parse_crema_d(path: PurePosixPath) -> dict:

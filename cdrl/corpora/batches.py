@@ -10,7 +10,7 @@ from cdrl.corpora.store import Store
 SMALLEST = 48  # pixels a side of a crop that any encoder can read
 
 
-def images(store: Store, rows: np.ndarray) -> torch.Tensor:
+def load_images(store: Store, rows: np.ndarray) -> torch.Tensor:
     """Frames `rows` of a store.
 
     Returns:
@@ -22,7 +22,7 @@ def images(store: Store, rows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(found).permute(0, 3, 1, 2).float() / 255
 
 
-def windows(store: Store, clips: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+def window_rows(store: Store, clips: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """(B, length) rows of the frame arrays: `length` frames of each clip from frame `starts` on."""
     first = store.clips["start"].to_numpy()[clips] + starts
     return first[:, None] + np.arange(length)

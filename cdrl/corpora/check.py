@@ -11,9 +11,9 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.scan import Remark, Scan
-from cdrl.media.decoding import nominal_rate, opened
+from cdrl.media.decoding import nominal_frame_rate, open_media
 
-SAMPLE = 12  # clips that are opened to see whether names lie
+HEADER_SAMPLE = 12  # clips that are opened to see whether names lie
 FEW_SPEAKERS = 12  # below this an interval over speakers says little
 EXAMPLES = 3  # printed of each kind of remark
 
@@ -61,7 +61,9 @@ def concerns(clips: pd.DataFrame) -> list[str]:
     return found
 
 
-def probe(root: Path, clips: pd.DataFrame, sample: int = 0) -> tuple[np.ndarray, list[Remark]]:
+def read_headers(
+    root: Path, clips: pd.DataFrame, sample: int = 0
+) -> tuple[np.ndarray, list[Remark]]:
     """Open files, read their headers and say which names lie.
 
     Args:
@@ -99,8 +101,10 @@ def probe(root: Path, clips: pd.DataFrame, sample: int = 0) -> tuple[np.ndarray,
 def _video_header(root: Path, row) -> tuple[float, int]:
     """(seconds, sample rate of the sound) that a video's header promises."""
     path = Path(root) / row.path
-    with opened(path) as (container, video, audio):
-        length = (container.duration or 0) / av.time_base or video.frames / nominal_rate(video)
+    with open_media(path) as (container, video, audio):
+        length = (container.duration or 0) / av.time_base or video.frames / nominal_frame_rate(
+            video
+        )
         rate = audio.codec_context.sample_rate if audio else 0
     if row.sound:
         rate = _sound_header(Path(root) / row.sound)[1]
@@ -128,7 +132,7 @@ def _positive(path: Path, seconds: float) -> float:
     return seconds
 
 
-def report(found: Scan, changes: list[str]) -> list[str]:
+def corpus_report(found: Scan, changes: list[str]) -> list[str]:
     """The lines of `cdrl data check`: counts, speaker x emotion, remarks, what is missing, changes, concerns.
 
     Args:

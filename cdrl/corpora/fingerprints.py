@@ -1,56 +1,78 @@
-"""What a clip is, in 32 hexadecimal digits: features are kept under these, so that a changed clip never finds old ones."""
+"""A clip's content in 32 hexadecimal digits.
+
+Features are stored under these digits, so that a clip that was changed never gets the features of its former content.
+"""
 
 import hashlib
-import json
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from cdrl.core.files import write_json
+from cdrl.core.files import read_json, write_json
 from cdrl.corpora.store import Store
 
 FILE = "fingerprints.json"
+# The file's names of the two lists.
+KEYS = {"visual": "seen", "audio": "heard"}
 
 
 def clip_fingerprints(store: Store) -> dict[str, list[str]]:
-    """Hashes of every clip's content, computed once per store and kept beside it (some 1 GB of crops a second).
+    """Hashes of every clip's content, computed once per store and kept beside it.
+
+    Hashing takes about a second for each GB of crops.
 
     Returns:
-        `seen`: of crops and mouth box; `heard`: of sound, frame count and frame rate; one text per clip each. A clip that is
-        cropped anew keeps its `heard`.
+        `visual`: hashes of the crops and the mouth box; `audio`: hashes of the sound, the frame count and the frame
+        rate. One text per clip each. A clip that is cropped anew keeps its `audio` hash.
     """
-    path, stamp = store.path / FILE, _stamp(store.path)
+    path = store.path / FILE
+    stamp = _stamp(store.path)
     if path.exists():
-        kept = json.loads(path.read_text())
-        if kept["stamp"] == stamp:
-            return {"seen": kept["seen"], "heard": kept["heard"]}
-    boxes = store.clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(
-        np.float32
-    )
-    found = {"seen": [], "heard": []}
-    for clip, row in enumerate(
-        tqdm(store.clips.itertuples(), "fingerprints", len(store.clips), mininterval=2, delay=2)
-    ):
+        stored = read_json(path)
+        if stored["stamp"] == stamp:
+            return {name: stored[key] for name, key in KEYS.items()}
+
+    fingerprints = _hash_clips(store)
+    record: dict[str, Any] = {"stamp": stamp}
+    for name, key in KEYS.items():
+        record[key] = fingerprints[name]
+    # A store that may only be read is hashed every time.
+    with suppress(OSError):
+        write_json(path, record)
+    return fingerprints
+
+
+def _hash_clips(store: Store) -> dict[str, list[str]]:
+    """The hashes of every clip, computed from the store's arrays."""
+    boxes = store.clip_mouth_boxes()
+    fingerprints: dict[str, list[str]] = {"visual": [], "audio": []}
+    rows = tqdm(store.clips.itertuples(), "fingerprints", len(store.clips), mininterval=2, delay=2)
+    for clip, row in enumerate(rows):
         crops = store.face[store.frames(clip)]
-        sound = store.audio[int(row.audio_start) : int(row.audio_start + row.audio_samples)]
-        found["seen"].append(_digest(str(crops.shape), crops, boxes[clip]))
-        found["heard"].append(_digest(f"{row.num_frames} {float(row.frame_rate)!r}", sound))
-    try:
-        write_json(path, {"stamp": stamp, **found})
-    except OSError:  # a store that may only be read is hashed every time
-        pass
-    return found
+        visual_hash = _digest(str(crops.shape), crops, boxes[clip])
+        fingerprints["visual"].append(visual_hash)
+
+        timing = f"{row.num_frames} {float(row.frame_rate)!r}"
+        audio_hash = _digest(timing, store.audio[store.audio_slice(clip)])
+        fingerprints["audio"].append(audio_hash)
+    return fingerprints
 
 
 def _digest(text: str, *arrays: np.ndarray) -> str:
-    found = hashlib.sha256(text.encode())
+    """The first 32 digits of the SHA-256 of a text and some arrays."""
+    digest = hashlib.sha256(text.encode())
     for array in arrays:
-        found.update(np.ascontiguousarray(array))
-    return found.hexdigest()[:32]
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:32]
 
 
-def _stamp(folder: Path) -> list:
-    """Sizes and times of the files that the hashes were made from."""
-    files = [(folder / name).stat() for name in ("clips.parquet", "face.npy", "audio.npy")]
-    return [[file.st_size, file.st_mtime_ns] for file in files]
+def _stamp(folder: Path) -> list[list[int]]:
+    """Sizes and times of the files that the hashes are made from."""
+    stamp = []
+    for name in ("clips.parquet", "face.npy", "audio.npy"):
+        status = (folder / name).stat()
+        stamp.append([status.st_size, status.st_mtime_ns])
+    return stamp

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import INTENSITIES, read_emotion
-from cdrl.corpora.adapters import labels
+from cdrl.corpora.adapters import clip_labels
 
 LABELS = "labels.csv"
 REQUIRED, OPTIONAL = (
@@ -137,7 +137,7 @@ def _labels(values: dict, path: PurePosixPath) -> dict:
     except InputError as error:
         raise InputError(f"column emotion: {error}") from None
     name = str(path.with_suffix("")).replace("/", "_")
-    return labels(
+    return clip_labels(
         values["speaker"],
         values["sentence"],
         emotion,

@@ -25,13 +25,13 @@ from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.core.pools import Lost, run_each
-from cdrl.core.settings import IngestConfig, config_hash, identity
+from cdrl.core.settings import IngestConfig, config_hash, hashed_settings
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.manifest import COLUMNS
-from cdrl.corpora.rejects import SHOWN, kind_of, thumbnail, write_report
+from cdrl.corpora.rejects import SHOWN, reason_kind, thumbnail, write_report
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.media.decoding import opened
+from cdrl.media.decoding import open_media
 from cdrl.media.detectors import GivenBoxes, box_file, load_detector, read_boxes
 from cdrl.media.faces import Alignment, align, crop
 from cdrl.media.video import read_audio, read_video_stream
@@ -47,7 +47,7 @@ CHUNK = 1  # frames in flight beside the kept ones: 4K pictures are 25 MB each
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """What `ingest` did.
 
     Attributes:
@@ -84,7 +84,7 @@ def ingest(
     config=IngestConfig(),
     progress: bool = True,
     shared: Path | None = None,
-) -> Ingested:
+) -> IngestResult:
     """Read, align and crop every clip of a manifest into a store; a clip that cannot be used is left out and named.
 
     Args:
@@ -103,7 +103,7 @@ def ingest(
     manifest, root, out = _checked(manifest), Path(root), Path(out)
     record = {
         "ingest": VERSION,
-        "settings": identity(config),
+        "settings": hashed_settings(config),
         "manifest": _digest(manifest.to_csv(index=False)),
     }
     pieces = Path(shared) if shared else out.with_name(out.name + ".pieces")
@@ -145,7 +145,7 @@ def ingest(
     return done
 
 
-def summary(done: Ingested, rejected: dict) -> list[str]:
+def summary(done: IngestResult, rejected: dict) -> list[str]:
     """The lines that close a run: what is in, how fast it went, how many were left out and why."""
     speed, of_core = (
         done.read_frames / max(time, 1e-9) for time in (done.seconds, done.core_seconds)
@@ -187,7 +187,7 @@ def _headers(paths: pd.Series, root: Path) -> tuple[list[float], list[float]]:
     seconds, pixels = [], []
     for path in paths.iloc[:: max(1, len(paths) // 20)]:
         try:
-            with opened(Path(root) / path) as (container, video, _):
+            with open_media(Path(root) / path) as (container, video, _):
                 seconds.append((container.duration or 0) / 1e6)
                 pixels.append(video.codec_context.width * video.codec_context.height / 1e6)
         except (InputError, OSError):
@@ -195,7 +195,7 @@ def _headers(paths: pd.Series, root: Path) -> tuple[list[float], list[float]]:
     return seconds, pixels
 
 
-def cost_words(
+def describe_cost(
     manifest: pd.DataFrame, root: Path, config: IngestConfig, frames_per_second: float = 0.0
 ) -> str:
     """`expected_cost` in words, the same for every command that tells it.
@@ -220,7 +220,7 @@ def cost_words(
 
 
 def _kinds(rejected: dict) -> list[tuple[str, int]]:
-    return Counter(kind_of(entry["reason"]) for entry in rejected.values()).most_common()
+    return Counter(reason_kind(entry["reason"]) for entry in rejected.values()).most_common()
 
 
 def _checked(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -328,7 +328,7 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
         raise InputError(
             "only sound, no video; crops need the picture: fetch this clip's video file"
         )
-    with opened(pictures.path, require_audio=config.require_sound and sound is None) as (
+    with open_media(pictures.path, require_audio=config.require_sound and sound is None) as (
         _,
         _,
         audio,
@@ -338,7 +338,7 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
     if job.bytes and found != job.bytes:
         raise InputError(f"{found} bytes, the manifest says {job.bytes}; check the corpus again")
     if sound is not None:
-        with opened(sound, require_audio=True, require_video=False):
+        with open_media(sound, require_audio=True, require_video=False):
             pass
     find = load_detector(config.detector)
     if config.boxes:
@@ -486,10 +486,10 @@ def _assemble(
 
 def _read(
     out: Path, read_frames: int = 0, seconds: float = 0.0, core_seconds: float = 0.0
-) -> Ingested:
+) -> IngestResult:
     store, left_out = (
         Store(out),
         pd.read_csv(out / "rejected.csv", keep_default_na=False, dtype=str),
     )
     rejected = tuple(zip(left_out["name"], left_out["reason"]))
-    return Ingested(len(store.clips), len(store), rejected, read_frames, seconds, core_seconds)
+    return IngestResult(len(store.clips), len(store), rejected, read_frames, seconds, core_seconds)

@@ -26,10 +26,10 @@ td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-
 """
 
 
-def kind_of(reason: str) -> str:
+def reason_kind(reason: str) -> str:
     """A reason without its numbers and its advice, to count by.
 
-    >>> kind_of("truncated, 1.20 s of 2.24 s are there; fetch the file again")
+    >>> reason_kind("truncated, 1.20 s of 2.24 s are there; fetch the file again")
     'truncated, # s of # s are there'
     """
     return re.sub(r"\d+(\.\d+)?", "#", re.split(r"[;(:]", reason)[0]).strip()
@@ -56,7 +56,7 @@ def write_report(
     """
     left_out = manifest[manifest["name"].isin(list(rejected))].copy()
     left_out["reason"] = [rejected[name]["reason"] for name in left_out["name"]]
-    left_out.insert(len(left_out.columns) - 1, "kind", left_out["reason"].map(kind_of))
+    left_out.insert(len(left_out.columns) - 1, "kind", left_out["reason"].map(reason_kind))
     left_out.to_csv(folder / "rejected.csv", index=False)
     taken = manifest[~manifest["name"].isin(list(rejected))]
     counts = Counter(left_out["kind"]).most_common()

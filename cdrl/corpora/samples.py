@@ -8,22 +8,26 @@ from pathlib import Path
 import pandas as pd
 
 from cdrl.core.errors import InputError
+from cdrl.core.paths import data_root
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora import ingest as clips
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.manifest import COLUMNS
-from cdrl.media.faces import CROP
+from cdrl.media.faces import CROP_SIZE
 from cdrl.media.video import Clip, read_video
 
-SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
+
+def sample_folder() -> Path:
+    """The folder with the committed clips."""
+    return data_root() / "samples"
 
 
 def sample_paths() -> list[Path]:
     """The six committed clips: actor 1001 says "Don't forget a jacket" in six emotions, sorted by name."""
-    paths = sorted(SAMPLES.glob("*.flv"))
+    paths = sorted(sample_folder().glob("*.flv"))
     if not paths:
         raise InputError(
-            f"{SAMPLES}: no sample clips; restore them from the repository (git checkout -- data/samples)"
+            f"{sample_folder()}: no sample clips; restore them from the repository (git checkout -- data/samples)"
         )
     return paths
 
@@ -38,8 +42,8 @@ def read_crema_d(path: Path, frame_rate: float | None = 25.0) -> Clip:
     return read_video(path, frame_rate, labels=crema_d_labels(path))
 
 
-def ingest(
-    paths: Iterable[Path | str], out: Path, crop_size: int = CROP, crop: str = "aligned"
+def ingest_crema_d(
+    paths: Iterable[Path | str], out: Path, crop_size: int = CROP_SIZE, crop: str = "aligned"
 ) -> list[tuple[str, str]]:
     """A few clips with CREMA-D's names into a store, in this process: `cdrl.corpora.ingest` does it.
 
@@ -53,7 +57,7 @@ def ingest(
         InputError: for a name that is not CREMA-D's, and when not one clip could be used.
     """
     paths = [Path(path).absolute() for path in paths]
-    root = Path(os.path.commonpath([path.parent for path in paths])) if paths else SAMPLES
+    root = Path(os.path.commonpath([path.parent for path in paths])) if paths else sample_folder()
     rows = [
         {
             **crema_d_labels(path),

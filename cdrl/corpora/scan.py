@@ -1,6 +1,6 @@
 """What lies below a root: its files' names and sizes become a manifest; what is no clip is told with the reason.
 
-No clip is opened: `check.probe` does that.
+No clip is opened: `check.read_headers` does that.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.folder import LABELS, folder_parser
 from cdrl.corpora.manifest import COLUMNS, media_path
 
-VIDEOS = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg", ".wmv")
-SOUNDS = (".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg", ".wmv")
+SOUND_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg")
 UNFINISHED = (".part", ".crdownload", ".download", ".tmp")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 RECOGNISE = 2000  # files that are looked at to tell which corpus a root holds
@@ -105,7 +105,7 @@ def recognise(root: Path, paths: list[PurePosixPath]) -> str:
     """
     if PurePosixPath(LABELS) in paths:
         return "folder"
-    media = [path for path in paths if path.suffix.lower() in VIDEOS + SOUNDS]
+    media = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES + SOUND_SUFFIXES]
     media = media[:: max(1, len(media) // RECOGNISE)]
     counts, own = {}, PurePosixPath(root.resolve().name)
     for name, corpus in CORPORA.items():
@@ -186,7 +186,7 @@ def _read(
         return "unusable", "an unfinished download: fetch it again"
     if suffix in ARCHIVES:
         return "stray", "an archive: unpack it to use what is in it"
-    if suffix not in VIDEOS + SOUNDS:
+    if suffix not in VIDEO_SUFFIXES + SOUND_SUFFIXES:
         return "stray", f"neither video nor sound ({suffix or 'no suffix'})"
     try:
         found = parse(own / path)
@@ -207,7 +207,7 @@ def _rows(corpus: str, files: list[_File], remarks: list[Remark]) -> pd.DataFram
     """Join pictures and sounds of the same clip; of two files of one clip the first by path counts."""
     videos, sounds = {}, {}
     for file in sorted(files, key=lambda file: (file.labels.get("silent", False), str(file.path))):
-        is_video = file.path.suffix.lower() in VIDEOS
+        is_video = file.path.suffix.lower() in VIDEO_SUFFIXES
         if corpus == "folder" and not is_video:
             remarks.append(
                 Remark(

@@ -4,7 +4,7 @@ A store is a folder of plain arrays that open by memory map, one row of `clips.p
 
 | file | shape, type | meaning |
 |---|---|---|
-| `face.npy` | (N, C, C, 3) uint8 RGB | face crops of all clips, one after the other; `store.json` says of which kind |
+| `face.npy` | (N, C, C, 3) uint8 RGB | face crops, clip after clip; `store.json` names the kind of crop |
 | `transforms.npy` | (N, 2, 3) float32 | affine map from crop pixels to pixels of the full frame |
 | `audio.npy` | (S,) int16 | 16 kHz mono sound of all clips, one after the other |
 | `truth_*.npy` | (N, ...) | studio only: coefficients (52), viseme, phoneme, landmarks, pose |
@@ -12,15 +12,18 @@ A store is a folder of plain arrays that open by memory map, one row of `clips.p
 Positions inside a crop (`mouth_box`, landmarks) are relative, 0 to 1, so they hold at any resolution.
 """
 
-import json
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import read_json, write_json
 
 FORMAT = 1
 COLUMNS = (
@@ -44,30 +47,49 @@ COLUMNS = (
     "camera",
     "take",
 )
+MOUTH_COLUMNS = ["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]
+# Columns that a row may lack when it is added.
+OPTIONAL = {"media": "", "camera": "", "take": ""}
+FULL_SCALE = 32767  # of int16 sound
+COPY_BYTES = 1 << 24  # copied at once
 
 
 class StoreWriter:
-    """Writes a store clip by clip into `PATH.partial` and renames it when closed: a store is complete or absent.
+    """Writes a store clip by clip into `PATH.partial` and renames it when closed.
+
+    So a store is complete or absent.
 
     Example:
         with StoreWriter(path) as writer:
-            writer.add(row, face, transforms, audio, truth)
+            writer.add(row, face, transforms, audio, mouth_box, truth)
 
     Args:
-        crop: how the faces are cropped, see `cdrl.media.faces.align`.
+        path: folder of the store.
+        crop: kind of the face crops, see `cdrl.media.faces.align`.
     """
 
-    def __init__(self, path: Path, crop: str = "aligned"):
-        self.path, self.crop = Path(path), crop
+    def __init__(self, path: Path, crop: str = "aligned") -> None:
+        self.path = Path(path)
+        self.crop = crop
         self.partial = self.path.with_name(self.path.name + ".partial")
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
-        self.rows, self.files, self.shapes, self.samples, self.frames = [], {}, {}, 0, 0
 
-    def __enter__(self):
+        self.rows: list[dict] = []
+        self.files: dict[str, BinaryIO] = {}
+        self.layouts: dict[str, tuple[tuple[int, ...], np.dtype]] = {}  # shape of a row, type
+        self.samples = 0
+        self.frames = 0
+
+    def __enter__(self) -> "StoreWriter":
         return self
 
-    def __exit__(self, kind, value, trace):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             for file in self.files.values():
                 file.close()
@@ -76,85 +98,102 @@ class StoreWriter:
         finally:
             shutil.rmtree(self.partial, ignore_errors=True)
 
-    def _append(self, name: str, array: np.ndarray) -> None:
-        array = np.ascontiguousarray(array)
-        shape, kind = array.shape[1:], array.dtype
-        if name not in self.files:
-            self.files[name] = open(self.partial / f"{name}.raw", "wb")
-            self.shapes[name] = (shape, kind)
-        if self.shapes[name] != (shape, kind):
-            raise ValueError(f"{name}: got {shape} {kind}, this store holds {self.shapes[name]}")
-        if array.size:
-            self.files[name].write(array.data)  # says why where the disk is full; `tofile` does not
-
-    def add(self, row: dict, face, transforms, audio, mouth_box, truth: dict | None = None) -> None:
+    def add(
+        self,
+        row: dict,
+        face: np.ndarray | Iterable[np.ndarray],
+        transforms: np.ndarray,
+        audio: np.ndarray,
+        mouth_box: Sequence[float] | np.ndarray | pd.Series,
+        truth: dict[str, np.ndarray] | None = None,
+    ) -> None:
         """Append one clip.
 
         Args:
-            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media, camera, take.
+            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media, camera,
+                take.
             face: (T, C, C, 3) uint8 crops, or an iterable of such arrays, T in all.
             transforms: (T, 2, 3) crop pixels -> frame pixels.
             audio: (S,) float in [-1, 1] or int16, 16 kHz.
             mouth_box: (4,) left, top, right, bottom in the crop, 0 to 1, one box for the whole clip.
             truth: name -> (T, ...) array; the same names for every clip of a store.
+
+        Raises:
+            ValueError: for another number of crops than of transforms, and for arrays unlike those of the clips before.
         """
-        audio = np.asarray(audio)
-        if audio.dtype != np.int16:
-            audio = np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
-        count = 0
-        for chunk in [face] if isinstance(face, np.ndarray) else face:
-            self._append("face", chunk)
-            count += len(chunk)
-        if count != len(transforms):
-            raise ValueError(f"{row['name']}: {count} crops, {len(transforms)} transforms")
+        num_frames = self._append_crops(face)
+        if num_frames != len(transforms):
+            raise ValueError(f"{row['name']}: {num_frames} crops, {len(transforms)} transforms")
         self._append("transforms", np.asarray(transforms, np.float32))
+        audio = _as_int16(audio)
         self._append("audio", audio)
         for name, values in (truth or {}).items():
             self._append(f"truth_{name}", values)
-        left, top, right, bottom = (float(v) for v in mouth_box)
-        self.rows.append(
-            {
-                "media": "",
-                "camera": "",
-                "take": "",
-                **row,
-                "start": self.frames,
-                "num_frames": count,
-                "audio_start": self.samples,
-                "audio_samples": len(audio),
-                "mouth_left": left,
-                "mouth_top": top,
-                "mouth_right": right,
-                "mouth_bottom": bottom,
-            }
-        )
-        self.frames += count
+
+        record = OPTIONAL | row
+        record["start"] = self.frames
+        record["num_frames"] = num_frames
+        record["audio_start"] = self.samples
+        record["audio_samples"] = len(audio)
+        for column, position in zip(MOUTH_COLUMNS, mouth_box, strict=True):
+            record[column] = float(position)
+        self.rows.append(record)
+        self.frames += num_frames
         self.samples += len(audio)
 
+    def _append_crops(self, face: np.ndarray | Iterable[np.ndarray]) -> int:
+        """Append crops, chunk by chunk, and return their number."""
+        chunks = [face] if isinstance(face, np.ndarray) else face
+        num_frames = 0
+        for chunk in chunks:
+            self._append("face", chunk)
+            num_frames += len(chunk)
+        return num_frames
+
+    def _append(self, name: str, array: np.ndarray) -> None:
+        """Append rows to the file of an array; its header is added at the end, when its length is known."""
+        array = np.ascontiguousarray(array)
+        layout = (array.shape[1:], array.dtype)
+        if name not in self.files:
+            self.files[name] = open(self.partial / f"{name}.raw", "wb")  # noqa: SIM115
+            self.layouts[name] = layout
+        if self.layouts[name] != layout:
+            shape, kind = layout
+            raise ValueError(f"{name}: got {shape} {kind}, this store holds {self.layouts[name]}")
+        if array.size:
+            # Where the disk is full `write` says so; `tofile` does not.
+            self.files[name].write(array.data)
+
     def _finish(self) -> None:
-        for name, (shape, kind) in self.shapes.items():
+        """Complete the partial folder and give it the store's name."""
+        for name, (row_shape, kind) in self.layouts.items():
             length = self.samples if name == "audio" else self.frames
-            _add_header(
-                self.partial / f"{name}.raw", self.partial / f"{name}.npy", (length, *shape), kind
-            )
-        pd.DataFrame(self.rows, columns=list(COLUMNS)).to_parquet(
-            self.partial / "clips.parquet", index=False
-        )
-        (self.partial / "store.json").write_text(
-            json.dumps({"format": FORMAT, "frames": self.frames, "crop": self.crop})
-        )
+            raw = self.partial / f"{name}.raw"
+            _add_header(raw, raw.with_suffix(".npy"), (length, *row_shape), kind)
+        clips = pd.DataFrame(self.rows, columns=list(COLUMNS))
+        clips.to_parquet(self.partial / "clips.parquet", index=False)
+        card = {"format": FORMAT, "frames": self.frames, "crop": self.crop}
+        write_json(self.partial / "store.json", card)
+
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.partial, self.path)
 
 
-def _add_header(raw: Path, out: Path, shape: tuple, kind: np.dtype) -> None:
+def _as_int16(audio: np.ndarray) -> np.ndarray:
+    """(S,) float in [-1, 1] or int16 -> (S,) int16."""
+    audio = np.asarray(audio)
+    if audio.dtype == np.int16:
+        return audio
+    scaled = np.clip(audio, -1, 1) * FULL_SCALE
+    return np.round(scaled).astype(np.int16)
+
+
+def _add_header(raw: Path, out: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
     """Turn a headerless dump into a .npy file without holding it in memory."""
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     with open(out, "wb") as target, open(raw, "rb") as source:
-        np.lib.format.write_array_header_2_0(
-            target,
-            {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape},
-        )
-        shutil.copyfileobj(source, target, 1 << 24)
+        np.lib.format.write_array_header_2_0(target, header)
+        shutil.copyfileobj(source, target, COPY_BYTES)
     raw.unlink()
 
 
@@ -163,33 +202,41 @@ class Store:
 
     Attributes:
         clips: one row per clip, columns `COLUMNS`; `start` and `num_frames` address the arrays.
-        face: (N, C, C, 3) uint8. transforms: (N, 2, 3). audio: (S,) int16. truth: name -> (N, ...).
-        crop: how the faces are cropped: `aligned`, also where the store is of a time without a choice, or `released`.
+        face: (N, C, C, 3) uint8.
+        transforms: (N, 2, 3) float32.
+        audio: (S,) int16.
+        truth: name -> (N, ...).
+        crop: kind of the face crops: `aligned` (also in a store from before there was a choice) or `released`.
+
+    Args:
+        path: folder of the store.
 
     Raises:
         InputError: where the folder is missing, unfinished or of another format.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        if not (self.path / "store.json").exists():
+        card_file = self.path / "store.json"
+        if not card_file.exists():
             raise InputError(
                 f"{self.path}: no finished crop store here; run notebook 00 (or `cdrl run`) first"
             )
-        card = json.loads((self.path / "store.json").read_text())
+        card = read_json(card_file)
         if card["format"] != FORMAT:
             raise InputError(
-                f"{self.path}: store format {card['format']}, this version reads {FORMAT}; build it anew"
+                f"{self.path}: store format {card['format']}, this version reads {FORMAT}; "
+                "build it anew"
             )
-        self.crop = card.get("crop", "aligned")
+        self.crop: str = card.get("crop", "aligned")
         self.clips = pd.read_parquet(self.path / "clips.parquet")
         self.face = np.load(self.path / "face.npy", mmap_mode="r")
         self.transforms = np.load(self.path / "transforms.npy", mmap_mode="r")
         self.audio = np.load(self.path / "audio.npy", mmap_mode="r")
-        self.truth = {
-            file.stem.removeprefix("truth_"): np.load(file, mmap_mode="r")
-            for file in self.path.glob("truth_*.npy")
-        }
+        self.truth: dict[str, np.ndarray] = {}
+        for file in self.path.glob("truth_*.npy"):
+            name = file.stem.removeprefix("truth_")
+            self.truth[name] = np.load(file, mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.face)
@@ -199,23 +246,24 @@ class Store:
         row = self.clips.iloc[clip]
         return slice(int(row.start), int(row.start + row.num_frames))
 
+    def audio_slice(self, clip: int) -> slice:
+        """Samples of `audio` that belong to clip number `clip`."""
+        row = self.clips.iloc[clip]
+        return slice(int(row.audio_start), int(row.audio_start + row.audio_samples))
+
     def sound(self, clip: int) -> np.ndarray:
         """(S,) float32 in [-1, 1]: the clip's 16 kHz sound."""
-        row = self.clips.iloc[clip]
-        return (
-            self.audio[int(row.audio_start) : int(row.audio_start + row.audio_samples)].astype(
-                np.float32
-            )
-            / 32767
-        )
+        samples = self.audio[self.audio_slice(clip)]
+        return samples.astype(np.float32) / FULL_SCALE
 
     def per_frame(self, column: str) -> np.ndarray:
         """(N,) a clip label repeated for each of its frames."""
         return np.repeat(self.clips[column].to_numpy(), self.clips["num_frames"].to_numpy())
 
+    def clip_mouth_boxes(self) -> np.ndarray:
+        """(K, 4) float32: left, top, right, bottom of the mouth in the crop, 0 to 1, of each clip."""
+        return self.clips[MOUTH_COLUMNS].to_numpy(np.float32)
+
     def mouth_boxes(self) -> np.ndarray:
         """(N, 4) float32: the clip's mouth box repeated for each of its frames."""
-        boxes = self.clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(
-            np.float32
-        )
-        return np.repeat(boxes, self.clips["num_frames"].to_numpy(), axis=0)
+        return np.repeat(self.clip_mouth_boxes(), self.clips["num_frames"].to_numpy(), axis=0)

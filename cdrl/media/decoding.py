@@ -15,7 +15,7 @@ TRUNCATION_SECONDS = 0.2
 
 
 @contextmanager
-def opened(path: Path, require_audio: bool = False, require_video: bool = True):
+def open_media(path: Path, require_audio: bool = False, require_video: bool = True):
     """Yield (container, video stream, audio stream or None); every failure becomes an InputError with the file."""
     path = Path(path)
     if not path.is_file():
@@ -51,7 +51,7 @@ def opened(path: Path, require_audio: bool = False, require_video: bool = True):
         ) from error
 
 
-def decoded(
+def decode_frames(
     path: Path, require_audio: bool = False, threads: int = 0
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """Yield (seconds on the file's own clock, decoded frame); refuse a file that ends before its header says.
@@ -59,14 +59,14 @@ def decoded(
     Args:
         threads: of the decoder; 0 leaves it to FFmpeg. Each holds frames of its own.
     """
-    with opened(path, require_audio) as (container, video, audio):
+    with open_media(path, require_audio) as (container, video, audio):
         video.thread_type, video.codec_context.thread_count = "AUTO", threads
         time, end = None, 0.0
         for packet in container.demux([s for s in (video, audio) if s is not None]):
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             for frame in packet.decode() if packet.stream.type == "video" else ():
-                following = 0.0 if time is None else time + 1 / nominal_rate(video)
+                following = 0.0 if time is None else time + 1 / nominal_frame_rate(video)
                 time = following if frame.time is None else frame.time
                 yield time, frame
         if time is None:
@@ -81,7 +81,7 @@ def decoded(
             )
 
 
-def nominal_rate(video: av.VideoStream) -> float:
+def nominal_frame_rate(video: av.VideoStream) -> float:
     """Frames per second as the container states them (or FFmpeg guesses); 25 where neither is known."""
     return float(video.average_rate or video.guessed_rate or 25)
 
@@ -94,7 +94,7 @@ def upright_rgb(frame: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
-def mean_rate(times: list[float], fallback: float) -> float:
+def mean_frame_rate(times: list[float], fallback: float) -> float:
     """Frames per second of timestamps; the container's nominal rate where it agrees within 1 %."""
     if len(times) < 2 or times[-1] <= times[0]:
         return fallback

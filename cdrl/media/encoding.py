@@ -14,7 +14,7 @@ from av.video.reformatter import Colorspace
 
 from cdrl.core.errors import InputError
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.media.decoding import nominal_rate, opened
+from cdrl.media.decoding import nominal_frame_rate, open_media
 
 SYNTHETIC = "Synthetic: facial expression edited by the cdrl kit; not a recording of what happened"
 # Sound in these codecs is copied into an mp4 packet by packet; any other is encoded anew at its own sample rate.
@@ -150,13 +150,13 @@ def write_edit(
     source, out, frames, count = Path(source), Path(out), iter(frames), 0
     if out.exists() and out.samefile(source):
         raise InputError(f"{out}: is the source itself; give another name to --out")
-    with opened(source) as (reader, video, sound), _writing(out, metadata) as writer:
+    with open_media(source) as (reader, video, sound), _writing(out, metadata) as writer:
         video.thread_type = "AUTO"
         target = None
         track = _SoundTrack(writer, sound) if sound is not None else None
         origin = Fraction(reader.start_time or 0, av.time_base)
         shift = round(origin / video.time_base)
-        step = max(1, round(1 / (nominal_rate(video) * float(video.time_base))))
+        step = max(1, round(1 / (nominal_frame_rate(video) * float(video.time_base))))
         waiting = []  # sound that came before the first picture: the header needs both streams
         for packet in reader.demux([s for s in (video, sound) if s is not None]):
             if packet.stream.type == "audio":
@@ -175,7 +175,7 @@ def write_edit(
                 image = _even(image)
                 if target is None:
                     target = _video_stream(
-                        writer, *image.shape[:2], nominal_rate(video), video.time_base
+                        writer, *image.shape[:2], nominal_frame_rate(video), video.time_base
                     )
                     for early in waiting:
                         writer.mux(track.packets(early, origin))

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdrl.core.errors import InputError
-from cdrl.media.image_warp import add_difference, warp
-from cdrl.media.mesh import LIPS, detect, mesh, region_of_box
-from cdrl.media.released_crop import OUTLINE, landmark_box, stretched
+from cdrl.media.image_warp import add_difference, affine_warp
+from cdrl.media.mesh import LIPS, detect_faces, mesh_points, region_of_box
+from cdrl.media.released_crop import OUTLINE, box_transforms, landmark_box
 
 # Alignments are stated for a crop of this many pixels a side; `crop` renders any size from them.
-CROP = 96
-CROPS = ("aligned", "released")
+CROP_SIZE = 96
+CROP_KINDS = ("aligned", "released")
 # Rigid mesh points (eye corners, nose bridge) and where they are in a frontal face: x right, y down, z away from the
 # camera, unit = distance of the outer eye corners, origin between the eyes. Mean of the mesh over the sample clips,
 # made symmetric; over those clips each point stays within .003 to .007 of it (standard deviation).
@@ -57,7 +57,7 @@ class Alignment:
     """Where the face is in each frame.
 
     Attributes:
-        transforms: (T, 2, 3) float32, crop coordinates in [0, CROP] -> frame pixels (continuous: the centre of the
+        transforms: (T, 2, 3) float32, crop coordinates in [0, CROP_SIZE] -> frame pixels (continuous: the centre of the
             first pixel is at .5, .5); a similarity, or of the released crop a scale for each axis.
         mouth_box: (4,) float32 left, top, right, bottom in the crop, 0 to 1; one box for the clip.
     """
@@ -84,7 +84,7 @@ def find_face(
     Returns:
         As `mesh.detect`: boxes (F, 4), scores (F,), eyes (F, 2, 2).
     """
-    return detect(frame, small=small)
+    return detect_faces(frame, small=small)
 
 
 def align(
@@ -106,8 +106,8 @@ def align(
     Raises:
         InputError: no face, two faces, a face that is too small, turned away, lost for long, or a cut; another crop.
     """
-    if crop not in CROPS:
-        raise InputError(f"crop={crop}: accepted are {', '.join(CROPS)}")
+    if crop not in CROP_KINDS:
+        raise InputError(f"crop={crop}: accepted are {', '.join(CROP_KINDS)}")
     stride = stride if crop == "aligned" else 1
     tracker, count, last = _Tracker(name, find), 0, None
     for index, frame in enumerate(frames):
@@ -136,11 +136,11 @@ class _Tracker:
     def look(self, index: int, frame: np.ndarray) -> None:
         if self.region is None or index - self.checked >= CHECK_EVERY:
             self._search(index, frame)
-        points, score = mesh(frame, self.region) if self.region is not None else (None, 0.0)
+        points, score = mesh_points(frame, self.region) if self.region is not None else (None, 0.0)
         if (
             points is not None and self.checked == index
         ):  # a detector's box is rough: look again where the mesh is
-            points, score = mesh(frame, _region(_place(points)[0]))
+            points, score = mesh_points(frame, _region(_place(points)[0]))
         place, turn = _place(points) if score > 0.5 else (None, 0.0)
         self.indices.append(index)
         if place is None or turn > MAXIMUM_TURN:
@@ -190,7 +190,10 @@ class _Tracker:
                 ],
                 axis=1,
             )
-            looked, transforms = stretched(np.array(self.boxes), CROP), stretched(boxes, CROP)
+            looked, transforms = (
+                box_transforms(np.array(self.boxes), CROP_SIZE),
+                box_transforms(boxes, CROP_SIZE),
+            )
         else:
             looked, transforms = (
                 _transforms(places[seen]),
@@ -276,10 +279,10 @@ def _smooth(values: np.ndarray, width: float) -> np.ndarray:
 
 def _transforms(path: np.ndarray) -> np.ndarray:
     """(T, 4) places -> (T, 2, 3) maps from crop coordinates to frame pixels."""
-    scale = SIDE * np.exp(path[:, 3]) / CROP
+    scale = SIDE * np.exp(path[:, 3]) / CROP_SIZE
     cos, sin = scale * np.cos(path[:, 2]), scale * np.sin(path[:, 2])
     linear = np.stack([np.stack([cos, -sin], axis=1), np.stack([sin, cos], axis=1)], axis=1)
-    shift = path[:, :2] - linear @ np.full(2, CROP / 2)
+    shift = path[:, :2] - linear @ np.full(2, CROP_SIZE / 2)
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 
@@ -289,17 +292,17 @@ def _mouth_box(lips: np.ndarray, transforms: np.ndarray, places: np.ndarray) -> 
     It spans the same part of the face in every crop: `MOUTH_WIDTH` of the aligned one's side, whatever the lips do.
     """
     inside = np.linalg.inv(transforms[:, :, :2])
-    relative = np.einsum("kij,klj->kli", inside, lips - transforms[:, None, :, 2]) / CROP
+    relative = np.einsum("kij,klj->kli", inside, lips - transforms[:, None, :, 2]) / CROP_SIZE
     x, y = np.median((relative.min(axis=1) + relative.max(axis=1)) / 2, axis=0)
     side = (
-        SIDE * np.exp(places[:, 3:]) / (np.linalg.norm(transforms[:, :, :2], axis=1) * CROP)
+        SIDE * np.exp(places[:, 3:]) / (np.linalg.norm(transforms[:, :, :2], axis=1) * CROP_SIZE)
     )  # of an aligned crop, in this one's
     half_width, half_height = np.median(side, axis=0) * MOUTH_WIDTH * (0.5, 0.5 / MOUTH_ASPECT)
     x, y = np.clip(x, half_width, 1 - half_width), np.clip(y, half_height, 1 - half_height)
     return np.array([x - half_width, y - half_height, x + half_width, y + half_height], np.float32)
 
 
-def crop(frames: Iterable[np.ndarray], alignment: Alignment, size: int = CROP) -> np.ndarray:
+def crop(frames: Iterable[np.ndarray], alignment: Alignment, size: int = CROP_SIZE) -> np.ndarray:
     """Face crops.
 
     Args:
@@ -310,14 +313,14 @@ def crop(frames: Iterable[np.ndarray], alignment: Alignment, size: int = CROP) -
     """
     out = np.empty((len(alignment), size, size, 3), np.uint8)
     for frame, transform, target in zip(frames, _for_size(alignment, size), out, strict=True):
-        target[:] = warp(frame, transform, size, size, _samples(transform))
+        target[:] = affine_warp(frame, transform, size, size, _samples(transform))
     return out
 
 
 def _for_size(alignment: Alignment, size: int) -> np.ndarray:
     """(T, 2, 3) float64 maps from coordinates of a crop of `size` pixels."""
     scaled = alignment.transforms.astype(np.float64)
-    scaled[:, :, :2] *= CROP / size
+    scaled[:, :, :2] *= CROP_SIZE / size
     return scaled
 
 
@@ -348,7 +351,7 @@ def paste(
     """
     size, out = crops.shape[1], []
     for frame, edited, transform in zip(frames, crops, _for_size(alignment, size), strict=True):
-        original = warp(frame, transform, size, size, _samples(transform))
+        original = affine_warp(frame, transform, size, size, _samples(transform))
         target = np.array(frame)
         corners = (
             transform[:, :2] @ np.array([[0, size, 0, size], [0, 0, size, size]]) + transform[:, 2:]
@@ -406,6 +409,6 @@ def alignment_error(
         result = turn * ((moved - found.mean(axis=0)) @ [1, 1j])
         perfect[frame] = np.stack([result.real, result.imag], axis=1) + wanted.mean(axis=0)
     errors = np.linalg.norm(points - perfect, axis=2) / between
-    middle = points[:, :2].mean(axis=(0, 1)) / CROP - [0.5, EYES_BELOW_TOP / SIDE]
-    offset = np.linalg.norm(middle) * CROP / between
+    middle = points[:, :2].mean(axis=(0, 1)) / CROP_SIZE - [0.5, EYES_BELOW_TOP / SIDE]
+    offset = np.linalg.norm(middle) * CROP_SIZE / between
     return {"eyes": errors[:, :2].mean(axis=1), "mouth": errors[:, 2], "offset": offset}

@@ -9,7 +9,7 @@ from numba import njit
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def warp(image, matrix, height, width, samples):
+def affine_warp(image, matrix, height, width, samples):
     """Bilinear resampling of an image through an affine map; outside, the edge pixels repeat.
 
     Args:

@@ -7,14 +7,13 @@ arXiv:1907.06724. Pre- and postprocessing here are our own, from those papers an
 import os
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from cdrl.core.errors import InputError
-from cdrl.media.image_warp import warp
+from cdrl.core.paths import data_root
+from cdrl.media.image_warp import affine_warp
 
-MODELS = Path(__file__).resolve().parents[2] / "data" / "faces"
 DETECTOR, MESH = "face_detection_short_range.tflite", "face_landmark.tflite"
 # Two boxes that overlap more than this are one face.
 OVERLAP = 0.3
@@ -43,7 +42,7 @@ def _interpreter(name: str):
         raise InputError(
             "finding faces needs the package ai-edge-litert; run `pip install ai-edge-litert`"
         ) from error
-    path = MODELS / name
+    path = data_root() / "faces" / name
     if not path.is_file():
         raise InputError(
             f"{path}: face model missing; restore it from the repository (git checkout -- data/faces)"
@@ -105,7 +104,7 @@ def square_crop(
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = np.asarray(centre) - matrix[:, :2] @ np.full(2, size / 2)
-    return warp(frame, matrix, size, size, max(1, int(np.ceil(scale - 0.25)))), matrix
+    return affine_warp(frame, matrix, size, size, max(1, int(np.ceil(scale - 0.25)))), matrix
 
 
 def _windows(height: int, width: int):
@@ -120,7 +119,7 @@ def _windows(height: int, width: int):
                 yield x, y, side
 
 
-def detect(
+def detect_faces(
     frame: np.ndarray, threshold: float = 0.5, small: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find faces.
@@ -185,7 +184,9 @@ def region_of_box(box: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, float,
     )
 
 
-def mesh(frame: np.ndarray, region: tuple[np.ndarray, float, float]) -> tuple[np.ndarray, float]:
+def mesh_points(
+    frame: np.ndarray, region: tuple[np.ndarray, float, float]
+) -> tuple[np.ndarray, float]:
     """468 surface points of the face in a region.
 
     Args:

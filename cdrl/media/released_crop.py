@@ -46,7 +46,7 @@ def landmark_box(points: np.ndarray) -> np.ndarray:
     return np.concatenate([low - MARGIN * (high - low), high + MARGIN * (high - low)])
 
 
-def stretched(boxes: np.ndarray, size: float) -> np.ndarray:
+def box_transforms(boxes: np.ndarray, size: float) -> np.ndarray:
     """Boxes (T, 4) in frame pixels -> (T, 2, 3) maps from crop coordinates, 0 to `size` on both axes, to frame pixels.
 
     An axis of its own scale each, no turn; invertible, for a box has an area.

@@ -14,7 +14,13 @@ import numpy as np
 
 from cdrl.core.errors import InputError
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.media.decoding import decoded, mean_rate, nominal_rate, opened, upright_rgb
+from cdrl.media.decoding import (
+    decode_frames,
+    mean_frame_rate,
+    nominal_frame_rate,
+    open_media,
+    upright_rgb,
+)
 from cdrl.media.encoding import SYNTHETIC, write_edit, write_video
 
 __all__ = [
@@ -89,10 +95,10 @@ def read_video_stream(
         InputError: missing, unreadable, truncated, without video or (where required) without sound.
     """
     times = [] if times is None else times
-    with opened(path) as (_, video, _):
-        nominal, aspect = nominal_rate(video), video.codec_context.sample_aspect_ratio
+    with open_media(path) as (_, video, _):
+        nominal, aspect = nominal_frame_rate(video), video.codec_context.sample_aspect_ratio
     pending, emitted, previous = [], 0, None
-    for time, frame in decoded(path, require_audio, threads):
+    for time, frame in decode_frames(path, require_audio, threads):
         times.append(time)
         if previous is not None and times[-1] - times[-2] > LONGEST_HOLE:
             raise InputError(
@@ -109,7 +115,7 @@ def read_video_stream(
             yield _stacked(pending[:chunk])
             del pending[:chunk]
     if frame_rate is not None:
-        seconds = times[-1] - times[0] + 1 / mean_rate(times, nominal)
+        seconds = times[-1] - times[0] + 1 / mean_frame_rate(times, nominal)
         pending += [previous] * (max(1, round(seconds * frame_rate)) - emitted)
     for start in range(0, len(pending), chunk):
         yield _stacked(pending[start : start + chunk])
@@ -132,14 +138,14 @@ def video_facts(path: Path, require_audio: bool = False) -> VideoFacts:
         For the CREMA-D samples: 480 x 360, 29.97 Hz, 44100 Hz sound.
     """
     times, shape = [], None
-    with opened(path) as (container, video, audio):
-        nominal, aspect = nominal_rate(video), video.codec_context.sample_aspect_ratio
+    with open_media(path) as (container, video, audio):
+        nominal, aspect = nominal_frame_rate(video), video.codec_context.sample_aspect_ratio
         metadata = dict(container.metadata)
         sample_rate = audio.codec_context.sample_rate if audio else 0
-    for time, frame in decoded(path, require_audio):
+    for time, frame in decode_frames(path, require_audio):
         times.append(time)
         shape = shape or upright_rgb(frame, aspect).shape
-    rate = mean_rate(times, nominal)
+    rate = mean_frame_rate(times, nominal)
     return VideoFacts(
         shape[1], shape[0], len(times), rate, times[-1] - times[0] + 1 / rate, sample_rate, metadata
     )
@@ -151,7 +157,7 @@ def read_audio(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
     Parts that the file does not cover are silent. Channels are averaged. A file without pictures will do.
     """
     out, position = np.zeros(round(seconds * AUDIO_RATE), np.float32), None
-    with opened(path, require_audio=True, require_video=False) as (container, _, audio):
+    with open_media(path, require_audio=True, require_video=False) as (container, _, audio):
         resampler = av.AudioResampler(
             format="fltp", layout=audio.codec_context.layout, rate=AUDIO_RATE
         )
@@ -190,8 +196,8 @@ def read_video(
         InputError: naming the file; also for a video that would not fit in memory.
     """
     path, chunks, times, held = Path(path), [], [], 0
-    with opened(path, require_audio) as (_, video, audio):
-        nominal, has_sound = nominal_rate(video), audio is not None
+    with open_media(path, require_audio) as (_, video, audio):
+        nominal, has_sound = nominal_frame_rate(video), audio is not None
     for frames in read_video_stream(path, frame_rate, 64, require_audio, times):
         chunks.append(frames)
         held += frames.nbytes
@@ -199,12 +205,12 @@ def read_video(
             raise InputError(
                 f"{path}: over {MEMORY_LIMIT >> 30} GB when decoded, too long to read at once; cut it"
             )
-    frames, rate = np.concatenate(chunks), frame_rate or mean_rate(times, nominal)
+    frames, rate = np.concatenate(chunks), frame_rate or mean_frame_rate(times, nominal)
     sound = read_audio(path, times[0], len(frames) / rate) if has_sound else np.zeros(0, np.float32)
     return Clip(path.stem, frames, rate, sound, dict(labels or {}), str(path))
 
 
 def read_metadata(path: Path) -> dict:
     """The container's metadata, e.g. the `comment` that says an edit is synthetic."""
-    with opened(path) as (container, _, _):
+    with open_media(path) as (container, _, _):
         return dict(container.metadata)

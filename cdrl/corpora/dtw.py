@@ -35,7 +35,7 @@ def _accumulate(cost: np.ndarray, band: float):
     return total, step
 
 
-def warp(a: np.ndarray, b: np.ndarray, band: float = 0.25) -> tuple[np.ndarray, float]:
+def dtw_alignment(a: np.ndarray, b: np.ndarray, band: float = 0.25) -> tuple[np.ndarray, float]:
     """Align two clips by their content prior: DTW with steps (1,1), (1,0), (0,1) inside a Sakoe-Chiba band.
 
     Args:
@@ -61,15 +61,15 @@ def warp(a: np.ndarray, b: np.ndarray, band: float = 0.25) -> tuple[np.ndarray, 
     return joined / weight, float(np.mean(path))
 
 
-def linear(a: int, b: int) -> np.ndarray:
+def linear_alignment(a: int, b: int) -> np.ndarray:
     """(a,) the alignment that knows no sound: frame t of `a` frames goes to t (b - 1) / (a - 1) of `b`."""
     return np.arange(a) * (b - 1) / max(a - 1, 1)
 
 
-def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def label_runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Equal neighbours merged: (R,) label of each run and (R + 1,) its boundaries, in frames, from 0 to len(labels).
 
-    >>> runs(np.array([7, 7, 2, 2, 2]))[1].tolist()
+    >>> label_runs(np.array([7, 7, 2, 2, 2]))[1].tolist()
     [0, 2, 5]
     """
     labels = np.asarray(labels)
@@ -77,7 +77,7 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels[starts], np.r_[starts, len(labels)]
 
 
-def align_by_phones(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
+def phone_alignment(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
     """The moment of clip `second` at which each frame of clip `first` is said, linear inside each phone.
 
     Two takes of one sentence have the same phones in the same order, with other durations. A phone shorter than a
@@ -90,7 +90,7 @@ def align_by_phones(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
         (T,) float frame positions in [0, U - 1], rounding to the frame that holds the moment; None where less than 80 %
         of either clip's frames lie in matched phones. A clip aligned to itself gives 0, 1, 2, ...
     """
-    (one, edges_one), (two, edges_two) = runs(first), runs(second)
+    (one, edges_one), (two, edges_two) = label_runs(first), label_runs(second)
     if np.array_equal(one, two):
         at, to = edges_one, edges_two
     else:
