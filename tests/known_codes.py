@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.evaluation.leakage import Corpus
+from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.probe_splits import frame_table
 
 
 def labelled_corpus(
     speakers=8, sentences=6, intensities=(2,), seed=0, phones=6, longest=3
-) -> Corpus:
+) -> ProbeCorpus:
     """Speakers x sentences x seven emotions (x intensities); takes differ in timing, 1 to `longest` frames a phone."""
     rng = np.random.default_rng([seed, 1])
     texts = [
@@ -28,7 +28,7 @@ def labelled_corpus(
         rows, columns=["speaker", "sentence", "emotion", "intensity", "num_frames"]
     )
     phoneme = np.concatenate(phoneme)
-    return Corpus(clips, frame_table(clips, phoneme % 15, phoneme), seed=seed)
+    return ProbeCorpus(clips, frame_table(clips, phoneme % 15, phoneme), seed=seed)
 
 
 def one_hot(labels) -> np.ndarray:

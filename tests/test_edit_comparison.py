@@ -5,13 +5,13 @@ import pytest
 
 from cdrl.evaluation import edit_scores
 from cdrl.evaluation.edit_comparison import (
-    difference_rows,
+    estimate_differences,
     equal_accuracy,
     error_at,
-    measure_of,
-    one_judge,
+    restore_statistics,
+    single_judge,
 )
-from cdrl.evaluation.estimate import Measure, mean_of
+from cdrl.evaluation.estimate import ScoreStatistics, mean_statistics
 
 CLIPS = 80
 TARGET = np.tile(["happy", "sad"], CLIPS // 2)
@@ -34,7 +34,7 @@ def dial(slope, curve_seed, noise=0.0):
         points.append(
             (
                 edit_scores.emotion_accuracy(hits, hits, np.ones(CLIPS)),
-                mean_of(slope * share + 0.2 + wobble),
+                mean_statistics(slope * share + 0.2 + wobble),
             )
         )
     return points
@@ -53,8 +53,8 @@ def test_kept_statistics_give_the_same_score():
         "emotion_accuracy": edit_scores.emotion_accuracy(judged, TARGET, TARGET),
     }
     for name, measure in measures.items():
-        assert measure_of(name, measure.sums).value == measure.value, name
-    assert one_judge(measures["emotion_accuracy"], 1).value == 1 and one_judge(
+        assert restore_statistics(name, measure.rows).value == measure.value, name
+    assert single_judge(measures["emotion_accuracy"], 1).value == 1 and single_judge(
         measures["emotion_accuracy"], 0
     ).value == np.mean(judged == TARGET)
 
@@ -64,56 +64,52 @@ def test_a_variant_against_itself_is_zero_and_a_known_shift_is_found():
         edit_scores.mouth_error(noisy(0.5), TRUTH),
         edit_scores.mouth_error(noisy(0.8), TRUTH),
     )
-    rows = difference_rows(
+    rows = estimate_differences(
         "x",
-        {"mouth_error": same, "psnr": mean_of(np.ones(CLIPS))},
+        {"mouth_error": same, "psnr": mean_statistics(np.ones(CLIPS))},
         {"mouth_error": same},
         PEOPLE,
         TARGET,
     )
     assert set(rows) == {"x.mouth_error", "x.mouth_error.happy", "x.mouth_error.sad"}
-    assert [rows["x.mouth_error"][k] for k in ("value", "low", "high", "p", "n")] == [
-        0,
-        0,
-        0,
-        1,
-        CLIPS,
-    ]
-    cells = difference_rows("x", {"mouth_error": worse}, {"mouth_error": same}, PEOPLE, TARGET)[
+    same_estimate = rows["x.mouth_error"]
+    assert (same_estimate.value, same_estimate.low, same_estimate.high) == (0, 0, 0)
+    assert (same_estimate.p, same_estimate.n) == (1, CLIPS)
+    cells = estimate_differences("x", {"mouth_error": worse}, {"mouth_error": same}, PEOPLE, TARGET)[
         "x.mouth_error"
     ]
     assert (
-        cells["value"] == pytest.approx(0.3, abs=0.02)
-        and cells["low"] > 0.25
-        and cells["p"] <= 0.002
+        cells.value == pytest.approx(0.3, abs=0.02)
+        and cells.low > 0.25
+        and cells.p <= 0.002
     )
 
 
 def test_two_samplings_of_one_variant_do_not_differ():
-    rows = difference_rows(
+    rows = estimate_differences(
         "x",
         {"e": edit_scores.mouth_error(noisy(0.5, 1), TRUTH)},
         {"e": edit_scores.mouth_error(noisy(0.5, 2), TRUTH)},
         PEOPLE,
         TARGET,
     )
-    assert rows["x.e"]["low"] < 0 < rows["x.e"]["high"] and abs(rows["x.e"]["value"]) < 0.02
+    assert rows["x.e"].low < 0 < rows["x.e"].high and abs(rows["x.e"].value) < 0.02
 
 
 def test_seeds_of_a_clip_are_drawn_together():
     rng = np.random.default_rng(35)
     values = rng.normal(0.1, 1, CLIPS)
-    zero = mean_of(np.zeros(CLIPS))
-    once = difference_rows("x", {"a": mean_of(values)}, {"a": zero}, PEOPLE, TARGET)["x.a"]
-    thrice = difference_rows(
+    zero = mean_statistics(np.zeros(CLIPS))
+    once = estimate_differences("x", {"a": mean_statistics(values)}, {"a": zero}, PEOPLE, TARGET)["x.a"]
+    thrice = estimate_differences(
         "x",
-        {"a": mean_of(np.tile(values, 3))},
-        {"a": mean_of(np.zeros(3 * CLIPS))},
+        {"a": mean_statistics(np.tile(values, 3))},
+        {"a": mean_statistics(np.zeros(3 * CLIPS))},
         np.tile(PEOPLE, 3),
         np.tile(TARGET, 3),
     )["x.a"]
-    assert [thrice[k] for k in ("value", "low", "high", "n")] == pytest.approx(
-        [once[k] for k in ("value", "low", "high", "n")]
+    assert [thrice.value, thrice.low, thrice.high, thrice.n] == pytest.approx(
+        [once.value, once.low, once.high, once.n]
     )
 
 
@@ -130,18 +126,18 @@ def test_the_error_is_read_where_the_dial_first_reaches_the_accuracy():
 def test_at_equal_accuracy_one_variant_is_itself_and_a_cheaper_one_is_cheaper():
     same = equal_accuracy([dial(0.5, 1)], [dial(0.5, 1)], PEOPLE)
     assert all(
-        [cells[k] for k in ("value", "low", "high", "p")] == [0, 0, 0, 1] for cells in same.values()
+        (cells.value, cells.low, cells.high, cells.p) == (0, 0, 0, 1) for cells in same.values()
     )
     found = equal_accuracy([dial(0.2, 1, 0.05)], [dial(0.6, 2, 0.05)], PEOPLE)
-    assert found["at_best"]["accuracy"] == 0.9 and found["at_best"]["n"] == CLIPS
+    assert found["at_best"].details["accuracy"] == 0.9 and found["at_best"].n == CLIPS
     assert (
-        found["at_best"]["value"] == pytest.approx(-0.4 * 0.9, abs=0.03)
-        and found["at_best"]["high"] < -0.3
+        found["at_best"].value == pytest.approx(-0.4 * 0.9, abs=0.03)
+        and found["at_best"].high < -0.3
     )
     middle = np.mean(np.linspace(0.1, 0.9, 20)[1:])
     assert (
-        found["over_accuracies"]["value"] == pytest.approx(-0.4 * middle, abs=0.03)
-        and found["over_accuracies"]["high"] < 0
+        found["over_accuracies"].value == pytest.approx(-0.4 * middle, abs=0.03)
+        and found["over_accuracies"].high < 0
     )
 
 
@@ -150,9 +146,9 @@ def test_a_stronger_variant_is_compared_where_the_weaker_one_ends():
     strong = dial(0.5, 1)
     found = equal_accuracy([strong], [strong[:3]], PEOPLE)["at_best"]
     assert (
-        found["accuracy"] == 0.5
-        and found["value"] == pytest.approx(0, abs=1e-9)
-        and found["low"] <= 0 <= found["high"]
+        found.details["accuracy"] == 0.5
+        and found.value == pytest.approx(0, abs=1e-9)
+        and found.low <= 0 <= found.high
     )
     assert strong[-1][1].value - strong[2][1].value == pytest.approx(
         0.2
@@ -161,11 +157,11 @@ def test_a_stronger_variant_is_compared_where_the_weaker_one_ends():
 
 def test_of_several_weights_the_one_that_costs_least_counts():
     cheap, dear = dial(0.2, 1), dial(0.6, 1)
-    assert equal_accuracy([dear, cheap], [cheap], PEOPLE)["at_best"]["value"] == 0
+    assert equal_accuracy([dear, cheap], [cheap], PEOPLE)["at_best"].value == 0
     short = equal_accuracy([cheap[:3], dear], [dear], PEOPLE)[
         "at_best"
     ]  # the cheap weight does not reach that far
-    assert short["accuracy"] == 0.9 and short["value"] == 0
+    assert short.details["accuracy"] == 0.9 and short.value == 0
 
 
 def test_chance_alone_is_rarely_outside_the_interval():
@@ -181,19 +177,19 @@ def test_chance_alone_is_rarely_outside_the_interval():
                             edit_scores.emotion_accuracy(
                                 hits := skill < share, hits, np.ones(CLIPS)
                             ),
-                            mean_of(0.5 * share + rng.normal(0, 0.3, CLIPS)),
+                            mean_statistics(0.5 * share + rng.normal(0, 0.3, CLIPS)),
                         )
                         for share in (0.1, 0.5, 0.9)
                     ]
                 ]
             )
         cells = equal_accuracy(*curves, PEOPLE, seed=trial)["over_accuracies"]
-        outside += not cells["low"] <= 0 <= cells["high"]
+        outside += not cells.low <= 0 <= cells.high
     assert outside <= 6  # 2 of 40 are expected
 
 
 def test_measures_of_other_clips_are_refused():
     with pytest.raises(ValueError, match="paired measures need the same clips: got 80 and 79 rows"):
-        difference_rows(
-            "x", {"a": mean_of(np.zeros(80))}, {"a": Measure(np.ones((79, 2)))}, PEOPLE, TARGET
+        estimate_differences(
+            "x", {"a": mean_statistics(np.zeros(80))}, {"a": ScoreStatistics(np.ones((79, 2)))}, PEOPLE, TARGET
         )

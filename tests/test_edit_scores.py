@@ -6,9 +6,9 @@ import pytest
 
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.evaluation.edit_scores import (
-    edit_rows,
+    estimate_per_emotion,
     emotion_accuracy,
-    emotion_rows,
+    estimate_emotion_accuracy,
     identity,
     jitter,
     mouth_box,
@@ -75,9 +75,9 @@ def test_mouth_error_and_correlation_agree_with_numpy_on_all_frames():
 def test_one_emotion_is_measured_in_the_deviations_of_all_clips():
     quiet = [0.01 * clip if emotion == "sad" else clip for clip, emotion in zip(TRUTH, TARGET)]
     output = [clip + 0.05 for clip in quiet]
-    rows = edit_rows("x", {"mouth_error": mouth_error(output, quiet)}, SPEAKERS, TARGET)
-    assert rows["x.mouth_error.sad"]["value"] == pytest.approx(
-        rows["x.mouth_error.happy"]["value"], rel=1e-6
+    rows = estimate_per_emotion("x", {"mouth_error": mouth_error(output, quiet)}, SPEAKERS, TARGET)
+    assert rows["x.mouth_error.sad"].value == pytest.approx(
+        rows["x.mouth_error.happy"].value, rel=1e-6
     )
 
 
@@ -107,7 +107,7 @@ def test_speech_correlation_agrees_with_numpy_and_leaves_out_what_the_source_nev
     assert speech_correlation(still, still).value == pytest.approx(1)
     asleep = [np.zeros_like(TRUTH[0]), *TRUTH[1:]]
     measure = speech_correlation(TRUTH, asleep)
-    assert measure.value == pytest.approx(1) and measure.sums[0].tolist() == [0, 0]
+    assert measure.value == pytest.approx(1) and measure.rows[0].tolist() == [0, 0]
 
 
 def test_curves_must_match_and_the_truth_must_move():
@@ -224,33 +224,29 @@ def test_a_known_share_of_right_edits_is_read_at_its_size(leak):
 def test_rows_print_both_judges_the_truth_and_exaggeration():
     wrong = np.where(TARGET == "happy", "sad", "happy")
     most = np.where(np.arange(40) < 30, TARGET, wrong)
-    rows = emotion_rows("spfem.image.cdrl", (TARGET, TARGET), (most, TARGET), TARGET, SPEAKERS)
+    rows = estimate_emotion_accuracy("spfem.image.cdrl", (TARGET, TARGET), (most, TARGET), TARGET, SPEAKERS)
     cells = rows["spfem.image.cdrl.emotion_accuracy"]
-    assert [cells[name] for name in ("value", "judge_1", "truth", "truth_1", "truth_2")] == [
-        1,
-        1,
-        0.75,
-        0.75,
-        1,
-    ]
-    assert cells["chance"] == 0.5 and cells["exaggerated"] == 1 and cells["n"] == 40
-    assert rows["spfem.image.cdrl.emotion_accuracy.happy"]["n"] == 20
-    copied = emotion_rows("x", (wrong, wrong), (TARGET, TARGET), TARGET, SPEAKERS)[
+    assert cells.value == 1
+    beside = ("judge_1", "truth", "truth_1", "truth_2")
+    assert [cells.details[name] for name in beside] == [1, 0.75, 0.75, 1]
+    assert cells.chance == 0.5 and cells.details["exaggerated"] == 1 and cells.n == 40
+    assert rows["spfem.image.cdrl.emotion_accuracy.happy"].n == 20
+    copied = estimate_emotion_accuracy("x", (wrong, wrong), (TARGET, TARGET), TARGET, SPEAKERS)[
         "x.emotion_accuracy"
     ]
-    assert copied["value"] == 0 and copied["exaggerated"] == 0
+    assert copied.value == 0 and copied.details["exaggerated"] == 0
 
 
 def test_rows_have_an_interval_over_speakers_and_a_mean_of_emotions():
     measure = mouth_error(plus_noise(0.5), TRUTH)
-    rows = edit_rows("x", {"mouth_error": measure}, SPEAKERS, TARGET)
+    rows = estimate_per_emotion("x", {"mouth_error": measure}, SPEAKERS, TARGET)
     cells = rows["x.mouth_error"]
-    assert cells["low"] < cells["value"] < cells["high"]
+    assert cells.low < cells.value < cells.high
     assert set(rows) == {"x.mouth_error", "x.mouth_error.happy", "x.mouth_error.sad"}
-    emotions = [rows[f"x.mouth_error.{emotion}"]["value"] for emotion in ("happy", "sad")]
-    assert cells["mean_of_emotions"] == np.mean(emotions)
+    emotions = [rows[f"x.mouth_error.{emotion}"].value for emotion in ("happy", "sad")]
+    assert cells.details["mean_of_emotions"] == np.mean(emotions)
     with pytest.raises(ValueError, match="mouth_error: 40 clips measured, 3 speakers given"):
-        edit_rows("x", {"mouth_error": measure}, SPEAKERS[:3], TARGET[:3])
+        estimate_per_emotion("x", {"mouth_error": measure}, SPEAKERS[:3], TARGET[:3])
 
 
 def test_sources_that_already_show_the_target_do_not_count():

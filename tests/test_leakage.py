@@ -8,10 +8,10 @@ from sklearn.preprocessing import StandardScaler
 
 from cdrl.core.errors import InputError
 from cdrl.evaluation.estimate import (
-    Measure,
-    group_interval,
-    lines,
-    mean_of,
+    ScoreStatistics,
+    bootstrap_interval,
+    flatten_scores,
+    mean_statistics,
     paired_difference,
     resample_counts,
 )
@@ -23,8 +23,8 @@ from cdrl.evaluation.leakage import (
     relabelling_p,
     selectivity,
 )
-from cdrl.evaluation.probe_splits import clip_means, frame_table, split
-from cdrl.evaluation.probes import correlation_measure, probe, share, spearman_probe
+from cdrl.evaluation.probe_splits import clip_means, frame_table, split_clips
+from cdrl.evaluation.probes import correlation_statistics, fit_probes, leak_share, spearman_probe
 
 CORPUS = labelled_corpus()
 FRAMES = CORPUS.frames
@@ -36,7 +36,7 @@ def labels_and_halves(rows=3000, classes=7, seed=0):
 
 
 def read(code, labels, fit, score, **options):
-    return probe(code[fit], labels[fit], code[score], labels[score], **options)
+    return fit_probes(code[fit], labels[fit], code[score], labels[score], **options)
 
 
 # ---- the three probes ----------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def test_a_constant_code_scores_exactly_its_chance():
     labels, fit, score = labels_and_halves()
     result = read(np.full((3000, 8), 0.3), labels, fit, score)
     assert set(result.score.values()) == {result.chance}
-    assert share(result, read(one_hot(labels), labels, fit, score))["value"] == 0
+    assert leak_share(result, read(one_hot(labels), labels, fit, score)).value == 0
 
 
 def test_noise_and_permuted_labels_score_chance():
@@ -121,30 +121,28 @@ def test_the_linear_probe_is_standardised_logistic_regression_with_c_1():
 
 def test_chance_is_the_fitting_majority_scored_on_the_other_part():
     fit, score = np.array(list("aabaabcc")), np.array(list("abbbbc"))
-    result = probe(noise(8, 2), fit, noise(6, 2), score, kinds=("knn",))
+    result = fit_probes(noise(8, 2), fit, noise(6, 2), score, kinds=("knn",))
     assert result.chance == pytest.approx(1 / 6)
     assert result.score["knn"] == pytest.approx(1 / 6)  # 8 rows, 8 neighbours: always the majority
     assert result.balanced["knn"] == pytest.approx(1 / 3)
-    assert probe(noise(2, 2), fit[:2], noise(6, 2), score, kinds=("knn",)).row()[
-        "unseen"
-    ] == pytest.approx(5 / 6)
+    assert fit_probes(noise(2, 2), fit[:2], noise(6, 2), score, kinds=("knn",)).estimate().details["unseen"] == pytest.approx(5 / 6)
 
 
 def test_probes_refuse_an_empty_part_and_an_unknown_kind():
     with pytest.raises(ValueError, match="rows in both parts: got 0 to fit, 5 to score"):
-        probe(np.zeros((0, 2)), np.zeros(0), np.zeros((5, 2)), np.zeros(5))
+        fit_probes(np.zeros((0, 2)), np.zeros(0), np.zeros((5, 2)), np.zeros(5))
     with pytest.raises(ValueError, match="unknown probe 'tree': accepted are linear, knn, mlp"):
-        probe(noise(9), np.arange(9) % 3, noise(9), np.arange(9) % 3, kinds=("tree",))
+        fit_probes(noise(9), np.arange(9) % 3, noise(9), np.arange(9) % 3, kinds=("tree",))
 
 
 def test_share_is_the_excess_left_of_the_raw_features():
     labels, fit, score = labels_and_halves(6000)
     raw = read(leaky(labels, 0.8), labels, fit, score)
-    half = share(read(leaky(labels, 0.4, seed=1), labels, fit, score), raw)
+    half = leak_share(read(leaky(labels, 0.4, seed=1), labels, fit, score), raw)
     assert (
-        half["value"] == pytest.approx(0.5, abs=0.05) and half["low"] < half["value"] < half["high"]
+        half.value == pytest.approx(0.5, abs=0.05) and half.low < half.value < half.high
     )
-    assert share(raw, raw)["value"] == 1
+    assert leak_share(raw, raw).value == 1
 
 
 # ---- intervals -----------------------------------------------------------------------------------------------------
@@ -164,37 +162,37 @@ def test_interval_agrees_with_a_naive_resampling_of_speakers():
         for line in counts
     ]
     expected = np.quantile(naive, [0.025, 0.975])
-    assert group_interval(mean_of(hits), speakers, seed=4) == pytest.approx(expected, abs=1e-12)
+    assert bootstrap_interval(mean_statistics(hits), speakers, seed=4) == pytest.approx(expected, abs=1e-12)
 
 
 def test_interval_of_group_means_is_the_closed_form():
     means = np.random.default_rng(1).normal(size=200)
-    low, high = group_interval(
-        mean_of(np.repeat(means, 30)), np.repeat(np.arange(200), 30), draws=4000
+    low, high = bootstrap_interval(
+        mean_statistics(np.repeat(means, 30)), np.repeat(np.arange(200), 30), draws=4000
     )
     assert (high - low) / 2 == pytest.approx(1.96 * means.std() / np.sqrt(200), rel=0.06)
 
 
 def test_one_speaker_has_no_interval():
-    assert np.isnan(group_interval(mean_of(np.arange(9)), np.zeros(9))).all()
+    assert np.isnan(bootstrap_interval(mean_statistics(np.arange(9)), np.zeros(9))).all()
 
 
 def test_paired_difference_sees_what_unpaired_intervals_hide():
     rng = np.random.default_rng(2)
     clips = rng.normal(size=100)
-    first, second = mean_of(clips + 0.2 + 0.1 * rng.normal(size=100)), mean_of(clips)
+    first, second = mean_statistics(clips + 0.2 + 0.1 * rng.normal(size=100)), mean_statistics(clips)
     found = paired_difference(first, second)
-    assert found["low"] > 0.1 and found["high"] < 0.3 and found["p"] < 0.01 and found["n"] == 100
-    assert group_interval(first, np.arange(100))[0] < second.value
+    assert found.low > 0.1 and found.high < 0.3 and found.p < 0.01 and found.n == 100
+    assert bootstrap_interval(first, np.arange(100))[0] < second.value
     same = paired_difference(first, first)
-    assert (same["value"], same["low"], same["high"], same["p"]) == (0, 0, 0, 1)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
     with pytest.raises(ValueError, match="same clips: got 100 and 3 rows"):
-        paired_difference(first, mean_of(np.ones(3)))
+        paired_difference(first, mean_statistics(np.ones(3)))
 
 
 def test_a_skipped_clip_carries_no_weight():
-    assert mean_of(np.array([1.0, np.nan, 3.0])).value == 2
-    assert np.isnan(Measure(np.zeros((3, 2))).of(np.zeros(3, bool)))
+    assert mean_statistics(np.array([1.0, np.nan, 3.0])).value == 2
+    assert np.isnan(ScoreStatistics(np.zeros((3, 2))).subset(np.zeros(3, bool)).value)
 
 
 # ---- splits and tables ---------------------------------------------------------------------------------------------
@@ -202,7 +200,7 @@ def test_a_skipped_clip_carries_no_weight():
 
 @pytest.mark.parametrize("factor", ["viseme", "phoneme", "emotion", "intensity"])
 def test_fit_and_score_share_neither_speaker_nor_sentence(factor):
-    fit, score = split(CORPUS.clips, factor, seed=3)
+    fit, score = split_clips(CORPUS.clips, factor, seed=3)
     for name in ("speaker", "sentence"):
         values = CORPUS.clips[name].to_numpy()
         assert not set(values[fit]) & set(values[score]) and len(set(values[score])) >= 2
@@ -214,7 +212,7 @@ def test_what_a_label_needs_is_shared_and_the_other_is_disjoint(factor, apart):
     # People and sentences of the two given parts differ, as in two sets of one corpus.
     two["sentence"] += 100 * two["fit"]
     for clips in (CORPUS.clips, two):
-        fit, score = split(clips, factor)
+        fit, score = split_clips(clips, factor)
         assert set(clips[factor][fit]) == set(clips[factor][score]) == set(clips[factor])
         assert not set(clips[apart][fit]) & set(clips[apart][score])
 
@@ -222,12 +220,12 @@ def test_what_a_label_needs_is_shared_and_the_other_is_disjoint(factor, apart):
 def test_a_given_split_is_kept_and_refused_where_it_shares_a_speaker():
     given = CORPUS.clips.assign(fit=CORPUS.clips["speaker"] < 4)
     given["sentence"] += 100 * given["fit"]
-    fit, score = split(given, "viseme")
+    fit, score = split_clips(given, "viseme")
     assert np.array_equal(fit, given["fit"]) and np.array_equal(score, ~given["fit"])
     with pytest.raises(ValueError, match="6 sentences are in the fitting AND the scoring part"):
-        split(CORPUS.clips.assign(fit=CORPUS.clips["speaker"] < 4), "viseme")
+        split_clips(CORPUS.clips.assign(fit=CORPUS.clips["speaker"] < 4), "viseme")
     with pytest.raises(ValueError, match="no split for speaker"):
-        split(CORPUS.clips[CORPUS.clips["sentence"] == 0], "speaker")
+        split_clips(CORPUS.clips[CORPUS.clips["sentence"] == 0], "speaker")
 
 
 def test_a_corpus_where_every_sentence_has_one_emotion_is_refused():
@@ -236,14 +234,14 @@ def test_a_corpus_where_every_sentence_has_one_emotion_is_refused():
         InputError,
         match="none of 7 sentences is said in two emotions, so emotion and sentence are confounded",
     ):
-        split(clips, "emotion")
+        split_clips(clips, "emotion")
 
 
 def test_contempt_is_in_no_part():
     clips = CORPUS.clips.assign(emotion=CORPUS.clips["emotion"].replace("sad", "contempt"))
     for factor in ("viseme", "speaker", "sentence"):
         assert not np.any(
-            (clips["emotion"] == "contempt").to_numpy() & np.any(split(clips, factor), axis=0)
+            (clips["emotion"] == "contempt").to_numpy() & np.any(split_clips(clips, factor), axis=0)
         )
 
 
@@ -265,14 +263,14 @@ def test_a_perfect_content_code_reads_visemes_and_nothing_else():
     rows = content_scores(viseme, CORPUS, raw=np.c_[viseme, speaker, emotion])
     names = ("viseme", "emotion", "emotion_clip", "speaker", "speaker_share")
     assert list(rows) == [f"content.{name}" for name in names]
-    assert rows["content.viseme"]["value"] == 1 and rows["content.viseme"]["chance"] < 0.45
-    assert rows["content.emotion"]["value"] == pytest.approx(1 / 7, abs=0.05)
-    assert rows["content.speaker"]["value"] == pytest.approx(1 / 8, abs=0.05)
+    assert rows["content.viseme"].value == 1 and rows["content.viseme"].chance < 0.45
+    assert rows["content.emotion"].value == pytest.approx(1 / 7, abs=0.05)
+    assert rows["content.speaker"].value == pytest.approx(1 / 8, abs=0.05)
     assert (
-        abs(rows["content.speaker_share"]["value"]) < 0.06
-        and rows["content.speaker_share"]["raw"] > 0.99
+        abs(rows["content.speaker_share"].value) < 0.06
+        and rows["content.speaker_share"].details["raw"] > 0.99
     )
-    printed = lines(rows)
+    printed = flatten_scores(rows)
     assert {
         "content.viseme.chance",
         "content.viseme.low",
@@ -285,10 +283,10 @@ def test_an_entangled_content_code_is_caught_per_frame_and_in_the_clip_mean():
     code = np.c_[one_hot(FRAMES["viseme"]), leaky(FRAMES["emotion"], 0.5)]
     rows = content_scores(code, CORPUS)
     frame, clip = rows["content.emotion"], rows["content.emotion_clip"]
-    assert (frame["value"] - frame["chance"]) / (1 - frame["chance"]) == pytest.approx(
+    assert (frame.value - frame.chance) / (1 - frame.chance) == pytest.approx(
         0.5, abs=0.08
     )
-    assert clip["value"] > 0.9  # the mean of a leaky code leaks more than its frames
+    assert clip.value > 0.9  # the mean of a leaky code leaks more than its frames
 
 
 def test_permuted_labels_score_chance_in_every_row_even_on_a_code_of_few_clusters():
@@ -297,8 +295,8 @@ def test_permuted_labels_score_chance_in_every_row_even_on_a_code_of_few_cluster
     rows = permuted_scores(content_scores, code, small, "control.permuted.content")
     for name in ("viseme", "emotion", "speaker"):
         cells = rows[f"control.permuted.content.{name}"]
-        assert cells["value"] == pytest.approx(cells["chance"], abs=0.09), name
-    assert rows["control.permuted.content.emotion"]["n"] == 5
+        assert cells.value == pytest.approx(cells.chance, abs=0.09), name
+    assert rows["control.permuted.content.emotion"].n == 5
 
 
 def test_a_perfect_emotion_code_reads_emotion_and_its_strength():
@@ -310,40 +308,40 @@ def test_a_perfect_emotion_code_reads_emotion_and_its_strength():
         code, corpus, raw=np.c_[code, one_hot(frames["speaker"]), one_hot(frames["sentence"])]
     )
     for name in ("emotion", "emotion_2", "emotion_3", "emotion_frame"):
-        assert rows[f"emotion.{name}"]["value"] > 0.98, name
+        assert rows[f"emotion.{name}"].value > 0.98, name
     assert (
-        rows["emotion.emotion_2"]["chance"] == pytest.approx(1 / 6)
-        and rows["emotion.emotion"]["chance"] < 0.2
+        rows["emotion.emotion_2"].chance == pytest.approx(1 / 6)
+        and rows["emotion.emotion"].chance < 0.2
     )
-    assert rows["emotion.intensity"]["value"] > 0.93
+    assert rows["emotion.intensity"].value > 0.93
     for name in ("sentence", "speaker"):
-        assert rows[f"emotion.{name}"]["value"] < rows[f"emotion.{name}"]["chance"] + 0.1
-        assert abs(rows[f"emotion.{name}_share"]["value"]) < 0.12
-    assert rows["emotion.sentence"]["n_fit"] < len(corpus.clips)
+        assert rows[f"emotion.{name}"].value < rows[f"emotion.{name}"].chance + 0.1
+        assert abs(rows[f"emotion.{name}_share"].value) < 0.12
+    assert rows["emotion.sentence"].details["n_fit"] < len(corpus.clips)
 
 
 def test_intensity_of_noise_and_of_a_constant_is_zero():
     values, people = np.repeat([1, 2, 3], 100), np.arange(300) % 10
     code = noise(300, 4)
-    assert abs(spearman_probe(code, values, code[::-1], values, people)["value"]) < 0.2
+    assert abs(spearman_probe(code, values, code[::-1], values, people).value) < 0.2
     assert (
-        spearman_probe(np.ones((300, 4)), values, np.ones((300, 4)), values, people)["value"] == 0
+        spearman_probe(np.ones((300, 4)), values, np.ones((300, 4)), values, people).value == 0
     )
     exact = spearman_probe(values[:, None] ** 3.0, values, values[:, None] ** 3.0, values, people)
-    assert exact["value"] == pytest.approx(1) and exact["low"] == pytest.approx(1)
+    assert exact.value == pytest.approx(1) and exact.low == pytest.approx(1)
     code = noise(300, 20) + values[:, None]
     shuffled = [
-        spearman_probe(code, values, code, values, people, seed, permuted=True)["value"]
+        spearman_probe(code, values, code, values, people, seed, permuted=True).value
         for seed in range(12)
     ]
     assert (
-        abs(np.mean(shuffled)) < 0.4 < spearman_probe(code, values, code, values, people)["value"]
+        abs(np.mean(shuffled)) < 0.4 < spearman_probe(code, values, code, values, people).value
     )
 
 
 def test_pooled_correlation_agrees_with_numpy():
     one, two = noise(50, 2).T
-    assert correlation_measure(one, two).value == pytest.approx(
+    assert correlation_statistics(one, two).value == pytest.approx(
         np.corrcoef(one, two)[0, 1], abs=1e-6
     )
 
@@ -380,7 +378,7 @@ def test_relabelling_p_is_small_for_knowledge_and_spread_out_for_guesses():
 def test_every_score_is_the_same_on_a_second_run():
     small = labelled_corpus(speakers=4, sentences=4, phones=2, longest=2)
     code = leaky(small.frames["emotion"], 0.3)
-    assert lines(content_scores(code, small)) == lines(content_scores(code, small))
+    assert flatten_scores(content_scores(code, small)) == flatten_scores(content_scores(code, small))
 
 
 def test_a_narrow_code_in_many_dimensions_is_read_as_its_own_axes_are():
@@ -392,5 +390,5 @@ def test_a_narrow_code_in_many_dimensions_is_read_as_its_own_axes_are():
     plain = (
         LogisticRegression(C=1.0, max_iter=500).fit(scaled[:600], label[:600]).predict(scaled[600:])
     )
-    found = probe(wide[:600], label[:600], wide[600:], label[600:], ("linear",)).predicted["linear"]
+    found = fit_probes(wide[:600], label[:600], wide[600:], label[600:], ("linear",)).predicted["linear"]
     assert (plain == found).mean() > 0.98

@@ -80,7 +80,7 @@ def test_a_judge_is_the_linear_readout_of_its_reader(stores, tmp_path, monkeypat
     )
     rows = np.arange(0, stores[0].clips.num_frames[0], 9)
     with torch.no_grad():
-        found = judge(networks.batches.images(stores[0], rows)).softmax(1).numpy()
+        found = judge(networks.batches.load_images(stores[0], rows)).softmax(1).numpy()
     assert (
         np.abs(found - readout.predict_proba(seen[: len(rows)])).max() < 0.05
     )  # stored in half precision

@@ -220,17 +220,17 @@ def test_fad_pools_the_actors_and_csim_is_a_mean_over_them():
         np.concatenate([part[k]["face"] for k in numbers])
         for part, numbers in ((originals, (0, 2)), (seen, (0, 1)))
     ]
-    assert rows["x.fad.intra.happy"]["value"] == pytest.approx(frechet_distance(*pooled))
+    assert rows["x.fad.intra.happy"].value == pytest.approx(frechet_distance(*pooled))
     each = [
         set_similarity(originals[real]["expression"], seen[made]["expression"])
         for real, made in ((0, 0), (2, 1))
     ]
-    assert rows["x.csim.intra.happy"]["value"] == pytest.approx(np.mean(each))
-    assert rows["x.csim.intra.sad"]["value"] == pytest.approx(
+    assert rows["x.csim.intra.happy"].value == pytest.approx(np.mean(each))
+    assert rows["x.csim.intra.sad"].value == pytest.approx(
         set_similarity(originals[3]["expression"], seen[2]["expression"])
     )
-    assert rows["x.csim.intra"]["value"] == pytest.approx(
-        (rows["x.csim.intra.happy"]["value"] + rows["x.csim.intra.sad"]["value"]) / 2
+    assert rows["x.csim.intra"].value == pytest.approx(
+        (rows["x.csim.intra.happy"].value + rows["x.csim.intra.sad"].value) / 2
     )
     assert not lines and sorted({name.split(".")[1] for name in rows}) == ["csim", "fad"]
 

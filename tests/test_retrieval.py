@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_codes import labelled_corpus, noise, one_hot, rotation
 
-from cdrl.corpora.time_warp import align_by_phones, runs
+from cdrl.corpora.dtw import label_runs, phone_alignment
 from cdrl.evaluation.probe_splits import frame_table
 from cdrl.evaluation.retrieval import draw_galleries, retrieval_r1, standardise, unit_rows
 
@@ -21,8 +21,8 @@ def moment_code(clips=CLIPS, frames=FRAMES, width=0.5):
         first = frames["phoneme"].to_numpy()[
             frames["clip"] == clips.index[clips["sentence"] == row.sentence][0]
         ]
-        moment = align_by_phones(phones, np.repeat(runs(first)[0], 10))
-        grid = np.arange(0, 10 * len(runs(first)[0]), 2.0)
+        moment = phone_alignment(phones, np.repeat(label_runs(first)[0], 10))
+        grid = np.arange(0, 10 * len(label_runs(first)[0]), 2.0)
         code = np.zeros((len(phones), clips["sentence"].nunique(), 60))
         code[:, row.sentence, : len(grid)] = np.exp(-(((moment[:, None] - grid) / 5) ** 2) * width)
         codes.append(code.reshape(len(phones), -1))
@@ -31,7 +31,7 @@ def moment_code(clips=CLIPS, frames=FRAMES, width=0.5):
 
 def test_a_clip_aligned_to_itself_is_the_identity():
     phones = np.array([0, 0, 3, 3, 3, 1, 0])
-    assert np.allclose(align_by_phones(phones, phones), np.arange(7))
+    assert np.allclose(phone_alignment(phones, phones), np.arange(7))
 
 
 def test_alignment_is_linear_inside_each_phone():
@@ -49,12 +49,12 @@ def test_alignment_is_linear_inside_each_phone():
         7.75,
         8,
     ]  # the last centre, 8.25, is beyond the last frame
-    assert np.allclose(align_by_phones(slow, fast), expected)
+    assert np.allclose(phone_alignment(slow, fast), expected)
 
 
 def test_alignment_there_and_back_returns_to_the_same_frame():
     one, two = (FRAMES["phoneme"].to_numpy()[FRAMES["clip"] == clip] for clip in (0, 4))
-    there, back = align_by_phones(one, two), align_by_phones(two, one)
+    there, back = phone_alignment(one, two), phone_alignment(two, one)
     assert np.all(np.diff(there) >= 0)
     again = np.interp(there, np.arange(len(two)), back)
     assert np.abs(again - np.arange(len(one))).max() <= 1
@@ -62,9 +62,9 @@ def test_alignment_there_and_back_returns_to_the_same_frame():
 
 def test_a_lost_phone_is_bridged_and_another_sentence_refused():
     whole, lost = np.repeat([0, 5, 6, 7, 0], [4, 4, 1, 4, 4]), np.repeat([0, 5, 7, 0], [4, 4, 4, 4])
-    moments = align_by_phones(whole, lost)
+    moments = phone_alignment(whole, lost)
     assert np.allclose(np.delete(moments, 8), np.arange(16)) and 7 <= moments[8] <= 8
-    assert align_by_phones(whole, np.repeat([0, 9, 8, 11, 0], [1, 4, 4, 4, 1])) is None
+    assert phone_alignment(whole, np.repeat([0, 9, 8, 11, 0], [1, 4, 4, 4, 1])) is None
 
 
 def test_galleries_are_five_sentences_of_one_other_speaker_in_one_other_emotion():
@@ -82,31 +82,31 @@ def test_galleries_are_five_sentences_of_one_other_speaker_in_one_other_emotion(
 
 
 def test_a_code_of_the_moment_is_always_found():
-    assert retrieval_r1(moment_code(), CLIPS, FRAMES, num_queries=60)["value"] > 0.99
+    assert retrieval_r1(moment_code(), CLIPS, FRAMES, num_queries=60).value > 0.99
 
 
 def test_a_constant_code_scores_exactly_its_chance_and_noise_about_that():
     found = retrieval_r1(np.ones((len(FRAMES), 4)), CLIPS, FRAMES, num_queries=60)
-    assert found["value"] == pytest.approx(found["chance"], abs=1e-12) and found["n"] == 600
-    assert 2 / found["gallery"] < found["chance"] < 3.1 / found["gallery"]
-    assert retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES)["value"] == pytest.approx(
-        found["chance"], abs=0.02
+    assert found.value == pytest.approx(found.chance, abs=1e-12) and found.n == 600
+    assert 2 / found.details["gallery"] < found.chance < 3.1 / found.details["gallery"]
+    assert retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES).value == pytest.approx(
+        found.chance, abs=0.02
     )
 
 
 def test_a_code_of_speaker_and_emotion_finds_nothing():
     code = np.c_[one_hot(FRAMES["speaker"]), one_hot(FRAMES["emotion"])]
     found = retrieval_r1(code, CLIPS, FRAMES, num_queries=60)
-    assert found["value"] == pytest.approx(found["chance"], abs=0.01)
+    assert found.value == pytest.approx(found.chance, abs=0.01)
 
 
 def test_rotation_and_duplication_change_no_retrieval_and_noise_lowers_it():
     code = moment_code() @ noise(360, 12) / 5 + 0.3 * noise(len(FRAMES), 12, seed=1)
     own = retrieval_r1(code, CLIPS, FRAMES, num_queries=80)
-    assert own["chance"] * 3 < own["value"] < 0.9
+    assert own.chance * 3 < own.value < 0.9
     for same in (code @ rotation(12), np.c_[code, code]):
         found = retrieval_r1(same, CLIPS, FRAMES, num_queries=80)
-        assert found["value"] == pytest.approx(own["value"], abs=1e-9)
+        assert found.value == pytest.approx(own.value, abs=1e-9)
 
 
 def test_retrieval_agrees_with_a_naive_loop():
@@ -129,14 +129,14 @@ def test_retrieval_agrees_with_a_naive_loop():
         best = shelf[int(np.argmax(cosine))]
         target = next(k for k in other if clips["sentence"][k] == row.sentence)
         moment = round(
-            float(align_by_phones(phoneme[clip == row.clip], phoneme[clip == target])[row.moment])
+            float(phone_alignment(phoneme[clip == row.clip], phoneme[clip == target])[row.moment])
         )
         hits.setdefault(row.clip, []).append(
             clip[best] == target and abs(frames["moment"][best] - moment) <= 1
         )
     drawn = [query for query, _ in draw_galleries(clips, 30, 5, seed=0)]
     found = retrieval_r1(code, clips, frames, num_queries=30, per_query=1000)
-    assert found["value"] == pytest.approx(
+    assert found.value == pytest.approx(
         np.mean(np.concatenate([hits[query] for query in drawn])), abs=1e-12
     )
 
@@ -146,10 +146,10 @@ def test_pairs_without_alignment_are_counted_and_queries_can_be_limited():
     odd = broken["speaker"] == 0
     broken.loc[odd, "phoneme"] = broken.loc[odd, "phoneme"] + 50
     found = retrieval_r1(noise(len(FRAMES)), CLIPS, broken, num_queries=60)
-    assert found["skipped"] > 0 and found["n"] == 10 * (60 - found["skipped"])
+    assert found.details["skipped"] > 0 and found.n == 10 * (60 - found.details["skipped"])
     spoken = (FRAMES["phoneme"] != 0).to_numpy()
     assert (
-        retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES, num_queries=60, include=spoken)["n"] <= 600
+        retrieval_r1(noise(len(FRAMES)), CLIPS, FRAMES, num_queries=60, include=spoken).n <= 600
     )
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 
 from cdrl.evaluation import edit_scores
-from cdrl.evaluation.estimate import Measure, paired_difference
+from cdrl.evaluation.estimate import ScoreStatistics, paired_difference
 
 SCORES = ("emotion_accuracy", "mouth_error", "mouth_correlation", "speech_correlation", "jitter")
 
 
 def coefficient_measures(
     mine: list[dict], truth: list[dict], source: list[dict]
-) -> dict[str, Measure]:
+) -> dict[str, ScoreStatistics]:
     """The scores that need no label: mouth_error, mouth_correlation, speech_correlation, jitter.
 
     Args:
@@ -29,7 +29,7 @@ def coefficient_measures(
     }
 
 
-def coefficient_rows(
+def estimate_action_edits(
     variant: str,
     mine: list[dict],
     truth: list[dict],
@@ -38,17 +38,17 @@ def coefficient_rows(
     speakers: np.ndarray,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """Rows `spfem.coefficient.VARIANT.*` as the image host has them, without psnr, mouth_l1 and identity.
+    """Rows `spfem.rendered.VARIANT.*` as the image host has them, without psnr, mouth_l1 and identity.
 
     Args:
         mine, truth, source: as for `coefficient_measures`. target, speakers: (C,).
 
     Returns:
-        As `edit_scores.edit_rows` and `emotion_rows`; for the truth itself mouth_error is 0.
+        As `edit_scores.estimate_per_emotion` and `estimate_emotion_accuracy`; for the truth itself mouth_error is 0.
     """
-    prefix, measures = f"spfem.coefficient.{variant}", coefficient_measures(mine, truth, source)
-    rows = edit_scores.edit_rows(prefix, measures, speakers, target, seed)
-    return rows | edit_scores.emotion_rows(
+    prefix, measures = f"spfem.rendered.{variant}", coefficient_measures(mine, truth, source)
+    rows = edit_scores.estimate_per_emotion(prefix, measures, speakers, target, seed)
+    return rows | edit_scores.estimate_emotion_accuracy(
         prefix, _heard(mine), _heard(truth), target, speakers, seed
     )
 
@@ -72,17 +72,17 @@ def differences(
     return {score: paired_difference(one[score], two[score]) for score in SCORES}
 
 
-def rows_as_text(rows: dict[str, dict]) -> str:
+def format_estimates(rows: dict[str, dict]) -> str:
     """A table of those rows, one line a variant: value (95 % from low to high) of each of `SCORES`.
 
-    >>> rows_as_text({"spfem.coefficient.cdrl.jitter": {"value": 1.0, "low": 0.9, "high": 1.25}})
+    >>> format_estimates({"spfem.rendered.cdrl.jitter": Estimate(1.0, 0.9, 1.25)})
     'cdrl: jitter 1.000 (0.900 to 1.250)'
     """
     variants, lines = dict.fromkeys(name.split(".")[2] for name in rows), []
     for variant in variants:
-        cells = {score: rows.get(f"spfem.coefficient.{variant}.{score}") for score in SCORES}
+        cells = {score: rows.get(f"spfem.rendered.{variant}.{score}") for score in SCORES}
         texts = [
-            f"{score} {c['value']:.3f} ({c['low']:.3f} to {c['high']:.3f})"
+            f"{score} {c.value:.3f} ({c.low:.3f} to {c.high:.3f})"
             for score, c in cells.items()
             if c
         ]

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from cdrl.priors.features import Features
-from cdrl.priors.iresnet import vision_prior
 from cdrl.priors.language import LanguagePrior
+from cdrl.priors.vision import vision_prior
 
 NOISES = 512  # different noise images
 

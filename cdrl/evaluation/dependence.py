@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from cdrl.evaluation.estimate import Estimate
+
 MAX_FRAMES = 2000
 
 
@@ -29,7 +31,7 @@ def hsic(
     num_permutations: int = 200,
     max_frames: int = MAX_FRAMES,
     seed: int = 0,
-) -> dict:
+) -> Estimate:
     """Hilbert-Schmidt independence criterion, tr(K H L H) / (n - 1)^2 (Gretton et al. 2005), with a permutation p.
 
     Args:
@@ -62,13 +64,14 @@ def hsic(
     itself = np.sqrt((one * one).sum() * (two * two).sum()) / scale
     # Single precision in the permutations: a constant code must not win by rounding.
     beaten = 1 + np.sum(null >= value * (1 - 1e-4) - 1e-12)
-    return {
-        "value": value,
-        "chance": float(null.mean()),
-        "p": float(beaten / (num_permutations + 1)),
-        "n": len(rows),
-        "normalised": value / itself if itself > 1e-12 else 0.0,
-    }
+    normalised = value / itself if itself > 1e-12 else 0.0
+    return Estimate(
+        value,
+        n=len(rows),
+        chance=float(null.mean()),
+        p=float(beaten / (num_permutations + 1)),
+        details={"normalised": normalised},
+    )
 
 
 def effective_rank(features: np.ndarray) -> float:

@@ -6,13 +6,14 @@ import numpy as np
 
 from cdrl.evaluation import edit_scores
 from cdrl.evaluation.estimate import (
-    LEVEL,
-    Measure,
-    group_sums,
-    mean_of,
+    CONFIDENCE,
+    Estimate,
+    ScoreStatistics,
+    mean_statistics,
     paired_difference,
     ratio,
     resample_counts,
+    sum_by_group,
 )
 
 # Accuracies between nothing done and what the weaker one reaches, for the mean over all of them.
@@ -25,20 +26,22 @@ FINISH: dict[str, Callable] = {
 }
 
 
-def measure_of(name: str, sums: np.ndarray) -> Measure:
-    """The measure of score `name` whose statistics (C, M) were kept: `measure_of(name, m.sums).value == m.value`."""
-    return Measure(sums, FINISH[name]) if name in FINISH else edit_scores.mouth_error_of(sums)
+def restore_statistics(name: str, sums: np.ndarray) -> ScoreStatistics:
+    """The measure of score `name` whose statistics (C, M) were kept: `restore_statistics(name, m.rows).value == m.value`."""
+    return (
+        ScoreStatistics(sums, FINISH[name]) if name in FINISH else edit_scores.mouth_error_of(sums)
+    )
 
 
-def one_judge(accuracy: Measure, judge: int) -> Measure:
+def single_judge(accuracy: ScoreStatistics, judge: int) -> ScoreStatistics:
     """The accuracy of judge 0 or 1 alone, from `edit_scores.emotion_accuracy`; sums are (C, 3)."""
-    return mean_of(accuracy.sums[:, judge])
+    return mean_statistics(accuracy.rows[:, judge])
 
 
-def difference_rows(
+def estimate_differences(
     prefix: str,
-    first: dict[str, Measure],
-    second: dict[str, Measure],
+    first: dict[str, ScoreStatistics],
+    second: dict[str, ScoreStatistics],
     clips: np.ndarray,
     target: np.ndarray = (),
     seed: int = 0,
@@ -58,7 +61,7 @@ def difference_rows(
         for emotion in np.unique(target):
             part = np.asarray(target) == emotion
             some = [
-                Measure(measures[name].sums[part], measures[name].finish)
+                ScoreStatistics(measures[name].rows[part], measures[name].formula)
                 for measures in (first, second)
             ]
             rows[f"{prefix}.{name}.{emotion}"] = paired_difference(
@@ -98,7 +101,7 @@ def equal_accuracy(
     Args:
         first, second: one or more curves, one for each weight that was trained with (the least error of them counts, so give
             both variants as many): (accuracy, error) measures at each setting of the dial, the first one with nothing done;
-            their rows are the same. clips: (C,) what is drawn again, as in `difference_rows`.
+            their rows are the same. clips: (C,) what is drawn again, as in `estimate_differences`.
 
     Returns:
         at_best, over_accuracies: value, low, high, p, n, accuracy (where the curves end), first, second (their errors). Two
@@ -120,13 +123,13 @@ def equal_accuracy(
             np.mean([_least(family, level) for level in levels], 0) for family in curves
         ],
     }
-    return {name: _cells(*errors, best[0]) | {"n": groups} for name, errors in found.items()}
+    return {name: _cells(*errors, best[0], groups) for name, errors in found.items()}
 
 
 def _curve(points: list[tuple], clips: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(2, draws, K) accuracy and error of every resample at every setting of the dial."""
     return np.array(
-        [[m.finish(counts @ group_sums(m.sums, clips)) for m in point] for point in points]
+        [[m.formula(counts @ sum_by_group(m.rows, clips)) for m in point] for point in points]
     ).transpose(1, 2, 0)
 
 
@@ -136,18 +139,14 @@ def _least(family: list[np.ndarray], wanted: np.ndarray) -> np.ndarray:
     return np.min([np.where(np.isnan(error), np.inf, error) for error in errors], 0)
 
 
-def _cells(first: np.ndarray, second: np.ndarray, accuracy: float) -> dict:
+def _cells(first: np.ndarray, second: np.ndarray, accuracy: float, groups: int) -> Estimate:
     """Value from the first entry of (1 + draws,), interval and p from the others, as in `bootstrap.paired_difference`."""
     drawn = (first - second)[1:]
     drawn = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     tail = 2 * min(np.mean(drawn <= 0), np.mean(drawn >= 0))
-    return {
-        "value": float(first[0] - second[0]),
-        "low": float(low),
-        "high": float(high),
-        "p": float(np.clip(tail, 1 / len(drawn), 1)),
-        "accuracy": float(accuracy),
-        "first": float(first[0]),
-        "second": float(second[0]),
-    }
+    details = {"accuracy": float(accuracy), "first": float(first[0]), "second": float(second[0])}
+    p = float(np.clip(tail, 1 / len(drawn), 1))
+    return Estimate(
+        float(first[0] - second[0]), float(low), float(high), groups, p=p, details=details
+    )

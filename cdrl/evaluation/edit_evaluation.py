@@ -11,7 +11,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.store import Store
 from cdrl.evaluation import edit_scores, estimate
-from cdrl.evaluation.edit_comparison import equal_accuracy, measure_of, one_judge
+from cdrl.evaluation.edit_comparison import equal_accuracy, restore_statistics, single_judge
 from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.lip_sync import FEWEST, SAMPLE_RATE, distances, load_syncnet, lse
 from cdrl.models.image_editor import MAX_INTENSITY
@@ -44,11 +44,11 @@ class Edits:
             the source clip of each. size: pixels of the crops that are edited and judged.
     """
 
-    def __init__(self, report: Store, wanted, sources: np.ndarray, size: int):
-        self.report, self.wanted, self.sources, self.size = report, wanted, sources, size
-        self.speakers, self.target = (
-            wanted.clips.speaker.to_numpy(),
-            wanted.clips.emotion.to_numpy(),
+    def __init__(self, report: Store, requests, sources: np.ndarray, size: int):
+        self.report, self.requests, self.sources, self.size = report, requests, sources, size
+        self.speakers, self.target_emotions = (
+            requests.clips.speaker.to_numpy(),
+            requests.clips.emotion.to_numpy(),
         )
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class Edits:
 
     def intensity(self, edit: int, dial: float = 1.0) -> float:
         """The level asked for, as a third for each, times the dial: at most the strongest that is accepted."""
-        return min(float(self.wanted.clips.intensity.iloc[edit]) / 3 * dial, MAX_INTENSITY)
+        return min(float(self.requests.clips.intensity.iloc[edit]) / 3 * dial, MAX_INTENSITY)
 
     def frame_rate(self, edit: int) -> float:
         """Hz of the source clip."""
@@ -85,7 +85,7 @@ class TrueEdits(Edits):
 
     def truth(self, edit: int) -> np.ndarray:
         """(T, S, S, 3) uint8: the true edit's crops."""
-        return resized(self.wanted.face[self.wanted.frames(edit)], self.size)
+        return resized(self.requests.face[self.requests.frames(edit)], self.size)
 
     def another(self, edit: int, seed: int) -> np.ndarray:
         """(t, S, S, 3) uint8: every eighth crop of another clip of that person."""
@@ -96,7 +96,7 @@ class TrueEdits(Edits):
 
     def boxes(self, edit: int) -> np.ndarray:
         """(T, 4) the mouth's box in the true edit."""
-        points = self.wanted.truth["landmarks"][self.wanted.frames(edit)][:, MOUTH_POINTS]
+        points = self.requests.truth["landmarks"][self.requests.frames(edit)][:, MOUTH_POINTS]
         return edit_scores.mouth_box(points.astype(np.float32))
 
 
@@ -179,7 +179,7 @@ def lip_sync_measures(
         if min(len(frames), len(sound) * rate / SAMPLE_RATE) >= FEWEST:
             found[k] = lse(distances(network, frames, sound, rate))
     return {
-        name: estimate.mean_of(values)
+        name: estimate.mean_statistics(values)
         for name, values in zip(("lse_d", "lse_c"), found.T, strict=True)
     }
 
@@ -204,7 +204,7 @@ def load_references(path: Path) -> dict:
     return found
 
 
-def statistics(
+def edit_statistics(
     outputs: Callable[[int], np.ndarray],
     edits_: TrueEdits,
     references: dict,
@@ -225,18 +225,20 @@ def statistics(
             truth = edits_.truth(k)
             pictures["psnr"].append(edit_scores.psnr(frames, truth))
             pictures["mouth_l1"].append(edit_scores.mouth_l1(frames, truth, edits_.boxes(k)))
-    return statistics_of(mine, edits_, references, names) | {
-        name: estimate.mean_of(values).sums for name, values in pictures.items() if values
+    return statistics_from_readings(mine, edits_, references, names) | {
+        name: estimate.mean_statistics(values).rows for name, values in pictures.items() if values
     }
 
 
-def statistics_of(mine: list[dict], edits_: TrueEdits, references: dict, names=CURVE) -> dict:
+def statistics_from_readings(
+    mine: list[dict], edits_: TrueEdits, references: dict, names=CURVE
+) -> dict:
     """`statistics`, {score: (E, M)}, of clips that were read before; those of the picture are left out."""
     pick = lambda readings, key: [reading[key] for reading in readings]  # noqa: E731
     truth, source = references["truth"], references["source"]
     makers = {
         "emotion_accuracy": lambda: edit_scores.emotion_accuracy(
-            pick(mine, "judge_a"), pick(mine, "judge_b"), edits_.target
+            pick(mine, "judge_a"), pick(mine, "judge_b"), edits_.target_emotions
         ),
         "mouth_error": lambda: edit_scores.mouth_error(pick(mine, "curves"), pick(truth, "curves")),
         "mouth_correlation": lambda: edit_scores.mouth_correlation(
@@ -252,10 +254,10 @@ def statistics_of(mine: list[dict], edits_: TrueEdits, references: dict, names=C
         ),
         "jitter": lambda: edit_scores.jitter(pick(mine, "landmarks"), pick(source, "landmarks")),
     }
-    return {name: makers[name]().sums for name in names if name in makers}
+    return {name: makers[name]().rows for name in names if name in makers}
 
 
-def variant_rows(
+def estimate_variant(
     prefix: str, found: dict, references: dict, edits_: TrueEdits, seed: int = 0, times: int = 1
 ) -> dict:
     """All rows of one variant, see `cdrl.evaluation.edit_scores`.
@@ -263,11 +265,13 @@ def variant_rows(
     Args:
         found: {score: (E, M)} of `statistics`, or of several seeds one after the other. times: so many seeds.
     """
-    speakers, target = np.tile(edits_.speakers, times), np.tile(edits_.target, times)
+    speakers, target = np.tile(edits_.speakers, times), np.tile(edits_.target_emotions, times)
     measures = {
-        name: measure_of(name, sums) for name, sums in found.items() if name != "emotion_accuracy"
+        name: restore_statistics(name, sums)
+        for name, sums in found.items()
+        if name != "emotion_accuracy"
     }
-    rows = edit_scores.edit_rows(prefix, measures, speakers, target, seed)
+    rows = edit_scores.estimate_per_emotion(prefix, measures, speakers, target, seed)
     if "emotion_accuracy" not in found:
         return rows
     heard = tuple(np.where(found["emotion_accuracy"][:, k] > 0, target, "") for k in (0, 1))
@@ -275,16 +279,18 @@ def variant_rows(
         np.tile([reading[judge] for reading in references["truth"]], times)
         for judge in ("judge_a", "judge_b")
     )
-    return rows | edit_scores.emotion_rows(prefix, heard, truth, target, speakers, seed)
+    return rows | edit_scores.estimate_emotion_accuracy(
+        prefix, heard, truth, target, speakers, seed
+    )
 
 
-def dials_of(text: str) -> list[float]:
+def parse_intensity_scales(text: str) -> list[float]:
     """The settings of a dial, in order; 1, the level asked for, is always among them.
 
     Raises:
         InputError: for anything but numbers above 0 that the generator accepts.
 
-    >>> dials_of("1.5, 0.5")
+    >>> parse_intensity_scales("1.5, 0.5")
     [0.5, 1.0, 1.5]
     """
     try:
@@ -298,7 +304,7 @@ def dials_of(text: str) -> list[float]:
     return sorted(found)
 
 
-def sweep(
+def sweep_intensity(
     nothing: dict,
     plain: dict,
     dials: list[float],
@@ -314,24 +320,24 @@ def sweep(
         nothing, plain: those of the source, and those at 1, which are there already. edit: (number of an edit, dial) -> its
             crops (T, S, S, 3) uint8.
     """
-    read = lambda d: statistics(
+    read = lambda d: edit_statistics(
         lambda k: edit(k, d), edits_, references, judges, f"{title} at {d:g}", CURVE
     )  # noqa: E731
     return [nothing, *(plain if dial == 1 else read(dial) for dial in dials)]
 
 
-def curve_rows(prefix: str, dials: list[float], curve: list[dict]) -> dict:
-    """`PREFIX.dial_050.mouth_error` and the like: each score at each setting of the dial; curve: one {score: (C, M)} a setting."""
+def estimate_intensity_curve(prefix: str, dials: list[float], curve: list[dict]) -> dict:
+    """`PREFIX.scale_050.mouth_error` and the like: each score at each setting of the dial; curve: one {score: (C, M)} a setting."""
     return {
-        f"{prefix}.dial_{round(100 * dial):03d}.{name}": {
-            "value": measure_of(name, found[name]).value
-        }
+        f"{prefix}.scale_{round(100 * dial):03d}.{name}": estimate.Estimate(
+            restore_statistics(name, found[name]).value
+        )
         for dial, found in zip(dials, curve, strict=True)
         for name in CURVE
     }
 
 
-def equal_accuracy_rows(
+def estimate_at_equal_accuracy(
     prefix: str,
     first: list,
     second: list,
@@ -359,7 +365,7 @@ def equal_accuracy_rows(
 
 def _point(found: dict, judge: int | None) -> tuple:
     """(accuracy of one judge or of the lower one, mouth error) at one setting of the dial."""
-    accuracy = measure_of("emotion_accuracy", found["emotion_accuracy"])
-    return accuracy if judge is None else one_judge(accuracy, judge), measure_of(
+    accuracy = restore_statistics("emotion_accuracy", found["emotion_accuracy"])
+    return accuracy if judge is None else single_judge(accuracy, judge), restore_statistics(
         "mouth_error", found["mouth_error"]
     )

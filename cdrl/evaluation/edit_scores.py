@@ -1,15 +1,17 @@
 """Scores of an edit against the true edit: emotion, mouth, picture, identity, steadiness.
 
 Each function takes what the evaluation networks read (lists with one array per clip, in one clip order) and gives a
-`Measure`: additive statistics per clip with a formula. `edit_rows` turns measures into rows with a bootstrap interval
+`ScoreStatistics`: additive statistics per clip with a formula. `estimate_per_emotion` turns measures into rows with a bootstrap interval
 over speakers, per emotion too; `cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from cdrl.core.vocabulary import ACTIONS
-from cdrl.evaluation.estimate import Measure, mean_of, ratio, row
+from cdrl.evaluation.estimate import ScoreStatistics, estimate_score, mean_statistics, ratio
 
 CURVES = ("jaw opening", "lip width", "lip rounding")
 _WIDE = [
@@ -68,7 +70,7 @@ def _unpack(sums: np.ndarray) -> tuple:
     )
 
 
-def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
+def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> ScoreStatistics:
     """RMS error of the three mouth curves, each in standard deviations of the truth, pooled over all frames and curves.
 
     The deviations are the truth's over ALL clips, also for the value of one emotion.
@@ -84,7 +86,7 @@ def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
     )
 
 
-def mouth_error_of(sums: np.ndarray) -> Measure:
+def mouth_error_of(sums: np.ndarray) -> ScoreStatistics:
     """`mouth_error` from its own statistics, (C, 18)."""
     moving = _unpack(sums.sum(0))[2]
     if np.any(moving <= STILL**2):
@@ -96,10 +98,10 @@ def mouth_error_of(sums: np.ndarray) -> Measure:
     def finish(total):
         return np.sqrt((_unpack(total)[0].clip(0) / moving).mean(-1))
 
-    return Measure(sums, finish)
+    return ScoreStatistics(sums, finish)
 
 
-def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> Measure:
+def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> ScoreStatistics:
     """Pearson r of the three mouth curves, each pooled over all frames of all clips, then the mean of three.
 
     Args:
@@ -108,7 +110,7 @@ def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> Meas
     Returns:
         In [-1, 1]; 1 for the truth and any scaling of it. A curve that never moves counts 0.
     """
-    return Measure(
+    return ScoreStatistics(
         np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)]),
         correlation,
     )
@@ -123,7 +125,7 @@ def correlation(total: np.ndarray) -> np.ndarray:
     )
 
 
-def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> Measure:
+def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> ScoreStatistics:
     """Pearson r of the mouth curves within each clip, output against SOURCE, mean over its curves, then over clips.
 
     Args:
@@ -142,7 +144,7 @@ def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> Me
         scale = np.sqrt(np.maximum(spread_one, STILL**2) * np.maximum(spread_two, STILL**2))
         r = np.where(spread_one > STILL**2, (ab / n - a * b / n**2) / scale, 0.0)
         values.append(r[moving].mean() if moving.any() else np.nan)
-    return mean_of(np.array(values))
+    return mean_statistics(np.array(values))
 
 
 def psnr(output: np.ndarray, truth: np.ndarray) -> float:
@@ -204,7 +206,7 @@ def _floats(frames: np.ndarray) -> np.ndarray:
 
 def identity(
     output: np.ndarray, truth: np.ndarray, another: np.ndarray, speakers: np.ndarray
-) -> Measure:
+) -> ScoreStatistics:
     """(cos(output, true edit) - m) / (cos(another true frame of that person, true edit) - m), sums over clips first.
 
     m = mean cosine of the clip's true edit to the other people's true edits.
@@ -228,10 +230,10 @@ def identity(
     sums = np.stack(
         [(output * truth).sum(1) - strangers, (another * truth).sum(1) - strangers], axis=1
     )
-    return Measure(sums, ratio)
+    return ScoreStatistics(sums, ratio)
 
 
-def jitter(output: list[np.ndarray], source: list[np.ndarray]) -> Measure:
+def jitter(output: list[np.ndarray], source: list[np.ndarray]) -> ScoreStatistics:
     """Mean acceleration of tracked landmarks over that of the source, pooled over all frames.
 
     Args:
@@ -245,10 +247,12 @@ def jitter(output: list[np.ndarray], source: list[np.ndarray]) -> Measure:
         return np.linalg.norm(np.diff(np.asarray(points, np.float64), n=2, axis=0), axis=-1).sum()
 
     pairs = zip(output, source, strict=True)
-    return Measure(np.array([[acceleration(one), acceleration(two)] for one, two in pairs]), ratio)
+    return ScoreStatistics(
+        np.array([[acceleration(one), acceleration(two)] for one, two in pairs]), ratio
+    )
 
 
-def emotion_accuracy(first: np.ndarray, second: np.ndarray, target: np.ndarray) -> Measure:
+def emotion_accuracy(first: np.ndarray, second: np.ndarray, target: np.ndarray) -> ScoreStatistics:
     """Accuracy of the LOWER of two judges.
 
     Args:
@@ -261,7 +265,7 @@ def emotion_accuracy(first: np.ndarray, second: np.ndarray, target: np.ndarray) 
     sums = np.stack([first == target, second == target, np.ones(len(target))], axis=1).astype(
         np.float64
     )
-    return Measure(sums, lower_judge)
+    return ScoreStatistics(sums, lower_judge)
 
 
 def lower_judge(total: np.ndarray) -> np.ndarray:
@@ -269,7 +273,7 @@ def lower_judge(total: np.ndarray) -> np.ndarray:
     return np.minimum(total[..., 0], total[..., 1]) / total[..., 2]
 
 
-def emotion_rows(
+def estimate_emotion_accuracy(
     prefix: str,
     outputs: tuple[np.ndarray, np.ndarray],
     truths: tuple[np.ndarray, np.ndarray],
@@ -288,7 +292,7 @@ def emotion_rows(
     """
     target = np.asarray(target)
     on_truth = emotion_accuracy(*truths, target)
-    rows = edit_rows(
+    rows = estimate_per_emotion(
         prefix, {"emotion_accuracy": emotion_accuracy(*outputs, target)}, speakers, target, seed
     )
     beside = {
@@ -299,15 +303,15 @@ def emotion_rows(
         f"truth_{k + 1}": float(np.mean(np.asarray(read) == target))
         for k, read in enumerate(truths)
     }
-    cells = rows[f"{prefix}.emotion_accuracy"]
-    cells |= {**beside, "truth": on_truth.value, "chance": 1 / len(np.unique(target))}
-    cells["exaggerated"] = int(cells["value"] > cells["truth"])
+    cells = rows[f"{prefix}.emotion_accuracy"].with_details(**beside, truth=on_truth.value)
+    cells = cells.with_details(exaggerated=int(cells.value > on_truth.value))
+    rows[f"{prefix}.emotion_accuracy"] = replace(cells, chance=1 / len(np.unique(target)))
     return rows
 
 
-def edit_rows(
+def estimate_per_emotion(
     prefix: str,
-    measures: dict[str, Measure],
+    measures: dict[str, ScoreStatistics],
     speakers: np.ndarray,
     target: np.ndarray,
     seed: int = 0,
@@ -323,17 +327,17 @@ def edit_rows(
     """
     speakers, target, rows = np.asarray(speakers), np.asarray(target), {}
     for name, measure in measures.items():
-        if len(measure.sums) != len(speakers):
+        if len(measure.rows) != len(speakers):
             raise ValueError(
-                f"{name}: {len(measure.sums)} clips measured, {len(speakers)} speakers given"
+                f"{name}: {len(measure.rows)} clips measured, {len(speakers)} speakers given"
             )
         emotions = {}
         for emotion in np.unique(target):
             part = target == emotion
-            emotions[f"{prefix}.{name}.{emotion}"] = row(
-                Measure(measure.sums[part], measure.finish), speakers[part], seed
+            emotions[f"{prefix}.{name}.{emotion}"] = estimate_score(
+                ScoreStatistics(measure.rows[part], measure.formula), speakers[part], seed
             )
-        mean = float(np.nanmean([cells["value"] for cells in emotions.values()]))
-        rows[f"{prefix}.{name}"] = row(measure, speakers, seed, mean_of_emotions=mean)
+        mean = float(np.nanmean([cells.value for cells in emotions.values()]))
+        rows[f"{prefix}.{name}"] = estimate_score(measure, speakers, seed, mean_of_emotions=mean)
         rows |= emotions
     return rows

@@ -1,19 +1,22 @@
-"""Intervals by resampling whole speakers or whole clips: frames of one speaker are not independent observations.
+"""Intervals by resampling whole speakers or whole clips: frames of one speaker are not independent.
 
-Every score of the kit is a function of SUMS over clips (hits and counts; first and second moments): then a resample is
-a weighted sum and one formula gives the value, its interval, its value per emotion and its paired difference.
+Every score of the kit is a formula of SUMS over clips (hits and counts, or first and second moments).
+A resample is then a weighted sum, and one formula gives the value of a score, its interval, its value
+for each emotion and its paired difference.
 
-Percentile intervals over few speakers are too narrow. In simulation an interval called 95 % holds the true value in .72 to .79 of
-cases with 3 speakers, .82 to .86 with 5, .88 to .91 with 12, .90 to .93 with 24.
+Percentile intervals over few speakers are too narrow. In simulation an interval called 95 % holds the
+true value in .72 to .79 of cases with 3 speakers, .82 to .86 with 5, .88 to .91 with 12, .90 to .93
+with 24.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-DRAWS = 1000
-LEVEL = 0.95
+NUM_RESAMPLES = 1000
+CONFIDENCE = 0.95  # of every interval
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
@@ -23,130 +26,245 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A score before it is summed.
+class ScoreStatistics:
+    """The sufficient statistics of a score, before they are summed.
 
     Attributes:
-        sums: (C, M) float, one row of additive statistics per clip (or per frame).
-        finish: (..., M) summed statistics -> (...) the score.
+        rows: (C, M) float, additive statistics, one row a clip (or a frame).
+        formula: (..., M) summed statistics -> (...) the score.
 
-    >>> round(float(Measure(np.array([[3.0, 4.0], [1.0, 4.0]])).value), 2)
+    >>> round(float(ScoreStatistics(np.array([[3.0, 4.0], [1.0, 4.0]])).value), 2)
     0.5
     """
 
-    sums: np.ndarray
-    finish: Callable[[np.ndarray], np.ndarray] = ratio
+    rows: np.ndarray
+    formula: Callable[[np.ndarray], np.ndarray] = ratio
 
     @property
     def value(self) -> float:
         """The score over all rows."""
-        return float(self.finish(self.sums.sum(0)))
+        total = self.rows.sum(0)
+        return float(self.formula(total))
 
-    def of(self, mask: np.ndarray) -> float:
-        """The score over the rows that `mask`, (C,) bool, selects; nan where it selects none."""
-        return float(self.finish(self.sums[mask].sum(0))) if np.any(mask) else float("nan")
+    def subset(self, mask: np.ndarray) -> "ScoreStatistics":
+        """The statistics of the rows that `mask`, (C,) bool, selects."""
+        return ScoreStatistics(self.rows[mask], self.formula)
 
 
-def mean_of(values: np.ndarray) -> Measure:
-    """The plain mean of (C,) values as a measure; rows that are nan (skipped clips) carry no weight."""
+@dataclass(frozen=True)
+class Estimate:
+    """A score with what stands beside it in a table.
+
+    Attributes:
+        value: the score.
+        low: lower end of its 95 % interval; None where no interval is computed.
+        high: upper end of that interval.
+        n: observations (clips, frames or groups) behind the score.
+        chance: the score without any information.
+        p: two-sided p of a difference, or of a dependence.
+        details: further numbers and words of this score by name.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    chance: float | None = None
+    p: float | None = None
+    details: Mapping[str, float | str] = field(default_factory=dict)
+
+    def with_details(self, **details: float | str) -> "Estimate":
+        """The same estimate with further details."""
+        return replace(self, details={**self.details, **details})
+
+    def finite(self) -> "Estimate":
+        """The same estimate without the numbers beside the value that are nan or infinite."""
+        details = {}
+        for name, detail in self.details.items():
+            if isinstance(detail, str) or np.isfinite(detail):
+                details[name] = detail
+        return Estimate(
+            self.value,
+            low=_finite_or_none(self.low),
+            high=_finite_or_none(self.high),
+            n=self.n,
+            chance=_finite_or_none(self.chance),
+            p=_finite_or_none(self.p),
+            details=details,
+        )
+
+    def numbers(self) -> dict[str, float]:
+        """Everything beside the value that is a number: name -> number."""
+        columns: dict[str, float | str | None] = {
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "chance": self.chance,
+            "p": self.p,
+        }
+        columns.update(self.details)
+        numbers = {}
+        for name, value in columns.items():
+            if isinstance(value, (int, float, np.number)):
+                numbers[name] = float(value)
+        return numbers
+
+
+def _finite_or_none(number: float | None) -> float | None:
+    """The number; None for nan and infinity."""
+    if number is None or not np.isfinite(number):
+        return None
+    return number
+
+
+def mean_statistics(values: ArrayLike) -> ScoreStatistics:
+    """The statistics of the plain mean of (C,) values; nan values (skipped clips) carry no weight."""
     values = np.asarray(values, np.float64)
-    known = np.isfinite(values)
-    return Measure(np.stack([np.where(known, values, 0), known], axis=1).astype(np.float64))
+    finite = np.isfinite(values)
+    numerators = np.where(finite, values, 0)
+    rows = np.stack([numerators, finite], axis=1)
+    return ScoreStatistics(rows.astype(np.float64))
 
 
-def group_sums(sums: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def sum_by_group(rows: np.ndarray, groups: ArrayLike) -> np.ndarray:
     """(C, M) statistics summed within each of G groups -> (G, M), groups in sorted order."""
-    _, code = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.asarray(sums, np.float64)
-    return np.stack([np.bincount(code, column) for column in sums.T], axis=1)
+    _, group_index = np.unique(np.asarray(groups), return_inverse=True)
+    columns = np.asarray(rows, np.float64).T
+    sums = [np.bincount(group_index, column) for column in columns]
+    return np.stack(sums, axis=1)
 
 
-def resample_counts(num_groups: int, seed: int, draws: int = DRAWS) -> np.ndarray:
-    """(draws, G) int: how often each group occurs in each resample of G groups with replacement; rows sum to G."""
-    return np.random.default_rng([seed, 7001]).multinomial(
-        num_groups, np.full(num_groups, 1 / num_groups), draws
-    )
-
-
-def group_interval(
-    measure: Measure, groups: np.ndarray, seed: int = 0, draws: int = DRAWS, level: float = LEVEL
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a measure when whole groups (speakers) are drawn again.
-
-    Args:
-        measure: C rows of statistics.
-        groups: (C,) the group of each row.
-        draws: number of resamples. level: 0.95 for a 95 % interval.
+def resample_counts(num_groups: int, seed: int, draws: int = NUM_RESAMPLES) -> np.ndarray:
+    """Draw how often each of G groups occurs in each resample with replacement.
 
     Returns:
-        Low and high end. One group has no interval: (nan, nan). With few groups it is too narrow, see the top of this module.
-        For the mean of G independent group means with deviation s, about mean -+ 1.96 s / sqrt(G).
+        (draws, G) int; every row sums to G.
     """
-    per_group = group_sums(measure.sums, groups)
-    if len(per_group) < 2:
-        return float("nan"), float("nan")
-    values = measure.finish(resample_counts(len(per_group), seed, draws) @ per_group)
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    random = np.random.default_rng([seed, 7001])
+    probabilities = np.full(num_groups, 1 / num_groups)
+    return random.multinomial(num_groups, probabilities, draws)
+
+
+def percentile_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The central interval that holds the share `confidence` of (n,) values: low and high end."""
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def paired_difference(
-    first: Measure,
-    second: Measure,
-    groups: np.ndarray | None = None,
+def two_sided_p(differences: np.ndarray, smallest: float) -> float:
+    """Twice the share of (n,) differences on the other side of 0, from `smallest` to 1."""
+    not_above = np.mean(differences <= 0)
+    not_below = np.mean(differences >= 0)
+    tail = 2 * min(not_above, not_below)
+    return float(np.clip(tail, smallest, 1))
+
+
+def bootstrap_interval(
+    statistics: ScoreStatistics,
+    groups: ArrayLike,
     seed: int = 0,
-    draws: int = DRAWS,
-) -> dict:
+    draws: int = NUM_RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a score when whole groups (speakers) are drawn again.
+
+    Args:
+        statistics: C rows.
+        groups: (C,) the group of each row.
+        seed: of the resamples.
+        draws: number of resamples.
+        confidence: 0.95 for a 95 % interval.
+
+    Returns:
+        Low and high end; (nan, nan) for one group. With few groups it is too narrow, see the top of
+        this module. For the mean of G independent group means with standard deviation s it is about
+        mean -+ 1.96 s / sqrt(G).
+    """
+    sums = sum_by_group(statistics.rows, groups)
+    if len(sums) < 2:
+        return float("nan"), float("nan")
+    counts = resample_counts(len(sums), seed, draws)
+    values = statistics.formula(counts @ sums)
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    return percentile_interval(values, confidence)
+
+
+def paired_difference(
+    first: ScoreStatistics,
+    second: ScoreStatistics,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    draws: int = NUM_RESAMPLES,
+) -> Estimate:
     """Paired bootstrap of `first` - `second` over the same clips.
 
     Args:
-        first, second: measures whose rows are the SAME clips in the same order (several training seeds: concatenate the
-            seeds' rows and give each row its clip number as group, so that the seeds of a clip stay together).
+        first: statistics of one score. With several training seeds: the rows of all seeds one after
+            another, each with its clip number as group, so that the seeds of a clip stay together.
+        second: statistics whose rows are the SAME clips in the same order.
         groups: (C,) what is drawn again; each row by itself where None.
+        seed: of the resamples.
+        draws: number of resamples.
 
     Returns:
-        value, low, high (95 %), p (two-sided: twice the share of resamples on the other side of 0, at least 1 / draws),
-        n (groups). A measure against itself gives value, low, high = 0 and p = 1.
+        The difference with its 95 % interval, p (at least 1 / draws) and n (groups). A score against
+        itself gives value, low, high = 0 and p = 1.
+
+    Raises:
+        ValueError: where the numbers of rows differ.
     """
-    if len(first.sums) != len(second.sums):
+    num_rows = len(first.rows)
+    if num_rows != len(second.rows):
         raise ValueError(
-            f"paired measures need the same clips: got {len(first.sums)} and {len(second.sums)} rows"
+            f"paired measures need the same clips: got {num_rows} and {len(second.rows)} rows"
         )
-    groups = np.arange(len(first.sums)) if groups is None else np.asarray(groups)
-    one, two = group_sums(first.sums, groups), group_sums(second.sums, groups)
-    counts = resample_counts(len(one), seed, draws)
-    differences = first.finish(counts @ one) - second.finish(counts @ two)
+    if groups is None:
+        groups = np.arange(num_rows)
+    first_sums = sum_by_group(first.rows, groups)
+    second_sums = sum_by_group(second.rows, groups)
+
+    counts = resample_counts(len(first_sums), seed, draws)
+    differences = first.formula(counts @ first_sums) - second.formula(counts @ second_sums)
     differences = differences[np.isfinite(differences)]
-    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    tail = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
-    return {
-        "value": first.value - second.value,
-        "low": float(low),
-        "high": float(high),
-        "p": float(np.clip(tail, 1 / draws, 1)),
-        "n": len(one),
-    }
+    low, high = percentile_interval(differences)
+
+    value = first.value - second.value
+    p = two_sided_p(differences, 1 / draws)
+    return Estimate(value, low, high, len(first_sums), p=p)
 
 
-def row(measure: Measure, groups: np.ndarray, seed: int = 0, **extra) -> dict:
-    """One row of results: value, low, high, n and whatever is printed beside them; groups: (C,) of what is resampled."""
-    low, high = group_interval(measure, groups, seed)
-    return {"value": measure.value, "low": low, "high": high, "n": int(len(measure.sums)), **extra}
+def estimate_score(
+    statistics: ScoreStatistics,
+    groups: ArrayLike,
+    seed: int = 0,
+    chance: float | None = None,
+    **details: float | str,
+) -> Estimate:
+    """A score with its 95 % bootstrap interval.
+
+    Args:
+        statistics: C rows.
+        groups: (C,) what is drawn again, mostly the speaker of each row.
+        seed: of the resamples.
+        chance: the score without any information.
+        **details: what else stands beside the value.
+    """
+    low, high = bootstrap_interval(statistics, groups, seed)
+    num_rows = len(statistics.rows)
+    return Estimate(statistics.value, low, high, num_rows, chance, details=details)
 
 
-def lines(rows: dict[str, dict]) -> dict[str, float]:
-    """Rows flattened to the names that are printed: `content.viseme`, `content.viseme.chance`, `.low`, `.high`, `.n`.
+def flatten_scores(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """Estimates under the names that are printed: `content.viseme`, `content.viseme.low`, `.n` and so on.
 
-    >>> lines({"content.viseme": {"value": 0.5, "chance": 0.25, "probe": "linear"}})
+    >>> flatten_scores({"content.viseme": Estimate(0.5, chance=0.25, details={"probe": "linear"})})
     {'content.viseme': 0.5, 'content.viseme.chance': 0.25}
     """
     flat = {}
-    for name, cells in rows.items():
-        flat[name] = float(cells["value"])
-        for key, cell in cells.items():
-            if key != "value" and isinstance(cell, (int, float, np.number)):
-                flat[f"{name}.{key}"] = float(cell)
+    for name, estimate in estimates.items():
+        flat[name] = float(estimate.value)
+        for part, number in estimate.numbers().items():
+            flat[f"{name}.{part}"] = number
     return flat

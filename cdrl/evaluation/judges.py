@@ -121,7 +121,7 @@ def train_reader(
     def sample(random):
         rows = random.integers(0, len(corpus), 64)
         crops, moved = batches.augment(
-            batches.images(corpus, rows), random, torch.from_numpy(points[rows])
+            batches.load_images(corpus, rows), random, torch.from_numpy(points[rows])
         )
         wanted = torch.cat([torch.from_numpy(actions[rows]), moved.flatten(1)], 1)
         return crops, (wanted - centre) / scale
@@ -161,7 +161,7 @@ def train_judge(
         [SCORED_EMOTIONS.index(corpus.clips.emotion[c]) for c in clips], [len(r) for r in rows]
     )
     with torch.no_grad():
-        seen = torch.cat([reader(batches.images(corpus, r)) for r in rows])[
+        seen = torch.cat([reader(batches.load_images(corpus, r)) for r in rows])[
             :, : len(ACTIONS)
         ].numpy()
     readout = LogisticRegression(C=0.01, max_iter=1000).fit(seen, label)
@@ -196,7 +196,7 @@ def judge_scores(model: FrameNet, held_out: Store) -> dict:
         if held_out.clips.emotion[clip] in SCORED_EMOTIONS:
             wanted = SCORED_EMOTIONS.index(held_out.clips.emotion[clip])
             rows = np.arange(held_out.frames(clip).start, held_out.frames(clip).stop, 3)
-            found = model(batches.images(held_out, rows))[:, : len(SCORED_EMOTIONS)].softmax(1)
+            found = model(batches.load_images(held_out, rows))[:, : len(SCORED_EMOTIONS)].softmax(1)
             right.append(int(found.mean(0).argmax()) == wanted)
             frame_right.append(float((found.argmax(1) == wanted).float().mean()))
     return {
@@ -220,7 +220,7 @@ def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: 
     with torch.no_grad():
         found = (
             torch.cat(
-                [model(batches.images(held_out, r)) for r in np.array_split(rows, 60)]
+                [model(batches.load_images(held_out, r)) for r in np.array_split(rows, 60)]
             ).numpy()
             * deviation
             + mean
@@ -275,7 +275,7 @@ def train_identity(
 
     def sample(random):
         rows = random.integers(0, len(corpus), 64)
-        return batches.augment(batches.images(corpus, rows), random)[0], torch.from_numpy(
+        return batches.augment(batches.load_images(corpus, rows), random)[0], torch.from_numpy(
             label[rows]
         )
 
@@ -296,7 +296,7 @@ def train_identity(
     with torch.no_grad():
         code = torch.cat(
             [
-                F.normalize(model["net"](batches.images(held_out, r)), dim=1)
+                F.normalize(model["net"](batches.load_images(held_out, r)), dim=1)
                 for r in np.array_split(rows, 20)
             ]
         )

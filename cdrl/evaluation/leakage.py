@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.evaluation.estimate import mean_of, row
-from cdrl.evaluation.probe_splits import clip_means, sample_frames, split
-from cdrl.evaluation.probes import KINDS, ProbeResult, probe, share, spearman_probe
+from cdrl.evaluation.estimate import Estimate, estimate_score, mean_statistics
+from cdrl.evaluation.probe_splits import clip_means, sample_frames, split_clips
+from cdrl.evaluation.probes import PROBE_KINDS, ProbeResult, fit_probes, leak_share, spearman_probe
 
 FACTORS = ("viseme", "phoneme", "sentence", "emotion", "intensity", "speaker")
 FRAME_FACTORS = ("viseme", "phoneme")
@@ -23,7 +23,7 @@ MAX_FIT, MAX_SCORE = 20_000, 6_000
 
 
 @dataclass(frozen=True)
-class Corpus:
+class ProbeCorpus:
     """What every score below reads: the clips, their frames, and how to sample them.
 
     Attributes:
@@ -37,9 +37,9 @@ class Corpus:
     max_fit: int = MAX_FIT
     max_score: int = MAX_SCORE
 
-    def parts(self, factor: str, per_clip: bool) -> tuple[np.ndarray, np.ndarray]:
+    def split_rows(self, factor: str, per_clip: bool) -> tuple[np.ndarray, np.ndarray]:
         """Rows (clips, or sampled frames) that fit and that score a probe of `factor`."""
-        fit, score = split(self.clips, factor, self.seed)
+        fit, score = split_clips(self.clips, factor, self.seed)
         if per_clip:
             return np.flatnonzero(fit), np.flatnonzero(score)
         clip = self.frames["clip"].to_numpy()
@@ -47,13 +47,13 @@ class Corpus:
             clip, score, self.max_score, self.seed
         )
 
-    def lacks(self, factor: str, per_clip: bool) -> str:
+    def missing_reason(self, factor: str, per_clip: bool) -> str:
         """Why a factor cannot be probed in these clips; "" where it can."""
         table = self.clips if per_clip else self.frames
         if factor not in table:
             return f"no truth about {factor} on this corpus"
         try:
-            fit, score = self.parts(factor, per_clip)
+            fit, score = self.split_rows(factor, per_clip)
         except InputError as error:
             return str(error)
         if factor == "intensity":
@@ -63,12 +63,17 @@ class Corpus:
         few = min(table[factor].iloc[rows].nunique() for rows in (fit, score))
         return "" if few > 1 else f"fewer than two values of {factor} to fit, or to score"
 
-    def read(
-        self, features, factor: str, per_clip: bool = False, kinds=KINDS, permuted: bool = False
+    def probe(
+        self,
+        features,
+        factor: str,
+        per_clip: bool = False,
+        kinds=PROBE_KINDS,
+        permuted: bool = False,
     ) -> ProbeResult:
         """Probe `factor` in (N, D) frame features, per frame or in clip means."""
         table = self.clips if per_clip else self.frames
-        fit, score = self.parts(factor, per_clip)
+        fit, score = self.split_rows(factor, per_clip)
         features = (
             clip_means(features, self.frames["clip"].to_numpy(), len(self.clips))
             if per_clip
@@ -76,27 +81,28 @@ class Corpus:
         )
         labels, speakers = table[factor].to_numpy(), table["speaker"].to_numpy()
         parts = features[fit], labels[fit], features[score], labels[score]
-        return probe(*parts, kinds, speakers[score], self.seed, permuted)
+        return fit_probes(*parts, kinds, speakers[score], self.seed, permuted)
 
-    def null_row(self, features, factor: str, per_clip: bool = False, kinds=KINDS) -> dict:
+    def probe_with_null(
+        self, features, factor: str, per_clip: bool = False, kinds=PROBE_KINDS
+    ) -> dict:
         """`read` as a row, and beside it what its predictions score without information.
 
         `null` is the mean of 199 relabellings, `null_low` to `null_high` the interval that holds 99 % of them (three
         probes are tried: 95 % would be too narrow).
         """
-        result = self.read(features, factor, per_clip, kinds)
-        _, rows = self.parts(factor, per_clip)
+        result = self.probe(features, factor, per_clip, kinds)
+        _, rows = self.split_rows(factor, per_clip)
         clip = rows if per_clip else self.frames["clip"].to_numpy()[rows]
         labels = (self.clips if per_clip else self.frames)[factor].to_numpy()[rows]
         drawn = relabelled(result.predicted[result.best], labels, clip, self.seed)
         low, high = np.quantile(drawn, [0.005, 0.995])
-        return result.row(seed=self.seed) | {
-            "null": float(drawn.mean()),
-            "null_low": float(low),
-            "null_high": float(high),
-        }
+        estimate = result.estimate(seed=self.seed)
+        return estimate.with_details(
+            null=float(drawn.mean()), null_low=float(low), null_high=float(high)
+        )
 
-    def intensity(self, features, per_clip: bool = True, permuted: bool = False) -> dict:
+    def probe_intensity(self, features, per_clip: bool = True, permuted: bool = False) -> dict:
         """Spearman of intensity; neutral, which has one level only, is left out."""
         table = self.clips if per_clip else self.frames
         features = (
@@ -105,7 +111,7 @@ class Corpus:
             else features
         )
         dial = (table["emotion"] != "neutral").to_numpy()
-        fit, score = (rows[dial[rows]] for rows in self.parts("intensity", per_clip))
+        fit, score = (rows[dial[rows]] for rows in self.split_rows("intensity", per_clip))
         values, speakers = table["intensity"].to_numpy(), table["speaker"].to_numpy()
         parts = features[fit], values[fit], features[score], values[score]
         return spearman_probe(*parts, speakers[score], self.seed, permuted)
@@ -113,12 +119,12 @@ class Corpus:
 
 def content_scores(
     embedding,
-    corpus: Corpus,
+    corpus: ProbeCorpus,
     raw=None,
     prefix: str = "content",
     permuted: bool = False,
     known: dict | None = None,
-) -> dict[str, dict]:
+) -> dict[str, Estimate]:
     """The probe rows of a content embedding.
 
     Args:
@@ -130,30 +136,30 @@ def content_scores(
     Returns:
         `PREFIX.viseme` (linear), `.emotion`, `.emotion_clip`, `.speaker` (highest of three), `.speaker_share`; each a
         row with value, chance, low, high, n, n_fit, balanced, and the three probes' own accuracies. What the corpus lacks
-        (`Corpus.lacks`) has no row.
+        (`ProbeCorpus.missing_reason`) has no row.
     """
     seed, options, rows = corpus.seed, {"permuted": permuted}, {}
-    if not corpus.lacks("viseme", False):
-        rows["viseme"] = corpus.read(embedding, "viseme", kinds=("linear",), **options).row(
+    if not corpus.missing_reason("viseme", False):
+        rows["viseme"] = corpus.probe(embedding, "viseme", kinds=("linear",), **options).estimate(
             seed=seed
         )
     for name, per_clip in (("emotion", False), ("emotion_clip", True)):
-        if not corpus.lacks("emotion", per_clip):
-            rows[name] = corpus.read(embedding, "emotion", per_clip=per_clip, **options).row(
+        if not corpus.missing_reason("emotion", per_clip):
+            rows[name] = corpus.probe(embedding, "emotion", per_clip=per_clip, **options).estimate(
                 seed=seed
             )
-    if corpus.lacks("speaker", False):
+    if corpus.missing_reason("speaker", False):
         return {f"{prefix}.{name}": cells for name, cells in rows.items()}
-    speaker = known["speaker"] if known else corpus.read(embedding, "speaker", **options)
-    rows["speaker"] = speaker.row(seed=seed)
+    speaker = known["speaker"] if known else corpus.probe(embedding, "speaker", **options)
+    rows["speaker"] = speaker.estimate(seed=seed)
     if raw is not None:
-        rows["speaker_share"] = share(speaker, _of(raw, corpus, "speaker", False), seed)
+        rows["speaker_share"] = leak_share(speaker, _of(raw, corpus, "speaker", False), seed)
     return {f"{prefix}.{name}": cells for name, cells in rows.items()}
 
 
 def emotion_scores(
-    embedding, corpus: Corpus, raw=None, prefix: str = "emotion", permuted: bool = False
-) -> dict[str, dict]:
+    embedding, corpus: ProbeCorpus, raw=None, prefix: str = "emotion", permuted: bool = False
+) -> dict[str, Estimate]:
     """The probe rows of an emotion embedding.
 
     Args:
@@ -163,65 +169,60 @@ def emotion_scores(
         `PREFIX.emotion` (clip, linear; `_2`, `_3`: only clips of that intensity, where neutral has none),
         `.emotion_frame` (linear), `.intensity` (Spearman), `.viseme` (frame), `.sentence`, `.speaker` (clip), highest
         of three, and `_share` of the last three: what is left of the raw features' excess over chance. What the corpus
-        lacks (`Corpus.lacks`) has no row.
+        lacks (`ProbeCorpus.missing_reason`) has no row.
     """
     seed, options = corpus.seed, {"permuted": permuted}
     rows = {}
-    if not corpus.lacks("emotion", True):
-        emotion = corpus.read(embedding, "emotion", per_clip=True, kinds=("linear",), **options)
-        rows["emotion"] = emotion.row(seed=seed)
+    if not corpus.missing_reason("emotion", True):
+        emotion = corpus.probe(embedding, "emotion", per_clip=True, kinds=("linear",), **options)
+        rows["emotion"] = emotion.estimate(seed=seed)
         for level in (2, 3):
             rows[f"emotion_{level}"] = _at_intensity(emotion, corpus, level)
-        rows["emotion_frame"] = corpus.read(embedding, "emotion", kinds=("linear",), **options).row(
-            seed=seed
-        )
-    if not corpus.lacks("intensity", True):
-        rows["intensity"] = corpus.intensity(embedding, **options)
+        rows["emotion_frame"] = corpus.probe(
+            embedding, "emotion", kinds=("linear",), **options
+        ).estimate(seed=seed)
+    if not corpus.missing_reason("intensity", True):
+        rows["intensity"] = corpus.probe_intensity(embedding, **options)
     for factor in (
         name
         for name in ("viseme", "sentence", "speaker")
-        if not corpus.lacks(name, name != "viseme")
+        if not corpus.missing_reason(name, name != "viseme")
     ):
-        result = corpus.read(embedding, factor, per_clip=factor != "viseme", **options)
-        rows[factor] = result.row(seed=seed)
+        result = corpus.probe(embedding, factor, per_clip=factor != "viseme", **options)
+        rows[factor] = result.estimate(seed=seed)
         if raw is not None:
-            rows[f"{factor}_share"] = share(
+            rows[f"{factor}_share"] = leak_share(
                 result, _of(raw, corpus, factor, factor != "viseme"), seed
             )
     return {f"{prefix}.{name}": cells for name, cells in rows.items()}
 
 
-def raw_results(raw, corpus: Corpus, factors: dict[str, bool]) -> dict[str, ProbeResult]:
+def raw_results(raw, corpus: ProbeCorpus, factors: dict[str, bool]) -> dict[str, ProbeResult]:
     """Probe the input features once for many embeddings: factor -> read per clip? gives factor -> result."""
     return {
-        factor: corpus.read(raw, factor, per_clip)
+        factor: corpus.probe(raw, factor, per_clip)
         for factor, per_clip in factors.items()
-        if not corpus.lacks(factor, per_clip)
+        if not corpus.missing_reason(factor, per_clip)
     }
 
 
-def _of(raw, corpus: Corpus, factor: str, per_clip: bool) -> ProbeResult:
-    return raw[factor] if isinstance(raw, dict) else corpus.read(raw, factor, per_clip)
+def _of(raw, corpus: ProbeCorpus, factor: str, per_clip: bool) -> ProbeResult:
+    return raw[factor] if isinstance(raw, dict) else corpus.probe(raw, factor, per_clip)
 
 
-def _at_intensity(result: ProbeResult, corpus: Corpus, level: int) -> dict:
+def _at_intensity(result: ProbeResult, corpus: ProbeCorpus, level: int) -> dict:
     """The clip probe of emotion scored on one intensity; chance: the majority class of its fitting clips."""
-    fit, score = corpus.parts("emotion", per_clip=True)
+    fit, score = corpus.split_rows("emotion", per_clip=True)
     strength, emotion = corpus.clips["intensity"].to_numpy(), corpus.clips["emotion"].to_numpy()
     keep = strength[score] == level
     names, counts = np.unique(emotion[fit][strength[fit] == level], return_counts=True)
     if not keep.any() or not len(names):
-        return {
-            "value": float("nan"),
-            "low": float("nan"),
-            "high": float("nan"),
-            "n": 0,
-            "chance": float("nan"),
-        }
+        nan = float("nan")
+        return Estimate(nan, nan, nan, 0, nan)
     truth, guess = emotion[score][keep], result.predicted["linear"][keep]
     chance = float(np.mean(truth == names[counts.argmax()]))
-    return row(
-        mean_of(guess == truth),
+    return estimate_score(
+        mean_statistics(guess == truth),
         result.groups[keep],
         corpus.seed,
         chance=chance,
@@ -234,8 +235,12 @@ def _at_intensity(result: ProbeResult, corpus: Corpus, level: int) -> dict:
 
 
 def permuted_scores(
-    scores: Callable[..., dict[str, dict]], embedding, corpus: Corpus, prefix: str, draws: int = 5
-) -> dict[str, dict]:
+    scores: Callable[..., dict[str, dict]],
+    embedding,
+    corpus: ProbeCorpus,
+    prefix: str,
+    draws: int = 5,
+) -> dict[str, Estimate]:
     """`content_scores` or `emotion_scores` with probes fitted on permuted labels: a control, every row at chance.
 
     An embedding in few tight clusters gives each cluster one random label, so that one permutation may score far from
@@ -261,25 +266,23 @@ def permuted_scores(
     rows = {}
     for name in runs[0]:
         drawn = [found[name] for found in runs]
-        kinds = [kind for kind in KINDS if kind in drawn[0]] or ["value"]
-        best = max(kinds, key=lambda kind: np.mean([cells[kind] for cells in drawn]))
-        values = [cells[best] for cells in drawn]
-        rows[name] = {
-            "value": float(np.mean(values)),
-            "chance": float(np.mean([cells["chance"] for cells in drawn])),
-            "low": float(min(values)),
-            "high": float(max(values)),
-            "n": draws,
-            "probe": best,
-        }
+        kinds = [kind for kind in PROBE_KINDS if kind in drawn[0].details]
+        values_of = {kind: [cells.details[kind] for cells in drawn] for kind in kinds}
+        values_of = values_of or {"value": [cells.value for cells in drawn]}
+        best = max(values_of, key=lambda kind: np.mean(values_of[kind]))
+        values = values_of[best]
+        chance = float(np.mean([cells.chance for cells in drawn]))
+        rows[name] = Estimate(
+            float(np.mean(values)), float(min(values)), float(max(values)), draws, chance
+        ).with_details(probe=best)
     return rows
 
 
 def leakage_matrix(
     embeddings: dict[str, np.ndarray],
-    corpus: Corpus,
+    corpus: ProbeCorpus,
     factors: tuple[str, ...] = FACTORS,
-    kinds: tuple[str, ...] = KINDS,
+    kinds: tuple[str, ...] = PROBE_KINDS,
 ) -> pd.DataFrame:
     """Which z holds which factor, per frame and in clip means.
 
@@ -307,19 +310,24 @@ def leakage_matrix(
     return pd.DataFrame(table)
 
 
-def _cell(features, corpus: Corpus, factor: str, per_clip: bool, kinds, wanted) -> dict:
+def _cell(features, corpus: ProbeCorpus, factor: str, per_clip: bool, kinds, wanted) -> dict:
     if factor == "intensity":
-        cells = corpus.intensity(features, per_clip)
-        score = cells.pop("value")
-        return {"score": score, "corrected": score, "probe": "ridge", **cells}
-    result = corpus.read(features, factor, per_clip, kinds)
-    cells = result.row("linear" if wanted and "linear" in kinds else None, corpus.seed)
-    score, chance = cells.pop("value"), cells["chance"]
-    _, rows = corpus.parts(factor, per_clip)
+        cells = corpus.probe_intensity(features, per_clip)
+        return {"score": cells.value, "corrected": cells.value, "probe": "ridge", **cells.numbers()}
+    result = corpus.probe(features, factor, per_clip, kinds)
+    cells = result.estimate("linear" if wanted and "linear" in kinds else None, corpus.seed)
+    score, chance = cells.value, cells.chance
+    _, rows = corpus.split_rows(factor, per_clip)
     clip = rows if per_clip else corpus.frames["clip"].to_numpy()[rows]
     labels = (corpus.clips if per_clip else corpus.frames)[factor].to_numpy()[rows]
-    p = relabelling_p(result.predicted[cells["probe"]], labels, clip, corpus.seed)
-    return {"score": score, "corrected": (score - chance) / (1 - chance), **cells, "p": p}
+    p = relabelling_p(result.predicted[cells.details["probe"]], labels, clip, corpus.seed)
+    return {
+        "score": score,
+        "corrected": (score - chance) / (1 - chance),
+        **cells.numbers(),
+        "probe": cells.details["probe"],
+        "p": p,
+    }
 
 
 def relabelled(

@@ -43,7 +43,7 @@ def _halves(keys: np.ndarray, first_of: np.ndarray, share_fit: float, rng) -> se
     return chosen
 
 
-def split(
+def split_clips(
     clips: pd.DataFrame, factor: str, seed: int = 0, share_fit: float = 0.6
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which clips fit a probe of `factor` and which score it.

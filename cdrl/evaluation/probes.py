@@ -18,9 +18,14 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cdrl.evaluation.estimate import Measure, group_interval, mean_of, row
+from cdrl.evaluation.estimate import (
+    ScoreStatistics,
+    bootstrap_interval,
+    estimate_score,
+    mean_statistics,
+)
 
-KINDS = ("linear", "knn", "mlp")
+PROBE_KINDS = ("linear", "knn", "mlp")
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,13 @@ class ProbeResult:
 
     def interval(self, kind: str | None = None, seed: int = 0) -> tuple[float, float]:
         """95 % bootstrap interval over speakers of one kind's accuracy (default: of the highest)."""
-        return group_interval(mean_of(self.hits[kind or self.best]), self.groups, seed)
+        return bootstrap_interval(mean_statistics(self.hits[kind or self.best]), self.groups, seed)
 
-    def row(self, kind: str | None = None, seed: int = 0) -> dict:
+    def estimate(self, kind: str | None = None, seed: int = 0) -> dict:
         """A row of `kind` (or the highest): value, low, high, n, chance, balanced, n_fit, speakers; all accuracies."""
         kind = kind or self.best
-        return row(
-            mean_of(self.hits[kind]),
+        return estimate_score(
+            mean_statistics(self.hits[kind]),
             self.groups,
             seed,
             chance=self.chance,
@@ -109,15 +114,15 @@ def _classifier(kind: str, num_rows: int, smallest_class: int, num_classes: int,
             max_iter=100,
             random_state=seed,
         )
-    raise ValueError(f"unknown probe {kind!r}: accepted are {', '.join(KINDS)}")
+    raise ValueError(f"unknown probe {kind!r}: accepted are {', '.join(PROBE_KINDS)}")
 
 
-def probe(
+def fit_probes(
     features_fit: np.ndarray,
     labels_fit: np.ndarray,
     features_score: np.ndarray,
     labels_score: np.ndarray,
-    kinds: tuple[str, ...] = KINDS,
+    kinds: tuple[str, ...] = PROBE_KINDS,
     groups_score: np.ndarray | None = None,
     seed: int = 0,
     permuted: bool = False,
@@ -126,7 +131,7 @@ def probe(
 
     Args:
         features_fit, features_score: (n, D). labels_*: (n,) any sortable labels.
-        kinds: subset of `KINDS`.
+        kinds: subset of `PROBE_KINDS`.
         groups_score: (n_score,) speakers, for the interval; each row its own group where None.
         permuted: fit on shuffled labels, the control that must score chance.
 
@@ -137,7 +142,7 @@ def probe(
         ValueError: for an unknown kind or an empty part.
 
     >>> code = np.repeat(np.eye(3), 40, axis=0); label = np.repeat([0, 1, 2], 40)
-    >>> probe(code, label, code, label).highest
+    >>> fit_probes(code, label, code, label).highest
     1.0
     """
     labels_fit, labels_score = np.asarray(labels_fit), np.asarray(labels_score)
@@ -187,7 +192,7 @@ def probe(
     )
 
 
-def share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> dict:
+def leak_share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> dict:
     """(score - chance) / (raw score - chance), highest probes of both, interval over speakers paired row by row.
 
     Returns:
@@ -199,8 +204,8 @@ def share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> dict:
         with np.errstate(invalid="ignore", divide="ignore"):
             return (sums[..., 0] - sums[..., 2]) / (sums[..., 1] - sums[..., 2])
 
-    measure = Measure(np.stack(columns, axis=1).astype(np.float64), finish)
-    return row(measure, result.groups, seed, raw=raw.highest, chance=0.0)
+    measure = ScoreStatistics(np.stack(columns, axis=1).astype(np.float64), finish)
+    return estimate_score(measure, result.groups, seed, raw=raw.highest, chance=0.0)
 
 
 def spearman_probe(
@@ -233,8 +238,8 @@ def spearman_probe(
     )
     # A code without information predicts one value up to rounding: ranks of rounding errors are not a score.
     guess = np.round(guess, 9)
-    measure = correlation_measure(rankdata(guess), rankdata(values_score))
-    return row(
+    measure = correlation_statistics(rankdata(guess), rankdata(values_score))
+    return estimate_score(
         measure,
         groups_score,
         seed,
@@ -244,7 +249,7 @@ def spearman_probe(
     )
 
 
-def correlation_measure(first: np.ndarray, second: np.ndarray) -> Measure:
+def correlation_statistics(first: np.ndarray, second: np.ndarray) -> ScoreStatistics:
     """Pearson's r of two (n,) series as a measure; 0 where either is constant."""
     first, second = (np.asarray(values, np.float64) for values in (first, second))
     first, second = first - first.mean(), second - second.mean()
@@ -259,4 +264,4 @@ def correlation_measure(first: np.ndarray, second: np.ndarray) -> Measure:
             spread > 1e-24, (ab / n - a * b / n**2) / np.sqrt(np.maximum(spread, 1e-24)), 0.0
         )
 
-    return Measure(sums, finish)
+    return ScoreStatistics(sums, finish)

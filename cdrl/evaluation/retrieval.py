@@ -7,8 +7,8 @@ import pandas as pd
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.corpora.time_warp import align_by_phones, runs
-from cdrl.evaluation.estimate import mean_of, row
+from cdrl.corpora.dtw import label_runs, phone_alignment
+from cdrl.evaluation.estimate import estimate_score, mean_statistics
 
 # Similarities closer than this are a tie, and a tie is worth its expected hit: a constant code must score chance.
 TIE = 1e-6
@@ -35,9 +35,9 @@ def clip_starts(frames: pd.DataFrame) -> np.ndarray:
 
 
 def by_phones(frames: pd.DataFrame) -> Callable:
-    """(clip, clip) -> alignment by the true phones, as `align_by_phones`."""
+    """(clip, clip) -> alignment by the true phones, as `phone_alignment`."""
     starts, phoneme = clip_starts(frames), frames["phoneme"].to_numpy()
-    return lambda one, two: align_by_phones(
+    return lambda one, two: phone_alignment(
         *(phoneme[starts[clip] : starts[clip + 1]] for clip in (one, two))
     )
 
@@ -83,7 +83,7 @@ def draw_galleries(
     return drawn
 
 
-def hits(
+def frame_hits(
     queries: np.ndarray, shelf: np.ndarray, moments: np.ndarray, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether the nearest of a shelf lies within one frame of the aligned moment.
@@ -147,7 +147,7 @@ def retrieval_r1(
         if moments is None:
             skipped += 1
             continue
-        inexact += not np.array_equal(runs(own)[0], runs(target)[0])
+        inexact += not np.array_equal(label_runs(own)[0], label_runs(target)[0])
         allowed = (
             np.arange(len(own))
             if include is None
@@ -156,7 +156,9 @@ def retrieval_r1(
         chosen = rng.permutation(allowed)[:per_query]
         # The target clip comes first, so positions in it are positions in the gallery.
         shelf = np.concatenate([unit[starts[clip] : starts[clip + 1]] for clip in gallery])
-        hit, by_chance = hits(unit[starts[query] + chosen], shelf, moments[chosen], len(target))
+        hit, by_chance = frame_hits(
+            unit[starts[query] + chosen], shelf, moments[chosen], len(target)
+        )
         credit.extend(hit)
         chance.extend(by_chance)
         who.extend([speaker[query]] * len(chosen))
@@ -166,8 +168,8 @@ def retrieval_r1(
             f"no gallery of {num_sentences} sentences by another speaker in another emotion among {len(clips)} clips"
             f" ({skipped} pairs without alignment)"
         )
-    return row(
-        mean_of(credit),
+    return estimate_score(
+        mean_statistics(credit),
         np.array(who),
         seed,
         chance=float(np.mean(chance)),

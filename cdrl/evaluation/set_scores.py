@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from cdrl.evaluation.edit_evaluation import tensor
+from cdrl.evaluation.estimate import Estimate
 from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.realism import (
     frechet_distance,
@@ -66,7 +67,7 @@ def published_scores(
     return set_scores(
         prefix,
         seen,
-        edits_.wanted.clips.assign(protocol="intra"),
+        edits_.requests.clips.assign(protocol="intra"),
         edits_.report.clips,
         originals,
         PUBLISHED,
@@ -127,12 +128,11 @@ def set_scores(
                     f"left out {name} of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real"
                 )
             rows |= {
-                f"{prefix}.{name}.{protocol}.{emotion}": {"value": value}
+                f"{prefix}.{name}.{protocol}.{emotion}": Estimate(value)
                 for emotion, value in found.items()
             }
             if found:
-                rows[f"{prefix}.{name}.{protocol}"] = {
-                    "value": float(np.mean(list(found.values()))),
-                    "emotions": len(found),
-                }
+                rows[f"{prefix}.{name}.{protocol}"] = Estimate(
+                    float(np.mean(list(found.values()))), details={"emotions": len(found)}
+                )
     return rows, lines

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.evaluation.estimate import Measure, mean_of, ratio, row
+from cdrl.evaluation.estimate import ScoreStatistics, estimate_score, mean_statistics, ratio
 from cdrl.evaluation.retrieval import TIE, by_phones, clip_starts, unit_rows
 
 # (n,) frames that give the image, (n,) frames that give the audio -> (n, D) embeddings.
@@ -24,8 +24,8 @@ class Triples:
     """
 
     anchor: np.ndarray
-    right: np.ndarray
-    wrong: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
     far: np.ndarray
     speaker: np.ndarray
     skipped: int
@@ -101,11 +101,12 @@ def draw_triples(
     return Triples(at, to, wrong, far.astype(bool), speaker[clip], len(lost))
 
 
-def wins(embed: Embed, triples: Triples) -> np.ndarray:
+def triple_wins(embed: Embed, triples: Triples) -> np.ndarray:
     """(n,) 1 where the right image is nearer than the wrong one, .5 where it is as near; `embed` as in `swap_image`."""
     sound = triples.anchor
     anchor, right, wrong = (
-        unit_rows(embed(image, sound)) for image in (triples.anchor, triples.right, triples.wrong)
+        unit_rows(embed(image, sound))
+        for image in (triples.anchor, triples.positive, triples.negative)
     )
     margin = (anchor * right).sum(1) - (anchor * wrong).sum(1)
     return np.where(np.abs(margin) <= TIE, 0.5, margin > 0)
@@ -124,12 +125,14 @@ def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> dict:
         A row: value, chance .5, near, far (each half by itself), low, high over the anchors' speakers, n. An encoder
         that listens only to the audio scores exactly .5.
     """
-    win = wins(embed, triples)
+    win = triple_wins(embed, triples)
     halves = {
         name: float(win[half].mean()) if half.any() else float("nan")
         for name, half in (("near", ~triples.far), ("far", triples.far))
     }
-    return row(mean_of(win), triples.speaker, seed, chance=0.5, skipped=triples.skipped, **halves)
+    return estimate_score(
+        mean_statistics(win), triples.speaker, seed, chance=0.5, skipped=triples.skipped, **halves
+    )
 
 
 def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 0) -> dict:
@@ -154,8 +157,8 @@ def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 
         for pair in ((own, other), (other, own))
     )
     audio, image = (np.where(moved < TIE, 0.0, moved) for moved in (audio, image))
-    return row(
-        Measure(np.stack([audio, image], axis=1), ratio),
+    return estimate_score(
+        ScoreStatistics(np.stack([audio, image], axis=1), ratio),
         speaker[own],
         seed,
         audio=float(audio.mean()),
