@@ -13,13 +13,12 @@ from torch import nn
 
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig
-from cdrl.core.vocabulary import emotion_index
-from cdrl.corpora.batches import windows
+from cdrl.corpora.batches import window_rows
 from cdrl.models.action_editor import REACH, ContentStudent, EmotionStudent
 from cdrl.priors.actions import TrackedActions
 from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content, save_encoder
-from cdrl.representation.guidance import Guidance, interpolate_levels
+from cdrl.representation.guidance import Guidance, label_targets
 from cdrl.training.loop import LoopConfig, train
 
 BATCH = 64
@@ -42,9 +41,9 @@ class ActionGuidance(nn.Module):
         self.emotion_student = EmotionStudent(mean, deviation, prototypes.shape[-1])
         self.register_buffer("prototypes", prototypes)
 
-    def target(self, wanted: str, intensity: float = 1.0) -> torch.Tensor:
-        """(D,) the embedding that a label asks for at an intensity from 1/3 to 1: read from the prototypes, as for pixels."""
-        return interpolate_levels(self.prototypes[emotion_index(wanted)], intensity)
+    def target(self, *, labels: str, intensity: float = 1.0) -> torch.Tensor:
+        """(1, D) the embedding that a label asks for at an intensity from 1/3 to 1: read from the prototypes, as for pixels."""
+        return label_targets(self.prototypes, [labels], intensity)
 
     def content(self, source: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """1 - cos(content(source), content(output)), mean over windows.
@@ -59,16 +58,17 @@ class ActionGuidance(nn.Module):
             wanted = self.content_student(source)
         return 1 - (wanted * self.content_student(output)).sum(-1).mean(1)
 
-    def emotion(self, wanted: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    def emotion(self, output: torch.Tensor, *, embedding: torch.Tensor) -> torch.Tensor:
         """1 - cos(emotion(target), emotion(output)).
 
         Args:
-            wanted: (B, D) embeddings, of `target` or of a reference. output: (B, T, 52).
+            output: (B, T, 52).
+            embedding: (B, D) of `target` or of a reference.
 
         Returns:
             (B,) in [0, 2].
         """
-        return 1 - (self.emotion_student(output) * wanted).sum(-1)
+        return 1 - (self.emotion_student(output) * embedding).sum(-1)
 
 
 class DistillationSampler:
@@ -102,7 +102,7 @@ class DistillationSampler:
         """-> coefficients (B, T, 52), content (B, T - 8, D), emotion (B, D)."""
         window = int(random.integers(SHORTEST, LONGEST + 1))
         clips = random.choice(np.flatnonzero(self.length >= window), BATCH)
-        rows = windows(
+        rows = window_rows(
             self.features.store, clips, random.integers(0, self.length[clips] - window + 1), window
         )
         seen = np.concatenate([self.features.language[rows], self.features.mouth[rows]], -1).astype(
@@ -159,7 +159,7 @@ def distil(
         ).mean(1)
         return {
             "content": content,
-            "emotion": student.emotion(batch["emotion"], batch["coefficients"]),
+            "emotion": student.emotion(batch["coefficients"], embedding=batch["emotion"]),
         }
 
     loop = LoopConfig(

@@ -22,7 +22,7 @@ from cdrl.training.loop import LoopConfig, train
 SLOWER = 0.25  # of the training's learning rate
 
 
-def only(features: Features, clips) -> Features:
+def select_clips(features: Features, clips) -> Features:
     """The features of some clips, by number: whatever is drawn from them reads no frame of the others."""
     part, store = copy.copy(features), copy.copy(features.store)
     store.clips = features.store.clips.iloc[clips].reset_index(drop=True)
@@ -41,7 +41,7 @@ def fit_content(
     """CCRL goes on: half of every batch are pairs of `clips` by DTW on the audio prior, half are pairs that it was trained on.
 
     Args:
-        encoder: stays as it is, a copy is fitted. clips: what to fit to, all of it; see `only`. before: of the training clips, so
+        encoder: stays as it is, a copy is fitted. clips: what to fit to, all of it; see `select_clips`. before: of the training clips, so
             that they are not forgotten. units: (K, A) of `sound_units` of those. config: of the training; its steps and batch count
             for nothing.
 

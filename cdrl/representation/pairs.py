@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ContentConfig
 from cdrl.core.vocabulary import emotion_index
-from cdrl.corpora.time_warp import align_by_phones, linear, warp
+from cdrl.corpora.dtw import dtw_alignment, linear_alignment, phone_alignment
 from cdrl.priors.audio import cepstra
 from cdrl.priors.features import Features
 
-WORST = 0.5  # a pair whose path costs more (cosine distance) is rejected: probably not the same sentence
+MAX_PATH_COST = 0.5  # a pair whose path costs more (cosine distance) is rejected: probably not the same sentence
 HELD = 2  # frames on each side that a short window has, as in a generator's training
 
 
@@ -56,7 +56,7 @@ def find_pairs(features: Features, config: ContentConfig) -> pd.DataFrame:
     rows = []
     for a, b in sorted(drawn):
         aligned, quality = align(a, b)
-        kept = aligned is not None and not quality > WORST
+        kept = aligned is not None and not quality > MAX_PATH_COST
         rows.append({"a": a, "b": b, "quality": quality, "kept": kept, "aligned": aligned})
     return pd.DataFrame(rows)
 
@@ -66,7 +66,7 @@ def _aligner(features: Features, alignment: str):
     store = features.store
     counts = store.clips["num_frames"].to_numpy()
     if alignment == "linear":
-        return lambda a, b: (linear(counts[a], counts[b]), float("nan"))
+        return lambda a, b: (linear_alignment(counts[a], counts[b]), float("nan"))
     if alignment == "truth":
         if "phoneme" not in store.truth:
             raise InputError(
@@ -74,7 +74,7 @@ def _aligner(features: Features, alignment: str):
             )
         said = np.asarray(store.truth["phoneme"][:])
         return lambda a, b: (
-            align_by_phones(*(said[store.frames(c)] for c in (a, b))),
+            phone_alignment(*(said[store.frames(c)] for c in (a, b))),
             float("nan"),
         )
     if alignment == "mfcc":
@@ -88,8 +88,8 @@ def _aligner(features: Features, alignment: str):
                 ).numpy()
             return sound[clip]
 
-        return lambda a, b: (warp(heard(a), heard(b))[0], float("nan"))
-    return lambda a, b: warp(
+        return lambda a, b: (dtw_alignment(heard(a), heard(b))[0], float("nan"))
+    return lambda a, b: dtw_alignment(
         *(np.asarray(features.audio[store.frames(c)], np.float32) for c in (a, b))
     )
 

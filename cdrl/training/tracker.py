@@ -8,7 +8,7 @@ import torch
 from cdrl.core.checkpoint import save_weights
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
-from cdrl.corpora.batches import windows
+from cdrl.corpora.batches import window_rows
 from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, track
 from cdrl.priors.features import Features
 from cdrl.training.backbones import r2
@@ -48,7 +48,7 @@ def train_action_tracker(
     def sample(random):
         k = random.integers(len(features))
         clips = random.choice(np.flatnonzero(lengths[k] >= WINDOW), BATCH)
-        rows = windows(
+        rows = window_rows(
             features[k].store, clips, random.integers(0, lengths[k][clips] - WINDOW + 1), WINDOW
         )
         seen = np.concatenate([features[k].face[rows], features[k].mouth[rows]], -1).astype(
