@@ -1,22 +1,45 @@
-# `make demo` and `make test` need Python 3.11 or newer and nothing else; what they install stays in .venv.
-VENV := .venv
+# `make demo`, `make test` and `make check` need Python 3.11 or newer and nothing else.
+# What they install stays in .venv (VENV=/another/folder to keep several).
+#
+#   make demo     the main job: notebooks 00 to 06, into runs/demo
+#   make test     every test
+#   make check    format, lint, types and unit tests, in about two minutes
+#   make docs     the documentation site, into site/
+#   make study    the comparison over seeds, into results/study
+#
+#   make test PYTHON=python3.13 PINS=none VENV=.venv313    newest releases on another Python
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-EXTRAS := audio,studio,test
+EXTRAS := audio,studio,test,docs
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
-# The first of these that runs, is new enough and can make environments. Another: make demo PYTHON=/path/to/python
+# The first of these that runs, is new enough and can make environments.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 	$$name -c "$(SUITABLE)" 2>/dev/null && echo $$name && break; done)
+# Where the versions come from: constraints.txt, or `none` for the newest releases.
+PINS ?= constraints.txt
+CONSTRAINTS := $(if $(filter none,$(PINS)),,-c $(PINS))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)
 
-# Processes that `make test` runs in, a core each; the largest test takes 6 GB of memory.
+# Processes that `make test` runs in, a core each. The largest test takes 6 GB of memory.
 JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test study
+.PHONY: demo test check docs study
 demo: $(STAMP)
 	$(BIN)/cdrl run --preset cpu --out runs/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --cov --cov-report=term:skip-covered
+
+check: $(STAMP)
+	$(BIN)/ruff format --check cdrl tests scripts notebooks
+	$(BIN)/ruff check cdrl tests scripts notebooks
+	$(BIN)/mypy
+	$(PYTEST) -m "not slow and not notebook and not browser and not gpu"
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
 
 study: $(STAMP)
 	$(BIN)/cdrl study --out results/study --work runs/study
@@ -27,6 +50,6 @@ $(STAMP): pyproject.toml constraints.txt
 		"install one (Debian, Ubuntu: python3-venv) or name it, make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Installing into $(VENV) with $$($(PYTHON) --version) (tested: 3.11): once, some 6 GB on Linux, where PyPI's torch brings CUDA."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e ".[$(EXTRAS)]"
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation -e ".[$(EXTRAS)]"
 	@touch $(STAMP)
