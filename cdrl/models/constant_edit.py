@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
-from cdrl.models.image_editor import field_gain
+from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
+from cdrl.models.image_editor import ImageEditor, field_gain
 
 LEVELS = 3
 SHAPES = {
@@ -17,14 +18,22 @@ SHAPES = {
 class ConstantEdit(nn.Module):
     """Takes the generator's place in `cdrl.editing.pipeline`: same dial, same fields, no network.
 
+    Args:
+        card: what it learnt, see `EditorCard`.
+
     Example:
         edit_clip(fit_constant(store)[0], crops, "happy", 0.7)
     """
 
     stride = 0  # no neighbour is looked at
+    reach = 0
+    can_fit = False
+    intensity_knots = ImageEditor.intensity_knots
+    field_rank = ImageEditor.field_rank
 
-    def __init__(self):
+    def __init__(self, card: EditorCard = DEFAULT_CARD):
         super().__init__()
+        self.card = card
         for name, shape in SHAPES.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(len(EMOTIONS), LEVELS, *shape)))
 
@@ -35,7 +44,7 @@ class ConstantEdit(nn.Module):
         intensity: torch.Tensor,
         at: slice = slice(None),
         stride: int | None = None,
-    ):
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Flow, shading, residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); levels are interpolated."""
         intensity = intensity[:, at]
         level = (LEVELS * intensity - 1).clamp(0, LEVELS - 1)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
+from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
 
 WORKING_SIZE = 64
 FLOW_LIMIT = 0.25  # of half the crop's width: 8 of 64 pixels
@@ -157,7 +158,9 @@ class ImageEditor(FieldNet):
 
     Args:
         width: channels at 16 x 16; half of it at 32 x 32, twice at 8 x 8, three times at 4 x 4.
-        code: length of an emotion's learnt code. stride: distance in frames of the two neighbours that are seen too.
+        code: length of an emotion's learnt code.
+        stride: distance in frames of the two neighbours that are seen too.
+        card: what it learnt, see `EditorCard`.
 
     Example:
         generator = ImageEditor()
@@ -165,13 +168,26 @@ class ImageEditor(FieldNet):
         generator(frames, weights, torch.tensor([1.0, 0.7])).frames     # (2, T, 3, H, W) -> the same shape
     """
 
-    def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
+    can_fit = True
+    # The fields are those of level 1 times the intensity below it, and those of level 3 times the intensity above, see `field_gain`.
+    intensity_knots = (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0, 1.5)
+    field_rank = 12
+
+    def __init__(
+        self, width: int = 32, code: int = 64, stride: int = 2, card: EditorCard = DEFAULT_CARD
+    ):
         super().__init__(stride)
+        self.card = card
         self.table = nn.Parameter(torch.randn(len(EMOTIONS), code))
         self.mapping = nn.Sequential(
             nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU()
         )
         self._build(width, code)
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame's fields depend on."""
+        return self.stride
 
     def forward(
         self,
@@ -205,7 +221,7 @@ class ImageEditor(FieldNet):
         intensity: torch.Tensor,
         at: slice = slice(None),
         stride: int | None = None,
-    ) -> tuple:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Flow, shading and residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); shapes as in `Edit`.
 
         One clip may be asked for at K intensities at once, (K, T). `stride` replaces the generator's own where the frame rate is not 25 Hz.

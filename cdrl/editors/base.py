@@ -1,0 +1,116 @@
+"""What every editor can do and says about itself: the `Editor` protocol, and its card on disk."""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from cdrl.core.errors import InputError
+from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
+
+__all__ = ["DEFAULT_CARD", "Editor", "EditorCard", "Fields", "card_entries", "read_editor_card"]
+
+Fields = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # flow, shading, residual; see `Edit`
+REQUIRED_ENTRIES = ("name", "emotions", "crop", "run")  # of the card of an editor on disk
+
+
+class Editor(Protocol):
+    """Whatever turns crops, emotions and intensities into fields that edit the crops.
+
+    `cdrl.editing.pipeline` edits clips and files with any of them; the fields are applied by
+    `cdrl.models.image_editor.apply_fields`.
+    """
+
+    @property
+    def card(self) -> EditorCard:
+        """What it learnt, on which crops and in which run."""
+        ...
+
+    @property
+    def stride(self) -> int:
+        """Frames at 25 Hz to the two neighbours that its network looks at; 0: it looks at none."""
+        ...
+
+    @property
+    def reach(self) -> int:
+        """Frames at 25 Hz on each side that a frame's fields depend on."""
+        ...
+
+    @property
+    def can_fit(self) -> bool:
+        """Whether it can be fine-tuned on the clips of one person."""
+        ...
+
+    @property
+    def intensity_knots(self) -> tuple[float, ...]:
+        """Ascending intensities; between two of them the fields are linear in the intensity, near enough."""
+        ...
+
+    @property
+    def field_rank(self) -> int:
+        """Number of components that reproduce the fields of one clip and one emotion, near enough."""
+        ...
+
+    def fields(
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        at: slice = slice(None),
+        stride: int | None = None,
+    ) -> Fields:
+        """Flow, shading and residual, shapes as in `Edit`; all 0 where the intensity is 0.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB in [0, 1], crops of consecutive frames.
+            weights: (B, 8) mixtures of emotions, each sums to 1.
+            intensity: (B, T), 0 to 1.5; with B = 1, (K, T) asks for one clip at K intensities.
+            at: the frames to edit; their neighbours are looked at all the same.
+            stride: replaces the editor's own where the frame rate is not 25 Hz.
+        """
+        ...
+
+
+def card_entries(card: EditorCard, folder: Path) -> dict[str, Any]:
+    """The entries of the card file beside the weights of an editor.
+
+    Args:
+        card: of the editor.
+        folder: where the weights are written; the run is kept relative to it, so that a run can be moved as a whole.
+    """
+    run = None
+    if card.run is not None:
+        run = os.path.relpath(card.run, folder)
+    return {
+        "name": card.name,
+        "emotions": list(card.emotions),
+        "crop": card.crop,
+        "run": run,
+    }
+
+
+def read_editor_card(entries: dict[str, Any], weights: Path) -> EditorCard:
+    """The card of an editor from the file beside its weights.
+
+    Args:
+        entries: what the file holds.
+        weights: path of the weights.
+
+    Raises:
+        InputError: the file of a network that is no editor, or of an editor that an earlier version wrote.
+    """
+    missing = []
+    for entry in REQUIRED_ENTRIES:
+        if entry not in entries:
+            missing.append(entry)
+    if missing:
+        raise InputError(
+            f"{weights.with_suffix('.json')}: the card of an editor needs {', '.join(missing)}; these weights are no "
+            "editor, or an earlier cdrl wrote them: version 0.1.0 reads them, or train them again"
+        )
+
+    run = None
+    if entries["run"] is not None:
+        run = Path(os.path.normpath(weights.parent / entries["run"]))
+    return EditorCard(entries["name"], tuple(entries["emotions"]), entries["crop"], run)
