@@ -4,6 +4,7 @@
 #   make demo     the main job: notebooks 00 to 06, into runs/demo
 #   make test     every test
 #   make check    format, lint, types and unit tests, in about two minutes
+#   make lint     format, lint and types alone
 #   make docs     the documentation site, into site/
 #   make study    the comparison over seeds, into results/study
 #
@@ -25,17 +26,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTR
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check docs study
+.PHONY: demo test lint check docs study
 demo: $(STAMP)
 	$(BIN)/cdrl run --preset cpu --out runs/demo
 
 test: $(STAMP)
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff format --check cdrl tests scripts notebooks
 	$(BIN)/ruff check cdrl tests scripts notebooks
 	$(BIN)/mypy
+
+check: lint
 	$(PYTEST) -m "not slow and not notebook and not browser and not gpu"
 
 docs: $(STAMP)

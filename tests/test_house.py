@@ -1,7 +1,8 @@
-"""The rules of the house that a machine can check: one way through the folders, thin notebooks, docstrings."""
+"""Rules that a machine can check: one way through the folders, thin notebooks, docstrings."""
 
 import ast
 import re
+import statistics
 
 import nbformat
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from cdrl.core.paths import repository_root
 
 ROOT = repository_root()
-# A module imports only from its own entry and those above it; entries of one row never import each other.
+# A module imports only from its own entry and those above it. Entries of one row never import
+# each other.
 LAYERS = (
     ("core",),
     ("media",),
@@ -92,8 +94,71 @@ def test_the_layering_test_bites(part, package, source, found):
     assert wrong_imports(part, source, package) == found
 
 
+def imported_modules(path):
+    """The modules of the kit that a module imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def circles(graph):
+    """Modules from which a walk along imports comes back to where it began."""
+    graph = {name: set(targets) for name, targets in graph.items()}
+    while True:
+        ends = [name for name, targets in graph.items() if not targets & graph.keys()]
+        if not ends:
+            return sorted(graph)
+        for name in ends:
+            del graph[name]
+
+
+def test_no_module_imports_itself_through_others():
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    files = {name: path for name, path in files.items() if not name.endswith("__init__")}
+    graph = {name: imported_modules(path) & files.keys() for name, path in files.items()}
+    assert circles(graph) == []
+
+
+def test_the_circle_test_bites():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c", "d"]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+def statement_sizes(source):
+    """AST nodes a line and AST nodes a statement of each function of five lines and more."""
+    lines, statements = [], []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        body = node.body[1:] if ast.get_docstring(node) else node.body
+        if not body or node.end_lineno - body[0].lineno + 1 < 5:
+            continue
+        parts = [part for statement in body for part in ast.walk(statement)]
+        lines.append(len(parts) / (node.end_lineno - body[0].lineno + 1))
+        statements.append(len(parts) / sum(isinstance(part, ast.stmt) for part in parts))
+    return lines, statements
+
+
+def test_code_is_as_light_as_the_field_s():
+    """Model codebases have 7 to 11 nodes a line and 11 to 14 a statement (medians)."""
+    lines, statements = [], []
+    for path in MODULES:
+        for sizes, found in zip(
+            (lines, statements), statement_sizes(path.read_text()), strict=True
+        ):
+            sizes += found
+    assert statistics.median(lines) <= 10
+    assert statistics.median(statements) <= 14
+    assert sorted(statements)[int(0.9 * (len(statements) - 1))] <= 21
+
+
 def public_functions(tree):
-    """Functions and classes of a module that others may call, and the public methods of those classes."""
+    """Functions and classes of a module, or methods of a class, that others may call."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     for node in tree.body:
         if isinstance(node, kinds) and not node.name.startswith("_"):
@@ -106,18 +171,19 @@ def undocumented(source):
     ]
 
 
-# A sentence begins with a capital, a number, code, a shape or a formula, and its line ends where it does.
+# A sentence begins with a capital, a number, code, a shape or a formula, and ends with its line.
 SENTENCE = re.compile(r"""([A-Z0-9`(\["{]|[a-z]+\().*[.:?]$""")
 ARRAY = re.compile(r"\b(ndarray|Tensor|ArrayLike)\b")
-# (N,), (B, T, D), (..., 2), (2 H, W, 3), (C + 1,): at least one comma, nothing but letters, numbers and arithmetic.
+# (N,), (B, T, D), (..., 2), (2 H, W, 3), (C + 1,): at least one comma, else letters, numbers and
+# arithmetic.
 TOKEN = r"(?:\.\.\.|[\w.]+(?: ?[*+/-]? ?\w+)?)"
 SHAPE = re.compile(rf"\({TOKEN}(?:,|(?:, ?{TOKEN})+,?)\)")
 
 
 def badly_documented(source):
-    """Public functions, classes and methods whose docstring is no sentence or tells no shape of its arrays.
+    """Functions, classes and methods whose docstring is no sentence or lacks the shape of an array.
 
-    A method without one, or called `forward`, is told of by its class.
+    The class describes a method without a docstring, and `forward`.
     """
     found = []
     for node in public_functions(ast.parse(source)):
@@ -189,13 +255,20 @@ def test_no_drawer_for_leftovers():
 
 def test_nothing_is_pickled():
     banned = re.compile(
-        r"\bimport pickle|pickle\.load|allow_pickle=True|torch\.load\((?!.*weights_only=True)|joblib\.(dump|load)"
+        r"\bimport pickle|pickle\.load|allow_pickle=True|joblib\.(dump|load)"
+        r"|torch\.load\((?![^)]*weights_only=True)"
     )
     assert not [path.name for path in MODULES if banned.search(path.read_text())]
 
 
-def faults(notebook):
+LONGEST_CELL = 15
+LONGEST_CELL_OF_A_METHOD = 40  # these notebooks build the method in view
+METHOD_NOTEBOOKS = ("02_train_ccrl", "03_train_cerl", "05_generate_spfem", "07_your_own_loss")
+
+
+def faults(notebook, shows_method=False):
     """What the house does not want in a notebook."""
+    longest = LONGEST_CELL_OF_A_METHOD if shows_method else LONGEST_CELL
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", ())]
     found = []
@@ -209,19 +282,21 @@ def faults(notebook):
     for position, cell in enumerate(code):
         if cell.outputs or cell.execution_count:
             found.append(f"code cell {position} has outputs")
-        if len(cell.source.splitlines()) > 15:
+        if len(cell.source.splitlines()) > longest:
             found.append(f"code cell {position} has {len(cell.source.splitlines())} lines")
         tree = ast.parse(
             "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
         )
-        if any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(tree)):
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        if not shows_method and any(isinstance(node, kinds) for node in ast.walk(tree)):
             found.append(f"code cell {position} defines a function or a class")
     return found
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_thin(path):
-    assert not faults(nbformat.read(path, as_version=4))
+    notebook = nbformat.read(path, as_version=4)
+    assert not faults(notebook, shows_method=path.stem in METHOD_NOTEBOOKS)
 
 
 def test_there_are_seven_notebooks_in_reading_order():
@@ -303,6 +378,10 @@ def test_no_committed_text_names_a_folder_of_somebody_s_machine():
 
 def committed(kind):
     """Files of the clone by name, outside environments and runs."""
-    skipped = {".venv", ".git", "runs", "build", "dist", ".pytest_cache"}
-    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in skipped]
+    skipped = ("runs", "build", "dist", "site")
+    folders = []
+    for path in ROOT.iterdir():
+        hidden = path.name.startswith(".") and path.name != ".ci"
+        if path.is_dir() and not hidden and path.name not in skipped:
+            folders.append(path)
     return [*ROOT.glob(kind), *(path for folder in folders for path in folder.rglob(kind))]

@@ -84,7 +84,7 @@ def write_array(path: Path | str, array: np.ndarray) -> None:
 
     Args:
         path: the file to write.
-        array: (...) of any type but objects.
+        array: (N, ...) of any type but objects.
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, array, allow_pickle=False)
