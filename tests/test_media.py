@@ -9,16 +9,8 @@ import pytest
 
 from cdrl.core.errors import InputError
 from cdrl.corpora import samples
-from cdrl.media.video import (
-    SYNTHETIC,
-    read_audio,
-    read_metadata,
-    read_video,
-    read_video_stream,
-    video_facts,
-    write_edit,
-    write_video,
-)
+from cdrl.media.encoding import SYNTHETIC, write_edit, write_video
+from cdrl.media.video import read_audio, read_metadata, read_video, read_video_stream, video_facts
 
 SAMPLE = samples.sample_folder() / "1001_DFA_ANG_XX.flv"
 

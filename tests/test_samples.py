@@ -8,7 +8,7 @@ from cdrl.core.vocabulary import CREMA_D_EMOTIONS
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.samples import ingest_crema_d, sample_clips, sample_paths
 from cdrl.corpora.store import Store
-from cdrl.media.video import write_video
+from cdrl.media.encoding import write_video
 
 
 def test_the_six_samples_are_one_actor_in_six_emotions():

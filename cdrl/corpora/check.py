@@ -11,7 +11,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.scan import Remark, Scan
-from cdrl.media.decoding import nominal_frame_rate, open_media
+from cdrl.media.decoding import nominal_frame_rate, open_video
 
 HEADER_SAMPLE = 12  # clips that are opened to see whether names lie
 FEW_SPEAKERS = 12  # below this an interval over speakers says little
@@ -101,7 +101,7 @@ def read_headers(
 def _video_header(root: Path, row) -> tuple[float, int]:
     """(seconds, sample rate of the sound) that a video's header promises."""
     path = Path(root) / row.path
-    with open_media(path) as (container, video, audio):
+    with open_video(path) as (container, video, audio):
         length = (container.duration or 0) / av.time_base or video.frames / nominal_frame_rate(
             video
         )

@@ -1,6 +1,7 @@
 """A clip's content in 32 hexadecimal digits.
 
-Features are stored under these digits, so that a clip that was changed never gets the features of its former content.
+Features are stored under these digits, so that a clip that was changed never gets the features of
+its former content.
 """
 
 import hashlib
@@ -25,8 +26,9 @@ def clip_fingerprints(store: Store) -> dict[str, list[str]]:
     Hashing takes about a second for each GB of crops.
 
     Returns:
-        `visual`: hashes of the crops and the mouth box; `audio`: hashes of the sound, the frame count and the frame
-        rate. One text per clip each. A clip that is cropped anew keeps its `audio` hash.
+        `visual`: hashes of the crops and the mouth box; `audio`: hashes of the sound, the frame
+        count and the frame rate. One text per clip each. A clip that is cropped anew keeps its
+        `audio` hash.
     """
     path = store.path / FILE
     stamp = _stamp(store.path)

@@ -31,7 +31,7 @@ from cdrl.corpora.manifest import COLUMNS
 from cdrl.corpora.rejects import SHOWN, reason_kind, thumbnail, write_report
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.media.decoding import open_media
+from cdrl.media.decoding import open_audio, open_video
 from cdrl.media.detectors import GivenBoxes, box_file, load_detector, read_boxes
 from cdrl.media.faces import Alignment, align, crop
 from cdrl.media.video import read_audio, read_video_stream
@@ -187,7 +187,7 @@ def _headers(paths: pd.Series, root: Path) -> tuple[list[float], list[float]]:
     seconds, pixels = [], []
     for path in paths.iloc[:: max(1, len(paths) // 20)]:
         try:
-            with open_media(Path(root) / path) as (container, video, _):
+            with open_video(Path(root) / path) as (container, video, _):
                 seconds.append((container.duration or 0) / 1e6)
                 pixels.append(video.codec_context.width * video.codec_context.height / 1e6)
         except (InputError, OSError):
@@ -328,7 +328,7 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
         raise InputError(
             "only sound, no video; crops need the picture: fetch this clip's video file"
         )
-    with open_media(pictures.path, require_audio=config.require_sound and sound is None) as (
+    with open_video(pictures.path, require_audio=config.require_sound and sound is None) as (
         _,
         _,
         audio,
@@ -338,7 +338,7 @@ def _write_piece(job: Job, pictures: "_Pictures") -> int:
     if job.bytes and found != job.bytes:
         raise InputError(f"{found} bytes, the manifest says {job.bytes}; check the corpus again")
     if sound is not None:
-        with open_media(sound, require_audio=True, require_video=False):
+        with open_audio(sound):
             pass
     find = load_detector(config.detector)
     if config.boxes:

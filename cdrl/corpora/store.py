@@ -4,14 +4,16 @@ A store is a folder of plain arrays that open by memory map, one row of `clips.p
 
 | file | shape, type | meaning |
 |---|---|---|
-| `face.npy` | (N, C, C, 3) uint8 RGB | face crops, clip after clip; `store.json` names the kind of crop |
+| `face.npy` | (N, C, C, 3) uint8 RGB | face crops, clip after clip; kind: `store.json` |
 | `transforms.npy` | (N, 2, 3) float32 | affine map from crop pixels to pixels of the full frame |
 | `audio.npy` | (S,) int16 | 16 kHz mono sound of all clips, one after the other |
 | `truth_*.npy` | (N, ...) | studio only: coefficients (52), viseme, phoneme, landmarks, pose |
 
-Positions inside a crop (`mouth_box`, landmarks) are relative, 0 to 1, so they hold at any resolution.
+Positions inside a crop (`mouth_box`, landmarks) are relative, 0 to 1, so they hold at any
+resolution.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -23,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json, write_json
+from cdrl.core.files import read_json
 
 FORMAT = 1
 COLUMNS = (
@@ -110,16 +112,18 @@ class StoreWriter:
         """Append one clip.
 
         Args:
-            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a file, media, camera,
-                take.
+            row: name, corpus, split, speaker, sentence, emotion, intensity, frame_rate and, for a
+                file, media, camera, take.
             face: (T, C, C, 3) uint8 crops, or an iterable of such arrays, T in all.
             transforms: (T, 2, 3) crop pixels -> frame pixels.
             audio: (S,) float in [-1, 1] or int16, 16 kHz.
-            mouth_box: (4,) left, top, right, bottom in the crop, 0 to 1, one box for the whole clip.
+            mouth_box: (4,) left, top, right, bottom in the crop, 0 to 1, one box for the whole
+                clip.
             truth: name -> (T, ...) array; the same names for every clip of a store.
 
         Raises:
-            ValueError: for another number of crops than of transforms, and for arrays unlike those of the clips before.
+            ValueError: for another number of crops than of transforms, and for arrays unlike those
+                of the clips before.
         """
         num_frames = self._append_crops(face)
         if num_frames != len(transforms):
@@ -151,7 +155,7 @@ class StoreWriter:
         return num_frames
 
     def _append(self, name: str, array: np.ndarray) -> None:
-        """Append rows to the file of an array; its header is added at the end, when its length is known."""
+        """Append rows to the file of an array; the header, which has the length, is added last."""
         array = np.ascontiguousarray(array)
         layout = (array.shape[1:], array.dtype)
         if name not in self.files:
@@ -173,7 +177,9 @@ class StoreWriter:
         clips = pd.DataFrame(self.rows, columns=list(COLUMNS))
         clips.to_parquet(self.partial / "clips.parquet", index=False)
         card = {"format": FORMAT, "frames": self.frames, "crop": self.crop}
-        write_json(self.partial / "store.json", card)
+        # The folder is renamed as a whole: no temporary name is needed. An OSError of a full disk
+        # must reach the caller as it is.
+        (self.partial / "store.json").write_text(json.dumps(card))
 
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.partial, self.path)
@@ -206,7 +212,8 @@ class Store:
         transforms: (N, 2, 3) float32.
         audio: (S,) int16.
         truth: name -> (N, ...).
-        crop: kind of the face crops: `aligned` (also in a store from before there was a choice) or `released`.
+        crop: kind of the face crops: `aligned` (also in a store from before there was a choice) or
+            `released`.
 
     Args:
         path: folder of the store.
@@ -261,7 +268,7 @@ class Store:
         return np.repeat(self.clips[column].to_numpy(), self.clips["num_frames"].to_numpy())
 
     def clip_mouth_boxes(self) -> np.ndarray:
-        """(K, 4) float32: left, top, right, bottom of the mouth in the crop, 0 to 1, of each clip."""
+        """(K, 4) float32: left, top, right, bottom of each clip's mouth in the crop, 0 to 1."""
         return self.clips[MOUTH_COLUMNS].to_numpy(np.float32)
 
     def mouth_boxes(self) -> np.ndarray:

@@ -1,3 +1,3 @@
-"""Sound: one sample rate for everything that the kit stores and hears."""
+"""Sound: the one sample rate at which the kit stores and reads it."""
 
 AUDIO_RATE = 16_000  # Hz, mono
