@@ -1,24 +1,32 @@
 """Networks on disk with their cards, and frozen parts that checkpoints leave out."""
 
+import json
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub import hub_mixin
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from cdrl.core import checkpoint
 from cdrl.core.checkpoint import (
+    Pretrained,
     freeze,
+    load_card,
     load_network,
-    load_network_card,
     load_trained_state,
     load_weights,
     save_network,
+    save_pretrained,
     save_weights,
     trained_state,
+    weights_path,
 )
 from cdrl.core.errors import InputError
+from cdrl.core.weight_files import checksum
 
 
 class Small(nn.Module):
@@ -27,6 +35,15 @@ class Small(nn.Module):
     def __init__(self, features: int = 3):
         super().__init__()
         self.condition_mlp = nn.Linear(features, 2)
+
+
+class Shared(nn.Module, Pretrained):
+    """A network of the Hub's form."""
+
+    def __init__(self, features: int = 3):
+        super().__init__()
+        self.config = {"features": features}
+        self.layer = nn.Linear(features, 2)
 
 
 class Trained(nn.Module):
@@ -54,7 +71,7 @@ def test_a_saved_network_is_read_back_bit_for_bit_with_its_card_and_history(tmp_
         assert not any(parameter.requires_grad for parameter in model.parameters())
     for name, value in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
-    assert load_network_card(tmp_path / "made") == card
+    assert load_card(tmp_path / "made") == card
     assert pd.read_parquet(tmp_path / "made/history.parquet").equals(history)
     names = sorted(path.name for path in (tmp_path / "made").iterdir())
     assert names == ["history.parquet", "model.json", "model.safetensors"]
@@ -70,7 +87,7 @@ def test_a_folder_without_a_card_or_with_damaged_weights_is_named(tmp_path):
         load_network(Small, tmp_path)
     save_network(tmp_path, Small(), {"model": {}})
     (tmp_path / "model.safetensors").write_bytes(b"cut short")
-    with pytest.raises(InputError, match=r"model.safetensors: missing or damaged"):
+    with pytest.raises(InputError, match=r"model.safetensors: not a readable safetensors file"):
         load_network(Small, tmp_path)
 
 
@@ -169,3 +186,111 @@ def test_a_state_that_is_not_exactly_the_trained_parts_is_refused(change):
         state[name] = torch.zeros(1)
     with pytest.raises(InputError, match=f"another model.*{name}"):
         load_trained_state(network, state)
+
+
+def test_a_shared_network_has_the_hub_s_two_files_without_a_pickle_and_is_read_back(tmp_path):
+    network = Shared(5)
+    network.save_pretrained(tmp_path / "mine")
+    names = sorted(path.name for path in (tmp_path / "mine").iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors"]
+    assert json.loads((tmp_path / "mine/config.json").read_text())["features"] == 5
+
+    loaded = Shared.from_pretrained(tmp_path / "mine")
+    assert isinstance(loaded, Shared)
+    assert loaded.config == {"features": 5}
+    assert not loaded.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_the_card_of_a_shared_network_keeps_what_else_is_known(tmp_path):
+    save_pretrained(Shared(4), tmp_path, {"emotions": ["happy"]})
+    assert load_card(tmp_path) == {"model": {"features": 4}, "emotions": ["happy"]}
+
+
+@pytest.mark.parametrize("form", ["weights", "run", "hub"])
+def test_one_function_reads_every_form(tmp_path, form):
+    network = Shared(4)
+    card = {"model": {"features": 4}}
+    if form == "weights":
+        where = save_weights(tmp_path / "mine.safetensors", network, card)
+    elif form == "run":
+        save_network(tmp_path, network, card)
+        where = tmp_path
+    else:
+        save_pretrained(network, tmp_path)
+        where = tmp_path
+    for location in (where, str(where)):
+        loaded = Shared.from_pretrained(location)
+        assert torch.allclose(loaded.layer.weight, network.layer.weight, atol=1e-3)
+        assert loaded.layer.weight.dtype == torch.float32
+
+
+def test_weights_are_written_in_half_precision_with_their_sha256(tmp_path):
+    path = save_weights(tmp_path / "mine.safetensors", Small(), {"model": {}, "truth": "none"})
+    card = load_card(path)
+    assert card["sha256"] == checksum(path)
+    assert card["parameters"] == 8
+    assert {value.dtype for value in load_file(path).values()} == {torch.float16}
+
+    path.with_suffix(".json").write_text(json.dumps(card | {"sha256": "0" * 64}))
+    with pytest.raises(InputError, match=r"mine.safetensors: checksum differs from its card"):
+        load_network(Small, path)
+
+
+def test_a_committed_network_is_found_by_its_name():
+    card = load_card("face_backbone")
+    assert card["sha256"] == checksum(weights_path("face_backbone"))
+
+
+def test_a_network_of_the_hub_is_downloaded_by_its_owner_and_name(tmp_path, monkeypatch):
+    save_pretrained(Shared(4), tmp_path)
+    requests = []
+
+    def download(repository, name):
+        requests.append((repository, name))
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(checkpoint, "hf_hub_download", download)
+    loaded = Shared.from_pretrained("owner/name")
+    assert loaded.config == {"features": 4}
+    assert set(requests) == {("owner/name", "config.json"), ("owner/name", "model.safetensors")}
+
+
+def test_a_network_that_the_hub_does_not_give_is_named_in_one_line(monkeypatch):
+    def refuse(repository, name):
+        raise OSError("no connection\nat all")
+
+    monkeypatch.setattr(checkpoint, "hf_hub_download", refuse)
+    with pytest.raises(InputError, match=r"owner/name: .*Hub.*no connection") as error:
+        Shared.from_pretrained("owner/name")
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_is_uploaded_as_its_two_files_and_a_readme(monkeypatch):
+    uploaded = []
+
+    class Hub:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, **options):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, repo_id, folder_path, **options):
+            names = sorted(path.name for path in folder_path.iterdir())
+            uploaded.append((repo_id, names))
+            return "address"
+
+    monkeypatch.setattr(hub_mixin, "HfApi", Hub)
+    assert Shared().push_to_hub("owner/name") == "address"
+    assert uploaded == [("owner/name", ["README.md", "config.json", "model.safetensors"])]
+
+
+def test_only_from_pretrained_asks_the_hub(monkeypatch):
+    def refuse(repository, name):
+        raise AssertionError("asked the Hub")
+
+    monkeypatch.setattr(checkpoint, "hf_hub_download", refuse)
+    with pytest.raises(InputError, match=r"weights 'owner/name' not found in .*data/weights"):
+        load_network(Small, "owner/name")

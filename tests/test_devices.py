@@ -32,7 +32,7 @@ def fake(monkeypatch):
         checkpoint, "read_state", lambda path: {}
     )  # values are not needed, and no file has fake ones
     monkeypatch.setattr(
-        checkpoint, "fill", lambda model, state, path, assign=False: model.eval().requires_grad_(False)
+        checkpoint, "fill", lambda model, state, path, **options: model.eval().requires_grad_(False)
     )
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from cdrl.cli.doctor import examine, finding_lines
 from cdrl.cli.main import main
-from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
 from cdrl.core.settings import PriorsConfig
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.priors import sources
 
 PAPER = {"audio": "WAV2VEC2_XLSR53", "language": "ViT-B-32/openai", "vision": "iresnet50"}

@@ -1,268 +1,103 @@
-"""Weights on disk: a safetensors file and, beside it, a card that says what it is and how to make it again.
+"""Networks on disk with their cards, and frozen parts that checkpoints leave out.
 
-Files that somebody else made are read by `read_state`, so that nothing in them is executed, and known by their sha256.
+A network is stored as a safetensors file and a card in JSON, in one of three forms; `load_network`
+reads all of them. The card's `model` has the arguments that build the network again.
+
+    NAME.safetensors, NAME.json       `save_weights`: committed networks, half precision, sha256
+    model.safetensors, model.json     `save_network`: a network of a run, with its history
+    model.safetensors, config.json    `save_pretrained`: the form of the Hugging Face Hub
 """
 
-import hashlib
 import json
 import os
 import re
-import zipfile
-from functools import lru_cache
-from functools import partial as partial_function
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json, write_json
+from cdrl.core.files import atomic_path, read_json
+from cdrl.core.former_names import present_tensor_names
 from cdrl.core.paths import data_root
+from cdrl.core.weight_files import State, checksum, fill, read_state
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Network = TypeVar("Network", bound=torch.nn.Module)
-FROZEN_MARK = "_cdrl_frozen"  # the attribute of a module that `freeze` marked
-FORMER_VERSION = "; if an earlier cdrl wrote it, version 0.1.0 reads it"
+
+FROZEN_MARK = "_cdrl_frozen"  # attribute of a module that `freeze` marked
+_WEIGHTS = "model.safetensors"
+_RUN_CARD = "model.json"
+_HUB_CARD = "config.json"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FORMER_VERSION = "; if an earlier cdrl wrote it, version 0.1.0 reads it"
+_HUB_README = """---
+{{ card_data }}
+---
+
+A network of cdrl. In Python: `from_pretrained("OWNER/NAME")` of its class reads it.
+"""
 
 
-def weights_path(name: str) -> Path:
-    """Where the weights called `name` lie: a path as it is, else $CDRL_WEIGHTS, else the committed `data/weights`.
+@dataclass(frozen=True)
+class NetworkFiles:
+    """The two files of a network.
 
-    Raises:
-        InputError: naming every place that was looked at.
+    Args:
+        weights: a .safetensors file.
+        card: a .json file.
     """
-    named = Path(name)
-    if named.suffix == ".safetensors" and named.exists():
-        return named
-    places = [Path(os.environ["CDRL_WEIGHTS"])] if os.environ.get("CDRL_WEIGHTS") else []
-    places.append(data_root() / "weights")
-    for place in places:
-        if (place / f"{name}.safetensors").exists():
-            return place / f"{name}.safetensors"
-    raise InputError(
-        f"weights {name!r} not found in {', '.join(map(str, places))}: give a .safetensors path, set CDRL_WEIGHTS, "
-        f"or make them with `cdrl train {name}`"
-    )
+
+    weights: Path
+    card: Path
+
+
+# Writing
 
 
 def save_weights(path: Path, model: torch.nn.Module, card: dict) -> Path:
-    """Write `model` in half precision with its card; both appear whole or not at all.
+    """Write a network in half precision with its card; both appear whole or not at all.
 
     Args:
         path: ends in .safetensors; the card is written beside it as .json.
-        card: at least `model` (keyword arguments that rebuild the architecture), `command`, `truth`, `scores`.
+        model: the network.
+        card: at least `model` (arguments that build the network), `command`, `truth`, `scores`.
+
+    Returns:
+        The path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    state = {
-        name: value.half() if value.is_floating_point() else value for name, value in state.items()
-    }
-    partial = path.with_suffix(".partial")
-    save_file(state, partial)
-    card = {
-        **card,
-        "parameters": sum(v.numel() for v in state.values()),
-        "sha256": checksum(partial),
-    }
-    partial_card = path.with_suffix(".json.partial")
-    partial_card.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, path)
-    os.replace(partial_card, path.with_suffix(".json"))
+    state = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        state[name] = value.half() if value.is_floating_point() else value
+    _write_state(path, state)
+
+    facts = {"parameters": sum(value.numel() for value in state.values()), "sha256": checksum(path)}
+    text = json.dumps({**card, **facts}, indent=1, sort_keys=True) + "\n"
+    _write_text(path.with_suffix(".json"), text)
     return path
 
 
-def load_card(name: str) -> dict:
-    """The card of the weights called `name`.
-
-    Raises:
-        InputError: where it is missing.
-    """
-    path = weights_path(name).with_suffix(".json")
-    if not path.exists():
-        raise InputError(
-            f"{path}: the card of these weights is missing; it must lie beside the .safetensors file"
-        )
-    return json.loads(path.read_text())
-
-
-def load_weights(name: str, model: torch.nn.Module) -> torch.nn.Module:
-    """Fill `model` with the weights called `name`, in single precision, frozen and in eval mode.
-
-    Raises:
-        InputError: not a safetensors file, a checksum that differs from the card, or another architecture.
-    """
-    path = weights_path(name)
-    if load_card(name).get("sha256") not in (None, checksum(path)):
-        raise InputError(
-            f"{path}: checksum differs from its card; the file is damaged or of another version"
-        )
-    return fill(model, present_names(read_state(path)), path, remedy=FORMER_VERSION)
-
-
-def read_state(path: Path) -> dict:
-    """Tensors by name out of a .safetensors, .pth, .pt or .bin file; nothing in the file is executed, and .pth are mapped.
-
-    Returns:
-        name -> tensor on the CPU, floats in single precision, without a `state_dict` around them or `module.` before them.
-
-    Raises:
-        InputError: missing, damaged, or holding anything else than tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of weights")
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        elif _is_torchscript(path):
-            raise ValueError("TorchScript")
-        else:
-            state = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
-    except Exception as error:  # noqa: BLE001 - whatever the reader says, these are no weights
-        raise InputError(
-            f"{path}: {_why_unreadable(error)}; a .safetensors or a .pth of tensors alone is needed"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(value, torch.Tensor) for value in state.values())
-    ):
-        raise InputError(
-            f"{path}: not a state dict; a .safetensors or a .pth of tensors by name is needed"
-        )
-    return {
-        name.removeprefix("module."): value.float() if value.is_floating_point() else value
-        for name, value in state.items()
-    }
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _why_unreadable(error: Exception) -> str:
-    if "TorchScript" in str(error):
-        return "a TorchScript archive, which holds code and is not opened"
-    if type(error).__name__ == "UnpicklingError":
-        return "holds more than tensors, or is damaged; nothing in it was executed"
-    return f"cannot be read, perhaps cut short ({str(error).splitlines()[0][:120]})"
-
-
-# Parts of networks that had other names when the committed weights were written.
-FORMER_PARTS = {"told": "condition_mlp", "move_and_paint": "flow_residual_head", "deviation": "std"}
-
-
-def present_names(state: dict) -> dict:
-    """A state dict under the names that parts of networks have now, see `FORMER_PARTS`.
-
-    >>> list(present_names({"style_encoder.deviation": 0, "told.0.bias": 0}))
-    ['style_encoder.std', 'condition_mlp.0.bias']
-    """
-    renamed = {}
-    for name, value in state.items():
-        parts = [FORMER_PARTS.get(part, part) for part in name.split(".")]
-        renamed[".".join(parts)] = value
-    return renamed
-
-
-def fill(
-    model: Network, state: dict, path: Path, assign: bool = False, remedy: str = ""
-) -> Network:
-    """Put a state dict into a model, frozen, in eval mode.
-
-    Args:
-        model: to fill.
-        state: tensors by name.
-        path: where it came from, for the message.
-        assign: take the tensors themselves, for a model on the meta device.
-        remedy: end of the message, for a state of another model.
-
-    Raises:
-        InputError: the state dict of another architecture, naming the first key or shape that differs.
-    """
-    try:
-        model.load_state_dict(state, assign=assign)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{path}: weights of another model ({reason[:200]}){remedy}") from None
-    return model.eval().requires_grad_(False)
-
-
-def verify(path: Path) -> str:
-    """The sha256 of a file that somebody else made, checked against all that is known of it.
-
-    Known are a card (NAME.json, or NAME.EXT.json, with `sha256`) and digits that publishers put at the end of a name
-    (`NAME-46683a32.pt`). Where nothing is known it is recorded in NAME.EXT.json, and checked from then on.
-
-    Raises:
-        InputError: the file is another one than it was, or than it says.
-    """
-    path = Path(path)
-    found, again = checksum(path), "it is damaged or of another version, get it again"
-    named = re.search(r"-(?=[0-9]*[a-f])([0-9a-f]{8,64})$", path.stem)  # not a date
-    if named and not found.startswith(named[1]):
-        raise InputError(
-            f"{path}: its sha256 begins with {found[:12]}, its name says {named[1][:12]}; {again}"
-        )
-    for card in (path.with_suffix(".json"), path.with_name(f"{path.name}.json")):
-        known = read_json(card).get("sha256") if card.exists() else None
-        if known and known != found:
-            raise InputError(
-                f"{path}: its sha256 begins with {found[:12]}, {card.name} says {known[:12]}; {again} (or remove {card.name}, "
-                "if the change was meant)"
-            )
-        if known:
-            return found
-    try:
-        write_json(
-            card,
-            {
-                "sha256": found,
-                "bytes": path.stat().st_size,
-                "known_from": "the first use of this file here",
-            },
-        )
-    except OSError:  # a folder that may only be read keeps no record
-        pass
-    return found
-
-
-def checksum(path: Path) -> str:
-    """The sha256 of a file, 64 hexadecimal digits; a file of the same size and time is not read twice."""
-    found = Path(path).stat()
-    return _sha256(Path(path), found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: Path, *_: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def save_network(
-    folder: Path, model: torch.nn.Module, card: dict, history: "pd.DataFrame | None" = None
-) -> torch.nn.Module:
-    """Write a network of a run in single precision: model.safetensors and model.json, its card.
+    folder: Path, model: Network, card: dict, history: "pd.DataFrame | None" = None
+) -> Network:
+    """Write a network of a run: model.safetensors, model.json and history.parquet.
 
     Args:
         folder: made where it is missing.
         model: the network.
-        card: at least `model`, the keyword arguments that rebuild the network.
-        history: of its training, one row per logged step, written as history.parquet; None writes none.
+        card: at least `model`, the arguments that build the network.
+        history: of its training, one row per logged step; None writes none.
 
     Returns:
         The network, frozen, in eval mode.
@@ -271,47 +106,91 @@ def save_network(
     folder.mkdir(parents=True, exist_ok=True)
     if history is not None:
         history.to_parquet(folder / "history.parquet", index=False)
-
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    partial = folder / "model.partial"
-    save_file(state, partial)
-    (folder / "model.json").write_text(json.dumps(card, indent=1))
-    os.replace(partial, folder / "model.safetensors")
+    _write_text(folder / _RUN_CARD, json.dumps(card, indent=1))
+    _write_state(folder / _WEIGHTS, _contiguous_state(model))
     return model.eval().requires_grad_(False)
 
 
-def load_network(network_class: type[Network], folder: str | Path) -> Network:
-    """The network that `save_network` wrote in a folder, frozen, in eval mode.
+def save_pretrained(model: "Pretrained", folder: Path, card: dict | None = None) -> None:
+    """Write a network as the Hugging Face Hub has it: config.json and model.safetensors.
 
     Args:
-        network_class: its class; the card has the arguments.
-        folder: of model.safetensors and model.json.
+        model: a network that tells its arguments in `config`.
+        folder: made where it is missing.
+        card: what else is known of the network, kept under `cdrl` in config.json.
+    """
+    folder = Path(folder)
+    config = {**model.config, "cdrl": card or {}}
+    _write_text(folder / _HUB_CARD, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    _write_state(folder / _WEIGHTS, _contiguous_state(model))
+
+
+def _contiguous_state(model: Any) -> State:
+    return {name: value.contiguous() for name, value in model.state_dict().items()}
+
+
+def _write_state(path: Path, state: State) -> None:
+    with atomic_path(path) as temporary:
+        save_file(state, temporary)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+# Reading
+
+
+def load_network(build: Callable[..., Network], where: str | Path) -> Network:
+    """Build a network from its card and fill it with its weights.
+
+    Args:
+        build: the network's class, or a function that takes the arguments of its card.
+        where: see `find_network`.
+
+    Returns:
+        The network in single precision, frozen, in eval mode.
 
     Raises:
-        InputError: a file that is missing or damaged, or the weights of another network.
+        InputError: files that are missing or damaged, or the weights of another network.
     """
-    model = network_class(**load_network_card(folder)["model"])
-    path = Path(folder) / "model.safetensors"
-    state = present_names(load_tensors(path))
-    return fill(model, state, path, remedy=FORMER_VERSION)
+    return _build_filled(build, find_network(where))
 
 
-def load_network_card(folder: str | Path) -> dict:
-    """The card that `save_network` wrote in a folder.
+def load_weights(where: str | Path, model: Network) -> Network:
+    """Fill a network that is already built.
+
+    Args:
+        where: see `find_network`.
+        model: the network.
+
+    Returns:
+        The network in single precision, frozen, in eval mode.
 
     Raises:
-        InputError: where none is.
+        InputError: files that are missing or damaged, or the weights of another network.
     """
-    path = Path(folder) / "model.json"
-    if not path.exists():
-        raise InputError(
-            f"{path}: no trained encoder here; run notebooks 02 and 03 (or `cdrl run`) first"
-        )
-    return json.loads(path.read_text())
+    return _fill_checked(model, find_network(where))
 
 
-def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors by name out of a .safetensors file that a run wrote, in the precision they have there.
+def load_card(where: str | Path) -> dict:
+    """Read the card of a network.
+
+    Args:
+        where: see `find_network`.
+
+    Raises:
+        InputError: where it is missing or is not JSON.
+    """
+    return _read_card(find_network(where).card)
+
+
+def load_tensors(path: Path) -> State:
+    """Read tensors that a run keeps beside its networks.
+
+    Returns:
+        Name -> tensor, in the precision that the file has.
 
     Raises:
         InputError: missing or damaged.
@@ -319,17 +198,153 @@ def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise InputError(
             f"{path}: missing or damaged ({reason}); train the encoders again, notebooks 02 and 03"
         ) from error
 
 
+def find_network(where: str | Path) -> NetworkFiles:
+    """Find the files of a network, in any of the three forms.
+
+    Args:
+        where: name of committed weights; path of a .safetensors file; or folder that `save_network`
+            or `save_pretrained` wrote.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    path = Path(where)
+    is_folder = isinstance(where, Path) and path.suffix != ".safetensors"
+    if not is_folder and not path.is_dir():
+        weights = weights_path(str(where))
+        return NetworkFiles(weights, weights.with_suffix(".json"))
+
+    card = path / _RUN_CARD
+    if not card.exists() and (path / _HUB_CARD).exists():
+        card = path / _HUB_CARD
+    return NetworkFiles(path / _WEIGHTS, card)
+
+
+def weights_path(name: str) -> Path:
+    """Find a file of weights: a path as it is, else in CDRL_WEIGHTS, else in `data/weights`.
+
+    Raises:
+        InputError: not found; names every folder that was searched.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.exists():
+        return path
+    folders = []
+    users_folder = os.environ.get("CDRL_WEIGHTS")
+    if users_folder:
+        folders.append(Path(users_folder))
+    folders.append(data_root() / "weights")
+    for folder in folders:
+        path = folder / f"{name}.safetensors"
+        if path.exists():
+            return path
+    searched = ", ".join(str(folder) for folder in folders)
+    raise InputError(
+        f"weights {name!r} not found in {searched}: give a .safetensors path, set CDRL_WEIGHTS, "
+        f"or make them with `cdrl train {name}`"
+    )
+
+
+def _names_hub(where: str | Path) -> bool:
+    """Tell whether this is OWNER/NAME of the Hugging Face Hub: a text that is no path here."""
+    if not isinstance(where, str) or where.endswith(".safetensors"):
+        return False
+    return bool(_HUB_ID.fullmatch(where)) and not Path(where).exists()
+
+
+def _download(repository: str) -> NetworkFiles:
+    """Get both files of a network from the Hugging Face Hub; they are kept in its cache."""
+    try:
+        card = hf_hub_download(repository, _HUB_CARD)
+        weights = hf_hub_download(repository, _WEIGHTS)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{repository}: no such folder here, and not read from the Hugging Face Hub "
+            f"({reason[:160]}); give a folder, a .safetensors file or OWNER/NAME"
+        ) from None
+    return NetworkFiles(Path(weights), Path(card))
+
+
+def _read_card(path: Path) -> dict:
+    """Read a card; one of the Hub is brought into the form of the others."""
+    if not path.exists():
+        raise InputError(_missing_card(path))
+    card = read_json(path)
+    if path.name != _HUB_CARD:
+        return card
+    facts = card.pop("cdrl", {})
+    return {"model": card, **facts}
+
+
+def _missing_card(path: Path) -> str:
+    if path.name == _RUN_CARD:
+        return f"{path}: no trained encoder here; run notebooks 02 and 03 (or `cdrl run`) first"
+    return f"{path}: the card of these weights is missing; it must lie beside the .safetensors file"
+
+
+def _build_filled(build: Callable[..., Network], files: NetworkFiles) -> Network:
+    arguments = _read_card(files.card)["model"]
+    return _fill_checked(build(**arguments), files)
+
+
+def _fill_checked(model: Network, files: NetworkFiles) -> Network:
+    """Fill a network, after a look at the checksum that its card has."""
+    expected = _read_card(files.card).get("sha256")
+    if expected is not None and expected != checksum(files.weights):
+        raise InputError(
+            f"{files.weights}: checksum differs from its card; "
+            "the file is damaged or of another version"
+        )
+    state = present_tensor_names(read_state(files.weights))
+    return fill(model, state, files.weights, remedy=_FORMER_VERSION)
+
+
+class Pretrained(ModelHubMixin, library_name="cdrl", model_card_template=_HUB_README):
+    """Mixin of a network that is saved, shared and loaded by one call.
+
+    Example:
+        encoder = ContentEncoder.from_pretrained("data/weights/guidance/content")
+        encoder.save_pretrained("mine")          # config.json, model.safetensors; no pickle
+        encoder.push_to_hub("owner/name")
+
+    Attributes:
+        config: the arguments that build the network, numbers and texts only.
+    """
+
+    config: dict[str, Any]
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_pretrained(self, save_directory)
+
+    @classmethod
+    def from_pretrained(cls, where: str | Path) -> Self:  # type: ignore[override]
+        """Load a network of this class, frozen, in eval mode.
+
+        Args:
+            where: see `find_network`; or OWNER/NAME on the Hugging Face Hub, which is downloaded.
+
+        Raises:
+            InputError: files that are missing or damaged, or the weights of another network.
+        """
+        files = _download(str(where)) if _names_hub(where) else find_network(where)
+        return _build_filled(cls, files)  # type: ignore[type-var]
+
+
+# Frozen parts
+
+
 def freeze(module: Network) -> Network:
     """Mark a part as frozen: no gradients, always in eval mode, left out of checkpoints.
 
-    It may then be registered in a network that is trained: `train()` of that network leaves it in eval mode, and
-    `trained_state` leaves its tensors out.
+    It may then be registered in a network that is trained: `train()` of that network leaves it in
+    eval mode, and `trained_state` leaves its tensors out.
 
     Returns:
         The same module.
@@ -337,17 +352,17 @@ def freeze(module: Network) -> Network:
     module.requires_grad_(False)
     module.eval()
     setattr(module, FROZEN_MARK, True)
-    object.__setattr__(module, "train", partial_function(_stay_in_eval_mode, module))
+    object.__setattr__(module, "train", partial(_stay_in_eval_mode, module))
     return module
 
 
 def _stay_in_eval_mode(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
-    """What `train` does in a frozen module."""
+    """Replace `train` of a frozen module."""
     return module
 
 
-def trained_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict of a module without the tensors of the parts in it that `freeze` marked."""
+def trained_state(module: torch.nn.Module) -> State:
+    """Return the state dict of a module without the tensors of its frozen parts."""
     prefixes = _frozen_prefixes(module)
     state = {}
     for name, value in module.state_dict().items():
@@ -356,29 +371,36 @@ def trained_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return state
 
 
-def load_trained_state(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+def load_trained_state(module: torch.nn.Module, state: State) -> None:
     """Load what `trained_state` gave; frozen parts stay as they are.
+
+    Args:
+        module: of the same architecture.
+        state: tensors by name.
 
     Raises:
         InputError: the state has not exactly the tensors of the module's trained parts.
     """
     expected = trained_state(module)
-    missing = sorted(expected.keys() - state.keys())
-    unknown = sorted(state.keys() - expected.keys())
-    differing = []
+    missing = expected.keys() - state.keys()
+    unknown = state.keys() - expected.keys()
+    reshaped = set()
     for name in expected.keys() & state.keys():
         if expected[name].shape != state[name].shape:
-            differing.append(name)
-    if missing or unknown or differing:
+            reshaped.add(name)
+
+    wrong = sorted(missing) + sorted(unknown) + sorted(reshaped)
+    if wrong:
         raise InputError(
-            f"checkpoint of another model: {len(missing)} tensors missing, {len(unknown)} unknown, {len(differing)} of another "
-            f"shape, such as {[*missing, *unknown, *sorted(differing)][0]!r}; remove the checkpoint to begin anew"
+            f"checkpoint of another model: {len(missing)} tensors are missing, {len(unknown)} are "
+            f"unknown, {len(reshaped)} have another shape, such as {wrong[0]!r}; "
+            "remove the checkpoint to begin anew"
         )
     module.load_state_dict(state, strict=False)
 
 
 def _frozen_prefixes(module: torch.nn.Module) -> tuple[str, ...]:
-    """The beginnings of the names of all tensors in parts that `freeze` marked."""
+    """Return how the names of all tensors in frozen parts begin."""
     prefixes = []
     for name, part in module.named_modules(remove_duplicate=False):
         if name and getattr(part, FROZEN_MARK, False):

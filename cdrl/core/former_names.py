@@ -23,6 +23,8 @@ SETTINGS = {
 }
 # Classes of settings: name in 0.1.0 -> present name.
 CLASSES = {"CoefficientConfig": "ActionsConfig"}
+# Parts of networks, in names of tensors: name in 0.1.0 -> present name.
+PARTS = {"told": "condition_mlp", "move_and_paint": "flow_residual_head", "deviation": "std"}
 
 _SCALE = re.compile(r"dial_(\d{3})")
 _FORMER_KEYS = {present: former for former, present in (SETTINGS | TERMS).items()}
@@ -96,3 +98,16 @@ def former_spelling(value: Any) -> Any:
     if isinstance(value, str):
         return _FORMER_CLASSES.get(value, value)
     return value
+
+
+def present_tensor_names(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict under the names that parts of networks have now, in the same order.
+
+    >>> list(present_tensor_names({"style_encoder.deviation": 0, "told.0.bias": 0}))
+    ['style_encoder.std', 'condition_mlp.0.bias']
+    """
+    renamed = {}
+    for name, tensor in state.items():
+        parts = [PARTS.get(part, part) for part in name.split(".")]
+        renamed[".".join(parts)] = tensor
+    return renamed

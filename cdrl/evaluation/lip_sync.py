@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import dct
 
-from cdrl.core.checkpoint import fill, read_state, verify
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.core.errors import InputError
 from cdrl.models.syncnet import CEPSTRA, SIDE, STEPS, WINDOW, SyncNet
 

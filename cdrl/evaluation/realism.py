@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.linalg import sqrtm
 from torch import nn
 
-from cdrl.core.checkpoint import fill, read_state, verify
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.core.devices import pick_device
 from cdrl.models.published import EXPRESSION_SIDE, FACE_SIDE, EfficientFace, FaceNet
 

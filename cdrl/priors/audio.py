@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import nn
 
-from cdrl.core.checkpoint import checksum, load_card, load_weights, weights_path
+from cdrl.core.checkpoint import load_card, load_weights, weights_path
+from cdrl.core.weight_files import checksum
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors.bundles import BundleAudioPrior
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors import sources
 

@@ -8,8 +8,8 @@ import torch
 from open_clip.convert import convert_state_dict
 from torch import nn
 
-from cdrl.core.checkpoint import fill, read_state, verify
 from cdrl.core.errors import InputError
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.priors import sources
 
 

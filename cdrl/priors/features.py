@@ -120,7 +120,7 @@ def extract(
 
 
 def _part(kind: str) -> str:
-    return "heard" if kind == "audio" else "seen"
+    return "audio" if kind == "audio" else "visual"
 
 
 def _stem(kind: str, prior: dict) -> str:
@@ -167,7 +167,7 @@ def _see(store: Store, writers: dict, seer, reader, batch: int, device: torch.de
             rows = np.concatenate([np.arange(len(store))[store.frames(clip)] for clip in group])
             found = {kind: [] for kind in writers}
             for part in np.array_split(rows, -(-len(rows) // batch)):
-                crops = batches.images(store, part).to(device)
+                crops = batches.load_images(store, part).to(device)
                 with (
                     torch.no_grad(),
                     torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"),

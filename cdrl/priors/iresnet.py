@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import roi_align
 
-from cdrl.core.checkpoint import fill, read_state, verify
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.priors import sources
 
 SIZE = 224  # pixels of a side, as released

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import nn
 
-from cdrl.core.checkpoint import checksum, load_card, load_weights, weights_path
+from cdrl.core.checkpoint import load_card, load_weights, weights_path
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
+from cdrl.core.weight_files import checksum
 from cdrl.priors.clip_models import open_clip_model, text_tower
 from cdrl.priors.vision import face_backbone, face_view
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from cdrl.core.checkpoint import verify
 from cdrl.core.errors import InputError
+from cdrl.core.weight_files import verify
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 

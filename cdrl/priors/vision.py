@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cdrl.core.checkpoint import checksum, load_card, load_weights, weights_path
+from cdrl.core.checkpoint import load_card, load_weights, weights_path
 from cdrl.core.errors import InputError
+from cdrl.core.weight_files import checksum
 from cdrl.priors.iresnet import ReleasedVision
 
 FACE_SIZE = 64

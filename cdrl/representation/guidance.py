@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cdrl.core.checkpoint import freeze, load_network, load_network_card, load_tensors
+from cdrl.core.checkpoint import freeze, load_card, load_network, load_tensors
 from cdrl.core.errors import InputError
 from cdrl.core.paths import data_root
 from cdrl.core.settings import stage_folder
@@ -80,7 +80,7 @@ class Guidance(nn.Module):
 
         self.vision = vision_prior(vision_name)
         self.content_encoder = load_network(ContentEncoder, content_folder)
-        self.language = LanguagePrior(load_network_card(emotion_folder)["language"])
+        self.language = LanguagePrior(load_card(emotion_folder)["language"])
         self.emotion_encoder = load_network(EmotionEncoder, emotion_folder)
 
         targets = load_tensors(emotion_folder / "targets.safetensors")

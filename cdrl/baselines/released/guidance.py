@@ -18,13 +18,12 @@ from cdrl.baselines.released.training import (
     train_released_content,
     train_released_prompts,
 )
+from cdrl.core.checkpoint import load_network, save_network
 from cdrl.core.vocabulary import EMOTIONS, SCORED_EMOTIONS
 from cdrl.models.discriminator import FRAMES
 from cdrl.priors.features import Features
 from cdrl.priors.language import LanguagePrior
 from cdrl.priors.vision import face_view
-from cdrl.representation.content import save_encoder
-from cdrl.representation.guidance import load_encoder
 
 
 class ReleasedNets(nn.Module):
@@ -49,7 +48,7 @@ class ReleasedGuidance(nn.Module):
 
     def __init__(self, where: Path, language: str = "embedded"):
         super().__init__()
-        nets = load_encoder(ReleasedNets, where)
+        nets = load_network(ReleasedNets, where)
         self.content_net, self.language = nets.content, LanguagePrior(language)
         rows = [
             nets.prompts[SCORED_EMOTIONS.index(name)]
@@ -110,5 +109,5 @@ def train_released(
         "language": language,
         "steps": list(steps),
     }
-    save_encoder(nets, card, history, out)
+    save_network(out, nets, card, history)
     return ReleasedGuidance(out, language)

@@ -64,7 +64,7 @@ def train_released_content(
             torch.from_numpy(np.asarray(features.audio[rows[k]], np.float32))[:, None]
             for k in (0, 0, 2)
         ]
-        return [face_view(batches.images(store, r)) for r in rows], sound
+        return [face_view(batches.load_images(store, r)) for r in rows], sound
 
     def objective(drawn):
         loss, positive, negative = released_content(
@@ -97,7 +97,7 @@ def embed_released(
     out = []
     for part in np.array_split(np.arange(len(image_rows)), max(1, len(image_rows) // 256)):
         sound = torch.from_numpy(np.asarray(features.audio[audio_rows[part]], np.float32))[:, None]
-        maps = model(face_view(batches.images(features.store, np.asarray(image_rows)[part])), sound)
+        maps = model(face_view(batches.load_images(features.store, np.asarray(image_rows)[part])), sound)
         out.append((maps.flatten(1) @ project).numpy())
     return np.concatenate(out)
 
