@@ -1,28 +1,48 @@
-"""What keeps an embedding from leaking and from collapsing: functions of a batch."""
+"""Regularisers of an embedding, against leakage and collapse.
+
+They are statistics of a batch: one number for all samples.
+"""
 
 import torch
 
 
-def cross_covariance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Mean squared correlation between every pair of dimensions of two codes (cf. Eq. 4 of arXiv:1412.6583).
+def cross_covariance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Mean squared correlation between every pair of dimensions of two codes.
+
+    Compare Eq. 4 of arXiv:1412.6583.
 
     Args:
-        a: (B, D). b: (B, E), the same samples; a one-hot label serves as well.
+        first: (B, D).
+        second: (B, E), a code or one-hot label of the same samples.
 
     Returns:
-        Scalar in [0, 1]; 0 where they are linearly unrelated, about 1 / B for independent noise.
+        Scalar in [0, 1]; 0 for codes that are linearly unrelated, about 1 / B for noise.
     """
-    a, b = ((x - x.mean(0)) / (x.std(0, unbiased=False) + 1e-4) for x in (a, b))
-    return (a.T @ b / len(a)).square().mean()
+    first = _standardise(first)
+    second = _standardise(second)
+    correlation = first.T @ second / len(first)
+    return correlation.square().mean()
+
+
+def _standardise(code: torch.Tensor) -> torch.Tensor:
+    """Bring every dimension of (B, D) to mean 0 and standard deviation 1 over the batch."""
+    centred = code - code.mean(0)
+    std = code.std(0, unbiased=False)
+    return centred / (std + 1e-4)
 
 
 def variance_floor(embedding: torch.Tensor, floor: float) -> torch.Tensor:
-    """Hinge on the standard deviation of each dimension (Eq. 1 of arXiv:2105.04906): a collapsed code pays `floor`.
+    """Hinge on the standard deviation of each dimension: a collapsed code costs `floor`.
+
+    Eq. 1 of arXiv:2105.04906.
 
     Args:
         embedding: (B, D).
+        floor: the least standard deviation that costs nothing.
 
     Returns:
-        Scalar in [0, floor]; a constant code scores floor (less .01, from the square root's guard).
+        Scalar in [0, floor]; a constant code scores floor, less .01 because 1e-4 is added under the
+        square root.
     """
-    return (floor - (embedding.var(0) + 1e-4).sqrt()).clamp(min=0).mean()
+    std = (embedding.var(0) + 1e-4).sqrt()
+    return (floor - std).clamp(min=0).mean()
