@@ -1,12 +1,14 @@
-"""The training loop: exact resume, weights, refusals."""
+"""The training loop: exact resume, weights, refusals, frozen parts, and the engine under it."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from cdrl.core.checkpoint import freeze
 from cdrl.core.errors import InputError
-from cdrl.training.loop import LoopConfig, learning_rate, on_device, place, train
+from cdrl.training.engine import Engine
+from cdrl.training.loop import LoopConfig, learning_rate, to_device, train
 
 DATA = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
@@ -23,109 +25,215 @@ class Task(nn.Module):
 
 
 def sample(random: np.random.Generator):
-    return DATA[torch.from_numpy(random.integers(0, 64, 8))]
+    rows = random.integers(0, 64, 8)
+    return DATA[torch.from_numpy(rows)]
 
 
 def config(**changes):
-    return LoopConfig(
-        **(
-            {"steps": 20, "warmup": 3, "save_every": 7, "log_every": 4, "weights": {"fit": 1.0}}
-            | changes
-        )
-    )
+    settings = {"steps": 20, "warmup": 3, "save_every": 7, "log_every": 4, "weights": {"fit": 1.0}}
+    return LoopConfig(**(settings | changes))
 
 
-def test_a_stopped_run_ends_bit_for_bit_like_one_that_was_not(tmp_path):
-    whole, stopped = Task(), Task()
-    history = train(whole, whole, sample, config())
+def assert_same_parameters(one, two):
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def stop_at(call):
+    """A sampler that is interrupted when it is called for the given time."""
+    calls = []
 
     def interrupted(random):
-        interrupted.calls += 1
-        if interrupted.calls == 18:
+        calls.append(1)
+        if len(calls) == call:
             raise KeyboardInterrupt
         return sample(random)
 
-    interrupted.calls = 0
+    return interrupted
+
+
+def test_a_stopped_run_ends_bit_for_bit_like_one_that_was_not(tmp_path):
+    whole = Task()
+    history = train(whole, whole, sample, config())
+
+    stopped = Task()
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, stopped, interrupted, config(), tmp_path)
+        train(stopped, stopped, stop_at(18), config(), tmp_path)
     resumed = Task()
-    again = train(resumed, resumed, sample, config(), tmp_path)
-    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert history.equals(again)
+    resumed_history = train(resumed, resumed, sample, config(), tmp_path)
+
+    assert_same_parameters(whole, resumed)
+    assert history.equals(resumed_history)
 
 
 def test_a_term_of_weight_zero_is_measured_and_does_not_train():
-    with_zero, without = Task(), Task()
+    with_zero = Task()
     history = train(with_zero, with_zero, sample, config(weights={"fit": 1.0, "size": 0.0}))
+    without = Task()
     train(without, without, sample, config())
-    assert "size" in history and all(
-        torch.equal(a, b) for a, b in zip(with_zero.parameters(), without.parameters(), strict=True)
-    )
+    assert "size" in history
+    assert_same_parameters(with_zero, without)
 
 
 def test_a_weight_that_names_no_term_is_refused():
     task = Task()
-    with pytest.raises(InputError, match=r"\['fitt'\] name no term: this objective has fit, size"):
+    with pytest.raises(InputError, match=r"\['fitt'\] name no term: .* fit, size"):
         train(task, task, sample, config(weights={"fitt": 1.0}))
 
 
 def test_a_loss_that_is_not_finite_is_refused():
     task = Task()
+
+    def objective(batch):
+        return {"fit": task(batch)["fit"] * float("nan")}
+
     with pytest.raises(InputError, match="the loss is nan at step 0; lower learning_rate"):
-        train(task, lambda batch: {"fit": task(batch)["fit"] * float("nan")}, sample, config())
+        train(task, objective, sample, config())
 
 
 def test_the_learning_rate_warms_up_and_ends_near_zero():
     settings = LoopConfig(steps=100, warmup=10, learning_rate=1.0)
-    assert learning_rate(0, settings) == pytest.approx(0.1) and learning_rate(99, settings) < 0.001
+    assert learning_rate(0, settings) == pytest.approx(0.1)
+    assert learning_rate(99, settings) < 0.001
 
 
 def test_on_the_cpu_the_loop_is_the_plain_one_bit_for_bit():
-    """Half precision, its scaler and moves to a device leave no trace where there is no GPU: a loop written out gives the same."""
-    settings, looped, plain = config(), Task(), Task()
+    """Without a GPU, half precision, its scaler and moves to a device change no bit."""
+    settings = config()
+    looped = Task()
     train(looped, looped, sample, settings)
+
+    plain = Task()
     plain.train()
     optimiser = torch.optim.AdamW(
         plain.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
     for step in range(settings.steps):
         torch.manual_seed(step)
-        loss = plain(sample(np.random.default_rng([0, step])))["fit"].nanmean()
+        batch = sample(np.random.default_rng([0, step]))
+        loss = plain(batch)["fit"].nanmean()
         optimiser.param_groups[0]["lr"] = learning_rate(step, settings)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
         optimiser.step()
-    assert all(
-        torch.equal(a, b) for a, b in zip(looped.parameters(), plain.parameters(), strict=True)
-    )
+    assert_same_parameters(looped, plain)
 
 
 def test_a_device_that_is_not_here_is_refused():
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
     task = Task()
-    with pytest.raises(InputError, match="device=cuda: not to be used here"):
+    with pytest.raises(InputError, match="device=cuda: not .* accepted are auto, cpu, cuda"):
         train(task, task, sample, config(device="cuda"))
 
 
 class Guided(Task):
-    """As the generator's objective: frozen parts beside the parameters."""
+    """As the objectives that are trained with a frozen network: it is a part of the module."""
 
-    def __init__(self):
+    def __init__(self, bias=0.0):
         super().__init__()
-        self.__dict__["guidance"] = nn.Linear(2, 2)
-        self.prior, self.units = [nn.Linear(2, 2)], torch.zeros(3)
+        self.guidance = freeze(nn.Sequential(nn.Linear(4, 1), nn.Dropout(0.5)))
+        nn.init.constant_(self.guidance[0].bias, bias)
+        self.register_buffer("units", torch.zeros(3), persistent=False)
+
+    def forward(self, batch):
+        terms = super().forward(batch)
+        terms["guidance"] = self.guidance(batch)[:, 0].square()
+        return terms
+
+
+def test_a_checkpoint_leaves_frozen_parts_out(tmp_path):
+    model = Guided()
+    train(model, model, sample, config(), tmp_path)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert list(saved["model"]) == ["net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"]
+
+    resumed = Guided(bias=2.0)
+    history = train(resumed, resumed, sample, config(steps=25), tmp_path)
+    assert len(history) == 7
+    assert float(resumed.guidance[0].bias) == 2.0
+
+
+def test_a_frozen_part_stays_as_it_is_and_in_eval_mode(tmp_path):
+    model = Guided()
+    before = {name: value.clone() for name, value in model.guidance.state_dict().items()}
+    in_training = []
+
+    def objective(batch):
+        in_training.append((model.net.training, model.guidance[1].training))
+        return model(batch)
+
+    train(model, objective, sample, config(weights={"fit": 1.0, "guidance": 1.0}), tmp_path)
+    assert set(in_training) == {(True, False)}
+    for name, value in model.guidance.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    task = Task()
+    train(task, task, sample, config(), tmp_path)
+    other = Task()
+    other.net = nn.Sequential(nn.Linear(4, 9), nn.Dropout(0.3), nn.Linear(9, 1))
+    with pytest.raises(InputError, match="checkpoint of another model: .* 'net.0.bias'"):
+        train(other, other, sample, config(), tmp_path)
 
 
 def test_frozen_parts_and_batches_move_along():
-    model = place(Guided(), torch.device("meta"))
-    held = [model.net[0].weight, model.guidance.weight, model.prior[0].weight, model.units]
-    assert {value.device.type for value in held} == {"meta"}
-    batch = on_device({"a": DATA, "b": [DATA, (DATA, 3)], "name": "x"}, torch.device("meta"))
-    assert (
-        batch["b"][1][0].device.type == batch["a"].device.type == "meta"
-        and batch["b"][1][1] == 3
-        and batch["name"] == "x"
-    )
+    engine = Engine()
+    engine.device = torch.device("meta")
+    model = Guided()
+    engine.setup(model, torch.optim.AdamW(model.parameters()))
+    tensors = [model.net[0].weight, model.guidance[0].weight, model.units]
+    assert {value.device.type for value in tensors} == {"meta"}
+
+    batch = to_device({"a": DATA, "b": [DATA, (DATA, 3)], "name": "x"}, engine.device)
+    nested, number = batch["b"][1]
+    assert batch["a"].device.type == "meta"
+    assert nested.device.type == "meta"
+    assert number == 3
+    assert batch["name"] == "x"
+
+
+def test_the_engine_clips_the_norm_of_all_gradients_together():
+    engine = Engine()
+    parameters = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))]
+    optimiser = torch.optim.SGD(parameters, lr=1.0)
+    engine.backward(3 * parameters[0].sum() + 4 * parameters[1].sum())
+    assert engine.step(optimiser, parameters, 1.0) is True
+    assert parameters[0].item() == pytest.approx(-0.6, abs=1e-5)
+    assert parameters[1].item() == pytest.approx(-0.8, abs=1e-5)
+
+
+def test_the_engine_of_one_process_gathers_what_it_has():
+    engine = Engine()
+    values = torch.arange(3.0)
+    assert engine.all_gather(values) is values
+    assert engine.state_dict() == {}
+
+
+class SkippingScaler:
+    """A gradient scaler that finds gradients which are not finite."""
+
+    def __init__(self):
+        self.scale = 4.0
+
+    def unscale_(self, optimiser):
+        pass
+
+    def step(self, optimiser):
+        pass
+
+    def update(self):
+        self.scale /= 2
+
+    def get_scale(self):
+        return self.scale
+
+
+def test_the_engine_says_where_a_step_was_skipped():
+    engine = Engine()
+    engine.scaler = SkippingScaler()
+    parameter = nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([parameter], lr=1.0)
+    assert engine.step(optimiser, [parameter], 1.0) is False

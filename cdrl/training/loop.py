@@ -1,10 +1,9 @@
-"""The one training loop: seeded, resumable, logged; a run that was stopped ends exactly like one that was not."""
+"""The one training loop: seeded, logged, and resumed bit for bit."""
 
-import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,16 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from cdrl.core.devices import pick_device
+from cdrl.core.checkpoint import load_trained_state, trained_state
 from cdrl.core.errors import InputError
+from cdrl.core.files import atomic_path
+from cdrl.training.engine import Engine
+
+CLIP_NORM = 1.0  # largest norm of all gradients together
+
+Terms = dict[str, torch.Tensor]
+Objective = Callable[[Any], Terms]
+Sample = Callable[[np.random.Generator], Any]
 
 
 @dataclass(frozen=True)
@@ -21,10 +28,17 @@ class LoopConfig:
     """How to train.
 
     Args:
-        steps: optimiser steps. learning_rate: peak; linear warm-up over `warmup` steps, then cosine to zero.
-        device: `cpu`, `auto` (a GPU where there is one) or a name of torch's; on a GPU the terms are computed in half precision.
-        weights: factor of each term of the objective; a term that is not named, or has 0, is measured all the same.
+        steps: optimiser steps.
+        learning_rate: peak; linear warm-up over `warmup` steps, then cosine to zero.
+        weight_decay: of AdamW.
+        warmup: steps.
+        seed: of every batch and of the noise in every step.
         save_every: steps between checkpoints.
+        log_every: steps between rows of the history.
+        weights: factor of each term of the objective; a term that is not named, or has 0, is
+            measured all the same.
+        device: `cpu`, `auto` (a GPU where there is one) or a name of torch's; on a GPU the terms
+            are computed in half precision.
     """
 
     steps: int = 300
@@ -34,34 +48,78 @@ class LoopConfig:
     seed: int = 0
     save_every: int = 100
     log_every: int = 10
-    weights: dict = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     device: str = "cpu"
 
 
+@dataclass
+class TrainingLog:
+    """Terms averaged over the steps of each row.
+
+    Args:
+        rows: finished rows: step, total and every term.
+        sums: of every term since the last row.
+        count: steps since the last row.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, terms: Terms) -> None:
+        """Count one step.
+
+        Args:
+            terms: name -> scalar of shape ().
+        """
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.count += 1
+
+    def finish_row(self, step: int) -> None:
+        """Append the averages since the last row.
+
+        Args:
+            step: steps made so far.
+        """
+        row: dict[str, float] = {"step": step}
+        for name, total in self.sums.items():
+            row[name] = total / self.count
+        self.rows.append(row)
+        self.sums = {}
+        self.count = 0
+
+
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Warm-up and cosine. Step 0 of 100 with warm-up 10 gives a tenth of the peak; the last step almost none."""
+    """Linear warm-up, then a cosine to zero.
+
+    Step 0 of 100 with warm-up 10 gives a tenth of the peak, the last step almost none.
+    """
     rise = min(1.0, (step + 1) / max(config.warmup, 1))
-    return float(config.learning_rate * rise * 0.5 * (1 + np.cos(np.pi * step / config.steps)))
+    fall = 0.5 * (1 + np.cos(np.pi * step / config.steps))
+    return float(config.learning_rate * rise * fall)
 
 
 def train(
     model: nn.Module,
-    objective: Callable,
-    sample: Callable,
+    objective: Objective,
+    sample: Sample,
     config: LoopConfig,
     out: Path | None = None,
     title: str = "",
 ) -> pd.DataFrame:
     """Minimise the weighted sum of the objective's terms.
 
-    Every step draws its batch and torch's randomness from (seed, step) alone, so nothing but model, optimiser and counter
-    has to be kept to resume bit for bit.
+    Every step draws its batch and torch's randomness from (seed, step) alone. To resume bit for
+    bit, a checkpoint has to keep nothing but the model, the optimiser and counters.
 
     Args:
         model: its parameters that require gradients are trained.
-        objective: batch -> {name: per-sample values or scalar}. Weighted by `config.weights`.
+        objective: batch -> {name: values per sample, or a scalar}. Weighted by `config.weights`.
         sample: numpy Generator -> batch.
+        config: number of steps, rates, weights and device.
         out: folder of the checkpoint; None keeps none.
+        title: of the progress bar and of messages.
 
     Returns:
         One row per logged step: step, total and every term, averaged since the row before.
@@ -69,110 +127,170 @@ def train(
     Raises:
         InputError: a weight that names no term, or a loss that is not finite.
     """
-    device = pick_device(config.device)
-    place(model, device)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, config.learning_rate, weight_decay=config.weight_decay
-    )
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
-    first, rows, sums, count = _resume(out, model, optimiser, scaler)
+    engine = Engine(config.device)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model, optimiser = engine.setup(model, _build_optimiser(parameters, config))
+    checkpoint = Checkpoint(out, model, optimiser, engine)
+    first_step, log = checkpoint.load()
+
     model.train()
-    for step in tqdm(
-        range(first, config.steps),
+    skipped_steps = 0
+    progress = tqdm(
+        range(first_step, config.steps),
         desc=title or "train",
-        initial=first,
+        initial=first_step,
         total=config.steps,
         mininterval=2,
-    ):
-        torch.manual_seed((config.seed * 1_000_003 + step) % 2**31)
-        batch = on_device(sample(np.random.default_rng([config.seed, step])), device)
-        with torch.autocast(device.type, torch.float16) if device.type == "cuda" else nullcontext():
-            terms = objective(batch)
-        terms = {name: value.float().nanmean() for name, value in terms.items()}
-        unknown = set(config.weights) - set(terms)
-        if unknown:
-            raise InputError(
-                f"loss weights {sorted(unknown)} name no term: this objective has {', '.join(sorted(terms))}"
-            )
-        total = sum(
-            config.weights.get(name, 0.0) * value
-            for name, value in terms.items()
-            if config.weights.get(name)
-        )
-        if not torch.isfinite(total):
-            raise InputError(
-                f"{title or 'training'}: the loss is {total.item()} at step {step}; lower learning_rate"
-            )
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
-        optimiser.zero_grad(set_to_none=True)
-        scaler.scale(total).backward()
-        scaler.unscale_(optimiser)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        scaler.step(optimiser)
-        scaler.update()
-        for name, value in {"total": total, **terms}.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        count += 1
-        if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-            rows.append({"step": step + 1, **{name: value / count for name, value in sums.items()}})
-            sums, count = {}, 0
-        if out is not None and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-            _save(
-                out,
-                model,
-                optimiser,
-                scaler=scaler.state_dict(),
-                step=step + 1,
-                rows=rows,
-                sums=sums,
-                count=count,
-            )
-    place(model, torch.device("cpu")).eval()
-    return pd.DataFrame(rows)
-
-
-def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model, and the frozen networks and tensors that its parts hold beside their parameters."""
-    for module in list(model.modules()):
-        for name, value in vars(module).items():
-            if isinstance(value, list):
-                vars(module)[name] = [
-                    item.to(device) if isinstance(item, nn.Module) else item for item in value
-                ]
-            elif isinstance(value, (nn.Module, torch.Tensor)) and not isinstance(
-                value, nn.Parameter
-            ):
-                vars(module)[name] = value.to(device)
-    return model.to(device)
-
-
-def on_device(batch, device: torch.device):
-    """A batch with every tensor in it moved; what is no tensor stays."""
-    if isinstance(batch, dict):
-        return {name: on_device(value, device) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(on_device(value, device) for value in batch)
-    return batch.to(device) if isinstance(batch, torch.Tensor) else batch
-
-
-def _save(out: Path, model: nn.Module, optimiser, **counters) -> None:
-    Path(out).mkdir(parents=True, exist_ok=True)
-    partial = Path(out) / "checkpoint.partial"
-    torch.save(
-        {"model": model.state_dict(), "optimiser": optimiser.state_dict(), **counters}, partial
     )
-    os.replace(partial, Path(out) / "checkpoint.pt")
+    for step in progress:
+        terms = _terms_of_batch(objective, sample, step, config, engine)
+        total = _weighted_sum(terms, config.weights)
+        _refuse_not_finite(total, step, title)
+
+        _set_learning_rate(optimiser, learning_rate(step, config))
+        optimiser.zero_grad(set_to_none=True)
+        engine.backward(total)
+        if not engine.step(optimiser, parameters, CLIP_NORM):
+            skipped_steps += 1
+            progress.set_postfix(skipped=skipped_steps)
+
+        log.add({"total": total, **terms})
+        steps_done = step + 1
+        is_last = steps_done == config.steps
+        if is_last or steps_done % config.log_every == 0:
+            log.finish_row(steps_done)
+        if is_last or steps_done % config.save_every == 0:
+            checkpoint.save(steps_done, log)
+
+    model.to("cpu")
+    model.eval()
+    return pd.DataFrame(log.rows)
 
 
-def _resume(out: Path | None, model: nn.Module, optimiser, scaler) -> tuple[int, list, dict, int]:
-    path = Path(out) / "checkpoint.pt" if out is not None else None
-    if path is None or not path.exists():
-        return 0, [], {}, 0
-    kept = torch.load(path, weights_only=True, map_location="cpu")
-    model.load_state_dict(kept["model"])
-    optimiser.load_state_dict(kept["optimiser"])
-    if kept.get("scaler"):  # empty on the CPU
-        scaler.load_state_dict(kept["scaler"])
-    return kept["step"], kept["rows"], kept["sums"], kept["count"]
+def _build_optimiser(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = value
+
+
+def _terms_of_batch(
+    objective: Objective, sample: Sample, step: int, config: LoopConfig, engine: Engine
+) -> Terms:
+    """Draw the batch of a step and compute the mean of every term; missing samples are NaN."""
+    torch.manual_seed((config.seed * 1_000_003 + step) % 2**31)
+    batch = sample(np.random.default_rng([config.seed, step]))
+    with engine.autocast():
+        values = objective(to_device(batch, engine.device))
+    terms = {}
+    for name, value in values.items():
+        terms[name] = value.float().nanmean()
+    return terms
+
+
+def _weighted_sum(terms: Terms, weights: dict[str, float]) -> torch.Tensor:
+    """The loss; a term without a weight has no part in it.
+
+    Raises:
+        InputError: a weight that names no term.
+    """
+    unknown = sorted(weights.keys() - terms.keys())
+    if unknown:
+        accepted = ", ".join(sorted(terms))
+        raise InputError(f"loss weights {unknown} name no term: this objective has {accepted}")
+    device = next(iter(terms.values())).device
+    total = torch.zeros((), device=device)
+    for name, value in terms.items():
+        weight = weights.get(name, 0.0)
+        if weight:
+            total = total + weight * value
+    return total
+
+
+def _refuse_not_finite(total: torch.Tensor, step: int, title: str) -> None:
+    if not torch.isfinite(total):
+        raise InputError(
+            f"{title or 'training'}: the loss is {total.item()} at step {step}; lower learning_rate"
+        )
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Move every tensor in a batch; everything else stays.
+
+    Args:
+        batch: a tensor, or tensors in dicts, lists and tuples.
+        device: where to.
+    """
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+class Checkpoint:
+    """The state of a training run in a file.
+
+    Frozen parts of the model are left out: they are read from their own files.
+
+    Args:
+        folder: of checkpoint.pt; None keeps nothing.
+        model: its trained parts are kept.
+        optimiser: kept.
+        engine: its state is kept, as that of its gradient scaler.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        engine: Engine,
+    ):
+        self.path = None if folder is None else Path(folder) / "checkpoint.pt"
+        self.model = model
+        self.optimiser = optimiser
+        self.engine = engine
+
+    def save(self, step: int, log: TrainingLog) -> None:
+        """Write the state atomically.
+
+        Args:
+            step: steps made so far.
+            log: of these steps.
+        """
+        if self.path is None:
+            return
+        state = {
+            "model": trained_state(self.model),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.engine.state_dict(),
+            "step": step,
+            "rows": log.rows,
+            "sums": log.sums,
+            "count": log.count,
+        }
+        with atomic_path(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self) -> tuple[int, TrainingLog]:
+        """Put a saved state into model, optimiser and engine.
+
+        Returns:
+            The step to go on with and the log so far; step 0 and an empty log where nothing is
+            saved.
+
+        Raises:
+            InputError: the state of another model.
+        """
+        if self.path is None or not self.path.exists():
+            return 0, TrainingLog()
+        state = torch.load(self.path, weights_only=True, map_location="cpu")
+        load_trained_state(self.model, state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.engine.load_state_dict(state["scaler"])
+        return state["step"], TrainingLog(state["rows"], state["sums"], state["count"])
