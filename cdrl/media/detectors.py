@@ -1,25 +1,30 @@
-"""Who finds the face: the embedded detector, another one that is installed, or boxes that were found before.
+"""Face detectors: the embedded one, another one that is installed, or boxes found before.
 
-All are called alike, `find(index, frame, small) -> boxes, scores, eyes` (see `faces.find_face`), and only say where to
-look: mesh, alignment and crop are the same for each, so that crops of all corpora and of a user's video are alike.
+All are called alike, `detector(index, frame, small) -> boxes, scores, eyes` (see
+`faces.find_face`), and only say where to look: mesh, alignment and crop are the same for each, so
+that the crops of all corpora and of a user's video are alike.
 """
 
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.media.faces import MAXIMUM_GAP, find_face
+from cdrl.media.faces import MAXIMUM_GAP, Detector, find_face
+from cdrl.media.mesh import Detections
 
 BOX_COLUMNS = ["frame", "left", "top", "right", "bottom"]
+# Where the eyes are taken to be in a box without eyes, from its left and right side.
+EYE_INSET = 0.3
 
 
 @cache
-def load_detector(name: str) -> Callable:
+def load_detector(name: str) -> Detector:
     """A detector by name; models are loaded once a process.
 
     Args:
@@ -29,11 +34,13 @@ def load_detector(name: str) -> Callable:
         InputError: for an unknown name, and for a package that is not installed.
     """
     if name in DETECTORS:
-        return DETECTORS[name]()
+        load = DETECTORS[name]
+        return load()
     module, colon, function = name.partition(":")
     if not colon:
+        accepted = ", ".join(DETECTORS)
         raise InputError(
-            f"unknown detector {name!r}: accepted are {', '.join(DETECTORS)}, or module:function of your own"
+            f"unknown detector {name!r}: accepted are {accepted}, or module:function of your own"
         )
     try:
         return getattr(import_module(module), function)
@@ -43,127 +50,191 @@ def load_detector(name: str) -> Callable:
         ) from error
 
 
-def _mediapipe() -> Callable:
-    try:
-        from mediapipe.python.solutions.face_detection import FaceDetection
-    except ImportError as error:
-        raise InputError(
-            "detector mediapipe: no version that holds its models is installed; 0.10.21 and older do and need numpy below 2: "
-            'pip install "mediapipe<=0.10.21", or --detector embedded'
-        ) from error
-    model = FaceDetection(model_selection=1, min_detection_confidence=0.5)
+def _load_embedded() -> Detector:
+    return find_face
 
-    def find(index: int, frame: np.ndarray, small: bool):
+
+class MediapipeDetector:
+    """MediaPipe's full-range detector.
+
+    Raises:
+        InputError: where no version that holds its models is installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from mediapipe.python.solutions.face_detection import FaceDetection
+        except ImportError as error:
+            raise InputError(
+                "detector mediapipe: no version that holds its models is installed; 0.10.21 and "
+                'older do and need numpy below 2: pip install "mediapipe<=0.10.21", '
+                "or --detector embedded"
+            ) from error
+        self.model = FaceDetection(model_selection=1, min_detection_confidence=0.5)
+
+    def __call__(self, index: int, frame: np.ndarray, small: bool) -> Detections:
+        """Find faces in an (H, W, 3) uint8 frame, as `faces.find_face`."""
         height, width = frame.shape[:2]
-        found = sorted(model.process(frame).detections or [], key=lambda face: -face.score[0])
-        areas = [face.location_data.relative_bounding_box for face in found]
-        boxes = [
-            [
-                a.xmin * width,
-                a.ymin * height,
-                (a.xmin + a.width) * width,
-                (a.ymin + a.height) * height,
-            ]
-            for a in areas
-        ]
-        eyes = [
-            [[p.x * width, p.y * height] for p in face.location_data.relative_keypoints[:2]]
-            for face in found
-        ]
-        return _faces(boxes, [face.score[0] for face in found], eyes)
-
-    return find
+        faces = sorted(self.model.process(frame).detections or [], key=_descending_score)
+        boxes = []
+        scores = []
+        eyes = []
+        for face in faces:
+            box = face.location_data.relative_bounding_box
+            left = box.xmin * width
+            top = box.ymin * height
+            right = (box.xmin + box.width) * width
+            bottom = (box.ymin + box.height) * height
+            boxes.append([left, top, right, bottom])
+            scores.append(face.score[0])
+            key_points = face.location_data.relative_keypoints[:2]
+            eyes.append([[point.x * width, point.y * height] for point in key_points])
+        return _detections(boxes, scores, eyes)
 
 
-def _facenet() -> Callable:
-    try:
-        from facenet_pytorch import MTCNN
-    except ImportError as error:
-        raise InputError(
-            "detector facenet-pytorch: not installed; pip install --no-deps facenet-pytorch, or --detector embedded"
-        ) from error
-    model = MTCNN(keep_all=True, device="cpu")
+def _descending_score(face: Any) -> float:
+    return -face.score[0]
 
-    def find(index: int, frame: np.ndarray, small: bool):
-        boxes, scores, points = model.detect(frame, landmarks=True)
+
+class FacenetDetector:
+    """MTCNN of facenet-pytorch.
+
+    Raises:
+        InputError: where it is not installed.
+    """
+
+    LEAST_SCORE = 0.9
+
+    def __init__(self) -> None:
+        try:
+            from facenet_pytorch import MTCNN
+        except ImportError as error:
+            raise InputError(
+                "detector facenet-pytorch: not installed; pip install --no-deps facenet-pytorch, "
+                "or --detector embedded"
+            ) from error
+        self.model = MTCNN(keep_all=True, device="cpu")
+
+    def __call__(self, index: int, frame: np.ndarray, small: bool) -> Detections:
+        """Find faces in an (H, W, 3) uint8 frame, as `faces.find_face`."""
+        boxes, scores, points = self.model.detect(frame, landmarks=True)
         if boxes is None:
-            return _faces([], [], [])
-        sure = scores > 0.9
-        return _faces(boxes[sure], scores[sure], points[sure, :2])
-
-    return find
+            return _detections([], [], [])
+        is_sure = scores > self.LEAST_SCORE
+        return _detections(boxes[is_sure], scores[is_sure], points[is_sure, :2])
 
 
-DETECTORS = {"embedded": lambda: find_face, "mediapipe": _mediapipe, "facenet-pytorch": _facenet}
+DETECTORS: dict[str, Callable[[], Detector]] = {
+    "embedded": _load_embedded,
+    "mediapipe": MediapipeDetector,
+    "facenet-pytorch": FacenetDetector,
+}
 
 
-def _faces(boxes, scores, eyes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    shapes = ((boxes, (-1, 4)), (scores, (-1,)), (eyes, (-1, 2, 2)))
-    return tuple(np.asarray(values, float).reshape(shape) for values, shape in shapes)
+def _detections(boxes: Any, scores: Any, eyes: Any) -> Detections:
+    """Arrays of the right shape, from lists or arrays that may be empty."""
+    return Detections(
+        boxes=np.asarray(boxes, float).reshape(-1, 4),
+        scores=np.asarray(scores, float).reshape(-1),
+        eyes=np.asarray(eyes, float).reshape(-1, 2, 2),
+    )
 
 
 def box_file(folder: Path, name: str) -> Path:
     """The file with a clip's boxes: FOLDER/NAME.csv or .npz.
 
+    Args:
+        folder: the folder of boxes.
+        name: of the clip.
+
     Raises:
         InputError: where there is neither.
     """
     for suffix in (".csv", ".npz"):
-        if (path := Path(folder) / f"{name}{suffix}").is_file():
+        path = Path(folder) / f"{name}{suffix}"
+        if path.is_file():
             return path
     raise InputError(f"no boxes: neither {name}.csv nor {name}.npz is in the folder of boxes")
 
 
 def read_boxes(path: Path) -> np.ndarray:
-    """(N, 5) float64: frame, left, top, right, bottom, sorted by frame.
+    """Boxes of a clip, found before.
 
-    A CSV has these columns; an .npz the arrays `frame` (N,) and `boxes` (N, 4). Frames count the file's own, from 0;
-    pixels are those of the upright picture.
+    A CSV has the columns `BOX_COLUMNS`; an .npz the arrays `frame` (N,) and `boxes` (N, 4). Frames
+    count the file's own, from 0; pixels are those of the upright picture.
+
+    Args:
+        path: the .csv or .npz file.
+
+    Returns:
+        (N, 5) float64: frame, left, top, right, bottom, sorted by frame.
 
     Raises:
         InputError: for other columns or shapes, an empty file, and numbers that are none.
     """
     try:
-        if path.suffix == ".npz":
-            with np.load(path) as held:
-                table = np.column_stack([held["frame"], held["boxes"]]).astype(float)
-        else:
-            table = pd.read_csv(path)[BOX_COLUMNS].to_numpy(float)
+        table = _read_table(path)
     except (KeyError, ValueError, OSError) as error:  # parser errors of pandas are ValueErrors
-        table, reason = np.zeros((0, 5)), f" ({str(error).splitlines()[0]})"
-    else:
-        reason = ""
-    if not len(table) or table.shape[1] != 5 or not np.isfinite(table).all():
-        raise InputError(
-            f"boxes {path.name}: not readable{reason}; a CSV with the columns {', '.join(BOX_COLUMNS)}, or an .npz with "
-            "frame (N,) and boxes (N, 4), is needed"
-        )
+        first_line = str(error).splitlines()[0]
+        raise _unreadable_boxes(path, f" ({first_line})") from error
+    has_columns = table.shape[1] == len(BOX_COLUMNS)
+    if not len(table) or not has_columns or not np.isfinite(table).all():
+        raise _unreadable_boxes(path, "")
     return table[np.argsort(table[:, 0], kind="stable")]
 
 
+def _read_table(path: Path) -> np.ndarray:
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return np.column_stack([arrays["frame"], arrays["boxes"]]).astype(float)
+    return pd.read_csv(path)[BOX_COLUMNS].to_numpy(float)
+
+
+def _unreadable_boxes(path: Path, reason: str) -> InputError:
+    columns = ", ".join(BOX_COLUMNS)
+    return InputError(
+        f"boxes {path.name}: not readable{reason}; a CSV with the columns {columns}, or an .npz "
+        "with frame (N,) and boxes (N, 4), is needed"
+    )
+
+
 class GivenBoxes:
-    """A detector that looks up boxes found before; it decides who is meant where several people are seen.
+    """A detector that looks up boxes found before.
+
+    It decides who is meant where several people are in the picture.
 
     Args:
-        table: as `read_boxes` returns it. times: timestamps (s) of the file's own frames, growing as they are decoded.
-        frame_rate: of the frames that are asked for, Hz.
+        table: (N, 5) as `read_boxes` returns it.
+        times: timestamps (s) of the file's own frames; the list grows as they are decoded.
+        frame_rate: of the frames that are looked up, Hz.
     """
 
-    def __init__(self, table: np.ndarray, times: list[float], frame_rate: float):
-        self.table, self.times, self.frame_rate = table, times, frame_rate
+    def __init__(self, table: np.ndarray, times: list[float], frame_rate: float) -> None:
+        self.table = table
+        self.times = times
+        self.frame_rate = frame_rate
 
-    def __call__(self, index: int, frame: np.ndarray, small: bool):
-        """Linear between the given frames; none where the nearest is over `MAXIMUM_GAP` frames away."""
+    def __call__(self, index: int, frame: np.ndarray, small: bool) -> Detections:
+        """The box of a frame, linear between the given ones.
+
+        Args:
+            index: number of the frame, at `frame_rate`.
+            frame: (H, W, 3) uint8; not looked at.
+            small: not used.
+
+        Returns:
+            boxes (F, 4), scores (F,), eyes (F, 2, 2) with F = 1, or 0 where the nearest given frame
+            is over `MAXIMUM_GAP` frames away.
+        """
         seconds = np.asarray(self.times) - self.times[0]
-        number = int(np.argmin(np.abs(seconds - index / self.frame_rate)))
-        if np.abs(self.table[:, 0] - number).min() > MAXIMUM_GAP:
-            return _faces([], [], [])
-        left, top, right, bottom = (
-            np.interp(number, self.table[:, 0], column) for column in self.table[:, 1:].T
-        )
-        level, across = (top + bottom) / 2, right - left
-        eyes = [
-            [left + 0.3 * across, level],
-            [right - 0.3 * across, level],
-        ]  # no roll is known: taken as level
-        return _faces([[left, top, right, bottom]], [1.0], [eyes])
+        own_number = int(np.argmin(np.abs(seconds - index / self.frame_rate)))
+        given_numbers = self.table[:, 0]
+        if np.abs(given_numbers - own_number).min() > MAXIMUM_GAP:
+            return _detections([], [], [])
+        sides = [np.interp(own_number, given_numbers, column) for column in self.table[:, 1:].T]
+        left, top, right, bottom = sides
+        # The roll of the head is not known: it is taken as level.
+        height = (top + bottom) / 2
+        inset = EYE_INSET * (right - left)
+        eyes = [[left + inset, height], [right - inset, height]]
+        return _detections([sides], [1.0], [eyes])
