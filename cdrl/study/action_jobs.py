@@ -1,4 +1,4 @@
-"""The coefficient host in the study: the reporting people's facial actions tracked from pixels, edited by every variant, rendered again."""
+"""The action manipulator in the study: facial actions are tracked, edited and rendered again."""
 
 from pathlib import Path
 
@@ -8,159 +8,218 @@ import torch
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
-from cdrl.core.checkpoint import checksum, weights_path
+from cdrl.core.checkpoint import weights_path
 from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.vocabulary import ACTIONS
+from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editors.manipulator import train_action_manipulator
 from cdrl.editors.rendered import alignment_of, edit_actions, render_edit, tracked_edit_pairs
 from cdrl.evaluation.edit_evaluation import TrueEdits, read_clip, resized
 from cdrl.evaluation.judges import Judges
 from cdrl.models.action_editor import ActionManipulator
-from cdrl.priors.actions import READER, load_tracker, track, track_clip
+from cdrl.priors.actions import ACTION_TRACKER, TrackedActions, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation.distillation import ActionGuidance, distil
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import expected_edit
-from cdrl.study.jobs import features_of
+from cdrl.study.inputs import study_features
+
+FRAME_SIZE = 128  # pixels of a rendered frame
+EXPECTED_PEOPLE = 60  # training people whose acting is averaged
+LEVELS = 3  # intensity 1 is level 3
 
 
-def coefficient_settings(config: StudyConfig, seed: int) -> ActionsConfig:
-    """The same for every variant."""
+def manipulator_settings(config: StudyConfig, seed: int) -> ActionsConfig:
+    """Return the training settings of every variant of the action manipulator."""
     return ActionsConfig(
-        steps=config.coefficient_steps, distil_steps=config.distil_steps, seed=seed
+        steps=config.manipulator_steps, distil_steps=config.distil_steps, seed=seed
     )
 
 
-def tracker_folder(place: Path) -> Path:
-    """Folder, among what the edits share, of that which was made from the committed tracker's readings."""
-    return Path(place) / f"tracker_{checksum(weights_path(READER))[:8]}"
+def tracker_folder(folder: Path) -> Path:
+    """Return the folder of what was made from the readings of the present tracker weights.
+
+    Args:
+        folder: what the edits of one study share.
+    """
+    tracker_sum = checksum(weights_path(ACTION_TRACKER))
+    return Path(folder) / f"tracker_{tracker_sum[:8]}"
+
+
+def track_training_people(work: Path) -> TrackedActions:
+    """Track the facial actions of all training clips."""
+    features = study_features(Path(work), "train", "actions")
+    return track(features, load_tracker())
 
 
 def make_students(
     work: Path, config: StudyConfig, seed: int, guidance: Path, out: Path
 ) -> ActionGuidance:
-    """The guidance of one seed, taught to two networks that see facial actions instead of pixels."""
-    features = features_of(Path(work), "train", "actions")
-    return distil(
-        features,
-        track(features, load_tracker()),
-        Guidance(guidance),
-        coefficient_settings(config, seed),
-        out,
-    )
+    """Distil the guidance of one seed into two networks that see facial actions instead of pixels.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        seed: of the distillation.
+        guidance: folder with the encoders of that seed.
+        out: folder of the students.
+
+    Returns:
+        The students, frozen.
+    """
+    features = study_features(Path(work), "train", "actions")
+    tracked = track_training_people(work)
+    settings = manipulator_settings(config, seed)
+
+    return distil(features, tracked, Guidance(guidance), settings, out)
 
 
 def load_students(folder: Path) -> ActionGuidance:
-    """What `make_students` left in `folder`, frozen, in eval mode."""
+    """Load what `make_students` wrote to `folder`, frozen, in eval mode."""
     state = load_file(Path(folder) / "model.safetensors")
-    mean, deviation = (torch.zeros(len(ACTIONS)) for _ in range(2))
-    length = state["content_student.net.4.weight"].shape[0]
-    students = ActionGuidance(mean, deviation, torch.zeros_like(state["prototypes"]), length)
+    mean = torch.zeros(len(ACTIONS))
+    std = torch.zeros(len(ACTIONS))
+
+    prototypes = torch.zeros_like(state["prototypes"])
+    content_size = state["content_student.net.4.weight"].shape[0]
+    students = ActionGuidance(mean, std, prototypes, content_size)
     students.load_state_dict(state)
+
     return students.eval().requires_grad_(False)
 
 
-class Rendered:
-    """Edits of tracked actions, rendered with the source's person, pose and light and cropped where the source was.
+class RenderedEdits:
+    """Edits of tracked actions, rendered with the source's person, pose, light and crop.
 
     Args:
-        edits: what is asked for. host: None renders the actions as they were tracked.
+        edits: which clip becomes which emotion.
+        manipulator: None renders the actions as they were tracked.
+        frame_size: pixels.
 
     Example:
-        Rendered(edits, host)(0, 1.0).shape == edits.source(0).shape   # (T, S, S, 3) uint8
+        RenderedEdits(edits, manipulator)(0, 1.0).shape == edits.source(0).shape  # (T, S, S, 3)
     """
 
     def __init__(
-        self, edits: TrueEdits, host: ActionManipulator | None = None, frame_size: int = 128
-    ):
-        self.edits, self.host, self.frame_size = edits, host, frame_size
-        self.reader, self.vision, self.actions = load_tracker(), VisionPrior(), {}
+        self,
+        edits: TrueEdits,
+        manipulator: ActionManipulator | None = None,
+        frame_size: int = FRAME_SIZE,
+    ) -> None:
+        self.edits = edits
+        self.manipulator = manipulator
+        self.frame_size = frame_size
 
-    def __call__(self, edit: int, dial: float = 1.0) -> np.ndarray:
-        edits, clip = self.edits, int(self.edits.sources[edit])
-        if clip not in self.actions:
-            self.actions[clip] = track_clip(edits.report, clip, self.reader, self.vision)
-        actions = self.actions[clip]
-        if self.host is not None:
-            actions = edit_actions(
-                self.host, actions, edits.target[edit], edits.intensity(edit, dial)
-            )
-        crops = render_edit(
-            edits.report.clips.name[clip],
-            actions,
-            alignment_of(edits.report, clip),
-            self.frame_size,
-            edits.report.face.shape[1],
-        )
-        return resized(crops, edits.size)
+        self.tracker = load_tracker()
+        self.vision = VisionPrior()
+        self.tracked: dict[int, np.ndarray] = {}
+
+    def __call__(self, edit: int, scale: float = 1.0) -> np.ndarray:
+        """Return the crops of an edit at an intensity scale, (T, S, S, 3) uint8."""
+        clip = int(self.edits.sources[edit])
+        if clip not in self.tracked:
+            report = self.edits.report
+            self.tracked[clip] = track_clip(report, clip, self.tracker, self.vision)
+
+        actions = self.tracked[clip]
+        if self.manipulator is not None:
+            emotion = self.edits.target_emotions[edit]
+            intensity = self.edits.intensity(edit, scale)
+            actions = edit_actions(self.manipulator, actions, emotion, intensity)
+
+        return _render(self.edits, clip, actions, self.frame_size)
 
 
-class Expected:
-    """What a person's edit is expected to be by one who does not know that person's way, rendered as `Rendered` does.
+class ExpectedEdits:
+    """What is expected of a person's edit without knowing the person's way of acting, rendered.
 
     Args:
-        edits: what is asked for. people: training people whose ways are averaged.
+        edits: which clip becomes which emotion.
+        people: number of training people whose acting is averaged.
+        frame_size: pixels.
     """
 
-    def __init__(self, edits: TrueEdits, people: int = 60, frame_size: int = 128):
-        self.edits, self.frame_size, self.people = (
-            edits,
-            frame_size,
-            studio.SPLITS["train"].people[:people],
-        )
+    def __init__(
+        self, edits: TrueEdits, people: int = EXPECTED_PEOPLE, frame_size: int = FRAME_SIZE
+    ) -> None:
+        self.edits = edits
+        self.frame_size = frame_size
+        self.people = studio.SPLITS["train"].people[:people]
 
     def __call__(self, edit: int) -> np.ndarray:
-        edits, clip = self.edits, int(self.edits.sources[edit])
-        name, level = edits.report.clips.name[clip], 3 * edits.intensity(edit, 1.0)
-        actions = expected_edit(studio.spec_of(name), edits.target[edit], level, self.people)
-        return resized(
-            render_edit(
-                name,
-                actions,
-                alignment_of(edits.report, clip),
-                self.frame_size,
-                edits.report.face.shape[1],
-            ),
-            edits.size,
-        )
+        """Return the crops of an edit, (T, S, S, 3) uint8."""
+        clip = int(self.edits.sources[edit])
+        name = self.edits.report.clips.name[clip]
+        spec = studio.spec_of(name)
+
+        emotion = self.edits.target_emotions[edit]
+        level = LEVELS * self.edits.intensity(edit, 1.0)
+
+        actions = expected_edit(spec, emotion, level, self.people)
+        return _render(self.edits, clip, actions, self.frame_size)
+
+
+def _render(edits: TrueEdits, clip: int, actions: np.ndarray, frame_size: int) -> np.ndarray:
+    """Render a source clip with other actions, (T, 52), cropped where the source was."""
+    report = edits.report
+    crops = render_edit(
+        report.clips.name[clip],
+        actions,
+        alignment_of(report, clip),
+        frame_size,
+        report.face.shape[1],
+    )
+    return resized(crops, edits.size)
 
 
 def tracked_readings(edits: TrueEdits, judges: Judges) -> list[dict]:
-    """What the networks say of every source tracked and rendered again, nothing edited: where this host's dial begins."""
-    rendered, found = Rendered(edits), {}
-    for clip, edit in tqdm(
-        {clip: edit for edit, clip in enumerate(edits.sources)}.items(),
-        desc="tracked sources",
-        mininterval=2,
-    ):
-        found[clip] = read_clip(judges, rendered(edit))
-    return [found[clip] for clip in edits.sources]
-
-
-def trained_host(
-    work: Path, config: StudyConfig, variant: str, seed: int, place: Path
-) -> tuple[ActionManipulator, pd.DataFrame]:
-    """The coefficient host trained as the variant says, once for all who show its edits.
+    """Read every source that is tracked and rendered again, not edited: intensity scale 0.
 
     Args:
-        place: folder of what the edits share: for `paired` the true edits of the training people, and `tracker_folder`, where
-            the students of every seed are and hosts are kept.
+        edits: their sources are read.
+        judges: the evaluation networks.
 
     Returns:
-        The host, frozen, and the history of every term.
+        One reading an edit, see `read_clip`.
     """
-    features = features_of(Path(work), "train", "actions")
-    tracked, pairs = track(features, load_tracker()), None
+    rendered = RenderedEdits(edits)
+    edit_of_clip = {clip: edit for edit, clip in enumerate(edits.sources)}
+
+    readings = {}
+    for clip, edit in tqdm(edit_of_clip.items(), desc="tracked sources", mininterval=2):
+        readings[clip] = read_clip(judges, rendered(edit))
+
+    return [readings[clip] for clip in edits.sources]
+
+
+def train_manipulator(
+    work: Path, config: StudyConfig, variant: str, seed: int, folder: Path
+) -> tuple[ActionManipulator, pd.DataFrame]:
+    """Train one variant of the action manipulator, or load it where it is trained already.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        variant: name in `ACTION_VARIANTS`.
+        seed: of the training.
+        folder: what the edits share. It holds the true edits of the training people for `paired`,
+            and the students of every seed in its `tracker_folder`.
+
+    Returns:
+        The manipulator, frozen, and the history of every loss term.
+    """
+    tracked = track_training_people(work)
+    pairs = None
+
+    students = None
     if variant == "paired":
-        pairs = tracked_edit_pairs(tracked, Store(place / "paired"), load_tracker())
-    students = (
-        None
-        if variant == "paired"
-        else load_students(tracker_folder(place) / "students" / str(seed))
-    )
-    out = tracker_folder(place) / "hosts" / f"coefficient.{variant}.{seed}"
-    return train_action_manipulator(
-        tracked, students, coefficient_settings(config, seed), variant, out, pairs
-    )
+        pairs = tracked_edit_pairs(tracked, Store(folder / "paired"), load_tracker())
+    else:
+        students = load_students(tracker_folder(folder) / "students" / str(seed))
+
+    settings = manipulator_settings(config, seed)
+    out = tracker_folder(folder) / "manipulators" / f"{variant}.{seed}"
+
+    return train_action_manipulator(tracked, students, settings, variant, out, pairs)

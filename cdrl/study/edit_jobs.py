@@ -1,21 +1,26 @@
-"""The edit half of the study: one job is one host, one variant and one seed; what all jobs share is made first.
+"""The edit half of the study: one job is one editor, one variant and one seed.
 
-A host is one entry of `HOSTS`: (work, settings, row, seed, edits) -> what makes an edit, and its losses. All variants of a host get
-the same steps, batch, start, people and settings of the dial; baseline and cdrl of the image host two further weights each.
+What all jobs share is made first (`prepare_edits`, `make_shared`). An editor is one entry of
+`EDITORS`. All variants of an editor get the same steps, batch, start, people and intensity scales;
+baseline and cdrl of the image editor get two further weights each.
 """
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cdrl.baselines.released.guidance import ReleasedGuidance, train_released
-from cdrl.core.checkpoint import checksum, weights_path
-from cdrl.core.files import write_json
+from cdrl.core.checkpoint import weights_path
+from cdrl.core.files import atomic_path, write_json
+from cdrl.core.former_names import former_row
 from cdrl.core.settings import (
     ContentConfig,
     EmotionConfig,
@@ -24,87 +29,104 @@ from cdrl.core.settings import (
     config_hash,
     edit_hash,
 )
+from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
-from cdrl.editors import manipulator as coefficients
 from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.image import VARIANTS, train_image_editor
-from cdrl.editors.paired import WEIGHTS, train_paired_image_editor
-from cdrl.evaluation import estimate
+from cdrl.editors.image import train_image_editor
+from cdrl.editors.paired import train_paired_image_editor
+from cdrl.editors.variants import ACTION_VARIANTS, IMAGE_PAIRED, IMAGE_VARIANTS
 from cdrl.evaluation.edit_evaluation import (
     LISTED,
     TrueEdits,
-    dials_of,
+    edit_statistics,
+    estimate_variant,
     load_references,
+    parse_intensity_scales,
     read_references,
     save_references,
-    statistics,
-    statistics_of,
-    sweep,
-    variant_rows,
+    statistics_from_readings,
+    sweep_intensity,
 )
+from cdrl.evaluation.estimate import flatten_scores
 from cdrl.evaluation.judges import Judges
-from cdrl.priors.actions import READER
+from cdrl.priors.actions import ACTION_TRACKER
 from cdrl.representation.content import train_content
 from cdrl.representation.emotion import train_emotion
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import edits as studio_edits
 from cdrl.study.action_jobs import (
-    Expected,
-    Rendered,
-    coefficient_settings,
+    ExpectedEdits,
+    RenderedEdits,
     make_students,
+    manipulator_settings,
     tracked_readings,
     tracker_folder,
-    trained_host,
+    train_manipulator,
 )
-from cdrl.study.curve_jobs import SCORES, best_curves, read_pairs
-from cdrl.study.jobs import encoder_folder, features_of, pairs_of
-from cdrl.study.rows import EDIT
+from cdrl.study.curve_jobs import CURVE_SCORES, predict_curves, read_pairs
+from cdrl.study.inputs import encoder_folder, study_features, training_pairs
+from cdrl.study.rows import EDIT, Job
 
-SHARED = {
+# (number of an edit, intensity scale) -> its crops (T, S, S, 3) uint8.
+MakeEdit = Callable[[int, float], np.ndarray]
+Statistics = dict[str, np.ndarray]  # score -> (E, M)
+# Makes the edits of one row: (work, config, row, seed, edits) -> what makes an edit, losses.
+TrainEditor = Callable[[Path, StudyConfig, str, int, TrueEdits], tuple[MakeEdit, dict[str, float]]]
+
+SHARED_FILES = {
     "references": "references.npz",
     "tracked": "{tracker}/tracked.npz",
-    "guidance": "guidance/{}/03_emotion",
-    "released": "released/{}/model.safetensors",
-    "students": "{tracker}/students/{}/model.safetensors",
+    "guidance": "guidance/{seed}/03_emotion",
+    "released": "released/{seed}/model.safetensors",
+    "students": "{tracker}/students/{seed}/model.safetensors",
     "curves": "curves.npz",
 }
-TRACKED = ("coefficient", "drawn")  # one host shown in two ways; who comes second finds it trained
-RENDERED = (128, 96)  # pixels of the frame and of the crop, as in the study's corpora
-NOT_PICTURES = tuple(name for name in LISTED if name not in ("psnr", "mouth_l1", "identity"))
+# Weights that the jobs of an editor depend on; their sums are in the names of its jobs' files.
+WEIGHTS_OF_EDITOR = {"rendered": (ACTION_TRACKER,), "actions": (ACTION_TRACKER, RENDERER)}
+GUIDED_EDITORS = ("image", "rendered", "actions")
+MANIPULATOR_EDITORS = ("rendered", "actions")
+FRAME_SIZE = 128  # pixels, as in the study's corpora
+CROP_SIZE = 96  # pixels, as in the study's corpora
+PICTURE_SCORES = ("psnr", "mouth_l1", "identity")  # not of an editor that renders its edits
+LANGUAGE = "embedded"
 
 
-def edit_place(work: Path, config: StudyConfig) -> Path:
-    """Folder of everything that edits with these settings share; other settings, losses or start have another."""
-    settings = (
-        *encoder_settings(config, 0),
-        generator_settings(config, 0),
-        coefficient_settings(config, 0),
-    )
-    known = [
-        [config_hash(each) for each in settings],
-        VARIANTS,
-        WEIGHTS,
-        coefficients.VARIANTS,
+def edit_folder(work: Path, config: StudyConfig) -> Path:
+    """Return the folder of what the edits with these settings share.
+
+    Other settings, loss weights or starting weights have another folder.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+    """
+    content, emotion = encoder_settings(config, 0)
+    generator = generator_settings(config, 0)
+
+    manipulator = manipulator_settings(config, 0)
+    recipes = [
+        [config_hash(settings) for settings in (content, emotion, generator, manipulator)],
+        IMAGE_VARIANTS,
+        IMAGE_PAIRED,
+        ACTION_VARIANTS,
         checksum(weights_path("generator_start")),
     ]
-    return Path(work) / f"edit_{edit_hash(config, known)}"
+
+    return Path(work) / f"edit_{edit_hash(config, recipes)}"
 
 
 def encoder_settings(config: StudyConfig, seed: int) -> tuple[ContentConfig, EmotionConfig]:
-    """Those of the method's own rows, so that encoders that are there are not trained again."""
-    return ContentConfig(steps=config.content_steps, pairs=config.pairs, seed=seed), EmotionConfig(
-        steps=config.emotion_steps, seed=seed
-    )
+    """Return the settings of the method's own rows, whose encoders are trained already."""
+    content = ContentConfig(steps=config.content_steps, pairs=config.pairs, seed=seed)
+    emotion = EmotionConfig(steps=config.emotion_steps, seed=seed)
+    return content, emotion
 
 
-def generator_settings(
-    config: StudyConfig, seed: int, change: dict | None = None
-) -> GeneratorConfig:
-    """The same for every variant, unless the row is about a weight."""
-    weights = {name: value for name, value in (change or {}).items() if name != "variant"}
+def generator_settings(config: StudyConfig, seed: int, row: str = "image.cdrl") -> GeneratorConfig:
+    """Return the settings of the image editor, the same for every row but for its loss weights."""
+    weights = {name: value for name, value in EDIT[row].change.items() if name != "variant"}
     return GeneratorConfig(
         size=config.edit_size,
         steps=config.edit_steps,
@@ -114,277 +136,476 @@ def generator_settings(
     )
 
 
-def edit_job_path(place: Path, name: str, seed: int) -> Path:
-    """Where the scores of one job lie; its statistics beside them, as .npz. With another tracker or renderer its jobs are done again."""
-    used = {"coefficient": (READER,), "drawn": (READER, RENDERER)}.get(name.partition(".")[0], ())
-    return (
-        Path(place)
-        / "jobs"
-        / ".".join([name, str(seed), *(checksum(weights_path(each))[:8] for each in used), "json"])
-    )
+def edit_job_path(folder: Path, row: str, seed: int) -> Path:
+    """Return the file with the scores of one job; its statistics lie beside it, as .npz.
+
+    With other tracker or renderer weights the jobs that need them are done again. A job that was
+    done under a former name of its row keeps that name.
+
+    Args:
+        folder: of `edit_folder`.
+        row: as in `EDIT`.
+        seed: of the training.
+    """
+    present = _job_file_name(row, row, seed)
+    former = _job_file_name(former_row(row), row, seed)
+    jobs = Path(folder) / "jobs"
+
+    return jobs / former if (jobs / former).exists() else jobs / present
 
 
-def carry_jobs(source: Path, target: Path) -> None:
-    """Copy finished jobs that `target` lacks: they are small, and a study goes on where its results are, on another machine too."""
+def _job_file_name(name: str, row: str, seed: int) -> str:
+    """Return `NAME.SEED.SUM...json` with the sums of the weights that the row's editor needs."""
+    editor = row.partition(".")[0]
+    sums = [checksum(weights_path(weights))[:8] for weights in WEIGHTS_OF_EDITOR.get(editor, ())]
+    return ".".join([name, str(seed), *sums, "json"])
+
+
+def copy_finished_jobs(source: Path, target: Path) -> None:
+    """Copy finished jobs that `target` lacks.
+
+    They are small, and so a study goes on where its results are, on another machine too.
+
+    Args:
+        source: a folder of jobs.
+        target: another one; it is made where it is missing.
+    """
     for scores in sorted(Path(source).glob("*.json")):
-        if not (target / scores.name).exists():
-            target.mkdir(parents=True, exist_ok=True)
-            for path in (
-                scores.with_suffix(".npz"),
-                scores,
-            ):  # the scores last: they say that a job is done
-                partial = target / f"{path.name}.partial"
+        if (target / scores.name).exists():
+            continue
+        # The scores come last: they say that a job is done.
+        for path in (scores.with_suffix(".npz"), scores):
+            with atomic_path(target / path.name) as partial:
                 shutil.copyfile(path, partial)
-                partial.replace(target / path.name)
 
 
-def opened(work: Path, config: StudyConfig) -> TrueEdits:
-    """The reporting people's clips and true edits."""
-    return TrueEdits(
-        Store(Path(work) / config.split),
-        Store(edit_place(work, config) / "truth"),
-        config.edit_size,
-    )
+def open_edits(work: Path, config: StudyConfig) -> TrueEdits:
+    """Open the clips and the true edits of the reporting people."""
+    report = Store(Path(work) / config.split)
+    truth = Store(edit_folder(work, config) / "truth")
+    return TrueEdits(report, truth, config.edit_size)
 
 
-def prepare(work: Path, config: StudyConfig, jobs: list) -> list[list[tuple]]:
-    """Render the true edits that the jobs need, and list what is left to be made by `make_shared`, one process each.
+def prepare_edits(work: Path, config: StudyConfig, jobs: list[Job]) -> list[list[tuple[str, int]]]:
+    """Render the true edits that the jobs need, and list what `make_shared` has yet to make.
 
-    The true edits of the training people are rendered, and read, for the variants `paired` alone.
+    The true edits of the training people are rendered, and read, for the variant `paired` alone.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        jobs: of the edit half.
 
     Returns:
-        Lists of (what, seed), each of which needs those before it.
+        Lists of (what, seed); each list needs those before it.
     """
-    place, names = edit_place(work, config), {variant_of(name) for _, name, _ in jobs}
-    wanted = [("truth", Store(work / config.split), config.edits)] if names else []
-    wanted += [("paired", Store(work / "train"), config.edit_pairs)] if "paired" in names else []
-    for name, store, number in wanted:
-        if not (place / name / "store.json").exists():
-            studio_edits.generate_edits(
-                store,
-                studio_edits.draw_edits(store, number),
-                place / name,
-                *RENDERED,
-                config.workers,
-            )
+    if not jobs:
+        return [[], []]
 
-    def seeds(*hosts: str) -> list[int]:
-        return sorted(
-            {
-                seed
-                for _, name, seed in jobs
-                if name.partition(".")[0] in hosts
-                and variant_of(name) in VARIANTS.keys() - {"released"}
-            }
-        )
+    folder = edit_folder(work, config)
+    _render_true_edits(work / config.split, folder / "truth", config.edits, config)
+    if any(variant_of(job.row) == "paired" for job in jobs):
+        _render_true_edits(work / "train", folder / "paired", config.edit_pairs, config)
 
-    first = [("references", 0)] if names else []
-    first += [("tracked", 0)] if any(name.startswith("coefficient.") for _, name, _ in jobs) else []
-    first += [("curves", 0)] if any(name == "curves.paired" for _, name, _ in jobs) else []
-    first += [("guidance", seed) for seed in seeds("image", *TRACKED)]
-    first += [
-        ("released", seed)
-        for seed in sorted({seed for _, name, seed in jobs if variant_of(name) == "released"})
-    ]
-    phases = [first, [("students", seed) for seed in seeds(*TRACKED)]]
-    return [[item for item in phase if not shared_path(place, *item).exists()] for phase in phases]
+    first = [("references", 0)]
+    if any(job.row.startswith("rendered.") for job in jobs):
+        first.append(("tracked", 0))
+    if any(job.row == "curves.paired" for job in jobs):
+        first.append(("curves", 0))
+
+    first += [("guidance", seed) for seed in _seeds_with_guidance(jobs, GUIDED_EDITORS)]
+    released_seeds = {job.seed for job in jobs if variant_of(job.row) == "released"}
+
+    first += [("released", seed) for seed in sorted(released_seeds)]
+    second = [("students", seed) for seed in _seeds_with_guidance(jobs, MANIPULATOR_EDITORS)]
+
+    return [_missing(folder, first), _missing(folder, second)]
 
 
-def shared_path(place: Path, what: str, seed: int = 0) -> Path:
-    """Where `make_shared` leaves something; what depends on the tracker lies in a folder of that tracker."""
-    return Path(place) / SHARED[what].format(seed, tracker=tracker_folder(place).name)
+def _render_true_edits(clips: Path, out: Path, number: int, config: StudyConfig) -> None:
+    """Render `number` true edits of the clips of a store, where they are missing."""
+    store = Store(clips)
+    if (out / "store.json").exists():
+        return
+
+    drawn = studio_edits.draw_edits(store, number)
+    studio_edits.generate_edits(store, drawn, out, FRAME_SIZE, CROP_SIZE, config.workers)
+
+
+def _seeds_with_guidance(jobs: list[Job], editors: tuple[str, ...]) -> list[int]:
+    """List the seeds whose jobs need the guidance of this kit."""
+    guided = IMAGE_VARIANTS.keys() - {"released"}
+    seeds = set()
+    for job in jobs:
+        if job.row.partition(".")[0] in editors and variant_of(job.row) in guided:
+            seeds.add(job.seed)
+
+    return sorted(seeds)
+
+
+def _missing(folder: Path, items: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [item for item in items if not shared_path(folder, *item).exists()]
+
+
+def shared_path(folder: Path, what: str, seed: int = 0) -> Path:
+    """Return where `make_shared` writes something.
+
+    Args:
+        folder: of `edit_folder`.
+        what: a name in `SHARED_FILES`.
+        seed: of what is made once for each seed.
+    """
+    tracker = tracker_folder(folder).name
+    return Path(folder) / SHARED_FILES[what].format(seed=seed, tracker=tracker)
 
 
 def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
-    """What several jobs read: the networks' view of the truth, of sources tracked and rendered, and for one seed the encoders."""
-    place, work = edit_place(work, config), Path(work)
+    """Make one thing that several jobs read.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        what: a name in `SHARED_FILES`.
+        seed: of what is made once for each seed.
+    """
+    work = Path(work)
+    folder = edit_folder(work, config)
+
+    path = shared_path(folder, what, seed)
     if what == "references":
-        return save_references(
-            read_references(opened(work, config), Judges()), place / "references.npz"
-        )
-    if what == "tracked":
-        found = tracked_readings(opened(work, config), Judges())
-        return save_references(
-            {"another": np.zeros(0), "source": found, "truth": found}, shared_path(place, what)
-        )
-    if what == "curves":
-        return read_pairs(
-            Store(work / "train"), Store(place / "paired"), config.edit_size, place / "curves.npz"
-        )
-    if what == "students":
-        make_students(
-            work,
-            config,
-            seed,
-            place / "guidance" / str(seed),
-            shared_path(place, what, seed).parent,
-        )
-        return None
-    train = features_of(work, "train", "actions")
+        save_references(read_references(open_edits(work, config), Judges()), path)
+    elif what == "tracked":
+        readings = tracked_readings(open_edits(work, config), Judges())
+        references = {"another": np.zeros(0), "source": readings, "truth": readings}
+        save_references(references, path)
+    elif what == "curves":
+        read_pairs(Store(work / "train"), Store(folder / "paired"), config.edit_size, path)
+    elif what == "students":
+        make_students(work, config, seed, folder / "guidance" / str(seed), path.parent)
+    elif what == "released":
+        _train_released(work, config, seed, path.parent)
+    else:
+        _train_encoders(work, config, seed, path.parent)
+
+
+def _train_released(work: Path, config: StudyConfig, seed: int, out: Path) -> None:
+    """Train the encoders that guide as released."""
+    train = study_features(work, "train", "actions")
+    pairs = training_pairs(work, ContentConfig(pairs=config.pairs, seed=seed))
+
+    steps = (config.released_steps, config.emotion_steps)
+    train_released(train, pairs, LANGUAGE, steps, seed, out)
+
+
+def _train_encoders(work: Path, config: StudyConfig, seed: int, out: Path) -> None:
+    """Train the method's encoders where they are missing, and link them from one folder."""
+    train = study_features(work, "train", "actions")
     content, emotion = encoder_settings(config, seed)
-    pairs = pairs_of(work, ContentConfig(pairs=config.pairs, seed=seed))
-    if what == "released":
-        train_released(
-            train,
-            pairs,
-            "embedded",
-            (config.released_steps, config.emotion_steps),
-            seed,
-            place / "released" / str(seed),
-        )
-        return None
-    folders = {
-        "02_content": encoder_folder(work, "content", content),
-        "03_emotion": encoder_folder(work, "emotion", emotion),
-    }
-    if not (folders["02_content"] / "model.safetensors").exists():
-        train_content(train, pairs, content, folders["02_content"])
-    if not (folders["03_emotion"] / "model.safetensors").exists():
-        train_emotion(train, emotion, "embedded", folders["03_emotion"])
-    for name, folder in folders.items():
-        link = place / "guidance" / str(seed) / name
-        link.parent.mkdir(parents=True, exist_ok=True)
+    pairs = training_pairs(work, ContentConfig(pairs=config.pairs, seed=seed))
+
+    content_folder = encoder_folder(work, "content", content)
+    emotion_folder = encoder_folder(work, "emotion", emotion)
+    if not (content_folder / "model.safetensors").exists():
+        train_content(train, pairs, content, content_folder)
+    if not (emotion_folder / "model.safetensors").exists():
+        train_emotion(train, emotion, LANGUAGE, emotion_folder)
+
+    out.mkdir(parents=True, exist_ok=True)
+
+    for name, encoder in (("02_content", content_folder), ("03_emotion", emotion_folder)):
+        link = out / name
         link.unlink(missing_ok=True)
-        link.symlink_to(folder.resolve())
+        link.symlink_to(encoder.resolve())
 
 
-def variant_of(name: str) -> str:
-    """How a row is trained.
+def variant_of(row: str) -> str:
+    """Return the variant that a row trains.
 
     >>> variant_of("image.cdrl"), variant_of("image.cdrl_half")
     ('cdrl', 'cdrl')
     """
-    return (EDIT[name].change or {}).get("variant", name.partition(".")[2])
+    name = row.partition(".")[2]
+    return EDIT[row].change.get("variant", name)
 
 
-def image_host(
-    work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits
-) -> tuple[Callable, dict]:
-    """The image host trained as the row says: (number of an edit, dial) -> edited crops (T, S, S, 3) uint8, and its losses."""
-    place, settings, variant = (
-        edit_place(work, config),
-        generator_settings(config, seed, EDIT[name].change),
-        variant_of(name),
-    )
-    store, folder = Store(Path(work) / "train"), place / "hosts" / f"{name}.{seed}"
+def train_image_row(
+    work: Path, config: StudyConfig, row: str, seed: int, edits: TrueEdits
+) -> tuple[MakeEdit, dict[str, float]]:
+    """Train the image editor as a row says.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        row: as in `EDIT`.
+        seed: of the training.
+        edits: which clip becomes which emotion.
+
+    Returns:
+        What makes an edit, and the last losses.
+    """
+    store = Store(Path(work) / "train")
+    variant = variant_of(row)
     if variant == "constant":
-        edit, left = fit_constant(store)
-        return partial(_edited, edit, edits), {
-            f"left.{name}": value for name, value in left.items()
-        }
+        constant, residuals = fit_constant(store)
+        losses = {f"left.{name}": value for name, value in residuals.items()}
+        return partial(_make_edit, constant, edits), losses
+
+    editor, history = _train_image_editor(work, config, row, seed, store)
+
+    return partial(_make_edit, editor, edits), last_losses(history)
+
+
+def _train_image_editor(
+    work: Path, config: StudyConfig, row: str, seed: int, store: Store
+) -> tuple[Any, pd.DataFrame]:
+    """Train one variant of the image editor; return it and the history of its losses."""
+    folder = edit_folder(work, config)
+    settings = generator_settings(config, seed, row)
+
+    variant = variant_of(row)
+    out = folder / "editors" / f"{row}.{seed}"
     if variant == "paired":
-        wanted = Store(place / "paired")
-        number = {name: k for k, name in enumerate(store.clips.name)}
-        origin = np.array([number[studio_edits.source_of(name)] for name in wanted.clips.name])
-        generator, history = train_paired_image_editor(
-            store, wanted, origin, settings, folder, settings.start
+        true_edits = Store(folder / "paired")
+        clip_index = {name: index for index, name in enumerate(store.clips.name)}
+        sources = [clip_index[studio_edits.source_of(name)] for name in true_edits.clips.name]
+        return train_paired_image_editor(
+            store, true_edits, np.array(sources), settings, out, settings.start
         )
-    elif variant == "released":
-        guidance = ReleasedGuidance(place / "released" / str(seed))
-        audio = features_of(Path(work), "train", "actions").audio
-        generator, history = train_image_editor(
-            store, guidance, settings, variant, folder, settings.start, audio
-        )
-    else:
-        generator, history = train_image_editor(
-            store,
-            Guidance(place / "guidance" / str(seed)),
-            settings,
-            variant,
-            folder,
-            settings.start,
-        )
-    return partial(_edited, generator, edits), losses_of(history)
+
+    if variant == "released":
+        released = ReleasedGuidance(folder / "released" / str(seed))
+        audio = study_features(Path(work), "train", "actions").audio
+        return train_image_editor(store, released, settings, variant, out, settings.start, audio)
+
+    guidance = Guidance(folder / "guidance" / str(seed))
+
+    return train_image_editor(store, guidance, settings, variant, out, settings.start)
 
 
-def _edited(generator, edits: TrueEdits, edit: int, dial: float) -> np.ndarray:
-    return edit_clip(generator, edits.source(edit), edits.target[edit], edits.intensity(edit, dial))
+def _make_edit(editor: Any, edits: TrueEdits, edit: int, scale: float) -> np.ndarray:
+    """Return the crops of an edit at an intensity scale, (T, S, S, 3) uint8."""
+    emotion = edits.target_emotions[edit]
+    intensity = edits.intensity(edit, scale)
+    return edit_clip(editor, edits.source(edit), emotion, intensity)
 
 
-def action_manipulator(
-    work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits
-) -> tuple[Callable, dict]:
-    """The coefficient host trained as the row says, its edits rendered with the true person, pose and light; see `image_host`."""
-    host, history = trained_host(work, config, variant_of(name), seed, edit_place(work, config))
-    return Rendered(edits, host), losses_of(history)
+def train_rendered_row(
+    work: Path, config: StudyConfig, row: str, seed: int, edits: TrueEdits
+) -> tuple[MakeEdit, dict[str, float]]:
+    """Train the action manipulator as a row says; the studio renders its edits.
+
+    Person, pose and light of the rendered edits are the true ones.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        row: as in `EDIT`.
+        seed: of the training.
+        edits: which clip becomes which emotion.
+
+    Returns:
+        What makes an edit, and the last losses.
+    """
+    folder = edit_folder(work, config)
+    manipulator, history = train_manipulator(work, config, variant_of(row), seed, folder)
+    return RenderedEdits(edits, manipulator), last_losses(history)
 
 
-def drawn_host(
-    work: Path, config: StudyConfig, name: str, seed: int, edits: TrueEdits
-) -> tuple[Callable, dict]:
-    """The same coefficient host on pixels alone: tracked in the source's crops, drawn on them by the committed neural renderer."""
-    host, history = trained_host(work, config, variant_of(name), seed, edit_place(work, config))
-    return partial(_edited, ActionEditor(host, load_renderer()), edits), losses_of(history)
+def train_actions_row(
+    work: Path, config: StudyConfig, row: str, seed: int, edits: TrueEdits
+) -> tuple[MakeEdit, dict[str, float]]:
+    """Train the same action manipulator, and edit pixels alone with it.
+
+    Actions are tracked in the source's crops; the committed neural renderer draws the change.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        row: as in `EDIT`.
+        seed: of the training.
+        edits: which clip becomes which emotion.
+
+    Returns:
+        What makes an edit, and the last losses.
+    """
+    folder = edit_folder(work, config)
+    manipulator, history = train_manipulator(work, config, variant_of(row), seed, folder)
+    editor = ActionEditor(manipulator, load_renderer())
+
+    return partial(_make_edit, editor, edits), last_losses(history)
 
 
-def losses_of(history) -> dict:
-    """The last values of every term, and by how much the sum still moved: the last quarter's mean less the one's before it, as a share."""
+EDITORS: dict[str, TrainEditor] = {
+    "image": train_image_row,
+    "rendered": train_rendered_row,
+    "actions": train_actions_row,
+}
+
+
+def last_losses(history: pd.DataFrame) -> dict[str, float]:
+    """Return the last values of every loss term, and how much the total still changed.
+
+    Args:
+        history: a row for each logged step, with the columns `step` and `total`.
+
+    Returns:
+        `loss.TERM`, the mean of the last five rows; `loss.total.change`, the mean of the last
+        quarter relative to the quarter before it, less 1.
+    """
     terms = history.drop(columns="step")
     quarter = max(1, len(terms) // 4)
-    before, last = (
-        terms.total.iloc[-2 * quarter : -quarter].mean(),
-        terms.total.iloc[-quarter:].mean(),
-    )
-    return {f"loss.{name}": float(value) for name, value in terms.tail(5).mean().items()} | {
-        "loss.total.change": float(last / before - 1)
-    }
+    before = terms.total.iloc[-2 * quarter : -quarter].mean()
+
+    last = terms.total.iloc[-quarter:].mean()
+    losses = {}
+    for name, value in terms.tail(5).mean().items():
+        losses[f"loss.{name}"] = float(value)
+
+    losses["loss.total.change"] = float(last / before - 1)
+
+    return losses
 
 
-HOSTS = {"image": image_host, "coefficient": action_manipulator, "drawn": drawn_host}
+@dataclass(frozen=True)
+class Outcome:
+    """What one job measured.
+
+    Attributes:
+        statistics: of every score at each intensity scale, {scale: {score: (E, M)}}.
+        losses: of the training, without the prefix of the row.
+    """
+
+    statistics: dict[float, Statistics]
+    losses: dict[str, float] = field(default_factory=dict)
 
 
-def edit_job(work: Path, config: StudyConfig, name: str, seed: int) -> None:
-    """Train one variant of one host with one seed, make every edit at every setting of its dial, and write what the networks say."""
+def do_edit_job(work: Path, config: StudyConfig, row: str, seed: int) -> None:
+    """Train one variant of one editor with one seed, score its edits and write the scores.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        row: as in `EDIT`.
+        seed: of the training.
+    """
     torch.manual_seed(seed)
-    begin, place = time.monotonic(), edit_place(work, config)
-    host = name.partition(".")[0]
-    edits, references = opened(work, config), load_references(place / "references.npz")
-    scores, judges, losses = NOT_PICTURES if host == "coefficient" else LISTED, Judges(), {}
-    nothing = (
-        load_references(shared_path(place, "tracked"))["source"]
-        if host == "coefficient"
-        else references["source"]
-    )
-    if variant_of(name) == "copy_source":
-        curve, dials = [statistics(edits.source, edits, references, judges, name, scores)], [1.0]
-    elif name == "curves.truth":
-        curve, dials = [statistics_of(references["truth"], edits, references, SCORES)], [1.0]
-    elif host == "curves":
-        found = best_curves(
-            edits, [reading["curves"] for reading in references["source"]], place / "curves.npz"
-        )
-        curve, dials = (
-            [statistics_of([{"curves": one} for one in found], edits, references, SCORES)],
-            [1.0],
-        )
-    elif variant_of(name) == "tracked":
-        curve, dials = [statistics_of(nothing, edits, references, scores)], [1.0]
-    elif variant_of(name) == "expected":
-        curve, dials = [statistics(Expected(edits), edits, references, judges, name, scores)], [1.0]
+    begin = time.monotonic()
+
+    folder = edit_folder(work, config)
+    edits = open_edits(work, config)
+    references = load_references(shared_path(folder, "references"))
+
+    if EDIT[row].kind in ("raw", "truth") and variant_of(row) != "constant":
+        outcome = Outcome({1.0: _untrained_statistics(row, folder, edits, references)})
     else:
-        edit, losses = HOSTS[host](Path(work), config, name, seed, edits)
-        trained, dials = time.monotonic() - begin, [0.0, *dials_of(config.edit_sweep)]
-        plain = statistics(lambda k: edit(k, 1.0), edits, references, judges, name, scores)
-        curve = sweep(
-            statistics_of(nothing, edits, references),
-            plain,
-            dials[1:],
-            edit,
-            edits,
-            references,
-            judges,
-            name,
-        )
-        losses["seconds"] = trained
-    path = edit_job_path(place, name, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        f"{dial:g}/{score}": sums
-        for dial, found in zip(dials, curve, strict=True)
-        for score, sums in found.items()
-    }
-    np.savez_compressed(path.with_suffix(".partial.npz"), **arrays)
-    path.with_suffix(".partial.npz").replace(path.with_suffix(".npz"))
-    rows = variant_rows(f"spfem.{name}", curve[dials.index(1.0)], references, edits, seed)
-    lines = estimate.lines(rows) | {f"spfem.{name}.{key}": value for key, value in losses.items()}
-    write_json(path, {"scores": lines, "seconds": round(time.monotonic() - begin, 1)})
+        outcome = _train_and_sweep(Path(work), config, row, seed, edits, references)
+
+    path = edit_job_path(folder, row, seed)
+    _write_statistics(path.with_suffix(".npz"), outcome.statistics)
+
+    estimates = estimate_variant(f"spfem.{row}", outcome.statistics[1.0], references, edits, seed)
+    scores = flatten_scores(estimates)
+    for name, value in outcome.losses.items():
+        scores[f"spfem.{row}.{name}"] = value
+
+    seconds = time.monotonic() - begin
+    write_json(path, {"scores": scores, "seconds": round(seconds, 1)})
+
+
+def _scores_of(row: str) -> tuple[str, ...]:
+    """Return the names of a row's scores; a rendered edit has no scores of the picture."""
+    if row.startswith("rendered."):
+        return tuple(name for name in LISTED if name not in PICTURE_SCORES)
+
+    return LISTED
+
+
+def _source_readings(row: str, folder: Path, references: dict[str, Any]) -> list[dict]:
+    """Return the readings of the sources at intensity scale 0: rendered again for `rendered`."""
+    if row.startswith("rendered."):
+        return load_references(shared_path(folder, "tracked"))["source"]
+
+    return references["source"]
+
+
+def _untrained_statistics(
+    row: str, folder: Path, edits: TrueEdits, references: dict[str, Any]
+) -> Statistics:
+    """Return the statistics of a row that trains no editor."""
+    scores = _scores_of(row)
+    if row == "image.copy_source":
+        return edit_statistics(edits.source, edits, references, Judges(), row, scores)
+    if row == "rendered.expected":
+        return edit_statistics(ExpectedEdits(edits), edits, references, Judges(), row, scores)
+
+    if row == "rendered.tracked":
+        readings = _source_readings(row, folder, references)
+        return statistics_from_readings(readings, edits, references, scores)
+
+    if row == "curves.truth":
+        return statistics_from_readings(references["truth"], edits, references, CURVE_SCORES)
+
+    source_curves = [reading["curves"] for reading in references["source"]]
+    predicted = predict_curves(edits, source_curves, shared_path(folder, "curves"))
+    readings = [{"curves": curves} for curves in predicted]
+
+    return statistics_from_readings(readings, edits, references, CURVE_SCORES)
+
+
+def _train_and_sweep(
+    work: Path,
+    config: StudyConfig,
+    row: str,
+    seed: int,
+    edits: TrueEdits,
+    references: dict[str, Any],
+) -> Outcome:
+    """Train a row and score its edits at every intensity scale, 0 and 1 among them."""
+    judges = Judges()
+    begin = time.monotonic()
+
+    editor = row.partition(".")[0]
+    make_edit, losses = EDITORS[editor](work, config, row, seed, edits)
+    losses["seconds"] = time.monotonic() - begin
+
+    def make_plain(edit: int) -> np.ndarray:
+        return make_edit(edit, 1.0)
+
+    plain = edit_statistics(make_plain, edits, references, judges, row, _scores_of(row))
+    readings = _source_readings(row, edit_folder(work, config), references)
+    source = statistics_from_readings(readings, edits, references)
+
+    scales = parse_intensity_scales(config.edit_sweep)
+    curve = sweep_intensity(source, plain, scales, make_edit, edits, references, judges, row)
+
+    return Outcome(dict(zip([0.0, *scales], curve, strict=True)), losses)
+
+
+def _write_statistics(path: Path, statistics: dict[float, Statistics]) -> None:
+    """Write statistics as arrays called SCALE/SCORE, see `read_statistics`."""
+    arrays: dict[str, Any] = {}
+    for scale, scores in statistics.items():
+        for name, rows in scores.items():
+            arrays[f"{scale:g}/{name}"] = rows
+
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_statistics(folder: Path, row: str, seed: int) -> dict[float, Statistics]:
+    """Read the statistics of one job, {scale: {score: (E, M)}}.
+
+    Args:
+        folder: of `edit_folder`.
+        row: as in `EDIT`.
+        seed: of the training.
+    """
+    path = edit_job_path(folder, row, seed).with_suffix(".npz")
+    statistics: dict[float, Statistics] = {}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            scale, score = key.split("/")
+            of_scale = statistics.setdefault(float(scale), {})
+            of_scale[score] = arrays[key]
+
+    return statistics

@@ -1,24 +1,28 @@
-"""The rows of the study's tables: what differs from the method as it should be, and why it is asked."""
+"""The rows of the study's tables: what differs from the method, and what the row is for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table.
+    """One row of a table.
 
     Attributes:
-        why: one line for the table. change: settings of its stage.
-        backbone: `actions`, or `identity` (never saw a coefficient). heard: the embedding takes audio.
-        control: what the training was given instead (constant, noise, shuffled).
+        description: one line for the table.
+        change: settings of its stage that differ from the method's.
+        backbone: `actions`, or `identity` (trained on speaker labels, never on a facial action).
+        takes_audio: whether the embedding takes audio.
+        control: what the training gets instead of its data: `constant`, `noise` or `shuffled`.
         kind: `trained`, `released`, `untrained`, `raw` or `truth`.
-        choosing: a question of design, asked on the choosing set alone.
+        choosing: whether it is a question of design, scored on the choosing set alone.
     """
 
-    why: str
-    change: dict = None
+    description: str
+    change: Mapping[str, Any] = field(default_factory=dict)
     backbone: str = "actions"
-    heard: bool = False
+    takes_audio: bool = False
     control: str = ""
     kind: str = "trained"
     choosing: bool = False
@@ -30,49 +34,70 @@ class Row:
 
     @property
     def core(self) -> bool:
-        """The method, the released one and the controls: done for all seeds before any ablation."""
+        """Whether the row is the method, the released one or a control: done before ablations."""
         return not (self.change or self.choosing or self.backbone != "actions")
+
+    @property
+    def blank(self) -> bool:
+        """Whether the encoder is trained and tested on images without information."""
+        return self.control in ("constant", "noise")
+
+
+class Job(NamedTuple):
+    """One row with one seed.
+
+    Attributes:
+        kind: the table, `content`, `emotion` or `edit`.
+        row: name of the row in its table.
+        seed: of the training.
+    """
+
+    kind: str
+    row: str
+    seed: int
 
 
 CONTENT = {
     "cdrl": Row("the method"),
     "released": Row(
-        "CCRL as released, our re-implementation; probed under a random other sound",
-        heard=True,
+        "CCRL as released, our re-implementation; probed with the audio of another moment",
+        takes_audio=True,
         kind="released",
     ),
-    "control.shuffled": Row("positives and sounds drawn by lot", control="shuffled"),
-    "control.untrained": Row("an encoder nobody trained", kind="untrained"),
+    "control.shuffled": Row("random positives and random audio", control="shuffled"),
+    "control.untrained": Row("an untrained encoder", kind="untrained"),
     "control.constant": Row("trained and tested on one grey image", control="constant"),
     "control.noise": Row("trained and tested on noise images", control="noise"),
     "raw": Row("the input features", kind="raw"),
-    "identity": Row("backbones that saw speaker labels only", backbone="identity"),
+    "identity": Row("backbones trained on speaker labels only", backbone="identity"),
     "raw_identity": Row(
-        "the input features of the backbones that saw speaker labels only",
+        "the input features of the backbones trained on speaker labels only",
         backbone="identity",
         kind="raw",
     ),
     "truth_pairs": Row(
         "pairs aligned by the true phone times: an upper bound", {"alignment": "truth"}
     ),
-    "mfcc_pairs": Row("DTW on cepstra: no learnt audio prior for the pairs", {"alignment": "mfcc"}),
-    "linear_pairs": Row(
-        "a linear time warp: no sound at all for the pairs", {"alignment": "linear"}
+    "mfcc_pairs": Row(
+        "pairs aligned by DTW on cepstra: no learnt audio prior", {"alignment": "mfcc"}
     ),
-    "one_sided": Row("negatives of the partner's clip alone", {"negatives": "one"}),
+    "linear_pairs": Row("pairs aligned by a linear time warp: no audio", {"alignment": "linear"}),
+    "one_sided": Row("negatives from the partner's clip alone", {"negatives": "one"}),
     "image_only": Row("no audio query in training", {"wrong_image_weight": 0.0}),
     "audio_query": Row(
-        "audio query, wrong-image negatives, nothing else contrasted; probed under a random other sound",
+        "audio query with wrong-image negatives alone; probed with the audio of another moment",
         {"contrast_weight": 0.0, "wrong_image_weight": 1.0},
-        heard=True,
+        takes_audio=True,
     ),
-    "no_sound": Row("the sound is no teacher", {"sound_weight": 0.0}, choosing=True),
-    "no_offset": Row("no exchanged offsets", {"mean_swap_prob": 0.0}, choosing=True),
+    "no_sound": Row("no audio units as targets", {"sound_weight": 0.0}, choosing=True),
+    "no_offset": Row("no exchange of mean features", {"mean_swap_prob": 0.0}, choosing=True),
     "no_adversary": Row(
         "no gradient reversal", {"emotion_weight": 0.0, "speaker_weight": 0.0}, choosing=True
     ),
     "covariance": Row(
-        "correlation with the emotion label penalised", {"covariance_weight": 10.0}, choosing=True
+        "a penalty on the covariance with the emotion label",
+        {"covariance_weight": 10.0},
+        choosing=True,
     ),
     "wide": Row("32 dimensions instead of 12", {"embedding": 32}, choosing=True),
     "short": Row("5 frames instead of 9", {"window": 5}, choosing=True),
@@ -80,19 +105,20 @@ CONTENT = {
 EMOTION = {
     "cdrl": Row("the method"),
     "released": Row(
-        "CERL as released, our re-implementation: the heads are dropped, CLIP's image features remain",
+        "CERL as released, our re-implementation: without its heads, CLIP's image features remain",
         kind="released",
     ),
     "control.constant": Row("trained and tested on one grey image", control="constant"),
     "control.noise": Row("trained and tested on noise images", control="noise"),
     "raw": Row("the input features", kind="raw"),
     "truth": Row(
-        "a ceiling: true coefficients (mean and greatest of a clip), classifier and trees fitted on the training people",
+        "an upper bound: mean and maximum of the true coefficients of a clip, "
+        "classifier and trees fitted on the training people",
         kind="truth",
     ),
-    "identity": Row("a backbone that saw speaker labels only", backbone="identity"),
+    "identity": Row("a backbone trained on speaker labels only", backbone="identity"),
     "raw_identity": Row(
-        "the input features of a backbone that saw speaker labels only",
+        "the input features of a backbone trained on speaker labels only",
         backbone="identity",
         kind="raw",
     ),
@@ -102,24 +128,45 @@ EMOTION = {
         {"prior_weight": 0.0, "direction_weight": 0.0},
     ),
     "wide": Row(
-        "no narrow place: 128 dimensions without noise",
+        "no bottleneck: 128 dimensions without noise",
         {"bottleneck": 128, "noise": 0.0},
         choosing=True,
     ),
     "no_noise": Row("8 dimensions without noise", {"noise": 0.0}, choosing=True),
     "no_adversary": Row("no gradient reversal", {"speaker_weight": 0.0}, choosing=True),
 }
-# HOST.VARIANT; a further host is a further entry of `study_edits.HOSTS` and its own lines here.
+# Further loss weights of the image editor's baseline and cdrl: end of the row's name -> factor.
+WEIGHT_FACTORS = {"half": 0.5, "double": 2.0}
+
+
+def _weight_rows() -> dict[str, Row]:
+    """Build the rows of the image editor with other weights, as many for baseline as for cdrl."""
+    weights_of = {
+        "baseline": ("its adversarial term", ("adversarial_weight",)),
+        "cdrl": ("both terms", ("content_weight", "emotion_weight")),
+    }
+    rows = {}
+    for ending, factor in WEIGHT_FACTORS.items():
+        for variant, (terms, weights) in weights_of.items():
+            change: dict[str, Any] = {"variant": variant}
+            for weight in weights:
+                change[weight] = factor
+            rows[f"image.{variant}_{ending}"] = Row(f"{variant}, {terms} {ending}", change)
+
+    return rows
+
+
+# EDITOR.VARIANT; another editor is another entry of `edit_jobs.EDITORS` and its own rows here.
 EDIT = {
-    "image.copy_source": Row("nothing done", kind="raw"),
+    "image.copy_source": Row("the source, not edited", kind="raw"),
     "image.constant": Row(
-        "the best edit that looks at nothing, fitted on unpaired clips", kind="raw"
+        "the best edit that does not see its source, fitted on unpaired clips", kind="raw"
     ),
-    "image.baseline": Row("the host without guidance"),
+    "image.baseline": Row("the editor without guidance"),
     "image.cdrl": Row("both terms"),
     "image.content": Row("the content term alone"),
     "image.emotion": Row("the emotion term alone"),
-    "image.released": Row("the host guided by the losses as released, our re-implementation"),
+    "image.released": Row("guided by the losses as released, our re-implementation"),
     "image.paired": Row(
         "trained on true edits of the training people, L1 to their pixels: an upper bound of psnr"
     ),
@@ -127,44 +174,37 @@ EDIT = {
         "cdrl, both terms five times",
         {"variant": "cdrl", "content_weight": 5.0, "emotion_weight": 5.0},
     ),
-    **{
-        f"image.{variant}_{name}": Row(
-            f"{variant}, {what} {name}", {"variant": variant} | dict.fromkeys(weights, factor)
-        )
-        for name, factor in (("half", 0.5), ("double", 2.0))
-        for variant, what, weights in (
-            ("baseline", "its game", ("adversarial_weight",)),
-            ("cdrl", "both terms", ("content_weight", "emotion_weight")),
-        )
-    },
+    **_weight_rows(),
     "curves.truth": Row(
-        "the true edits' own mouths: what speech_correlation a right answer has", kind="truth"
-    ),
-    "curves.paired": Row(
-        "no host: trees taught the mouth curves of true edits of the training people", kind="truth"
-    ),
-    "coefficient.tracked": Row(
-        "sources tracked and rendered again, nothing edited: what tracking costs", kind="raw"
-    ),
-    "coefficient.expected": Row(
-        "true speech, the mean of how 60 training people act what is asked, rendered: a person's way unknown",
+        "the mouths of the true edits themselves: the speech_correlation of a right answer",
         kind="truth",
     ),
-    "coefficient.baseline": Row("the host without guidance"),
-    "coefficient.cdrl": Row("both terms, by students on facial actions"),
-    "coefficient.content": Row("the content term alone"),
-    "coefficient.emotion": Row("the emotion term alone"),
-    "coefficient.paired": Row(
-        "trained on the tracked actions of true edits of the training people"
+    "curves.paired": Row(
+        "no editor: trees trained on the mouth curves of true edits of the training people",
+        kind="truth",
     ),
-    "drawn.baseline": Row(
-        "the coefficient host without guidance, tracked in pixels and drawn by the neural renderer"
+    "rendered.tracked": Row(
+        "sources tracked and rendered again, not edited: the cost of tracking", kind="raw"
     ),
-    "drawn.cdrl": Row("both terms, so drawn"),
-    "drawn.content": Row("the content term alone, so drawn"),
-    "drawn.emotion": Row("the emotion term alone, so drawn"),
-    "drawn.paired": Row(
-        "trained on the tracked actions of true edits of the training people, so drawn"
+    "rendered.expected": Row(
+        "true speech with the mean acting of 60 training people, rendered: "
+        "the person's own way of acting is unknown",
+        kind="truth",
+    ),
+    "rendered.baseline": Row("the action manipulator without guidance"),
+    "rendered.cdrl": Row("both terms, by students on facial actions"),
+    "rendered.content": Row("the content term alone"),
+    "rendered.emotion": Row("the emotion term alone"),
+    "rendered.paired": Row("trained on the tracked actions of true edits of the training people"),
+    "actions.baseline": Row(
+        "the action manipulator without guidance, from tracked pixels through the neural renderer"
+    ),
+    "actions.cdrl": Row("both terms, through the neural renderer"),
+    "actions.content": Row("the content term alone, through the neural renderer"),
+    "actions.emotion": Row("the emotion term alone, through the neural renderer"),
+    "actions.paired": Row(
+        "trained on the tracked actions of true edits of the training people, "
+        "through the neural renderer"
     ),
 }
 TABLES = {"content": CONTENT, "emotion": EMOTION, "edit": EDIT}
@@ -177,20 +217,27 @@ BACKBONES = {
     "actions": ("face_backbone", "mouth_backbone"),
     "identity": ("face_identity", "mouth_identity"),
 }
+IN_BOTH_SETS = ("cdrl", "raw")
 
 
-def rows_of(split: str, half: str = "both") -> dict:
-    """The rows of one set's tables, {kind: {name: row}}: `choose` has the questions of design, `report` what is claimed.
+def rows_of(split: str, half: str = "both") -> dict[str, dict[str, Row]]:
+    """Return the rows of one set's tables, {kind: {name: row}}.
 
-    >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"], list(rows_of("report", "edit"))
-    (False, True, ['edit'])
+    Args:
+        split: `choose` has the questions of design, `report` what is claimed.
+        half: a name in `HALVES`.
+
+    >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"]
+    (False, True)
+    >>> list(rows_of("report", "edit"))
+    ['edit']
     """
-    always = ("cdrl", "raw")
-    return {
-        kind: {
+    tables = {}
+    for kind in HALVES[half]:
+        tables[kind] = {
             name: row
             for name, row in TABLES[kind].items()
-            if kind == "edit" or name in always or row.choosing == (split == "choose")
+            if kind == "edit" or name in IN_BOTH_SETS or row.choosing == (split == "choose")
         }
-        for kind in HALVES[half]
-    }
+
+    return tables

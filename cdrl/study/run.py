@@ -1,15 +1,16 @@
-"""The study: every row of the comparison, over several seeds, on people and sentences never met; resumable over days.
+"""The study: every row of the comparison, with several seeds, on other people and sentences.
 
-One job is one row and one seed; its scores lie in `WORK/jobs/` (of the edits in `WORK/edit_*/jobs/`), and a finished job is never
-done again. `summary` reads them.
+One job is one row and one seed. Its scores lie in `WORK/jobs/`, those of the edits in
+`WORK/edit_*/jobs/`. A finished job is never done again, so a study resumes over days. `summary`
+puts the scores of all jobs together.
 """
 
 import subprocess
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,310 +20,452 @@ from tqdm import tqdm
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import repository_root
+from cdrl.core.pools import Lost, run_each
+from cdrl.core.results import RESULTS, check_results
 from cdrl.core.settings import StudyConfig, config_hash
 from cdrl.corpora.store import Store
-from cdrl.evaluation.edit_evaluation import dials_of
+from cdrl.evaluation.edit_evaluation import parse_intensity_scales
 from cdrl.priors.features import extract
 from cdrl.studio import corpus as studio
 from cdrl.study.edit_jobs import (
-    TRACKED,
-    carry_jobs,
-    edit_job,
+    copy_finished_jobs,
+    do_edit_job,
+    edit_folder,
     edit_job_path,
-    edit_place,
     make_shared,
-    prepare,
+    prepare_edits,
 )
 from cdrl.study.jobs import do_job, job_path
-from cdrl.study.rows import BACKBONES, TABLES, rows_of
+from cdrl.study.rows import BACKBONES, TABLES, Job, Row, rows_of
 from cdrl.study.tables import edit_summary
 
-MINUTES = {
-    "content": 4.0,
-    "emotion": 4.0,
-    "edit": 9.0,
-}  # of a job on one core; edits: .5 to .6 s a step, and five settings of the dial
-SHARED_MINUTES = {
-    "representation": 40,
-    "edit": 30,
-}  # corpora, features, true edits and encoders, where they are missing
+STUDY = "study.json"  # in the work folder: the settings that it was made with
+# Minutes of a job on one core; an edit trains at .5 to .6 s a step and is read at five scales.
+MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}
+# Minutes for corpora, features, true edits and encoders where they are missing.
+SHARED_MINUTES = {"representation": 40, "edit": 30}
+# Last parts of score names that have no n of their own, and differ between seeds all the same.
+WITH_SPREAD = ("audio", "image", "loss")
+# A loss on data without information lies this near to ln(candidates), as a share of it.
+LOSS_TOLERANCE = 0.02
 
 
-def run_study(out: Path, work: Path, config: StudyConfig) -> dict:
-    """Do every job of the chosen half that is missing and write `results.json` and the tables under `out`.
+def run_study(out: Path, work: Path, config: StudyConfig) -> dict[str, Any]:
+    """Do every missing job of the chosen half and write `results.json` and the tables.
 
     Args:
-        out: folder of the results, small, to be committed; what the other half left there stays. Finished jobs of the edit half
-            lie there too, and are not done again on another machine. work: folder of corpora, features and jobs; some 14 GB. Sets,
-            seeds, rows and halves can share one.
+        out: folder of the results, small, to be committed. The results of the other half stay.
+            Finished jobs of the edit half lie there too; another machine does not do them again.
+        work: folder of corpora, features and jobs, some 14 GB. Sets, seeds, rows and halves may
+            share one.
+        config: the study's settings.
 
     Returns:
-        The results, as `cdrl scores` reads them. An interrupted study leaves those of the jobs that are done.
+        The results, as `cdrl scores` reads them. An interrupted study leaves the results of the
+        jobs that are done.
 
     Raises:
-        InputError: where `work` was made with other settings, or `rows` names none.
+        InputError: where `work` was made with other settings, or `rows` names no row.
     """
-    out, work = Path(out), Path(work)
-    made = work / "study.json"
-    if made.exists() and read_json(made)["hash"] != config_hash(config):
-        raise InputError(
-            f"{work} was made with other settings ({read_json(made)['config']}): choose another --work or remove it"
-        )
+    out = Path(out)
+    work = Path(work)
+    _check_work(work, config)
+
     jobs = list_jobs(config)
-    dials_of(config.edit_sweep)
-    write_json(made, {"hash": config_hash(config), "config": asdict(config)})
-    place = edit_place(work, config)
-    carry_jobs(out / "jobs" / place.name, place / "jobs")
-    missing = [job for job in jobs if not _path(work, config, job).exists()]
-    minutes = sum(MINUTES[kind] for kind, _, _ in missing) / config.workers
-    beside = sum(
-        minutes for half, minutes in SHARED_MINUTES.items() if config.half in ("both", half)
-    )
-    print(
-        f"{len(missing)} of {len(jobs)} jobs to do, about {minutes:.0f} minutes on {config.workers} idle cores, and {beside} for what they "
-        "share where it is missing; Ctrl-C is safe, the same command resumes",
-        flush=True,
-    )
+    parse_intensity_scales(config.edit_sweep)
+    write_json(work / STUDY, {"hash": config_hash(config), "config": asdict(config)})
+
+    folder = edit_folder(work, config)
+    copy_finished_jobs(out / "jobs" / folder.name, folder / "jobs")
+
+    missing = [job for job in jobs if not _job_file(work, config, job).exists()]
+    _print_cost(config, len(jobs), missing)
+
     begin = time.monotonic()
-    clock = work / f"seconds_{config.split}{'_edit' if config.half == 'edit' else ''}.json"
-    edits = [job for job in missing if job[0] == "edit"]
+
     try:
-        _prepare(work, config, missing)
-        _work_off([(do_job, *job) for job in missing if job[0] != "edit"], work, config)
-        for shared in prepare(work, config, edits) if edits else []:
-            _work_off([(make_shared, *item) for item in shared], work, config)
-        for second in (False, True):  # two jobs never train one host
-            _work_off(
-                [
-                    (edit_job, name, seed)
-                    for _, name, seed in edits
-                    if name.startswith(TRACKED[1]) == second
-                ],
-                work,
-                config,
-            )
+        _do_jobs(work, config, missing)
     finally:
-        spent = (read_json(clock)["seconds"] if clock.exists() else 0.0) + time.monotonic() - begin
-        write_json(clock, {"seconds": spent})
-        results = summary(out, work, config, jobs, spent)
+        seconds = _add_seconds(work, config, time.monotonic() - begin)
+        results = summary(out, work, config, jobs, seconds)
+
     return results
 
 
-def _path(work: Path, config: StudyConfig, job: tuple) -> Path:
-    """Where the scores of one job lie."""
-    return (
-        edit_job_path(edit_place(work, config), *job[1:])
-        if job[0] == "edit"
-        else job_path(work, config.split, *job)
+def _check_work(work: Path, config: StudyConfig) -> None:
+    """Refuse a work folder that other settings made."""
+    path = work / STUDY
+    if not path.exists():
+        return
+
+    record = read_json(path)
+    if record["hash"] != config_hash(config):
+        raise InputError(
+            f"{work} was made with other settings ({record['config']}): "
+            "choose another --work or remove it"
+        )
+
+
+def _print_cost(config: StudyConfig, num_jobs: int, missing: list[Job]) -> None:
+    """Print how many jobs are missing, and about how long they take."""
+    minutes = sum(MINUTES[job.kind] for job in missing) / config.workers
+    shared_minutes = 0
+    for half, half_minutes in SHARED_MINUTES.items():
+        if config.half in ("both", half):
+            shared_minutes += half_minutes
+
+    print(
+        f"{len(missing)} of {num_jobs} jobs to do, about {minutes:.0f} minutes on {config.workers} "
+        f"idle cores, and {shared_minutes} for what they share where it is missing; "
+        "Ctrl-C is safe, the same command resumes",
+        flush=True,
     )
 
 
-def list_jobs(config: StudyConfig) -> list[tuple[str, str, int]]:
-    """(kind, row, seed) of every job: method, released and controls with all seeds, then the ablations seed by seed.
+def _add_seconds(work: Path, config: StudyConfig, seconds: float) -> float:
+    """Add seconds to those that earlier calls spent on this half, and return the sum."""
+    ending = "_edit" if config.half == "edit" else ""
+    path = work / f"seconds_{config.split}{ending}.json"
+    if path.exists():
+        seconds = read_json(path)["seconds"] + seconds
+
+    write_json(path, {"seconds": seconds})
+
+    return seconds
+
+
+def _job_file(work: Path, config: StudyConfig, job: Job) -> Path:
+    """Return the file with the scores of one job."""
+    if job.kind == "edit":
+        return edit_job_path(edit_folder(work, config), job.row, job.seed)
+
+    return job_path(work, config.split, job.kind, job.row, job.seed)
+
+
+def list_jobs(config: StudyConfig) -> list[Job]:
+    """List every job: method, released and controls with all seeds, then ablations seed by seed.
+
+    Args:
+        config: the study's settings; `rows` selects some rows, `half` some tables.
 
     Raises:
         InputError: where a name in `config.rows` is no row of this set's tables.
     """
-    tables = rows_of(config.split, config.half)
-    known = {f"{kind}.{name}": row for kind, rows in tables.items() for name, row in rows.items()}
-    wanted = [name.strip() for name in config.rows.split(",") if name.strip()] or list(known)
-    unknown = sorted(set(wanted) - set(known))
+    rows: dict[str, Row] = {}
+    for kind, table in rows_of(config.split, config.half).items():
+        for name, row in table.items():
+            rows[f"{kind}.{name}"] = row
+
+    requested = [name.strip() for name in config.rows.split(",") if name.strip()]
+    if not requested:
+        requested = list(rows)
+
+    unknown = sorted(set(requested) - set(rows))
     if unknown:
         raise InputError(
-            f"study.rows={config.rows}: {', '.join(unknown)} is no row of split={config.split}: accepted are {', '.join(known)}"
+            f"study.rows={config.rows}: {', '.join(unknown)} is no row of split={config.split}: "
+            f"accepted are {', '.join(rows)}"
         )
-    jobs = [
-        (not known[name].core, seed, name)
-        for seed in range(config.seeds)
-        for name in known
-        if name in wanted and (seed == 0 or known[name].seeded)
-    ]
-    return [(*name.split(".", 1), seed) for _, seed, name in sorted(jobs, key=lambda job: job[:2])]
+
+    jobs = []
+    for seed in range(config.seeds):
+        for name, row in rows.items():
+            if name in requested and (seed == 0 or row.seeded):
+                kind, _, row_name = name.partition(".")
+                jobs.append(Job(kind, row_name, seed))
+
+    def priority(job: Job) -> tuple[bool, int]:
+        return not TABLES[job.kind][job.row].core, job.seed
+
+    return sorted(jobs, key=priority)
 
 
-def corpora(config: StudyConfig) -> dict:
-    """The clips of the training set and of the set that scores."""
-    smoke = config.speech == "cached"
-    return {
-        "train": studio.specs(
-            "smoke_train" if smoke else "train", people=config.people, clips=config.clips
-        ),
-        config.split: studio.specs(
-            "smoke_report" if smoke else config.split, people=config.report_people
-        ),
-    }
+def study_clips(config: StudyConfig) -> dict[str, list[studio.ClipSpec]]:
+    """List the clips of the training set and of the set that scores, by the name of their store."""
+    train_split = "train"
+    report_split: str = config.split
+    if config.speech == "cached":
+        train_split = "smoke_train"
+        report_split = "smoke_report"
+
+    train = studio.specs(train_split, people=config.people, clips=config.clips)
+    report = studio.specs(report_split, people=config.report_people)
+
+    return {"train": train, config.split: report}
 
 
-def _prepare(work: Path, config: StudyConfig, jobs: list) -> None:
-    """Render what is missing, and let the backbones that the jobs need look at it."""
-    rows = [TABLES[kind][name] for kind, name, _ in jobs]
-    needed = {row.backbone for row in rows if row.kind != "truth"}
-    if needed:
-        needed.add("actions")  # the shares are of the method's input features
-    for name, clips in corpora(config).items():
+def _do_jobs(work: Path, config: StudyConfig, missing: list[Job]) -> None:
+    """Make what the missing jobs share, then do the jobs."""
+    _prepare(work, config, missing)
+    representations = [job for job in missing if job.kind != "edit"]
+    run_jobs([(do_job, *job) for job in representations], work, config)
+
+    edits = [job for job in missing if job.kind == "edit"]
+    if not edits:
+        return
+
+    for phase in prepare_edits(work, config, edits):
+        run_jobs([(make_shared, *item) for item in phase], work, config)
+
+    # Rows of `actions` use the manipulators that the rows of `rendered` train, so they come second.
+    first = [job for job in edits if not job.row.startswith("actions")]
+    second = [job for job in edits if job.row.startswith("actions")]
+    for phase_jobs in (first, second):
+        run_jobs([(do_edit_job, job.row, job.seed) for job in phase_jobs], work, config)
+
+
+def _prepare(work: Path, config: StudyConfig, jobs: list[Job]) -> None:
+    """Render the corpora that are missing and extract the features that the jobs need."""
+    backbones = set()
+    for job in jobs:
+        row = TABLES[job.kind][job.row]
+        if row.kind != "truth":
+            backbones.add(row.backbone)
+
+    if backbones:
+        backbones.add("actions")  # leak shares compare with the method's input features
+
+    any_representation = any(job.kind != "edit" for job in jobs)
+
+    for name, clips in study_clips(config).items():
         if not (work / name / "store.json").exists():
             studio.generate(clips, work / name, name, workers=config.workers)
-        for backbone in sorted(
-            needed if name == "train" or any(kind != "edit" for kind, _, _ in jobs) else ()
-        ):
+        if name != "train" and not any_representation:
+            continue
+        for backbone in sorted(backbones):
             extract(Store(work / name), work / f"{name}_{backbone}", vision=BACKBONES[backbone])
 
 
-def _work_off(jobs: list, work: Path, config: StudyConfig) -> None:
-    """Jobs are (function, further arguments...)."""
+def run_jobs(jobs: list[tuple], work: Path, config: StudyConfig) -> None:
+    """Do jobs in worker processes, each on one core.
+
+    Args:
+        jobs: (function, further arguments...); the function is called with `work`, `config` and
+            the further arguments.
+        work: the study's work folder.
+        config: the study's settings.
+
+    Raises:
+        RuntimeError: a job ended its process.
+    """
     if not jobs:
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(
-        config.workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        waiting = [pool.submit(do, work, config, *job) for do, *job in jobs]
-        try:
-            for done in tqdm(as_completed(waiting), total=len(waiting), desc="study", unit="job"):
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+    calls = []
+    for function, *arguments in jobs:
+        calls.append((function, (work, config, *arguments)))
+
+    results: Iterable[tuple[int, Any]] = run_each(_run_job, calls, config.workers)
+    for number, result in tqdm(results, total=len(jobs), desc="study", unit="job"):
+        if isinstance(result, Lost):
+            raise RuntimeError(f"job {jobs[number][1:]}: {result.reason}")
 
 
-def summary(out: Path, work: Path, config: StudyConfig, jobs: list, seconds: float) -> dict:
-    """Write `results.json` and the tables of the chosen half, and keep what the other half left there.
+def _run_job(call: tuple[Callable[..., None], tuple]) -> None:
+    """Call one job's function on one thread."""
+    function, arguments = call
+    torch.set_num_threads(1)
+    function(*arguments)
 
-    Of the representations: means over the seeds of every row, their spread, and which controls are where they must be. Of the
-    edits: see `study_edit_tables.edit_summary`.
+
+def summary(
+    out: Path, work: Path, config: StudyConfig, jobs: list[Job], seconds: float
+) -> dict[str, Any]:
+    """Write `results.json` and the tables of the chosen half; the other half's results stay.
+
+    Representations: means over the seeds of every row, their spread, and which controls are where
+    they must be. Edits: see `cdrl.study.tables.edit_summary`.
+
+    Args:
+        out: folder of the results.
+        work: the study's work folder.
+        config: the study's settings.
+        jobs: all jobs of the chosen half, done or not.
+        seconds: time spent on the study, all calls together.
+
+    Returns:
+        What was written to `results.json`.
     """
-    out, halves = (
-        Path(out),
-        [
-            half
-            for half in ("representation", "edit")
-            if any((job[0] == "edit") == (half == "edit") for job in jobs)
-        ],
-    )
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    results = (
-        read_json(out / "results.json")
-        if (out / "results.json").exists()
-        else {"stages": {}, "run": {}}
-    )
-    for half in halves:
-        stage, prefix = ("study", "study") if half == "representation" else ("edits", "study.edits")
-        own = [job for job in jobs if (job[0] == "edit") == (half == "edit")]
-        scores, tables = (_representations if half == "representation" else edit_summary)(
-            work, config, own
-        )
-        for kind, table in tables.items():
-            table.to_csv(out / f"{kind}.csv", index=False)
-        if half == "edit":
-            place = edit_place(work, config)
-            carry_jobs(place / "jobs", out / "jobs" / place.name)
-        results["stages"][stage] = {"config": asdict(config), "scores": scores, "commit": _commit()}
-        done = sum(_path(work, config, job).exists() for job in own)
-        results["run"] |= {f"{prefix}.jobs": len(own), f"{prefix}.jobs.done": done}
-    hours = "time.hours" if "representation" in halves else "time.edits.hours"
-    results["run"][hours] = round(seconds / 3600, 2)
+
+    results: dict[str, Any] = {"stages": {}, "run": {}}
+    if (out / RESULTS).exists():
+        results = check_results(out / RESULTS)
+
+    representation_jobs = [job for job in jobs if job.kind != "edit"]
+    edit_jobs = [job for job in jobs if job.kind == "edit"]
+    if representation_jobs:
+        scores, tables = _representation_summary(work, config, representation_jobs)
+        _write_tables(out, tables)
+        _add_record(results, "study", config, scores)
+        results["run"] |= _progress("study", work, config, representation_jobs)
+
+    if edit_jobs:
+        scores, tables = edit_summary(work, config, edit_jobs)
+        _write_tables(out, tables)
+        folder = edit_folder(work, config)
+        copy_finished_jobs(folder / "jobs", out / "jobs" / folder.name)
+        _add_record(results, "edits", config, scores)
+        results["run"] |= _progress("study.edits", work, config, edit_jobs)
+
+    hours_name = "time.hours" if representation_jobs else "time.edits.hours"
+    results["run"][hours_name] = round(seconds / 3600, 2)
+
     results |= {"commit": _commit(), "command": "cdrl study"}
-    write_json(out / "results.json", results)
+    write_json(out / RESULTS, results)
+
     return results
 
 
-def _representations(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dict]:
-    """Scores of the content and emotion jobs that are done, and their two tables."""
-    found = {
-        job: read_json(path)["scores"]
-        for job in jobs
-        if (path := job_path(work, config.split, *job)).exists()
-    }
-    scores, tables = {}, {}
+def _write_tables(out: Path, tables: dict[str, pd.DataFrame]) -> None:
+    for name, table in tables.items():
+        table.to_csv(out / f"{name}.csv", index=False)
+
+
+def _add_record(
+    results: dict[str, Any], stage: str, config: StudyConfig, scores: dict[str, Any]
+) -> None:
+    record = {"config": asdict(config), "scores": scores, "commit": _commit()}
+    results["stages"][stage] = record
+
+
+def _progress(prefix: str, work: Path, config: StudyConfig, jobs: list[Job]) -> dict[str, int]:
+    """Count jobs, and those that are done."""
+    done = [job for job in jobs if _job_file(work, config, job).exists()]
+    return {f"{prefix}.jobs": len(jobs), f"{prefix}.jobs.done": len(done)}
+
+
+def _representation_summary(
+    work: Path, config: StudyConfig, jobs: list[Job]
+) -> tuple[dict[str, float], dict[str, pd.DataFrame]]:
+    """Return the scores of the content and emotion jobs that are done, and their two tables."""
+    scores: dict[str, float] = {}
+    tables = {}
     for kind, rows in rows_of(config.split, "representation").items():
-        lines = []
+        table_rows = []
         for name, row in rows.items():
-            seeds = [values for job, values in found.items() if job[:2] == (kind, name)]
-            if seeds:
-                means = over_seeds(seeds)
-                scores |= {
-                    (key if name == "cdrl" else f"{name}.{key}"): value
-                    for key, value in means.items()
-                }
-                probed = {
-                    key: round(value, 3) for key, value in means.items() if f"{key}.n" in means
-                }
-                lines.append({"row": name, "what": row.why, "seeds": len(seeds), **probed})
-        tables[kind] = pd.DataFrame(lines)
+            scores_of_seeds = []
+            for job in jobs:
+                path = _job_file(work, config, job)
+                if (job.kind, job.row) == (kind, name) and path.exists():
+                    scores_of_seeds.append(read_json(path)["scores"])
+            if not scores_of_seeds:
+                continue
+            means = over_seeds(scores_of_seeds)
+            prefix = "" if name == "cdrl" else f"{name}."
+            for key, value in means.items():
+                scores[prefix + key] = value
+            table_row = {"row": name, "what": row.description, "seeds": len(scores_of_seeds)}
+            table_rows.append(table_row | _rounded_scores(means))
+        tables[kind] = pd.DataFrame(table_rows)
+
     return scores | controls_inside(scores), tables
 
 
-SPREAD = (
-    "audio",
-    "image",
-    "loss",
-)  # last parts of names that have no n of their own, and differ between seeds all the same
+def _rounded_scores(means: dict[str, float]) -> dict[str, float]:
+    """Return the scores that have a number of rows, with three decimals."""
+    return {key: round(value, 3) for key, value in means.items() if f"{key}.n" in means}
 
 
-def over_seeds(seeds: list[dict]) -> dict:
-    """Mean of every score over the seeds; of scores with an n, and of those in `SPREAD`, also the least, the most and the number of seeds.
+def over_seeds(scores_of_seeds: list[dict[str, float | None]]) -> dict[str, float]:
+    """Return the mean of every score over the seeds.
+
+    Scores with an n, and those in `WITH_SPREAD`, also get the least, the most and the number of
+    seeds.
+
+    Args:
+        scores_of_seeds: score names and values of each seed; None is a missing value.
 
     >>> over_seeds([{"a": 0.2, "a.n": 9}, {"a": 0.4, "a.n": 9}])["a.most"]
     0.4
     >>> over_seeds([{"loss": 0.2, "low": 0.1}, {"loss": 0.8, "low": 0.3}])
     {'loss': 0.5, 'loss.least': 0.2, 'loss.most': 0.8, 'loss.seeds': 2, 'low': 0.2}
     """
-    means = {}
-    for key in dict.fromkeys(key for one in seeds for key in one):
-        values = [one[key] for one in seeds if one.get(key) is not None]
-        if values:
-            means[key] = float(np.mean(values))
-            if len(seeds) > 1 and (f"{key}.n" in seeds[0] or key.rpartition(".")[2] in SPREAD):
-                means |= {
-                    f"{key}.least": float(min(values)),
-                    f"{key}.most": float(max(values)),
-                    f"{key}.seeds": len(values),
-                }
+    names: dict[str, None] = {}
+    for scores in scores_of_seeds:
+        names |= dict.fromkeys(scores)
+
+    means: dict[str, float] = {}
+    for name in names:
+        values = []
+        for scores in scores_of_seeds:
+            value = scores.get(name)
+            if value is not None:
+                values.append(value)
+        if not values:
+            continue
+        means[name] = float(np.mean(values))
+        last_part = name.rpartition(".")[2]
+        has_spread = f"{name}.n" in scores_of_seeds[0] or last_part in WITH_SPREAD
+        if len(scores_of_seeds) > 1 and has_spread:
+            means[f"{name}.least"] = float(min(values))
+            means[f"{name}.most"] = float(max(values))
+            means[f"{name}.seeds"] = len(values)
+
     return means
 
 
-def controls_inside(scores: dict) -> dict:
-    """For every control whether it is where no information would put it: 1 or 0, and the share of those that are.
+def controls_inside(scores: dict[str, float]) -> dict[str, float]:
+    """Say for every control whether it scores what no information scores: 1 or 0.
 
-    Constant and noise images: chance inside the probe's bootstrap interval, or the probe inside the interval of its own
-    predictions under relabelling. Permuted labels: chance inside the range of the permutations. Constant images and shuffled pairs: loss within 2 % of ln(candidates). Shuffled
-    pairs: swap and retrieval no better than the interval of an encoder nobody trained.
+    - Constant and noise images: chance is inside the probe's bootstrap interval, or the probe is
+      inside the interval of its own predictions under relabelling.
+    - Permuted labels: chance is inside the range of the permutations.
+    - Constant and noise images, shuffled pairs: the loss is within 2 % of ln(candidates).
+    - Shuffled pairs: swap and retrieval are not above the interval of an untrained encoder.
+
+    Args:
+        scores: all scores of the representations, by name.
+
+    Returns:
+        `NAME.inside` of every control, and `control.inside`, the share of those that are 1.
     """
-    inside = {}
-    for name, value in scores.items():
+    inside: dict[str, bool] = {}
+    for name in scores:
         if name.startswith("control.") and f"{name}.null_low" in scores:
-            known = scores[f"{name}.low"] <= scores[f"{name}.chance"] <= scores[f"{name}.high"]
-            inside[name] = (
-                known
-                or scores[f"{name}.null_low"] - 1e-9 <= value <= scores[f"{name}.null_high"] + 1e-9
-            )
-        elif (
-            name.startswith("control.permuted.")
-            and f"{name}.chance" in scores
-            and "share" not in name
-        ):
-            inside[name] = (
-                scores[f"{name}.low"] <= scores[f"{name}.chance"] <= scores[f"{name}.high"]
-            )
+            inside[name] = _chance_inside(scores, name) or _inside_null(scores, name)
+        elif _is_permuted(scores, name):
+            inside[name] = _chance_inside(scores, name)
+
     for key in ("content.swap_image", "content.retrieval_r1"):
-        if f"control.shuffled.{key}" in scores and f"control.untrained.{key}" in scores:
-            inside[f"control.shuffled.{key}"] = (
-                scores[f"control.shuffled.{key}"] <= scores[f"control.untrained.{key}.high"]
-            )
+        shuffled = f"control.shuffled.{key}"
+        untrained = f"control.untrained.{key}"
+        if shuffled in scores and untrained in scores:
+            inside[shuffled] = scores[shuffled] <= scores[f"{untrained}.high"]
+
     for control in ("shuffled", "constant", "noise"):
         loss = f"control.{control}.content.loss"
         if f"{loss}.contrast" in scores:
-            inside[f"{loss}.contrast"] = (
-                abs(scores[f"{loss}.contrast"] / scores[f"{loss}.chance"] - 1) < 0.02
-            )
+            excess = scores[f"{loss}.contrast"] / scores[f"{loss}.chance"] - 1
+            inside[f"{loss}.contrast"] = abs(excess) < LOSS_TOLERANCE
+
     share = float(np.mean(list(inside.values()))) if inside else float("nan")
-    return {f"{name}.inside": int(value) for name, value in inside.items()} | {
-        "control.inside": share
-    }
+    answers: dict[str, float] = {f"{name}.inside": int(value) for name, value in inside.items()}
+
+    return answers | {"control.inside": share}
+
+
+def _is_permuted(scores: dict[str, float], name: str) -> bool:
+    """Whether a name is a score on permuted labels with a chance level, and no leak share."""
+    has_chance = f"{name}.chance" in scores
+    return name.startswith("control.permuted.") and has_chance and "share" not in name
+
+
+def _chance_inside(scores: dict[str, float], name: str) -> bool:
+    """Whether the chance level lies in the interval of a score."""
+    return scores[f"{name}.low"] <= scores[f"{name}.chance"] <= scores[f"{name}.high"]
+
+
+def _inside_null(scores: dict[str, float], name: str) -> bool:
+    """Whether a score lies in the interval of its predictions under relabelling."""
+    low = scores[f"{name}.null_low"] - 1e-9
+    high = scores[f"{name}.null_high"] + 1e-9
+    return low <= scores[name] <= high
 
 
 def _commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=repository_root(), capture_output=True, text=True
-    )
-    return found.stdout.strip() or "unknown"
+    """Return the commit of the clone, or "unknown" outside a clone."""
+    command = ["git", "rev-parse", "HEAD"]
+    process = subprocess.run(command, cwd=repository_root(), capture_output=True, text=True)
+    return process.stdout.strip() or "unknown"

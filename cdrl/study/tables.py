@@ -1,25 +1,40 @@
-"""The edit half of the study summed up: means over the seeds, intervals, paired differences, the mouth at equal emotion accuracy."""
+"""The edit half of the study put together: means over seeds, intervals, paired differences.
 
+The mouth is also compared at equal emotion accuracy, see `cdrl.evaluation.edit_comparison`.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cdrl.core.files import read_json
+from cdrl.core.former_names import present_scores
 from cdrl.core.settings import StudyConfig
-from cdrl.evaluation import estimate
-from cdrl.evaluation.edit_comparison import difference_rows, measure_of
+from cdrl.evaluation.edit_comparison import estimate_differences, restore_statistics
 from cdrl.evaluation.edit_evaluation import (
     LISTED,
-    curve_rows,
-    equal_accuracy_rows,
+    TrueEdits,
+    estimate_at_equal_accuracy,
+    estimate_intensity_curve,
+    estimate_variant,
     load_references,
-    variant_rows,
 )
-from cdrl.study.edit_jobs import edit_job_path, edit_place, opened
-from cdrl.study.rows import EDIT
+from cdrl.evaluation.estimate import flatten_scores
+from cdrl.study.edit_jobs import (
+    Statistics,
+    edit_folder,
+    edit_job_path,
+    open_edits,
+    read_statistics,
+    shared_path,
+)
+from cdrl.study.rows import EDIT, WEIGHT_FACTORS, Job
 
-# What each term buys, and whether ours is worth more than the released form and than no network at all.
+# Pairs of variants, each within one editor: what each term adds, and CDRL beside the released
+# losses and beside an edit without a network.
 COMPARED = (
     ("cdrl", "baseline"),
     ("content", "baseline"),
@@ -33,183 +48,289 @@ COMPARED = (
     ("cdrl_fivefold", "baseline"),
     ("cdrl_fivefold", "cdrl"),
 )
-# The coefficient host drawn on pixels beside the image host, and beside no network at all.
-ACROSS = (("drawn.cdrl", "image.cdrl"), ("drawn.cdrl", "image.constant"))
-# What baseline and cdrl were trained with besides: as many weights for each.
-FURTHER = ("half", "double")
+MAIN = COMPARED[0]  # compared for each emotion too, and with every weight
+# Rows of two editors: facial actions beside pixels, and beside an edit without a network.
+ACROSS_EDITORS = (("actions.cdrl", "image.cdrl"), ("actions.cdrl", "image.constant"))
+NOT_AVERAGED = (".low", ".high", ".n")  # ends of score names
+SEEDS_COLUMNS = ("low", "high", "sd")
+DIFFERENCE_COLUMNS = ("low", "high", "p", "n", "sd", "accuracy")
+SINGLE_JUDGES = (".judge_1", ".judge_2")
+
+# The statistics of one row: seed -> intensity scale -> score -> (E, M).
+SeedStatistics = dict[int, dict[float, Statistics]]
+Scores = dict[str, Any]
 
 
-def edit_summary(work: Path, config: StudyConfig, jobs: list) -> tuple[dict, dict]:
-    """Scores of all edit jobs that are done, and the tables of variants and of differences.
+def edit_summary(
+    work: Path, config: StudyConfig, jobs: list[Job]
+) -> tuple[Scores, dict[str, pd.DataFrame]]:
+    """Put the edit jobs that are done together.
+
+    Args:
+        work: the study's work folder.
+        config: the study's settings.
+        jobs: all jobs of the edit half, done or not.
 
     Returns:
-        scores: `spfem.HOST.VARIANT.NAME` mean over the seeds with sd, least, most, seeds, and the interval over speakers of all
-        seeds together; `spfem.HOST.A_minus_B.NAME` paired over clips. tables: `edit`, `edit_differences`.
+        Scores: `spfem.EDITOR.VARIANT.NAME`, the mean over the seeds with sd, least, most, seeds,
+        and the interval over speakers of all seeds together; `spfem.EDITOR.A_minus_B.NAME`, paired
+        over clips. Tables: `edit` and `edit_differences`.
     """
-    place = edit_place(work, config)
-    done = [(name, seed) for _, name, seed in jobs if edit_job_path(place, name, seed).exists()]
-    if not done:
+    folder = edit_folder(work, config)
+    statistics: dict[str, SeedStatistics] = {}
+    for job in jobs:
+        if edit_job_path(folder, job.row, job.seed).exists():
+            of_row = statistics.setdefault(job.row, {})
+            of_row[job.seed] = read_statistics(folder, job.row, job.seed)
+
+    if not statistics:
         return {}, {}
-    edits, references, scores = opened(work, config), load_references(place / "references.npz"), {}
-    found = {
-        name: {seed: _statistics(place, name, seed) for other, seed in done if other == name}
-        for name, _ in done
-    }
-    for name, seeds in found.items():
-        scores |= _variant(place, name, seeds, references, edits)
-    for host in dict.fromkeys(name.partition(".")[0] for name in found):
-        for pair in COMPARED:
-            both = [found.get(f"{host}.{variant}") for variant in pair]
-            if all(both):
-                # For each emotion by itself too, and with every weight: the first pair alone.
-                scores |= _difference(
-                    f"spfem.{host}.{'_minus_'.join(pair)}",
-                    *both,
-                    edits,
-                    EDIT[f"{host}.{pair[1]}"].seeded,
-                    pair == COMPARED[0],
-                )
-        families = [
-            [found.get(f"{host}.{variant}{end}") for end in ("", *(f"_{name}" for name in FURTHER))]
-            for variant in COMPARED[0]
-        ]
-        if all(map(all, families)):
-            scores |= _any_weight(f"spfem.{host}.{'_minus_'.join(COMPARED[0])}", *families, edits)
-    for first, second in ACROSS:
-        if first in found and second in found:
+
+    edits = open_edits(work, config)
+    references = load_references(shared_path(folder, "references"))
+
+    scores: Scores = {}
+    for row, seeds in statistics.items():
+        scores |= _row_scores(folder, row, seeds, references, edits)
+
+    editors = [row.partition(".")[0] for row in statistics]
+    for editor in dict.fromkeys(editors):
+        scores |= _editor_differences(editor, statistics, edits)
+
+    for first, second in ACROSS_EDITORS:
+        if first in statistics and second in statistics:
             prefix = f"spfem.{first}_minus_{second.replace('.', '_')}"
             scores |= _difference(
-                prefix, found[first], found[second], edits, EDIT[second].seeded, False
+                prefix, statistics[first], statistics[second], edits, EDIT[second].seeded, False
             )
-    return scores, {"edit": _table(scores, found), "edit_differences": _differences(scores)}
+
+    tables = {"edit": _row_table(scores, statistics), "edit_differences": _difference_table(scores)}
+
+    return scores, tables
 
 
-def _statistics(place: Path, name: str, seed: int) -> dict:
-    """{dial: {score: (E, M)}} of one job."""
-    kept = {}
-    with np.load(edit_job_path(place, name, seed).with_suffix(".npz")) as arrays:
-        for key in arrays.files:
-            dial, score = key.split("/")
-            kept.setdefault(float(dial), {})[score] = arrays[key]
-    return kept
+def _editor_differences(
+    editor: str, statistics: dict[str, SeedStatistics], edits: TrueEdits
+) -> Scores:
+    """Compare the variants of one editor."""
+    scores: Scores = {}
+    for pair in COMPARED:
+        first, second = (f"{editor}.{variant}" for variant in pair)
+        if first in statistics and second in statistics:
+            prefix = f"spfem.{editor}.{'_minus_'.join(pair)}"
+            scores |= _difference(
+                prefix,
+                statistics[first],
+                statistics[second],
+                edits,
+                EDIT[second].seeded,
+                by_emotion=pair == MAIN,
+            )
+
+    families = []
+    for variant in MAIN:
+        endings = ["", *(f"_{ending}" for ending in WEIGHT_FACTORS)]
+        rows = [f"{editor}.{variant}{ending}" for ending in endings]
+        if not all(row in statistics for row in rows):
+            return scores
+        families.append([statistics[row] for row in rows])
+
+    prefix = f"spfem.{editor}.{'_minus_'.join(MAIN)}"
+
+    return scores | difference_at_any_weight(prefix, families[0], families[1], edits)
 
 
-def _pooled(seeds: list[dict], dial: float) -> dict:
-    """{score: (seeds x E, M)} at one setting of the dial, the seeds one after the other."""
-    return {
-        score: np.concatenate([kept[dial][score] for kept in seeds]) for score in seeds[0][dial]
-    }
+def _pool_seeds(seeds: Iterable[dict[float, Statistics]], scale: float) -> Statistics:
+    """Concatenate the statistics of several seeds at one scale, {score: (seeds x E, M)}."""
+    at_scale = [statistics[scale] for statistics in seeds]
+    pooled = {}
+    for score in at_scale[0]:
+        pooled[score] = np.concatenate([statistics[score] for statistics in at_scale])
+
+    return pooled
 
 
-def _variant(place: Path, name: str, seeds: dict, references: dict, edits) -> dict:
-    prefix, kept, each = (
-        f"spfem.{name}",
-        list(seeds.values()),
-        [read_json(edit_job_path(place, name, seed))["scores"] for seed in seeds],
-    )
-    scores = estimate.lines(
-        variant_rows(prefix, _pooled(kept, 1.0), references, edits, times=len(kept))
-    )
-    for key in each[0]:
-        values = [one[key] for one in each if one[key] is not None]
-        if values and not key.endswith((".low", ".high", ".n")):
+def _row_scores(
+    folder: Path, row: str, seeds: SeedStatistics, references: dict[str, Any], edits: TrueEdits
+) -> Scores:
+    """Return the scores of one row: intervals over all seeds, means over seeds and their spread."""
+    prefix = f"spfem.{row}"
+    statistics = list(seeds.values())
+
+    pooled = _pool_seeds(statistics, 1.0)
+    estimates = estimate_variant(prefix, pooled, references, edits, times=len(statistics))
+    scores: Scores = flatten_scores(estimates)
+
+    scores_of_seeds = []
+    for seed in seeds:
+        record = read_json(edit_job_path(folder, row, seed))
+        scores_of_seeds.append(present_scores(record["scores"]))
+
+    first = scores_of_seeds[0]
+
+    for key in first:
+        values = [of_seed[key] for of_seed in scores_of_seeds if of_seed[key] is not None]
+        if values and not key.endswith(NOT_AVERAGED):
             scores[key] = float(np.mean(values))
-            scores |= _spread(key, values) if f"{key}.n" in each[0] else {}
+            if f"{key}.n" in first:
+                scores |= _spread(key, values)
         elif key.endswith(".n"):
-            scores[key] = each[0][key]  # clips, not clips times seeds
-    curve = [_pooled(kept, dial) for dial in sorted(kept[0])]
-    return scores | (
-        estimate.lines(curve_rows(prefix, sorted(kept[0]), curve)) if len(curve) > 1 else {}
-    )
+            scores[key] = first[key]  # clips, not clips times seeds
+
+    scales = sorted(statistics[0])
+    if len(scales) > 1:
+        curve = [_pool_seeds(statistics, scale) for scale in scales]
+        scores |= flatten_scores(estimate_intensity_curve(prefix, scales, curve))
+
+    return scores
 
 
-def _spread(key: str, values: list[float]) -> dict:
-    many = (
-        {}
-        if len(values) < 2
-        else {
-            f"{key}.sd": float(np.std(values, ddof=1)),
-            f"{key}.least": min(values),
-            f"{key}.most": max(values),
-        }
-    )
-    return many | {f"{key}.seeds": len(values)}
+def _spread(key: str, values: list[float]) -> Scores:
+    """Return the number of seeds and, of several, standard deviation, least and most."""
+    spread: Scores = {}
+    if len(values) > 1:
+        spread[f"{key}.sd"] = float(np.std(values, ddof=1))
+        spread[f"{key}.least"] = min(values)
+        spread[f"{key}.most"] = max(values)
+
+    spread[f"{key}.seeds"] = len(values)
+
+    return spread
 
 
 def _difference(
-    prefix: str, first: dict, second: dict, edits, seeded: bool, by_emotion: bool
-) -> dict:
-    """Seeds that both have; a variant without seeds stands beside each of the other's."""
+    prefix: str,
+    first: SeedStatistics,
+    second: SeedStatistics,
+    edits: TrueEdits,
+    seeded: bool,
+    by_emotion: bool,
+) -> Scores:
+    """Compare two rows over the seeds that both have.
+
+    A row without seeds is compared with each seed of the other.
+    """
     seeds = sorted(first.keys() & second.keys() if seeded else first)
     if not seeds:
         return {}
-    one, two = ([kept.get(seed, kept[min(kept)]) for seed in seeds] for kept in (first, second))
-    clips, target = (
-        np.tile(np.arange(len(edits)), len(seeds)),
-        np.tile(edits.target, len(seeds)) if by_emotion else (),
-    )
-    measured = [
-        {score: measure_of(score, sums) for score, sums in _pooled(kept, 1.0).items()}
-        for kept in (one, two)
-    ]
-    scores = estimate.lines(difference_rows(prefix, *measured, clips, target))
-    for score in measured[0].keys() & measured[1].keys():
-        apart = [
-            measure_of(score, a[1.0][score]).value - measure_of(score, b[1.0][score]).value
-            for a, b in zip(one, two, strict=True)
-        ]
-        scores |= _spread(f"{prefix}.{score}", apart)
-    dials = sorted(one[0].keys() & two[0].keys())
-    curves = [[[_pooled(kept, dial) for dial in dials]] for kept in (one, two)]
-    return scores | estimate.lines(equal_accuracy_rows(prefix, *curves, clips))
+
+    first_seeds = _select_seeds(first, seeds)
+    second_seeds = _select_seeds(second, seeds)
+
+    clips = np.tile(np.arange(len(edits)), len(seeds))
+    emotions = np.tile(edits.target_emotions, len(seeds)) if by_emotion else ()
+
+    first_scores = _restore(_pool_seeds(first_seeds, 1.0))
+    second_scores = _restore(_pool_seeds(second_seeds, 1.0))
+
+    estimates = estimate_differences(prefix, first_scores, second_scores, clips, emotions)
+    scores: Scores = flatten_scores(estimates)
+
+    for score in first_scores:
+        if score not in second_scores:
+            continue
+        differences = []
+        for one, two in zip(first_seeds, second_seeds, strict=True):
+            difference = _value(score, one) - _value(score, two)
+            differences.append(difference)
+        scores |= _spread(f"{prefix}.{score}", differences)
+
+    scales = sorted(first_seeds[0].keys() & second_seeds[0].keys())
+    first_curve = [_pool_seeds(first_seeds, scale) for scale in scales]
+
+    second_curve = [_pool_seeds(second_seeds, scale) for scale in scales]
+    at_equal_accuracy = estimate_at_equal_accuracy(prefix, [first_curve], [second_curve], clips)
+
+    return scores | flatten_scores(at_equal_accuracy)
 
 
-def _any_weight(prefix: str, first: list[dict], second: list[dict], edits) -> dict:
-    """The mouth at equal accuracy where each variant may use the best of its weights; seeds that all of them have."""
-    seeds = sorted(set.intersection(*(set(kept) for kept in (*first, *second))))
+def _select_seeds(statistics: SeedStatistics, seeds: list[int]) -> list[dict[float, Statistics]]:
+    """Return the statistics of each seed; of a row that lacks it, those of its first seed."""
+    first_seed = min(statistics)
+    return [statistics.get(seed, statistics[first_seed]) for seed in seeds]
+
+
+def _restore(statistics: Statistics) -> dict[str, Any]:
+    """Put the formula of each score back to its rows."""
+    return {score: restore_statistics(score, rows) for score, rows in statistics.items()}
+
+
+def _value(score: str, statistics: dict[float, Statistics]) -> float:
+    """Return a score at intensity scale 1."""
+    return restore_statistics(score, statistics[1.0][score]).value
+
+
+def difference_at_any_weight(
+    prefix: str, first: list[SeedStatistics], second: list[SeedStatistics], edits: TrueEdits
+) -> Scores:
+    """Compare the mouth at equal accuracy where each variant may use the best of its weights.
+
+    Args:
+        prefix: of the score names.
+        first: statistics of one variant with each of its weights.
+        second: statistics of the other variant with each of its weights.
+        edits: which clip becomes which emotion.
+
+    Returns:
+        `PREFIX.mouth_error.any_weight.*` over the seeds that all of them have; else nothing.
+    """
+    seed_sets = [set(statistics) for statistics in (*first, *second)]
+    seeds = sorted(set.intersection(*seed_sets))
     if not seeds:
         return {}
-    dials = sorted(first[0][seeds[0]])
-    curves = [
-        [[_pooled([kept[seed] for seed in seeds], dial) for dial in dials] for kept in family]
-        for family in (first, second)
-    ]
-    return estimate.lines(
-        equal_accuracy_rows(
-            prefix,
-            *curves,
-            np.tile(np.arange(len(edits)), len(seeds)),
-            name="mouth_error.any_weight",
-        )
+
+    scales = sorted(first[0][seeds[0]])
+    estimates = estimate_at_equal_accuracy(
+        prefix,
+        _weight_curves(first, seeds, scales),
+        _weight_curves(second, seeds, scales),
+        np.tile(np.arange(len(edits)), len(seeds)),
+        name="mouth_error.any_weight",
     )
 
+    return flatten_scores(estimates)
 
-def _table(scores: dict, names) -> pd.DataFrame:
-    """One line a variant: every score with its interval, and sd over the seeds."""
+
+def _weight_curves(
+    family: list[SeedStatistics], seeds: list[int], scales: list[float]
+) -> list[list[Statistics]]:
+    """Pool the seeds of every weight at every scale."""
+    curves = []
+    for statistics in family:
+        of_seeds = [statistics[seed] for seed in seeds]
+        curves.append([_pool_seeds(of_seeds, scale) for scale in scales])
+
+    return curves
+
+
+def _row_table(scores: Scores, rows: Iterable[str]) -> pd.DataFrame:
+    """Build one line for each row: every score with its interval, and sd over the seeds."""
     lines = []
-    for name in names:
-        cells = {"row": name, "seeds": scores.get(f"spfem.{name}.mouth_error.seeds")}
+    for row in rows:
+        line = {"row": row, "seeds": scores.get(f"spfem.{row}.mouth_error.seeds")}
         for score in LISTED:
-            key = f"spfem.{name}.{score}"
-            if key in scores:
-                cells |= {score: round(scores[key], 4)} | {
-                    f"{score}.{part}": round(scores[f"{key}.{part}"], 4)
-                    for part in ("low", "high", "sd")
-                    if f"{key}.{part}" in scores
-                }
-        lines.append(cells)
+            key = f"spfem.{row}.{score}"
+            if key not in scores:
+                continue
+            line[score] = round(scores[key], 4)
+            for part in SEEDS_COLUMNS:
+                if f"{key}.{part}" in scores:
+                    line[f"{score}.{part}"] = round(scores[f"{key}.{part}"], 4)
+        lines.append(line)
+
     return pd.DataFrame(lines)
 
 
-def _differences(scores: dict) -> pd.DataFrame:
-    """One line a difference of two variants: value, interval, p, number of clips."""
+def _difference_table(scores: Scores) -> pd.DataFrame:
+    """Build one line for each difference of two rows: value, interval, p, number of clips."""
     lines = []
     for key in scores:
-        if "_minus_" in key and f"{key}.p" in scores and not key.endswith((".judge_1", ".judge_2")):
-            cells = {
-                part: scores[f"{key}.{part}"]
-                for part in ("low", "high", "p", "n", "sd", "accuracy")
-                if f"{key}.{part}" in scores
-            }
-            lines.append({"row": key, "value": scores[key], **cells})
+        if "_minus_" not in key or f"{key}.p" not in scores or key.endswith(SINGLE_JUDGES):
+            continue
+        line = {"row": key, "value": scores[key]}
+        for part in DIFFERENCE_COLUMNS:
+            if f"{key}.{part}" in scores:
+                line[part] = scores[f"{key}.{part}"]
+        lines.append(line)
+
     return pd.DataFrame(lines).round(4)
