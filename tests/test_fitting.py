@@ -17,7 +17,7 @@ from cdrl.corpora.store import Store
 from cdrl.evaluation import retrieval
 from cdrl.representation.content import embed_content, sound_units, train_content
 from cdrl.representation.emotion import EmotionSampler, embed_clips, train_emotion
-from cdrl.representation.finetune import fit_content, fit_emotion, only
+from cdrl.representation.finetune import fit_content, fit_emotion, select_clips
 from cdrl.representation.pairs import PairSampler, find_pairs
 from cdrl.stages import s04_real_clips as real_clips
 from cdrl.stages.s04_real_clips import draw_folds, real_scores, speech_measures
@@ -78,7 +78,7 @@ def fitted_emotion(run, clips, steps=STEPS):
 
 def spoilt(features, clips):
     """The same with features of some clips that nothing can be learnt from: not a number."""
-    out = only(features, range(len(features.store.clips)))
+    out = select_clips(features, range(len(features.store.clips)))
     for kind in ("face", "mouth", "audio", "language"):
         values = getattr(features, kind).copy()
         for clip in clips:
@@ -90,10 +90,10 @@ def spoilt(features, clips):
 def test_clips_that_are_left_out_have_no_part_in_the_fit(run):
     kept, bad = [0, 1, 3, 4], spoilt(run.clips, (2, 5))
     for fit in (fitted_content, lambda *given: fitted_emotion(*given)[0]):
-        one, two = (fit(run, only(features, kept), 3).state_dict() for features in (run.clips, bad))
+        one, two = (fit(run, select_clips(features, kept), 3).state_dict() for features in (run.clips, bad))
         assert all(torch.equal(value, two[name]) for name, value in one.items())
     with pytest.raises(InputError, match="the loss is nan"):  # the spoilt clips would be noticed
-        fitted_emotion(run, only(bad, [0, 1, 2, 3]), 3)
+        fitted_emotion(run, select_clips(bad, [0, 1, 2, 3]), 3)
 
 
 def test_a_fit_is_a_copy_frozen_and_not_what_it_was(run):
@@ -110,10 +110,10 @@ def test_a_fit_is_a_copy_frozen_and_not_what_it_was(run):
 def test_a_fit_finds_the_moments_of_clips_that_were_left_out_and_forgets_little(run):
     [fold, *_] = draw_folds(run.clips)
     encoder = fitted_content(
-        run, only(run.clips, [clip for clip in range(6) if clip not in fold.clips])
+        run, select_clips(run.clips, [clip for clip in range(6) if clip not in fold.clips])
     )
     found = [
-        speech_measures([fold], [embed_content(each, run.clips)])["retrieval_r1"][0].value
+        speech_measures([fold], [embed_content(each, run.clips)])["retrieval_r1"].statistics.value
         for each in (run.content, encoder)
     ]
     assert found[1] > found[0] + 0.1
@@ -138,7 +138,7 @@ def test_the_emotion_of_clips_that_were_fitted_to_is_read(run):
 
 
 def test_the_level_of_the_new_clips_is_not_asked_for(run):
-    other = only(run.clips, range(6))
+    other = select_clips(run.clips, range(6))
     other.store.clips["intensity"] = 1
     one, two = (fitted_emotion(run, clips, 3)[0].state_dict() for clips in (run.clips, other))
     assert all(torch.equal(value, two[name]) for name, value in one.items())
@@ -154,11 +154,11 @@ def test_every_clip_is_left_out_once_with_one_of_another_emotion():
         rows = {row for clip in fold.clips for row in range(clip * LENGTH, (clip + 1) * LENGTH)}
         used = {
             *fold.triples.anchor,
-            *fold.triples.right,
-            *fold.triples.wrong,
-            *(row for query, shelf, _ in fold.looked_for for row in (*query, *shelf)),
+            *fold.triples.positive,
+            *fold.triples.negative,
+            *(row for query in fold.queries for row in (*query.frames, *query.gallery)),
         }
-        assert used <= rows and len(fold.looked_for) == 2
+        assert used <= rows and len(fold.queries) == 2
 
 
 def test_known_codes_score_what_they_must():
@@ -167,16 +167,18 @@ def test_known_codes_score_what_they_must():
     moment = np.eye(LENGTH)[np.arange(count) % LENGTH]
     for code, wanted, swap in ((moment, 0.9, 1.0), (np.ones((count, 3)), None, 0.5)):
         found = speech_measures(folds, [code] * 3)
-        measure, groups, chance = found["retrieval_r1"]
+        measure = found["retrieval_r1"].statistics
+        groups = found["retrieval_r1"].groups
+        chance = found["retrieval_r1"].chance
         assert measure.value == pytest.approx(chance) if wanted is None else measure.value > wanted
         assert len(groups) == count and chance == pytest.approx(3 / LENGTH, abs=0.01)
-        assert found["swap_image"][0].value == pytest.approx(swap, abs=0.05)
+        assert found["swap_image"].statistics.value == pytest.approx(swap, abs=0.05)
     other = [
         moment,
         retrieval.standardise(np.random.default_rng(0).standard_normal((count, 8))),
         moment,
     ]
-    assert speech_measures(folds, other)["retrieval_r1"][0].value == pytest.approx(
+    assert speech_measures(folds, other)["retrieval_r1"].statistics.value == pytest.approx(
         2 / 3, abs=0.1
     )  # each fold by its own code
 
@@ -198,17 +200,17 @@ def test_scores_stand_before_and_after_with_the_paired_difference(run, monkeypat
             rows[f"{prefix}.{name}"] for prefix in ("real", "real.fitted", "real.gain")
         )
         assert (
-            gain["value"] == pytest.approx(after["value"] - before["value"])
-            and gain["low"] <= gain["value"] <= gain["high"]
+            gain.value == pytest.approx(after.value - before.value)
+            and gain.low <= gain.value <= gain.high
         )
         assert (
-            before["n"] == after["n"]
-            and before["chance"] == after["chance"]
-            and before["low"] <= before["value"] <= before["high"]
+            before.n == after.n
+            and before.chance == after.chance
+            and before.low <= before.value <= before.high
         )
-    assert rows["real.gain.retrieval_r1"]["value"] > 0.05 and rows["real.emotion_nearest"]["n"] == 6
+    assert rows["real.gain.retrieval_r1"].value > 0.05 and rows["real.emotion_nearest"].n == 6
     assert (
-        rows["real.content.aligned"]["pairs"] == 15
+        rows["real.content.aligned"].details["pairs"] == 15
         and "real.raw.swap_image" in rows
         and "real.raw.emotion_nearest" not in rows
     )
@@ -222,7 +224,7 @@ def test_a_fit_that_cannot_be_is_left_out_and_said(run, monkeypatch):
         and "real.retrieval_r1" in rows
     )
     assert not [name for name in rows if "fitted" in name or "gain" in name]
-    known = only(run.clips, range(6))
+    known = select_clips(run.clips, range(6))
     known.store.clips["corpus"] = "drawn"
     opens(monkeypatch, run, known)
     rows, lines = real_scores(run.folder, ProbeConfig())
@@ -233,9 +235,9 @@ def test_a_fit_that_cannot_be_is_left_out_and_said(run, monkeypatch):
         ]
         and "real.swap_image" in rows
     )
-    opens(monkeypatch, run, only(run.clips, [0, 3]))
+    opens(monkeypatch, run, select_clips(run.clips, [0, 3]))
     rows, lines = real_scores(run.folder, ProbeConfig(fit_steps=2))
     assert lines[0].startswith("left out real.fitted, real.gain: ") and "real.retrieval_r1" in rows
-    opens(monkeypatch, run, only(run.clips, [0]))
+    opens(monkeypatch, run, select_clips(run.clips, [0]))
     rows, lines = real_scores(run.folder, ProbeConfig())
     assert rows == {} and lines[0].startswith("left out real: ")

@@ -1,7 +1,7 @@
-"""The work of each stage: configuration and the folders before it in, files and scores out. The notebooks call these.
+"""The work of each stage, which the notebooks call: settings and earlier folders in, scores out.
 
-Every stage function is the `work` of `cdrl.core.stage.run_stage`: `(run, config, out) -> scores`; it goes on from what an
-interrupted attempt left in `out`.
+Every stage function is the `work` of `cdrl.core.stage.run_stage`: `(run, config, out) -> scores`.
+It resumes from what an interrupted attempt left in `out`.
 """
 
 from cdrl.stages.notes import read_notes
@@ -12,23 +12,22 @@ from cdrl.stages.s00_pictures import (
     edit_film,
     edit_strip,
     middle_frames,
-    spoken,
+    phoneme_times,
 )
 from cdrl.stages.s01_priors import aligned_clips, extract_priors, open_features
 from cdrl.stages.s02_content import train_ccrl
-from cdrl.stages.s03_emotion import prompt_likeness, train_cerl
-from cdrl.stages.s04_probe import bars, factors_of_frames, known, probe
+from cdrl.stages.s03_emotion import prompt_similarity, train_cerl
+from cdrl.stages.s04_probe import bar_columns, factors_of_frames, probe, scored_names
 from cdrl.stages.s05_generate import edit_grid, generate
-from cdrl.stages.s06_evaluate import committed_edits, dial_curves, evaluate, variant_table
+from cdrl.stages.s06_evaluate import committed_edits, evaluate, intensity_curves, variant_table
 
 __all__ = [
     "aligned_clips",
-    "bars",
+    "bar_columns",
     "build_corpus",
     "clip_strip",
     "committed_edits",
     "corpus_sheet",
-    "dial_curves",
     "edit_film",
     "edit_grid",
     "edit_strip",
@@ -37,13 +36,14 @@ __all__ = [
     "factors_of_frames",
     "generate",
     "has_truth",
-    "known",
+    "intensity_curves",
     "middle_frames",
     "open_features",
+    "phoneme_times",
     "probe",
-    "prompt_likeness",
+    "prompt_similarity",
     "read_notes",
-    "spoken",
+    "scored_names",
     "start",
     "train_ccrl",
     "train_cerl",

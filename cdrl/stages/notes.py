@@ -1,4 +1,4 @@
-"""What a stage has to say in words: how a corpus was split, which scores were left out and why."""
+"""What a stage says in words: how a corpus was split, which scores were left out and why."""
 
 from pathlib import Path
 
@@ -6,18 +6,23 @@ from cdrl.core.files import read_json, write_json
 from cdrl.core.settings import stage_folder
 
 FILE = "notes.json"
+NOTHING_LEFT_OUT = "nothing was left out: the corpus is generated and its truth is known"
 
 
-def write_notes(out: Path, lines: list[str]) -> None:
-    """Keep a stage's lines in its folder, each once."""
-    write_json(Path(out) / FILE, list(dict.fromkeys(lines)))
+def write_notes(out: Path, notes: list[str]) -> None:
+    """Write a stage's notes to its folder, each once."""
+    without_repetition = list(dict.fromkeys(notes))
+    write_json(Path(out) / FILE, without_repetition)
 
 
 def read_notes(run: Path, stage: str) -> str:
-    """The lines of a stage, one below the other; of a generated corpus, that nothing was left out."""
+    """Return the notes of a stage, one a line.
+
+    Args:
+        run: folder of the run.
+        stage: its name, as `corpus`.
+    """
     path = stage_folder(run, stage) / FILE
-    return (
-        "\n".join(read_json(path))
-        if path.exists()
-        else "nothing was left out: the corpus is generated and its truth is known"
-    )
+    if not path.exists():
+        return NOTHING_LEFT_OUT
+    return "\n".join(read_json(path, list))

@@ -1,114 +1,177 @@
 """What notebook 00 shows of a corpus, generated or not."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import PHONEMES
+from cdrl.corpora.dtw import label_runs
 from cdrl.corpora.store import Store
-from cdrl.corpora.time_warp import runs
-from cdrl.editing.pipeline import edit_clip, load_editor
+from cdrl.editing.pipeline import edit_clip
+from cdrl.editors.loading import load_editor
 from cdrl.media.encoding import write_video
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.studio.edits import source_of
 
-SIDE = 224  # pixels of a face in the first film
+FILM_SIZE = 224  # pixels of a face in the first film
+LEVELS = 3  # intensity 1 is level 3
 
 
 def corpus_sheet(store: Store, people: int = 4) -> tuple[np.ndarray, list[str], list[str], int]:
-    """One sentence as some people say it in every emotion: middle frames.
+    """Show the sentence that most emotions share as some people say it: middle frames.
+
+    Args:
+        store: of clips.
+        people: most rows.
 
     Returns:
-        (people, emotions, C, C, 3) pictures, black where nobody acted it; names of rows and columns; number of one of the clips.
-        The sentence is the one that most emotions share.
+        (people, emotions, C, C, 3) uint8 pictures, black where a clip is missing; names of the rows
+        and of the columns; number of one of the clips.
     """
     clips = store.clips
-    said = clips.groupby("sentence", sort=False)["emotion"].nunique()
-    sentence = said.idxmax()
-    chosen = clips[clips.sentence == sentence]
-    names, emotions = list(chosen.speaker.unique()[:people]), sorted(chosen.emotion.unique())
-    sheet = np.zeros((len(names), len(emotions), *store.face.shape[1:]), np.uint8)
-    for row in chosen[chosen.speaker.isin(names)].itertuples():
-        sheet[names.index(row.speaker), emotions.index(row.emotion)] = store.face[
-            row.start + row.num_frames // 2
-        ]
-    return sheet, names, emotions, int(chosen.index[0])
+    emotions_of_sentence = clips.groupby("sentence", sort=False)["emotion"].nunique()
+    same_sentence = clips[clips.sentence == emotions_of_sentence.idxmax()]
+    speakers = list(same_sentence.speaker.unique()[:people])
+    emotions = sorted(same_sentence.emotion.unique())
+
+    shape = (len(speakers), len(emotions), *store.face.shape[1:])
+    sheet = np.zeros(shape, np.uint8)
+    for clip in same_sentence[same_sentence.speaker.isin(speakers)].itertuples():
+        row = speakers.index(clip.speaker)
+        column = emotions.index(clip.emotion)
+        sheet[row, column] = store.face[clip.start + clip.num_frames // 2]
+    return sheet, speakers, emotions, int(same_sentence.index[0])
 
 
-def spoken(store: Store, clip: int) -> list[tuple[float, float, str]]:
-    """(start, end, phoneme) of a clip, seconds; nothing where the phone times are not known."""
+def phoneme_times(store: Store, clip: int) -> list[tuple[float, float, str]]:
+    """List (start, end, phoneme) of a clip, seconds; nothing where phone times are unknown.
+
+    Args:
+        store: of clips.
+        clip: its number.
+    """
     if "phoneme" not in store.truth:
         return []
-    names, edges = runs(store.truth["phoneme"][store.frames(clip)])
-    times = (edges / store.clips.frame_rate[clip]).round(3).tolist()
-    return [(start, end, PHONEMES[name]) for name, start, end in zip(names, times, times[1:])]
+    phonemes, edges = label_runs(store.truth["phoneme"][store.frames(clip)])
+    seconds = (edges / store.clips.frame_rate[clip]).round(3).tolist()
+    times = []
+    for index, phoneme in enumerate(phonemes):
+        times.append((seconds[index], seconds[index + 1], PHONEMES[phoneme]))
+    return times
 
 
 def clip_strip(store: Store, clip: int, columns: int = 8) -> tuple[np.ndarray, list[str]]:
-    """(1, columns, C, C, 3) frames of a clip, evenly spread, and when each is shown."""
-    rows = np.linspace(0, store.clips.num_frames[clip] - 1, columns).astype(int)
-    return store.face[store.frames(clip)][rows][None], [
-        f"{row / store.clips.frame_rate[clip]:.1f} s" for row in rows
-    ]
+    """Show some frames of a clip, evenly spread.
+
+    Args:
+        store: of clips.
+        clip: its number.
+        columns: number of frames.
+
+    Returns:
+        (1, columns, C, C, 3) uint8 frames, and the time of each.
+    """
+    positions = _spread(store.clips.num_frames[clip], columns)
+    crops = store.face[store.frames(clip)][positions]
+    rate = store.clips.frame_rate[clip]
+    return crops[None], [f"{position / rate:.1f} s" for position in positions]
 
 
 def middle_frames(store: Store) -> tuple[np.ndarray, list[str]]:
-    """(1, N, C, C, 3) the middle frame of each of N clips, and their emotions."""
-    rows = (store.clips.start + store.clips.num_frames // 2).to_numpy()
-    return np.asarray(store.face)[rows][None], list(store.clips.emotion)
+    """Show the middle frame of each of N clips.
+
+    Args:
+        store: of clips.
+
+    Returns:
+        (1, N, C, C, 3) uint8 frames, and the emotion of each.
+    """
+    middle = store.clips.start + store.clips.num_frames // 2
+    crops = np.asarray(store.face)[middle.to_numpy()]
+    return crops[None], list(store.clips.emotion)
 
 
 def edit_strip(run: Path, columns: int = 8) -> tuple[np.ndarray, list[str]]:
-    """Frames of a source clip above the same moments edited by the committed generator, and of its true edit.
+    """Show a source clip above its edit by the committed editor and its true edit.
+
+    Args:
+        run: folder of the run.
+        columns: number of frames of each.
 
     Returns:
-        (3, columns, C, C, 3) pictures, and the names of the rows; of a real corpus the source alone.
+        (3, columns, C, C, 3) uint8 frames at the same times, and the names of the rows. A real
+        corpus has the source alone.
     """
     names, films, _ = _first_edit(run)
-    rows = np.linspace(0, len(films[0]) - 1, columns).astype(int)
-    return np.stack([film[rows] for film in films]), names
+    positions = _spread(len(films[0]), columns)
+    rows = [film[positions] for film in films]
+    return np.stack(rows), names
 
 
 def edit_film(run: Path) -> Path:
-    """The films of `edit_strip` side by side, with the source's sound: `tour.mp4` in the corpus's folder."""
+    """Write the clips of `edit_strip` side by side, with the source's sound.
+
+    Args:
+        run: folder of the run.
+
+    Returns:
+        `tour.mp4` in the folder of the corpus.
+    """
     path = stage_folder(run, "corpus") / "tour.mp4"
-    if not path.exists():
-        names, films, sound = _first_edit(run)
-        large = [
-            np.stack(
-                [
-                    np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.LANCZOS))
-                    for frame in film
-                ]
-            )
-            for film in films
-        ]
-        rate = float(Store(stage_folder(run, "corpus") / "report").clips.frame_rate[0])
-        write_video(
-            path,
-            np.concatenate(large, 2),
-            rate,
-            sound,
-            {"comment": f"synthetic: {'; '.join(names)}"},
-        )
+    if path.exists():
+        return path
+    names, films, sound = _first_edit(run)
+    enlarged = [_enlarge(film) for film in films]
+    report = Store(stage_folder(run, "corpus") / "report")
+    rate = float(report.clips.frame_rate[0])
+    note = {"comment": f"synthetic: {'; '.join(names)}"}
+    write_video(path, np.concatenate(enlarged, 2), rate, sound, note)
     return path
 
 
+def _spread(num_frames: int, columns: int) -> np.ndarray:
+    """Return (columns,) positions from the first to the last of `num_frames`."""
+    return np.linspace(0, num_frames - 1, columns).astype(int)
+
+
+def _enlarge(film: np.ndarray) -> np.ndarray:
+    """Resize (T, C, C, 3) uint8 crops to `FILM_SIZE`."""
+    frames = []
+    for frame in film:
+        image = Image.fromarray(frame).resize((FILM_SIZE, FILM_SIZE), Image.Resampling.LANCZOS)
+        frames.append(np.asarray(image))
+    return np.stack(frames)
+
+
 def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
-    """Names and crops, (T, C, C, 3) each, of a source, its edit by the committed generator and its true edit; and the sound."""
+    """Edit the source of the first true edit.
+
+    Returns:
+        Names and crops, (T, C, C, 3) uint8 each, of the source, its edit by the committed editor
+        and its true edit; and the sound, (S,).
+    """
     report = Store(stage_folder(run, "corpus") / "report")
     if not has_truth(run):
-        names = [f"{report.clips.emotion[0]}: no true edit of a real clip exists"]
-        return names, [np.asarray(report.face[report.frames(0)])], report.sound(0)
-    edits = Store(stage_folder(run, "corpus") / "edits")
-    source = int(np.flatnonzero(report.clips.name == source_of(edits.clips.name[0]))[0])
-    wanted, crops = edits.clips.iloc[0], np.asarray(report.face[report.frames(source)])
-    edited = edit_clip(load_editor(), crops, wanted.emotion, wanted.intensity / 3)
+        name = f"{report.clips.emotion[0]}: no true edit of a real clip exists"
+        return [name], [_crops(report, 0)], report.sound(0)
+
+    true_edits = Store(stage_folder(run, "corpus") / "edits")
+    target: Any = true_edits.clips.iloc[0]
+    source_name = source_of(true_edits.clips.name[0])
+    source = int(np.flatnonzero(report.clips.name == source_name)[0])
+    crops = _crops(report, source)
+    edited = edit_clip(load_editor(), crops, target.emotion, target.intensity / LEVELS)
     names = [
         f"source: {report.clips.emotion[source]}",
-        f"edit: {wanted.emotion}",
-        f"true edit: {wanted.emotion}",
+        f"edit: {target.emotion}",
+        f"true edit: {target.emotion}",
     ]
-    return names, [crops, edited, np.asarray(edits.face[edits.frames(0)])], report.sound(source)
+    return names, [crops, edited, _crops(true_edits, 0)], report.sound(source)
+
+
+def _crops(store: Store, clip: int) -> np.ndarray:
+    """Return the crops of a clip, (T, C, C, 3) uint8."""
+    return np.asarray(store.face[store.frames(clip)])

@@ -1,6 +1,7 @@
-"""Notebook 00 on a corpus that is not generated: check the root, say who trains and who reports, crop their clips."""
+"""Notebook 00 on a corpus that is not generated: check it, split its people, crop their clips."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ import pandas as pd
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import check_disk
-from cdrl.core.settings import IngestConfig
+from cdrl.core.settings import CorpusConfig, IngestConfig
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora import samples
-from cdrl.corpora.ingest import cost_words, expected_cost, ingest
+from cdrl.corpora.ingest import describe_cost, expected_cost, ingest
 from cdrl.corpora.manifest import add_sums
-from cdrl.corpora.rejects import kind_of
+from cdrl.corpora.rejects import reason_kind
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import load_split, parts_of, split_concerns, split_names
 from cdrl.corpora.store import Store
@@ -21,39 +22,108 @@ from cdrl.editing.requests import plan_edits
 from cdrl.stages.notes import write_notes
 from cdrl.studio import corpus as studio
 
+# Parts of a split that a run uses; `host`, where a split has it, trains the editor.
+PARTS = ("train", "host", "report")
+DRAW_SPLIT_SEED = 9301
+DRAW_CLIPS_SEED = 9302
+MOST_REASONS = 5  # clips left out that the notes name, for each part
 
-def build_real(run: Path, config, out: Path) -> dict:
-    """Crop the clips of a real corpus into the run's stores: train, report, and host where the split has one.
 
-    Crops are kept in `config.ingested`, under the content of each clip and the settings: what any run has cropped is not
-    cropped again. `notes.json` holds what was decided, in words.
+@dataclass(frozen=True)
+class SplitClips:
+    """Who trains and who reports.
+
+    Attributes:
+        part: (C,) part of each clip: train, host, report, choose or "".
+        notes: lines that say how the clips were split.
+        drivers: of the paper's split, actor -> the actor whose clips give the emotion.
+    """
+
+    part: pd.Series
+    notes: list[str]
+    drivers: dict[str, str]
+
+
+def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
+    """Crop the clips of a real corpus into the run's stores.
+
+    The stores are train, report, and host where the split has one. Crops are kept in
+    `config.ingested`, under the content of each clip and the settings, so no run crops again what
+    another has cropped. `notes.json` says what was decided.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        out: the stage's folder.
 
     Returns:
-        corpus.*: clips and speakers of each part, what both parts share (0 but by the paper's split), clips left out.
+        `corpus.*`: clips and speakers of each part, what both parts share (0 but by the paper's
+        split), clips left out.
 
     Raises:
-        InputError: a root that is no such corpus or has no pictures, a split that leaves nobody to train or to report.
+        InputError: the folder holds no such corpus or no pictures, or the split leaves nobody to
+            train or to report.
     """
+    clips, num_sound_only = _scan_clips(config)
+    split = choose_parts(clips, config.split, config.seed)
+    notes = list(split.notes)
+    if num_sound_only:
+        notes.append(f"{num_sound_only} clips are sound alone and left out")
+
+    clips_of_part = {}
+    for name in PARTS:
+        clips_of_part[name] = draw_clips(clips[split.part == name], config.max_clips, config.seed)
+    num_rejected, rejections = _ingest_parts(run, config, out, clips_of_part)
+    notes += rejections
+    if not len(clips_of_part["train"]) and not _is_made(out / "train"):
+        notes.append(_train_on_the_studio(config, out / "train"))
+    if not _is_made(out / "real"):
+        samples.ingest_crema_d(samples.sample_paths(), out / "real", config.crop_size, config.crop)
+
+    stores = {name: Store(out / name) for name in (*PARTS, "real") if _is_made(out / name)}
+    requests = plan_edits(stores, config.edits, split.drivers, config.seed)
+    requests.to_parquet(out / "edits.parquet", index=False)
+    scores = {"corpus.sound_only_clips": num_sound_only, "corpus.rejected_clips": num_rejected}
+    shared_scores, warnings = _shared_between_parts(stores)
+    scores |= _store_sizes(stores) | shared_scores
+    write_notes(out, [_first_note(config, stores), *notes, *warnings])
+    return scores
+
+
+def _is_made(store: Path) -> bool:
+    return (store / "store.json").exists()
+
+
+def _scan_clips(config: CorpusConfig) -> tuple[pd.DataFrame, int]:
+    """Find the clips that have pictures, and count those that are sound alone."""
     if not config.data_root:
         raise InputError(
-            f"corpus {config.corpus}: it is not generated; name its folder, --set corpus.data_root=FOLDER"
+            f"corpus {config.corpus}: it is not generated; name its folder, "
+            "--set corpus.data_root=FOLDER"
         )
     root = Path(config.data_root)
-    found = scan(root, config.corpus, config.template)
-    seen = found.clips[found.clips["path"] != ""].reset_index(drop=True)
-    if seen.empty:
+    clips = scan(root, config.corpus, config.template).clips
+    with_pictures = clips[clips["path"] != ""].reset_index(drop=True)
+    if with_pictures.empty:
         raise InputError(
-            f"{root}: {len(found.clips)} clips of {config.corpus}, all of them sound alone; a run needs the faces: give the "
-            "folder of the videos"
+            f"{root}: {len(clips)} clips of {config.corpus}, all of them sound alone; a run needs "
+            "the faces: give the folder of the videos"
         )
-    part, lines, drivers = choose_parts(seen, config.split, config.seed)
-    if len(found.clips) > len(seen):
-        lines.append(f"{len(found.clips) - len(seen)} clips are sound alone and left out")
-    wanted = {
-        name: draw_clips(seen[part == name], config.max_clips, config.seed)
-        for name in ("train", "host", "report")
-    }
-    held = Path(config.ingested) if config.ingested else run.parent / "ingested"
+    return with_pictures, len(clips) - len(with_pictures)
+
+
+def _ingest_parts(
+    run: Path, config: CorpusConfig, out: Path, clips_of_part: dict[str, pd.DataFrame]
+) -> tuple[int, list[str]]:
+    """Crop the clips of every part that has any.
+
+    Returns:
+        Number of clips left out, and a line for some of them.
+    """
+    root = Path(config.data_root)
+    ingested = Path(config.ingested) if config.ingested else run.parent / "ingested"
+    root_sum = hashlib.sha256(str(root.resolve()).encode()).hexdigest()
+    pieces = ingested / f"{config.corpus}-{root_sum[:12]}"
     settings = IngestConfig(
         config.frame_rate,
         config.crop,
@@ -62,184 +132,225 @@ def build_real(run: Path, config, out: Path) -> dict:
         split=config.corpus,
         workers=config.workers,
     )
-    place = (
-        held / f"{config.corpus}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
-    )
-    scores = {"corpus.sound_only_clips": len(found.clips) - len(seen), "corpus.rejected_clips": 0}
-    todo = pd.concat(
-        [clips for name, clips in wanted.items() if not (out / name / "store.json").exists()]
-        or [seen[:0]]
-    )
-    if len(todo):
-        print(
-            f"{len(todo)} clips: {cost_words(todo, root, settings)}; less for what is cropped already",
-            flush=True,
-        )
-        check_disk(held, expected_cost(todo, root, settings)[2])
-    for name, clips in wanted.items():
-        if len(clips):
-            done = ingest(
-                add_sums(root, clips, place.with_suffix(".sums.jsonl")),
-                root,
-                out / name,
-                settings,
-                shared=place,
-            )
-            scores["corpus.rejected_clips"] += len(done.rejected)
-            lines += [
-                f"{name}: {clip} left out, {kind_of(reason)}: {reason}"
-                for clip, reason in done.rejected[:5]
-            ]
-    if not len(wanted["train"]) and not (out / "train" / "store.json").exists():
-        lines.append(_train_on_the_studio(config, out / "train"))
-    if not (out / "real" / "store.json").exists():
-        samples.ingest(samples.sample_paths(), out / "real", config.crop_size, config.crop)
-    stores = {
-        name: Store(out / name)
-        for name in ("train", "host", "report", "real")
-        if (out / name / "store.json").exists()
-    }
-    plan_edits(stores, config.edits, drivers, config.seed).to_parquet(
-        out / "edits.parquet", index=False
-    )
+    missing = [clips for name, clips in clips_of_part.items() if not _is_made(out / name)]
+    if missing:
+        _announce_cost(pd.concat(missing), root, settings, ingested)
+
+    num_rejected = 0
+    notes = []
+    for name, clips in clips_of_part.items():
+        if not len(clips):
+            continue
+        with_sums = add_sums(root, clips, pieces.with_suffix(".sums.jsonl"))
+        result = ingest(with_sums, root, out / name, settings, shared=pieces)
+        num_rejected += len(result.rejected)
+        for clip, reason in result.rejected[:MOST_REASONS]:
+            notes.append(f"{name}: {clip} left out, {reason_kind(reason)}: {reason}")
+    return num_rejected, notes
+
+
+def _announce_cost(clips: pd.DataFrame, root: Path, settings: IngestConfig, ingested: Path) -> None:
+    """Print what cropping will take, and refuse where the disk has no room for it."""
+    if clips.empty:
+        return
+    cost = describe_cost(clips, root, settings)
+    print(f"{len(clips)} clips: {cost}; less for what is cropped already", flush=True)
+    _, _, disk_gb = expected_cost(clips, root, settings)
+    check_disk(ingested, disk_gb)
+
+
+def _store_sizes(stores: dict[str, Store]) -> dict[str, float]:
+    """Count the clips and the speakers of each store."""
+    scores = {}
     for name, store in stores.items():
-        scores |= {
-            f"corpus.{name}_clips": len(store.clips),
-            f"corpus.{name}_speakers": store.clips.speaker.nunique(),
-        }
-    for column in ("speaker", "sentence"):
-        shared = set(stores["train"].clips[column]) & set(stores["report"].clips[column])
-        scores[f"corpus.shared_{column}s"] = len(shared)
-        if shared:
-            lines.append(
-                f"beware: {len(shared)} {column}s of report are in train too, e.g. {sorted(shared)[0]}"
-            )
-    parts = [
-        f"{name} {len(store.clips)} clips of {store.clips.speaker.nunique()}"
-        for name, store in stores.items()
-    ]
-    write_notes(
-        out,
-        [
-            f"corpus {config.corpus} at {config.frame_rate:g} frames a second, speakers in {', '.join(parts)}",
-            *lines,
-        ],
-    )
+        scores[f"corpus.{name}_clips"] = len(store.clips)
+        scores[f"corpus.{name}_speakers"] = store.clips.speaker.nunique()
     return scores
 
 
-def choose_parts(
-    clips: pd.DataFrame, split: str, seed: int = 0
-) -> tuple[pd.Series, list[str], dict]:
-    """Who trains and who reports.
+def _shared_between_parts(stores: dict[str, Store]) -> tuple[dict[str, float], list[str]]:
+    """Count speakers and sentences that are in train and in report; warn of each."""
+    scores = {}
+    warnings = []
+    for column in ("speaker", "sentence"):
+        train = set(stores["train"].clips[column])
+        report = set(stores["report"].clips[column])
+        shared = sorted(train & report)
+        scores[f"corpus.shared_{column}s"] = len(shared)
+        if shared:
+            warnings.append(
+                f"beware: {len(shared)} {column}s of report are in train too, e.g. {shared[0]}"
+            )
+    return scores, warnings
+
+
+def _first_note(config: CorpusConfig, stores: dict[str, Store]) -> str:
+    """Say how many clips and speakers each store has."""
+    sizes = []
+    for name, store in stores.items():
+        num_speakers = store.clips.speaker.nunique()
+        sizes.append(f"{name} {len(store.clips)} clips of {num_speakers}")
+    return (
+        f"corpus {config.corpus} at {config.frame_rate:g} frames a second, "
+        f"speakers in {', '.join(sizes)}"
+    )
+
+
+def choose_parts(clips: pd.DataFrame, split: str, seed: int = 0) -> SplitClips:
+    """Choose who trains and who reports.
 
     Args:
-        clips: a manifest. split: `strict` is the corpus's committed strict split or, where that leaves a part empty, `drawn`;
-            `drawn` is half of the people and of the shared sentences, by seed; `paper` is the committed one of the release; else
-            the path of a split file.
-
-    Returns:
-        (C,) part of each clip ("train", "host", "report", "choose" or ""), lines that say so, and the drivers of the split.
+        clips: a manifest.
+        split: `strict` is the corpus's committed strict split or, where that leaves a part empty,
+            `drawn`; `drawn` is half of the people and of the shared sentences; `paper` is the
+            committed split of the release; anything else is the path of a split file.
+        seed: of a drawn split.
 
     Raises:
-        InputError: a split that is none, or that leaves no clip to report on or none to train with.
+        InputError: no such split, or it leaves no clip to report on or none to train with.
     """
     corpus = clips["corpus"].iloc[0]
-    name = {"strict": f"{corpus}_strict", "paper": f"{corpus}_paper"}.get(split, split)
+    committed = {"strict": f"{corpus}_strict", "paper": f"{corpus}_paper"}
+    name = committed.get(split, split)
     if split == "paper" and name not in split_names():
         raise InputError(
-            f"corpus.split=paper: the paper used no {corpus}; accepted are strict, drawn or a .json file"
+            f"corpus.split=paper: the paper used no {corpus}; "
+            "accepted are strict, drawn or a .json file"
         )
-    lines = []
-    if split != "drawn" and (split != "strict" or name in split_names()):
-        chosen = load_split(name)
-        part = _parts_or_none(chosen, clips, split)
-        if part is not None and {"train", "report"} <= set(part):
-            concerns = [f"beware: {text}" for text in split_concerns(chosen, clips)]
-            return (
-                part,
-                [f"split {name}: {chosen.get('what', '')}", *concerns],
-                chosen.get("drivers", {}),
-            )
-        if split != "strict":
-            lacking = "train" if part is None or "train" not in set(part) else "report"
-            raise InputError(
-                f"corpus.split={split}: not one clip here is in its part {lacking}; take corpus.split=strict or drawn, or get "
-                "those speakers"
-            )
-        lines.append(f"split {name} leaves train or report empty here, so one is drawn")
-    part, text = draw_parts(clips, seed)
-    return part, [*lines, text], {}
+    if split == "drawn" or (split == "strict" and name not in split_names()):
+        part, note = draw_parts(clips, seed)
+        return SplitClips(part, [note], {})
+
+    loaded = load_split(name)
+    part_or_none = _parts_or_none(loaded, clips, split)
+    present = set() if part_or_none is None else set(part_or_none)
+    if part_or_none is not None and {"train", "report"} <= present:
+        concerns = [f"beware: {text}" for text in split_concerns(loaded, clips)]
+        notes = [f"split {name}: {loaded.get('what', '')}", *concerns]
+        return SplitClips(part_or_none, notes, loaded.get("drivers", {}))
+    if split != "strict":
+        lacking = "report" if "train" in present else "train"
+        raise InputError(
+            f"corpus.split={split}: not one clip here is in its part {lacking}; "
+            "take corpus.split=strict or drawn, or get those speakers"
+        )
+    part, note = draw_parts(clips, seed)
+    no_split = f"split {name} leaves train or report empty here, so one is drawn"
+    return SplitClips(part, [no_split, note], {})
 
 
-def _parts_or_none(split: dict, clips: pd.DataFrame, asked: str) -> pd.Series | None:
+def _parts_or_none(split: dict, clips: pd.DataFrame, name: str) -> pd.Series | None:
+    """Return the part of each clip; None where the strict split does not fit these clips."""
     try:
         return parts_of(split, clips)
     except InputError:
-        if asked == "strict":
+        if name == "strict":
             return None
         raise
 
 
 def draw_parts(clips: pd.DataFrame, seed: int = 0) -> tuple[pd.Series, str]:
-    """Half of the people train and half report; of the sentences said in two emotions likewise, so that neither is in both.
+    """Draw half of the people to train and half to report.
 
-    Of a corpus filmed by several cameras only the front one is taken. One person alone reports, and nobody here trains.
+    Sentences said in two emotions are halved likewise, so that the parts share neither people nor
+    sentences. Of a corpus filmed by several cameras only the front one is used. One person
+    alone reports, and rendered people train.
+
+    Args:
+        clips: a manifest.
+        seed: of the draw.
 
     Returns:
         (C,) part of each clip, and a line that says how.
     """
     part = pd.Series("", index=clips.index)
-    usable = clips["camera"].isin(("", "front"))
-    usable = usable if usable.any() else clips["camera"] == clips["camera"].iloc[0]
-    random = np.random.default_rng([seed, 9301])
+    usable = _front_camera(clips)
+    random = np.random.default_rng([seed, DRAW_SPLIT_SEED])
     speakers = random.permutation(sorted(set(clips["speaker"][usable])))
     if len(speakers) < 2:
         part[usable] = "report"
-        who = f"one speaker ({speakers[0]}) cannot be in train and in report"
-        return part, f"split: {who}; he or she reports, and rendered people train"
-    emotions = clips[usable].groupby("sentence")["emotion"].nunique()
-    shared = random.permutation(sorted(emotions.index[emotions > 1]))
+        return part, (
+            f"split: one speaker ({speakers[0]}) cannot be in train and in report; "
+            "he or she reports, and rendered people train"
+        )
+
+    emotions_of_sentence = clips[usable].groupby("sentence")["emotion"].nunique()
+    shared = emotions_of_sentence.index[emotions_of_sentence > 1]
+    sentences = random.permutation(sorted(shared))
     middle = (len(speakers) + 1) // 2
-    train, report = (
-        usable & clips["speaker"].isin(names) for names in (speakers[:middle], speakers[middle:])
-    )
-    if len(shared) >= 2:
-        held = shared[(len(shared) + 1) // 2 :]
-        train, report = train & ~clips["sentence"].isin(held), report & clips["sentence"].isin(held)
-    part[train], part[report] = "train", "report"
+    train = usable & clips["speaker"].isin(speakers[:middle])
+    report = usable & clips["speaker"].isin(speakers[middle:])
     text = "the same sentences, there are no two that two emotions share"
-    if len(shared) >= 2:
-        text = f"{len(shared) // 2} of {len(shared)} sentences"
-    return (
-        part,
-        f"split drawn by seed {seed}: {len(speakers) - middle} of {len(speakers)} speakers report, on {text}",
+    if len(sentences) >= 2:
+        reported = sentences[(len(sentences) + 1) // 2 :]
+        train &= ~clips["sentence"].isin(reported)
+        report &= clips["sentence"].isin(reported)
+        text = f"{len(sentences) // 2} of {len(sentences)} sentences"
+    part[train] = "train"
+    part[report] = "report"
+    num_reporting = len(speakers) - middle
+    return part, (
+        f"split drawn by seed {seed}: {num_reporting} of {len(speakers)} speakers report, on {text}"
     )
+
+
+def _front_camera(clips: pd.DataFrame) -> pd.Series:
+    """Return (C,) bool: clips of the front camera, or of the first one where none is called so."""
+    front = clips["camera"].isin(("", "front"))
+    if front.any():
+        return front
+    return clips["camera"] == clips["camera"].iloc[0]
 
 
 def draw_clips(clips: pd.DataFrame, most: int, seed: int = 0) -> pd.DataFrame:
-    """At most so many clips, speakers in turn and each with all emotions of a sentence, for pairs need them; 0 takes all."""
+    """Draw some clips: whole sentences of a speaker, speakers in turn, since pairs need emotions.
+
+    Args:
+        clips: a manifest.
+        most: number of clips; 0 takes all.
+        seed: of the draw.
+    """
     if not most or len(clips) <= most:
         return clips.reset_index(drop=True)
-    random, groups = np.random.default_rng([seed, 9302]), {}
-    emotions = clips.groupby("sentence")["emotion"].transform("nunique")
-    for (speaker, _), group in clips.assign(alone=emotions < 2).groupby(["speaker", "sentence"]):
-        groups.setdefault(speaker, []).append(
-            (bool(group["alone"].iloc[0]), random.random(), list(group.index))
-        )
-    turns = [[rows for _, _, rows in sorted(found)] for found in groups.values()]
-    taken = []
-    for k in range(max(map(len, turns))):
-        for rows in (found[k] for found in turns if k < len(found)):
-            taken += rows if len(taken) + len(rows) <= most else []
-    return clips.loc[sorted(taken or turns[0][0][:most])].reset_index(drop=True)
+    random = np.random.default_rng([seed, DRAW_CLIPS_SEED])
+    num_emotions = clips.groupby("sentence")["emotion"].transform("nunique")
+    groups_of_speaker: dict[str, list[tuple[bool, float, list[int]]]] = {}
+    with_emotions = clips.assign(one_emotion=num_emotions < 2)
+    for (speaker, _), group in with_emotions.groupby(["speaker", "sentence"]):
+        one_emotion = bool(group["one_emotion"].iloc[0])
+        entry = (one_emotion, random.random(), list(group.index))
+        groups_of_speaker.setdefault(speaker, []).append(entry)
+
+    turns = []
+    for groups in groups_of_speaker.values():
+        turns.append([rows for _, _, rows in sorted(groups)])
+    taken = _take_in_turn(turns, most)
+    if not taken:
+        taken = turns[0][0][:most]
+    return clips.loc[sorted(taken)].reset_index(drop=True)
 
 
-def _train_on_the_studio(config, path: Path) -> str:
+def _take_in_turn(turns: list[list[list[int]]], most: int) -> list[int]:
+    """Take the first group of every speaker, then the second, as long as a whole one fits."""
+    taken: list[int] = []
+    for position in range(max(map(len, turns))):
+        for groups in turns:
+            if position >= len(groups):
+                continue
+            rows = groups[position]
+            if len(taken) + len(rows) <= most:
+                taken += rows
+    return taken
+
+
+def _train_on_the_studio(config: CorpusConfig, path: Path) -> str:
+    """Render training people where nobody of the corpus trains; return a line that says so."""
     split = "smoke_train" if config.speech == "cached" else "train"
     people = min(config.train_people, len(studio.SPLITS[split].people))
-    specs = studio.specs(split, people=people, clips=config.train_clips, seed=config.seed)
-    studio.generate(
-        specs, path, "train", config.frame_size, config.crop_size, config.workers, crop=config.crop
+    clips = studio.specs(split, people=people, clips=config.train_clips, seed=config.seed)
+    sizes = (config.frame_size, config.crop_size, config.workers)
+    studio.generate(clips, path, "train", *sizes, crop=config.crop)
+    return (
+        f"train: {people} rendered people of the studio, {len(SCORED_EMOTIONS)} emotions; "
+        "what follows is a transfer to real clips"
     )
-    return f"train: {people} rendered people of the studio, {len(SCORED_EMOTIONS)} emotions; what follows is a transfer to real clips"

@@ -2,39 +2,63 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cdrl.corpora.time_warp import align_by_phones, linear
+from cdrl.core.settings import ContentConfig
+from cdrl.corpora.dtw import linear_alignment, phone_alignment
 from cdrl.evaluation import controls
 from cdrl.priors.features import Features
 from cdrl.representation.content import train_content
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 from cdrl.stages.s01_priors import open_features
 
+BLANK_IMAGES = ("constant", "noise")
+MILLISECONDS = 1000
 
-def train_ccrl(run: Path, config, out: Path) -> dict:
-    """Notebook 02: pair, align, train; and the same on shuffled pairs, constant and noise images, the controls.
+
+def train_ccrl(run: Path, config: ContentConfig, out: Path) -> dict[str, float]:
+    """Notebook 02: find pairs of clips, align them, train CCRL and its controls.
+
+    The controls are the same training on shuffled pairs and on constant and noise images.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        out: the stage's folder.
 
     Returns:
-        pairs.*: how many, how many rejected, error in ms against the truth beside that of a linear warp; content loss.
+        `pairs.*`: how many, how many rejected, and the alignment error in ms beside that of a
+        linear warp; `content.loss.chance`.
     """
     features = open_features(run, "train")
     pairs = find_pairs(features, config)
     pairs.to_parquet(out / "pairs.parquet")
     train_content(features, pairs, config, out)
+
     short = replace(config, steps=config.control_steps)
     train_content(features, pairs, short, out / "shuffled", shuffled=True)
-    for kind in ("constant", "noise"):
-        train_content(controls.without_information(features, kind), pairs, short, out / kind)
-    return pair_scores(features, pairs) | {
-        "content.loss.chance": chance_loss(PairSampler(features, pairs, config))
-    }
+    for kind in BLANK_IMAGES:
+        blank = controls.without_information(features, kind)
+        train_content(blank, pairs, short, out / kind)
+
+    chance = chance_loss(PairSampler(features, pairs, config))
+    return pair_scores(features, pairs) | {"content.loss.chance": chance}
 
 
-def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
-    """Alignment error against the true phone times, in ms, of DTW and of a linear warp; nothing without truth."""
+def pair_scores(features: Features, pairs: pd.DataFrame) -> dict[str, float]:
+    """Measure the alignment of pairs against the true phone times.
+
+    Args:
+        features: of the clips.
+        pairs: of `find_pairs`.
+
+    Returns:
+        `pairs.count`, `pairs.kept`, `pairs.quality`; where phone times are known the mean and the
+        95th percentile of the error in ms, of DTW and of a linear warp.
+    """
     scores = {
         "pairs.count": len(pairs),
         "pairs.kept": int(pairs.kept.sum()),
@@ -42,18 +66,28 @@ def pair_scores(features: Features, pairs: pd.DataFrame) -> dict:
     }
     if "phoneme" not in features.store.truth:
         return scores
-    errors = {"dtw": [], "linear": []}
-    store, rate = features.store, features.store.clips.frame_rate.iloc[0]
-    for row in pairs[pairs.kept].itertuples():
-        said = [np.asarray(store.truth["phoneme"][store.frames(c)]) for c in (row.a, row.b)]
-        truth = align_by_phones(*said)
-        if truth is not None:
-            errors["dtw"].append(np.abs(np.asarray(row.aligned) - truth))
-            errors["linear"].append(np.abs(linear(*map(len, said)) - truth))
-    for name, values in errors.items():
-        values = np.concatenate(values) * 1000 / rate
-        scores |= {
-            f"pairs.error_ms.{name}": float(values.mean()),
-            f"pairs.error_ms.{name}.p95": float(np.quantile(values, 0.95)),
-        }
+    errors: dict[str, list[np.ndarray]] = {"dtw": [], "linear": []}
+    for pair in pairs[pairs.kept].itertuples():
+        pair_errors = _alignment_errors(features, pair)
+        for name, values in pair_errors.items():
+            errors[name].append(values)
+
+    rate = features.store.clips.frame_rate.iloc[0]
+    for name, values_of_pairs in errors.items():
+        milliseconds = np.concatenate(values_of_pairs) * MILLISECONDS / rate
+        scores[f"pairs.error_ms.{name}"] = float(milliseconds.mean())
+        scores[f"pairs.error_ms.{name}.p95"] = float(np.quantile(milliseconds, 0.95))
     return scores
+
+
+def _alignment_errors(features: Features, pair: Any) -> dict[str, np.ndarray]:
+    """Return the errors of one pair in frames, (T,) each; nothing where its phones do not match."""
+    store = features.store
+    phonemes = store.truth["phoneme"]
+    first = np.asarray(phonemes[store.frames(pair.a)])
+    second = np.asarray(phonemes[store.frames(pair.b)])
+    truth = phone_alignment(first, second)
+    if truth is None:
+        return {}
+    linear = linear_alignment(len(first), len(second))
+    return {"dtw": np.abs(np.asarray(pair.aligned) - truth), "linear": np.abs(linear - truth)}

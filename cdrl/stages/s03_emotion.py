@@ -8,51 +8,95 @@ from safetensors.numpy import load_file
 
 from cdrl.baselines.released.training import emotions_with_clips, train_released_emotion
 from cdrl.core.results import read_results
-from cdrl.core.settings import stage_folder
+from cdrl.core.settings import EmotionConfig, stage_folder
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.evaluation import controls
+from cdrl.priors.features import Features
 from cdrl.representation.emotion import train_emotion
 from cdrl.stages.s01_priors import open_features
 
+BLANK_IMAGES = ("constant", "noise")
+STRONGEST = 2  # index of level 3 among the prototypes
 
-def train_cerl(run: Path, config, out: Path) -> dict:
-    """Notebook 03: train the shared head and the prompts; the same on constant and noise images, the controls; CERL as released.
+
+def train_cerl(run: Path, config: EmotionConfig, out: Path) -> dict[str, float]:
+    """Notebook 03: train CERL and its controls, and CERL as released.
+
+    The controls are the same training on constant and noise images.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        out: the stage's folder.
 
     Returns:
-        emotion.loss.*: the last value of the prompt loss, beside its no-information value ln 8; released.emotion.loss.*: of the
-        released loss on faces, on noise, and on noise with one head for all labels, beside ln 7 (the emotions that are there).
+        `emotion.loss.*`: the last value of the prompt loss beside its no-information value ln 8;
+        `control.*`: the same of the controls; `released.emotion.loss.*`: the released loss on
+        faces, on noise, and on noise with one head for all labels, beside ln 7 (the number of
+        emotions with clips).
     """
     features = open_features(run, "train")
-    language = _language(run)
+    language = priors_language(run)
     _, history = train_emotion(features, config, language, out)
     scores = {
         "emotion.loss.prior": float(history["prior"].iloc[-1]),
-        "emotion.loss.prior.chance": float(np.log(8)),
+        "emotion.loss.prior.chance": float(np.log(len(EMOTIONS))),
     }
-    for kind in ("constant", "noise"):
-        short = replace(config, steps=config.control_steps)
-        _, blank = train_emotion(
-            controls.without_information(features, kind, language), short, language, out / kind
-        )
-        scores[f"control.{kind}.emotion.loss"] = float(blank["prior"].tail(5).mean())
+
+    short = replace(config, steps=config.control_steps)
+    for kind in BLANK_IMAGES:
+        blank = controls.without_information(features, kind, language)
+        _, blank_history = train_emotion(blank, short, language, out / kind)
+        last = blank_history["prior"].tail(5)
+        scores[f"control.{kind}.emotion.loss"] = float(last.mean())
+    return scores | _released_scores(features, language, config, out / "released")
+
+
+def _released_scores(
+    features: Features, language: str, config: EmotionConfig, out: Path
+) -> dict[str, float]:
+    """Train CERL as released on faces and on noise, and write the history of each training."""
     noise = controls.without_information(features, "noise", language)
-    given = {"faces": (features, False), "noise": (noise, False), "noise_one_head": (noise, True)}
-    for name, (seen, shared) in given.items():
-        released = train_released_emotion(
-            seen, language, config.released_steps, config.seed, shared=shared
+    trainings = {
+        "faces": (features, False),
+        "noise": (noise, False),
+        "noise_one_head": (noise, True),
+    }
+    out.mkdir(exist_ok=True)
+    scores = {}
+    for name, (images, one_head) in trainings.items():
+        history = train_released_emotion(
+            images, language, config.released_steps, config.seed, shared=one_head
         )
-        (out / "released").mkdir(exist_ok=True)
-        released.to_parquet(out / "released" / f"{name}.parquet", index=False)
-        scores[f"released.emotion.loss.{name}"] = float(released.loss.tail(3).mean())
-    return scores | {"released.emotion.loss.chance": float(np.log(len(emotions_with_clips(features))))}
+        history.to_parquet(out / f"{name}.parquet", index=False)
+        scores[f"released.emotion.loss.{name}"] = float(history.loss.tail(3).mean())
+    num_emotions = len(emotions_with_clips(features))
+    scores["released.emotion.loss.chance"] = float(np.log(num_emotions))
+    return scores
 
 
-def _language(run: Path) -> str:
-    return read_results(stage_folder(run, "priors"))["stages"]["priors"]["config"]["language"]
+def priors_language(run: Path) -> str:
+    """Return the language prior that a run was made with.
+
+    Args:
+        run: folder of the run.
+    """
+    stages = read_results(stage_folder(run, "priors"))["stages"]
+    return stages["priors"]["config"]["language"]
 
 
-def prompt_likeness(folder: Path) -> tuple[np.ndarray, list[str]]:
-    """(K, K) cosines of CERL's learnt prompts with its prototypes at level 3, and the K emotions of the training clips."""
+def prompt_similarity(folder: Path) -> tuple[np.ndarray, list[str]]:
+    """Compare CERL's learnt prompts with its prototypes at level 3.
+
+    Args:
+        folder: of the stage.
+
+    Returns:
+        (K, K) cosines, prompts down, prototypes right; the K emotions of the training clips.
+    """
     targets = load_file(folder / "targets.safetensors")
-    shown = [k for k in range(len(EMOTIONS)) if targets["prototypes"][k].any()]
-    return targets["text"][shown] @ targets["prototypes"][shown, 2].T, [EMOTIONS[k] for k in shown]
+    prompts = targets["text"]
+    prototypes = targets["prototypes"]
+    present = [index for index in range(len(EMOTIONS)) if prototypes[index].any()]
+    cosines = prompts[present] @ prototypes[present, STRONGEST].T
+    return cosines, [EMOTIONS[index] for index in present]

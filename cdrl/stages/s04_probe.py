@@ -1,17 +1,21 @@
-"""Notebook 04: every score of the two embeddings, with the rows beside it and the controls."""
+"""Notebook 04: every score of the two embeddings, beside reference codes and controls."""
 
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from joblib import Parallel, delayed, parallel_config
 
-from cdrl.core.settings import stage_folder
+from cdrl.core.checkpoint import load_network
+from cdrl.core.settings import ProbeConfig, stage_folder
 from cdrl.core.vocabulary import MOUTH_INDEX, VISEMES
 from cdrl.corpora.store import Store
-from cdrl.evaluation import controls, dependence, estimate, leakage, retrieval, swap
+from cdrl.evaluation import controls, dependence, leakage, retrieval, swap
+from cdrl.evaluation.estimate import Estimate, flatten_scores
+from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.probe_splits import frame_table
 from cdrl.evaluation.projection import map_quality, umap_map
 from cdrl.models.content import ContentEncoder
@@ -19,225 +23,360 @@ from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content
 from cdrl.representation.emotion import embed_clips, embed_emotion
-from cdrl.representation.guidance import load_encoder
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_real_clips import real_scores
-from cdrl.stages.s04_speech import Speech
+from cdrl.stages.s04_speech import SpeechScores, look_up
+
+Estimates = dict[str, Estimate]
+# Factors that are probed, each with whether clips are probed and not frames.
+PROBED = (
+    ("viseme", False),
+    ("emotion", False),
+    ("speaker", False),
+    ("emotion", True),
+    ("intensity", True),
+    ("sentence", True),
+    ("speaker", True),
+)
+REFERENCE_WINDOW = 5  # frames of the reference codes
+FACTORS = ("emotion", "speaker", "sentence", "intensity")
+BLANK_IMAGES = ("constant", "noise")
+MAPS = ("content", "emotion")
+BAR_COLUMNS = ("", ".chance", ".low", ".high", ".n")
 
 
-def probe(run: Path, config, out: Path) -> dict:
-    """Notebook 04: every score of the two embeddings on people and sentences that nothing was trained on.
+def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
+    """Notebook 04: score the two embeddings on people and sentences that nothing was trained on.
 
-    Writes embeddings and map coordinates; a later call reads them.
+    Embeddings and map coordinates are written to `out`.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        out: the stage's folder.
 
     Returns:
-        content.*, content_av.*, emotion.*, raw.*, hsic.*, rank.*, control.*, real.*: each with chance, interval and n. On a corpus
-        without truth the scores that need it are missing, and `notes.json` says which and why.
+        `content.*`, `content_av.*`, `emotion.*`, `raw.*`, `hsic.*`, `rank.*`, `control.*` and
+        `real.*`, each with chance, interval and n. On a corpus without truth the scores that need
+        it are missing, and `notes.json` says which and why.
     """
     features = open_features(run, "report")
-    store = features.store
-    frames = frame_table(
-        store.clips,
-        *(store.truth[name][:] for name in ("viseme", "phoneme") if name in store.truth),
-    )
-    clips = halved(store.clips) if "viseme" in store.truth else store.clips
-    corpus = leakage.Corpus(clips, frames, config.seed, config.fit_frames)
-    speech = Speech(features, corpus, config)
-    content_folder, emotion_folder = stage_folder(run, "content"), stage_folder(run, "emotion")
-    encoder, emotional = (
-        load_encoder(ContentEncoder, content_folder),
-        load_encoder(EmotionEncoder, emotion_folder),
-    )
-    content, emotion = embed_content(encoder, features), embed_emotion(emotional, features)
-    heard = embed_content(encoder, features, audio_rows=np.arange(len(store)))
-    raw = np.concatenate([features.face[:], features.mouth[:]], 1).astype(np.float32)
-    save = {
-        "content": content,
-        "emotion": emotion,
-        "emotion_clip": embed_clips(emotional, features),
+    corpus = _probe_corpus(features.store, config)
+    speech = SpeechScores(features, corpus, config)
+    content_encoder = load_network(ContentEncoder, stage_folder(run, "content"))
+    emotion_encoder = load_network(EmotionEncoder, stage_folder(run, "emotion"))
+    codes = {
+        "content": embed_content(content_encoder, features),
+        "emotion": embed_emotion(emotion_encoder, features),
+        "emotion_clip": embed_clips(emotion_encoder, features),
     }
-    seen = np.concatenate([features.language[:], features.mouth[:]], 1).astype(np.float32)
-    known, *found = side_by_side(
+
+    estimates = _probe_estimates(features, corpus, config, content_encoder, codes)
+    estimates |= encoder_estimates(features, corpus, content_encoder, config, speech)
+    estimates |= reference_estimates(features, corpus, speech)
+    estimates |= control_estimates(run, features, corpus, config, speech)
+    notes: list[str] = []
+    if speech.uses_dtw:
+        estimates, notes = without_truth(estimates, corpus, speech)
+    estimates_of_real_clips, notes_of_real_clips = real_scores(run, config)
+    estimates |= estimates_of_real_clips
+    notes += notes_of_real_clips
+    if notes:
+        write_notes(out, notes)
+
+    clip_of_frame = corpus.frames["clip"].to_numpy()
+    estimates["hsic.content_emotion"] = dependence.hsic(
+        codes["content"], codes["emotion"], clip_of_frame, seed=config.seed
+    )
+    scores = flatten_scores(estimates)
+    scores["rank.content"] = dependence.effective_rank(codes["content"])
+    scores["rank.emotion"] = dependence.effective_rank(codes["emotion"])
+    for name in MAPS:
+        scores |= _write_map(name, codes[name], config, out)
+    for name, code in codes.items():
+        np.save(out / f"{name}.npy", code.astype(np.float16))
+    return scores
+
+
+def _probe_corpus(store: Store, config: ProbeConfig) -> ProbeCorpus:
+    """Return the clips and frames of the reporting store, with what is known of their truth."""
+    truth = {}
+    for name in ("viseme", "phoneme"):
+        if name in store.truth:
+            truth[name] = store.truth[name][:]
+    frames = frame_table(store.clips, **truth)
+    clips = split_people(store.clips) if "viseme" in truth else store.clips
+    return ProbeCorpus(clips, frames, config.seed, config.fit_frames)
+
+
+def split_people(clips: pd.DataFrame) -> pd.DataFrame:
+    """Add a column `fit`: half of the people fit the probes, the others score.
+
+    Those who say the first speaker's sentences fit.
+
+    Args:
+        clips: speaker and sentence of each clip.
+    """
+    first_speaker = clips.speaker == min(clips.speaker)
+    sentences = clips.loc[first_speaker, "sentence"]
+    return clips.assign(fit=clips.sentence.isin(sentences))
+
+
+def _probe_estimates(
+    features: Features,
+    corpus: ProbeCorpus,
+    config: ProbeConfig,
+    content_encoder: ContentEncoder,
+    codes: dict[str, np.ndarray],
+) -> Estimates:
+    """Probe the input features and both embeddings, several at a time."""
+    all_frames = np.arange(len(features.store))
+    with_audio = embed_content(content_encoder, features, audio_rows=all_frames)
+    content_inputs = _concatenate(features.face, features.mouth)
+    emotion_inputs = _concatenate(features.language, features.mouth)
+    content = codes["content"]
+
+    # The probes of the raw features come first: those of the embeddings need them.
+    raw_speaker, emotion, audio, permuted = _in_processes(
         config.workers,
-        delayed(leakage.raw_results)(raw, corpus, {"speaker": False}),
-        delayed(leakage.emotion_scores)(emotion, corpus, seen),
-        delayed(leakage.content_scores)(heard, corpus, prefix="content_av"),
+        delayed(leakage.raw_results)(content_inputs, corpus, {"speaker": False}),
+        delayed(leakage.emotion_scores)(codes["emotion"], corpus, emotion_inputs),
+        delayed(leakage.content_scores)(with_audio, corpus, prefix="content_av"),
         delayed(leakage.permuted_scores)(
             leakage.content_scores, content, corpus, "control.permuted.content"
         ),
     )
-    found += side_by_side(
+    raw, plain = _in_processes(
         config.workers,
-        delayed(leakage.content_scores)(raw, corpus, prefix="raw", known=known),
-        delayed(leakage.content_scores)(content, corpus, known),
+        delayed(leakage.content_scores)(content_inputs, corpus, prefix="raw", known=raw_speaker),
+        delayed(leakage.content_scores)(content, corpus, raw_speaker),
     )
-    rows = {name: cells for part in found for name, cells in part.items()}
-    rows |= speech_rows(features, corpus, encoder, config, "content", speech)
-    rows |= compare_rows(features, corpus, speech)
-    rows |= control_rows(run, features, corpus, config, speech)
-    rows, lines = without_truth(rows, corpus, speech) if speech.dtw else (rows, [])
-    real, left_out = real_scores(run, config)
-    rows |= real
-    if lines + left_out:
-        write_notes(out, lines + left_out)
-    rows["hsic.content_emotion"] = dependence.hsic(
-        content, emotion, frames["clip"].to_numpy(), seed=config.seed
-    )
-    scores = estimate.lines(rows) | {
-        "rank.content": dependence.effective_rank(content),
-        "rank.emotion": dependence.effective_rank(emotion),
-    }
-    for name in ("content", "emotion"):
-        coordinates, chosen = umap_map(save[name], config.seed, n_frames=config.map_points)
-        np.save(out / f"map_{name}.npy", coordinates)
-        np.save(out / f"map_{name}_rows.npy", chosen)
-        scores |= {
-            f"map.{name}.{key}": value
-            for key, value in map_quality(save[name][chosen], coordinates).items()
-        }
-    for name, values in save.items():
-        np.save(out / f"{name}.npy", values.astype(np.float16))
-    return scores
+    return emotion | audio | permuted | raw | plain
 
 
-def side_by_side(workers: int, *calls) -> list:
-    """Results of joblib's delayed calls, each in a process of one thread: probes gain little from more."""
+def _concatenate(*arrays: Any) -> np.ndarray:
+    """Concatenate (N, D) features of all frames, float32."""
+    parts = [array[:] for array in arrays]
+    return np.concatenate(parts, 1).astype(np.float32)
+
+
+def _in_processes(workers: int, *calls: Any) -> list[Any]:
+    """Return the results of joblib's delayed calls, each made in a process of one thread."""
     with parallel_config(backend="loky", inner_max_num_threads=1):
         return Parallel(n_jobs=workers)(calls)
 
 
-def halved(clips: pd.DataFrame) -> pd.DataFrame:
-    """Clips with a column `fit`: the people who say the first speaker's sentences fit the probes, the others score."""
-    first = clips.loc[clips.speaker == min(clips.speaker), "sentence"]
-    return clips.assign(fit=clips.sentence.isin(first))
+def _write_map(name: str, code: np.ndarray, config: ProbeConfig, out: Path) -> dict[str, float]:
+    """Write a map of a code, (N, D), and return how far it can be trusted."""
+    coordinates, rows = umap_map(code, config.seed, n_frames=config.map_points)
+    np.save(out / f"map_{name}.npy", coordinates)
+    np.save(out / f"map_{name}_rows.npy", rows)
+    quality = map_quality(code[rows], coordinates)
+    return {f"map.{name}.{key}": value for key, value in quality.items()}
 
 
-def without_truth(rows: dict, corpus, speech: Speech) -> tuple[dict, list[str]]:
-    """Rows that say something on a corpus without truth, and a line for each kind of score that is left out."""
-    asked = [(name, False) for name in ("viseme", "emotion", "speaker")]
-    asked += [(name, True) for name in ("emotion", "intensity", "sentence", "speaker")]
-    reasons = {(factor, per_clip): corpus.lacks(factor, per_clip) for factor, per_clip in asked}
-    lines = [
-        f"left out {name}{' per clip' if clip else ''}: {reason}"
-        for (name, clip), reason in reasons.items()
-        if reason
-    ]
-    empty = sorted(name for name, cells in rows.items() if not np.isfinite(cells["value"]))
-    lines += (
-        [
-            f"left out {', '.join(empty)}: no clip of that kind scores, or there is nothing to divide by"
-        ]
-        if empty
-        else []
+def without_truth(
+    estimates: Estimates, corpus: ProbeCorpus, speech: SpeechScores
+) -> tuple[Estimates, list[str]]:
+    """Keep the estimates that are numbers on a corpus without truth, and say what is left out.
+
+    Args:
+        estimates: of the stage.
+        corpus: the probe corpus.
+        speech: what scored retrieval and swap.
+
+    Returns:
+        Estimates whose value is a number, and a line for each kind of score that is missing.
+    """
+    notes = []
+    for factor, per_clip in PROBED:
+        reason = corpus.missing_reason(factor, per_clip)
+        if reason:
+            notes.append(f"left out {factor}{' per clip' if per_clip else ''}: {reason}")
+    empty = sorted(name for name, estimate in estimates.items() if not np.isfinite(estimate.value))
+    if empty:
+        notes.append(
+            f"left out {', '.join(empty)}: no clip of that kind scores, "
+            "or there is nothing to divide by"
+        )
+    notes.append(
+        "moments are matched by DTW on the audio prior (retrieval_dtw_r1, swap_image_dtw): "
+        "no phone times are known"
     )
-    lines += [
-        "moments are matched by DTW on the audio prior (retrieval_dtw_r1, swap_image_dtw): no phone times are known"
-    ]
-    alone = corpus.clips["sentence"].nunique() == 1 and not corpus.lacks("emotion", True)
-    lines += (
-        ["emotion is probed with other people and the same one sentence: there is no other"]
-        if alone
-        else []
-    )
-    rows = {name: cells for name, cells in rows.items() if name not in empty}
-    known = {
-        name: {k: v for k, v in cells.items() if not isinstance(v, float) or np.isfinite(v)}
-        for name, cells in rows.items()
+    one_sentence = corpus.clips["sentence"].nunique() == 1
+    if one_sentence and not corpus.missing_reason("emotion", True):
+        notes.append(
+            "emotion is probed with other people and the same one sentence: there is no other"
+        )
+    remaining = {
+        name: estimate.finite() for name, estimate in estimates.items() if name not in empty
     }
-    return known, lines + speech.left_out
+    return remaining, notes + speech.left_out
 
 
-def speech_rows(features: Features, corpus, encoder, config, prefix: str, speech: Speech) -> dict:
-    """Retrieval and the two swaps of one content encoder: image only, and with the right audio as `PREFIX_av`."""
-    rows, guided = {}, partial(_embed_pair, encoder, features)
-    for name, embed in (
-        (prefix, lambda image, audio: embed_content(encoder, features, image)),
-        (f"{prefix}_av", guided),
-    ):
-        rows |= speech.rows(name, embed)
-        rows[f"{name}.swap_audio"] = swap.swap_audio(embed, corpus.frames, seed=config.seed)
-    return rows
+def encoder_estimates(
+    features: Features,
+    corpus: ProbeCorpus,
+    encoder: ContentEncoder,
+    config: ProbeConfig,
+    speech: SpeechScores,
+) -> Estimates:
+    """Score retrieval and the two swaps of the content encoder.
+
+    Args:
+        features: of the reporting store.
+        corpus: the probe corpus.
+        encoder: CCRL's.
+        config: the stage's settings.
+        speech: what scores retrieval and image swap.
+
+    Returns:
+        `content.*` of the image alone, `content_av.*` with the right audio.
+    """
+
+    def embed_image(image_frames: np.ndarray, audio_frames: np.ndarray) -> np.ndarray:
+        return embed_content(encoder, features, image_frames)
+
+    def embed_both(image_frames: np.ndarray, audio_frames: np.ndarray) -> np.ndarray:
+        return embed_content(encoder, features, image_frames, audio_frames)
+
+    estimates: Estimates = {}
+    for prefix, embed in (("content", embed_image), ("content_av", embed_both)):
+        estimates |= speech.estimate(prefix, embed)
+        estimates[f"{prefix}.swap_audio"] = swap.swap_audio(embed, corpus.frames, seed=config.seed)
+    return estimates
 
 
-def _embed_pair(encoder, features, image, audio):
-    return embed_content(encoder, features, image, audio)
+def reference_estimates(features: Features, corpus: ProbeCorpus, speech: SpeechScores) -> Estimates:
+    """Score retrieval and image swap of the raw features and of the true mouth, over five frames.
 
+    Args:
+        features: of the reporting store.
+        corpus: the probe corpus.
+        speech: what scores retrieval and image swap.
 
-def compare_rows(features: Features, corpus, speech: Speech) -> dict:
-    """The same retrieval and swap for the raw features and, where known, the true mouth coefficients, over five frames."""
-    store, frames = features.store, corpus.frames
-    everything = np.arange(len(store))
-    mouth, face = (x.flatten(1).numpy() for x in features.windows(everything, ("mouth", "face"), 5))
-    candidates = {"raw": np.concatenate([mouth, face], 1)}
+    Returns:
+        `raw.*`, and `truth.*` where true coefficients are known.
+    """
+    store = features.store
+    all_frames = np.arange(len(store))
+    mouth, face = features.windows(all_frames, ("mouth", "face"), REFERENCE_WINDOW)
+    codes = {"raw": np.concatenate([mouth.flatten(1).numpy(), face.flatten(1).numpy()], 1)}
     if "coefficients" in store.truth:
-        truth = np.asarray(store.truth["coefficients"][:], np.float32)[:, MOUTH_INDEX]
-        clip = frames["clip"].to_numpy()
-        first, last = np.searchsorted(clip, clip, "left"), np.searchsorted(clip, clip, "right") - 1
-        around = np.clip(everything[:, None] + np.arange(-2, 3), first[:, None], last[:, None])
-        candidates["truth"] = truth[around].reshape(len(truth), -1)
-    rows = {}
-    for name, values in candidates.items():
-        values = retrieval.standardise(values)
-        rows |= speech.rows(name, lambda image, audio, v=values: v[image])
-    return rows
+        coefficients = np.asarray(store.truth["coefficients"][:], np.float32)
+        windows = window_rows(corpus.frames["clip"].to_numpy(), REFERENCE_WINDOW)
+        mouth_windows = coefficients[:, MOUTH_INDEX][windows]
+        codes["truth"] = mouth_windows.reshape(len(coefficients), -1)
+
+    estimates: Estimates = {}
+    for name, code in codes.items():
+        standardised = retrieval.standardise(code)
+        estimates |= speech.estimate(name, look_up(standardised))
+    return estimates
 
 
-def control_rows(run: Path, features: Features, corpus, config, speech: Speech) -> dict:
-    """Constant and noise images, shuffled pairs, a head that was never trained."""
-    folder, rows = stage_folder(run, "content"), {}
+def window_rows(clip_of_frame: np.ndarray, length: int) -> np.ndarray:
+    """Return the rows of a window around every frame; it stops at the ends of the clip.
+
+    Args:
+        clip_of_frame: (N,) sorted, the clip of each frame.
+        length: frames of the window, odd.
+
+    Returns:
+        (N, length) rows.
+
+    >>> window_rows(np.array([0, 0, 1, 1]), 3).tolist()
+    [[0, 0, 1], [0, 1, 1], [2, 2, 3], [2, 3, 3]]
+    """
+    first = np.searchsorted(clip_of_frame, clip_of_frame, "left")
+    last = np.searchsorted(clip_of_frame, clip_of_frame, "right") - 1
+    offsets = np.arange(length) - length // 2
+    rows = np.arange(len(clip_of_frame))[:, None] + offsets
+    return np.clip(rows, first[:, None], last[:, None])
+
+
+def control_estimates(
+    run: Path, features: Features, corpus: ProbeCorpus, config: ProbeConfig, speech: SpeechScores
+) -> Estimates:
+    """Score the controls: shuffled pairs, an untrained encoder, constant and noise images.
+
+    Args:
+        run: folder of the run.
+        features: of the reporting store.
+        corpus: the probe corpus.
+        config: the stage's settings.
+        speech: what scores retrieval and image swap.
+
+    Returns:
+        `control.*`.
+    """
     torch.manual_seed(config.seed)
     untrained = ContentEncoder(
-        **{
-            "face": features.face.shape[1],
-            "mouth": features.mouth.shape[1],
-            "audio": features.audio.shape[1],
-        }
-    ).eval()
-    for name, encoder in (
-        ("shuffled", load_encoder(ContentEncoder, folder / "shuffled")),
-        ("untrained", untrained),
-    ):
-        code = embed_content(encoder, features)
-        rows |= speech.rows(f"control.{name}.content", lambda image, audio, c=code: c[image])
-    for kind in ("constant", "noise"):
-        blank = controls.without_information(features, kind, seed=1)
-        code = embed_content(load_encoder(ContentEncoder, folder / kind), blank)
-        rows |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
-        code = embed_emotion(
-            load_encoder(EmotionEncoder, stage_folder(run, "emotion") / kind), blank
-        )
-        if corpus.lacks("emotion", True):
-            continue
-        rows[f"control.{kind}.emotion.emotion"] = corpus.read(
-            code, "emotion", per_clip=True, kinds=("linear",)
-        ).row(seed=config.seed)
-    return rows
-
-
-def factors_of_frames(run: Path, rows: np.ndarray) -> dict:
-    """Labels of the (n,) frames `rows` of the reporting store, for the colours of a map: {name: (n,)}."""
-    store = Store(stage_folder(run, "corpus") / "report")
-    labels = {
-        name: store.per_frame(name)[rows]
-        for name in ("emotion", "speaker", "sentence", "intensity")
-    }
-    return (
-        {"viseme": np.array(VISEMES)[store.truth["viseme"][:][rows]], **labels}
-        if "viseme" in store.truth
-        else labels
+        face=features.face.shape[1], mouth=features.mouth.shape[1], audio=features.audio.shape[1]
     )
+    content_folder = stage_folder(run, "content")
+    shuffled = load_network(ContentEncoder, content_folder / "shuffled")
+    estimates: Estimates = {}
+    for name, encoder in (("shuffled", shuffled), ("untrained", untrained.eval())):
+        code = embed_content(encoder, features)
+        estimates |= speech.estimate(f"control.{name}.content", look_up(code))
+    for kind in BLANK_IMAGES:
+        blank = controls.without_information(features, kind, seed=1)
+        encoder = load_network(ContentEncoder, content_folder / kind)
+        code = embed_content(encoder, blank)
+        estimates |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
+        if corpus.missing_reason("emotion", True):
+            continue
+        emotion_encoder = load_network(EmotionEncoder, stage_folder(run, "emotion") / kind)
+        emotion_code = embed_emotion(emotion_encoder, blank)
+        result = corpus.probe(emotion_code, "emotion", per_clip=True, kinds=("linear",))
+        estimates[f"control.{kind}.emotion.emotion"] = result.estimate(seed=config.seed)
+    return estimates
 
 
-def known(scores: dict, names: list[str]) -> list[str]:
-    """Those of the names that a run has scored, in order; what is lacking is told by `read_notes`."""
+def factors_of_frames(run: Path, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the labels of frames, for the colours of a map.
+
+    Args:
+        run: folder of the run.
+        rows: (n,) frames of the reporting store.
+
+    Returns:
+        {factor: (n,) labels}.
+    """
+    store = Store(stage_folder(run, "corpus") / "report")
+    labels = {}
+    if "viseme" in store.truth:
+        visemes = store.truth["viseme"][:][rows]
+        labels["viseme"] = np.array(VISEMES)[visemes]
+    for factor in FACTORS:
+        labels[factor] = store.per_frame(factor)[rows]
+    return labels
+
+
+def scored_names(scores: dict[str, float], names: Iterable[str]) -> list[str]:
+    """Return the names that a run has scored, in order; `read_notes` says why others are missing.
+
+    Args:
+        scores: of the run.
+        names: of scores.
+    """
     return [name for name in names if name in scores]
 
 
-def bars(scores: dict, names: list[str]) -> tuple:
-    """What `score_bars` draws: the names that were scored, and for each (N,) value, chance, low, high and n, nan where there is none."""
-    names = known(scores, names)
-    return names, *(
-        [scores.get(name + part, float("nan")) for name in names]
-        for part in ("", ".chance", ".low", ".high", ".n")
-    )
+def bar_columns(scores: dict[str, float], names: Iterable[str]) -> tuple[list, ...]:
+    """Return what `figures.score_bars` draws.
+
+    Args:
+        scores: of the run.
+        names: of scores; those without a value are left out.
+
+    Returns:
+        The names, and of each value, chance, low, high and n; nan where there is none.
+    """
+    present = scored_names(scores, names)
+    columns: list[list] = [present]
+    for part in BAR_COLUMNS:
+        columns.append([scores.get(name + part, float("nan")) for name in present])
+    return tuple(columns)

@@ -1,57 +1,115 @@
-"""The real sample clips in notebook 04: the run's encoders before and after a fit, on clips that had no part in the fit."""
+"""The real sample clips in notebook 04: the encoders as trained, and fitted to other clips."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from safetensors.torch import load_file
 
+from cdrl.core.checkpoint import load_network
 from cdrl.core.errors import InputError
 from cdrl.core.results import read_results
-from cdrl.core.settings import ContentConfig, EmotionConfig, from_dict, stage_folder
+from cdrl.core.settings import ContentConfig, EmotionConfig, ProbeConfig, from_dict, stage_folder
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
-from cdrl.evaluation import estimate, retrieval, swap
+from cdrl.evaluation import retrieval, swap
+from cdrl.evaluation.estimate import (
+    Estimate,
+    ScoreStatistics,
+    estimate_score,
+    mean_statistics,
+    paired_difference,
+)
 from cdrl.evaluation.probe_splits import frame_table
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content, sound_units
 from cdrl.representation.emotion import EmotionSampler, embed_clips
-from cdrl.representation.finetune import fit_content, fit_emotion, only
-from cdrl.representation.guidance import load_encoder
+from cdrl.representation.finetune import fit_content, fit_emotion, select_clips
 from cdrl.representation.pairs import PairSampler
 from cdrl.stages.s01_priors import open_features
-from cdrl.stages.s04_speech import matching
+from cdrl.stages.s04_speech import look_up, match_by_audio
 
-TRIPLES = 400  # of the image swap, per fold
-BLOCK = 12  # frames, half a second: what the bootstrap draws again, since neighbours share their windows
+SWAP_TRIPLES = 400  # of each fold
+# Frames that the bootstrap draws together, half a second: neighbours share their windows.
+BLOCK = 12
+INPUT_WINDOW = 5  # frames of the raw features
 LEFT_OUT = "left out real.fitted, real.gain"
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Two clips that are left out of a fit together, and what is asked of them.
+class Query:
+    """The frames of one clip that are retrieved from another.
 
     Attributes:
-        clips: their numbers. looked_for: for either clip (T,) its rows, the (S,) rows of the other, and (T,) where in those each
-            moment is. triples: of the image swap, both ways.
+        frames: (T,) rows of the clip.
+        gallery: (S,) rows of the other clip.
+        moments: (T,) where in the gallery each frame is said.
+    """
+
+    frames: np.ndarray
+    gallery: np.ndarray
+    moments: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Two clips that are left out of a fit together.
+
+    Attributes:
+        clips: their numbers.
+        queries: each clip's frames, retrieved from the other.
+        triples: of the image swap, both ways.
     """
 
     clips: tuple[int, int]
-    looked_for: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    queries: list[Query]
     triples: swap.Triples
 
 
-def real_scores(run: Path, config) -> tuple[dict, list[str]]:
-    """What six clips of one actor and one sentence say of a run's encoders, as trained and fitted to the other clips of the six.
+@dataclass(frozen=True)
+class Measure:
+    """A score before its interval.
+
+    Attributes:
+        statistics: (C, M) rows.
+        groups: (C,) what the bootstrap draws again.
+        chance: the score without information.
+    """
+
+    statistics: ScoreStatistics
+    groups: np.ndarray
+    chance: float
+
+
+@dataclass(frozen=True)
+class RunEncoders:
+    """The encoders of a run.
+
+    Attributes:
+        content: CCRL's.
+        emotion: CERL's.
+        prompts: (K, D) learnt prompts of the emotions.
+    """
+
+    content: ContentEncoder
+    emotion: EmotionEncoder
+    prompts: np.ndarray
+
+
+def real_scores(run: Path, config: ProbeConfig) -> tuple[dict[str, Estimate], list[str]]:
+    """Score a run's encoders on six clips of one actor and sentence, before and after a fit.
 
     Args:
-        config: `ProbeConfig`.
+        run: folder of the run.
+        config: the stage's settings.
 
     Returns:
-        Rows real.{retrieval_r1,swap_image,emotion_nearest} of the encoders as trained, real.fitted.* on clips that were left out of
-        the fit, real.gain.* the paired difference, real.raw.* of the raw features; real.{content,raw}.{aligned,unaligned}, mean
+        Estimates `real.retrieval_r1`, `real.swap_image`, `real.emotion_nearest` of the encoders as
+        trained; `real.fitted.*` on clips that the fit left out; `real.gain.*`, the paired
+        difference; `real.raw.*` of the raw features; `real.content.aligned` and the like, mean
         cosines of all pairs of clips. And a line for what is left out.
     """
     clips = open_features(run, "real")
@@ -59,165 +117,243 @@ def real_scores(run: Path, config) -> tuple[dict, list[str]]:
         folds = draw_folds(clips, config.seed)
     except InputError as error:
         return {}, [f"left out real: {error}"]
-    encoder, emotion_folder = (
-        load_encoder(ContentEncoder, stage_folder(run, "content")),
-        stage_folder(run, "emotion"),
-    )
-    windows = clips.windows(np.arange(len(clips.store)), ("mouth", "face"), 5)
-    raw = retrieval.standardise(np.concatenate([x.flatten(1).numpy() for x in windows], 1))
-    content = embed_content(encoder, clips)
-    emotional, text = (
-        load_encoder(EmotionEncoder, emotion_folder),
-        load_file(emotion_folder / "targets.safetensors")["text"],
-    )
-    measured = {"real.raw": speech_measures(folds, [raw] * len(folds))}
-    measured["real"] = speech_measures(folds, [content] * len(folds)) | {
-        "emotion_nearest": _nearest(emotional, text, clips)
+    encoders = _load_encoders(run)
+    raw = _raw_code(clips)
+    content = embed_content(encoders.content, clips)
+
+    as_trained = speech_measures(folds, [content] * len(folds))
+    as_trained["emotion_nearest"] = _nearest(encoders.emotion, encoders.prompts, clips)
+    fitted, notes = _fitted_measures(run, clips, folds, config, encoders)
+    measures = {
+        "real.raw": speech_measures(folds, [raw] * len(folds)),
+        "real": as_trained,
+        "real.fitted": fitted,
     }
-    fitted, lines = _fitted(run, clips, folds, config, encoder, emotional)
-    measured |= {"real.fitted": fitted} if fitted else {}
-    rows = {
-        f"{prefix}.{name}": estimate.row(measure, groups, config.seed, chance=chance)
-        for prefix, found in measured.items()
-        for name, (measure, groups, chance) in found.items()
-    }
-    for name, (measure, groups, _) in fitted.items():
-        rows[f"real.gain.{name}"] = estimate.paired_difference(
-            measure, measured["real"][name][0], groups, config.seed
+    estimates = {}
+    for prefix, measures_of_code in measures.items():
+        for name, measure in measures_of_code.items():
+            estimates[f"{prefix}.{name}"] = estimate_score(
+                measure.statistics, measure.groups, config.seed, chance=measure.chance
+            )
+    for name, measure in fitted.items():
+        estimates[f"real.gain.{name}"] = paired_difference(
+            measure.statistics, as_trained[name].statistics, measure.groups, config.seed
         )
-    return rows | agreement("real.content", content, clips) | agreement(
-        "real.raw", raw, clips
-    ), lines
+    estimates |= agreement("real.content", content, clips)
+    estimates |= agreement("real.raw", raw, clips)
+    return estimates, notes
+
+
+def _load_encoders(run: Path) -> RunEncoders:
+    """Load the encoders that a run has trained."""
+    emotion_folder = stage_folder(run, "emotion")
+    content = load_network(ContentEncoder, stage_folder(run, "content"))
+    emotion = load_network(EmotionEncoder, emotion_folder)
+    targets = load_file(emotion_folder / "targets.safetensors")
+    return RunEncoders(content, emotion, targets["text"].numpy())
+
+
+def _raw_code(clips: Features) -> np.ndarray:
+    """Return the standardised mouth and face features of five frames around each, (N, D)."""
+    all_frames = np.arange(len(clips.store))
+    windows = clips.windows(all_frames, ("mouth", "face"), INPUT_WINDOW)
+    flat = [window.flatten(1).numpy() for window in windows]
+    return retrieval.standardise(np.concatenate(flat, 1))
 
 
 def draw_folds(clips: Features, seed: int = 0) -> list[Fold]:
-    """Every clip in one fold, with one of another emotion: six clips make three folds, and for each four clips are left to fit to.
+    """Put every clip in one fold, with a clip of another emotion.
+
+    Six clips make three folds; for each the other four clips are left to fit to.
+
+    Args:
+        clips: features of the clips.
+        seed: of the triples.
 
     Raises:
         InputError: fewer than two clips, or moments that cannot be aligned.
     """
-    table, (moments, alike) = clips.store.clips, matching(clips)
+    table = clips.store.clips
     if len(table) < 2:
+        plural = "" if len(table) == 1 else "s"
         raise InputError(
-            f"{len(table)} real clip{'s' * (len(table) != 1)}: a moment of one has to be found in another"
+            f"{len(table)} real clip{plural}: a moment of one has to be found in another"
         )
+    moments, sounds_alike = match_by_audio(clips)
+    frames = _frames_of_clips(clips)
     order = table.sort_values("emotion", kind="stable").index.tolist()
-    folds, rows = (
-        [],
-        [np.arange(len(clips.store))[clips.store.frames(clip)] for clip in range(len(table))],
-    )
-    for one, two in zip(order[: len(order) // 2], order[len(order) // 2 :]):
-        here = table.index.isin((one, two))
-        alone = table.assign(
-            speaker=table["name"], emotion=table["emotion"].where(here, "left out")
-        )  # no other speaker: each clip is one
-        triples = swap.draw_triples(alone, frame_table(table), TRIPLES, seed, moments, alike)
-        found = [
-            (rows[a], rows[b], moments(a, b))
-            for a, b in ((one, two), (two, one))
-            if moments(a, b) is not None
-        ]
-        folds.append(Fold((one, two), found, triples))
+    half = len(order) // 2
+    folds = []
+    for first, second in zip(order[:half], order[half:], strict=False):
+        # There is one speaker, so each clip counts as one; clips outside the fold as one emotion.
+        in_fold = table.index.isin((first, second))
+        emotions = table["emotion"].where(in_fold, "left out")
+        relabelled = table.assign(speaker=table["name"], emotion=emotions)
+        triples = swap.draw_triples(
+            relabelled, frame_table(table), SWAP_TRIPLES, seed, moments, sounds_alike
+        )
+        queries = []
+        for clip, other in ((first, second), (second, first)):
+            path = moments(clip, other)
+            if path is not None:
+                queries.append(Query(frames[clip], frames[other], path))
+        folds.append(Fold((first, second), queries, triples))
     return folds
 
 
-def speech_measures(folds: list[Fold], codes: list[np.ndarray]) -> dict:
-    """Retrieval and swap of one code per fold, each (N, D), over all folds.
+def _frames_of_clips(clips: Features) -> list[np.ndarray]:
+    """Return the (T,) frame numbers of every clip."""
+    store = clips.store
+    all_frames = np.arange(len(store))
+    return [all_frames[store.frames(clip)] for clip in range(len(store.clips))]
+
+
+def speech_measures(folds: list[Fold], codes: list[np.ndarray]) -> dict[str, Measure]:
+    """Measure retrieval and swap of one code for each fold, over all folds.
+
+    A moment that is retrieved both ways is drawn together with its neighbours within half a second.
+
+    Args:
+        folds: of `draw_folds`.
+        codes: (N, D) of all frames, for each fold.
 
     Returns:
-        {"retrieval_r1", "swap_image"}: the measure, what its bootstrap draws again, and its chance. A moment that is looked for both
-        ways is drawn together with its neighbours within half a second.
+        `retrieval_r1` and `swap_image`.
     """
-    hits, chance, wins, groups = [], [], [], {"hit": [], "win": []}
+    hits: list[float] = []
+    chances: list[float] = []
+    hit_blocks: list[int] = []
+    wins: list[float] = []
+    win_blocks: list[int] = []
     for fold, code in zip(folds, codes, strict=True):
         unit = retrieval.unit_rows(code)
-        for query, shelf, path in fold.looked_for:
-            hit, by_lot = retrieval.hits(unit[query], unit[shelf], path, len(shelf))
-            hits, chance = [*hits, *hit], [*chance, *by_lot]
-            groups["hit"].extend(np.minimum(query, shelf[np.round(path).astype(int)]) // BLOCK)
-        wins.extend(swap.wins(lambda image, audio, code=code: code[image], fold.triples))
-        groups["win"].extend(np.minimum(fold.triples.anchor, fold.triples.right) // BLOCK)
+        for query in fold.queries:
+            hit, chance = retrieval.frame_hits(
+                unit[query.frames], unit[query.gallery], query.moments, len(query.gallery)
+            )
+            hits.extend(hit)
+            chances.extend(chance)
+            aligned = query.gallery[np.round(query.moments).astype(int)]
+            hit_blocks.extend(np.minimum(query.frames, aligned) // BLOCK)
+        wins.extend(swap.triple_wins(look_up(code), fold.triples))
+        win_blocks.extend(np.minimum(fold.triples.anchor, fold.triples.positive) // BLOCK)
     return {
-        "retrieval_r1": (estimate.mean_of(hits), np.array(groups["hit"]), float(np.mean(chance))),
-        "swap_image": (estimate.mean_of(wins), np.array(groups["win"]), 0.5),
+        "retrieval_r1": Measure(
+            mean_statistics(hits), np.array(hit_blocks), float(np.mean(chances))
+        ),
+        "swap_image": Measure(mean_statistics(wins), np.array(win_blocks), 0.5),
     }
 
 
-def _nearest(encoder: EmotionEncoder, text: np.ndarray, clips: Features) -> tuple:
-    """Whether the own label's prompt, of eight, is the nearest to each clip: as `speech_measures`; a clip is drawn again as a whole."""
-    found = (embed_clips(encoder, clips) @ np.asarray(text).T).argmax(1)
-    hits = found == clips.store.clips["emotion"].map(emotion_index).to_numpy()
-    return estimate.mean_of(hits), np.arange(len(hits)), 1 / len(EMOTIONS)
+def _nearest(encoder: EmotionEncoder, prompts: np.ndarray, clips: Features) -> Measure:
+    """Measure whether each clip is nearest to the prompt of its own label, of eight.
+
+    Args:
+        encoder: CERL's.
+        prompts: (K, D) learnt prompts.
+        clips: features of the clips; the bootstrap draws whole clips.
+    """
+    similarity = embed_clips(encoder, clips) @ np.asarray(prompts).T
+    labels = clips.store.clips["emotion"].map(emotion_index).to_numpy()
+    hits = similarity.argmax(1) == labels
+    return Measure(mean_statistics(hits), np.arange(len(hits)), 1 / len(EMOTIONS))
 
 
-def _fitted(
-    run: Path,
-    clips: Features,
-    folds: list[Fold],
-    config,
-    encoder: ContentEncoder,
-    emotional: EmotionEncoder,
-) -> tuple[dict, list]:
-    """The measures after the fit, each fold by encoders fitted to the clips outside it; or nothing, and the reason."""
+def _fitted_measures(
+    run: Path, clips: Features, folds: list[Fold], config: ProbeConfig, encoders: RunEncoders
+) -> tuple[dict[str, Measure], list[str]]:
+    """Measure each fold by encoders fitted to the other clips; else nothing, and the reason."""
     train = open_features(run, "train")
-    seen = set(zip(train.store.clips["corpus"], train.store.clips["speaker"]))
     if not config.fit_steps:
         return {}, [f"{LEFT_OUT}: probe.fit_steps is 0"]
-    if seen & set(zip(clips.store.clips["corpus"], clips.store.clips["speaker"])):
+    if _speakers(train) & _speakers(clips):
         return {}, [f"{LEFT_OUT}: the encoders were trained on clips of this actor already"]
-    made = read_results(stage_folder(run, "emotion"))["stages"]
-    ccrl, cerl = (
-        from_dict(ContentConfig, made["content"]["config"]),
-        from_dict(EmotionConfig, made["emotion"]["config"]),
-    )
-    pairs, units = (
-        pd.read_parquet(stage_folder(run, "content") / "pairs.parquet"),
-        sound_units(train, ccrl),
-    )
-    codes, nearest = [], np.full(len(clips.store.clips), np.nan)
     try:
-        before = PairSampler(train, pairs, replace(ccrl, batch=max(1, ccrl.batch // 2)))
-        emotions = EmotionSampler(train, replace(cerl, batch=max(1, cerl.batch // 2)))
-        for fold in folds:
-            part = only(clips, [clip for clip in range(len(nearest)) if clip not in fold.clips])
-            codes.append(
-                embed_content(
-                    fit_content(encoder, part, before, units, ccrl, config.fit_steps), clips
-                )
-            )
-            turned, text = fit_emotion(
-                emotional,
-                part,
-                emotions,
-                made["priors"]["config"]["language"],
-                cerl,
-                config.fit_steps,
-            )
-            nearest[list(fold.clips)] = _nearest(turned, text, only(clips, list(fold.clips)))[
-                0
-            ].sums[:, 0]
+        return _fit_folds(run, train, clips, folds, config, encoders), []
     except InputError as error:
         return {}, [f"{LEFT_OUT}: {error}"]
-    return speech_measures(folds, codes) | {
-        "emotion_nearest": (estimate.mean_of(nearest), np.arange(len(nearest)), 1 / len(EMOTIONS))
-    }, []
 
 
-def agreement(prefix: str, code: np.ndarray, clips: Features) -> dict:
-    """Mean cosine of the (N, D) `code` along the aligned moments of all pairs of clips, and of unaligned ones, as rows."""
-    unit, found, store = retrieval.unit_rows(code), {"aligned": [], "unaligned": []}, clips.store
-    moments, rows = (
-        matching(clips)[0],
-        [np.arange(len(store))[store.frames(clip)] for clip in range(len(store.clips))],
+def _speakers(features: Features) -> set[tuple[str, str]]:
+    """Return the speakers of a store, each with its corpus."""
+    clips = features.store.clips
+    return set(zip(clips["corpus"], clips["speaker"], strict=True))
+
+
+def _fit_folds(
+    run: Path,
+    train: Features,
+    clips: Features,
+    folds: list[Fold],
+    config: ProbeConfig,
+    encoders: RunEncoders,
+) -> dict[str, Measure]:
+    """Fit both encoders to the clips outside each fold, and measure the fold by them."""
+    stages = read_results(stage_folder(run, "emotion"))["stages"]
+    content_config = from_dict(ContentConfig, stages["content"]["config"])
+    emotion_config = from_dict(EmotionConfig, stages["emotion"]["config"])
+    language = stages["priors"]["config"]["language"]
+    pairs = pd.read_parquet(stage_folder(run, "content") / "pairs.parquet")
+    units = sound_units(train, content_config)
+    training_pairs = PairSampler(train, pairs, _half_batch(content_config))
+    training_emotions = EmotionSampler(train, _half_batch(emotion_config))
+
+    codes = []
+    nearest = np.full(len(clips.store.clips), np.nan)
+    for fold in folds:
+        others = [clip for clip in range(len(nearest)) if clip not in fold.clips]
+        fit_to = select_clips(clips, others)
+        content = fit_content(
+            encoders.content, fit_to, training_pairs, units, content_config, config.fit_steps
+        )
+        codes.append(embed_content(content, clips))
+        emotion, prompts = fit_emotion(
+            encoders.emotion, fit_to, training_emotions, language, emotion_config, config.fit_steps
+        )
+        fold_clips = list(fold.clips)
+        measure = _nearest(emotion, prompts, select_clips(clips, fold_clips))
+        nearest[fold_clips] = measure.statistics.rows[:, 0]
+
+    measures = speech_measures(folds, codes)
+    measures["emotion_nearest"] = Measure(
+        mean_statistics(nearest), np.arange(len(nearest)), 1 / len(EMOTIONS)
     )
-    for one in range(len(rows)):
-        for two in range(one):
-            if moments(one, two) is None:
+    return measures
+
+
+def _half_batch(config: Any) -> Any:
+    """Return settings with half of the batch; the other half is of the real clips."""
+    return replace(config, batch=max(1, config.batch // 2))
+
+
+def agreement(prefix: str, code: np.ndarray, clips: Features) -> dict[str, Estimate]:
+    """Compare a code along the aligned moments of all pairs of clips with unaligned moments.
+
+    Args:
+        prefix: of the score names.
+        code: (N, D) of all frames.
+        clips: features of the clips.
+
+    Returns:
+        `PREFIX.aligned` and `PREFIX.unaligned`, mean cosines, with the number of pairs.
+    """
+    unit = retrieval.unit_rows(code)
+    frames = _frames_of_clips(clips)
+    moments, _ = match_by_audio(clips)
+    cosines: dict[str, list[float]] = {"aligned": [], "unaligned": []}
+    for first in range(len(frames)):
+        for second in range(first):
+            path = moments(first, second)
+            if path is None:
                 continue
-            partner = rows[two][np.round(moments(one, two)).astype(int)]
-            found["aligned"].append((unit[rows[one]] * unit[partner]).sum(1).mean())
-            found["unaligned"].append((unit[rows[one]] @ unit[rows[two]].T).mean())
-    return {
-        f"{prefix}.{name}": {"value": float(np.mean(values)), "pairs": len(values)}
-        for name, values in found.items()
-    }
+            partner = frames[second][np.round(path).astype(int)]
+            aligned = (unit[frames[first]] * unit[partner]).sum(1)
+            unaligned = unit[frames[first]] @ unit[frames[second]].T
+            cosines["aligned"].append(aligned.mean())
+            cosines["unaligned"].append(unaligned.mean())
+
+    estimates = {}
+    for name, values in cosines.items():
+        value = float(np.mean(values))
+        estimates[f"{prefix}.{name}"] = Estimate(value, details={"pairs": len(values)})
+    return estimates

@@ -1,67 +1,92 @@
-"""Retrieval and image swap on any corpus: moments are matched by the true phones, else by DTW on the audio prior."""
+"""Retrieval and image swap on any corpus: moments are matched by true phones, else by DTW."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 
 from cdrl.core.errors import InputError
-from cdrl.corpora.time_warp import warp
+from cdrl.core.settings import ProbeConfig
+from cdrl.corpora.dtw import dtw_alignment
 from cdrl.evaluation import retrieval, swap
+from cdrl.evaluation.estimate import Estimate
+from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.retrieval import unit_rows
+from cdrl.evaluation.swap import Embed
 from cdrl.priors.features import Features
-from cdrl.representation.pairs import WORST
+from cdrl.representation.pairs import MAX_PATH_COST
 
-ALIKE = 0.95  # cosine of the audio prior from which two moments sound alike, as `content.false_negative_cosine`
+# Cosine of the audio prior above which two moments sound alike, as `content.false_negative_cosine`.
+SOUND_ALIKE = 0.95
+
+# (clip, clip) -> (T,) moments of the second at which the first's frames are said, or None.
+Moments = Callable[[int, int], np.ndarray | None]
+# ((n,) frames, frame) -> (n,) bool, which of the frames sound like the one.
+SoundsAlike = Callable[[np.ndarray, int], np.ndarray]
 
 
-class Speech:
-    """The two measures of one reporting store, under names that say how moments were matched.
+class SpeechScores:
+    """Retrieval and image swap of one reporting store, under names that say how moments match.
 
     Args:
-        features: of the store. corpus: `leakage.Corpus` of it. config: `ProbeConfig`.
+        features: of the store.
+        corpus: the probe corpus of the store.
+        config: the stage's settings.
 
     Attributes:
-        dtw: whether there are no true phones: scores are then called `retrieval_dtw_r1` and `swap_image_dtw`. A moment that DTW
-            misplaces costs every code the same, so that they compare with each other and not with the studio's.
-        left_out: why a measure could not be taken, one line each.
+        uses_dtw: whether true phones are unknown. Scores are then called `retrieval_dtw_r1` and
+            `swap_image_dtw`. A moment that DTW misplaces costs every code the same, so these scores
+            compare with each other, not with those of the studio.
+        left_out: why a score could not be computed, one line each.
     """
 
-    def __init__(self, features: Features, corpus, config):
-        self.features, self.corpus, self.config = features, corpus, config
-        self.dtw = "phoneme" not in corpus.frames
-        self.moments_of, self.sounds_alike = matching(features) if self.dtw else (None, None)
-        sentences = corpus.clips.groupby(["speaker", "emotion"])["sentence"].nunique()
-        self.gallery = min(config.gallery, int(sentences.max())) if self.dtw else config.gallery
-        self.left_out = []
+    def __init__(self, features: Features, corpus: ProbeCorpus, config: ProbeConfig) -> None:
+        self.features = features
+        self.corpus = corpus
+        self.config = config
+        self.left_out: list[str] = []
 
-    def rows(self, prefix: str, embed) -> dict:
-        """Both measures of `embed`, (image frames, audio frames) -> (n, D), as far as the corpus allows.
+        self.uses_dtw = "phoneme" not in corpus.frames
+        self.gallery = config.gallery
+        self.moments_of: Moments | None = None
+        self.sounds_alike: SoundsAlike | None = None
+        if self.uses_dtw:
+            sentences = corpus.clips.groupby(["speaker", "emotion"])["sentence"].nunique()
+            self.gallery = min(config.gallery, int(sentences.max()))
+            self.moments_of, self.sounds_alike = match_by_audio(features)
+
+    def estimate(self, prefix: str, embed: Embed) -> dict[str, Estimate]:
+        """Score an embedding as far as the corpus allows.
+
+        Args:
+            prefix: of the score names.
+            embed: ((n,) image frames, (n,) audio frames) -> (n, D).
 
         Returns:
-            `PREFIX.retrieval_r1` and `PREFIX.swap_image`, with DTW as `PREFIX.retrieval_dtw_r1` and `PREFIX.swap_image_dtw`.
+            `PREFIX.retrieval_r1` and `PREFIX.swap_image`; with DTW `PREFIX.retrieval_dtw_r1` and
+            `PREFIX.swap_image_dtw`.
         """
-        everything, found = np.arange(len(self.features.store)), {}
-        calls = {
-            "retrieval_dtw_r1" if self.dtw else "retrieval_r1": lambda: self._retrieval(
-                embed(everything, everything)
-            ),
-            "swap_image_dtw" if self.dtw else "swap_image": lambda: swap.swap_image(
-                embed, self._triples, self.config.seed
-            ),
-        }
-        for name, call in calls.items():
-            try:
-                found[f"{prefix}.{name}"] = call()
-            except InputError as error:
-                self.left_out.append(f"left out {name}: {error}")
-        return found
+        estimates = {}
+        retrieval_name = "retrieval_dtw_r1" if self.uses_dtw else "retrieval_r1"
+        try:
+            estimates[f"{prefix}.{retrieval_name}"] = self._retrieval(embed)
+        except InputError as error:
+            self.left_out.append(f"left out {retrieval_name}: {error}")
 
-    def _retrieval(self, code: np.ndarray) -> dict:
-        clips, frames = self.corpus.clips, self.corpus.frames
+        swap_name = "swap_image_dtw" if self.uses_dtw else "swap_image"
+        try:
+            image_swap = swap.swap_image(embed, self._triples, self.config.seed)
+            estimates[f"{prefix}.{swap_name}"] = image_swap
+        except InputError as error:
+            self.left_out.append(f"left out {swap_name}: {error}")
+        return estimates
+
+    def _retrieval(self, embed: Embed) -> Estimate:
+        all_frames = np.arange(len(self.features.store))
         return retrieval.retrieval_r1(
-            code,
-            clips,
-            frames,
+            embed(all_frames, all_frames),
+            self.corpus.clips,
+            self.corpus.frames,
             num_sentences=self.gallery,
             seed=self.config.seed,
             moments_of=self.moments_of,
@@ -69,29 +94,53 @@ class Speech:
 
     @cached_property
     def _triples(self) -> swap.Triples:
-        given = self.corpus.clips, self.corpus.frames, self.config.swaps, self.config.seed
-        return swap.draw_triples(*given, self.moments_of, self.sounds_alike)
+        return swap.draw_triples(
+            self.corpus.clips,
+            self.corpus.frames,
+            self.config.swaps,
+            self.config.seed,
+            self.moments_of,
+            self.sounds_alike,
+        )
 
 
-def matching(features: Features) -> tuple:
-    """How moments are matched and which sound alike where no phones are known.
+def match_by_audio(features: Features) -> tuple[Moments, SoundsAlike]:
+    """Match moments by the audio prior where no phones are known.
+
+    Args:
+        features: of a store.
 
     Returns:
-        (clip, clip) -> (T,) moments by DTW on the audio prior, or None for a path as bad as of another sentence; and
-        (frames, frame) -> bool.
+        (clip, clip) -> (T,) moments by DTW, None for a path as bad as one between two sentences;
+        and (frames, frame) -> bool, which frames sound alike.
     """
-    store, paths = features.store, {}
+    store = features.store
+    paths: dict[tuple[int, int], np.ndarray | None] = {}
 
-    def moments(one: int, two: int) -> np.ndarray | None:
-        if (one, two) not in paths:
-            aligned, quality = warp(
-                *(np.asarray(features.audio[store.frames(clip)], np.float32) for clip in (one, two))
-            )
-            paths[one, two] = None if quality > WORST else aligned
-        return paths[one, two]
+    def moments(first: int, second: int) -> np.ndarray | None:
+        if (first, second) not in paths:
+            first_audio = np.asarray(features.audio[store.frames(first)], np.float32)
+            second_audio = np.asarray(features.audio[store.frames(second)], np.float32)
+            path, cost = dtw_alignment(first_audio, second_audio)
+            paths[first, second] = None if cost > MAX_PATH_COST else path
+        return paths[first, second]
 
-    def alike(some: np.ndarray, one: int) -> np.ndarray:
-        heard = unit_rows(np.asarray(features.audio[some], np.float32))
-        return heard @ unit_rows(np.asarray(features.audio[one], np.float32)) > ALIKE
+    def sounds_alike(frames: np.ndarray, frame: int) -> np.ndarray:
+        audio = unit_rows(np.asarray(features.audio[frames], np.float32))
+        reference = unit_rows(np.asarray(features.audio[frame], np.float32))
+        return audio @ reference > SOUND_ALIKE
 
-    return moments, alike
+    return moments, sounds_alike
+
+
+def look_up(code: np.ndarray) -> swap.Embed:
+    """Return an embedding function that reads an (N, D) code of all frames, whatever the audio.
+
+    Args:
+        code: (N, D).
+    """
+
+    def embed(image_frames: np.ndarray, audio_frames: np.ndarray) -> np.ndarray:
+        return code[image_frames]
+
+    return embed

@@ -13,13 +13,14 @@ from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip, edit_video
 from cdrl.editing.requests import load_requests
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.image import fit_person, train_image_editor
-from cdrl.evaluation.edit_evaluation import Edits, TrueEdits
+from cdrl.editors.image import WindowGuidance, fit_person, train_image_editor
+from cdrl.editors.loading import load_editor
+from cdrl.evaluation.edit_tasks import Edits, TrueEdits
 from cdrl.media import faces
 from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
 from cdrl.models.image_editor import WORKING_SIZE, ImageEditor
-from cdrl.representation.guidance import Guidance, load_encoder
+from cdrl.representation.guidance import Guidance
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s01_priors import open_features
 from cdrl.studio import corpus as studio
@@ -52,7 +53,13 @@ def generate(run: Path, config, out: Path) -> dict:
         }
     for variant in TRAINED:
         generator, history = train_image_editor(
-            store, guidance, config, variant, out / variant, config.start or None
+            store,
+            WindowGuidance(guidance),
+            config,
+            variant,
+            out / variant,
+            config.start or None,
+            run=run,
         )
         last = history.tail(5).mean()
         scores |= {
@@ -62,7 +69,6 @@ def generate(run: Path, config, out: Path) -> dict:
         if not (out / variant / "outputs.npy").exists():
             edit_all(edits, generator, out / variant / "outputs.npy")
     write_videos(run, config.videos)
-    generator.crop = store.crop
     edit_real(run, config, generator, guidance)
     return scores
 
@@ -80,9 +86,7 @@ def edit_real(run: Path, config, generator: ImageEditor, guidance: Guidance) -> 
         fitted, _ = fit_person(
             generator, store, guidance, ("happy",), ("happy",), config.fit_steps, seed=config.seed
         )
-        alone = edit_video(
-            clips["neutral"], "happy", run / "videos" / "alone.mp4", generator=fitted
-        )
+        alone = edit_video(clips["neutral"], "happy", run / "videos" / "alone.mp4", editor=fitted)
         shown = [read_video(p).frames for p in (clips["neutral"], alone, clips["happy"])]
         length = len(shown[0])
         shown = [frames[np.minimum(np.arange(length), len(frames) - 1)] for frames in shown]
@@ -112,7 +116,11 @@ def edit_all(edits: Edits, generator, out: Path) -> None:
     for k in tqdm(range(len(edits)), desc="edits", mininterval=2):
         found.append(
             edit_clip(
-                generator, edits.source(k), edits.target[k], edits.intensity(k), edits.frame_rate(k)
+                generator,
+                edits.source(k),
+                edits.target_emotions[k],
+                edits.intensity(k),
+                edits.frame_rate(k),
             )
         )
     np.save(out.with_suffix(".partial.npy"), np.concatenate(found))
@@ -126,11 +134,11 @@ def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
         for name in ("baseline", "cdrl")
     }
     edits = edits_of(run, outputs["cdrl"].shape[1])
-    report, wanted = edits.report.clips, edits.wanted.clips
+    report, wanted = edits.report.clips, edits.requests.clips
     rows, chosen = [], np.linspace(0, len(edits) - 1, min(columns, len(edits))).astype(int)
     for k in chosen:
         middle = int(wanted.num_frames.iloc[k]) // 2
-        made = [values[edits.wanted.frames(k).start + middle] for values in outputs.values()]
+        made = [values[edits.requests.frames(k).start + middle] for values in outputs.values()]
         true = [edits.truth(k)[middle]] if isinstance(edits, TrueEdits) else []
         rows.append([edits.source(k)[middle], *made, *true])
     texts = [
@@ -145,8 +153,8 @@ def write_videos(run: Path, number: int) -> None:
     if not has_truth(run):
         return write_real_videos(run, number)
     edits = edits_of(run, WORKING_SIZE)
-    report, wanted, sources = edits.report, edits.wanted, edits.sources
-    generator = load_encoder(ImageEditor, stage_folder(run, "generator") / "cdrl")
+    report, wanted, sources = edits.report, edits.requests, edits.sources
+    generator = load_editor(stage_folder(run, "generator") / "cdrl")
     (run / "videos").mkdir(exist_ok=True)
     captions = {}
     for k in np.linspace(0, len(sources) - 1, number).astype(int):
@@ -177,7 +185,7 @@ def write_videos(run: Path, number: int) -> None:
 def write_real_videos(run: Path, number: int) -> None:
     """Source and edit side by side, full frames with the source's sound: `RUN/videos/real-corpus-*.mp4`."""
     report, wanted, sources = load_requests(run)
-    generator = load_encoder(ImageEditor, stage_folder(run, "generator") / "cdrl")
+    generator = load_editor(stage_folder(run, "generator") / "cdrl")
     (run / "videos").mkdir(exist_ok=True)
     captions = {}
     for k in np.unique(np.linspace(0, len(sources) - 1, min(number, len(sources))).astype(int)):

@@ -1,249 +1,181 @@
 """Notebook 06: scores of the edits, against the true edits or, on a corpus without them, against their sources."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from cdrl.core.files import read_json
 from cdrl.core.paths import repository_root
 from cdrl.core.results import RESULTS, all_scores
-from cdrl.core.settings import stage_folder
-from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.core.settings import EvaluateConfig, stage_folder
 from cdrl.corpora.store import Store
-from cdrl.editing.pipeline import edit_clip, load_editor
-from cdrl.editing.requests import load_requests
-from cdrl.editors.actions import RENDERER, ActionEditor
-from cdrl.evaluation import edit_scores, estimate
-from cdrl.evaluation.edit_comparison import difference_rows, measure_of
-from cdrl.evaluation.edit_evaluation import (
-    LISTED,
-    Edits,
-    curve_rows,
-    dials_of,
-    equal_accuracy_rows,
-    lip_sync_measures,
-    read_clip,
-    read_references,
-    resized,
-    statistics,
-    sweep,
-    variant_rows,
+from cdrl.editing.pipeline import edit_clip
+from cdrl.editors.actions import RENDERER
+from cdrl.editors.base import Editor
+from cdrl.editors.loading import load_editor
+from cdrl.evaluation.edit_comparison import (
+    estimate_at_equal_accuracy,
+    estimate_differences,
+    estimate_intensity_curve,
+    parse_intensity_scales,
 )
+from cdrl.evaluation.edit_evaluation import EditEvaluation, evaluate_edits, sweep_intensity
+from cdrl.evaluation.edit_tasks import Edits
+from cdrl.evaluation.estimate import Estimate, flatten_scores
 from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.set_scores import (
-    KIT,
-    PUBLISHED,
-    SetReader,
-    published_scores,
-    read_originals,
-    set_scores,
-)
+from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics
 from cdrl.media import faces
 from cdrl.models.image_editor import ImageEditor
-from cdrl.representation.guidance import load_encoder
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s05_generate import TRAINED, edits_of
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 
-NOT_SCORED = (
-    "left out mouth_error, mouth_correlation, psnr, mouth_l1: they compare with a true edit, and nobody acted the same moment twice",
-    "emotion_accuracy: by two judges trained on rendered people, not calibrated on this corpus; `.sources` is what they read of the "
-    "untouched clips' own labels",
-    "identity: to the source clip, 1 as alike as it is to another clip of that person, 0 as a stranger of this corpus",
-    "frechet.identity, similarity.judge_a: FAD and CSIM by the release's formulas on the kit's own networks, which do not compare with "
-    "its tables",
+# What a reader must know of the scores on a corpus without true edits.
+WITHOUT_TRUTH = (
+    "emotion_accuracy: by two judges trained on rendered people, not calibrated on this corpus; "
+    "`.sources` is what they read of the untouched clips' own labels",
+    "identity: to the source clip, 1 as alike as it is to another clip of that person, 0 as a "
+    "stranger of this corpus",
+    "frechet.identity, similarity.judge_a: FAD and CSIM by the release's formulas on the kit's own "
+    "networks, which do not compare with its tables",
     "the generator is asked by label and level: of a reference clip it takes those, not its frames",
+)
+OTHER_CROPS = (
+    "judges and tracker learnt on aligned crops; the faces of this run are cropped as the release "
+    "did, so they read them worse"
 )
 
 
-# Setting that names a file -> what is left out without it.
-NEEDED = {
-    "syncnet": "left out lse_d, lse_c: they need SyncNet v2's weights: --set evaluate.syncnet=FOLDER/syncnet_v2.model",
-    "arcface": "left out fad: it needs the ArcFace ResNet-18 of arcface-pytorch: --set evaluate.arcface=FOLDER/resnet18_110.pth",
-    "efficient_face": "left out csim: it needs EfficientFace on AffectNet-7: "
-    "--set evaluate.efficient_face=FOLDER/EfficientFace_Trained_on_AffectNet7.pth.tar",
-}
+@dataclass(frozen=True)
+class SavedOutputs:
+    """The edited crops that notebook 05 saved, edit by edit.
+
+    Args:
+        crops: (N, S, S, 3) uint8, all edited frames.
+        edits: what was requested.
+    """
+
+    crops: np.ndarray
+    edits: Edits
+
+    def __call__(self, edit: int) -> np.ndarray:
+        frames = self.edits.requests.frames(edit)
+        return np.asarray(self.crops[frames])
 
 
-def evaluate(run: Path, config, out: Path) -> dict:
-    """Notebook 06: the edits against the true edits, by networks that supervised nothing.
+@dataclass(frozen=True)
+class ScaledEdits:
+    """Edits by one editor at any intensity scale, (T, S, S, 3) uint8."""
+
+    editor: ImageEditor
+    edits: Edits
+
+    def __call__(self, edit: int, scale: float) -> np.ndarray:
+        intensity = self.edits.intensity(edit, scale)
+        emotion = self.edits.target_emotions[edit]
+        return edit_clip(self.editor, self.edits.source(edit), emotion, intensity)
+
+
+def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
+    """Notebook 06: the edits evaluated by networks that supervised nothing.
 
     Returns:
-        spfem.image.{copy_source,constant,baseline,cdrl}.*: as SCORES defines them, with intervals over speakers;
-        spfem.image.cdrl_minus_baseline.*: paired over clips, and the mouth at equal emotion accuracy; spfem.image.cdrl.fps, and
-        spfem.drawn.cdrl.fps of the committed edit by facial actions. On a corpus without true edits the scores of `evaluate_real`.
+        spfem.image.{copy_source,constant,baseline,cdrl}.*: as SCORES defines them, with intervals
+        over speakers. With true edits also spfem.image.cdrl_minus_baseline.*: paired over clips, and
+        the mouth at equal emotion accuracy; spfem.image.cdrl.fps, and spfem.drawn.cdrl.fps of the
+        committed edit by facial actions. A score whose needs are not met is left out;
+        `notes.json` says why.
     """
-    if not has_truth(run):
-        return evaluate_real(run, config, out)
     folder = stage_folder(run, "generator")
-    outputs = {
-        name: np.load(folder / name / "outputs.npy", mmap_mode="r")
-        for name in ("constant", *TRAINED)
-    }
-    edits, judges = edits_of(run, outputs["cdrl"].shape[1]), Judges()
-    references = read_references(edits, judges, config.seed)
-    found = {"copy_source": statistics(edits.source, edits, references, judges, "copy_source")}
-    for name, values in outputs.items():
-        found[name] = statistics(
-            lambda k, v=values: np.asarray(v[edits.wanted.frames(k)]),
-            edits,
-            references,
-            judges,
-            name,
-        )
-    rows, lines, sets = {}, [], SetReader(judges, config)
-    clips_ = range(len(edits.report.clips)) if sets.published else ()
-    originals = read_originals(
-        (resized(edits.report.face[edits.report.frames(clip)], edits.size) for clip in clips_), sets
-    )
-    for name, sums in found.items():
-        rows |= variant_rows(f"spfem.image.{name}", sums, references, edits, config.seed)
-        shown = (
-            edits.source
-            if name == "copy_source"
-            else lambda k, v=outputs[name]: np.asarray(v[edits.wanted.frames(k)])
-        )
-        heard = lip_sync_measures(shown, edits, config.syncnet, name)
-        rows |= edit_scores.edit_rows(
-            f"spfem.image.{name}", heard, edits.speakers, edits.target, config.seed
-        )
-        if sets.published:
-            more, few = published_scores(f"spfem.image.{name}", shown, edits, sets, originals)
-            rows, lines = rows | more, lines + few
-    if lines:
-        write_notes(out, list(dict.fromkeys(lines)))
-    measured = {
-        name: {score: measure_of(score, values) for score, values in found[name].items()}
-        for name in TRAINED
-    }
-    clips, prefix = np.arange(len(edits)), "spfem.image.cdrl_minus_baseline"
-    rows |= difference_rows(
-        prefix, measured["cdrl"], measured["baseline"], clips, edits.target, config.seed
-    )
-    dials, curves = dials_of(config.sweep), {}
-    for name in TRAINED:
-        generator = load_encoder(ImageEditor, folder / name)
-        made = lambda k, dial, g=generator: edit_clip(
-            g, edits.source(k), edits.target[k], edits.intensity(k, dial)
-        )  # noqa: E731
-        curves[name] = sweep(
-            found["copy_source"], found[name], dials, made, edits, references, judges, name
-        )
-        rows |= curve_rows(f"spfem.image.{name}", [0.0, *dials], curves[name])
-    rows |= equal_accuracy_rows(prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed)
-    timed = {"image": load_encoder(ImageEditor, folder / "cdrl")}
-    timed |= {"drawn": load_editor(RENDERER)} if edits.report.crop == "aligned" else {}
-    speeds = {
-        f"spfem.{host}.cdrl.fps": edit_speed(generator, edits.report, edits.sources[0])
-        for host, generator in timed.items()
-    }
-    return estimate.lines(rows) | speeds
+    with_truth = has_truth(run)
+    variants = ("constant", *TRAINED) if with_truth else TRAINED
+    crops = {}
+    for variant in variants:
+        crops[variant] = np.load(folder / variant / "outputs.npy", mmap_mode="r")
+    edits = edits_of(run, crops["cdrl"].shape[1])
+    outputs = {"copy_source": edits.source}
+    for variant in variants:
+        outputs[variant] = SavedOutputs(crops[variant], edits)
+
+    judges = Judges()
+    evaluation = evaluate_edits(edits, outputs, judges, config)
+    if not with_truth:
+        crop_notes = [OTHER_CROPS] if edits.report.crop != "aligned" else []
+        write_notes(out, [*evaluation.notes, *WITHOUT_TRUTH, *crop_notes])
+        scores = flatten_scores(evaluation.estimates)
+        return {name: value for name, value in scores.items() if np.isfinite(value)}
+
+    write_notes(out, evaluation.notes)
+    comparison = compare_with_baseline(folder, edits, judges, evaluation, config)
+    scores = flatten_scores(evaluation.estimates | comparison)
+    return scores | edit_speeds(folder, edits)
 
 
-def evaluate_real(run: Path, config, out: Path) -> dict:
-    """Scores of the edits against their sources, by networks that supervised nothing.
+def compare_with_baseline(
+    folder: Path, edits: Edits, judges: Judges, evaluation: EditEvaluation, config: EvaluateConfig
+) -> dict[str, Estimate]:
+    """CDRL beside the editor without guidance: paired over clips, and at equal emotion accuracy.
 
-    Returns:
-        spfem.image.{copy_source,baseline,cdrl}.*: emotion_accuracy (by judges that are not calibrated here; `.sources` beside it),
-        speech_correlation, jitter, identity; frechet.identity and similarity.judge_a, with one value per protocol; fad, csim, lse_d
-        and lse_c where their networks' weights are named. `notes.json` says what is left out.
+    Args:
+        folder: of the generator stage, with both editors.
+        edits: what was requested.
+        judges: the evaluation networks.
+        evaluation: of both editors at the requested level.
+        config: the intensity scales and the seed.
     """
-    report, wanted, sources = load_requests(run)
-    judges, variants = Judges(), ("copy_source", "baseline", "cdrl")
-    sets = SetReader(judges, config)
-    outputs = {
-        name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r")
-        for name in variants[1:]
-    }
-    size = outputs["cdrl"].shape[1]
-    edits = Edits(report, wanted, sources, size)
-    read, seen = {name: [] for name in variants}, {name: [] for name in variants}
-    for k, source in enumerate(tqdm(sources, desc="judging", mininterval=2)):
-        given = {"copy_source": resized(report.face[report.frames(source)], size)}
-        given |= {name: np.asarray(values[wanted.frames(k)]) for name, values in outputs.items()}
-        for name, values in given.items():
-            read[name].append(read_clip(judges, values))
-            seen[name].append(sets.read(values))
-    clips = report.clips
-    crops = (resized(report.face[report.frames(clip)], size) for clip in range(len(clips)))
-    originals = [(read_clip(judges, frames), sets.read(frames)) for frames in crops]
-    speakers, target = wanted.clips.speaker.to_numpy(), wanted.clips.emotion.to_numpy()
-    rows, lines = (
-        {},
-        [*NOT_SCORED, *(line for name, line in NEEDED.items() if not getattr(config, name))],
+    statistics = evaluation.statistics
+    restored = {}
+    for variant in TRAINED:
+        of_variant = statistics[variant]
+        restored[variant] = {
+            name: restore_statistics(name, of_variant[name]) for name in of_variant
+        }
+    prefix = "spfem.image.cdrl_minus_baseline"
+    clips = np.arange(len(edits))
+    target = edits.target_emotions
+    estimates = estimate_differences(
+        prefix, restored["cdrl"], restored["baseline"], clips, target, config.seed
     )
-    if report.crop != "aligned":
-        lines.append(
-            "judges and tracker learnt on aligned crops; the faces of this run are cropped as the release did, so they read them worse"
+
+    scales = parse_intensity_scales(config.sweep)
+    curves = {}
+    for variant in TRAINED:
+        editor = load_editor(folder / variant)
+        curves[variant] = sweep_intensity(
+            statistics["copy_source"],
+            statistics[variant],
+            scales,
+            ScaledEdits(editor, edits),
+            edits,
+            evaluation.references,
+            judges,
+            variant,
         )
-    others = _others(clips, sources, [found["identity"] for found, _ in originals])
-    if others is None:
-        lines.append("left out identity: it takes two people, with two clips each")
-    own = clips.emotion.isin(SCORED_EMOTIONS).to_numpy()
-    labels = clips.emotion.to_numpy()[own]
-    scored = [found for (found, _), use in zip(originals, own, strict=True) if use]
-    on_sources = [
-        np.mean(np.array([found[judge] for found in scored]) == labels)
-        for judge in ("judge_a", "judge_b")
-    ]
-    for name in variants:
-        prefix, mine = f"spfem.image.{name}", read[name]
-        measures = {
-            "speech_correlation": edit_scores.speech_correlation(
-                *([found["curves"] for found in r] for r in (mine, read["copy_source"]))
-            ),
-            "jitter": edit_scores.jitter(
-                *([found["landmarks"] for found in r] for r in (mine, read["copy_source"]))
-            ),
-        }
-        if others is not None:
-            theirs = [
-                np.array([found["identity"] for found in r]) for r in (mine, read["copy_source"])
-            ]
-            measures["identity"] = edit_scores.identity(*theirs, others, speakers)
-        shown = (
-            edits.source
-            if name == "copy_source"
-            else lambda k, v=outputs[name]: np.asarray(v[wanted.frames(k)])
-        )
-        measures |= lip_sync_measures(shown, edits, config.syncnet, name)
-        heard = [np.array([found[judge] for found in mine]) for judge in ("judge_a", "judge_b")]
-        measures["emotion_accuracy"] = edit_scores.emotion_accuracy(*heard, target)
-        rows |= edit_scores.edit_rows(prefix, measures, speakers, target, config.seed)
-        beside = {"chance": 1 / len(np.unique(target)), "sources": float(min(on_sources))}
-        rows[f"{prefix}.emotion_accuracy"] |= beside | {
-            f"judge_{k + 1}": float(np.mean(read_ == target)) for k, read_ in enumerate(heard)
-        }
-        found, few = set_scores(
-            prefix,
-            seen[name],
-            wanted.clips,
-            clips,
-            [features for _, features in originals],
-            KIT | PUBLISHED,
-        )
-        rows, lines = rows | found, lines + few
-    write_notes(out, lines)
-    return {name: value for name, value in estimate.lines(rows).items() if np.isfinite(value)}
+        name = f"spfem.image.{variant}"
+        estimates |= estimate_intensity_curve(name, [0.0, *scales], curves[variant])
+    at_equal_accuracy = estimate_at_equal_accuracy(
+        prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed
+    )
+    return estimates | at_equal_accuracy
 
 
-def _others(clips, sources: np.ndarray, identity: list) -> np.ndarray | None:
-    """(E, D) identity of another clip of each source's speaker; None where a speaker has no other clip or there is one speaker."""
-    found = []
-    for source in sources:
-        same = np.flatnonzero((clips.speaker == clips.speaker[source]) & (clips.index != source))
-        if not len(same):
-            return None
-        found.append(identity[same[source % len(same)]])
-    return np.array(found) if clips.speaker.nunique() > 1 else None
+def edit_speeds(folder: Path, edits: Edits) -> dict[str, float]:
+    """Frames a second of the whole edit: of CDRL, and of the committed edit by facial actions."""
+    editors = {"image": load_editor(folder / "cdrl")}
+    if edits.report.crop == "aligned":
+        editors["drawn"] = load_editor(RENDERER)
+    speeds = {}
+    for name, editor in editors.items():
+        speeds[f"spfem.{name}.cdrl.fps"] = edit_speed(editor, edits.report, edits.sources[0])
+    return speeds
 
 
-def edit_speed(generator: ImageEditor | ActionEditor, report: Store, clip: int) -> float:
+def edit_speed(generator: Editor, report: Store, clip: int) -> float:
     """Frames a second of the whole edit of one 128 px clip: face found, cropped, edited, put back (files not counted)."""
     name = report.clips.name[clip]
     spec = studio.spec_of(name)
@@ -266,7 +198,7 @@ def variant_table(scores: dict, variants: list[str], host: str = "image") -> pd.
         {
             v: {
                 n: cell(f"spfem.{host}.{v}.{n}")
-                for n in LISTED
+                for n in TABLE_SCORES
                 if f"spfem.{host}.{v}.{n}" in scores
             }
             for v in variants
@@ -274,7 +206,7 @@ def variant_table(scores: dict, variants: list[str], host: str = "image") -> pd.
     )
 
 
-def dial_curves(scores: dict, variants: list[str], host: str = "image") -> dict:
+def intensity_curves(scores: dict, variants: list[str], host: str = "image") -> dict:
     """{variant: (accuracies, mouth errors, settings)} along the dial of every variant that has one, the settings as texts."""
     found = {}
     for variant in variants:

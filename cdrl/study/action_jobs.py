@@ -13,10 +13,12 @@ from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
-from cdrl.editors.manipulator import train_action_manipulator
-from cdrl.editors.rendered import alignment_of, edit_actions, render_edit, tracked_edit_pairs
-from cdrl.evaluation.edit_evaluation import TrueEdits, read_clip, resized
+from cdrl.editors.actions import edit_actions
+from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
+from cdrl.editors.rendered import alignment_of, render_edit, tracked_edit_pairs
+from cdrl.evaluation.edit_tasks import TrueEdits, resize_crops
 from cdrl.evaluation.judges import Judges
+from cdrl.evaluation.readings import ClipReading, read_clip
 from cdrl.models.action_editor import ActionManipulator
 from cdrl.priors.actions import ACTION_TRACKER, TrackedActions, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
@@ -171,10 +173,10 @@ def _render(edits: TrueEdits, clip: int, actions: np.ndarray, frame_size: int) -
         frame_size,
         report.face.shape[1],
     )
-    return resized(crops, edits.size)
+    return resize_crops(crops, edits.size)
 
 
-def tracked_readings(edits: TrueEdits, judges: Judges) -> list[dict]:
+def tracked_readings(edits: TrueEdits, judges: Judges) -> list[ClipReading]:
     """Read every source that is tracked and rendered again, not edited: intensity scale 0.
 
     Args:
@@ -213,13 +215,14 @@ def train_manipulator(
     tracked = track_training_people(work)
     pairs = None
 
-    students = None
+    guidance = None
     if variant == "paired":
         pairs = tracked_edit_pairs(tracked, Store(folder / "paired"), load_tracker())
     else:
         students = load_students(tracker_folder(folder) / "students" / str(seed))
+        guidance = ActionWindowGuidance(students)
 
     settings = manipulator_settings(config, seed)
     out = tracker_folder(folder) / "manipulators" / f"{variant}.{seed}"
 
-    return train_action_manipulator(tracked, students, settings, variant, out, pairs)
+    return train_action_manipulator(tracked, guidance, settings, variant, out, pairs)

@@ -20,6 +20,7 @@ from cdrl.representation.content import embed_content, train_content
 from cdrl.representation.pairs import PairSampler, chance_loss
 from cdrl.stages.s02_content import pair_scores
 from cdrl.stages.s04_probe import window_rows
+from cdrl.stages.s04_speech import look_up
 from cdrl.study.inputs import (
     content_inputs,
     encoder_folder,
@@ -130,7 +131,7 @@ def _train_row(
     """Train what the row says, and return how frames of `report` are embedded."""
     if row.kind == "raw":
         standardised = retrieval.standardise(content_inputs(report))
-        return ContentCode(_look_up(standardised))
+        return ContentCode(look_up(standardised))
 
     if row.kind == "released":
         return _train_released(work, config, seed, train, report)
@@ -147,15 +148,6 @@ def _train_row(
     embed = _embedder(encoder, report, row.takes_audio)
 
     return ContentCode(embed, _embedder(encoder, report, True), training)
-
-
-def _look_up(code: np.ndarray) -> swap.Embed:
-    """Embed by an (N, D) code of all frames, whatever the audio."""
-
-    def embed(image_frames: np.ndarray, audio_frames: np.ndarray) -> np.ndarray:
-        return code[image_frames]
-
-    return embed
 
 
 def _embedder(encoder: ContentEncoder, features: Features, takes_audio: bool) -> swap.Embed:
@@ -270,7 +262,7 @@ def truth_scores(features: Features, corpus: ProbeCorpus, config: StudyConfig) -
     for length in TRUTH_WINDOWS:
         windows = mouth[window_rows(clip_of_frame, length)]
         code = retrieval.standardise(windows.reshape(len(mouth), -1))
-        scores[f"truth.swap_image_{length}"] = swap.swap_image(_look_up(code), triples, 0)
+        scores[f"truth.swap_image_{length}"] = swap.swap_image(look_up(code), triples, 0)
         scores[f"truth.retrieval_r1_{length}"] = retrieval.retrieval_r1(
             code, corpus.clips, corpus.frames, num_sentences=config.gallery, seed=0
         )

@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 from cdrl.core.files import atomic_path
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.evaluation import edit_scores
-from cdrl.evaluation.edit_evaluation import TrueEdits, resized, tensor
+from cdrl.evaluation.edit_tasks import TrueEdits, resize_crops
 from cdrl.evaluation.judges import Judges
+from cdrl.evaluation.readings import frames_to_tensor
+from cdrl.media.mouth_curves import mouth_curves
 from cdrl.studio.edits import source_of
 
 CURVE_SCORES = ("mouth_error", "mouth_correlation", "speech_correlation")
@@ -109,9 +110,9 @@ def _fit_trees(pairs: Path, trees: int, seed: int) -> ExtraTreesRegressor:
 
 def _mouth_curves(judges: Judges, store: Store, clip: int, size: int) -> np.ndarray:
     """Return the mouth curves of a clip, (T, 3), as the evaluation tracker reads them."""
-    crops = resized(store.face[store.frames(clip)], size)
-    coefficients, _ = judges.track(tensor(crops))
-    return edit_scores.mouth_curves(coefficients)
+    crops = resize_crops(store.face[store.frames(clip)], size)
+    coefficients, _ = judges.track(frames_to_tensor(crops))
+    return mouth_curves(coefficients)
 
 
 def label_features(source: Any, edit: Any) -> np.ndarray:

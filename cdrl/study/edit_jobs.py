@@ -34,23 +34,28 @@ from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.image import train_image_editor
+from cdrl.editors.image import ReleasedWindowGuidance, WindowGuidance, train_image_editor
 from cdrl.editors.paired import train_paired_image_editor
 from cdrl.editors.variants import ACTION_VARIANTS, IMAGE_PAIRED, IMAGE_VARIANTS
+from cdrl.evaluation.edit_comparison import parse_intensity_scales
 from cdrl.evaluation.edit_evaluation import (
-    LISTED,
-    TrueEdits,
     edit_statistics,
     estimate_variant,
-    load_references,
-    parse_intensity_scales,
-    read_references,
-    save_references,
     statistics_from_readings,
     sweep_intensity,
 )
+from cdrl.evaluation.edit_tasks import TrueEdits
 from cdrl.evaluation.estimate import flatten_scores
 from cdrl.evaluation.judges import Judges
+from cdrl.evaluation.metrics import TABLE_SCORES
+from cdrl.evaluation.readings import (
+    ClipReading,
+    References,
+    collect,
+    load_references,
+    read_references,
+    save_references,
+)
 from cdrl.priors.actions import ACTION_TRACKER
 from cdrl.representation.content import train_content
 from cdrl.representation.emotion import train_emotion
@@ -276,7 +281,7 @@ def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
         save_references(read_references(open_edits(work, config), Judges()), path)
     elif what == "tracked":
         readings = tracked_readings(open_edits(work, config), Judges())
-        references = {"another": np.zeros(0), "source": readings, "truth": readings}
+        references = References(readings, readings, np.zeros(0))
         save_references(references, path)
     elif what == "curves":
         read_pairs(Store(work / "train"), Store(folder / "paired"), config.edit_size, path)
@@ -351,7 +356,6 @@ def train_image_row(
         return partial(_make_edit, constant, edits), losses
 
     editor, history = _train_image_editor(work, config, row, seed, store)
-
     return partial(_make_edit, editor, edits), last_losses(history)
 
 
@@ -375,11 +379,13 @@ def _train_image_editor(
     if variant == "released":
         released = ReleasedGuidance(folder / "released" / str(seed))
         audio = study_features(Path(work), "train", "actions").audio
-        return train_image_editor(store, released, settings, variant, out, settings.start, audio)
+        guidance = ReleasedWindowGuidance(released)
+        return train_image_editor(store, guidance, settings, variant, out, settings.start, audio)
 
-    guidance = Guidance(folder / "guidance" / str(seed))
-
-    return train_image_editor(store, guidance, settings, variant, out, settings.start)
+    encoders = Guidance(folder / "guidance" / str(seed))
+    return train_image_editor(
+        store, WindowGuidance(encoders), settings, variant, out, settings.start
+    )
 
 
 def _make_edit(editor: Any, edits: TrueEdits, edit: int, scale: float) -> np.ndarray:
@@ -453,16 +459,15 @@ def last_losses(history: pd.DataFrame) -> dict[str, float]:
         quarter relative to the quarter before it, less 1.
     """
     terms = history.drop(columns="step")
-    quarter = max(1, len(terms) // 4)
-    before = terms.total.iloc[-2 * quarter : -quarter].mean()
-
-    last = terms.total.iloc[-quarter:].mean()
     losses = {}
     for name, value in terms.tail(5).mean().items():
         losses[f"loss.{name}"] = float(value)
 
-    losses["loss.total.change"] = float(last / before - 1)
+    quarter = max(1, len(terms) // 4)
+    before = terms.total.iloc[-2 * quarter : -quarter].mean()
+    last = terms.total.iloc[-quarter:].mean()
 
+    losses["loss.total.change"] = float(last / before - 1)
     return losses
 
 
@@ -515,21 +520,21 @@ def do_edit_job(work: Path, config: StudyConfig, row: str, seed: int) -> None:
 def _scores_of(row: str) -> tuple[str, ...]:
     """Return the names of a row's scores; a rendered edit has no scores of the picture."""
     if row.startswith("rendered."):
-        return tuple(name for name in LISTED if name not in PICTURE_SCORES)
+        return tuple(name for name in TABLE_SCORES if name not in PICTURE_SCORES)
 
-    return LISTED
+    return TABLE_SCORES
 
 
-def _source_readings(row: str, folder: Path, references: dict[str, Any]) -> list[dict]:
+def _source_readings(row: str, folder: Path, references: References) -> list[ClipReading]:
     """Return the readings of the sources at intensity scale 0: rendered again for `rendered`."""
     if row.startswith("rendered."):
-        return load_references(shared_path(folder, "tracked"))["source"]
+        return load_references(shared_path(folder, "tracked")).source
 
-    return references["source"]
+    return references.source
 
 
 def _untrained_statistics(
-    row: str, folder: Path, edits: TrueEdits, references: dict[str, Any]
+    row: str, folder: Path, edits: TrueEdits, references: References
 ) -> Statistics:
     """Return the statistics of a row that trains no editor."""
     scores = _scores_of(row)
@@ -543,22 +548,17 @@ def _untrained_statistics(
         return statistics_from_readings(readings, edits, references, scores)
 
     if row == "curves.truth":
-        return statistics_from_readings(references["truth"], edits, references, CURVE_SCORES)
+        return statistics_from_readings(references.truth, edits, references, CURVE_SCORES)
 
-    source_curves = [reading["curves"] for reading in references["source"]]
+    source_curves = collect(references.source, "mouth_curves")
     predicted = predict_curves(edits, source_curves, shared_path(folder, "curves"))
-    readings = [{"curves": curves} for curves in predicted]
+    readings = [ClipReading(curves) for curves in predicted]
 
     return statistics_from_readings(readings, edits, references, CURVE_SCORES)
 
 
 def _train_and_sweep(
-    work: Path,
-    config: StudyConfig,
-    row: str,
-    seed: int,
-    edits: TrueEdits,
-    references: dict[str, Any],
+    work: Path, config: StudyConfig, row: str, seed: int, edits: TrueEdits, references: References
 ) -> Outcome:
     """Train a row and score its edits at every intensity scale, 0 and 1 among them."""
     judges = Judges()

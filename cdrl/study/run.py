@@ -24,7 +24,7 @@ from cdrl.core.pools import Lost, run_each
 from cdrl.core.results import RESULTS, check_results
 from cdrl.core.settings import StudyConfig, config_hash
 from cdrl.corpora.store import Store
-from cdrl.evaluation.edit_evaluation import parse_intensity_scales
+from cdrl.evaluation.edit_comparison import parse_intensity_scales
 from cdrl.priors.features import extract
 from cdrl.studio import corpus as studio
 from cdrl.study.edit_jobs import (

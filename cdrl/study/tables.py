@@ -13,16 +13,16 @@ import pandas as pd
 from cdrl.core.files import read_json
 from cdrl.core.former_names import present_scores
 from cdrl.core.settings import StudyConfig
-from cdrl.evaluation.edit_comparison import estimate_differences, restore_statistics
-from cdrl.evaluation.edit_evaluation import (
-    LISTED,
-    TrueEdits,
+from cdrl.evaluation.edit_comparison import (
     estimate_at_equal_accuracy,
+    estimate_differences,
     estimate_intensity_curve,
-    estimate_variant,
-    load_references,
 )
+from cdrl.evaluation.edit_evaluation import estimate_variant
+from cdrl.evaluation.edit_tasks import TrueEdits
 from cdrl.evaluation.estimate import flatten_scores
+from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics
+from cdrl.evaluation.readings import References, load_references
 from cdrl.study.edit_jobs import (
     Statistics,
     edit_folder,
@@ -151,7 +151,7 @@ def _pool_seeds(seeds: Iterable[dict[float, Statistics]], scale: float) -> Stati
 
 
 def _row_scores(
-    folder: Path, row: str, seeds: SeedStatistics, references: dict[str, Any], edits: TrueEdits
+    folder: Path, row: str, seeds: SeedStatistics, references: References, edits: TrueEdits
 ) -> Scores:
     """Return the scores of one row: intervals over all seeds, means over seeds and their spread."""
     prefix = f"spfem.{row}"
@@ -308,7 +308,7 @@ def _row_table(scores: Scores, rows: Iterable[str]) -> pd.DataFrame:
     lines = []
     for row in rows:
         line = {"row": row, "seeds": scores.get(f"spfem.{row}.mouth_error.seeds")}
-        for score in LISTED:
+        for score in TABLE_SCORES:
             key = f"spfem.{row}.{score}"
             if key not in scores:
                 continue
