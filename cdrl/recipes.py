@@ -17,10 +17,17 @@ from cdrl.core.settings import (
 )
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.editors.image import emotions_of, train_image_editor, train_start
-from cdrl.editors.manipulator import train_action_manipulator
-from cdrl.editors.rendered import MANIPULATOR, load_manipulator, sample_changes
-from cdrl.editors.renderer import rendering_scores, train_action_renderer
+from cdrl.editors.actions import KIND, MANIPULATOR, RENDERER, load_manipulator
+from cdrl.editors.base import EditorCard, card_entries
+from cdrl.editors.image import (
+    WindowGuidance,
+    emotions_of,
+    image_entries,
+    train_image_editor,
+    train_start,
+)
+from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
+from cdrl.editors.renderer import rendering_scores, sample_changes, train_action_renderer
 from cdrl.evaluation import judges as networks
 from cdrl.priors.actions import ACTION_TRACKER, load_tracker, track
 from cdrl.priors.features import extract
@@ -184,10 +191,9 @@ def generator(out: Path, work: Path) -> dict:
     """The image host with CDRL guidance, what `cdrl edit --fit` begins with; 3 minutes."""
     config = GeneratorConfig(steps=GENERATOR_STEPS, batch=6)
     store = corpus("train", work)
-    net, history = train_image_editor(store, Guidance(), config, "cdrl", Path(work))
-    card = {
-        "model": {},
-        "emotions": emotions_of(store),
+    net, history = train_image_editor(store, WindowGuidance(Guidance()), config, "cdrl", Path(work))
+    card = image_entries(net, Path(out)) | {
+        "name": "generator",
         "command": "cdrl train generator",
         "licence": "Apache-2.0",
         "truth": "none: crops, emotion and level of unpaired clips, CDRL guidance; no true edit",
@@ -215,13 +221,14 @@ def action_manipulator(out: Path, work: Path) -> dict:
     tracked = {split: track(each, load_tracker()) for split, each in features.items()}
     teacher, config = Guidance(), ActionsConfig()
     students = distil(features["train"], tracked["train"], teacher, config, Path(work) / "students")
-    host, history = train_action_manipulator(
-        tracked["train"], students, config, "cdrl", Path(work) / "host"
+    manipulator, history = train_action_manipulator(
+        tracked["train"], ActionWindowGuidance(students), config, "cdrl", Path(work) / "manipulator"
     )
     fit = fit_scores(students, features["choose"], tracked["choose"], teacher)
-    card = {
+    store = features["train"].store
+    learnt = EditorCard(MANIPULATOR, emotions_of(store), store.crop)
+    card = card_entries(learnt, Path(out)) | {
         "model": {},
-        "emotions": emotions_of(features["train"].store),
         "command": "cdrl train action_manipulator",
         "licence": "Apache-2.0",
         "tracker": ACTION_TRACKER,
@@ -230,33 +237,35 @@ def action_manipulator(out: Path, work: Path) -> dict:
         "scores": {f"student.{k}": round(v, 4) for k, v in fit.items()}
         | history.tail(10).mean().drop("step").round(4).to_dict(),
     }
-    save_weights(Path(out) / "action_manipulator.safetensors", host, card)
+    save_weights(Path(out) / "action_manipulator.safetensors", manipulator, card)
     return card
 
 
 def action_renderer(out: Path, work: Path) -> dict:
     """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 75 and 30 minutes."""
-    reader, host, found = load_tracker(), load_manipulator(), {}
+    tracker, manipulator, found = load_tracker(), load_manipulator(), {}
     for split, number in CHANGES.items():
         features = extract(corpus(split, work), Path(work) / split)
-        tracked, path = track(features, reader), Path(work) / f"{split}_changed"
+        tracked, path = track(features, tracker), Path(work) / f"{split}_changed"
         if not (path / "store.json").exists():
-            render_changes(features.store, sample_changes(host, tracked, number), path)
+            render_changes(features.store, sample_changes(manipulator, tracked, number), path)
         found[split] = features.store, Store(path), tracked.coefficients
+    store = found["train"][0]
     renderer, history = train_action_renderer(
         *found["train"], RENDERER_STEPS, Path(work) / "training"
     )
     scores = rendering_scores(renderer, *found["choose"])
-    card = {
+    learnt = EditorCard(RENDERER, tuple(load_card(MANIPULATOR)["emotions"]), store.crop)
+    card = card_entries(learnt, Path(out)) | {
         "model": {},
+        "editor": KIND,
         "command": "cdrl train action_renderer",
         "licence": "Apache-2.0",
-        "host": MANIPULATOR,
-        "emotions": load_card(MANIPULATOR)["emotions"],
+        "manipulator": MANIPULATOR,
         "tracker": ACTION_TRACKER,
         "held_out": "choosing set: other people and other sentences",
-        "truth": "pairs: training clips, and the same clips rendered with their actions changed as the coefficient host with CDRL asks; no true edit",
-        "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['perceptual']} by what the vision prior sees too",
+        "truth": "pairs: training clips, and the same clips rendered with their actions changed as the action manipulator with CDRL edits them; no true edit",
+        "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['perceptual']} that compare features of the vision prior too",
         "scores": {
             name: round(value, 4)
             for name, value in (

@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from cdrl.core.settings import ActionsConfig
 from cdrl.corpora.store import Store
-from cdrl.editors.manipulator import VARIANTS, train_action_manipulator
+from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
 from cdrl.editors.rendered import alignment_of, render_action_edits, render_edit, tracked_edit_pairs
-from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
-from cdrl.evaluation.edit_evaluation import read_clip
+from cdrl.editors.variants import ACTION_VARIANTS
+from cdrl.evaluation.action_scores import differences, estimate_action_edits, format_estimates
 from cdrl.evaluation.judges import Judges
+from cdrl.evaluation.readings import read_clip
 from cdrl.priors.actions import load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.representation.distillation import distil, fit_scores
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("choose", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/coefficient"))
     parser.add_argument("--edits", type=int, default=63)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=ACTION_VARIANTS, default=list(ACTION_VARIANTS))
     parser.add_argument(
         "--pairs",
         type=int,
@@ -104,21 +105,26 @@ def main() -> None:
             )
         )
     for variant in chosen.variants:
-        own = pairs if variant == "paired" else None
-        host, _ = train_action_manipulator(
-            tracked[train.path], students, config, variant, work / variant, own
+        true_pairs = pairs if variant == "paired" else None
+        manipulator, _ = train_action_manipulator(
+            tracked[train.path],
+            ActionWindowGuidance(students),
+            config,
+            variant,
+            work / variant,
+            true_pairs,
         )
         read[variant] = [
             read_clip(judges, crops)
-            for crops in render_action_edits(choose, host, tqdm(wanted, desc=variant), reader)
+            for crops in render_action_edits(choose, manipulator, tqdm(wanted, desc=variant), reader)
         ]
     target, speakers = truth.clips.emotion.to_numpy(), truth.clips.speaker.to_numpy()
     rows = {}
     for variant in read:
-        rows |= coefficient_rows(
+        rows |= estimate_action_edits(
             variant, read[variant], read["truth"], read["copy_source"], target, speakers
         )
-    print(rows_as_text(rows))
+    print(format_estimates(rows))
     for variant in [
         name for name in ("content", "emotion", "cdrl") if {name, "baseline"} <= set(read)
     ]:
@@ -126,7 +132,7 @@ def main() -> None:
             read[variant], read["baseline"], read["truth"], read["copy_source"], np.asarray(target)
         )
         texts = [
-            f"{score} {v['value']:+.3f} ({v['low']:+.3f} to {v['high']:+.3f})"
+            f"{score} {v.value:+.3f} ({v.low:+.3f} to {v.high:+.3f})"
             for score, v in found.items()
         ]
         print(f"{variant} less baseline: {', '.join(texts)}")

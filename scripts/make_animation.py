@@ -11,7 +11,8 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cdrl.editing.pipeline import edit_clip, load_editor
+from cdrl.editing.pipeline import edit_clip
+from cdrl.editors.loading import load_editor
 from cdrl.media import faces
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.corpus import render_performance

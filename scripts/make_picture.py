@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.editing.pipeline import edit_clip, load_editor
+from cdrl.editing.pipeline import edit_clip
+from cdrl.editors.loading import load_editor
 from cdrl.media import faces
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.render import render

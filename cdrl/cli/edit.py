@@ -140,11 +140,18 @@ def _edit(chosen):
             raise InputError(f"{file}: no such video file")
     jobs = _jobs(source, out, chosen)
     check_disk(out.parent, 0.1)
-    from cdrl.editing.pipeline import IMAGE_EDITOR, RENDERER, fit_to_folder, load_editor
+    from cdrl.editing.control import IntensityCurve
+    from cdrl.editing.fit import fit_to_folder
+    from cdrl.editors.actions import RENDERER
+    from cdrl.editors.loading import IMAGE_EDITOR, load_editor
+
+    if isinstance(intensity, list):
+        seconds, values = zip(*intensity, strict=True)
+        intensity = IntensityCurve(list(seconds), list(values))
 
     generator = load_editor(chosen.generator or (IMAGE_EDITOR if chosen.fit else RENDERER))
     if mixture is None:
-        mixture = _read(chosen, generator.emotions)
+        mixture = _read(chosen, generator.card.emotions)
     if chosen.fit:
         strongest = mixture if isinstance(mixture, str) else max(mixture, key=mixture.get)
         generator = fit_to_folder(
@@ -159,15 +166,15 @@ def _edit(chosen):
 def _jobs(source, out, chosen):
     """(video, its edit) of one file or of a folder."""
     if source.is_dir():
-        from cdrl.corpora.scan import VIDEOS
+        from cdrl.corpora.scan import VIDEO_SUFFIXES
 
         for name in ("fit", "truth"):
             if getattr(chosen, name):
                 raise InputError(f"--{name}: goes with one video; {source} is a folder")
-        files = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEOS)
+        files = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
         if not files:
             raise InputError(
-                f"{source}: no video in it; files that end in {', '.join(VIDEOS)} are edited"
+                f"{source}: no video in it; files that end in {', '.join(VIDEO_SUFFIXES)} are edited"
             )
         if out.is_file() or out.suffix == ".mp4":
             raise InputError(

@@ -1,144 +1,273 @@
-"""What an edit is asked for: which emotions, read from a text or from another clip, and how strongly at each moment."""
+"""What an edit is asked for: emotions by label, text or reference clip, and intensity over time."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from cdrl.core.errors import InputError
-from cdrl.core.vocabulary import EMOTIONS
+from cdrl.core.vocabulary import EMOTIONS, emotion_index
+from cdrl.corpora.batches import crops_to_images
 from cdrl.media.faces import align, crop
 from cdrl.media.video import read_video_stream
 from cdrl.models.image_editor import MAX_INTENSITY
 from cdrl.representation.guidance import MIN_EMOTION_FRAMES, Guidance
 
-LEAST = 0.05  # smaller shares of a reading are noise and are left out
-LOOKS = 64  # frames of a reference that are read, evenly spread
-SIZE = 64  # pixels of their crops: what the guidance looks at
+Mixture = dict[str, float]  # emotion -> weight
+
+MIN_SHARE = 0.05  # smaller shares of a reading are noise and are left out
+REFERENCE_FRAMES = 64  # of a reference that are read, evenly spread
+REFERENCE_SIZE = 64  # pixels of their crops: what the guidance looks at
 STRETCHES = 5  # parts of a reference, each read by itself too
 
 
-def read_reference(
-    guidance: Guidance, path: Path, known: tuple = EMOTIONS
-) -> tuple[dict, int, int]:
-    """The emotion of a clip as a mixture {name: weight}, by its nearest prototypes (see `Guidance.mixture`), and how steadily it is shown.
+class Reading(NamedTuple):
+    """The emotion of a reference clip.
+
+    Attributes:
+        mixture: {emotion: weight}, the strongest first.
+        agreeing: stretches of the clip whose strongest emotion, each read alone, is the mixture's.
+        stretches: their number, 5 or fewer: none is under 3 frames.
+    """
+
+    mixture: Mixture
+    agreeing: int
+    stretches: int
+
+
+def read_reference(guidance: Guidance, path: Path, emotions: tuple[str, ...] = EMOTIONS) -> Reading:
+    """The emotion of a clip by its nearest prototypes, see `Guidance.mixture`.
 
     Args:
-        path: a video of one face; of a long one 64 frames are read. known: emotions that the generator learnt.
-
-    Returns:
-        The mixture; of how many stretches of the frames, each read alone, its strongest emotion is the strongest too; and how
-        many stretches there are, 5 or fewer: none is under 3 frames.
+        guidance: reads the clip.
+        path: a video of one face; of a long one 64 frames are read.
+        emotions: those that the editor learnt.
 
     Raises:
         InputError: a file that cannot be read or shows no face, and a clip of under three frames.
     """
-    alignment = align(_frames(path), name=str(path), crop=guidance.crop)
-    chosen = set(
-        np.linspace(0, len(alignment) - 1, min(LOOKS, len(alignment))).round().astype(int).tolist()
-    )
-    crops = [
-        crop([frame], alignment.part(k, k + 1), SIZE)[0]
-        for k, frame in enumerate(_frames(path))
-        if k in chosen
-    ]
-    mixture = read_crops(guidance, np.stack(crops), known, str(path))
-    parts = np.array_split(np.stack(crops), min(STRETCHES, len(crops) // MIN_EMOTION_FRAMES))
-    strongest = [EMOTIONS[int(guidance.mixture(_images(part)).argmax())] for part in parts]
-    return mixture, strongest.count(next(iter(mixture))), len(parts)
+    alignment = align(video_frames(path), name=str(path), crop=guidance.crop)
+    read_frames = set(_spread(len(alignment)).tolist())
+    crops = []
+    for index, frame in enumerate(video_frames(path)):
+        if index in read_frames:
+            frame_alignment = alignment.part(index, index + 1)
+            crops += list(crop([frame], frame_alignment, REFERENCE_SIZE))
+    mixture = read_crops(guidance, np.stack(crops), emotions, str(path))
+
+    stretches = min(STRETCHES, len(crops) // MIN_EMOTION_FRAMES)
+    strongest = []
+    for stretch in np.array_split(np.stack(crops), stretches):
+        weights = guidance.mixture(reference=crops_to_images(stretch)[None])
+        strongest.append(EMOTIONS[int(weights.argmax())])
+    agreeing = strongest.count(next(iter(mixture)))
+    return Reading(mixture, agreeing, len(strongest))
 
 
 def read_crops(
-    guidance: Guidance, crops: np.ndarray, known: tuple = EMOTIONS, name: str = "reference"
-) -> dict:
-    """The mixture of `read_reference` for crops that are at hand, (T, H, H, 3) uint8, T from 3; of many, 64 are read.
+    guidance: Guidance,
+    crops: np.ndarray,
+    emotions: tuple[str, ...] = EMOTIONS,
+    name: str = "reference",
+) -> Mixture:
+    """The mixture of `read_reference` for crops that are at hand.
+
+    Args:
+        guidance: reads the crops.
+        crops: (T, H, H, 3) uint8, T from 3; of many, 64 are read.
+        emotions: those that the editor learnt.
+        name: of the clip, for messages.
 
     Raises:
-        InputError: as there; `name` stands before the reason.
+        InputError: as there.
     """
-    chosen = np.linspace(0, len(crops) - 1, min(LOOKS, len(crops))).round().astype(int)
+    images = crops_to_images(np.asarray(crops)[_spread(len(crops))])
     try:
-        return _named(guidance.mixture(_images(np.asarray(crops)[chosen])), known)
+        weights = guidance.mixture(reference=images[None])
+        return _to_mixture(weights[0], emotions)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 
 
-def read_text(guidance: Guidance, text: str, known: tuple = EMOTIONS) -> dict:
-    """The emotion that a text describes as a mixture {name: weight}; the embedded prior knows the words of its captions alone.
+def _spread(count: int) -> np.ndarray:
+    """Numbers of the frames of a reference of `count` frames that are read, evenly spread."""
+    number = min(REFERENCE_FRAMES, count)
+    return np.linspace(0, count - 1, number).round().astype(int)
+
+
+def read_text(guidance: Guidance, text: str, emotions: tuple[str, ...] = EMOTIONS) -> Mixture:
+    """The emotion that a text describes; the embedded prior knows the words of its captions alone.
+
+    Args:
+        guidance: reads the text.
+        text: a description, or the name of an emotion.
+        emotions: those that the editor learnt.
+
+    Returns:
+        {emotion: weight}, the strongest first.
 
     Raises:
         InputError: for words that the language prior never learnt, naming those it did.
     """
-    return _named(guidance.mixture(text), known)
+    if text in EMOTIONS:
+        weights = guidance.mixture(labels=text)
+    else:
+        weights = guidance.mixture(text=text)
+    return _to_mixture(weights[0], emotions)
 
 
-def _named(weights: torch.Tensor, known: tuple) -> dict:
-    shares = {
-        name: float(weight) for name, weight in zip(EMOTIONS, weights, strict=True) if name in known
-    }
+def _to_mixture(weights: torch.Tensor, emotions: tuple[str, ...]) -> Mixture:
+    """(8,) weights -> {emotion: weight} of those that the editor learnt, the strongest first."""
+    shares = {}
+    for name, weight in zip(EMOTIONS, weights.tolist(), strict=True):
+        if name in emotions:
+            shares[name] = weight
     total = sum(shares.values())
-    kept = {name: share for name, share in shares.items() if share >= LEAST * total}
-    if total < LEAST:
+    if total < MIN_SHARE:
         strongest = EMOTIONS[int(weights.argmax())]
         raise InputError(
-            f"read as {strongest}, which this generator never learnt; it learnt {', '.join(known)}"
+            f"read as {strongest}, which this editor never learnt; it learnt {', '.join(emotions)}"
         )
-    return {
-        name: round(share / sum(kept.values()), 3)
-        for name, share in sorted(kept.items(), key=lambda pair: -pair[1])
-    }
+
+    large = {}
+    for name, share in shares.items():
+        if share >= MIN_SHARE * total:
+            large[name] = share
+    large_total = sum(large.values())
+    mixture = {}
+    for name in sorted(large, key=lambda name: -large[name]):
+        mixture[name] = round(large[name] / large_total, 3)
+    return mixture
 
 
-def describe_mixture(emotion: str | dict) -> str:
+def describe_mixture(emotion: str | Mixture) -> str:
     """A mixture in words.
 
     >>> describe_mixture({"happy": 0.7, "surprised": 0.3})
     '0.7 happy + 0.3 surprised'
     """
-    return (
-        emotion
-        if isinstance(emotion, str)
-        else " + ".join(f"{weight:g} {name}" for name, weight in emotion.items())
-    )
+    if isinstance(emotion, str):
+        return emotion
+    parts = [f"{weight:g} {name}" for name, weight in emotion.items()]
+    return " + ".join(parts)
 
 
-def intensity_curve(intensity: float | np.ndarray, frames: int) -> np.ndarray:
-    """One number, or one per frame, checked: (frames,) float32 in [0, 1.5].
+def emotion_weights(
+    emotion: str | Mixture,
+    emotions: tuple[str, ...] = EMOTIONS,
+    source_emotion: str | Mixture | None = None,
+) -> torch.Tensor:
+    """The weights of an emotion or of a mixture.
 
-    Raises:
-        InputError: values outside, or as many values as there are no frames.
-    """
-    curve = np.asarray(intensity, np.float32)
-    if curve.ndim and curve.shape != (frames,):
-        raise InputError(
-            f"intensity: a curve of {curve.size} values for {frames} frames; give one number, or one per frame"
-        )
-    if not ((curve >= 0) & (curve <= MAX_INTENSITY)).all():
-        worst = float(
-            np.ravel(curve)[np.argmax(np.abs(np.nan_to_num(np.ravel(curve), nan=np.inf) - 0.75))]
-        )
-        raise InputError(
-            f"intensity {worst:g}: 0 (nothing changes) to {MAX_INTENSITY:g} is accepted, 1 is the strongest level"
-        )
-    return np.broadcast_to(curve, (frames,))
+    Args:
+        emotion: a name, or a mixture such as {"happy": 0.7, "surprised": 0.3}.
+        emotions: those that the editor learnt.
+        source_emotion: that of the source, where it is known. The edit then is the difference of
+            the fields of both, so that an emotion edited to itself changes nothing.
 
-
-def curve_at(points: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """(K, 2) seconds and intensities, linear in between and held outside -> (T,) intensity at (T,) seconds.
+    Returns:
+        (1, 8), order `EMOTIONS`, sums to 1; (2, 8), with the source's below, where that is given.
 
     Raises:
-        InputError: for seconds that do not grow.
+        InputError: unknown emotions, ones that this editor never learnt, weights that are not
+            positive.
     """
-    at, values = np.asarray(points, float).reshape(-1, 2).T
-    if not (len(at) and (at >= 0).all() and (np.diff(at) > 0).all()):
-        raise InputError("curve: seconds from 0 on that grow are needed, as in 0:0,1.5:1,3:0")
-    return np.interp(seconds, at, values)
+    if source_emotion is not None:
+        target = emotion_weights(emotion, emotions)
+        source = emotion_weights(source_emotion, emotions)
+        return torch.cat([target, source])
+
+    mixture = {emotion: 1.0} if isinstance(emotion, str) else emotion
+    weights = torch.zeros(1, len(EMOTIONS))
+    for name, weight in mixture.items():
+        index = emotion_index(name)
+        if name not in emotions:
+            raise InputError(
+                f"emotion {name!r}: this editor learnt {', '.join(emotions)}; train one on clips "
+                "that show it"
+            )
+        if not weight > 0:
+            raise InputError(
+                f"emotion {name!r} has weight {weight}: weights of a mixture are above 0"
+            )
+        weights[0, index] = float(weight)
+    return weights / weights.sum()
 
 
-def _images(crops: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(crops).permute(0, 3, 1, 2) / 255
+@dataclass(frozen=True)
+class IntensityCurve:
+    """Intensity over time, linear between its points and held before the first and after the last.
+
+    Args:
+        seconds: K times from 0 on that grow.
+        values: K intensities, 0 to 1.5.
+
+    Raises:
+        InputError: seconds that do not grow, or intensities outside their range.
+
+    Example:
+        IntensityCurve([0, 2], [0, 1]).at(np.array([0.5, 1.0])).tolist() == [0.25, 0.5]
+    """
+
+    seconds: list[float]
+    values: list[float]
+
+    def __post_init__(self) -> None:
+        frame_intensities(np.array(self.values), len(self.values))
+        times = np.array(self.seconds, float)
+        growing = len(times) and (times >= 0).all() and (np.diff(times) > 0).all()
+        if not growing:
+            raise InputError("curve: seconds from 0 on that grow are needed, as in 0:0,1.5:1,3:0")
+
+    def at(self, seconds: np.ndarray) -> np.ndarray:
+        """(T,) intensities at (T,) seconds."""
+        return np.interp(seconds, self.seconds, self.values)
 
 
-def _frames(path: Path):
-    for part in read_video_stream(path, frame_rate=None, chunk=1):
-        yield from part
+def frame_intensities(intensity: float | np.ndarray, frames: int) -> np.ndarray:
+    """One intensity for each frame, checked.
+
+    Args:
+        intensity: one number, or (T,).
+        frames: T.
+
+    Returns:
+        (T,) float32 in [0, 1.5].
+
+    Raises:
+        InputError: values outside, or another number of values than frames.
+    """
+    values = np.asarray(intensity, np.float32)
+    if values.ndim and values.shape != (frames,):
+        raise InputError(
+            f"intensity: a curve of {values.size} values for {frames} frames; give one number, or "
+            "one per frame"
+        )
+    accepted = (values >= 0) & (values <= MAX_INTENSITY)
+    if not accepted.all():
+        worst = _farthest_outside(np.ravel(values))
+        raise InputError(
+            f"intensity {worst:g}: 0 (nothing changes) to {MAX_INTENSITY:g} is accepted, 1 is the "
+            "strongest level"
+        )
+    return np.broadcast_to(values, (frames,))
+
+
+def _farthest_outside(values: np.ndarray) -> float:
+    """The value farthest from the middle of the range; what is no number counts as farthest."""
+    distance = np.abs(np.nan_to_num(values, nan=np.inf) - MAX_INTENSITY / 2)
+    return float(values[np.argmax(distance)])
+
+
+def video_frames(path: Path, times: list[float] | None = None) -> Iterator[np.ndarray]:
+    """The frames of a video file, (H, W, 3) uint8 each, one by one at its own frame rate.
+
+    Args:
+        path: of the file.
+        times: a list to which the time of every frame, in seconds, is appended.
+    """
+    for frames in read_video_stream(path, frame_rate=None, chunk=1, times=times):
+        yield from frames

@@ -1,6 +1,10 @@
-"""The edits that are asked for on a real corpus: whose clip, into what, after whom. No true edit of them exists."""
+"""The edits that are requested on a real corpus: of which clip, to which emotion, after whom.
+
+No true edit of them exists.
+"""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,18 +13,45 @@ from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.store import Store
 
+STRONGEST_LEVEL = 3
+
+
+class Request(NamedTuple):
+    """One edit to make.
+
+    Attributes:
+        source: number of the clip.
+        emotion: to edit it to.
+        intensity: level 1 to 3.
+        reference: name of the clip that asks for the emotion; empty where it is drawn.
+        protocol: `drawn`, or of the paper `intra` or `cross`.
+    """
+
+    source: int
+    emotion: str
+    intensity: int
+    reference: str
+    protocol: str
+
 
 class EditRequests:
     """Edits to make, as a store of true edits would list them, without pictures.
 
     Attributes:
-        clips: name, speaker, emotion, intensity, protocol, reference, num_frames of each edit. truth: empty.
+        clips: name, speaker, emotion, intensity, protocol, reference, num_frames of each edit.
+        truth: empty.
+
+    Args:
+        table: of `plan_edits`.
+        sources: store of the source clips.
     """
 
     def __init__(self, table: pd.DataFrame, sources: Store):
-        counts = sources.clips["num_frames"].to_numpy()[table["source"].to_numpy()]
-        self.clips = table.assign(num_frames=counts, start=np.cumsum(counts) - counts)
-        self.truth = {}
+        clip_lengths = sources.clips["num_frames"].to_numpy()
+        counts = clip_lengths[table["source"].to_numpy()]
+        starts = np.cumsum(counts) - counts
+        self.clips = table.assign(num_frames=counts, start=starts)
+        self.truth: dict[str, np.ndarray] = {}
 
     def frames(self, edit: int) -> slice:
         """Rows of edit number `edit` among all edited frames."""
@@ -29,67 +60,96 @@ class EditRequests:
 
 
 def load_requests(run: Path) -> tuple[Store, EditRequests, np.ndarray]:
-    """The reporting store, the edits asked for, and (E,) the source clip of each."""
+    """What a run is to edit.
+
+    Args:
+        run: its folder.
+
+    Returns:
+        The reporting store, the requested edits, and (E,) the source clip of each.
+    """
     folder = stage_folder(run, "corpus")
-    report, table = Store(folder / "report"), pd.read_parquet(folder / "edits.parquet")
+    report = Store(folder / "report")
+    table = pd.read_parquet(folder / "edits.parquet")
     return report, EditRequests(table, report), table["source"].to_numpy()
 
 
-def plan_edits(stores: dict, number: int, drivers: dict, seed: int = 0) -> pd.DataFrame:
-    """Which clips to edit into what.
+def plan_edits(
+    stores: dict[str, Store], number: int, drivers: dict[str, str], seed: int = 0
+) -> pd.DataFrame:
+    """Which clips to edit to which emotion.
 
     Args:
-        stores: `train`, `report` and perhaps `host`. number: edits; of a protocol that has more, so many evenly spread.
-        drivers: of the paper's split, actor -> the actor whose clips ask for the emotion; empty: sources and targets are drawn.
+        stores: `train`, `report` and perhaps `host`, the clips that the editors learn from where
+            the split gives them clips of their own.
+        number: of edits; of a protocol that has more, so many evenly spread.
+        drivers: of the paper's split, actor -> the actor whose clips ask for the emotion; empty:
+            sources and targets are drawn.
+        seed: of the draw.
 
     Returns:
-        source (clip number), name, speaker, emotion, intensity, reference (name of the clip that asks), protocol: `drawn`, or
-        as the paper `intra` (a test clip, asked for its own emotion) and `cross` (a neutral test clip, asked for the
-        emotion of each of the driver's test clips).
+        source (clip number), name, speaker, emotion, intensity, reference (name of the clip that
+        asks), protocol: `drawn`, or as the paper `intra` (a test clip, asked for its own emotion)
+        and `cross` (a neutral test clip, asked for the emotion of each of the driver's test clips).
     """
     clips = stores["report"].clips
-    rows = (
-        _protocol(clips, drivers)
-        if drivers
-        else _drawn(clips, stores.get("host", stores["train"]).clips, number, seed)
-    )
-    if len(rows) > number:
-        rows = [rows[k] for k in np.linspace(0, len(rows) - 1, number).astype(int)]
-    table = pd.DataFrame(rows, columns=["source", "emotion", "intensity", "reference", "protocol"])
-    names = [
-        f"{clips.name[s]}->{e}-{i}"
-        for s, e, i in zip(table.source, table.emotion, table.intensity, strict=True)
-    ]
-    return table.assign(name=names, speaker=clips.speaker.to_numpy()[table.source])
+    if drivers:
+        requests = _intra_requests(clips) + _cross_requests(clips, drivers)
+    else:
+        learnt = stores.get("host", stores["train"]).clips
+        requests = _draw_requests(clips, set(learnt.emotion), number, seed)
+    if len(requests) > number:
+        evenly_spread = np.linspace(0, len(requests) - 1, number).astype(int)
+        requests = [requests[index] for index in evenly_spread]
+
+    names = []
+    for request in requests:
+        source = clips.name[request.source]
+        names.append(f"{source}->{request.emotion}-{request.intensity}")
+    table = pd.DataFrame(requests, columns=list(Request._fields))
+    speakers = clips.speaker.to_numpy()[table.source]
+    return table.assign(name=names, speaker=speakers)
 
 
-def _drawn(clips: pd.DataFrame, learnt: pd.DataFrame, number: int, seed: int) -> list[tuple]:
+def _draw_requests(clips: pd.DataFrame, learnt: set[str], number: int, seed: int) -> list[Request]:
     """As in the studio: targets in turn, people in turn, never a clip's own emotion."""
-    random, found = np.random.default_rng([seed, 9303]), []
-    targets = [name for name in SCORED_EMOTIONS if (learnt.emotion == name).any()]
+    random = np.random.default_rng([seed, 9303])
+    targets = [name for name in SCORED_EMOTIONS if name in learnt]
     people = sorted(set(clips.speaker))
-    for k in range(number):
-        target, person = targets[k % len(targets)], people[(k + k // len(targets)) % len(people)]
-        fitting = np.flatnonzero((clips.speaker == person) & (clips.emotion != target))
-        level = 1 if target == "neutral" else 3
-        if len(fitting):
-            found.append((int(random.choice(fitting)), target, level, "", "drawn"))
-    return found
+    requests = []
+    for turn in range(number):
+        target = targets[turn % len(targets)]
+        round_number = turn // len(targets)
+        person = people[(turn + round_number) % len(people)]
+        level = 1 if target == "neutral" else STRONGEST_LEVEL
+        sources = np.flatnonzero((clips.speaker == person) & (clips.emotion != target))
+        if len(sources):
+            source = int(random.choice(sources))
+            requests.append(Request(source, target, level, "", "drawn"))
+    return requests
 
 
-def _protocol(clips: pd.DataFrame, drivers: dict) -> list[tuple]:
+def _intra_requests(clips: pd.DataFrame) -> list[Request]:
+    """Every test clip, asked for its own emotion."""
+    requests = []
     columns = zip(clips["emotion"], clips["intensity"], clips["name"], strict=True)
-    intra = [
-        (k, emotion, int(level), name, "intra") for k, (emotion, level, name) in enumerate(columns)
-    ]
-    cross = []
+    for number, (emotion, level, name) in enumerate(columns):
+        requests.append(Request(number, emotion, int(level), name, "intra"))
+    return requests
+
+
+def _cross_requests(clips: pd.DataFrame, drivers: dict[str, str]) -> list[Request]:
+    """Every neutral test clip of an actor, asked for the emotions of the driver's test clips."""
+    requests = []
     for actor, driver in sorted(drivers.items()):
         sources = np.flatnonzero((clips.speaker == actor) & (clips.emotion == "neutral"))
         for emotion in SCORED_EMOTIONS:
-            asking = clips[(clips.speaker == driver) & (clips.emotion == emotion)]
-            for turn, source in enumerate(sources if len(asking) else ()):
-                reference = asking.iloc[turn % len(asking)]
-                cross.append(
-                    (int(source), emotion, int(reference.intensity), reference["name"], "cross")
-                )
-    return intra + cross
+            references = clips[(clips.speaker == driver) & (clips.emotion == emotion)]
+            if not len(references):
+                continue
+            for turn, source in enumerate(sources):
+                reference = references.iloc[turn % len(references)]
+                level = int(reference.intensity)
+                name = reference["name"]
+                requests.append(Request(int(source), emotion, level, name, "cross"))
+    return requests

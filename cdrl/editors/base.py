@@ -12,7 +12,7 @@ from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
 __all__ = ["DEFAULT_CARD", "Editor", "EditorCard", "Fields", "card_entries", "read_editor_card"]
 
 Fields = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # flow, shading, residual; see `Edit`
-REQUIRED_ENTRIES = ("name", "emotions", "crop", "run")  # of the card of an editor on disk
+REQUIRED_ENTRIES = ("editor", "name", "emotions", "crop", "run")  # of an editor, on disk
 
 
 class Editor(Protocol):
@@ -57,7 +57,7 @@ class Editor(Protocol):
         frames: torch.Tensor,
         weights: torch.Tensor,
         intensity: torch.Tensor,
-        at: slice = slice(None),
+        selection: slice = slice(None),
         stride: int | None = None,
     ) -> Fields:
         """Flow, shading and residual, shapes as in `Edit`; all 0 where the intensity is 0.
@@ -66,7 +66,7 @@ class Editor(Protocol):
             frames: (B, T, 3, H, W) RGB in [0, 1], crops of consecutive frames.
             weights: (B, 8) mixtures of emotions, each sums to 1.
             intensity: (B, T), 0 to 1.5; with B = 1, (K, T) asks for one clip at K intensities.
-            at: the frames to edit; their neighbours are looked at all the same.
+            selection: the frames to edit; their neighbours are looked at all the same.
             stride: replaces the editor's own where the frame rate is not 25 Hz.
         """
         ...
@@ -82,12 +82,7 @@ def card_entries(card: EditorCard, folder: Path) -> dict[str, Any]:
     run = None
     if card.run is not None:
         run = os.path.relpath(card.run, folder)
-    return {
-        "name": card.name,
-        "emotions": list(card.emotions),
-        "crop": card.crop,
-        "run": run,
-    }
+    return {"name": card.name, "emotions": list(card.emotions), "crop": card.crop, "run": run}
 
 
 def read_editor_card(entries: dict[str, Any], weights: Path) -> EditorCard:

@@ -1,6 +1,10 @@
-"""The best constant edit, fitted on unpaired clips of training people: what a change of emotion looks like on average."""
+"""The best constant edit, fitted on unpaired clips of training people.
+
+What a change of emotion looks like on average: the same fields for every face.
+"""
 
 from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,9 +12,12 @@ import torch.nn.functional as F
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
-from cdrl.corpora.batches import images
+from cdrl.corpora.batches import load_images
 from cdrl.corpora.store import Store
-from cdrl.losses.fields import asymmetry, bending, stretching
+from cdrl.editors.base import EditorCard
+from cdrl.editors.image import emotions_of
+from cdrl.editors.objective import Terms, mean_difference, smooth_flow_terms
+from cdrl.losses.fields import asymmetry
 from cdrl.models.constant_edit import LEVELS, ConstantEdit
 from cdrl.models.image_editor import (
     WORKING_SIZE,
@@ -21,24 +28,40 @@ from cdrl.models.image_editor import (
 )
 from cdrl.training.loop import LoopConfig, train
 
-EVERY = 4  # frames of a clip that its mean is of
-HELD_OUT = 4  # every so many people choose the form
+FRAME_STEP = 4  # every fourth frame of a clip counts for its mean
+FOLDS = 4  # one in so many people is held out to choose the form
+PAIRS_AT_ONCE = 256
+BATCH = 64  # pairs
+CELLS = len(EMOTIONS) * LEVELS
 WEIGHTS = {"difference": 100.0, "bending": 5.0, "stretching": 10.0, "asymmetry": 5.0}
 
 
-def clip_means(store: Store) -> torch.Tensor:
-    """(C, 3, 64, 64) the mean aligned crop of every clip."""
-    return torch.stack(
-        [
-            working_view(images(store, np.arange(*_span(store, k), EVERY))).mean(0)
-            for k in range(len(store.clips))
-        ]
-    )
+@dataclass(frozen=True)
+class ClipMeans:
+    """The mean aligned crop of every clip.
+
+    Attributes:
+        images: (C, 3, 64, 64) RGB in [0, 1].
+        emotion: (C,) label numbers.
+        level: (C,) 1 to 3.
+    """
+
+    images: torch.Tensor
+    emotion: torch.Tensor
+    level: torch.Tensor
 
 
-def _span(store: Store, clip: int) -> tuple[int, int]:
-    rows = store.frames(clip)
-    return rows.start, rows.stop
+def clip_means(store: Store) -> ClipMeans:
+    """The mean of every fourth frame of each clip of a store."""
+    means = []
+    for clip in range(len(store.clips)):
+        span = store.frames(clip)
+        rows = np.arange(span.start, span.stop, FRAME_STEP)
+        frames = working_view(load_images(store, rows))
+        means.append(frames.mean(0))
+    emotion = [emotion_index(name) for name in store.clips.emotion]
+    level = store.clips.intensity.to_numpy().astype(np.int64)
+    return ClipMeans(torch.stack(means), torch.tensor(emotion), torch.from_numpy(level))
 
 
 def same_person(store: Store) -> np.ndarray:
@@ -47,162 +70,175 @@ def same_person(store: Store) -> np.ndarray:
     Raises:
         InputError: where nobody shows two emotions.
     """
-    speaker, emotion = store.clips.speaker.to_numpy(), store.clips.emotion.to_numpy()
-    found = np.argwhere((speaker[:, None] == speaker) & (emotion[:, None] != emotion))
-    if not len(found):
+    speaker = store.clips.speaker.to_numpy()
+    emotion = store.clips.emotion.to_numpy()
+    same_speaker = speaker[:, None] == speaker
+    other_emotion = emotion[:, None] != emotion
+    pairs = np.argwhere(same_speaker & other_emotion)
+    if not len(pairs):
         raise InputError(
             f"{store.path}: nobody shows two emotions; a constant edit is fitted on people who do"
         )
-    return found
+    return pairs
 
 
 def even_light(images: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) divided by their local mean over an eighth: clips of one person differ in light more than in emotion."""
-    local = F.interpolate(
-        F.avg_pool2d(images, images.shape[-1] // 8),
-        images.shape[-2:],
-        mode="bilinear",
-        align_corners=False,
-    )
-    return (images + 0.02) / (local + 0.02)
+    """Divide images by their local mean over an eighth of their width.
 
-
-def fit_warp(
-    means: torch.Tensor, pairs: np.ndarray, emotion: torch.Tensor, level: torch.Tensor, steps: int
-) -> ConstantEdit:
-    """A smooth flow for each emotion and level, by gradient descent on |warped a - b| in even light, at 32 px.
+    Clips of one person differ in light more than in emotion.
 
     Args:
-        means: (C, 3, 64, 64) of `clip_means`. pairs: (P, 2) clips of one person. emotion, level: (C,) labels of the clips.
+        images: (B, 3, H, W).
     """
-    edit, window, small = (
-        ConstantEdit(),
-        border_window(WORKING_SIZE // 2)[0],
-        F.avg_pool2d(means, 2),
-    )
+    coarse = F.avg_pool2d(images, images.shape[-1] // 8)
+    local_mean = F.interpolate(coarse, images.shape[-2:], mode="bilinear", align_corners=False)
+    return (images + 0.02) / (local_mean + 0.02)
 
-    def objective(rows):
-        one, two = torch.from_numpy(pairs[rows]).unbind(1)
-        flow, shading, residual = edit.cells(emotion[two], level[two])
+
+def fit_warp(means: ClipMeans, pairs: np.ndarray, steps: int, card: EditorCard) -> ConstantEdit:
+    """A smooth flow for each emotion and level.
+
+    By gradient descent on |warped a - b| in even light, at 32 px.
+
+    Args:
+        means: of the clips.
+        pairs: (P, 2) clips a, b of one person.
+        steps: of the descent.
+        card: of the edit.
+    """
+    edit = ConstantEdit(card)
+    window = border_window(WORKING_SIZE // 2)[0]
+    images = F.avg_pool2d(means.images, 2)
+
+    def draw_pairs(random: np.random.Generator) -> np.ndarray:
+        return random.integers(0, len(pairs), BATCH)
+
+    def objective(batch: np.ndarray) -> Terms:
+        a, b = torch.from_numpy(pairs[batch]).unbind(1)
+        flow, shading, residual = edit.cells(means.emotion[b], means.level[b])
         flow = flow * window
-        difference = even_light(
-            apply_fields(small[one], flow, shading * 0, residual * 0)
-        ) - even_light(small[two])
-        smooth = {
-            "bending": bending(flow),
-            "stretching": stretching(flow),
-            "asymmetry": asymmetry(flow),
-        }
-        return {"difference": difference.abs().flatten(1).mean(1), **smooth}
+        warped = apply_fields(images[a], flow, shading * 0, residual * 0)
+        difference = mean_difference(even_light(warped), even_light(images[b]))
+        terms = {"difference": difference} | smooth_flow_terms(flow)
+        terms["asymmetry"] = asymmetry(flow)
+        return terms
 
     loop = LoopConfig(steps=steps, learning_rate=5e-3, weight_decay=0.0, weights=WEIGHTS)
-    train(
-        edit,
-        objective,
-        lambda random: random.integers(0, len(pairs), 64),
-        loop,
-        title="constant edit",
-    )
+    train(edit, objective, draw_pairs, loop, title="constant edit")
     with torch.no_grad():
         edit.flow.mul_(window)
     return edit
 
 
-def with_picture(
-    warp: ConstantEdit,
-    means: torch.Tensor,
-    pairs: np.ndarray,
-    emotion: torch.Tensor,
-    level: torch.Tensor,
-    mask,
+def add_residual(
+    edit: ConstantEdit, means: ClipMeans, pairs: np.ndarray, mask: torch.Tensor
 ) -> ConstantEdit:
-    """A copy that adds, where the mask (64, 64) lets it, the mean of b - warped a over pairs (P, 2) of clip means (C, 3, 64, 64)."""
-    edit = deepcopy(warp)
+    """A copy of an edit that adds what the edit leaves of the change, on average.
+
+    Args:
+        edit: without a residual.
+        means: of the clips.
+        pairs: (P, 2) clips a, b of one person.
+        mask: (64, 64), 1 where something may be added.
+    """
+    copy = deepcopy(edit)
     with torch.no_grad():
-        edit.residual.copy_(
-            (
-                _mean_change(warp, means, *torch.from_numpy(pairs).unbind(1), emotion, level) * mask
-            ).view_as(edit.residual)
-        )
-    return edit
+        change = _mean_remaining_change(edit, means, pairs)
+        copy.residual.copy_((change * mask).view_as(copy.residual))
+    return copy
 
 
 def fit_forms(
-    means: torch.Tensor, pairs: np.ndarray, emotion: torch.Tensor, level: torch.Tensor, steps: int
-) -> dict:
+    means: ClipMeans, pairs: np.ndarray, steps: int, card: EditorCard
+) -> dict[str, ConstantEdit]:
     """The three forms of a constant edit; every field fades to nothing at the border.
 
-    `picture`: the mean of b - a over all pairs whose b shows that emotion at that level. `warp`: see `fit_warp`. `both`: the
-    warp, then around eyes and mouth the mean of b - warped a.
+    `picture`: the mean of b - a over all pairs whose b shows that emotion at that level. `warp`: see
+    `fit_warp`. `both`: the warp, then around eyes and mouth the mean of b - warped a.
 
     Args:
-        means: (C, 3, 64, 64) of `clip_means`. pairs: (P, 2) clips of one person. emotion, level: (C,) labels of the clips.
+        means: of the clips.
+        pairs: (P, 2) clips a, b of one person.
+        steps: of the warp.
+        card: of the edits.
     """
-    border, places = border_window(WORKING_SIZE)[0, 0], roi_mask(WORKING_SIZE)[0, 0]
-    warp, labels = fit_warp(means, pairs, emotion, level, steps), (emotion, level)
-    forms = {
-        "picture": with_picture(ConstantEdit(), means, pairs, *labels, border),
-        "warp": warp,
-        "both": with_picture(warp, means, pairs, *labels, border * places),
-    }
-    return {name: edit.finish() for name, edit in forms.items()}
+    border = border_window(WORKING_SIZE)[0, 0]
+    eyes_and_mouth = roi_mask(WORKING_SIZE)[0, 0]
+    warp = fit_warp(means, pairs, steps, card)
+    picture = add_residual(ConstantEdit(card), means, pairs, border)
+    both = add_residual(warp, means, pairs, border * eyes_and_mouth)
+    return {"picture": picture.finish(), "warp": warp.finish(), "both": both.finish()}
 
 
-def _mean_change(edit: ConstantEdit, means, a, b, emotion, level) -> torch.Tensor:
-    """(8 * 3, 3, 64, 64) mean of b - warped a for every emotion and level; 0 where no b shows it."""
-    cell = emotion[b] * LEVELS + level[b] - 1
-    total = torch.zeros(len(EMOTIONS) * LEVELS, *means.shape[1:])
-    for one, two, where in zip(a.split(256), b.split(256), cell.split(256), strict=True):
-        total.index_add_(
-            0, where, means[two] - apply_fields(means[one], *edit.cells(emotion[two], level[two]))
-        )
-    return total / torch.bincount(cell, minlength=len(total)).clamp(min=1)[:, None, None, None]
+def _mean_remaining_change(edit: ConstantEdit, means: ClipMeans, pairs: np.ndarray) -> torch.Tensor:
+    """(24, 3, 64, 64) mean of b - edited a for every emotion and level; 0 where no b shows it."""
+    total = torch.zeros(CELLS, *means.images.shape[1:])
+    count = torch.zeros(CELLS, dtype=torch.int64)
+    for part in torch.from_numpy(pairs).split(PAIRS_AT_ONCE):
+        a, b = part.unbind(1)
+        cell = means.emotion[b] * LEVELS + means.level[b] - 1
+        fields = edit.cells(means.emotion[b], means.level[b])
+        change = means.images[b] - apply_fields(means.images[a], *fields)
+        total.index_add_(0, cell, change)
+        count += torch.bincount(cell, minlength=CELLS)
+    return total / count.clamp(min=1)[:, None, None, None]
 
 
 @torch.no_grad()
-def residual_error(
-    edit: ConstantEdit | None,
-    means: torch.Tensor,
-    pairs: np.ndarray,
-    emotion: torch.Tensor,
-    level: torch.Tensor,
-) -> float:
-    """Mean |edited a - b| in even light over pairs (P, 2) of clip means (C, 3, 64, 64); None: a itself."""
-    found = []
-    for part in torch.from_numpy(pairs).split(256):
-        a, b = part.unbind(1)
-        out = (
-            means[a] if edit is None else apply_fields(means[a], *edit.cells(emotion[b], level[b]))
-        )
-        found.append((even_light(out) - even_light(means[b])).abs().flatten(1).mean(1))
-    return float(torch.cat(found).mean())
-
-
-def fit_constant(store: Store, steps: int = 200) -> tuple[ConstantEdit, dict]:
-    """The constant edit of the form that does better on training people it was not fitted on, fitted on all of them.
+def residual_error(edit: ConstantEdit | None, means: ClipMeans, pairs: np.ndarray) -> float:
+    """Mean |edited a - b| in even light.
 
     Args:
-        store: training people; their clips are not paired, and no true edit is read. steps: of the warp.
+        edit: None leaves a as it is.
+        means: of the clips.
+        pairs: (P, 2) clips a, b of one person.
+    """
+    errors = []
+    for part in torch.from_numpy(pairs).split(PAIRS_AT_ONCE):
+        a, b = part.unbind(1)
+        output = means.images[a]
+        if edit is not None:
+            fields = edit.cells(means.emotion[b], means.level[b])
+            output = apply_fields(output, *fields)
+        error = mean_difference(even_light(output), even_light(means.images[b]))
+        errors.append(error)
+    return float(torch.cat(errors).mean())
+
+
+def _held_out_pairs(store: Store, pairs: np.ndarray) -> np.ndarray:
+    """(P,) bool: pairs of the people who choose the form, one in four; all pairs of few people."""
+    person = np.unique(store.clips.speaker, return_inverse=True)[1][pairs[:, 0]]
+    last_fold = FOLDS - 1
+    if person.max() < last_fold:
+        return np.ones(len(pairs), bool)
+    return person % FOLDS == last_fold
+
+
+def fit_constant(store: Store, steps: int = 200) -> tuple[ConstantEdit, dict[str, float]]:
+    """The constant edit of the form that does better on people it was not fitted on.
+
+    The form is chosen on training people that are held out; the edit is fitted on all.
+
+    Args:
+        store: training people; their clips are not paired, and no true edit is read.
+        steps: of the warp.
 
     Returns:
-        The edit; and `nothing`, `picture`, `warp`, `both`: mean difference left between clip means of the held-out people.
+        The edit; and `nothing`, `picture`, `warp`, `both`: mean difference left between clip means
+        of the held-out people.
     """
-    means, pairs = clip_means(store), same_person(store)
-    emotion = torch.tensor([emotion_index(name) for name in store.clips.emotion])
-    level = torch.from_numpy(store.clips.intensity.to_numpy().astype(np.int64))
-    people = np.unique(store.clips.speaker, return_inverse=True)[1][pairs[:, 0]]
-    held = (
-        people % HELD_OUT == HELD_OUT - 1
-        if people.max() >= HELD_OUT - 1
-        else np.ones(len(pairs), bool)
-    )
-    fitting = pairs[~held] if (~held).any() else pairs
-    errors = {
-        form: residual_error(edit, means, pairs[held], emotion, level)
-        for form, edit in fit_forms(means, fitting, emotion, level, steps).items()
-    }
-    best = min(errors, key=errors.get)
-    nothing = residual_error(None, means, pairs[held], emotion, level)
-    edit = fit_forms(means, pairs, emotion, level, steps)[best]
-    edit.emotions = tuple(sorted(set(store.clips.emotion)))
-    return edit, {"nothing": nothing} | errors
+    card = EditorCard("constant", emotions_of(store), store.crop)
+    means = clip_means(store)
+    pairs = same_person(store)
+    held_out = _held_out_pairs(store, pairs)
+    fitting = pairs
+    if not held_out.all():
+        fitting = pairs[~held_out]
+
+    form_errors = {}
+    for form, edit in fit_forms(means, fitting, steps, card).items():
+        form_errors[form] = residual_error(edit, means, pairs[held_out])
+    errors = {"nothing": residual_error(None, means, pairs[held_out])} | form_errors
+
+    best_form = min(form_errors, key=lambda form: form_errors[form])
+    return fit_forms(means, pairs, steps, card)[best_form], errors

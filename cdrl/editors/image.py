@@ -1,8 +1,10 @@
-"""SPFEM: train the generator without ever seeing a true edit; with CDRL guidance and, term for term the same, without."""
+"""The image editor (SPFEM on pixels): trained without a true edit, with CDRL guidance and, term for term the same, without."""
 
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,310 +13,181 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.baselines.released.guidance import ReleasedGuidance
-from cdrl.core.checkpoint import load_card, load_weights, save_weights
-from cdrl.core.errors import InputError
+from cdrl.core.checkpoint import freeze, load_card, load_weights, save_network, save_weights
 from cdrl.core.settings import GeneratorConfig
-from cdrl.core.vocabulary import EMOTIONS, emotion_index
-from cdrl.corpora.batches import images, windows
+from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.losses.fields import acceleration, asymmetry, bending, stretching
-from cdrl.models.discriminator import FRAMES, Discriminator, conditional_logit, jitter_frames
-from cdrl.models.image_editor import ImageEditor, working_view
+from cdrl.editors.base import DEFAULT_CARD, EditorCard, card_entries
+from cdrl.editors.objective import (
+    EditGuidance,
+    Terms,
+    adversarial_terms,
+    emotion_targets,
+    guided_terms,
+    mean_difference,
+    painting_terms,
+    smooth_flow_terms,
+)
+from cdrl.editors.samplers import WINDOW, Batch, WindowSampler
+from cdrl.editors.variants import IMAGE_FIT, IMAGE_START, Weights, image_weights, measurable_weights
+from cdrl.losses.fields import acceleration, asymmetry
+from cdrl.models.discriminator import FRAMES, Discriminator, jitter_frames
+from cdrl.models.image_editor import Edit, ImageEditor
 from cdrl.priors.vision import VisionPrior
-from cdrl.representation.content import save_encoder
 from cdrl.representation.guidance import Guidance
 from cdrl.training.loop import LoopConfig, train
 
-WINDOW = 5  # frames
-MIDDLE = slice(WINDOW // 2, WINDOW // 2 + 1)
-# What every variant shares. The game alone decides which emotion appears; the rest keeps the face a face.
-SHARED = {
-    "discriminator": 1.0,
-    "adversarial": 0.3,
-    "cycle": 5.0,
-    "reconstruction": 10.0,
-    "bending": 20.0,
-    "stretching": 100.0,
-    "asymmetry": 40.0,
-    "shading": 2.0,
-    "residual": 30.0,
-    "temporal_smoothness": 50.0,
-}
-GUIDED = ("content", "emotion")
-# The committed start is held closer to its source: the variants shall begin with clean edits, not with strong ones.
-START = {"reconstruction": 15.0}
-VARIANTS = {
-    "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
-    "content": SHARED | {"content": 2.0, "emotion": 0.0},
-    "emotion": SHARED | {"content": 0.0, "emotion": 2.0},
-    "cdrl": SHARED | {"content": 2.0, "emotion": 2.0},
-    "released": SHARED | {"content": 10.0, "emotion": 50.0},  # the release's own weights
-}
+KIND = "image"  # of an editor, in its card
+START = "generator_start"  # the committed weights that training begins with
+MIDDLE = slice(
+    WINDOW // 2, WINDOW // 2 + 1
+)  # the frame of a window that cycle and reconstruction look at
 
 
-def loss_weights(variant: str, config: GeneratorConfig) -> dict:
-    """The weights of a variant, with the strengths that the configuration asks for.
+class WindowGuidance(nn.Module):
+    """CDRL guidance of windows of five frames: content of all, emotion of three against the prototype of the target."""
 
-    Raises:
-        InputError: for a variant that is not in `VARIANTS`.
-    """
-    if variant not in VARIANTS:
-        raise InputError(f"unknown variant {variant!r}: accepted are {', '.join(VARIANTS)}")
-    weights = dict(VARIANTS[variant])
-    weights["content"] *= config.content_weight
-    weights["emotion"] *= config.emotion_weight
-    weights["adversarial"] *= config.adversarial_weight
-    return weights
+    def __init__(self, guidance: Guidance):
+        super().__init__()
+        self.guidance = freeze(guidance)
+
+    def content(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
+        """(B,) 1 - cos of the content of source and output (B, 5, 3, H, W)."""
+        return self.guidance.content(batch["frames"], output, boxes=batch["boxes"])
+
+    def emotion(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
+        """(B,) 1 - cos of the emotions of target and output (B, 5, 3, H, W)."""
+        targets = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
+        return self.guidance.emotion(output[:, FRAMES], embedding=targets, boxes=batch["boxes"])
 
 
-class WindowSampler:
-    """Draws windows of five frames, as many of every emotion, and for each another emotion to become.
+class ReleasedWindowGuidance(nn.Module):
+    """The released losses on windows of five frames; the emotion is that of an unrelated reference, frame against frame."""
 
-    The emotions asked for are those of the batch in another order, so that what the discriminator sees as real and as
-    edited has the same emotions and levels.
+    def __init__(self, guidance: ReleasedGuidance):
+        super().__init__()
+        self.guidance = freeze(guidance)
 
-    Args:
-        store: of training people. batch: windows. mirror: half of them are seen in a mirror.
-        targets: emotions to ask for instead, each with any strength. leave_out: emotions whose clips are not used.
-        audio: (N, A) the audio prior of the store's frames, where the guidance hears.
+    def content(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
+        """(B,) content loss of source and output (B, 5, 3, H, W) under the source's sound."""
+        return self.guidance.content(batch["frames"], output, audio_features=batch["audio"])
 
-    Raises:
-        InputError: where no clip has five frames, or all show one emotion and no targets are given.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        batch: int,
-        mirror: bool = True,
-        targets: tuple = (),
-        leave_out: tuple = (),
-        audio=None,
-    ):
-        clips = store.clips
-        self.store, self.batch, self.mirror, self.audio = store, batch, mirror, audio
-        self.targets = np.array([emotion_index(name) for name in targets])
-        self.emotion = clips["emotion"].map(emotion_index).to_numpy()
-        self.level = clips["intensity"].to_numpy()
-        self.length = clips["num_frames"].to_numpy()
-        self.boxes = clips[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(
-            np.float32
+    def emotion(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
+        """(B,) emotion loss of output (B, 5, 3, H, W) against the window that shows the target."""
+        reference = batch["frames"][batch["reference"]]
+        return self.guidance.emotion(
+            output[:, FRAMES], reference=reference[:, FRAMES], label_indices=batch["target"]
         )
-        usable = np.flatnonzero(
-            (self.length >= WINDOW) & ~clips["emotion"].isin(leave_out).to_numpy()
-        )
-        self.groups = [usable[self.emotion[usable] == k] for k in np.unique(self.emotion[usable])]
-        if len(self.groups) < (1 if targets else 2):
-            raise InputError(
-                f"{store.path}: {len(self.groups)} emotions in clips of {WINDOW} frames or more; the game needs two or more"
-            )
-
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> frames (B, 5, 3, 64, 64), boxes (B, 4), emotion, target (B,) int64, intensity, target_intensity (B,).
-
-        reference (B,): which window of the batch shows the target; it is another clip, saying something else. audio (B, 5, A).
-        """
-        first = random.integers(len(self.groups))
-        groups = [self.groups[(first + k) % len(self.groups)] for k in range(self.batch)]
-        clips = np.array([random.choice(group) for group in groups])
-        starts = random.integers(0, self.length[clips] - WINDOW + 1)
-        rows = windows(self.store, clips, starts, WINDOW)
-        frames = working_view(images(self.store, rows.ravel())).unflatten(0, rows.shape)
-        boxes = torch.from_numpy(self.boxes[clips])
-        if self.mirror:
-            turned = torch.from_numpy(random.random(len(clips)) < 0.5)
-            frames = torch.where(turned[:, None, None, None, None], frames.flip(-1), frames)
-            left, top, right, bottom = boxes.unbind(1)
-            boxes = torch.where(
-                turned[:, None], torch.stack([1 - right, top, 1 - left, bottom], 1), boxes
-            )
-        reference = np.roll(np.arange(len(clips)), random.integers(1, len(clips)))
-        other = clips[reference]
-        target, level = self.emotion[other], self.level[other]
-        if len(self.targets):
-            target, level = (
-                random.choice(self.targets, len(clips)),
-                random.integers(1, 4, len(clips)),
-            )
-        return {
-            "frames": frames,
-            "boxes": boxes,
-            "emotion": torch.from_numpy(self.emotion[clips]),
-            "target": torch.from_numpy(target),
-            "intensity": _strength(self.emotion[clips], self.level[clips], random),
-            "target_intensity": _strength(target, level, random),
-            "reference": torch.from_numpy(reference),
-            **(
-                {}
-                if self.audio is None
-                else {"audio": torch.from_numpy(np.asarray(self.audio[rows], np.float32))}
-            ),
-        }
-
-
-def _strength(emotion: np.ndarray, level: np.ndarray, random: np.random.Generator) -> torch.Tensor:
-    """Levels 1, 2, 3 -> 1/3, 2/3, 1. Neutral has one level only, which stands for any strength."""
-    level = np.where(
-        emotion == emotion_index("neutral"), random.integers(1, 4, len(emotion)), level
-    )
-    return torch.from_numpy(level / 3).float()
 
 
 class ImageObjective(nn.Module):
-    """The terms of SPFEM on one batch; generator and discriminator are trained together, by one optimiser.
-
-    Each plays on its own copy of the graph: the discriminator judges edits without a gradient to the generator, and is
-    held still while the generator answers, so the sum of both losses is one number to minimise and a run resumes exactly.
+    """The terms of SPFEM on one batch; editor and discriminator are trained together, by one optimiser.
 
     Terms, each one value per sample:
-        discriminator, adversarial: hinge loss of the game (arXiv:1802.05957); besides edits, the discriminator refuses
-        real windows under another emotion's name (arXiv:1605.05396). cycle: L1 of the middle frame after the edit back to
-        the source's own emotion and level. reconstruction: L1 after an edit to what it already is.
-        bending, stretching, shading, residual, steady: size of the fields (`cdrl.losses.fields`).
-        content, emotion: CDRL guidance; a term of weight 0 is measured without a gradient.
+        discriminator, adversarial: see `adversarial_terms`.
+        content, emotion: CDRL guidance, see `guided_terms`.
+        cycle: L1 of the middle frame after the edit back to the source's emotion and level.
+        reconstruction: L1 of the middle frame after an edit to what it already is.
+        bending, stretching, asymmetry, shading, residual, temporal_smoothness: size of the fields
+        (`cdrl.losses.fields`).
+
+    Args:
+        editor: to train.
+        discriminator: its adversary; None: no adversarial terms.
+        weights: of the terms; a guided term of weight 0 is measured without a gradient.
+        guidance: None: no guided terms.
     """
 
     def __init__(
         self,
-        generator: ImageEditor,
+        editor: ImageEditor,
         discriminator: Discriminator | None,
-        weights: dict,
-        guidance: Guidance | ReleasedGuidance | None = None,
+        weights: Weights,
+        guidance: EditGuidance | None = None,
     ):
         super().__init__()
-        self.generator, self.discriminator, self.weights = generator, discriminator, weights
-        # Frozen: no part of the checkpoint.
-        self.__dict__["guidance"] = guidance
-        self.__dict__["vision"] = VisionPrior() if discriminator is not None else None
+        self.editor = editor
+        self.discriminator = discriminator
+        self.weights = weights
+        self.guidance = guidance
+        self.vision = None if discriminator is None else freeze(VisionPrior())
 
-    def forward(self, batch: dict) -> dict:
+    def forward(self, batch: Batch) -> Terms:
         """Batch of `WindowSampler` -> {name: (B,) values}."""
-        source, generator = batch["frames"], self.generator
-        own, wanted = (
-            F.one_hot(batch[name], len(EMOTIONS)).float() for name in ("emotion", "target")
-        )
-        edit = generator(source, wanted, batch["target_intensity"])
-        back = generator(edit.frames, own, batch["intensity"], MIDDLE)
-        same = generator(source, own, batch["intensity"], MIDDLE)
-        return {
-            **self._answer(source, edit.frames, batch),
-            "cycle": _distance(back.frames, source[:, MIDDLE]),
-            "reconstruction": _distance(same.frames, source[:, MIDDLE]),
-            "bending": bending(edit.flow),
-            "stretching": stretching(edit.flow),
-            "asymmetry": asymmetry(edit.flow),
-            "shading": edit.shading.square().flatten(1).mean(1) * 100,
-            "residual": edit.residual.abs().flatten(1).mean(1),
-            "temporal_smoothness": acceleration(edit.flow) + acceleration(edit.residual),
-        }
+        source = batch["frames"]
+        emotion = F.one_hot(batch["emotion"], len(EMOTIONS)).float()
+        target = F.one_hot(batch["target"], len(EMOTIONS)).float()
+        edit = self.editor(source, target, batch["target_intensity"])
+        back = self.editor(edit.frames, emotion, batch["intensity"], MIDDLE)
+        same = self.editor(source, emotion, batch["intensity"], MIDDLE)
 
-    def _answer(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
-        """What tells the generator which edit is wanted."""
-        return self._adversarial_terms(source, output, batch) | self._guided(source, output, batch)
+        middle = source[:, MIDDLE]
+        terms = self.target_terms(batch, edit.frames)
+        terms["cycle"] = mean_difference(back.frames, middle)
+        terms["reconstruction"] = mean_difference(same.frames, middle)
+        return terms | _field_terms(edit)
 
-    def _adversarial_terms(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
-        if self.discriminator is None:
-            return {}
-        wanted = batch["target"], batch["target_intensity"]
-        with torch.no_grad():
-            seen = self._features(source, batch["boxes"])
-        heads, shown = self.discriminator(seen), self._features(output, batch["boxes"])
-        real, other = (
-            conditional_logit(heads, batch["emotion"], batch["intensity"]),
-            conditional_logit(heads, *wanted),
-        )
-        fake = conditional_logit(self.discriminator(shown.detach()), *wanted)
-        with held(self.discriminator):
-            answer = conditional_logit(self.discriminator(shown), *wanted)
-        differs = (batch["emotion"] != batch["target"]).float()
-        fooled = differs * F.relu(1 + other) + F.relu(1 + fake)
-        return {"discriminator": F.relu(1 - real) + fooled / 2, "adversarial": -answer}
+    def target_terms(self, batch: Batch, output: torch.Tensor) -> Terms:
+        """The terms that tell the editor which edit of the batch is the target; output (B, 5, 3, 64, 64)."""
+        terms = {}
+        if self.discriminator is not None:
+            view = partial(self._discriminator_view, boxes=batch["boxes"])
+            terms = adversarial_terms(self.discriminator, batch["frames"], output, batch, view)
+        return terms | guided_terms(self.guidance, self.weights, batch, output)
 
-    def _features(self, frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """(B, 5, 3, 64, 64), (B, 4) -> (B, 3, 384): what the frozen backbones see in three frames, jittered."""
-        chosen = jitter_frames(frames[:, FRAMES])
-        features = self.vision(chosen.flatten(0, 1), boxes.repeat_interleave(len(FRAMES), 0))
-        return torch.cat(features, 1).unflatten(0, chosen.shape[:2])
-
-    def _guided(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
-        if self.guidance is None:
-            return {}
-        guidance, shown = self.guidance, output[:, FRAMES]
-        with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
-            released = isinstance(guidance, ReleasedGuidance)
-            if released:
-                content = guidance.content(source, output, audio_features=batch["audio"])
-            else:
-                content = guidance.content(source, output, boxes=batch["boxes"])
-        with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
-            if released:
-                reference = source[batch["reference"]][:, FRAMES]
-                emotion = guidance.emotion(
-                    shown, reference=reference, label_indices=batch["target"]
-                )
-            else:
-                targets = emotion_targets(guidance, batch["target"], batch["target_intensity"])
-                emotion = guidance.emotion(shown, embedding=targets, boxes=batch["boxes"])
-        return {"content": content, "emotion": emotion}
+    def _discriminator_view(self, frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """(B, 5, 3, 64, 64), (B, 4) -> (B, 3, 384): features of the frozen backbones in three frames, jittered."""
+        assert self.vision is not None
+        jittered = jitter_frames(frames[:, FRAMES])
+        frame_boxes = boxes.repeat_interleave(len(FRAMES), 0)
+        features = self.vision(jittered.flatten(0, 1), frame_boxes)
+        return torch.cat(features, 1).unflatten(0, jittered.shape[:2])
 
 
-def emotion_targets(
-    guidance: Guidance, labels: torch.Tensor, intensity: torch.Tensor
-) -> torch.Tensor:
-    """(B,) labels and strengths -> (B, D): the guidance's embedding of each."""
-    targets = []
-    for index, strength in zip(labels.tolist(), intensity.tolist(), strict=True):
-        label = EMOTIONS[index]
-        level = 1 / 3 if label == "neutral" else strength
-        targets.append(guidance.target(labels=label, intensity=level))
-    return torch.cat(targets)
-
-
-@contextmanager
-def held(module: nn.Module):
-    """Gradients pass through `module`, not into its parameters, for what is computed inside."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
-
-
-def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(B,) mean absolute difference, grey levels in [0, 1]."""
-    return (a - b).abs().flatten(1).mean(1)
+def _field_terms(edit: Edit) -> Terms:
+    """Size of the fields of an edit, (B,) each."""
+    terms = smooth_flow_terms(edit.flow)
+    terms["asymmetry"] = asymmetry(edit.flow)
+    terms |= painting_terms(edit)
+    terms["temporal_smoothness"] = acceleration(edit.flow) + acceleration(edit.residual)
+    return terms
 
 
 def train_image_editor(
     store: Store,
-    guidance: Guidance | ReleasedGuidance | None,
+    guidance: EditGuidance | None,
     config: GeneratorConfig,
     variant: str,
     out: Path,
-    start: str | None = "generator_start",
+    start: str | None = START,
     audio: np.ndarray | None = None,
+    run: Path | None = None,
 ) -> tuple[ImageEditor, pd.DataFrame]:
-    """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
+    """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
 
     Args:
-        store: training people. guidance: None only where neither of its terms has a weight; they are not measured then.
-        variant: name in `VARIANTS`. start: weights that both nets begin with; None begins from nothing.
+        store: training people.
+        guidance: `WindowGuidance`, or `ReleasedWindowGuidance` for the variant `released`; None only where neither of
+            its terms has a weight, they are not measured then.
+        config: settings of training.
+        variant: name in `IMAGE_VARIANTS`.
+        out: folder of the weights and of the checkpoint.
+        start: weights that both networks begin with; None begins from nothing.
         audio: (N, A) of the store's frames, for the variant `released`.
+        run: folder of the run that the editor belongs to, for its card.
 
     Returns:
-        The generator in eval mode, and the history of every term.
+        The editor, frozen, in eval mode, and the history of every term.
 
     Raises:
         InputError: unknown variant, or guidance that is missing.
     """
-    weights = loss_weights(variant, config)
-    if guidance is None:
-        if weights["content"] or weights["emotion"]:
-            raise InputError(
-                f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) first"
-            )
-        weights = {name: value for name, value in weights.items() if name not in GUIDED}
-    objective = ImageObjective(*starting_nets(start, config.seed), weights, guidance)
+    weights = image_weights(variant, config)
+    weights = measurable_weights(weights, guidance is not None, variant)
+    card = EditorCard(variant, emotions_of(store), store.crop, run)
+    editor, discriminator = starting_networks(start, config.seed, card)
+    objective = ImageObjective(editor, discriminator, weights, guidance)
+    sampler = WindowSampler(store, config.batch, audio=audio)
     loop = LoopConfig(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -322,108 +195,118 @@ def train_image_editor(
         weights=weights,
         device=config.device,
     )
-    history = train(
-        objective,
-        objective,
-        WindowSampler(store, config.batch, audio=audio),
-        loop,
-        Path(out) / "training",
-        f"SPFEM {variant}",
-    )
-    card = {
-        "model": {},
-        "emotions": emotions_of(store),
-        "variant": variant,
-        "weights": weights,
-        "start": start,
-        "steps": config.steps,
-    }
-    return save_encoder(objective.generator, card, history, out), history
+    checkpoint = Path(out) / "training"
+    history = train(objective, objective, sampler, loop, checkpoint, f"SPFEM {variant}")
+    entries = image_entries(editor, out)
+    entries |= {"variant": variant, "weights": weights, "start": start, "steps": config.steps}
+    save_network(out, editor, entries, history)
+    return editor, history
 
 
-def emotions_of(store: Store) -> list[str]:
-    """The emotions that a generator trained on `store` can be asked for."""
-    return sorted(set(store.clips["emotion"]))
+def image_entries(editor: ImageEditor, folder: Path) -> dict[str, Any]:
+    """What the card file of an image editor that is written into `folder` needs to load it again."""
+    return {"model": {}, "editor": KIND} | card_entries(editor.card, folder)
 
 
-def starting_nets(start: str | None, seed: int = 0) -> tuple[ImageEditor, Discriminator]:
-    """ImageEditor and discriminator to train on: new ones, or the weights called `start` and the discriminator its card names."""
+def emotions_of(store: Store) -> tuple[str, ...]:
+    """The emotions that an editor trained on `store` learns, in alphabetical order."""
+    return tuple(sorted(set(store.clips["emotion"])))
+
+
+def starting_networks(
+    start: str | None, seed: int = 0, card: EditorCard = DEFAULT_CARD
+) -> tuple[ImageEditor, Discriminator]:
+    """Editor and discriminator to train on.
+
+    Args:
+        start: name of the editor's weights, whose card names the discriminator's; None: new networks.
+        seed: of new networks.
+        card: of the editor.
+    """
     torch.manual_seed(seed)
-    generator, discriminator = ImageEditor(), Discriminator()
+    editor = ImageEditor(card=card)
+    discriminator = Discriminator()
     if start is not None:
-        card = load_card(start)
-        load_weights(start, generator)
-        if "discriminator" in card:
-            load_weights(card["discriminator"], discriminator)
-    return generator.requires_grad_(True), discriminator.requires_grad_(True)
+        entries = load_card(start)
+        load_weights(start, editor)
+        if "discriminator" in entries:
+            load_weights(entries["discriminator"], discriminator)
+    return editor.requires_grad_(True), discriminator.requires_grad_(True)
 
 
-def train_start(corpus: Store, out: Path, work: Path, steps: int = 1200, batch: int = 6) -> dict:
+def train_start(
+    corpus: Store, out: Path, work: Path, steps: int = 1200, batch: int = 6
+) -> dict[str, Any]:
     """Make the committed start: the baseline's objective (no guidance, no truth), from nothing, for longer.
 
     Args:
-        corpus: training people. out: folder of the weights, `generator_start` and its discriminator. work: folder of the
-            checkpoint.
+        corpus: training people.
+        out: folder of the weights, `generator_start` and its discriminator.
+        work: folder of the checkpoint.
+        steps: of training.
+        batch: windows.
 
     Returns:
         The card; its scores are the last values of the terms, on the training people.
     """
-    weights = {
-        name: value for name, value in (VARIANTS["baseline"] | START).items() if name not in GUIDED
-    }
-    objective = ImageObjective(*starting_nets(None), weights)
-    loop = LoopConfig(steps=steps, learning_rate=2e-3, weights=weights)
-    history = train(
-        objective, objective, WindowSampler(corpus, batch), loop, work, "generator start"
-    )
-    card = {
+    card = EditorCard(START, emotions_of(corpus), corpus.crop)
+    editor, discriminator = starting_networks(None, card=card)
+    objective = ImageObjective(editor, discriminator, IMAGE_START)
+    loop = LoopConfig(steps=steps, learning_rate=2e-3, weights=IMAGE_START)
+    sampler = WindowSampler(corpus, batch)
+    history = train(objective, objective, sampler, loop, work, "generator start")
+
+    people = corpus.clips.speaker.nunique()
+    last_terms = history.tail(10).mean().drop("step")
+    discriminator_name = f"{START}_discriminator"
+    description = {
         "model": {},
-        "emotions": emotions_of(corpus),
         "command": "cdrl train generator_start",
         "licence": "Apache-2.0",
-        "discriminator": "generator_start_discriminator",
-        "trained_on": f"{corpus.clips.speaker.nunique()} people, {len(corpus.clips)} clips, {steps} steps of {batch} windows",
+        "discriminator": discriminator_name,
+        "trained_on": f"{people} people, {len(corpus.clips)} clips, {steps} steps of {batch} windows",
         "truth": "none: crops, emotion and level of unpaired clips; no true edit, no guidance",
-        "scores": history.tail(10).mean().drop("step").round(4).to_dict(),
+        "scores": last_terms.round(4).to_dict(),
     }
-    save_weights(
-        Path(out) / "generator_start_discriminator.safetensors", objective.discriminator, card
-    )
-    save_weights(Path(out) / "generator_start.safetensors", objective.generator, card)
-    return card
+    save_weights(Path(out) / f"{discriminator_name}.safetensors", discriminator, description)
+    entries = description | image_entries(editor, out)
+    save_weights(Path(out) / f"{START}.safetensors", editor, entries)
+    return entries
 
 
 def fit_person(
-    generator: ImageEditor,
+    editor: ImageEditor,
     store: Store,
     guidance: Guidance,
-    targets: tuple,
-    leave_out: tuple = (),
+    targets: Sequence[str],
+    leave_out: Sequence[str] = (),
     steps: int = 120,
     batch: int = 6,
     learning_rate: float = 3e-4,
     seed: int = 0,
 ) -> tuple[ImageEditor, pd.DataFrame]:
-    """Fine-tune a copy of the generator on one person's clips: a minute or two on a CPU.
+    """Fine-tune a copy of the editor on one person's clips: a minute or two on a CPU.
 
-    The stage that NED trains per actor. No game (a handful of clips would be learnt by heart): reconstruction, cycle, fields,
-    guidance.
+    The stage that NED trains per actor. Without adversarial terms (a handful of clips would be learnt by heart):
+    reconstruction, cycle, fields, guidance.
 
     Args:
-        store: that person's clips. targets: emotions that will be asked for. leave_out: emotions of which no clip is used;
-            leave out the target where its clip is to be the test.
+        editor: stays as it is.
+        store: that person's clips.
+        guidance: CDRL.
+        targets: emotions that will be asked for.
+        leave_out: emotions of which no clip is used; leave out the target where its clip is to be the test.
+        steps: of training.
+        batch: windows.
+        learning_rate: its peak.
+        seed: of training.
 
     Returns:
         The copy, frozen, in eval mode; and the history of every term.
     """
-    copy = deepcopy(generator).requires_grad_(True)
-    weights = {
-        name: value
-        for name, value in VARIANTS["cdrl"].items()
-        if name not in ("discriminator", "adversarial")
-    }
-    objective = ImageObjective(copy, None, weights, guidance)
-    loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=weights)
+    copy = deepcopy(editor).requires_grad_(True)
+    objective = ImageObjective(copy, None, IMAGE_FIT, WindowGuidance(guidance))
+    loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=IMAGE_FIT)
     sampler = WindowSampler(store, batch, targets=targets, leave_out=leave_out)
     history = train(objective, objective, sampler, loop, None, "fit to the person")
     return copy.eval().requires_grad_(False), history

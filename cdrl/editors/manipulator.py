@@ -1,320 +1,185 @@
-"""SPFEM on facial actions: train the coefficient host on unpaired windows; with CDRL guidance and, term for term, without."""
+"""Training of the action manipulator: SPFEM on facial actions, on unpaired windows.
+
+With CDRL guidance and, term for term the same, without.
+"""
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from cdrl.core.checkpoint import freeze, save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig
-from cdrl.core.vocabulary import ACTIONS, emotion_index
-from cdrl.corpora.batches import windows
-from cdrl.editors.image import emotion_targets, held
-from cdrl.models.action_editor import REACH, ActionDiscriminator, ActionManipulator
-from cdrl.models.discriminator import conditional_logit
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.editors.objective import (
+    EditGuidance,
+    Terms,
+    adversarial_terms,
+    change_acceleration,
+    correlation,
+    emotion_targets,
+    guided_terms,
+    scaled_difference,
+)
+from cdrl.editors.paired import PairedActionObjective, PairedActionSampler, TrackedEdits
+from cdrl.editors.samplers import ActionWindowSampler, Batch
+from cdrl.editors.variants import Weights, action_weights, measurable_weights
+from cdrl.models.action_editor import ActionDiscriminator, ActionManipulator
 from cdrl.priors.actions import TrackedActions
-from cdrl.representation.content import save_encoder
 from cdrl.representation.distillation import ActionGuidance, feature_stats
 from cdrl.training.loop import LoopConfig, train
 
 JAW = ACTIONS.index("jawOpen")
-# What every variant shares: the terms of NED's manipulator (arXiv:2112.00585), and the size of the motion added.
-SHARED = {
-    "discriminator": 1.0,
-    "adversarial": 0.3,
-    "cycle": 1.0,
-    "reconstruction": 1.0,
-    "style": 0.2,
-    "speech": 1.0,
-    "temporal_smoothness": 1.0,
-}
-GUIDED = ("content", "emotion")
-VARIANTS = {
-    "baseline": SHARED | {"content": 0.0, "emotion": 0.0},
-    "content": SHARED | {"content": 2.0, "emotion": 0.0},
-    "emotion": SHARED | {"content": 0.0, "emotion": 2.0},
-    "cdrl": SHARED | {"content": 2.0, "emotion": 2.0},
-    "paired": {"paired": 1.0, "style": 0.2, "temporal_smoothness": 0.0},
-}
 
 
-class ActionWindowSampler:
-    """Draws windows of tracked actions, as many of every emotion, and for each another window of the batch to become like.
+class ActionWindowGuidance(nn.Module):
+    """Distilled CDRL guidance of windows of facial actions.
 
-    Args:
-        tracked: training people. batch: windows. window: frames.
-
-    Raises:
-        InputError: a window too short for the content student, or clips that are long enough show fewer than two emotions.
+    The target is the prototype of the label, or where the style is that of the reference window,
+    its emotion embedding.
     """
 
-    def __init__(self, tracked: TrackedActions, batch: int, window: int):
-        if window < 2 * REACH + 1:
-            raise InputError(
-                f"window={window}: at least {2 * REACH + 1} frames are needed, content is read from so many"
-            )
-        clips = tracked.clips
-        self.tracked, self.batch, self.window = tracked, batch, window
-        self.emotion = clips["emotion"].map(emotion_index).to_numpy()
-        self.level, self.length = clips["intensity"].to_numpy(), clips["num_frames"].to_numpy()
-        usable = np.flatnonzero(self.length >= window)
-        self.groups = [usable[self.emotion[usable] == k] for k in np.unique(self.emotion[usable])]
-        if len(self.groups) < 2:
-            raise InputError(
-                f"{tracked.path}: {len(self.groups)} emotions in clips of {window} frames or more; the game needs two or more"
-            )
+    def __init__(self, guidance: ActionGuidance):
+        super().__init__()
+        self.guidance = freeze(guidance)
 
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> source, reference (B, T, 52), emotion, target (B,) int64, intensity, target_intensity (B,)."""
-        first = random.integers(len(self.groups))
-        groups = [self.groups[(first + k) % len(self.groups)] for k in range(self.batch)]
-        clips = np.array([random.choice(group) for group in groups])
-        starts = random.integers(0, self.length[clips] - self.window + 1)
-        source = torch.from_numpy(
-            self.tracked.coefficients[windows(self.tracked, clips, starts, self.window)]
-        )
-        order = np.roll(np.arange(len(clips)), random.integers(1, len(clips)))
-        emotion = torch.from_numpy(self.emotion[clips])
-        neutral = self.emotion[clips] == emotion_index(
-            "neutral"
-        )  # one level, which stands for any strength
-        strength = torch.from_numpy(
-            np.where(neutral, random.integers(1, 4, len(clips)), self.level[clips]) / 3
-        ).float()
-        return {
-            "source": source,
-            "reference": source[order],
-            "emotion": emotion,
-            "target": emotion[order],
-            "intensity": strength,
-            "target_intensity": strength[order],
-        }
+    def content(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
+        """(B,) 1 - cos of the content of source and output (B, T, 52)."""
+        return self.guidance.content(batch["source"], output)
+
+    def emotion(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
+        """(B,) 1 - cos of the emotions of target and output (B, T, 52)."""
+        with torch.no_grad():
+            labels = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
+            references = self.guidance.emotion_student(batch["reference"])
+            targets = torch.where(takes_reference(batch)[:, None], references, labels)
+        return self.guidance.emotion(output, embedding=targets)
+
+
+def takes_reference(batch: Batch) -> torch.Tensor:
+    """(B,) bool: every other window takes the style of its reference, the others that of a label."""
+    return torch.arange(len(batch["source"])) % 2 == 1
 
 
 class ActionObjective(nn.Module):
-    """The terms of the unpaired host on one batch; host and discriminator are trained together, by one optimiser.
-
-    Half of the batch is asked for a label, half for the style of the reference window.
+    """The terms of the manipulator on one batch; it is trained with its discriminator, by one optimiser.
 
     Terms, each one value per sample:
-        discriminator, adversarial: hinge loss of the game, as the image host's. cycle, reconstruction: L1, in deviations, after
-        the edit back, and after an edit to what it already is. style: L1 of the style read from the output to the style asked for.
-        speech: 1 - Pearson r of the jaw's opening, output against source (NED's). steady: squared acceleration of the change.
-        content, emotion: distilled CDRL guidance; a term of weight 0 is measured without a gradient.
-    """
-
-    def __init__(
-        self,
-        host: ActionManipulator,
-        discriminator: ActionDiscriminator,
-        weights: dict,
-        guidance: ActionGuidance | None,
-    ):
-        super().__init__()
-        self.host, self.discriminator, self.weights = host, discriminator, weights
-        self.__dict__["guidance"] = guidance  # frozen: no part of the checkpoint
-
-    def forward(self, batch: dict) -> dict:
-        """Batch of `ActionWindowSampler` -> {name: (B,) values}."""
-        source, host = batch["source"], self.host
-        referred = torch.arange(len(source)) % 2 == 1
-        style = torch.where(
-            referred[:, None],
-            host.style_encoder(batch["reference"]),
-            host.label_style(batch["target"]),
-        )
-        own = torch.where(
-            referred[:, None], host.style_encoder(source), host.label_style(batch["emotion"])
-        )
-        output = host(source, style, batch["target_intensity"])
-        return {
-            **self._adversarial_terms(source, output, batch),
-            "cycle": self._distance(host(output, own, batch["intensity"]), source),
-            "reconstruction": self._distance(host(source, own, batch["intensity"]), source),
-            "style": (host.style_encoder(output) - style.detach()).abs().mean(1),
-            "speech": 1 - correlation(output[..., JAW], source[..., JAW]),
-            "temporal_smoothness": ((output - source) / host.std)
-            .diff(n=2, dim=1)
-            .square()
-            .mean((1, 2)),
-            **self._guided(source, output, batch, referred),
-        }
-
-    def _distance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return ((a - b) / self.host.std).abs().mean((1, 2))
-
-    def _adversarial_terms(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
-        wanted, heads = (batch["target"], batch["target_intensity"]), self.discriminator(source)
-        real, other = (
-            conditional_logit(heads, batch["emotion"], batch["intensity"]),
-            conditional_logit(heads, *wanted),
-        )
-        fake = conditional_logit(self.discriminator(output.detach()), *wanted)
-        with held(self.discriminator):
-            answer = conditional_logit(self.discriminator(output), *wanted)
-        differs = (batch["emotion"] != batch["target"]).float()
-        return {
-            "discriminator": F.relu(1 - real)
-            + (differs * F.relu(1 + other) + F.relu(1 + fake)) / 2,
-            "adversarial": -answer,
-        }
-
-    def _guided(
-        self, source: torch.Tensor, output: torch.Tensor, batch: dict, referred: torch.Tensor
-    ) -> dict:
-        if self.guidance is None:
-            return {}
-        with torch.no_grad():
-            labels = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
-            targets = torch.where(
-                referred[:, None], self.guidance.emotion_student(batch["reference"]), labels
-            )
-        with torch.set_grad_enabled(self.weights.get("content", 0) > 0):
-            content = self.guidance.content(source, output)
-        with torch.set_grad_enabled(self.weights.get("emotion", 0) > 0):
-            emotion = self.guidance.emotion(output, embedding=targets)
-        return {"content": content, "emotion": emotion}
-
-
-class PairedSampler:
-    """Windows of true edits beside their sources: the upper bound's, which no real corpus has.
+        discriminator, adversarial: see `adversarial_terms`.
+        cycle: L1, in units of std, after the edit back.
+        reconstruction: L1, in units of std, after an edit to what it already is.
+        style: L1 of the style read from the output to the target style.
+        speech: 1 - Pearson r of the jaw's opening, output against source (NED's).
+        temporal_smoothness: squared acceleration of the change.
+        content, emotion: distilled CDRL guidance, see `guided_terms`.
 
     Args:
-        sources, truths: one (T, 52) array of tracked actions a true edit. emotion, level: (E,) label number and 1 to 3.
+        manipulator: to train.
+        discriminator: its adversary.
+        weights: of the terms; a guided term of weight 0 is measured without a gradient.
+        guidance: None: no guided terms.
     """
 
     def __init__(
         self,
-        sources: list,
-        truths: list,
-        emotion: np.ndarray,
-        level: np.ndarray,
-        batch: int,
-        window: int,
+        manipulator: ActionManipulator,
+        discriminator: ActionDiscriminator,
+        weights: Weights,
+        guidance: EditGuidance | None,
     ):
-        self.sources, self.truths, self.emotion, self.level = (
-            sources,
-            truths,
-            np.asarray(emotion),
-            np.asarray(level),
-        )
-        self.batch, self.window = batch, window
-        self.usable = np.flatnonzero([len(source) >= window for source in sources])
-        if not len(self.usable):
-            raise InputError(
-                f"paired: none of {len(sources)} true edits has {window} frames; make some of longer clips"
-            )
-
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> source, truth (B, T, 52), target (B,), target_intensity (B,)."""
-        chosen = random.choice(self.usable, self.batch)
-        starts = [int(random.integers(len(self.sources[k]) - self.window + 1)) for k in chosen]
-        cut = lambda clips: np.stack(
-            [clips[k][s : s + self.window] for k, s in zip(chosen, starts, strict=True)]
-        )  # noqa: E731
-        return {
-            "source": torch.from_numpy(cut(self.sources)),
-            "truth": torch.from_numpy(cut(self.truths)),
-            "target": torch.from_numpy(self.emotion[chosen]),
-            "target_intensity": torch.from_numpy(self.level[chosen] / 3).float(),
-        }
-
-
-class PairedObjective(nn.Module):
-    """L1, in deviations, to the tracked actions of the true edit; half of the batch is asked for the true edit's own style."""
-
-    def __init__(self, host: ActionManipulator):
         super().__init__()
-        self.host = host
+        self.manipulator = manipulator
+        self.discriminator = discriminator
+        self.weights = weights
+        self.guidance = guidance
 
-    def forward(self, batch: dict) -> dict:
-        """Batch of `PairedSampler` -> {name: (B,) values}."""
-        host, source = self.host, batch["source"]
-        label, read = host.label_style(batch["target"]), host.style_encoder(batch["truth"])
-        output = host(source, label, batch["target_intensity"])
-        return {
-            "paired": ((output - batch["truth"]) / host.std).abs().mean((1, 2)),
-            "style": (read - label.detach()).abs().mean(1),
-            "temporal_smoothness": ((output - source) / host.std)
-            .diff(n=2, dim=1)
-            .square()
-            .mean((1, 2)),
-        }
+    def forward(self, batch: Batch) -> Terms:
+        """Batch of `ActionWindowSampler` -> {name: (B,) values}."""
+        source = batch["source"]
+        manipulator = self.manipulator
+        target_style = self._style(batch, batch["reference"], batch["target"])
+        source_style = self._style(batch, source, batch["emotion"])
+        output = manipulator(source, target_style, batch["target_intensity"])
 
+        terms = adversarial_terms(self.discriminator, source, output, batch)
+        back = manipulator(output, source_style, batch["intensity"])
+        terms["cycle"] = scaled_difference(back, source, manipulator.std)
+        same = manipulator(source, source_style, batch["intensity"])
+        terms["reconstruction"] = scaled_difference(same, source, manipulator.std)
+        output_style = manipulator.style_encoder(output)
+        terms["style"] = (output_style - target_style.detach()).abs().mean(1)
+        terms["speech"] = 1 - correlation(output[..., JAW], source[..., JAW])
+        terms["temporal_smoothness"] = change_acceleration(output, source, manipulator.std)
+        return terms | guided_terms(self.guidance, self.weights, batch, output)
 
-def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(B,) Pearson r over time of (B, T) curves; a curve that hardly moves (deviation far below .01) gives about 0."""
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    return (a * b).mean(1) / ((a.square().mean(1) + 1e-5) * (b.square().mean(1) + 1e-5)).sqrt()
-
-
-def variant_weights(variant: str, config: ActionsConfig) -> dict:
-    """The weights of a variant, with the strengths that the configuration asks for.
-
-    Raises:
-        InputError: for a variant that is not in `VARIANTS`.
-    """
-    if variant not in VARIANTS:
-        raise InputError(
-            f"unknown variant {variant!r} of the coefficient host: accepted are {', '.join(VARIANTS)}"
-        )
-    strength = {"content": config.content_weight, "emotion": config.emotion_weight}
-    return {name: value * strength.get(name, 1.0) for name, value in VARIANTS[variant].items()}
+    def _style(self, batch: Batch, window: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """(B, 16): the style of windows (B, T, 52) or of labels (B,), see `takes_reference`."""
+        window_style = self.manipulator.style_encoder(window)
+        label_style = self.manipulator.label_style(label)
+        return torch.where(takes_reference(batch)[:, None], window_style, label_style)
 
 
 def train_action_manipulator(
     tracked: TrackedActions,
-    guidance: ActionGuidance | None,
+    guidance: EditGuidance | None,
     config: ActionsConfig,
     variant: str,
     out: Path,
-    pairs: tuple | None = None,
+    edits: TrackedEdits | None = None,
 ) -> tuple[ActionManipulator, pd.DataFrame]:
-    """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
+    """Train one variant.
+
+    Writes `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
 
     Args:
-        tracked: training people. guidance: of `distil`; None where neither of its terms has a weight, they are not measured then.
-        variant: name in `VARIANTS`. pairs: `paired` only: sources, true edits (lists of (T, 52)), label numbers (E,), levels (E,).
+        tracked: training people.
+        guidance: `ActionWindowGuidance` of what `distil` gives; None where neither of its terms has
+            a weight, they are not measured then.
+        config: settings of training.
+        variant: name in `ACTION_VARIANTS`.
+        out: folder of the weights and of the checkpoint.
+        edits: true edits of training people, for `paired` only.
 
     Returns:
-        The host, frozen, in eval mode, and the history of every term.
+        The manipulator, frozen, in eval mode, and the history of every term.
 
     Raises:
-        InputError: unknown variant, guidance that is missing, true edits that are missing or given to an unpaired variant.
+        InputError: unknown variant, guidance that is missing, true edits that are missing or given
+            to an unpaired variant.
     """
-    weights = variant_weights(variant, config)
-    if (variant == "paired") != (pairs is not None):
-        what = "needed" if variant == "paired" else "for `paired` alone, no other may see them"
-        raise InputError(f"variant {variant!r}: true edits are {what}")
-    if guidance is None:
-        if weights.get("content") or weights.get("emotion"):
-            raise InputError(f"variant {variant!r} needs guidance: distil it first")
-        weights = {name: value for name, value in weights.items() if name not in GUIDED}
+    weights = action_weights(variant, config)
+    if (variant == "paired") != (edits is not None):
+        use = "needed" if variant == "paired" else "for `paired` alone, no other may see them"
+        raise InputError(f"variant {variant!r}: true edits are {use}")
+    weights = measurable_weights(weights, guidance is not None, variant)
+
     torch.manual_seed(config.seed)
-    mean, deviation = feature_stats(tracked.coefficients)
-    host = ActionManipulator(mean, deviation)
-    if variant == "paired":
-        objective, sampler = (
-            PairedObjective(host),
-            PairedSampler(*pairs, config.batch, config.window),
-        )
+    mean, std = feature_stats(tracked.coefficients)
+    manipulator = ActionManipulator(mean, std)
+    objective: nn.Module
+    sampler: PairedActionSampler | ActionWindowSampler
+    if edits is not None:
+        objective = PairedActionObjective(manipulator)
+        sampler = PairedActionSampler(edits, config.batch, config.window)
     else:
-        objective = ActionObjective(host, ActionDiscriminator(mean, deviation), weights, guidance)
+        discriminator = ActionDiscriminator(mean, std)
+        objective = ActionObjective(manipulator, discriminator, weights, guidance)
         sampler = ActionWindowSampler(tracked, config.batch, config.window)
+
     loop = LoopConfig(
         steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights
     )
-    history = train(
-        objective, objective, sampler, loop, Path(out) / "training", f"coefficient host, {variant}"
-    )
-    card = {
+    checkpoint = Path(out) / "training"
+    title = f"action manipulator, {variant}"
+    history = train(objective, objective, sampler, loop, checkpoint, title)
+    entries = {
         "model": {},
         "variant": variant,
         "weights": weights,
         "steps": config.steps,
         "people": int(tracked.clips.speaker.nunique()),
     }
-    return save_encoder(host, card, history, out), history
+    save_network(out, manipulator, entries, history)
+    return manipulator, history

@@ -18,7 +18,7 @@ from cdrl.models.image_editor import LOWEST_LEVEL, Edit
 Terms = dict[str, torch.Tensor]
 
 
-class Guidance(Protocol):
+class EditGuidance(Protocol):
     """CDRL guidance as the objectives use it; whoever implements it knows which entries of a batch the guidance needs."""
 
     def content(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
@@ -33,8 +33,8 @@ class Guidance(Protocol):
 class TargetEmbeddings(Protocol):
     """What gives the emotion embedding of a label at an intensity."""
 
-    def target(self, labels: str, intensity: float) -> torch.Tensor:
-        """(D,) or (1, D), unit norm."""
+    def target(self, *, labels: str, intensity: float) -> torch.Tensor:
+        """(1, D), unit norm."""
         ...
 
 
@@ -95,7 +95,7 @@ def fixed_parameters(module: nn.Module) -> Iterator[None]:
 
 
 def guided_terms(
-    guidance: Guidance | None, weights: Weights, batch: Batch, output: torch.Tensor
+    guidance: EditGuidance | None, weights: Weights, batch: Batch, output: torch.Tensor
 ) -> Terms:
     """CDRL guidance of a batch of edits.
 
@@ -135,9 +135,9 @@ def emotion_targets(
         emotion = EMOTIONS[label]
         if emotion == "neutral":
             level = LOWEST_LEVEL
-        embedding = guidance.target(emotion, level)
+        embedding = guidance.target(labels=emotion, intensity=level)
         targets.append(embedding)
-    return torch.stack(targets)
+    return torch.cat(targets)
 
 
 def smooth_flow_terms(flow: torch.Tensor) -> Terms:
@@ -155,6 +155,29 @@ def painting_terms(edit: Edit) -> Terms:
 def mean_difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """(B,) mean absolute difference of (B, ...) and (B, ...)."""
     return (a - b).abs().flatten(1).mean(1)
+
+
+def scaled_difference(a: torch.Tensor, b: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """(B,) mean absolute difference of actions (B, T, 52), in units of their std (52,)."""
+    return ((a - b) / std).abs().mean((1, 2))
+
+
+def change_acceleration(
+    output: torch.Tensor, source: torch.Tensor, std: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared second difference over time of what an edit adds to facial actions.
+
+    Args:
+        output: (B, T, 52) edited actions.
+        source: (B, T, 52) actions.
+        std: (52,) of the actions, their unit.
+
+    Returns:
+        (B,); 0 for a change that stays or grows evenly.
+    """
+    change = (output - source) / std
+    acceleration = change.diff(n=2, dim=1)
+    return acceleration.square().mean((1, 2))
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

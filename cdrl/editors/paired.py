@@ -1,126 +1,248 @@
-"""The upper bound: the same host trained on true edits of the training people, which no real corpus has. Never mixed into the others."""
+"""The upper bounds: the same editors trained on true edits of the training people.
 
+No real corpus has true edits. They are never mixed into the training of the other variants.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
+from cdrl.core.checkpoint import save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import emotion_index
-from cdrl.corpora.batches import images, windows
 from cdrl.corpora.store import Store
-from cdrl.editors.image import GUIDED, SHARED, WINDOW, ImageObjective, emotions_of, starting_nets
-from cdrl.models.image_editor import ImageEditor, working_view
-from cdrl.representation.content import save_encoder
+from cdrl.editors.base import EditorCard
+from cdrl.editors.image import START, ImageObjective, emotions_of, image_entries, starting_networks
+from cdrl.editors.objective import Terms, change_acceleration, mean_difference, scaled_difference
+from cdrl.editors.samplers import (
+    LEVELS,
+    WINDOW,
+    Batch,
+    check_lengths,
+    draw_balanced,
+    draw_mirrored,
+    group_by_emotion,
+    mirror_where,
+    window_frames,
+)
+from cdrl.editors.variants import IMAGE_PAIRED
+from cdrl.models.action_editor import ActionManipulator
+from cdrl.models.image_editor import ImageEditor
 from cdrl.training.loop import LoopConfig, train
 
-# No game and no guidance: the truth says what is wanted; what keeps a face a face is shared.
-WEIGHTS = {
-    name: value
-    for name, value in SHARED.items()
-    if name not in ("discriminator", "adversarial", *GUIDED)
-} | {"truth": 100.0}
 
-
-class PairedSampler:
-    """Windows of five frames with the same five frames of the true edit, every target equally often.
+class PairedWindowSampler:
+    """Windows of five frames with the same frames of the true edit, every target equally often.
 
     Args:
-        store: clips of training people. wanted: their true edits. origin: (E,) the clip in `store` that each was made from.
+        store: clips of training people.
+        truths: their true edits.
+        origin: (E,) the clip in `store` that each true edit was made from.
+        batch: windows.
 
     Raises:
         InputError: where an edit is not as long as its source.
     """
 
-    def __init__(self, store: Store, wanted: Store, origin: np.ndarray, batch: int):
-        self.store, self.wanted, self.origin, self.batch = store, wanted, np.asarray(origin), batch
-        self.length = wanted.clips["num_frames"].to_numpy()
-        wrong = np.flatnonzero(self.length != store.clips["num_frames"].to_numpy()[self.origin])
-        if len(wrong):
-            raise InputError(
-                f"{wanted.path}: {wanted.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew"
-            )
-        self.label = [
-            table["emotion"].map(emotion_index).to_numpy() for table in (store.clips, wanted.clips)
-        ]
+    def __init__(self, store: Store, truths: Store, origin: np.ndarray, batch: int):
+        self.store = store
+        self.truths = truths
+        self.origin = np.asarray(origin)
+        self.batch = batch
+        check_lengths(store, truths, self.origin)
+        self.length = truths.clips["num_frames"].to_numpy()
+        self.emotion = store.clips["emotion"].map(emotion_index).to_numpy()
+        self.target = truths.clips["emotion"].map(emotion_index).to_numpy()
+        self.level = store.clips["intensity"].to_numpy()
+        self.target_level = truths.clips["intensity"].to_numpy()
         usable = np.flatnonzero(self.length >= WINDOW)
-        self.groups = [usable[self.label[1][usable] == k] for k in np.unique(self.label[1][usable])]
+        self.groups = group_by_emotion(self.target, usable)
 
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> frames, truth (B, 5, 3, 64, 64), emotion, target (B,) int64, intensity, target_intensity (B,) 1/3 to 1."""
-        first = random.integers(len(self.groups))
-        edits = np.array(
-            [random.choice(self.groups[(first + k) % len(self.groups)]) for k in range(self.batch)]
-        )
-        clips, starts = self.origin[edits], random.integers(0, self.length[edits] - WINDOW + 1)
-        turned = torch.from_numpy(random.random(len(edits)) < 0.5)[:, None, None, None, None]
-        shown = []
-        for store, which in ((self.store, clips), (self.wanted, edits)):
-            rows = windows(store, which, starts, WINDOW)
-            frames = working_view(images(store, rows.ravel())).unflatten(0, rows.shape)
-            shown.append(torch.where(turned, frames.flip(-1), frames))
-        levels = [
-            store.clips["intensity"].to_numpy()[which] / 3
-            for store, which in ((self.store, clips), (self.wanted, edits))
-        ]
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """Draw a batch.
+
+        Returns:
+            frames, truth (B, 5, 3, 64, 64), emotion, target (B,) int64, intensity,
+            target_intensity (B,) 1/3 to 1.
+        """
+        edits = draw_balanced(self.groups, self.batch, random)
+        clips = self.origin[edits]
+        starts = random.integers(0, self.length[edits] - WINDOW + 1)
+        mirrored = draw_mirrored(len(edits), random)
+        _, frames = window_frames(self.store, clips, starts)
+        _, truth = window_frames(self.truths, edits, starts)
+        intensity = self.level[clips] / LEVELS
+        target_intensity = self.target_level[edits] / LEVELS
         return {
-            "frames": shown[0],
-            "truth": shown[1],
-            "emotion": torch.from_numpy(self.label[0][clips]),
-            "target": torch.from_numpy(self.label[1][edits]),
-            "intensity": torch.from_numpy(levels[0]).float(),
-            "target_intensity": torch.from_numpy(levels[1]).float(),
+            "frames": mirror_where(mirrored, frames, frames.flip(-1)),
+            "truth": mirror_where(mirrored, truth, truth.flip(-1)),
+            "emotion": torch.from_numpy(self.emotion[clips]),
+            "target": torch.from_numpy(self.target[edits]),
+            "intensity": torch.from_numpy(intensity).float(),
+            "target_intensity": torch.from_numpy(target_intensity).float(),
         }
 
 
-class PairedObjective(ImageObjective):
-    """`truth`, L1 to the true edit, in the place of the game and the guidance; the rest as for every variant."""
+class PairedImageObjective(ImageObjective):
+    """`truth`, L1 to the true edit, in the place of adversarial and guided terms.
 
-    def __init__(self, generator: ImageEditor):
-        super().__init__(generator, None, WEIGHTS)
+    The other terms are those of every variant.
 
-    def _answer(self, source: torch.Tensor, output: torch.Tensor, batch: dict) -> dict:
-        return {"truth": (output - batch["truth"]).abs().flatten(1).mean(1)}
+    Args:
+        editor: to train.
+    """
+
+    def __init__(self, editor: ImageEditor):
+        super().__init__(editor, None, IMAGE_PAIRED)
+
+    def target_terms(self, batch: Batch, output: torch.Tensor) -> Terms:
+        """The distance of the output (B, 5, 3, 64, 64) to the true edit."""
+        return {"truth": mean_difference(output, batch["truth"])}
 
 
 def train_paired_image_editor(
     store: Store,
-    wanted: Store,
+    truths: Store,
     origin: np.ndarray,
     config: GeneratorConfig,
     out: Path,
-    start: str | None = "generator_start",
+    start: str | None = START,
 ) -> tuple[ImageEditor, pd.DataFrame]:
-    """Train the host on true edits and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
+    """Train the image editor on true edits.
+
+    Writes `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
 
     Args:
-        store, wanted, origin: as `PairedSampler` takes them, origin (E,). start: weights to begin with, those of every variant.
+        store: clips of training people.
+        truths: their true edits.
+        origin: (E,) the clip in `store` that each true edit was made from.
+        config: settings of training, those of every variant.
+        out: folder of the weights and of the checkpoint.
+        start: weights to begin with, those of every variant; None begins from nothing.
 
     Returns:
-        The generator in eval mode, and the history of every term.
+        The editor, frozen, in eval mode, and the history of every term.
     """
-    objective = PairedObjective(starting_nets(start, config.seed)[0])
+    card = EditorCard("paired", emotions_of(store), store.crop)
+    editor, _ = starting_networks(start, config.seed, card)
+    objective = PairedImageObjective(editor)
+    sampler = PairedWindowSampler(store, truths, origin, config.batch)
     loop = LoopConfig(
-        steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=WEIGHTS
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        weights=IMAGE_PAIRED,
     )
-    history = train(
-        objective,
-        objective,
-        PairedSampler(store, wanted, origin, config.batch),
-        loop,
-        Path(out) / "training",
-        "SPFEM paired",
-    )
-    card = {
-        "model": {},
-        "emotions": emotions_of(store),
+    checkpoint = Path(out) / "training"
+    history = train(objective, objective, sampler, loop, checkpoint, "SPFEM paired")
+    entries = image_entries(editor, out)
+    entries |= {
         "variant": "paired",
-        "weights": WEIGHTS,
+        "weights": IMAGE_PAIRED,
         "start": start,
         "steps": config.steps,
+        "truth": "true edits of the training people",
     }
-    return save_encoder(
-        objective.generator, card | {"truth": "true edits of the training people"}, history, out
-    ), history
+    save_network(out, editor, entries, history)
+    return editor, history
+
+
+@dataclass(frozen=True)
+class TrackedEdits:
+    """Tracked actions of true edits beside those of the clips they were made from.
+
+    Attributes:
+        sources: E arrays (T, 52) in [0, 1].
+        truths: E arrays (T, 52) in [0, 1], each as long as its source.
+        emotion: (E,) label number of each edit.
+        level: (E,) 1 to 3.
+    """
+
+    sources: list[np.ndarray]
+    truths: list[np.ndarray]
+    emotion: np.ndarray
+    level: np.ndarray
+
+
+class PairedActionSampler:
+    """Windows of the tracked actions of true edits beside their sources.
+
+    Args:
+        edits: of training people.
+        batch: windows.
+        window: frames.
+
+    Raises:
+        InputError: where no edit is as long as a window.
+    """
+
+    def __init__(self, edits: TrackedEdits, batch: int, window: int):
+        self.edits = edits
+        self.batch = batch
+        self.window = window
+        lengths = np.array([len(source) for source in edits.sources])
+        self.usable = np.flatnonzero(lengths >= window)
+        if not len(self.usable):
+            raise InputError(
+                f"paired: none of {len(lengths)} true edits has {window} frames; make some of "
+                "longer clips"
+            )
+
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """Draw a batch.
+
+        Returns:
+            source, truth (B, T, 52), target (B,) int64, target_intensity (B,).
+        """
+        numbers = random.choice(self.usable, self.batch)
+        sources = []
+        truths = []
+        for number in numbers:
+            source = self.edits.sources[number]
+            start = int(random.integers(len(source) - self.window + 1))
+            frames = slice(start, start + self.window)
+            sources.append(source[frames])
+            truths.append(self.edits.truths[number][frames])
+        intensity = self.edits.level[numbers] / LEVELS
+        return {
+            "source": torch.from_numpy(np.stack(sources)),
+            "truth": torch.from_numpy(np.stack(truths)),
+            "target": torch.from_numpy(self.edits.emotion[numbers]),
+            "target_intensity": torch.from_numpy(intensity).float(),
+        }
+
+
+class PairedActionObjective(nn.Module):
+    """L1, in units of std, to the tracked actions of the true edit.
+
+    Terms, each one value per sample:
+        paired: L1 of the edit to the label's style.
+        style: L1 of the style of the true edit to the label's style.
+        temporal_smoothness: squared acceleration of the change.
+
+    Args:
+        manipulator: to train.
+    """
+
+    def __init__(self, manipulator: ActionManipulator):
+        super().__init__()
+        self.manipulator = manipulator
+
+    def forward(self, batch: Batch) -> Terms:
+        """Batch of `PairedActionSampler` -> {name: (B,) values}."""
+        manipulator = self.manipulator
+        source = batch["source"]
+        label_style = manipulator.label_style(batch["target"])
+        true_style = manipulator.style_encoder(batch["truth"])
+        output = manipulator(source, label_style, batch["target_intensity"])
+        style_difference = (true_style - label_style.detach()).abs()
+        return {
+            "paired": scaled_difference(output, batch["truth"], manipulator.std),
+            "style": style_difference.mean(1),
+            "temporal_smoothness": change_acceleration(output, source, manipulator.std),
+        }

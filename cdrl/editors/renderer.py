@@ -1,11 +1,13 @@
-"""Teach the neural renderer to draw: clips of training people rendered with their facial actions changed, pixel for pixel.
+"""Training of the neural renderer on clips rendered with their facial actions changed.
 
-Each clip and its changed copy are a pair with exact pixels; no true edit is among them. The changes are those that the coefficient host
-with CDRL asks for, so the renderer knows this host's changes best; that favours the CDRL row over the others that it draws.
+Each clip and its changed copy are a pair with exact pixels; no true edit is among them. The changes
+are those that the action manipulator with CDRL makes, so the renderer knows the changes of this
+manipulator best; that favours the CDRL row over the others that it draws.
 
-The picture of a change is determined by the source and the change, so L1 does not shrink it, as it shrinks what it cannot know:
-the same host taught the pixels of true edits (`paired`) learns to do little. To L1 a cheek is worth as much as the lips that
-speak beside it, so a second part of the training also compares what the vision prior sees.
+The picture of a change is determined by the source and the change, so L1 does not shrink it, as it
+shrinks what it cannot know: the image editor trained on the pixels of true edits (`paired`) learns
+to do little. To L1 a cheek is worth as much as the lips that speak beside it, so a second part of
+the training also compares features of the vision prior.
 """
 
 from pathlib import Path
@@ -15,20 +17,33 @@ import pandas as pd
 import torch
 from torch import nn
 
+from cdrl.core.checkpoint import freeze
 from cdrl.core.errors import InputError
-from cdrl.core.vocabulary import ACTIONS
-from cdrl.corpora.batches import images, windows
+from cdrl.core.vocabulary import ACTIONS, EMOTIONS
+from cdrl.corpora.batches import load_images, window_rows
 from cdrl.corpora.store import Store
-from cdrl.editors.image import WINDOW
-from cdrl.losses.fields import bending, stretching
+from cdrl.editors.actions import edit_actions
+from cdrl.editors.objective import Terms, mean_difference, painting_terms, smooth_flow_terms
+from cdrl.editors.samplers import (
+    WINDOW,
+    Batch,
+    check_lengths,
+    draw_mirrored,
+    mirror_boxes,
+    mirror_where,
+)
+from cdrl.models.action_editor import ActionManipulator
 from cdrl.models.action_renderer import ActionRenderer
-from cdrl.models.image_editor import Edit
+from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY, Edit
+from cdrl.priors.actions import TrackedActions
 from cdrl.priors.vision import VisionPrior
 from cdrl.studio.changes import source_of
 from cdrl.training.loop import LoopConfig, train
 
-# `share` is L1 as a share of what is to be changed: a faint change counts as much as a strong one.
-WEIGHTS = {
+PIXELS = "pixels"  # the first part of training: what the frames look like
+PERCEPTUAL = "perceptual"  # the second: also which features the vision prior extracts from them
+# `relative_l1` is L1 over the size of the change: a faint change counts as much as a strong one.
+PIXEL_WEIGHTS = {
     "truth": 60.0,
     "relative_l1": 0.2,
     "bending": 1.0,
@@ -36,150 +51,182 @@ WEIGHTS = {
     "shading": 0.5,
     "residual": 5.0,
 }
-SEEN = 5.0  # weight of what the vision prior sees, in the second part
-LEARNING_RATES = {"pixels": 3e-3, "perceptual": 1e-3}  # of the two parts
-STEP = (
-    WINDOW // 2
-)  # the first, the middle and the last frame are what the renderer looks at: its stride
-STILL = 0.003  # grey levels: below this a picture is hardly changed
-_OTHER = {"Left": "Right", "Right": "Left"}
-# Place of the same action on the other side of the face.
-MIRRORED = [
-    ACTIONS.index(
-        next(
-            (name[: -len(side)] + other for side, other in _OTHER.items() if name.endswith(side)),
-            name,
-        )
-    )
-    for name in ACTIONS
-]
+WEIGHTS = {PIXELS: PIXEL_WEIGHTS, PERCEPTUAL: PIXEL_WEIGHTS | {"perceptual": 5.0}}
+LEARNING_RATES = {PIXELS: 3e-3, PERCEPTUAL: 1e-3}
+STRIDE = WINDOW // 2  # the renderer looks at the first, the middle and the last frame of a window
+MIN_CHANGE = 0.003  # grey levels: below this a picture is hardly changed
+SCORED_BATCH = 24  # frames
+SIDES = {"Left": "Right", "Right": "Left"}
+
+
+def _mirrored_action(name: str) -> str:
+    """The same action on the other side of the face."""
+    for side, other_side in SIDES.items():
+        if name.endswith(side):
+            return name.removesuffix(side) + other_side
+    return name
+
+
+# For each action the index of the same action on the other side of the face.
+MIRRORED = [ACTIONS.index(_mirrored_action(name)) for name in ACTIONS]
+
+
+def sample_changes(
+    manipulator: ActionManipulator, tracked: TrackedActions, number: int, seed: int = 0
+) -> list[tuple[int, np.ndarray]]:
+    """Changes of facial actions to learn to render.
+
+    Edits of clips drawn by lot, emotions in turn, at intensities from 1/3 to 1.5. No true edit is
+    involved.
+
+    Args:
+        manipulator: edits the actions.
+        tracked: the people whose clips are changed.
+        number: of changes.
+        seed: of the draw.
+
+    Returns:
+        (number of a clip, change (T, 52)) each, as `changes.render_changes` takes them.
+    """
+    random = np.random.default_rng([seed, 4711])
+    changes = []
+    for turn in range(number):
+        clip = int(random.integers(len(tracked.clips)))
+        actions = tracked.clip(clip)
+        emotion = EMOTIONS[turn % len(EMOTIONS)]
+        intensity = float(random.uniform(LOWEST_LEVEL, MAX_INTENSITY))
+        edited = edit_actions(manipulator, actions, emotion, intensity)
+        changes.append((clip, edited - actions))
+    return changes
 
 
 class ChangeSampler:
-    """Draws the middle of five frames with the first and the last, what they show, what is changed; half of them in a mirror.
+    """Draws the middle of five frames with the first and the last, and what is changed.
+
+    Half of the windows are mirrored.
 
     Args:
-        store: clips of training people. changed: of `changes.render_changes`. actions: (N, 52) tracked in `store`. batch: windows.
+        store: clips of training people.
+        changed: their changed copies, of `changes.render_changes`.
+        actions: (N, 52) tracked in `store`.
+        batch: windows.
 
     Raises:
         InputError: where a changed clip is not as long as its source, or none has five frames.
     """
 
     def __init__(self, store: Store, changed: Store, actions: np.ndarray, batch: int):
-        self.store, self.changed, self.actions, self.batch = store, changed, actions, batch
-        number = {name: k for k, name in enumerate(store.clips.name)}
-        self.origin = np.array([number[source_of(name)] for name in changed.clips.name])
+        self.store = store
+        self.changed = changed
+        self.actions = actions
+        self.batch = batch
+        clip_number = {name: number for number, name in enumerate(store.clips.name)}
+        self.origin = np.array([clip_number[source_of(name)] for name in changed.clips.name])
+        check_lengths(store, changed, self.origin)
         self.length = changed.clips["num_frames"].to_numpy()
-        wrong = np.flatnonzero(self.length != store.clips["num_frames"].to_numpy()[self.origin])
-        if len(wrong):
-            raise InputError(
-                f"{changed.path}: {changed.clips.name[wrong[0]]} is not as long as its source in {store.path}: render it anew"
-            )
         self.boxes = store.mouth_boxes()
         self.usable = np.flatnonzero(self.length >= WINDOW)
         if not len(self.usable):
             raise InputError(f"{changed.path}: no clip of {WINDOW} frames or more")
 
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> frames (B, 3, 3, C, C), the middle's truth (B, 1, 3, C, C), actions, change (B, 3, 52), mouth boxes (B, 4); C of the stores."""
-        chosen = random.choice(self.usable, self.batch)
-        starts = random.integers(0, self.length[chosen] - WINDOW + 1)
-        clips = ((self.store, self.origin[chosen]), (self.changed, chosen))
-        before, after = (
-            windows(store, numbers, starts, WINDOW)[:, ::STEP] for store, numbers in clips
-        )
-        actions, change = (
-            self.actions[before],
-            self.changed.truth["change"][after.ravel()].reshape(*after.shape, -1),
-        )
-        frames = images(self.store, before.ravel()).unflatten(0, before.shape)
-        truth = images(self.changed, after[:, 1])[:, None]
-        turned = torch.from_numpy(random.random(self.batch) < 0.5)
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """Draw a batch; C is the size of the crops.
 
-        def mirror(values, flipped):
-            return torch.where(turned.view(-1, *[1] * (values.ndim - 1)), flipped, values)
+        Returns:
+            frames (B, 3, 3, C, C), truth (B, 1, 3, C, C) of the middle frame, actions and change
+            (B, 3, 52), boxes (B, 4) of the mouths.
+        """
+        clips = random.choice(self.usable, self.batch)
+        starts = random.integers(0, self.length[clips] - WINDOW + 1)
+        before = window_rows(self.store, self.origin[clips], starts, WINDOW)[:, ::STRIDE]
+        after = window_rows(self.changed, clips, starts, WINDOW)[:, ::STRIDE]
 
-        actions, change, boxes = (
-            torch.from_numpy(np.asarray(v, np.float32))
-            for v in (actions, change, self.boxes[before[:, 1]])
-        )
-        left, top, right, bottom = boxes.unbind(1)
+        frames = load_images(self.store, before.ravel()).unflatten(0, before.shape)
+        truth = load_images(self.changed, after[:, 1])[:, None]
+        actions = _single_precision(self.actions[before])
+        change_rows = self.changed.truth["change"][after.ravel()]
+        change = _single_precision(change_rows.reshape(*after.shape, -1))
+        boxes = _single_precision(self.boxes[before[:, 1]])
+
+        mirrored = draw_mirrored(self.batch, random)
         return {
-            "frames": mirror(frames, frames.flip(-1)),
-            "truth": mirror(truth, truth.flip(-1)),
-            "actions": mirror(actions, actions[..., MIRRORED]),
-            "change": mirror(change, change[..., MIRRORED]),
-            "boxes": mirror(boxes, torch.stack([1 - right, top, 1 - left, bottom], 1)),
+            "frames": mirror_where(mirrored, frames, frames.flip(-1)),
+            "truth": mirror_where(mirrored, truth, truth.flip(-1)),
+            "actions": mirror_where(mirrored, actions, actions[..., MIRRORED]),
+            "change": mirror_where(mirrored, change, change[..., MIRRORED]),
+            "boxes": mirror_where(mirrored, boxes, mirror_boxes(boxes)),
         }
 
 
-def render_middle(renderer: ActionRenderer, batch: dict) -> Edit:
-    """The middle frames (B, 1, 3, C, C) of a batch of `ChangeSampler`, drawn."""
-    return renderer(batch["frames"], batch["actions"], batch["change"], slice(1, 2), stride=1)
+def _single_precision(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))
+
+
+def render_middle(renderer: ActionRenderer, batch: Batch) -> Edit:
+    """The middle frames (B, 1, 3, C, C) of a batch of `ChangeSampler`, rendered."""
+    middle = slice(1, 2)
+    return renderer(batch["frames"], batch["actions"], batch["change"], middle, stride=1)
 
 
 class RenderingObjective(nn.Module):
-    """L1 to the changed frame, in grey levels and as a share of what was to be changed; and the size of the fields.
+    """L1 to the changed frame, in grey levels and relative to the change; and the size of the fields.
 
     Args:
-        vision: where it is given, a term `seen` too: squared difference of face and mouth features to those of the changed frame.
+        renderer: to train.
+        vision: where it is given, a term `perceptual` too, see `perceptual_difference`.
     """
 
     def __init__(self, renderer: ActionRenderer, vision: VisionPrior | None = None):
         super().__init__()
         self.renderer = renderer
-        self.__dict__["vision"] = vision  # frozen: no part of what is trained and kept
+        self.vision = None if vision is None else freeze(vision)
 
-    def forward(self, batch: dict) -> dict:
+    def forward(self, batch: Batch) -> Terms:
         """Batch of `ChangeSampler` -> {name: (B,) values}."""
-        drawn, source = render_middle(self.renderer, batch), batch["frames"][:, 1:2]
-        left, asked = (
-            (picture - batch["truth"]).abs().flatten(1).mean(1)
-            for picture in (drawn.frames, source)
-        )
-        seen = (
-            {}
-            if self.vision is None
-            else {
-                "perceptual": perceptual_difference(
-                    self.vision, drawn.frames[:, 0], batch["truth"][:, 0], batch["boxes"]
-                )
-            }
-        )
-        return {
-            "truth": left,
-            "relative_l1": left / (asked + STILL),
-            "bending": bending(drawn.flow),
-            "stretching": stretching(drawn.flow),
-            "shading": drawn.shading.square().flatten(1).mean(1) * 100,
-            "residual": drawn.residual.abs().flatten(1).mean(1),
-        } | seen
+        truth = batch["truth"]
+        source = batch["frames"][:, 1:2]
+        edit = render_middle(self.renderer, batch)
+        error = mean_difference(edit.frames, truth)
+        change = mean_difference(source, truth)
+        perceptual = {}
+        if self.vision is not None:
+            perceptual["perceptual"] = perceptual_difference(
+                self.vision, edit.frames[:, 0], truth[:, 0], batch["boxes"]
+            )
+
+        terms = {"truth": error, "relative_l1": error / (change + MIN_CHANGE)}
+        terms |= smooth_flow_terms(edit.flow)
+        terms |= painting_terms(edit)
+        return terms | perceptual
 
 
 def perceptual_difference(
-    vision: VisionPrior, drawn: torch.Tensor, truth: torch.Tensor, boxes: torch.Tensor
+    vision: VisionPrior, rendered: torch.Tensor, truth: torch.Tensor, boxes: torch.Tensor
 ) -> torch.Tensor:
-    """What the vision prior sees to differ: mean squares of face and of mouth features (a perceptual loss, arXiv 1603.08155).
+    """Mean squared difference of face features plus that of mouth features (arXiv:1603.08155).
 
     Args:
-        drawn, truth: (B, 3, H, W) in [0, 1]. boxes: (B, 4) of the mouths. The gradient goes to `drawn` alone.
+        vision: extracts the features.
+        rendered: (B, 3, H, W) in [0, 1]; the gradient goes here alone.
+        truth: (B, 3, H, W) in [0, 1].
+        boxes: (B, 4) of the mouths.
 
     Returns:
         (B,); 0 for the same pictures, about 0.19 between a source and its changed frame.
     """
     with torch.no_grad():
-        wanted = vision(truth, boxes)
-    return sum(
-        (one - other).square().mean(1)
-        for one, other in zip(vision(drawn, boxes), wanted, strict=True)
-    )
+        true_face, true_mouth = vision(truth, boxes)
+    face, mouth = vision(rendered, boxes)
+    face_difference = (face - true_face).square().mean(1)
+    mouth_difference = (mouth - true_mouth).square().mean(1)
+    return face_difference + mouth_difference
 
 
 def train_action_renderer(
     store: Store,
     changed: Store,
     actions: np.ndarray,
-    steps: dict,
+    steps: dict[str, int],
     out: Path,
     batch: int = 24,
     seed: int = 0,
@@ -187,46 +234,65 @@ def train_action_renderer(
     """Train from nothing in two parts; the checkpoints are kept under `out`, and resumed.
 
     Args:
-        store, changed: as `ChangeSampler` takes them. actions: (N, 52) tracked in `store`.
-        steps: of the parts `pixels` (what the frames look like) and `seen` (what the vision prior sees in them, too).
+        store: clips of training people.
+        changed: their changed copies, of `changes.render_changes`.
+        actions: (N, 52) tracked in `store`.
+        steps: of the parts `pixels` and `perceptual`.
+        out: folder of the checkpoints.
+        batch: windows.
+        seed: of training.
 
     Returns:
         The renderer, frozen, in eval mode, and of each part the history of every term.
     """
     torch.manual_seed(seed)
-    renderer, sampler, history = ActionRenderer(), ChangeSampler(store, changed, actions, batch), {}
-    for part, rate in LEARNING_RATES.items():
-        weights, vision = (
-            (WEIGHTS, None) if part == "pixels" else (WEIGHTS | {"perceptual": SEEN}, VisionPrior())
-        )
+    renderer = ActionRenderer()
+    sampler = ChangeSampler(store, changed, actions, batch)
+    history = {}
+    for part, learning_rate in LEARNING_RATES.items():
+        vision = VisionPrior() if part == PERCEPTUAL else None
         objective = RenderingObjective(renderer, vision)
-        loop = LoopConfig(steps=steps[part], learning_rate=rate, seed=seed, weights=weights)
-        history[part] = train(
-            objective, objective, sampler, loop, Path(out) / part, f"action renderer, {part}"
+        loop = LoopConfig(
+            steps=steps[part], learning_rate=learning_rate, seed=seed, weights=WEIGHTS[part]
         )
+        title = f"action renderer, {part}"
+        history[part] = train(objective, objective, sampler, loop, Path(out) / part, title)
     return renderer.eval().requires_grad_(False), history
 
 
 @torch.no_grad()
 def rendering_scores(
     renderer: ActionRenderer, store: Store, changed: Store, actions: np.ndarray, batches: int = 40
-) -> dict:
-    """How well changes of other people are drawn: `psnr` in dB of the middle frames, and `psnr.source` of drawing nothing.
+) -> dict[str, float]:
+    """How well changes of other people are rendered.
 
     Args:
-        store, changed: as `ChangeSampler` takes them, of people that the renderer never saw. actions: (N, 52) tracked in `store`.
+        renderer: to score.
+        store: clips of people that the renderer never saw.
+        changed: their changed copies, of `changes.render_changes`.
+        actions: (N, 52) tracked in `store`.
+        batches: to score, of 24 frames.
 
     Returns:
-        Means over frames; n: frames.
+        Means over frames: psnr, in dB, of the middle frames; psnr.source, of the unchanged source;
+        n: frames.
     """
-    sampler, found, nothing = ChangeSampler(store, changed, actions, 24), [], []
-    for k in range(batches):
-        batch = sampler(np.random.default_rng([k, 77]))
-        for picture, kept in (
-            (render_middle(renderer, batch).frames, found),
-            (batch["frames"][:, 1:2], nothing),
-        ):
-            kept += (
-                -10 * (picture - batch["truth"]).square().flatten(1).mean(1).clamp(min=1e-8).log10()
-            ).tolist()
-    return {"psnr": float(np.mean(found)), "psnr.source": float(np.mean(nothing)), "n": len(found)}
+    sampler = ChangeSampler(store, changed, actions, SCORED_BATCH)
+    rendered_psnr = []
+    source_psnr = []
+    for number in range(batches):
+        batch = sampler(np.random.default_rng([number, 77]))
+        rendered = render_middle(renderer, batch).frames
+        rendered_psnr += _psnr(rendered, batch["truth"])
+        source_psnr += _psnr(batch["frames"][:, 1:2], batch["truth"])
+    return {
+        "psnr": float(np.mean(rendered_psnr)),
+        "psnr.source": float(np.mean(source_psnr)),
+        "n": len(rendered_psnr),
+    }
+
+
+def _psnr(frames: torch.Tensor, truth: torch.Tensor) -> list[float]:
+    """Peak signal-to-noise ratio in dB of B frames (B, 1, 3, H, W), at most 80."""
+    mean_square = (frames - truth).square().flatten(1).mean(1)
+    return (-10 * mean_square.clamp(min=1e-8).log10()).tolist()

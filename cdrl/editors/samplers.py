@@ -47,6 +47,27 @@ def check_emotions(groups: list[np.ndarray], needed: int, frames: int, path: obj
         )
 
 
+def check_lengths(store: Store, edits: Store, origin: np.ndarray) -> None:
+    """Refuses edits that are not as long as the clips they were made from.
+
+    Args:
+        store: of the clips.
+        edits: of the edits.
+        origin: (E,) the clip of each edit.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    length = edits.clips["num_frames"].to_numpy()
+    source_length = store.clips["num_frames"].to_numpy()[origin]
+    wrong = np.flatnonzero(length != source_length)
+    if len(wrong):
+        name = edits.clips["name"][wrong[0]]
+        raise InputError(
+            f"{edits.path}: {name} is not as long as its source in {store.path}: render it anew"
+        )
+
+
 def draw_balanced(groups: list[np.ndarray], count: int, random: np.random.Generator) -> np.ndarray:
     """(count,) clip numbers, as many of every group, give or take one; which group comes first is drawn."""
     first = random.integers(len(groups))

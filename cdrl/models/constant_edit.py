@@ -1,4 +1,6 @@
-"""The best edit that looks at nothing: the same fields for every face, one set for each emotion and level."""
+"""The best edit that looks at no face: one set of fields for each emotion and level."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -8,62 +10,95 @@ from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
 from cdrl.models.image_editor import ImageEditor, field_gain
 
 LEVELS = 3
-SHAPES = {
-    "flow": (2, 32, 32),
-    "shading": (1, 16, 16),
-    "residual": (3, 64, 64),
-}  # as the generator's, a residual in colour
+# As the image editor's fields; the residual in colour.
+SHAPES = {"flow": (2, 32, 32), "shading": (1, 16, 16), "residual": (3, 64, 64)}
+
+Fields = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class ConstantEdit(nn.Module):
-    """Takes the generator's place in `cdrl.editing.pipeline`: same dial, same fields, no network.
+    """Replaces the image editor in `cdrl.editing.pipeline`: the same intensity scale, no network.
 
     Args:
-        card: what it learnt, see `EditorCard`.
+        card: what it learnt.
 
     Example:
         edit_clip(fit_constant(store)[0], crops, "happy", 0.7)
     """
 
-    stride = 0  # no neighbour is looked at
+    stride = 0  # it uses no neighbouring frames
     reach = 0
     can_fit = False
     intensity_knots = ImageEditor.intensity_knots
     field_rank = ImageEditor.field_rank
+    flow: nn.Parameter
+    shading: nn.Parameter
+    residual: nn.Parameter
 
-    def __init__(self, card: EditorCard = DEFAULT_CARD):
+    def __init__(self, card: EditorCard = DEFAULT_CARD) -> None:
         super().__init__()
         self.card = card
         for name, shape in SHAPES.items():
-            self.register_parameter(name, nn.Parameter(torch.zeros(len(EMOTIONS), LEVELS, *shape)))
+            table = torch.zeros(len(EMOTIONS), LEVELS, *shape)
+            self.register_parameter(name, nn.Parameter(table))
+
+    def _tables(self) -> Iterator[nn.Parameter]:
+        """Give the fields by emotion and level, (8, 3, C, h, w) each."""
+        for name in SHAPES:
+            yield getattr(self, name)
 
     def fields(
         self,
         frames: torch.Tensor,
         weights: torch.Tensor,
         intensity: torch.Tensor,
-        at: slice = slice(None),
+        selection: slice = slice(None),
         stride: int | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Flow, shading, residual for frames (B, T, 3, H, W), weights (B, 8), intensity (B, T); levels are interpolated."""
-        intensity = intensity[:, at]
-        level = (LEVELS * intensity - 1).clamp(0, LEVELS - 1)
-        share = (1 - (level[..., None] - torch.arange(LEVELS)).abs()).clamp(min=0) * field_gain(
-            intensity
-        )[..., None]  # (B, T, 3)
-        return tuple(
-            torch.einsum("be,btl,elchw->btchw", weights, share, getattr(self, name))
-            for name in SHAPES
-        )
+    ) -> Fields:
+        """Interpolate flow, shading and residual between levels.
 
-    def cells(self, emotion: torch.Tensor, level: torch.Tensor) -> tuple:
-        """The fields of (B,) emotions and levels 1 to 3, each (B, C, h, w)."""
-        return tuple(getattr(self, name)[emotion, level - 1] for name in SHAPES)
+        Args:
+            frames: (B, T, 3, H, W), not used.
+            weights: (B, 8) mixture of emotions.
+            intensity: (B, T), 0 to 1.5.
+            selection: the frames to edit.
+            stride: not used.
+
+        Returns:
+            Flow (B, t, 2, 32, 32), shading (B, t, 1, 16, 16), residual (B, t, 3, 64, 64).
+        """
+        intensity = intensity[:, selection]
+        level_weights = _level_weights(intensity) * field_gain(intensity)[..., None]
+        fields = []
+        for table in self._tables():
+            fields.append(torch.einsum("be,btl,elchw->btchw", weights, level_weights, table))
+        flow, shading, residual = fields
+        return flow, shading, residual
+
+    def cells(self, emotion: torch.Tensor, level: torch.Tensor) -> Fields:
+        """Select the fields of labels.
+
+        Args:
+            emotion: (B,) int64 labels.
+            level: (B,) int64, 1 to 3.
+
+        Returns:
+            Flow, shading and residual, (B, C, h, w) each.
+        """
+        flow, shading, residual = (table[emotion, level - 1] for table in self._tables())
+        return flow, shading, residual
 
     @torch.no_grad()
     def finish(self) -> "ConstantEdit":
-        """Neutral has one level, which stands for every strength; frozen, in eval mode."""
-        for name in SHAPES:
-            table = getattr(self, name)
-            table[emotion_index("neutral")] = table[emotion_index("neutral"), :1].clone()
+        """Give neutral the fields of its one level at every level, and freeze."""
+        neutral = emotion_index("neutral")
+        for table in self._tables():
+            table[neutral] = table[neutral, :1].clone()
         return self.eval().requires_grad_(False)
+
+
+def _level_weights(intensity: torch.Tensor) -> torch.Tensor:
+    """Weights of the levels 1 to 3 in a linear interpolation: (B, T) -> (B, T, 3)."""
+    position = (LEVELS * intensity - 1).clamp(0, LEVELS - 1)
+    distance = (position[..., None] - torch.arange(LEVELS)).abs()
+    return (1 - distance).clamp(min=0)

@@ -33,16 +33,19 @@ def corpus_sheet(store: Store, people: int = 4) -> tuple[np.ndarray, list[str], 
     """
     clips = store.clips
     emotions_of_sentence = clips.groupby("sentence", sort=False)["emotion"].nunique()
+
     same_sentence = clips[clips.sentence == emotions_of_sentence.idxmax()]
     speakers = list(same_sentence.speaker.unique()[:people])
     emotions = sorted(same_sentence.emotion.unique())
 
     shape = (len(speakers), len(emotions), *store.face.shape[1:])
     sheet = np.zeros(shape, np.uint8)
+
     for clip in same_sentence[same_sentence.speaker.isin(speakers)].itertuples():
         row = speakers.index(clip.speaker)
         column = emotions.index(clip.emotion)
         sheet[row, column] = store.face[clip.start + clip.num_frames // 2]
+
     return sheet, speakers, emotions, int(same_sentence.index[0])
 
 
@@ -55,11 +58,14 @@ def phoneme_times(store: Store, clip: int) -> list[tuple[float, float, str]]:
     """
     if "phoneme" not in store.truth:
         return []
+
     phonemes, edges = label_runs(store.truth["phoneme"][store.frames(clip)])
     seconds = (edges / store.clips.frame_rate[clip]).round(3).tolist()
+
     times = []
     for index, phoneme in enumerate(phonemes):
         times.append((seconds[index], seconds[index + 1], PHONEMES[phoneme]))
+
     return times
 
 
@@ -77,6 +83,7 @@ def clip_strip(store: Store, clip: int, columns: int = 8) -> tuple[np.ndarray, l
     positions = _spread(store.clips.num_frames[clip], columns)
     crops = store.face[store.frames(clip)][positions]
     rate = store.clips.frame_rate[clip]
+
     return crops[None], [f"{position / rate:.1f} s" for position in positions]
 
 
@@ -108,6 +115,7 @@ def edit_strip(run: Path, columns: int = 8) -> tuple[np.ndarray, list[str]]:
     names, films, _ = _first_edit(run)
     positions = _spread(len(films[0]), columns)
     rows = [film[positions] for film in films]
+
     return np.stack(rows), names
 
 
@@ -123,12 +131,15 @@ def edit_film(run: Path) -> Path:
     path = stage_folder(run, "corpus") / "tour.mp4"
     if path.exists():
         return path
+
     names, films, sound = _first_edit(run)
     enlarged = [_enlarge(film) for film in films]
+
     report = Store(stage_folder(run, "corpus") / "report")
     rate = float(report.clips.frame_rate[0])
     note = {"comment": f"synthetic: {'; '.join(names)}"}
     write_video(path, np.concatenate(enlarged, 2), rate, sound, note)
+
     return path
 
 
@@ -143,6 +154,7 @@ def _enlarge(film: np.ndarray) -> np.ndarray:
     for frame in film:
         image = Image.fromarray(frame).resize((FILM_SIZE, FILM_SIZE), Image.Resampling.LANCZOS)
         frames.append(np.asarray(image))
+
     return np.stack(frames)
 
 
@@ -160,6 +172,7 @@ def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
 
     true_edits = Store(stage_folder(run, "corpus") / "edits")
     target: Any = true_edits.clips.iloc[0]
+
     source_name = source_of(true_edits.clips.name[0])
     source = int(np.flatnonzero(report.clips.name == source_name)[0])
     crops = _crops(report, source)
@@ -169,6 +182,7 @@ def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
         f"edit: {target.emotion}",
         f"true edit: {target.emotion}",
     ]
+
     return names, [crops, edited, _crops(true_edits, 0)], report.sound(source)
 
 

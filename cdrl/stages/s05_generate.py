@@ -1,17 +1,19 @@
-"""Notebook 05: the generator with guidance and without, its edits and their videos."""
+"""Notebook 05: the image editor with CDRL guidance and without, its edits and their videos."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from cdrl.core.files import read_json, write_json
-from cdrl.core.settings import stage_folder
+from cdrl.core.files import read_json, write_array, write_json
+from cdrl.core.settings import GeneratorConfig, stage_folder
 from cdrl.corpora import samples
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip, edit_video
 from cdrl.editing.requests import load_requests
+from cdrl.editors.base import Editor
 from cdrl.editors.constant import fit_constant
 from cdrl.editors.image import WindowGuidance, fit_person, train_image_editor
 from cdrl.editors.loading import load_editor
@@ -26,33 +28,43 @@ from cdrl.stages.s01_priors import open_features
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 
-TRAINED = ("baseline", "cdrl")  # what a run trains; the other variants are the study's
+TRAINED = ("baseline", "cdrl")  # the variants of a run; the others are the study's
+LOSSES = ("content", "emotion", "reconstruction", "cycle")  # terms that the results list
+VIDEO_SIZE = 256  # pixels of a rendered frame
+VIDEO_CROP = 224  # pixels of its face
+VIDEO_RATE = 25.0  # Hz
+LEVELS = 3  # intensity 1 is level 3
+REAL_EDIT = "real-1001-neutral-to-happy.mp4"
+REAL_NOTE = (
+    "synthetic: CREMA-D 1001 edited to happy; left source, middle edit, right his own happy clip"
+)
+REAL_CAPTION = (
+    "CREMA-D 1001 (ODbL): source, edit to happy fitted without his happy clip, and that clip "
+    "(its own timing)"
+)
 
 
-def generate(run: Path, config, out: Path) -> dict:
-    """Notebook 05: fit the constant edit, train the host with CDRL and without, make every edit, write videos with sound.
+def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
+    """Notebook 05: train the image editor with CDRL and without, make every edit, write videos.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        out: the stage's folder.
 
     Returns:
-        spfem.image.VARIANT.loss.*: the last values of the terms; spfem.image.constant.left.*: see `fit_constant`.
+        `spfem.image.VARIANT.loss.*`: the last values of the loss terms;
+        `spfem.image.constant.left.*`: see `fit_constant`.
     """
-    host = (
-        stage_folder(run, "corpus") / "host"
-    )  # of a split that gives the generator clips of its own
-    store = Store(host) if (host / "store.json").exists() else open_features(run, "train").store
+    store = _training_clips(run)
     guidance = Guidance(run)
-    scores = {}
-    edits = edits_of(run, config.size)
-    if isinstance(edits, TrueEdits) and not (out / "constant" / "outputs.npy").exists():
-        constant, left = fit_constant(store)
-        write_json(out / "constant" / "left.json", left)
-        edit_all(edits, constant, out / "constant" / "outputs.npy")
+    edits = open_edits(run, config.size)
+    scores: dict[str, float] = {}
     if isinstance(edits, TrueEdits):
-        scores |= {
-            f"spfem.image.constant.left.{name}": value
-            for name, value in read_json(out / "constant" / "left.json").items()
-        }
+        scores |= _fit_constant(store, edits, out / "constant")
+
     for variant in TRAINED:
-        generator, history = train_image_editor(
+        editor, history = train_image_editor(
             store,
             WindowGuidance(guidance),
             config,
@@ -62,152 +74,235 @@ def generate(run: Path, config, out: Path) -> dict:
             run=run,
         )
         last = history.tail(5).mean()
-        scores |= {
-            f"spfem.image.{variant}.loss.{name}": float(last[name])
-            for name in ("content", "emotion", "reconstruction", "cycle")
-        }
-        if not (out / variant / "outputs.npy").exists():
-            edit_all(edits, generator, out / variant / "outputs.npy")
+        for term in LOSSES:
+            scores[f"spfem.image.{variant}.loss.{term}"] = float(last[term])
+        make_edits(edits, editor, out / variant / "outputs.npy")
+
     write_videos(run, config.videos)
-    edit_real(run, config, generator, guidance)
+    edit_real_person(run, config, editor, guidance)
+
     return scores
 
 
-def edit_real(run: Path, config, generator: ImageEditor, guidance: Guidance) -> Path:
-    """A real person made happy: the generator fitted to his other clips, never to his happy one, which stands beside the result.
+def _training_clips(run: Path) -> Store:
+    """Return the clips that train the editor: a split's own part for it, or the part train."""
+    own_part = stage_folder(run, "corpus") / "host"
+    if (own_part / "store.json").exists():
+        return Store(own_part)
+
+    return open_features(run, "train").store
+
+
+def _fit_constant(store: Store, edits: TrueEdits, out: Path) -> dict[str, float]:
+    """Fit the constant edit and make its edits, once."""
+    residuals = out / "left.json"
+    outputs = out / "outputs.npy"
+    if not outputs.exists():
+        constant, values = fit_constant(store)
+        write_json(residuals, values)
+        make_edits(edits, constant, outputs)
+
+    scores = {}
+    for name, value in read_json(residuals).items():
+        scores[f"spfem.image.constant.left.{name}"] = value
+
+    return scores
+
+
+def open_edits(run: Path, size: int) -> Edits:
+    """Open what is edited into what, with the true edits where the corpus has them.
+
+    Args:
+        run: folder of the run.
+        size: side of the crops, pixels.
+    """
+    if not has_truth(run):
+        return Edits(*load_requests(run), size)
+
+    corpus = stage_folder(run, "corpus")
+    return TrueEdits(Store(corpus / "report"), Store(corpus / "edits"), size)
+
+
+def make_edits(edits: Edits, editor: Editor, out: Path) -> None:
+    """Make every edit at the requested level, and write all crops, (N, S, S, 3) uint8.
+
+    Args:
+        edits: which clip becomes which emotion.
+        editor: what makes them.
+        out: an .npy file; nothing is done where it is there.
+    """
+    if out.exists():
+        return
+
+    edited = []
+    for edit in tqdm(range(len(edits)), desc="edits", mininterval=2):
+        crops = edit_clip(
+            editor,
+            edits.source(edit),
+            edits.target_emotions[edit],
+            edits.intensity(edit),
+            edits.frame_rate(edit),
+        )
+        edited.append(crops)
+
+    write_array(out, np.concatenate(edited))
+
+
+def edit_real_person(
+    run: Path, config: GeneratorConfig, editor: ImageEditor, guidance: Guidance
+) -> Path:
+    """Make a real person happy: the editor is fitted to his other clips, never to his happy one.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        editor: stays as it is.
+        guidance: of the run.
 
     Returns:
-        `RUN/videos/real-*.mp4`: source, edit, and his own happy clip (other timing: it is no true edit).
+        `RUN/videos/real-*.mp4`: source, edit, and his own happy clip (other timing: it is no true
+        edit).
     """
-    path = run / "videos" / "real-1001-neutral-to-happy.mp4"
-    clips = {crema_d_labels(p)["emotion"]: p for p in samples.sample_paths()}
+    path = run / "videos" / REAL_EDIT
     if not path.exists():
+        clips = {crema_d_labels(clip)["emotion"]: clip for clip in samples.sample_paths()}
+        edited = run / "videos" / "alone.mp4"
         store = open_features(run, "real").store
         fitted, _ = fit_person(
-            generator, store, guidance, ("happy",), ("happy",), config.fit_steps, seed=config.seed
+            editor, store, guidance, ("happy",), ("happy",), config.fit_steps, seed=config.seed
         )
-        alone = edit_video(clips["neutral"], "happy", run / "videos" / "alone.mp4", editor=fitted)
-        shown = [read_video(p).frames for p in (clips["neutral"], alone, clips["happy"])]
-        length = len(shown[0])
-        shown = [frames[np.minimum(np.arange(length), len(frames) - 1)] for frames in shown]
-        note = {
-            "comment": "synthetic: CREMA-D 1001 edited to happy; left source, middle edit, right his own happy clip"
-        }
-        write_video(path, np.concatenate(shown, 2), 25.0, read_video(clips["neutral"]).audio, note)
-        alone.unlink()
-    captions = read_json(run / "videos" / "captions.json")
-    text = "CREMA-D 1001 (ODbL): source, edit to happy fitted without his happy clip, and that clip (its own timing)"
-    write_json(run / "videos" / "captions.json", captions | {path.name: text})
+        edit_video(clips["neutral"], "happy", edited, editor=fitted)
+        _write_side_by_side([clips["neutral"], edited, clips["happy"]], path)
+        edited.unlink()
+
+    captions_path = run / "videos" / "captions.json"
+    captions = read_json(captions_path)
+    write_json(captions_path, captions | {path.name: REAL_CAPTION})
+
     return path
 
 
-def edits_of(run: Path, size: int) -> Edits:
-    """What is edited into what, as crops of `size` pixels: with the true edits, or of a real corpus what is asked for."""
-    if not has_truth(run):
-        return Edits(*load_requests(run), size)
-    return TrueEdits(
-        *(Store(stage_folder(run, "corpus") / name) for name in ("report", "edits")), size
-    )
+def _write_side_by_side(clips: list[Path], out: Path) -> None:
+    """Write clips side by side, as long as the first and with its sound; others stand still."""
+    frames_of_clips = [read_video(clip).frames for clip in clips]
+    positions = np.arange(len(frames_of_clips[0]))
+    columns = []
+    for frames in frames_of_clips:
+        columns.append(frames[np.minimum(positions, len(frames) - 1)])
 
-
-def edit_all(edits: Edits, generator, out: Path) -> None:
-    """Make every edit at the level asked for and keep the crops of all, (N, S, S, 3) uint8."""
-    found = []
-    for k in tqdm(range(len(edits)), desc="edits", mininterval=2):
-        found.append(
-            edit_clip(
-                generator,
-                edits.source(k),
-                edits.target_emotions[k],
-                edits.intensity(k),
-                edits.frame_rate(k),
-            )
-        )
-    np.save(out.with_suffix(".partial.npy"), np.concatenate(found))
-    out.with_suffix(".partial.npy").replace(out)
+    audio = read_video(clips[0]).audio
+    write_video(out, np.concatenate(columns, 2), VIDEO_RATE, audio, {"comment": REAL_NOTE})
 
 
 def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
-    """(4, columns, S, S, 3) middle frames: source, baseline, cdrl and, where there is one, true edit; and a text per column."""
-    outputs = {
-        name: np.load(stage_folder(run, "generator") / name / "outputs.npy", mmap_mode="r")
-        for name in ("baseline", "cdrl")
-    }
-    edits = edits_of(run, outputs["cdrl"].shape[1])
-    report, wanted = edits.report.clips, edits.requests.clips
-    rows, chosen = [], np.linspace(0, len(edits) - 1, min(columns, len(edits))).astype(int)
-    for k in chosen:
-        middle = int(wanted.num_frames.iloc[k]) // 2
-        made = [values[edits.requests.frames(k).start + middle] for values in outputs.values()]
-        true = [edits.truth(k)[middle]] if isinstance(edits, TrueEdits) else []
-        rows.append([edits.source(k)[middle], *made, *true])
-    texts = [
-        f"{report.emotion[edits.sources[k]]} → {wanted.emotion.iloc[k]} {wanted.intensity.iloc[k]}"
-        for k in chosen
-    ]
-    return np.array(rows).swapaxes(0, 1), texts
+    """Show the middle frames of some edits.
+
+    Args:
+        run: folder of the run.
+        columns: most edits.
+
+    Returns:
+        (4, columns, S, S, 3) uint8 frames: source, baseline, cdrl and, where there is one, true
+        edit; and a text for each column.
+    """
+    folder = stage_folder(run, "generator")
+    outputs = [np.load(folder / name / "outputs.npy", mmap_mode="r") for name in TRAINED]
+    edits = open_edits(run, outputs[0].shape[1])
+    requests = edits.requests.clips
+    grid = []
+    texts = []
+    for edit in _spread(len(edits), columns):
+        middle = int(requests.num_frames.iloc[edit]) // 2
+        row = edits.requests.frames(edit).start + middle
+        cells = [edits.source(edit)[middle]]
+        cells += [crops[row] for crops in outputs]
+        if isinstance(edits, TrueEdits):
+            cells.append(edits.truth(edit)[middle])
+        grid.append(cells)
+        source_emotion = edits.report.clips.emotion[edits.sources[edit]]
+        request = requests.iloc[edit]
+        texts.append(f"{source_emotion} → {request.emotion} {request.intensity}")
+
+    return np.array(grid).swapaxes(0, 1), texts
+
+
+def _spread(total: int, number: int) -> np.ndarray:
+    """Return at most `number` positions, evenly spread over `total`."""
+    return np.linspace(0, total - 1, min(number, total)).astype(int)
 
 
 def write_videos(run: Path, number: int) -> None:
-    """Source, edit and true edit side by side, full frames with the source's sound: `RUN/videos/*.mp4`."""
-    if not has_truth(run):
-        return write_real_videos(run, number)
-    edits = edits_of(run, WORKING_SIZE)
-    report, wanted, sources = edits.report, edits.requests, edits.sources
-    generator = load_editor(stage_folder(run, "generator") / "cdrl")
-    (run / "videos").mkdir(exist_ok=True)
+    """Write source and edit side by side, full frames with the source's sound: `RUN/videos/*.mp4`.
+
+    A generated corpus shows the true edit too.
+
+    Args:
+        run: folder of the run.
+        number: of videos.
+    """
+    edits = open_edits(run, WORKING_SIZE)
+    editor = load_editor(stage_folder(run, "generator") / "cdrl")
+    folder = run / "videos"
+    folder.mkdir(exist_ok=True)
+    write_video_of_edit = _write_rendered if isinstance(edits, TrueEdits) else _write_real
     captions = {}
-    for k in np.linspace(0, len(sources) - 1, number).astype(int):
-        row, name = wanted.clips.iloc[k], report.clips.name[sources[k]]
-        path = run / "videos" / f"{name}-to-{row.emotion}-{row.intensity}.mp4"
-        captions[path.name] = (
-            f"{report.clips.emotion[sources[k]]} to {row.emotion}, level {row.intensity}: source, edit, true edit"
-        )
-        if path.exists():
-            continue
-        spec = studio.spec_of(name)
-        performance = act(spec)
-        frames, truth = (
-            studio.render_performance(spec, performance, 256)[0],
-            studio.render_edit(spec, row.emotion, row.intensity, 256),
-        )
-        alignment = faces.align(frames, name=name, crop=report.crop)
-        edited = edit_clip(
-            generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3
-        )
-        shown = np.concatenate([frames, faces.paste(frames, edited, alignment), truth], 2)
-        write_video(
-            path, shown, 25.0, performance.audio, {"comment": f"synthetic: {captions[path.name]}"}
-        )
-    write_json(run / "videos" / "captions.json", captions)
+    for edit in np.unique(_spread(len(edits), number)):
+        path, caption = write_video_of_edit(edits, int(edit), editor, folder)
+        captions[path.name] = caption
+
+    write_json(folder / "captions.json", captions)
 
 
-def write_real_videos(run: Path, number: int) -> None:
-    """Source and edit side by side, full frames with the source's sound: `RUN/videos/real-corpus-*.mp4`."""
-    report, wanted, sources = load_requests(run)
-    generator = load_editor(stage_folder(run, "generator") / "cdrl")
-    (run / "videos").mkdir(exist_ok=True)
-    captions = {}
-    for k in np.unique(np.linspace(0, len(sources) - 1, min(number, len(sources))).astype(int)):
-        row, source = wanted.clips.iloc[k], report.clips.iloc[sources[k]]
-        path = run / "videos" / f"edit-{source['name']}-to-{row.emotion}-{row.intensity}.mp4"
-        captions[path.name] = (
-            f"{source.emotion} to {row.emotion}, level {row.intensity}: source, edit"
-        )
-        if path.exists():
-            continue
-        rate = float(source.frame_rate)
-        frames = read_video(Path(source.media), rate, require_audio=False).frames
-        alignment = faces.align(frames, name=source["name"], crop=report.crop)
-        edited = edit_clip(
-            generator, faces.crop(frames, alignment, 224), row.emotion, row.intensity / 3, rate
-        )
-        shown = np.concatenate([frames, faces.paste(frames, edited, alignment)], 2)
-        write_video(
-            path,
-            shown,
-            rate,
-            report.sound(int(sources[k])),
-            {"comment": f"synthetic: {captions[path.name]}"},
-        )
-    write_json(run / "videos" / "captions.json", captions)
+def _write_rendered(edits: Edits, edit: int, editor: Editor, folder: Path) -> tuple[Path, str]:
+    """Write source, edit and true edit of a rendered clip; return the file and its caption."""
+    source: Any = edits.report.clips.iloc[edits.sources[edit]]
+    request: Any = edits.requests.clips.iloc[edit]
+    name = source["name"]
+    path = folder / f"{name}-to-{request.emotion}-{request.intensity}.mp4"
+    caption = (
+        f"{source.emotion} to {request.emotion}, level {request.intensity}: source, edit, true edit"
+    )
+    if path.exists():
+        return path, caption
+
+    spec = studio.spec_of(name)
+    performance = act(spec)
+    frames, _ = studio.render_performance(spec, performance, VIDEO_SIZE)
+    truth = studio.render_edit(spec, request.emotion, request.intensity, VIDEO_SIZE)
+    edited = _edit_frames(editor, frames, name, edits.report.crop, request, VIDEO_RATE)
+    columns = np.concatenate([frames, edited, truth], 2)
+    note = {"comment": f"synthetic: {caption}"}
+    write_video(path, columns, VIDEO_RATE, performance.audio, note)
+
+    return path, caption
+
+
+def _write_real(edits: Edits, edit: int, editor: Editor, folder: Path) -> tuple[Path, str]:
+    """Write source and edit of a real clip; return the file and its caption."""
+    number = int(edits.sources[edit])
+    source: Any = edits.report.clips.iloc[number]
+    request: Any = edits.requests.clips.iloc[edit]
+    name = source["name"]
+    path = folder / f"edit-{name}-to-{request.emotion}-{request.intensity}.mp4"
+    caption = f"{source.emotion} to {request.emotion}, level {request.intensity}: source, edit"
+    if path.exists():
+        return path, caption
+
+    rate = float(source.frame_rate)
+    frames = read_video(Path(source.media), rate, require_audio=False).frames
+    edited = _edit_frames(editor, frames, name, edits.report.crop, request, rate)
+    note = {"comment": f"synthetic: {caption}"}
+    write_video(path, np.concatenate([frames, edited], 2), rate, edits.report.sound(number), note)
+
+    return path, caption
+
+
+def _edit_frames(
+    editor: Editor, frames: np.ndarray, name: str, crop: str, request: Any, rate: float
+) -> np.ndarray:
+    """Edit full frames, (T, H, W, 3) uint8: find the face, crop, edit, paste."""
+    alignment = faces.align(frames, name=name, crop=crop)
+    crops = faces.crop(frames, alignment, VIDEO_CROP)
+    edited = edit_clip(editor, crops, request.emotion, request.intensity / LEVELS, rate)
+
+    return faces.paste(frames, edited, alignment)

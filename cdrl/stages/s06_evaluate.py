@@ -1,4 +1,4 @@
-"""Notebook 06: scores of the edits, against the true edits or, on a corpus without them, against their sources."""
+"""Notebook 06: scores of the edits against true edits, or against their sources without those."""
 
 import time
 from dataclasses import dataclass
@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cdrl.core.files import read_json
 from cdrl.core.paths import repository_root
-from cdrl.core.results import RESULTS, all_scores
+from cdrl.core.results import RESULTS, all_scores, check_results
 from cdrl.core.settings import EvaluateConfig, stage_folder
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
@@ -31,7 +30,7 @@ from cdrl.media import faces
 from cdrl.models.image_editor import ImageEditor
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s00_corpus import has_truth
-from cdrl.stages.s05_generate import TRAINED, edits_of
+from cdrl.stages.s05_generate import TRAINED, open_edits
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 
@@ -45,6 +44,8 @@ WITHOUT_TRUTH = (
     "networks, which do not compare with its tables",
     "the generator is asked by label and level: of a reference clip it takes those, not its frames",
 )
+TIMED_SIZE = 128  # pixels of the frames of the timed edit
+TIMED_CROP = 96  # pixels of its face
 OTHER_CROPS = (
     "judges and tracker learnt on aligned crops; the faces of this run are cropped as the release "
     "did, so they read them worse"
@@ -64,6 +65,7 @@ class SavedOutputs:
     edits: Edits
 
     def __call__(self, edit: int) -> np.ndarray:
+        """Return the crops of an edit, (T, S, S, 3) uint8."""
         frames = self.edits.requests.frames(edit)
         return np.asarray(self.crops[frames])
 
@@ -76,19 +78,25 @@ class ScaledEdits:
     edits: Edits
 
     def __call__(self, edit: int, scale: float) -> np.ndarray:
+        """Return the crops of an edit at an intensity scale, (T, S, S, 3) uint8."""
         intensity = self.edits.intensity(edit, scale)
         emotion = self.edits.target_emotions[edit]
         return edit_clip(self.editor, self.edits.source(edit), emotion, intensity)
 
 
 def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
-    """Notebook 06: the edits evaluated by networks that supervised nothing.
+    """Notebook 06: evaluate the edits by networks that supervised nothing.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        out: the stage's folder.
 
     Returns:
-        spfem.image.{copy_source,constant,baseline,cdrl}.*: as SCORES defines them, with intervals
-        over speakers. With true edits also spfem.image.cdrl_minus_baseline.*: paired over clips, and
-        the mouth at equal emotion accuracy; spfem.image.cdrl.fps, and spfem.drawn.cdrl.fps of the
-        committed edit by facial actions. A score whose needs are not met is left out;
+        `spfem.image.VARIANT.*`, with intervals over speakers, of copy_source, constant, baseline
+        and cdrl. With true edits also `spfem.image.cdrl_minus_baseline.*`, paired over clips, and
+        the mouth at equal emotion accuracy; `spfem.image.cdrl.fps`, and `spfem.actions.cdrl.fps` of
+        the committed edit by facial actions. A score whose needs are not met is left out;
         `notes.json` says why.
     """
     folder = stage_folder(run, "generator")
@@ -97,7 +105,8 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     crops = {}
     for variant in variants:
         crops[variant] = np.load(folder / variant / "outputs.npy", mmap_mode="r")
-    edits = edits_of(run, crops["cdrl"].shape[1])
+
+    edits = open_edits(run, crops["cdrl"].shape[1])
     outputs = {"copy_source": edits.source}
     for variant in variants:
         outputs[variant] = SavedOutputs(crops[variant], edits)
@@ -113,13 +122,14 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     write_notes(out, evaluation.notes)
     comparison = compare_with_baseline(folder, edits, judges, evaluation, config)
     scores = flatten_scores(evaluation.estimates | comparison)
+
     return scores | edit_speeds(folder, edits)
 
 
 def compare_with_baseline(
     folder: Path, edits: Edits, judges: Judges, evaluation: EditEvaluation, config: EvaluateConfig
 ) -> dict[str, Estimate]:
-    """CDRL beside the editor without guidance: paired over clips, and at equal emotion accuracy.
+    """Compare CDRL with the editor without guidance, paired over clips and at equal accuracy.
 
     Args:
         folder: of the generator stage, with both editors.
@@ -135,6 +145,7 @@ def compare_with_baseline(
         restored[variant] = {
             name: restore_statistics(name, of_variant[name]) for name in of_variant
         }
+
     prefix = "spfem.image.cdrl_minus_baseline"
     clips = np.arange(len(edits))
     target = edits.target_emotions
@@ -158,80 +169,137 @@ def compare_with_baseline(
         )
         name = f"spfem.image.{variant}"
         estimates |= estimate_intensity_curve(name, [0.0, *scales], curves[variant])
+
     at_equal_accuracy = estimate_at_equal_accuracy(
         prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed
     )
+
     return estimates | at_equal_accuracy
 
 
 def edit_speeds(folder: Path, edits: Edits) -> dict[str, float]:
-    """Frames a second of the whole edit: of CDRL, and of the committed edit by facial actions."""
+    """Measure the whole edit in frames a second, by CDRL and by the committed facial-action editor.
+
+    Args:
+        folder: of the generator stage.
+        edits: the first source is edited.
+    """
     editors = {"image": load_editor(folder / "cdrl")}
     if edits.report.crop == "aligned":
-        editors["drawn"] = load_editor(RENDERER)
+        editors["actions"] = load_editor(RENDERER)
+
     speeds = {}
     for name, editor in editors.items():
         speeds[f"spfem.{name}.cdrl.fps"] = edit_speed(editor, edits.report, edits.sources[0])
+
     return speeds
 
 
-def edit_speed(generator: Editor, report: Store, clip: int) -> float:
-    """Frames a second of the whole edit of one 128 px clip: face found, cropped, edited, put back (files not counted)."""
+def edit_speed(editor: Editor, report: Store, clip: int) -> float:
+    """Measure the whole edit of one clip: face found, cropped, edited, pasted (files not counted).
+
+    Args:
+        editor: of `load_editor`.
+        report: store of the clip.
+        clip: its number.
+
+    Returns:
+        Frames a second at 128 pixels.
+    """
     name = report.clips.name[clip]
     spec = studio.spec_of(name)
-    frames, _ = studio.render_performance(spec, act(spec), 128)
+    frames, _ = studio.render_performance(spec, act(spec), TIMED_SIZE)
+    target = "sad" if spec.emotion == "happy" else "happy"
+
     start = time.perf_counter()
     alignment = faces.align(frames, name=name, crop=report.crop)
-    edited = edit_clip(
-        generator, faces.crop(frames, alignment, 96), "happy" if spec.emotion != "happy" else "sad"
-    )
+    edited = edit_clip(editor, faces.crop(frames, alignment, TIMED_CROP), target)
     faces.paste(frames, edited, alignment)
+
     return len(frames) / (time.perf_counter() - start)
 
 
-def variant_table(scores: dict, variants: list[str], host: str = "image") -> pd.DataFrame:
-    """One row per score, one column per variant: value and interval over speakers."""
-    cell = lambda name: (
-        f"{scores[name]:.3f} ({scores[f'{name}.low']:.3f} to {scores[f'{name}.high']:.3f})"
-    )  # noqa: E731
-    return pd.DataFrame(
-        {
-            v: {
-                n: cell(f"spfem.{host}.{v}.{n}")
-                for n in TABLE_SCORES
-                if f"spfem.{host}.{v}.{n}" in scores
-            }
-            for v in variants
-        }
-    )
+def variant_table(
+    scores: dict[str, float], variants: list[str], editor: str = "image"
+) -> pd.DataFrame:
+    """Build a table with one row for each score and one column for each variant.
 
+    Args:
+        scores: of a run or of the study.
+        variants: names of the columns.
+        editor: image, rendered or actions.
 
-def intensity_curves(scores: dict, variants: list[str], host: str = "image") -> dict:
-    """{variant: (accuracies, mouth errors, settings)} along the dial of every variant that has one, the settings as texts."""
-    found = {}
+    Returns:
+        Texts: value and interval over speakers.
+    """
+    columns = {}
     for variant in variants:
-        prefix, suffix = f"spfem.{host}.{variant}.dial_", ".mouth_error"
-        dials = sorted(
-            name[len(prefix) : -len(suffix)]
-            for name in scores
-            if name.startswith(prefix) and name.endswith(suffix)
-        )
-        if dials:
-            values = [
-                [scores[f"{prefix}{dial}.{score}"] for dial in dials]
-                for score in ("emotion_accuracy", "mouth_error")
-            ]
-            found[variant] = (*values, [f"{int(dial) / 100:g}" for dial in dials])
-    return found
+        cells = {}
+        for score in TABLE_SCORES:
+            name = f"spfem.{editor}.{variant}.{score}"
+            if name in scores:
+                low = scores[f"{name}.low"]
+                high = scores[f"{name}.high"]
+                cells[score] = f"{scores[name]:.3f} ({low:.3f} to {high:.3f})"
+        columns[variant] = cells
+
+    return pd.DataFrame(columns)
 
 
-def committed_edits(where: str = "results/study", host: str = "image") -> tuple[dict, list[str]]:
-    """The scores of the committed study and its variants of one host; no variant where its edit half was not made yet."""
+def intensity_curves(
+    scores: dict[str, float], variants: list[str], editor: str = "image"
+) -> dict[str, tuple[list[float], list[float], list[str]]]:
+    """Collect emotion accuracy and mouth error along the intensity scales.
+
+    Args:
+        scores: of a run or of the study.
+        variants: to look for.
+        editor: image, rendered or actions.
+
+    Returns:
+        {variant: (accuracies, mouth errors, scales as texts)} of the variants with several scales.
+    """
+    curves = {}
+    for variant in variants:
+        prefix = f"spfem.{editor}.{variant}.scale_"
+        suffix = ".mouth_error"
+        scales = []
+        for name in scores:
+            if name.startswith(prefix) and name.endswith(suffix):
+                scales.append(name.removeprefix(prefix).removesuffix(suffix))
+        if not scales:
+            continue
+
+        scales.sort()
+        accuracies = [scores[f"{prefix}{scale}.emotion_accuracy"] for scale in scales]
+        errors = [scores[f"{prefix}{scale}.mouth_error"] for scale in scales]
+        curves[variant] = (accuracies, errors, [f"{int(scale) / 100:g}" for scale in scales])
+
+    return curves
+
+
+def committed_edits(
+    where: str = "results/study", editor: str = "image"
+) -> tuple[dict[str, float], list[str]]:
+    """Read the scores of the committed study, and list its variants of one editor.
+
+    Args:
+        where: folder of the results in the clone.
+        editor: image, rendered or actions.
+
+    Returns:
+        All scores; the variants, none where the edit half of the study was not made yet.
+    """
     path = repository_root() / where / RESULTS
-    scores = all_scores(read_json(path)) if path.exists() else {}
-    names = [
-        name.split(".")[2]
-        for name in scores
-        if name.startswith(f"spfem.{host}.") and name.endswith(".mouth_error.seeds")
-    ]
-    return scores, [name for name in dict.fromkeys(names) if "_minus_" not in name]
+    if not path.exists():
+        return {}, []
+
+    scores = all_scores(check_results(path))
+    variants = {}
+    for name in scores:
+        if name.startswith(f"spfem.{editor}.") and name.endswith(".mouth_error.seeds"):
+            variant = name.split(".")[2]
+            if "_minus_" not in variant:
+                variants[variant] = None
+
+    return scores, list(variants)

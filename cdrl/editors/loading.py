@@ -1,0 +1,70 @@
+"""Opening editors: by the name of committed weights, by a path, or out of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from cdrl.core.checkpoint import load_card, load_weights, weights_path
+from cdrl.core.errors import InputError
+from cdrl.core.settings import stage_folder
+from cdrl.editors import actions, image
+from cdrl.editors.actions import ActionEditor
+from cdrl.editors.base import Editor, EditorCard, read_editor_card
+from cdrl.models.image_editor import ImageEditor
+
+IMAGE_EDITOR = "generator"  # the committed image editor, what a fit begins with
+RUN_VARIANT = "cdrl"  # the variant of a run that edits
+WEIGHTS_FILE = "model.safetensors"
+
+
+def load_editor(where: str | Path = actions.RENDERER) -> Editor:
+    """An editor, with its card.
+
+    Args:
+        where: name of committed weights, such as `action_renderer` (the facial-action editor) and
+            `generator` (the image editor); path of weights; or folder of a run.
+
+    Returns:
+        Frozen, in eval mode.
+
+    Raises:
+        InputError: where there is none, or the weights are no editor's.
+    """
+    if Path(where).is_dir():
+        weights = _find_weights(Path(where))
+    else:
+        weights = weights_path(str(where))
+    entries = load_card(str(weights))
+    card = read_editor_card(entries, weights)
+    if entries["editor"] == actions.KIND:
+        return _load_action_editor(weights, entries, card)
+    if entries["editor"] == image.KIND:
+        return _load_image_editor(weights, entries, card)
+    raise InputError(
+        f"{weights.with_suffix('.json')}: editor {entries['editor']!r} is unknown, accepted are "
+        f"{actions.KIND!r} and {image.KIND!r}; take another cdrl, or train it again"
+    )
+
+
+def _find_weights(folder: Path) -> Path:
+    """The weights of an editor in its own folder, in the folder of its stage, or in that of its run."""
+    folders = (folder, folder / RUN_VARIANT, stage_folder(folder, "generator") / RUN_VARIANT)
+    for candidate in folders:
+        weights = candidate / WEIGHTS_FILE
+        if weights.exists():
+            return weights
+    raise InputError(
+        f"{folder}: no trained editor here; run notebook 05 (or `cdrl run`) first, or name weights"
+    )
+
+
+def _load_image_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> ImageEditor:
+    editor = ImageEditor(**entries["model"], card=card)
+    load_weights(str(weights), editor)
+    return editor
+
+
+def _load_action_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> ActionEditor:
+    """The weights are those of the renderer, which names the manipulator whose edits it draws."""
+    manipulator = actions.load_manipulator(entries["manipulator"])
+    renderer = actions.load_renderer(str(weights))
+    return ActionEditor(manipulator, renderer, card=card)
