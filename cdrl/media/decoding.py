@@ -222,9 +222,11 @@ def decode_sound(path: Path, start_seconds: float) -> Iterator[TimedSound]:
         InputError: as `open_audio`.
     """
     position: int | None = None
+
     with open_audio(path) as (container, audio):
         layout = audio.codec_context.layout
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=AUDIO_RATE)
+
         for frame in chain(container.decode(audio), [None]):
             if frame is not None and frame.time is not None:
                 stated_position = round((frame.time - start_seconds) * AUDIO_RATE)
@@ -251,6 +253,7 @@ def mean_frame_rate(times: list[float], nominal_rate: float) -> float:
     """
     if len(times) < 2 or times[-1] <= times[0]:
         return nominal_rate
+
     measured_rate = (len(times) - 1) / (times[-1] - times[0])
     deviation = abs(measured_rate / nominal_rate - 1)
     return nominal_rate if deviation < 0.01 else measured_rate
@@ -269,8 +272,11 @@ def upright_rgb(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> np.ndarr
     width = frame.width
     if pixel_aspect and 0.2 < pixel_aspect < 5:
         width = round(frame.width * float(pixel_aspect))
+
     image = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-    quarter_turns = round((frame.rotation or 0) / 90) % 4
+
+    degrees = frame.rotation or 0
+    quarter_turns = round(degrees / 90) % 4
     if not quarter_turns:
         return image
     return np.ascontiguousarray(np.rot90(image, quarter_turns))

@@ -75,19 +75,24 @@ class MediapipeDetector:
     def __call__(self, index: int, frame: np.ndarray, small: bool) -> Detections:
         """Find faces in an (H, W, 3) uint8 frame, as `faces.find_face`."""
         height, width = frame.shape[:2]
-        faces = sorted(self.model.process(frame).detections or [], key=_descending_score)
+        result = self.model.process(frame)
+        faces = sorted(result.detections or [], key=_descending_score)
+
         boxes = []
         scores = []
         eyes = []
         for face in faces:
-            box = face.location_data.relative_bounding_box
+            location = face.location_data
+            box = location.relative_bounding_box
             left = box.xmin * width
             top = box.ymin * height
             right = (box.xmin + box.width) * width
             bottom = (box.ymin + box.height) * height
+
             boxes.append([left, top, right, bottom])
             scores.append(face.score[0])
-            key_points = face.location_data.relative_keypoints[:2]
+
+            key_points = location.relative_keypoints[:2]
             eyes.append([[point.x * width, point.y * height] for point in key_points])
         return _detections(boxes, scores, eyes)
 
@@ -175,12 +180,17 @@ def read_boxes(path: Path) -> np.ndarray:
     try:
         table = _read_table(path)
     except (KeyError, ValueError, OSError) as error:  # parser errors of pandas are ValueErrors
-        first_line = str(error).splitlines()[0]
+        message = str(error)
+        first_line = message.splitlines()[0]
         raise _unreadable_boxes(path, f" ({first_line})") from error
+
     has_columns = table.shape[1] == len(BOX_COLUMNS)
-    if not len(table) or not has_columns or not np.isfinite(table).all():
+    is_finite = np.isfinite(table).all()
+    if not len(table) or not has_columns or not is_finite:
         raise _unreadable_boxes(path, "")
-    return table[np.argsort(table[:, 0], kind="stable")]
+
+    order = np.argsort(table[:, 0], kind="stable")
+    return table[order]
 
 
 def _read_table(path: Path) -> np.ndarray:
@@ -228,6 +238,7 @@ class GivenBoxes:
         """
         seconds = np.asarray(self.times) - self.times[0]
         own_number = int(np.argmin(np.abs(seconds - index / self.frame_rate)))
+
         given_numbers = self.table[:, 0]
         if np.abs(given_numbers - own_number).min() > MAXIMUM_GAP:
             return _detections([], [], [])

@@ -62,6 +62,7 @@ def write_video(
     """
     images = iter(frames)
     frame_seconds = 1 / _exact_rate(frame_rate)
+
     with _open_output(Path(path), metadata) as container:
         first = next(images)
         pictures = _PictureTrack(container, first, frame_rate, frame_seconds)
@@ -72,7 +73,8 @@ def write_video(
         for index, image in enumerate(chain([first], images)):
             container.mux(pictures.encode(image, index, 1))
             if sound is not None:
-                end = round((index + 1) * sample_rate * float(frame_seconds))
+                num_shown = index + 1
+                end = round(num_shown * sample_rate * float(frame_seconds))
                 container.mux(sound.encode_until(end))
         if sound is not None:
             container.mux(sound.finish())
@@ -172,12 +174,15 @@ class _PictureTrack:
         options = {"crf": "17", "preset": "fast"}
         if height * width > LARGE:
             options["x264-params"] = "rc-lookahead=8:sync-lookahead=0"
+
         stream = container.add_stream("libx264", rate=_exact_rate(frame_rate), options=options)
         stream.width = width
         stream.height = height
         stream.pix_fmt = "yuv420p"
+
         stream.time_base = time_base
         stream.codec_context.time_base = time_base
+
         colorspace = Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601
         stream.codec_context.colorspace = int(colorspace)
         self.stream = stream
@@ -193,7 +198,9 @@ class _PictureTrack:
         context = self.stream.codec_context
         pixels = np.ascontiguousarray(_to_even_size(image))
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+
         frame = frame.reformat(format="yuv420p", dst_colorspace=context.colorspace)
+
         frame.pts = ticks
         frame.duration = duration
         frame.time_base = context.time_base
@@ -212,8 +219,10 @@ def _to_even_size(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     missing_rows = height % 2
     missing_columns = width % 2
+
     if not missing_rows and not missing_columns:
         return image
+
     padding = ((0, missing_rows), (0, missing_columns), (0, 0))
     return np.pad(image, padding, mode="edge")
 
@@ -245,10 +254,13 @@ class _SampleTrack:
         self.position = end
         if not samples.size:
             return []
+
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="mono")
+
         frame.sample_rate = self.sample_rate
         frame.pts = start
         frame.time_base = Fraction(1, self.sample_rate)
+
         return self.stream.encode(frame)
 
     def finish(self) -> list[av.Packet]:
@@ -305,10 +317,12 @@ class _EditedCopy:
             self.pictures = _PictureTrack(self.writer, image, self.frame_rate, self.time_base)
             for packet in self.early_sound:
                 self.add_sound(packet)
+
         if frame.pts is None:
             ticks = self.num_frames * self.frame_ticks
         else:
             ticks = frame.pts - self.origin_ticks
+
         self.writer.mux(self.pictures.encode(image, ticks, self.frame_ticks))
         self.num_frames += 1
 
@@ -332,7 +346,7 @@ class _CopiedSound:
     def __init__(self, writer: OutputContainer, source: AudioStream, origin: Fraction) -> None:
         self.stream = writer.add_stream_from_template(source)
         self.context = source.codec_context
-        self.rate = source.codec_context.sample_rate
+        self.rate = self.context.sample_rate
         self.origin = origin
         self.position: int | None = None  # samples written
 
@@ -346,8 +360,10 @@ class _CopiedSound:
             return []
         seconds = packet.pts * packet.time_base - self.origin
         stated_position = round(seconds * self.rate)
+
         packet_seconds = (packet.duration or 0) * packet.time_base
         num_samples = self.context.frame_size or round(packet_seconds * self.rate)
+
         largest_drift = self.rate // 20
         if self.position is None or abs(stated_position - self.position) > largest_drift:
             self.position = stated_position
@@ -375,10 +391,13 @@ class _EncodedSound:
     """
 
     def __init__(self, writer: OutputContainer, source: AudioStream, origin: Fraction) -> None:
-        self.rate = source.codec_context.sample_rate
-        layout = "mono" if source.codec_context.channels == 1 else "stereo"
+        context = source.codec_context
+        layout = "mono" if context.channels == 1 else "stereo"
+
+        self.rate = context.sample_rate
         self.stream = writer.add_stream("aac", rate=self.rate, layout=layout)
         self.resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.rate)
+
         self.origin = origin
         self.position: int | None = None  # samples written
 
@@ -404,6 +423,7 @@ class _EncodedSound:
 
     def _encode(self, piece: AudioFrame) -> list[av.Packet]:
         assert self.position is not None, "a piece comes after the first frame"
+
         piece.pts = self.position
         piece.time_base = Fraction(1, self.rate)
         self.position += piece.samples

@@ -154,10 +154,12 @@ class _FaceTracker:
     def __init__(self, name: str, detector: Detector) -> None:
         self.name = name
         self.detector = detector
+
         self.region: Region | None = None  # where the face is expected; None while it is lost
         self.searched_at = -CHECK_EVERY  # frame of the last search with the detector
         self.num_searches = 0
         self.num_turned = 0  # key frames whose face was turned away
+
         self.indices: list[int] = []  # of the key frames
         self.poses: list[np.ndarray] = []  # of the key frames; NaN where there is no face
         self.lips: list[np.ndarray] = []  # (L, 2) of the key frames with a face
@@ -174,10 +176,12 @@ class _FaceTracker:
             self._lose_face()
             return
         pose, turn = _pose_and_turn(points)
+
         if turn > MAXIMUM_TURN:
             self.num_turned += 1
             self._lose_face()
             return
+
         self.region = _region_of_pose(pose)
         self.poses.append(pose)
         self.lips.append(points[LIPS, :2])
@@ -207,11 +211,13 @@ class _FaceTracker:
         if self.poses:
             was_lost = np.isnan(self.poses[-1][0])
             small = bool(was_lost) and self.num_searches < SEARCHES_FOR_SMALL
+
         boxes, _, eyes = self.detector(index, frame, small)
         self.searched_at = index
         self.num_searches += 1
         if len(boxes) == 0:
             return
+
         widths = boxes[:, 2] - boxes[:, 0]
         widest = int(np.argmax(widths))
         is_person = widths > SECOND_FACE * widths[widest]
@@ -235,6 +241,7 @@ class _FaceTracker:
         has_face = np.isfinite(poses[:, 0])
         if not has_face.any():
             raise self._no_face(num_frames)
+
         indices = indices[has_face]
         poses = poses[has_face]
         self._refuse_small_face(poses)
@@ -250,6 +257,7 @@ class _FaceTracker:
             path = _smooth_path(indices, poses, num_frames)
             key_transforms = _pose_transforms(poses)
             transforms = _pose_transforms(path)
+
         mouth_box = _mouth_box(np.array(self.lips), key_transforms, poses)
         return Alignment(transforms.astype(np.float32), mouth_box)
 
@@ -276,9 +284,13 @@ class _FaceTracker:
     def _refuse_gap(self, indices: np.ndarray, num_frames: int) -> None:
         """Refuse a clip whose face is lost for more frames than are bridged."""
         borders = np.concatenate([[-1], indices, [num_frames]])
+
         steps = np.diff(borders)
         longest = int(np.argmax(steps))
-        stride = self.indices[1] - self.indices[0] if len(self.indices) > 1 else 0
+        stride = 0
+        if len(self.indices) > 1:
+            stride = self.indices[1] - self.indices[0]
+
         if steps[longest] - 1 > max(MAXIMUM_GAP, stride):
             first_lost = borders[longest] + 1
             last_lost = borders[longest + 1] - 1
@@ -293,7 +305,9 @@ class _FaceTracker:
             return
         shifts = np.diff(poses[:, :2], axis=0)
         distances = np.hypot(shifts[:, 0], shifts[:, 1])
-        jumps = distances / (SIDE * np.exp(poses[:-1, 3]))
+        crop_sides = SIDE * np.exp(poses[:-1, 3])
+        jumps = distances / crop_sides
+
         if jumps.max() > LARGEST_JUMP:
             frame = indices[int(np.argmax(jumps)) + 1]
             raise InputError(
@@ -477,10 +491,12 @@ def paste(
     Returns:
         (T, H, W, 3) uint8, new arrays.
     """
-    transforms = _transforms_for_size(alignment, crops.shape[1])
+    size = crops.shape[1]
+    transforms = _transforms_for_size(alignment, size)
     pasted = []
     for frame, edited, transform in zip(frames, crops, transforms, strict=True):
-        pasted.append(_paste_frame(frame, edited, transform, feather, keep))
+        new_frame = _paste_frame(frame, edited, transform, feather, keep)
+        pasted.append(new_frame)
     return np.stack(pasted)
 
 
@@ -574,7 +590,9 @@ def _fit_to_mean(rigid: np.ndarray, points: np.ndarray) -> np.ndarray:
     fitted = np.empty_like(points)
     for frame, rigid_points in enumerate(rigid):
         centre = rigid_points.mean(axis=0)
+
         shape = (rigid_points - centre) @ as_complex
+
         # Rotation and scale as one complex number.
         turn = np.vdot(shape, target_shape) / np.vdot(shape, shape)
         moved = turn * ((points[frame] - centre) @ as_complex)

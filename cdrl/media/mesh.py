@@ -148,6 +148,7 @@ def square_crop(frame: np.ndarray, region: Region, size: int) -> tuple[np.ndarra
     sin = scale * np.sin(region.angle)
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = np.asarray(region.centre) - matrix[:, :2] @ np.full(2, size / 2)
+
     samples = max(1, int(np.ceil(scale - 0.25)))
     return affine_warp(frame, matrix, size, size, samples), matrix
 
@@ -155,14 +156,17 @@ def square_crop(frame: np.ndarray, region: Region, size: int) -> tuple[np.ndarra
 def _search_regions(height: int, width: int) -> Iterator[Region]:
     """Yield squares to look at: the whole frame, then overlapping tiles of half and a third."""
     longer_side = max(height, width)
+
     yield Region(np.array([width / 2, height / 2]), float(longer_side), 0.0)
+
     for parts in (2, 3):
         side = longer_side / parts
         rows = _tile_centres(height, side)
         columns = _tile_centres(width, side)
         for y in rows:
             for x in columns:
-                yield Region(np.array([x, y]), side, 0.0)
+                centre = np.array([x, y])
+                yield Region(centre, side, 0.0)
 
 
 def _tile_centres(length: int, side: float) -> np.ndarray:
@@ -187,11 +191,13 @@ def detect_faces(frame: np.ndarray, threshold: float = 0.5, small: bool = True) 
         the eye on the left of the picture first. All empty where there is no face.
     """
     height, width = frame.shape[:2]
+
     faces: list[_Face] = []
     for number, region in enumerate(_search_regions(height, width)):
         if number == 1 and (faces or not small):
             break
         faces += _faces_in_region(frame, region, threshold)
+
     return _merge(faces)
 
 
@@ -207,6 +213,7 @@ def _faces_in_region(frame: np.ndarray, region: Region, threshold: float) -> lis
     """The faces that the detector sees in a square of the (H, W, 3) frame; they may overlap."""
     image, matrix = square_crop(frame, region, DETECTOR_SIZE)
     values, logits = _run(DETECTOR, image.astype(np.float32) / 127.5 - 1)
+
     scores = _sigmoid(logits[:, 0])
     scale = matrix[0, 0] * DETECTOR_SIZE
     origin = matrix[:, 2]
@@ -240,11 +247,14 @@ def _merge(faces: list[_Face]) -> Detections:
             overlap = intersection_over_union(best.box, face.box)
             group = same if overlap > OVERLAP else others
             group.append(face)
+
         weights = np.array([face.score for face in same])
         boxes.append(np.average([face.box for face in same], axis=0, weights=weights))
         eyes.append(np.average([face.eyes for face in same], axis=0, weights=weights))
         scores.append(best.score)
+
         remaining = others
+
     return Detections(
         boxes=np.array(boxes).reshape(-1, 4),
         scores=np.array(scores),
@@ -263,7 +273,10 @@ def intersection_over_union(first: np.ndarray, second: np.ndarray) -> float:
         first: (4,) left, top, right, bottom.
         second: (4,) the same for the other box.
     """
-    width, height = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    low = np.maximum(first[:2], second[:2])
+    high = np.minimum(first[2:], second[2:])
+    width, height = high - low
+
     shared = max(width, 0.0) * max(height, 0.0)
     first_area = np.prod(first[2:] - first[:2])
     second_area = np.prod(second[2:] - second[:2])
@@ -278,12 +291,13 @@ def region_of_box(box: np.ndarray, eyes: np.ndarray) -> Region:
         box: (4,) left, top, right, bottom in pixels.
         eyes: (2, 2) x, y in pixels, the eye on the left of the picture first.
     """
-    size = box[2:] - box[:2]
+    low = box[:2]
+    high = box[2:]
+    size = high - low
     x, y = eyes[1] - eyes[0]
+
     return Region(
-        centre=(box[:2] + box[2:]) / 2,
-        side=MARGIN * float(max(size)),
-        angle=float(np.arctan2(y, x)),
+        centre=(low + high) / 2, side=MARGIN * float(max(size)), angle=float(np.arctan2(y, x))
     )
 
 
@@ -299,10 +313,12 @@ def mesh_points(frame: np.ndarray, region: Region) -> tuple[np.ndarray, float]:
         1, that this is a face: above .5 where it is.
     """
     image, matrix = square_crop(frame, region, MESH_SIZE)
+
     outputs = _run(MESH, image.astype(np.float32) / 255)
     flat_outputs = [output.ravel() for output in outputs]
     logit, coordinates = sorted(flat_outputs, key=len)
     points = coordinates.reshape(468, 3).astype(np.float64)
+
     in_frame = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     depth = points[:, 2:] * region.side / MESH_SIZE
     score = float(_sigmoid(logit[0]))

@@ -35,6 +35,7 @@ def mouth_box(frames: np.ndarray) -> np.ndarray:
         alignment = align(frames, stride=stride, detector=_find_face_in_crop)
     except InputError:
         return np.array(DEFAULT_MOUTH_BOX)
+
     height, width = frames.shape[1:3]
     box = _in_frame(alignment, height, width)
     sides = box[2:] - box[:2]
@@ -47,6 +48,7 @@ def _in_frame(alignment: Alignment, height: int, width: int) -> np.ndarray:
     corners = np.array([[left, right, left, right], [top, top, bottom, bottom], [1, 1, 1, 1]])
     transform = np.median(alignment.transforms, axis=0)
     in_frame = (transform @ corners).T / (width, height)
+
     box = np.concatenate([in_frame.min(axis=0), in_frame.max(axis=0)])
     return np.clip(box, 0, 1)
 

@@ -103,6 +103,7 @@ def read_video_stream(
     with open_video(path) as (_, video, _):
         nominal_rate = nominal_frame_rate(video)
         pixel_aspect = video.codec_context.sample_aspect_ratio
+
     images = _upright_images(path, pixel_aspect, require_audio, threads, times)
     if frame_rate is not None:
         images = _at_constant_rate(images, times, frame_rate, nominal_rate)
@@ -141,11 +142,14 @@ def _at_constant_rate(
             middle = (times[-1] + times[-2]) / 2 - times[0]
             num_copies = _frames_until(middle, frame_rate) - num_frames
             yield from repeat(previous, num_copies)
+
             num_frames += num_copies
+
         previous = image
 
     seconds = times[-1] - times[0] + 1 / mean_frame_rate(times, nominal_rate)
     num_copies = max(1, round(seconds * frame_rate)) - num_frames
+
     assert previous is not None, "a file without a frame is refused"
     yield from repeat(previous, num_copies)
 
