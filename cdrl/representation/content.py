@@ -1,118 +1,180 @@
-"""CCRL: train the content encoder on pairs of clips that say the same with another emotion."""
+"""CCRL, contrastive content representation learning: the training of the content encoder.
 
-import json
-import os
+It learns from pairs of clips that have the same content and differ in emotion, see `pairs`.
+"""
+
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from sklearn.cluster import MiniBatchKMeans
 from torch import nn
 
+from cdrl.core.checkpoint import save_network
 from cdrl.core.settings import ContentConfig
+from cdrl.core.vocabulary import EMOTIONS
 from cdrl.losses.contrastive import info_nce
 from cdrl.losses.regularisers import cross_covariance, variance_floor
 from cdrl.models.adversary import Adversary
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
-from cdrl.representation.pairs import PairSampler
-from cdrl.training.loop import LoopConfig, train
+from cdrl.representation.pairs import Batch, PairSampler
+from cdrl.training.loop import loop_config, train
 
 TERMS = ("contrast", "wrong_image", "sound", "emotion", "speaker", "covariance", "variance")
-SPARSE = 4  # every fourth moment also meets the wrong images: each costs four passes
+# The wrong-image term costs four passes of the encoder; every fourth moment is enough.
+WRONG_IMAGE_STRIDE = 4
+IMAGE_SHIFTS = (0, 3, 6)  # pairs of the batch between the right image and the two wrong ones
+UNIT_FRAMES = 20_000  # frames that the sound units are clustered from, about
+EMBED_BATCH = 2048  # frames that are embedded at once
 
 
 class ContentObjective(nn.Module):
-    """The terms of CCRL on one batch of pairs; its encoder and its adversaries are trained together.
+    """The terms of CCRL on one batch of pairs; encoder and adversaries are trained together.
 
-    Terms, each one value per sample (weights: `ContentConfig`):
-        contrast: NT-Xent inside a pair of clips. Positive: the same moment in the other clip. Candidates: the other
-            moments of BOTH clips (`sides` two), so that neither emotion nor speaker helps; or of the other clip alone.
-        wrong_image: the same with the audio prior as query, and as candidates other images under the SAME sound.
-        sound: cross-entropy, in nats, of a linear reading of which of K clusters of the audio prior (units, as HuBERT's) the
-            middle of the window sounds like; the entropy of the units, at most ln K, for a code that knows nothing. The sound
-            is a teacher here, never an input.
-        emotion, speaker: cross-entropy of an adversary behind gradient reversal. covariance: mean squared correlation of the
-            code with the emotion label. variance: hinge against collapse.
+    With the embedding f, the temperature tau, and for each anchor a the positive p and the
+    candidates C, one of which is p:
+
+        contrast = -log(exp(cos(f_a, f_p) / tau) / sum over c in C of exp(cos(f_a, f_c) / tau))
+
+    Each term has one value per sample; weights are in `ContentConfig`.
+
+    - contrast: emotion-aware contrastive learning. The positive is the same moment in the other
+      clip of the pair. The candidates are the moments of both clips (`negatives` two), so that
+      neither emotion nor speaker helps, or those of the other clip alone.
+    - wrong_image: the same with the audio prior in the query of the encoder; the candidates are
+      three images under one sound.
+    - sound: cross-entropy, in nats, of a linear readout of the sound unit (a cluster of the audio
+      prior) in the middle of the window. It is the entropy of the units, at most ln K, for an
+      embedding without content. The sound is a teacher here, no input.
+    - emotion, speaker: cross-entropy of an adversary behind gradient reversal.
+    - covariance: mean squared correlation of the embedding with the emotion label.
+    - variance: hinge against collapse.
+
+    Args:
+        encoder: trained.
+        config: temperature and kind of negatives.
+        speakers: how many speakers the training clips have.
+        units: (K, A) centres of the sound units, of `sound_units`.
     """
+
+    units: torch.Tensor
 
     def __init__(
         self, encoder: ContentEncoder, config: ContentConfig, speakers: int, units: torch.Tensor
     ):
         super().__init__()
-        self.encoder, self.config = encoder, config
-        self.emotion = Adversary(config.embedding, 8)
+        self.encoder = encoder
+        self.config = config
+        self.emotion = Adversary(config.embedding, len(EMOTIONS))
         self.speaker = Adversary(config.embedding, speakers)
         self.read = nn.Linear(config.embedding, len(units))
         self.scale = nn.Parameter(torch.tensor(10.0))
-        self.units = units
+        self.register_buffer("units", units, persistent=False)
 
-    def forward(self, batch: dict) -> dict:
-        """Batch of `PairSampler` -> {name: values}."""
-        face, mouth, audio = batch["face"], batch["mouth"], batch["audio"]  # (2, P, S, T, D)
-        moments = face.shape[2]
-        code = self._embed(face, mouth)
-        candidates = torch.cat([code.flip(0), code], 2)[:, :, None].expand(
-            -1, -1, moments, -1, -1
-        )  # (2, P, S, 2S, D)
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Batch of `PairSampler` -> {term: values}."""
+        embedding = self._embed(batch["face"], batch["mouth"])  # (2, P, S, D)
+        contrast = self._contrast(embedding, batch)
+
+        flat = embedding.flatten(0, 2)  # (2 P S, D)
+        moments = embedding.shape[2]
+        emotion = _label_of_moments(batch["emotion"], moments)
+        speaker = _label_of_moments(batch["speaker"], moments)
+        one_hot = F.one_hot(emotion, len(EMOTIONS)).float()
+        floor = 0.5 / flat.shape[1] ** 0.5
+        return {
+            "contrast": contrast,
+            "wrong_image": self._wrong_image(batch),
+            "sound": self._sound(flat, batch["audio"]),
+            "emotion": F.cross_entropy(self.emotion(flat), emotion, reduction="none"),
+            "speaker": F.cross_entropy(self.speaker(flat), speaker, reduction="none"),
+            "covariance": cross_covariance(flat, one_hot),
+            "variance": variance_floor(flat, floor),
+        }
+
+    def _embed(
+        self, face: torch.Tensor, mouth: torch.Tensor, audio: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Windows (..., T, features) -> (..., D)."""
+        flat_audio = None if audio is None else audio.flatten(0, -3)
+        embedding = self.encoder(face.flatten(0, -3), mouth.flatten(0, -3), flat_audio)
+        return embedding.view(*face.shape[:-2], -1)
+
+    def _contrast(self, embedding: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """InfoNCE of every moment (2, P, S, D) against its candidates."""
+        moments = embedding.shape[2]
+        other_clip = embedding.flip(0)
+        candidates = torch.cat([other_clip, embedding], 2)  # (2, P, 2 S, D)
+        candidates = candidates[:, :, None].expand(-1, -1, moments, -1, -1)
+        # With negatives of one clip, the clips are not exchanged: the first one is the anchor.
         anchors = slice(None) if self.config.negatives == "two" else slice(1)
-        contrast = info_nce(
-            code[anchors].flatten(0, 2),
+        return info_nce(
+            embedding[anchors].flatten(0, 2),
             candidates[anchors].flatten(0, 2),
             batch["positive"][anchors].flatten(),
             self.config.temperature,
             batch["valid"][anchors].flatten(0, 2),
         )
-        flat = code.flatten(0, 2)
-        unit = torch.cdist(audio[..., audio.shape[3] // 2, :].flatten(0, 2), self.units).argmin(1)
-        labels = {
-            name: batch[name][:, :, None].expand(-1, -1, moments).flatten()
-            for name in ("emotion", "speaker")
-        }
-        return {
-            "contrast": contrast,
-            "wrong_image": self._wrong_image(face, mouth, audio, batch["answer"]),
-            "sound": F.cross_entropy(self.read(self.scale * flat), unit, reduction="none"),
-            "emotion": F.cross_entropy(self.emotion(flat), labels["emotion"], reduction="none"),
-            "speaker": F.cross_entropy(self.speaker(flat), labels["speaker"], reduction="none"),
-            "covariance": cross_covariance(flat, F.one_hot(labels["emotion"], 8).float()),
-            "variance": variance_floor(flat, 0.5 / flat.shape[1] ** 0.5),
-        }
 
-    def _embed(self, face, mouth, audio=None) -> torch.Tensor:
-        code = self.encoder(
-            *[x.flatten(0, -3) for x in (face, mouth)],
-            None if audio is None else audio.flatten(0, -3),
-        )
-        return code.view(*face.shape[:-2], -1)
+    def _wrong_image(self, batch: Batch) -> torch.Tensor:
+        """InfoNCE of moments against three images, all with sound: (P S / 4,).
 
-    def _wrong_image(self, face, mouth, audio, answer) -> torch.Tensor:
-        """InfoNCE of the anchor, heard, against three images of the partner that are all given the right sound: (P S/4,)."""
-        some = slice(None, None, SPARSE)
-        query = self._embed(face[0, :, some], mouth[0, :, some], audio[0, :, some])
-        shown = [
-            self._embed(
-                face[1].roll(k, 1)[:, some], mouth[1].roll(k, 1)[:, some], audio[1, :, some]
-            )
-            for k in (0, 3, 6)
-        ]
+        The right image and the two wrong ones, of other pairs, have the same sound.
+        """
+        moments = slice(None, None, WRONG_IMAGE_STRIDE)
+        face = batch["face"]
+        mouth = batch["mouth"]
+        audio = batch["audio"][:, :, moments]
+        query = self._embed(face[0, :, moments], mouth[0, :, moments], audio[0])
+
+        candidates = []
+        for shift in IMAGE_SHIFTS:
+            image_face = face[1].roll(shift, 1)[:, moments]
+            image_mouth = mouth[1].roll(shift, 1)[:, moments]
+            candidates.append(self._embed(image_face, image_mouth, audio[1]))
         return info_nce(
             query.flatten(0, 1),
-            torch.stack(shown, 2).flatten(0, 1),
-            answer[:, some].flatten(),
+            torch.stack(candidates, 2).flatten(0, 1),
+            batch["image_positive"][:, moments].flatten(),
             self.config.temperature,
         )
 
+    def _sound(self, flat: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the sound unit read from embeddings (2 P S, D): (2 P S,)."""
+        middle = audio.shape[3] // 2
+        audio_of_moments = audio[..., middle, :].flatten(0, 2)  # (2 P S, A)
+        unit = torch.cdist(audio_of_moments, self.units).argmin(1)
+        return F.cross_entropy(self.read(self.scale * flat), unit, reduction="none")
+
+
+def _label_of_moments(labels: torch.Tensor, moments: int) -> torch.Tensor:
+    """(2, P) labels of clips -> (2 P S,) labels of their moments."""
+    return labels[:, :, None].expand(-1, -1, moments).flatten()
+
 
 def sound_units(features: Features, config: ContentConfig) -> torch.Tensor:
-    """(K, A) centres of the audio prior's clusters over the training frames (k-means, as HuBERT's units, arXiv:2106.07447)."""
-    heard = np.asarray(features.audio[:: max(1, len(features.audio) // 20_000)], np.float32)
-    number = min(config.units, len(np.unique(heard, axis=0)))
-    found = MiniBatchKMeans(number, batch_size=2048, n_init=1, random_state=config.seed).fit(heard)
-    return torch.from_numpy(found.cluster_centers_.astype(np.float32))
+    """Cluster the audio prior of the training frames by k-means.
+
+    Such units are the targets of HuBERT (arXiv:2106.07447).
+
+    Args:
+        features: of the training clips.
+        config: `units` is the number of clusters.
+
+    Returns:
+        (K, A) centres, float32.
+    """
+    stride = max(1, len(features.audio) // UNIT_FRAMES)
+    audio = np.asarray(features.audio[::stride], np.float32)
+    distinct = np.unique(audio, axis=0)
+    clustering = MiniBatchKMeans(
+        min(config.units, len(distinct)), batch_size=2048, n_init=1, random_state=config.seed
+    )
+    clustering.fit(audio)
+    return torch.from_numpy(clustering.cluster_centers_.astype(np.float32))
 
 
 def train_content(
@@ -121,14 +183,21 @@ def train_content(
     config: ContentConfig,
     out: Path,
     shuffled: bool = False,
-):
-    """Train CCRL and write `model.safetensors`, `model.json`, `history.parquet` under `out`.
+) -> tuple[ContentEncoder, pd.DataFrame]:
+    """Train CCRL and write the encoder with its card and history under `out`.
+
+    Args:
+        features: of the training clips.
+        pairs: of `find_pairs`.
+        config: settings.
+        out: folder.
+        shuffled: the control, see `PairSampler`.
 
     Returns:
-        The encoder in eval mode, and the history of every term.
+        The encoder, frozen, in eval mode; and the history of every term.
     """
     torch.manual_seed(config.seed)
-    shape = {
+    arguments = {
         "face": features.face.shape[1],
         "mouth": features.mouth.shape[1],
         "audio": features.audio.shape[1],
@@ -137,50 +206,42 @@ def train_content(
         "dropout": config.dropout,
     }
     sampler = PairSampler(features, pairs, config, shuffled)
-    objective = ContentObjective(
-        ContentEncoder(**shape), config, len(sampler.speakers), sound_units(features, config)
-    )
-    weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
-    loop = LoopConfig(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-        weights=weights,
-        device=config.device,
-    )
+    encoder = ContentEncoder(**arguments)
+    units = sound_units(features, config)
+    objective = ContentObjective(encoder, config, len(sampler.speakers), units)
+
+    loop = loop_config(config, TERMS)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CCRL")
-    return save_encoder(objective.encoder, {"model": shape}, history, out), history
-
-
-def save_encoder(encoder: nn.Module, card: dict, history: pd.DataFrame, out: Path) -> nn.Module:
-    """Write an encoder of a run: model.safetensors, model.json (how to rebuild it), history.parquet."""
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    history.to_parquet(out / "history.parquet", index=False)
-    save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, out / "model.partial")
-    (out / "model.json").write_text(json.dumps(card, indent=1))
-    os.replace(out / "model.partial", out / "model.safetensors")
-    return encoder.eval().requires_grad_(False)
+    save_network(out, encoder, {"model": arguments}, history)
+    return encoder, history
 
 
 @torch.no_grad()
 def embed_content(
-    encoder: ContentEncoder, features: Features, image_rows=None, audio_rows=None
+    encoder: ContentEncoder,
+    features: Features,
+    image_rows: np.ndarray | None = None,
+    audio_rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Content embeddings of frames, each from its window.
 
     Args:
-        image_rows: (n,) frames to embed, all where None. audio_rows: (n,) frames whose sound guides the query; None: image only.
+        encoder: in eval mode.
+        features: of the clips.
+        image_rows: (N,) frames to embed; None embeds all.
+        audio_rows: (N,) frames whose sound is in the query; None: image only.
 
     Returns:
-        (n, D) float32, unit norm.
+        (N, D) float32, unit norm.
     """
     rows = np.arange(len(features.store)) if image_rows is None else np.asarray(image_rows)
-    out = []
-    for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 2048)):
+    parts = np.array_split(np.arange(len(rows)), max(1, len(rows) // EMBED_BATCH))
+    embeddings = []
+    for part in parts:
         face, mouth = features.windows(rows[part], ("face", "mouth"), encoder.window)
         audio = None
         if audio_rows is not None:
-            (audio,) = features.windows(np.asarray(audio_rows)[part], ("audio",), encoder.window)
-        out.append(encoder(face, mouth, audio).numpy())
-    return np.concatenate(out)
+            part_audio_rows = np.asarray(audio_rows)[part]
+            (audio,) = features.windows(part_audio_rows, ("audio",), encoder.window)
+        embeddings.append(encoder(face, mouth, audio).numpy())
+    return np.concatenate(embeddings)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from cdrl.core.checkpoint import save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig
 from cdrl.corpora.batches import window_rows
 from cdrl.models.action_editor import REACH, ContentStudent, EmotionStudent
 from cdrl.priors.actions import TrackedActions
 from cdrl.priors.features import Features
-from cdrl.representation.content import embed_content, save_encoder
+from cdrl.representation.content import embed_content
 from cdrl.representation.guidance import Guidance, label_targets
 from cdrl.training.loop import LoopConfig, train
 
@@ -174,7 +175,7 @@ def distil(
         "shuffled": shuffled,
         "people": int(tracked.clips.speaker.nunique()),
     }
-    return save_encoder(student, card, history, out)
+    return save_network(out, student, card, history)
 
 
 @torch.no_grad()

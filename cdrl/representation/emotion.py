@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
+from cdrl.core.checkpoint import save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import EmotionConfig
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
@@ -17,7 +18,6 @@ from cdrl.models.adversary import Adversary
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
-from cdrl.representation.content import save_encoder
 from cdrl.training.loop import LoopConfig, train
 
 TERMS = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
@@ -154,7 +154,8 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
     with torch.no_grad():
         targets = {"text": objective.prompts(), "prototypes": _prototypes(encoder.eval(), features)}
     save_file({k: v.contiguous() for k, v in targets.items()}, Path(out) / "targets.safetensors")
-    return save_encoder(encoder, {"model": shape, "language": language}, history, out), history
+    save_network(out, encoder, {"model": shape, "language": language}, history)
+    return encoder, history
 
 
 def seen(features: Features, rows: np.ndarray, window: int) -> torch.Tensor:

@@ -1,4 +1,13 @@
-"""Which moments of which clips CCRL compares: pairs of clips that say the same, aligned, and batches drawn from them."""
+"""Sampling of CCRL: pairs of clips with the same sentence in two emotions, aligned in time.
+
+Notation of the paper: (c1, e1) is the anchor, (c1, e2) the positive, (c2, e2) a negative; c is the
+content, e the emotion. Here the anchor is a moment of one clip of a pair, the positive is the same
+moment of speech in the other clip, and the negatives are other moments of both clips. A negative
+then has speaker and emotion of the anchor or of the positive, so that content alone tells them
+apart: emotion-aware contrastive learning.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -12,200 +21,344 @@ from cdrl.corpora.dtw import dtw_alignment, linear_alignment, phone_alignment
 from cdrl.priors.audio import cepstra
 from cdrl.priors.features import Features
 
-MAX_PATH_COST = 0.5  # a pair whose path costs more (cosine distance) is rejected: probably not the same sentence
-HELD = 2  # frames on each side that a short window has, as in a generator's training
+# A pair whose path costs more (mean cosine distance) is rejected: probably two sentences.
+MAX_PATH_COST = 0.5
+SHORT_WINDOW_REACH = 2  # frames on each side of a short window, as in the training of an editor
+DRAWS_PER_PAIR = 4  # attempts to find a pair before fewer pairs are accepted
+IMAGE_CANDIDATES = 3  # images under one sound in the wrong-image term
+
+# Frame of the second clip for each frame of the first, or None; and the cost of the path.
+Alignment = tuple[np.ndarray | None, float]
+Aligner = Callable[[int, int], Alignment]
+Batch = dict[str, torch.Tensor]
 
 
 def find_pairs(features: Features, config: ContentConfig) -> pd.DataFrame:
-    """Pair clips of the same sentence in different emotions, by one speaker or by two, and align them.
+    """Pair clips of one sentence in two emotions, by one speaker or by two, and align them.
 
     Args:
         features: with the audio prior of every frame.
-        config: `pairs` is how many to draw; `alignment` one of
-            prior (DTW on the audio prior), mfcc (DTW on cepstra, no learnt prior), linear (a linear time warp, no sound at all),
-            truth (phone times: only where a corpus has them, an upper bound and no method).
+        config: `pairs` is how many to draw; `alignment` is one of prior (DTW on the audio prior),
+            mfcc (DTW on cepstra, no learnt prior), linear (a straight line, no sound at all), truth
+            (phone times: only where a corpus has them, an upper bound and no method).
 
     Returns:
-        One row per pair: a, b (clip numbers), quality (mean cosine distance of the path; nan where there is no path), kept,
-        aligned ((T_a,) float).
+        One row per pair: a, b (clip numbers), quality (mean cosine distance along the path; NaN
+        where there is no path), kept (False where the pair is rejected), aligned ((T,) float, the
+        frame of b for each of the T frames of a).
 
     Raises:
-        InputError: where no sentence is said in two emotions (MEAD's usual test set): content and emotion are confounded; or
-            truth is asked for where there is none.
+        InputError: no sentence is said in two emotions (MEAD's usual test set), so that content and
+            emotion are confounded; or truth where there is none.
     """
-    clips, random = features.store.clips, np.random.default_rng([config.seed, 11])
-    groups = [
-        g.index.to_numpy() for _, g in clips.groupby("sentence") if g["emotion"].nunique() > 1
-    ]
-    if not groups:
-        raise InputError(
-            f"{features.store.path}: no sentence is said in two emotions, so content and emotion cannot be told apart; "
-            "take sentences common to several emotions"
-        )
-    drawn = set()
-    for k in range(config.pairs * 4):
-        a, b = (
-            int(x) for x in random.choice(groups[random.integers(len(groups))], 2, replace=False)
-        )
-        same = clips.speaker[a] == clips.speaker[b]
-        if clips.emotion[a] != clips.emotion[b] and (same or k % 2):
-            drawn.add((a, b))
-        if len(drawn) == config.pairs:
-            break
-    align = _aligner(features, config.alignment)
+    random = np.random.default_rng([config.seed, 11])
+    clip_pairs = _draw_pairs(features, config.pairs, random)
+    align = _build_aligner(features, config.alignment)
     rows = []
-    for a, b in sorted(drawn):
+    for a, b in sorted(clip_pairs):
         aligned, quality = align(a, b)
-        kept = aligned is not None and not quality > MAX_PATH_COST
-        rows.append({"a": a, "b": b, "quality": quality, "kept": kept, "aligned": aligned})
+        is_good = aligned is not None and not quality > MAX_PATH_COST
+        rows.append({"a": a, "b": b, "quality": quality, "kept": is_good, "aligned": aligned})
     return pd.DataFrame(rows)
 
 
-def _aligner(features: Features, alignment: str):
-    """(clip, clip) -> alignment and quality, of one kind."""
-    store = features.store
-    counts = store.clips["num_frames"].to_numpy()
-    if alignment == "linear":
-        return lambda a, b: (linear_alignment(counts[a], counts[b]), float("nan"))
-    if alignment == "truth":
-        if "phoneme" not in store.truth:
-            raise InputError(
-                f"{store.path}: alignment=truth needs phone times, which only a generated corpus has"
-            )
-        said = np.asarray(store.truth["phoneme"][:])
-        return lambda a, b: (
-            phone_alignment(*(said[store.frames(c)] for c in (a, b))),
-            float("nan"),
+def _draw_pairs(
+    features: Features, count: int, random: np.random.Generator
+) -> set[tuple[int, int]]:
+    """Draw pairs of clips of one sentence in two emotions; half of the draws may mix speakers."""
+    clips = features.store.clips
+    sentences = _sentences_in_two_emotions(clips)
+    if not sentences:
+        raise InputError(
+            f"{features.store.path}: no sentence is said in two emotions, so content and emotion "
+            "cannot be told apart; take sentences common to several emotions"
         )
+    pairs: set[tuple[int, int]] = set()
+    for draw in range(count * DRAWS_PER_PAIR):
+        sentence = sentences[random.integers(len(sentences))]
+        first, second = random.choice(sentence, 2, replace=False)
+        a, b = int(first), int(second)
+        same_speaker = clips.speaker[a] == clips.speaker[b]
+        mixes_speakers = draw % 2 == 1
+        if clips.emotion[a] != clips.emotion[b] and (same_speaker or mixes_speakers):
+            pairs.add((a, b))
+        if len(pairs) == count:
+            break
+    return pairs
+
+
+def _sentences_in_two_emotions(clips: pd.DataFrame) -> list[np.ndarray]:
+    """For each sentence that is said in two emotions, the numbers of its clips."""
+    sentences = []
+    for _, group in clips.groupby("sentence"):
+        if group["emotion"].nunique() > 1:
+            sentences.append(group.index.to_numpy())
+    return sentences
+
+
+def _build_aligner(features: Features, alignment: str) -> Aligner:
+    """The function that aligns two clips, given by their numbers."""
+    if alignment == "linear":
+        return _LinearAligner(features)
+    if alignment == "truth":
+        return _PhoneAligner(features)
     if alignment == "mfcc":
-        rates = store.clips["frame_rate"].to_numpy()
-        sound = {}
+        return _CepstraAligner(features)
+    return _PriorAligner(features)
 
-        def heard(clip):
-            if clip not in sound:
-                sound[clip] = cepstra(
-                    store.sound(clip), int(counts[clip]), float(rates[clip])
-                ).numpy()
-            return sound[clip]
 
-        return lambda a, b: (dtw_alignment(heard(a), heard(b))[0], float("nan"))
-    return lambda a, b: dtw_alignment(
-        *(np.asarray(features.audio[store.frames(c)], np.float32) for c in (a, b))
-    )
+class _LinearAligner:
+    """A straight line from the first frame to the last."""
+
+    def __init__(self, features: Features):
+        self.lengths = features.store.clips["num_frames"].to_numpy()
+
+    def __call__(self, a: int, b: int) -> Alignment:
+        return linear_alignment(self.lengths[a], self.lengths[b]), float("nan")
+
+
+class _PhoneAligner:
+    """Phone times, where a corpus knows them."""
+
+    def __init__(self, features: Features):
+        self.store = features.store
+        if "phoneme" not in self.store.truth:
+            raise InputError(
+                f"{self.store.path}: alignment=truth needs phone times, which only a generated "
+                "corpus has"
+            )
+        self.phonemes = np.asarray(self.store.truth["phoneme"][:])
+
+    def __call__(self, a: int, b: int) -> Alignment:
+        phonemes_a = self.phonemes[self.store.frames(a)]
+        phonemes_b = self.phonemes[self.store.frames(b)]
+        return phone_alignment(phonemes_a, phonemes_b), float("nan")
+
+
+class _CepstraAligner:
+    """DTW on mel-frequency cepstra, which are computed once per clip."""
+
+    def __init__(self, features: Features):
+        self.store = features.store
+        self.lengths = self.store.clips["num_frames"].to_numpy()
+        self.rates = self.store.clips["frame_rate"].to_numpy()
+        self.cepstra: dict[int, np.ndarray] = {}
+
+    def __call__(self, a: int, b: int) -> Alignment:
+        aligned, _ = dtw_alignment(self._cepstra_of(a), self._cepstra_of(b))
+        return aligned, float("nan")
+
+    def _cepstra_of(self, clip: int) -> np.ndarray:
+        if clip not in self.cepstra:
+            sound = self.store.sound(clip)
+            length = int(self.lengths[clip])
+            rate = float(self.rates[clip])
+            self.cepstra[clip] = cepstra(sound, length, rate).numpy()
+        return self.cepstra[clip]
+
+
+class _PriorAligner:
+    """DTW on the audio prior."""
+
+    def __init__(self, features: Features):
+        self.features = features
+
+    def __call__(self, a: int, b: int) -> Alignment:
+        return dtw_alignment(self._audio_of(a), self._audio_of(b))
+
+    def _audio_of(self, clip: int) -> np.ndarray:
+        frames = self.features.store.frames(clip)
+        return np.asarray(self.features.audio[frames], np.float32)
 
 
 class PairSampler:
-    """Draws batches of aligned moments.
+    """Draws P aligned pairs of clips and S moments of each.
 
     Args:
-        features: of the training store. pairs: from `find_pairs`. config: batch size, window, augmentation, thresholds.
-        shuffled: control; which candidate is called the positive, and which sound belongs to an image, is drawn by lot.
+        features: of the training store.
+        pairs: of `find_pairs`.
+        config: batch size, window, augmentation, thresholds.
+        shuffled: control; the positive is drawn at random from the candidates, and so is the sound
+            that belongs to an image.
+
+    Attributes:
+        speakers: names, in the order of the speaker labels.
 
     Raises:
-        InputError: fewer than two pairs that could be aligned.
+        InputError: fewer than two pairs could be aligned.
     """
 
     def __init__(
         self, features: Features, pairs: pd.DataFrame, config: ContentConfig, shuffled: bool = False
     ):
-        self.features, self.config, self.shuffled = features, config, shuffled
+        self.features = features
+        self.config = config
+        self.shuffled = shuffled
         self.pairs = pairs[pairs.kept].reset_index(drop=True)
         if len(self.pairs) < 2:
             raise InputError(
-                f"{features.store.path}: {len(self.pairs)} of {len(pairs)} pairs could be aligned; at least 2 are needed"
+                f"{features.store.path}: {len(self.pairs)} of {len(pairs)} pairs could be aligned; "
+                "at least 2 are needed"
             )
+
         clips = features.store.clips
-        self.starts, self.lengths = clips["start"].to_numpy(), clips["num_frames"].to_numpy()
+        self.starts = clips["start"].to_numpy()
+        self.lengths = clips["num_frames"].to_numpy()
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
         self.speakers = sorted(set(clips["speaker"]))
-        self.speaker = (
-            clips["speaker"].map({name: k for k, name in enumerate(self.speakers)}).to_numpy()
-        )
+        speaker_index = {name: index for index, name in enumerate(self.speakers)}
+        self.speaker = clips["speaker"].map(speaker_index).to_numpy()
         self.means = {
-            kind: torch.from_numpy(features.clip_means(kind)) for kind in ("face", "mouth")
+            "face": torch.from_numpy(features.clip_means("face")),
+            "mouth": torch.from_numpy(features.clip_means("mouth")),
         }
 
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> face, mouth, audio (2, P, S, T, D); valid (2, P, S, 2S) bool and positive (2, P, S): the candidates are the S
-        moments of the other clip, then those of the own; answer (P, S): which of three images goes with the sound; emotion,
-        speaker (2, P) int64."""
-        number = self.config.batch
-        chosen = self.pairs.iloc[
-            random.choice(len(self.pairs), number, replace=len(self.pairs) < number)
-        ]
-        moments = self._moments(chosen, random)  # (2, P, S)
-        clips = np.array([chosen["a"], chosen["b"]])
-        reach = np.where(
-            random.random(clips.shape) < self.config.short_window_prob, HELD, self.config.window
-        )[..., None]
-        rows = self.starts[clips][..., None] + moments
-        face, mouth, audio = self.features.windows(
-            rows, ("face", "mouth", "audio"), self.config.window, reach
-        )
-        valid = self._valid(moments, audio[0, :, :, self.config.window // 2])
-        positive = torch.arange(moments.shape[2]).expand(2, number, -1)
-        answer = torch.zeros(number, moments.shape[2], dtype=torch.long)
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """Draw a batch; the first axis counts the two clips of a pair, each the anchor in turn.
+
+        Args:
+            random: where all that is drawn comes from.
+
+        Returns:
+            face, mouth, audio: (2, P, S, T, D) windows around the moments.
+            valid: (2, P, S, 2 S) bool, the positive and the negatives among the candidates, which
+            are the S moments of the other clip, then the S moments of the anchor's own clip.
+            positive: (2, P, S) int64, which candidate is the positive.
+            image_positive: (P, S) int64, which of three images goes with the sound.
+            emotion, speaker: (2, P) int64 labels.
+        """
+        pairs = self._draw_pairs(random)
+        moments = self._draw_moments(pairs, random)
+        clips = np.array([pairs["a"], pairs["b"]])  # (2, P)
+        face, mouth, audio = self._draw_windows(clips, moments, random)
+
+        audio_of_moments = audio[0, :, :, self.config.window // 2]  # (P, S, A)
+        valid = self._valid_candidates(moments, audio_of_moments)
+        _, batch, count = moments.shape
+        positive = torch.arange(count).expand(2, batch, -1)
+        image_positive = torch.zeros(batch, count, dtype=torch.long)
         if self.shuffled:
-            lots = torch.from_numpy(random.random(valid.shape, dtype=np.float32))
-            positive = lots.masked_fill(~valid, -1).argmax(3)
-            answer = torch.from_numpy(random.integers(0, 3, answer.shape))
-            lot = torch.from_numpy(
-                random.permutation(2 * number * moments.shape[2])
-            )  # over clips too: a clip's own sounds tell its sentence
-            audio = audio.flatten(0, 2)[lot].view_as(audio)
+            positive = _draw_positives(valid, random)
+            image_positive = _draw_image_positives(batch, count, random)
+            audio = _shuffle_moments(audio, random)
+
         return {
-            "face": self._offset(face, "face", clips, random),
-            "mouth": self._offset(mouth, "mouth", clips, random),
+            "face": self._swap_means(face, "face", clips, random),
+            "mouth": self._swap_means(mouth, "mouth", clips, random),
             "audio": audio,
             "valid": valid,
             "positive": positive,
-            "answer": answer,
+            "image_positive": image_positive,
             "emotion": torch.from_numpy(self.emotion[clips]),
             "speaker": torch.from_numpy(self.speaker[clips]),
         }
 
-    def _moments(self, chosen: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
-        """(2, P, S) frames of both clips of each pair, aligned."""
-        here, there, wanted = [], [], self.config.moments
-        for row in chosen.itertuples():
-            moments = np.sort(
-                random.choice(len(row.aligned), wanted, replace=len(row.aligned) < wanted)
-            )
-            partner = np.clip(
-                np.round(np.asarray(row.aligned)[moments]).astype(int), 0, self.lengths[row.b] - 1
-            )
-            here.append(moments)
-            there.append(partner)
-        return np.array([here, there])
+    def _draw_pairs(self, random: np.random.Generator) -> pd.DataFrame:
+        batch = self.config.batch
+        too_few = len(self.pairs) < batch
+        rows = random.choice(len(self.pairs), batch, replace=too_few)
+        return self.pairs.iloc[rows]
 
-    def _valid(self, moments: np.ndarray, sound: torch.Tensor) -> torch.Tensor:
-        """(2, P, S, 2S) bool: the positive, and every moment that is neither near nor sounds alike (false negatives)."""
-        near = (
-            np.abs(moments[..., :, None] - moments[..., None, :]) <= self.config.temporal_exclusion
-        )
-        sound = F.normalize(sound, dim=-1)
-        apart = ~(
-            torch.from_numpy(near[0] | near[1])
-            | ((sound @ sound.transpose(1, 2)) > self.config.false_negative_cosine)
-        )
-        apart = apart.expand(2, -1, -1, -1)
-        itself = torch.eye(moments.shape[2], dtype=torch.bool).expand_as(apart)
-        own = (apart & ~itself) if self.config.negatives == "two" else torch.zeros_like(apart)
-        return torch.cat([apart | itself, own], 3)
+    def _draw_moments(self, pairs: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
+        """(2, P, S): S frames of the first clip, in order, and the same moments in the second."""
+        moments_a = []
+        moments_b = []
+        for aligned, clip_b in zip(pairs["aligned"], pairs["b"], strict=True):
+            too_few = len(aligned) < self.config.moments
+            drawn = random.choice(len(aligned), self.config.moments, replace=too_few)
+            frames_a = np.sort(drawn)
+            frames_b = np.round(np.asarray(aligned)[frames_a]).astype(int)
+            moments_a.append(frames_a)
+            moments_b.append(np.clip(frames_b, 0, self.lengths[clip_b] - 1))
+        return np.array([moments_a, moments_b])
 
-    def _offset(
-        self, features: torch.Tensor, kind: str, clips: np.ndarray, random: np.random.Generator
+    def _draw_windows(
+        self, clips: np.ndarray, moments: np.ndarray, random: np.random.Generator
+    ) -> list[torch.Tensor]:
+        """Face, mouth and audio windows (2, P, S, T, D); a share of the clips has short windows."""
+        is_short = random.random(clips.shape) < self.config.short_window_prob
+        reach = np.where(is_short, SHORT_WINDOW_REACH, self.config.window)
+        rows = self.starts[clips][..., None] + moments
+        kinds = ("face", "mouth", "audio")
+        return self.features.windows(rows, kinds, self.config.window, reach[..., None])
+
+    def _valid_candidates(self, moments: np.ndarray, audio: torch.Tensor) -> torch.Tensor:
+        """Mark the positives and the negatives among the candidates.
+
+        A moment is no negative where it is near in time in either clip, or sounds the same (a false
+        negative).
+
+        Args:
+            moments: (2, P, S) frames.
+            audio: (P, S, A) audio prior of the moments of the first clip.
+
+        Returns:
+            (2, P, S, 2 S) bool.
+        """
+        distance = np.abs(moments[..., :, None] - moments[..., None, :])
+        is_near = distance <= self.config.temporal_exclusion  # (2, P, S, S)
+        near_in_either = torch.from_numpy(is_near[0] | is_near[1])
+        unit = F.normalize(audio, dim=-1)
+        sounds_alike = (unit @ unit.transpose(1, 2)) > self.config.false_negative_cosine
+        negative = ~(near_in_either | sounds_alike)
+        negative = negative.expand(2, -1, -1, -1)
+
+        same_moment = torch.eye(moments.shape[2], dtype=torch.bool).expand_as(negative)
+        in_other_clip = negative | same_moment
+        in_own_clip = torch.zeros_like(negative)
+        if self.config.negatives == "two":
+            in_own_clip = negative & ~same_moment
+        return torch.cat([in_other_clip, in_own_clip], 3)
+
+    def _swap_means(
+        self, windows: torch.Tensor, kind: str, clips: np.ndarray, random: np.random.Generator
     ) -> torch.Tensor:
-        """For a share of the clips, the clip's mean feature replaced by another clip's: its lasting look, not its movement."""
-        other = random.integers(0, len(self.starts), clips.shape)
-        swapped = torch.from_numpy(random.random(clips.shape) < self.config.mean_swap_prob).float()
-        change = (self.means[kind][other] - self.means[kind][clips]) * swapped[..., None]
-        return features + change[:, :, None, None]
+        """Exchange the mean feature of a share of the clips for that of another clip.
+
+        The mean holds the lasting look of a clip; its movement stays as it is.
+        """
+        means = self.means[kind]
+        others = random.integers(0, len(self.starts), clips.shape)
+        is_swapped = random.random(clips.shape) < self.config.mean_swap_prob
+        factor = torch.from_numpy(is_swapped).float()
+        change = (means[others] - means[clips]) * factor[..., None]  # (2, P, D)
+        return windows + change[:, :, None, None]
+
+
+def _draw_positives(valid: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """(2, P, S): one of the valid candidates (2, P, S, 2 S) for each anchor, at random."""
+    ranks = torch.from_numpy(random.random(valid.shape, dtype=np.float32))
+    return ranks.masked_fill(~valid, -1).argmax(3)
+
+
+def _draw_image_positives(batch: int, count: int, random: np.random.Generator) -> torch.Tensor:
+    """(P, S): which image is called the positive, at random."""
+    return torch.from_numpy(random.integers(0, IMAGE_CANDIDATES, (batch, count)))
+
+
+def _shuffle_moments(audio: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """Exchange the sounds (2, P, S, T, A) of all moments at random.
+
+    Within a clip would not do: the sounds of a clip tell its sentence.
+    """
+    flat = audio.flatten(0, 2)
+    order = torch.from_numpy(random.permutation(len(flat)))
+    return flat[order].view_as(audio)
 
 
 def chance_loss(sampler: PairSampler, batches: int = 20) -> float:
-    """What a constant encoder scores on the contrastive term: mean log of the candidates that the masks leave, in nats."""
-    drawn = [
-        sampler(np.random.default_rng([sampler.config.seed, k]))["valid"] for k in range(batches)
-    ]
-    return float(np.mean([valid.sum(3).float().log().mean() for valid in drawn]))
+    """The contrastive term of a constant encoder: the mean log of the number of candidates.
+
+    Args:
+        sampler: of the training.
+        batches: how many batches to average over.
+
+    Returns:
+        Nats.
+    """
+    losses = []
+    for number in range(batches):
+        batch = sampler(np.random.default_rng([sampler.config.seed, number]))
+        candidates = batch["valid"].sum(3)
+        losses.append(candidates.float().log().mean())
+    return float(np.mean(losses))

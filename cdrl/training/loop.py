@@ -1,6 +1,6 @@
 """The one training loop: seeded, logged, and resumed bit for bit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from cdrl.core.checkpoint import load_trained_state, trained_state
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
+from cdrl.core.settings import ContentConfig, EmotionConfig
 from cdrl.training.engine import Engine
 
 CLIP_NORM = 1.0  # largest norm of all gradients together
@@ -50,6 +51,25 @@ class LoopConfig:
     log_every: int = 10
     weights: dict[str, float] = field(default_factory=dict)
     device: str = "cpu"
+
+
+def loop_config(settings: ContentConfig | EmotionConfig, terms: Iterable[str]) -> LoopConfig:
+    """How to train as the settings of a stage say.
+
+    Args:
+        settings: rates, and the weight of every term.
+        terms: of the objective; the weight of `contrast` is the setting `contrast_weight`.
+    """
+    weights = {}
+    for name in terms:
+        weights[name] = getattr(settings, f"{name}_weight")
+    return LoopConfig(
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        weights=weights,
+        device=settings.device,
+    )
 
 
 @dataclass
