@@ -18,9 +18,16 @@ from cdrl.corpora.store import Store
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
 from cdrl.editors.rendered import alignment_of, render_action_edits, render_edit, tracked_edit_pairs
 from cdrl.editors.variants import ACTION_VARIANTS
-from cdrl.evaluation.action_scores import differences, estimate_action_edits, format_estimates
+from cdrl.evaluation.edit_comparison import estimate_differences
+from cdrl.evaluation.edit_evaluation import (
+    estimate_variant,
+    format_estimates,
+    statistics_from_readings,
+)
+from cdrl.evaluation.edit_tasks import TrueEdits
 from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.readings import read_clip
+from cdrl.evaluation.metrics import RENDERED_SCORES, restore_statistics
+from cdrl.evaluation.readings import References, read_clip
 from cdrl.priors.actions import load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.representation.distillation import distil, fit_scores
@@ -118,23 +125,24 @@ def main() -> None:
             read_clip(judges, crops)
             for crops in render_action_edits(choose, manipulator, tqdm(wanted, desc=variant), reader)
         ]
-    target, speakers = truth.clips.emotion.to_numpy(), truth.clips.speaker.to_numpy()
-    rows = {}
-    for variant in read:
-        rows |= estimate_action_edits(
-            variant, read[variant], read["truth"], read["copy_source"], target, speakers
-        )
-    print(format_estimates(rows))
-    for variant in [
-        name for name in ("content", "emotion", "cdrl") if {name, "baseline"} <= set(read)
-    ]:
-        found = differences(
-            read[variant], read["baseline"], read["truth"], read["copy_source"], np.asarray(target)
-        )
-        texts = [
-            f"{score} {v.value:+.3f} ({v.low:+.3f} to {v.high:+.3f})"
-            for score, v in found.items()
-        ]
+    edits = TrueEdits(choose, truth, choose.face.shape[1])
+    references = References(read["copy_source"], read["truth"])
+    statistics, estimates = {}, {}
+    for variant, readings in read.items():
+        rows = statistics_from_readings(readings, edits, references, RENDERED_SCORES)
+        estimates |= estimate_variant(f"spfem.rendered.{variant}", rows, references, edits)
+        statistics[variant] = {name: restore_statistics(name, rows[name]) for name in rows}
+    print(format_estimates(estimates, RENDERED_SCORES))
+    for variant in ("content", "emotion", "cdrl"):
+        if not {variant, "baseline"} <= set(statistics):
+            continue
+        first, second = statistics[variant], statistics["baseline"]
+        differences = estimate_differences(variant, first, second, np.arange(len(edits)))
+        texts = []
+        for name, difference in differences.items():
+            score = name.rpartition(".")[2]
+            interval = f"({difference.low:+.3f} to {difference.high:+.3f})"
+            texts.append(f"{score} {difference.value:+.3f} {interval}")
         print(f"{variant} less baseline: {', '.join(texts)}")
 
 

@@ -3,6 +3,7 @@
 import ast
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,15 +32,22 @@ from cdrl.editors.rendered import (
     render_edit,
     tracked_edit_pairs,
 )
-from cdrl.evaluation.action_scores import coefficient_rows, differences, rows_as_text
+from cdrl.evaluation.edit_comparison import estimate_differences
+from cdrl.evaluation.edit_evaluation import (
+    estimate_variant,
+    format_estimates,
+    statistics_from_readings,
+)
+from cdrl.evaluation.metrics import RENDERED_SCORES, restore_statistics
+from cdrl.evaluation.readings import ClipReading, References
 from cdrl.models.action_editor import (
-    HELD,
+    GAZE_ACTIONS,
     ActionDiscriminator,
     ActionManipulator,
     ContentStudent,
     EmotionStudent,
 )
-from cdrl.priors.actions import ActionTracker, Tracked, load_tracker, track, track_clip
+from cdrl.priors.actions import ActionTracker, TrackedActions, load_tracker, track, track_clip
 from cdrl.priors.features import extract
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation import distillation as distilling
@@ -124,7 +132,7 @@ def test_intensity_zero_changes_nothing_and_gaze_is_never_edited():
     curve = np.where(np.arange(30) < 10, 0.0, 1.5)
     out = edit_actions(host, source, "happy", curve)
     assert np.array_equal(out[:10], source[:10]) and np.abs(out[10:] - source[10:]).mean() > 1e-3
-    assert np.array_equal(out[:, list(HELD)], source[:, list(HELD)]) and len(HELD) == 8
+    assert np.array_equal(out[:, list(GAZE_ACTIONS)], source[:, list(GAZE_ACTIONS)]) and len(GAZE_ACTIONS) == 8
     assert (
         out.min() >= 0 and out.max() <= 1 and out.dtype == np.float32 and out.shape == source.shape
     )
@@ -227,7 +235,7 @@ def test_the_tracker_s_recipe_writes_weights_with_a_card(features, tmp_path):
         and load_card(str(tmp_path / "action_tracker.safetensors"))["steps"] == 40
     )
     assert np.isfinite(
-        load_tracker(str(tmp_path / "action_tracker.safetensors")).read(np.zeros((5, 384)))
+        load_tracker(str(tmp_path / "action_tracker.safetensors")).predict(np.zeros((5, 384)))
     ).all()
 
 
@@ -320,9 +328,9 @@ def test_guidance_on_actions_is_zero_on_the_source_and_has_a_gradient_to_the_out
     guidance, source = students[0], torch.from_numpy(tracked["others"].clip(0)[None, :20])
     assert guidance.content(source, source).abs().max() < 1e-5
     output = (source + 0.05 * drawn(1, 20, 52)).requires_grad_(True)
-    target = guidance.target("happy", 1.0)
-    assert torch.allclose(target, guidance.prototypes[emotion_index("happy"), 2], atol=1e-5)
-    (guidance.content(source, output) + guidance.emotion(target[None], output)).sum().backward()
+    target = guidance.target(labels="happy", intensity=1.0)
+    assert torch.allclose(target[0], guidance.prototypes[emotion_index("happy"), 2], atol=1e-5)
+    (guidance.content(source, output) + guidance.emotion(output, embedding=target)).sum().backward()
     assert output.grad.abs().sum() > 0 and not any(p.requires_grad for p in guidance.parameters())
 
 
@@ -351,7 +359,7 @@ def test_the_sampler_asks_for_the_emotions_of_the_batch_and_shows_their_windows(
 def test_one_emotion_is_no_game(tracked):
     clips = tracked["train"].clips.assign(emotion="happy")
     with pytest.raises(InputError, match="1 emotions in clips of 12 frames or more"):
-        ActionWindowSampler(Tracked(clips, tracked["train"].coefficients, "here"), 4, 12)
+        ActionWindowSampler(TrackedActions(clips, tracked["train"].coefficients, "here"), 4, 12)
     with pytest.raises(InputError, match="window=8: at least 9 frames"):
         ActionWindowSampler(tracked["train"], 4, 8)
 
@@ -500,20 +508,20 @@ def test_paired_training_fits_true_edits(stores, tracked, tmp_path):
 
 def test_the_truth_scores_perfectly_and_the_table_says_so():
     random = np.random.default_rng(0)
-    clips = [
-        {
-            "curves": random.random((20, 3)),
-            "landmarks": random.random((20, 5, 2)),
-            "judge_a": name,
-            "judge_b": name,
-        }
-        for name in SCORED_EMOTIONS
-    ]
-    target, speakers = np.array(SCORED_EMOTIONS), np.array(["a", "b"] * 3 + ["a"])
-    rows = coefficient_rows("truth", clips, clips, clips, target, speakers)
-    value = {
-        name.rpartition(".")[2]: row["value"] for name, row in rows.items() if name.count(".") == 3
-    }
+    clips = []
+    for name in SCORED_EMOTIONS:
+        curves, landmarks = random.random((20, 3)), random.random((20, 5, 2))
+        clips.append(ClipReading(curves, landmarks, name, name))
+    edits = SimpleNamespace(
+        target_emotions=np.array(SCORED_EMOTIONS), speakers=np.array(["a", "b"] * 3 + ["a"])
+    )
+    references = References(clips, clips)
+    statistics = statistics_from_readings(clips, edits, references, RENDERED_SCORES)
+    estimates = estimate_variant("spfem.rendered.truth", statistics, references, edits)
+    value = {}
+    for name, estimate in estimates.items():
+        if name.count(".") == 3:
+            value[name.rpartition(".")[2]] = estimate.value
     same = pytest.approx(1)
     assert value == {
         "emotion_accuracy": 1,
@@ -522,13 +530,11 @@ def test_the_truth_scores_perfectly_and_the_table_says_so():
         "speech_correlation": same,
         "jitter": 1,
     }
-    assert differences(clips, clips, clips, clips, target)["mouth_error"] == {
-        "value": 0,
-        "low": 0,
-        "high": 0,
-        "p": 1,
-        "n": 7,
-    }
-    assert rows_as_text(rows).startswith(
+    error = restore_statistics("mouth_error", statistics["mouth_error"])
+    differences = estimate_differences("x", {"e": error}, {"e": error}, np.arange(7))
+    difference = differences["x.e"]
+    assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+    assert (difference.p, difference.n) == (1, 7)
+    assert format_estimates(estimates, RENDERED_SCORES).startswith(
         "truth: emotion_accuracy 1.000 (1.000 to 1.000), mouth_error 0.000"
     )

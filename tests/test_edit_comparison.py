@@ -5,13 +5,13 @@ import pytest
 
 from cdrl.evaluation import edit_scores
 from cdrl.evaluation.edit_comparison import (
-    estimate_differences,
     equal_accuracy,
     error_at,
-    restore_statistics,
+    estimate_differences,
     single_judge,
 )
 from cdrl.evaluation.estimate import ScoreStatistics, mean_statistics
+from cdrl.evaluation.metrics import restore_statistics
 
 CLIPS = 80
 TARGET = np.tile(["happy", "sad"], CLIPS // 2)
@@ -75,14 +75,10 @@ def test_a_variant_against_itself_is_zero_and_a_known_shift_is_found():
     same_estimate = rows["x.mouth_error"]
     assert (same_estimate.value, same_estimate.low, same_estimate.high) == (0, 0, 0)
     assert (same_estimate.p, same_estimate.n) == (1, CLIPS)
-    cells = estimate_differences("x", {"mouth_error": worse}, {"mouth_error": same}, PEOPLE, TARGET)[
-        "x.mouth_error"
-    ]
-    assert (
-        cells.value == pytest.approx(0.3, abs=0.02)
-        and cells.low > 0.25
-        and cells.p <= 0.002
-    )
+    cells = estimate_differences(
+        "x", {"mouth_error": worse}, {"mouth_error": same}, PEOPLE, TARGET
+    )["x.mouth_error"]
+    assert cells.value == pytest.approx(0.3, abs=0.02) and cells.low > 0.25 and cells.p <= 0.002
 
 
 def test_two_samplings_of_one_variant_do_not_differ():
@@ -100,7 +96,9 @@ def test_seeds_of_a_clip_are_drawn_together():
     rng = np.random.default_rng(35)
     values = rng.normal(0.1, 1, CLIPS)
     zero = mean_statistics(np.zeros(CLIPS))
-    once = estimate_differences("x", {"a": mean_statistics(values)}, {"a": zero}, PEOPLE, TARGET)["x.a"]
+    once = estimate_differences("x", {"a": mean_statistics(values)}, {"a": zero}, PEOPLE, TARGET)[
+        "x.a"
+    ]
     thrice = estimate_differences(
         "x",
         {"a": mean_statistics(np.tile(values, 3))},
@@ -191,5 +189,9 @@ def test_chance_alone_is_rarely_outside_the_interval():
 def test_measures_of_other_clips_are_refused():
     with pytest.raises(ValueError, match="paired measures need the same clips: got 80 and 79 rows"):
         estimate_differences(
-            "x", {"a": mean_statistics(np.zeros(80))}, {"a": ScoreStatistics(np.ones((79, 2)))}, PEOPLE, TARGET
+            "x",
+            {"a": mean_statistics(np.zeros(80))},
+            {"a": ScoreStatistics(np.ones((79, 2)))},
+            PEOPLE,
+            TARGET,
         )

@@ -1,25 +1,23 @@
 """Scores of an edit on outputs whose score is known: the truth, the copied source, a dead mouth, a trembling one."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.evaluation.edit_scores import (
-    estimate_per_emotion,
     emotion_accuracy,
     estimate_emotion_accuracy,
+    estimate_per_emotion,
     identity,
     jitter,
     mouth_box,
     mouth_correlation,
-    mouth_curves,
     mouth_error,
     mouth_l1,
     psnr,
-    scored_clips,
     speech_correlation,
 )
+from cdrl.media.mouth_curves import mouth_curves
 
 SPEAKERS, TARGET = np.repeat(np.arange(5), 8), np.tile(["happy", "sad"], 20)
 
@@ -224,16 +222,23 @@ def test_a_known_share_of_right_edits_is_read_at_its_size(leak):
 def test_rows_print_both_judges_the_truth_and_exaggeration():
     wrong = np.where(TARGET == "happy", "sad", "happy")
     most = np.where(np.arange(40) < 30, TARGET, wrong)
-    rows = estimate_emotion_accuracy("spfem.image.cdrl", (TARGET, TARGET), (most, TARGET), TARGET, SPEAKERS)
+    rows = estimate_emotion_accuracy(
+        "spfem.image.cdrl",
+        emotion_accuracy(TARGET, TARGET, TARGET),
+        TARGET,
+        SPEAKERS,
+        truth=emotion_accuracy(most, TARGET, TARGET),
+    )
     cells = rows["spfem.image.cdrl.emotion_accuracy"]
     assert cells.value == 1
     beside = ("judge_1", "truth", "truth_1", "truth_2")
     assert [cells.details[name] for name in beside] == [1, 0.75, 0.75, 1]
     assert cells.chance == 0.5 and cells.details["exaggerated"] == 1 and cells.n == 40
     assert rows["spfem.image.cdrl.emotion_accuracy.happy"].n == 20
-    copied = estimate_emotion_accuracy("x", (wrong, wrong), (TARGET, TARGET), TARGET, SPEAKERS)[
-        "x.emotion_accuracy"
-    ]
+    always_wrong = emotion_accuracy(wrong, wrong, TARGET)
+    always_right = emotion_accuracy(TARGET, TARGET, TARGET)
+    rows = estimate_emotion_accuracy("x", always_wrong, TARGET, SPEAKERS, truth=always_right)
+    copied = rows["x.emotion_accuracy"]
     assert copied.value == 0 and copied.details["exaggerated"] == 0
 
 
@@ -247,8 +252,3 @@ def test_rows_have_an_interval_over_speakers_and_a_mean_of_emotions():
     assert cells.details["mean_of_emotions"] == np.mean(emotions)
     with pytest.raises(ValueError, match="mouth_error: 40 clips measured, 3 speakers given"):
         estimate_per_emotion("x", {"mouth_error": measure}, SPEAKERS[:3], TARGET[:3])
-
-
-def test_sources_that_already_show_the_target_do_not_count():
-    table = pd.DataFrame({"source_emotion": ["sad", "happy"], "target_emotion": ["happy", "happy"]})
-    assert scored_clips(table).tolist() == [True, False]

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from cdrl.core.errors import InputError
-from cdrl.evaluation.lip_sync import MARGIN, SHIFTS, cepstra, distances, load_syncnet, lse
+from cdrl.evaluation.lip_sync import MARGIN, MAX_SHIFT, cepstra, load_syncnet, lse, sync_distances
 from cdrl.models.syncnet import SyncNet
 
 # python_speech_features 0.6, mfcc(round(32767 sound), 16000), second span of a tone of 440 Hz and half the greatest amplitude.
@@ -60,8 +60,8 @@ def test_cepstra_of_one_span_agree_with_loops():
 
 def test_distances_agree_with_a_loop_over_frames_and_shifts(network):
     frames, sound = clip(9, 0.4)
-    found = distances(network, frames, sound, 25)
-    assert found.shape == (4, 2 * SHIFTS + 1)
+    found = sync_distances(network, frames, sound, 25)
+    assert found.shape == (4, 2 * MAX_SHIFT + 1)
     cut, heard = round(MARGIN * 64), torch.from_numpy(cepstra(sound, 25).T.astype(np.float32))
     inner = (
         torch.from_numpy(frames[:, cut:-cut, cut:-cut][..., [2, 1, 0]]).permute(0, 3, 1, 2).float()
@@ -73,7 +73,7 @@ def test_distances_agree_with_a_loop_over_frames_and_shifts(network):
         if 0 <= row + shift < 4:
             start = 4 * (row + shift)
             voice = network.extract_audio(heard[None, None, :, start : start + 20])[0]
-        assert found[row, SHIFTS + shift] == pytest.approx(
+        assert found[row, MAX_SHIFT + shift] == pytest.approx(
             float((picture - voice + 1e-6).norm()), rel=1e-4
         )
 
@@ -82,7 +82,7 @@ def test_only_sound_under_the_frames_moves_a_distance(network):
     frames, sound = clip(12, 0.6)
     changed = sound.copy()
     changed[-4000:] = 0  # after frame 7.5 of the sound; rows 0 and 1 hear the first 6 frames
-    before, after = (distances(network, frames, s, 25)[:, SHIFTS] for s in (sound, changed))
+    before, after = (sync_distances(network, frames, s, 25)[:, MAX_SHIFT] for s in (sound, changed))
     assert np.array_equal(before[:2], after[:2]) and not np.allclose(before[4:], after[4:])
 
 
@@ -95,7 +95,8 @@ def test_weights_are_read_by_name_and_others_refused(tmp_path, network):
     torch.save(network.state_dict(), kept)
     frames, sound = clip(7, 0.4)
     assert np.array_equal(
-        distances(load_syncnet(kept), frames, sound, 25), distances(network, frames, sound, 25)
+        sync_distances(load_syncnet(kept), frames, sound, 25),
+        sync_distances(network, frames, sound, 25),
     )
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="weights of another model"):
@@ -109,4 +110,4 @@ def test_too_little_sound_is_told(network):
         InputError,
         match="lip sync: 20 frames and 0.10 s of sound; at least 6 frames of both are needed",
     ):
-        distances(network, *clip(20, 0.1), 25)
+        sync_distances(network, *clip(20, 0.1), 25)

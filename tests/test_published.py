@@ -10,13 +10,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cdrl.core.errors import InputError
+from cdrl.evaluation.metrics import ARCFACE, METRICS, PROTOCOL, left_out_notes
 from cdrl.evaluation.realism import (
     frechet_distance,
     load_published,
     published_features,
     set_similarity,
 )
-from cdrl.evaluation.set_scores import KIT, PUBLISHED, SetReader, set_scores
+from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, score_sets
 from cdrl.models.published import EfficientFace, FaceNet
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -201,68 +202,82 @@ def test_weights_load_as_they_were_published_and_others_are_refused(tmp_path, ex
 # --- the scores ---------------------------------------------------------------------------------------------------------
 
 
+def features_of_clip(random, mean, std, frames):
+    return {
+        "face": random.normal(mean, std[0], (frames, 3)),
+        "expression": random.normal(mean, std[1], (frames, 3)),
+    }
+
+
+def metrics_named(*names):
+    return [metric for metric in SET_METRICS if metric.name in names]
+
+
 def test_fad_pools_the_actors_and_csim_is_a_mean_over_them():
     random = np.random.default_rng(0)
     clips = pd.DataFrame({"speaker": list("aabb"), "emotion": ["happy", "sad", "happy", "sad"]})
-    wanted = pd.DataFrame(
+    requests = pd.DataFrame(
         {"speaker": ["a", "b", "b"], "emotion": ["happy", "happy", "sad"], "protocol": "intra"}
     )
-    originals = [
-        {"face": random.normal(k, 1, (40, 3)), "expression": random.normal(k, 1, (40, 3))}
-        for k in range(4)
-    ]
-    seen = [
-        {"face": random.normal(0, 2, (30, 3)), "expression": random.normal(1, 1, (30, 3))}
-        for _ in range(3)
-    ]
-    rows, lines = set_scores("x", seen, wanted, clips, originals, KIT | PUBLISHED)
-    pooled = [
-        np.concatenate([part[k]["face"] for k in numbers])
-        for part, numbers in ((originals, (0, 2)), (seen, (0, 1)))
-    ]
-    assert rows["x.fad.intra.happy"].value == pytest.approx(frechet_distance(*pooled))
-    each = [
-        set_similarity(originals[real]["expression"], seen[made]["expression"])
-        for real, made in ((0, 0), (2, 1))
-    ]
-    assert rows["x.csim.intra.happy"].value == pytest.approx(np.mean(each))
-    assert rows["x.csim.intra.sad"].value == pytest.approx(
-        set_similarity(originals[3]["expression"], seen[2]["expression"])
-    )
-    assert rows["x.csim.intra"].value == pytest.approx(
-        (rows["x.csim.intra.happy"].value + rows["x.csim.intra.sad"].value) / 2
-    )
-    assert not lines and sorted({name.split(".")[1] for name in rows}) == ["csim", "fad"]
+    untouched = [features_of_clip(random, clip, (1, 1), 40) for clip in range(4)]
+    edited = [features_of_clip(random, 0.5, (2, 1), 30) for _ in range(3)]
+    metrics = metrics_named("fad", "csim")
+    estimates, notes = score_sets("x", edited, requests, untouched, clips, metrics)
+
+    real_happy = np.concatenate([untouched[0]["face"], untouched[2]["face"]])
+    edited_happy = np.concatenate([edited[0]["face"], edited[1]["face"]])
+    fad = frechet_distance(real_happy, edited_happy)
+    assert estimates["x.fad.intra.happy"].value == pytest.approx(fad)
+    of_a = set_similarity(untouched[0]["expression"], edited[0]["expression"])
+    of_b = set_similarity(untouched[2]["expression"], edited[1]["expression"])
+    happy = estimates["x.csim.intra.happy"].value
+    assert happy == pytest.approx(np.mean([of_a, of_b]))
+    sad = estimates["x.csim.intra.sad"].value
+    assert sad == pytest.approx(set_similarity(untouched[3]["expression"], edited[2]["expression"]))
+    assert estimates["x.csim.intra"].value == pytest.approx((happy + sad) / 2)
+    assert not notes
+    assert sorted({name.split(".")[1] for name in estimates}) == ["csim", "fad"]
+
+
+def test_edits_without_a_protocol_keep_their_timing():
+    random = np.random.default_rng(1)
+    clips = pd.DataFrame({"speaker": ["a"], "emotion": ["happy"]})
+    untouched = [features_of_clip(random, 0, (1, 1), 9)]
+    estimates, _ = score_sets("x", untouched, clips, untouched, clips, metrics_named("csim"))
+    assert set(estimates) == {"x.csim.intra", "x.csim.intra.happy"}
 
 
 def test_too_few_frames_for_a_covariance_are_told():
     clips = pd.DataFrame({"speaker": ["a"], "emotion": ["happy"]})
-    wanted = pd.DataFrame({"speaker": ["a"], "emotion": ["happy"], "protocol": "intra"})
-    rows, lines = set_scores(
-        "x", [{"face": np.ones((5, 3))}], wanted, clips, [{"face": np.ones((9, 3))}], PUBLISHED
-    )
-    assert rows == {} and lines == [
-        "left out fad of intra edits to happy: fewer than 6 frames, made or real"
-    ]
+    requests = clips.assign(protocol="intra")
+    edited, untouched = [{"face": np.ones((5, 3))}], [{"face": np.ones((9, 3))}]
+    estimates, notes = score_sets("x", edited, requests, untouched, clips, metrics_named("fad"))
+    assert estimates == {}
+    assert notes == ["left out fad of intra edits to happy: fewer than 6 frames, made or real"]
 
 
-def test_the_reader_asks_the_networks_whose_weights_are_named(tmp_path, face):
+def test_the_extractor_runs_the_networks_that_are_named(tmp_path, face):
     save_file(face.state_dict(), tmp_path / "face.safetensors")
     judges = SimpleNamespace(
         identity=lambda images: np.zeros((len(images), 2)),
         features=lambda name, images: np.ones((len(images), 3)),
     )
     frames = crops(3)
-    named = SetReader(
-        judges, SimpleNamespace(arcface=str(tmp_path / "face.safetensors"), efficient_face="")
-    )
-    assert {name: value.shape for name, value in named.read(frames).items()} == {
-        "identity": (3, 2),
-        "judge_a": (3, 3),
-        "face": (3, 512),
-    }
-    assert list(named.read(frames, kit=False)) == ["face"]
-    assert list(SetReader(judges, SimpleNamespace(arcface="", efficient_face="")).read(frames)) == [
-        "identity",
-        "judge_a",
-    ]
+    extractor = FeatureExtractor(judges, arcface=str(tmp_path / "face.safetensors"))
+    features = extractor.extract(frames, ["identity", "judge_a", "face"])
+    shapes = {network: values.shape for network, values in features.items()}
+    assert shapes == {"identity": (3, 2), "judge_a": (3, 3), "face": (3, 512)}
+    assert list(extractor.extract(frames, ["face"])) == ["face"]
+    assert list(extractor.published) == ["face"]
+    assert not FeatureExtractor(judges).published
+
+
+def test_a_metric_without_its_weights_is_left_out_with_the_reason():
+    available = {PROTOCOL, ARCFACE}
+    computed = [metric.name for metric in SET_METRICS if metric.needs <= available]
+    assert computed == ["frechet.identity", "similarity.judge_a", "fad"]
+    (note,) = left_out_notes(SET_METRICS, available)
+    assert note.startswith("left out csim:") and "evaluate.efficient_face=" in note
+    notes = left_out_notes(METRICS, set())
+    assert any(note.startswith("left out mouth_error, mouth_correlation, psnr") for note in notes)
+    assert any("lse_d, lse_c" in note and "SyncNet" in note for note in notes)

@@ -3,7 +3,6 @@
 import importlib.util
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -15,15 +14,18 @@ from cdrl.cli.main import main
 from cdrl.core.errors import InputError
 from cdrl.core.paths import repository_root
 from cdrl.core.results import all_scores, read_results
-from cdrl.core.settings import CorpusConfig, stage_config, stage_folder
+from cdrl.core.settings import CorpusConfig, EvaluateConfig, stage_config, stage_folder
 from cdrl.core.stage import run_stage
 from cdrl.corpora import samples
 from cdrl.corpora.scan import scan
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.editing.requests import load_requests, plan_edits
-from cdrl.evaluation.edit_evaluation import Edits, lip_sync_measures, resized
-from cdrl.evaluation.lip_sync import distances, load_syncnet, lse
-from cdrl.evaluation.set_scores import PUBLISHED, SetReader, read_originals, set_scores
+from cdrl.evaluation.edit_evaluation import available_needs
+from cdrl.evaluation.edit_tasks import Edits
+from cdrl.evaluation.lip_sync import load_syncnet, lse, lse_of_clip, sync_distances
+from cdrl.evaluation.metrics import METRICS, SYNCNET, left_out_notes
+from cdrl.evaluation.readings import References
+from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, score_sets
 from cdrl.models.published import EfficientFace
 from cdrl.models.syncnet import SyncNet
 from cdrl.priors.features import extract
@@ -166,42 +168,34 @@ def test_lip_sync_is_measured_where_the_weights_are_named(protocol, tmp_path):
     torch.manual_seed(0)
     torch.save(SyncNet().state_dict(), tmp_path / "syncnet_v2.model")
     edits = Edits(*load_requests(protocol), 64)
-    edits.sources = edits.sources[:2]
-    found = lip_sync_measures(edits.source, edits, str(tmp_path / "syncnet_v2.model"), "sources")
-    alone = distances(
-        load_syncnet(tmp_path / "syncnet_v2.model"),
-        edits.source(1),
-        edits.report.sound(int(edits.sources[1])),
-        30.0,
-    )
-    assert found["lse_d"].sums.shape == (2, 2) and found["lse_d"].sums[1, 0] == pytest.approx(
-        lse(alone)[0]
-    )
-    assert lip_sync_measures(edits.source, edits, "", "sources") == {}
+    network = load_syncnet(tmp_path / "syncnet_v2.model")
+    sound = edits.report.sound(int(edits.sources[1]))
+    alone = sync_distances(network, edits.source(1), sound, 30.0)
+    lse_d, _ = lse_of_clip(network, edits.source(1), sound, edits.frame_rate(1))
+    assert lse_d == pytest.approx(lse(alone)[0])
+    config = EvaluateConfig(syncnet=str(tmp_path / "syncnet_v2.model"))
+    references = References([], [])
+    assert SYNCNET in available_needs(edits, references, config)
+    available = available_needs(edits, references, EvaluateConfig())
+    assert any("lse_d, lse_c" in note for note in left_out_notes(METRICS, available))
 
 
 def test_csim_is_measured_where_the_weights_are_named(protocol, tmp_path):
     torch.manual_seed(0)
     torch.save(EfficientFace().state_dict(), tmp_path / "efficient_face.pth")
     edits = Edits(*load_requests(protocol), 64)
-    reader = SetReader(
-        None, SimpleNamespace(arcface="", efficient_face=str(tmp_path / "efficient_face.pth"))
+    extractor = FeatureExtractor(None, efficient_face=str(tmp_path / "efficient_face.pth"))
+    untouched, copied = [], []
+    for clip in range(len(edits.report.clips)):
+        untouched.append(extractor.extract(edits.clip(clip)[:4], ["expression"]))
+    for edit in range(len(edits)):
+        copied.append(extractor.extract(edits.source(edit)[:4], ["expression"]))
+    csim = [metric for metric in SET_METRICS if metric.name == "csim"]
+    estimates, notes = score_sets(
+        "copy", copied, edits.requests.clips, untouched, edits.report.clips, csim
     )
-    originals = read_originals(
-        (
-            resized(edits.report.face[edits.report.frames(clip)][:4], 64)
-            for clip in range(len(edits.report.clips))
-        ),
-        reader,
-    )
-    seen = [reader.read(edits.source(k)[:4], kit=False) for k in range(len(edits))]
-    rows, lines = set_scores(
-        "copy", seen, edits.wanted.clips, edits.report.clips, originals, PUBLISHED
-    )
-    assert {"copy.csim.intra", "copy.csim.cross"} <= rows.keys() and not lines
-    assert all(-1 <= row["value"] <= 1 for row in rows.values()) and not any(
-        "fad" in name for name in rows
-    )
+    assert {"copy.csim.intra", "copy.csim.cross"} <= estimates.keys() and not notes
+    assert all(-1 <= estimate.value <= 1 for estimate in estimates.values())
 
 
 def test_frames_come_at_the_paper_s_rate_and_edits_follow_its_drivers(protocol):
@@ -260,7 +254,7 @@ def test_a_second_run_crops_nothing_again(protocol, mead, monkeypatch):
 
 def test_one_real_speaker_reports_and_rendered_people_train(tmp_path):
     run = tmp_path / "runs" / "one"
-    config = config_for(samples.SAMPLES, corpus="crema_d", train_people=2, workers=1)
+    config = config_for(samples.sample_folder(), corpus="crema_d", train_people=2, workers=1)
     assert config.corpus == "crema-d"
     scores = all_scores(run_stage(config, run, lambda out: build_real(run, config, out)))
     assert scores["corpus.report_clips"] == 6 and scores["corpus.shared_speakers"] == 0

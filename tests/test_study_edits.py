@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from cdrl.baselines.released.guidance import ReleasedGuidance
-from cdrl.core.checkpoint import checksum
+from cdrl.core.weight_files import checksum
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.results import all_scores
 from cdrl.core.settings import StudyConfig
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import RENDERER
-from cdrl.evaluation.edit_evaluation import dials_of, load_references, save_references
-from cdrl.priors.actions import READER
+from cdrl.evaluation.edit_comparison import parse_intensity_scales
+from cdrl.evaluation.readings import load_references, save_references
+from cdrl.priors.actions import ACTION_TRACKER
 from cdrl.study.action_jobs import tracker_folder
 from cdrl.study.edit_jobs import HOSTS, edit_job_path, edit_place, opened, prepare, shared_path
 from cdrl.study.rows import EDIT
@@ -277,7 +278,7 @@ def test_other_settings_of_the_edit_have_a_folder_of_their_own(study):
 
 
 @pytest.mark.parametrize(
-    ("network", "same"), [(RENDERER, [True, True, False]), (READER, [True, False, False])]
+    ("network", "same"), [(RENDERER, [True, True, False]), (ACTION_TRACKER, [True, False, False])]
 )
 def test_another_tracker_or_renderer_asks_for_its_own_jobs_alone_again(
     tmp_path, monkeypatch, network, same
@@ -304,12 +305,12 @@ def test_references_are_kept_to_the_bit(study, tmp_path):
     found = load_references(edit_place(study[0] / "work", study[1]) / "references.npz")
     save_references(found, tmp_path / "again.npz")
     again = load_references(tmp_path / "again.npz")
-    assert len(again["truth"]) == 7 and again["truth"][3]["judge_a"] == found["truth"][3]["judge_a"]
+    assert len(again.truth) == 7 and again.truth[3].judge_a == found.truth[3].judge_a
     assert all(
-        np.array_equal(a["curves"], b["curves"])
-        for a, b in zip(found["source"], again["source"], strict=True)
+        np.array_equal(a.mouth_curves, b.mouth_curves)
+        for a, b in zip(found.source, again.source, strict=True)
     )
-    assert again["another"].shape == (7, 64) and again["truth"][0]["identity"].shape == (64,)
+    assert again.another_identity.shape == (7, 64) and again.truth[0].identity.shape == (64,)
 
 
 def test_released_guidance_is_frozen_and_reaches_the_output_alone(study):
@@ -322,8 +323,10 @@ def test_released_guidance_is_frozen_and_reaches_the_output_alone(study):
     )
     sound = torch.rand(2, 5, guidance.content_net.audio.out.in_features, generator=random)
     content, emotion = (
-        guidance.content(source, output, sound),
-        guidance.emotion(reference.detach(), output, torch.tensor([4, 5])),
+        guidance.content(source, output, audio_features=sound),
+        guidance.emotion(
+            output, reference=reference.detach(), label_indices=torch.tensor([4, 5])
+        ),
     )
     (content.sum() + emotion.sum()).backward()
     assert (
@@ -331,12 +334,12 @@ def test_released_guidance_is_frozen_and_reaches_the_output_alone(study):
         and source.grad is None
         and content.shape == emotion.shape == (2,)
     )
-    assert float(guidance.content(source, source, sound).detach().max()) < 1e-4
-    assert float(guidance.emotion(output, output, torch.tensor([4, 5])).detach().max()) < 1e-5
+    assert float(guidance.content(source, source, audio_features=sound).detach().max()) < 1e-4
+    assert float(guidance.emotion(output, reference=output, label_indices=torch.tensor([4, 5])).detach().max()) < 1e-5
 
 
 def test_settings_of_the_dial_are_checked_before_anything_runs(tmp_path):
-    assert dials_of("1.5,0.5") == [0.5, 1.0, 1.5]
+    assert parse_intensity_scales("1.5,0.5") == [0.5, 1.0, 1.5]
     for wrong in ("0.5,2", "strong", "0"):
         with pytest.raises(
             InputError,

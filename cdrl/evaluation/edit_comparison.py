@@ -1,152 +1,285 @@
 """Variants of the edit compared clip by clip: the paired difference, and the mouth at equal emotion accuracy."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cdrl.evaluation import edit_scores
+from cdrl.core.errors import InputError
 from cdrl.evaluation.estimate import (
-    CONFIDENCE,
     Estimate,
     ScoreStatistics,
     mean_statistics,
     paired_difference,
-    ratio,
+    percentile_interval,
     resample_counts,
     sum_by_group,
+    two_sided_p,
 )
+from cdrl.evaluation.metrics import SWEEP_SCORES, restore_statistics
+from cdrl.models.image_editor import MAX_INTENSITY
 
-# Accuracies between nothing done and what the weaker one reaches, for the mean over all of them.
-STEPS = 20
-# How the sums of each score finish; `mouth_error` also needs the spread of the truth, which its sums hold.
-FINISH: dict[str, Callable] = {
-    "mouth_correlation": edit_scores.correlation,
-    "emotion_accuracy": edit_scores.lower_judge,
-    **dict.fromkeys(("speech_correlation", "psnr", "mouth_l1", "identity", "jitter"), ratio),
-}
+# Accuracies between nothing done and what the weaker variant reaches, for the mean over all of them.
+NUM_ACCURACIES = 20
+# Suffix of a printed name -> the judge that alone gives the accuracy; None for the lower of the two.
+_JUDGE_OF_SUFFIX = {"": None, ".judge_1": 0, ".judge_2": 1}
 
-
-def restore_statistics(name: str, sums: np.ndarray) -> ScoreStatistics:
-    """The measure of score `name` whose statistics (C, M) were kept: `restore_statistics(name, m.rows).value == m.value`."""
-    return (
-        ScoreStatistics(sums, FINISH[name]) if name in FINISH else edit_scores.mouth_error_of(sums)
-    )
+# (accuracy, error) at one intensity scale.
+CurvePoint = tuple[ScoreStatistics, ScoreStatistics]
+# One variant at every intensity scale, the first with nothing done.
+Curve = Sequence[CurvePoint]
+# Name of a score -> its statistics (C, M), at one intensity scale.
+StatisticRows = Mapping[str, np.ndarray]
 
 
 def single_judge(accuracy: ScoreStatistics, judge: int) -> ScoreStatistics:
-    """The accuracy of judge 0 or 1 alone, from `edit_scores.emotion_accuracy`; sums are (C, 3)."""
+    """The accuracy of judge 0 or 1 alone, from `edit_scores.emotion_accuracy`, whose rows are (C, 3)."""
     return mean_statistics(accuracy.rows[:, judge])
 
 
 def estimate_differences(
     prefix: str,
-    first: dict[str, ScoreStatistics],
-    second: dict[str, ScoreStatistics],
-    clips: np.ndarray,
-    target: np.ndarray = (),
+    first: Mapping[str, ScoreStatistics],
+    second: Mapping[str, ScoreStatistics],
+    clips: ArrayLike,
+    target: ArrayLike = (),
     seed: int = 0,
-) -> dict:
-    """Paired bootstrap over clips of every score that both have, and of it for each target emotion where they are given.
+) -> dict[str, Estimate]:
+    """Paired bootstrap over clips of every score that both variants have.
 
     Args:
-        prefix: "spfem.image.cdrl_minus_baseline". first, second: score name -> measure, the same rows in the same order.
-        clips: (C,) the clip of each row, so that the seeds of a clip stay together. target: (C,) the emotion asked for.
+        prefix: "spfem.image.cdrl_minus_baseline".
+        first: score name -> statistics.
+        second: score name -> statistics, the same rows in the same order.
+        clips: (C,) the clip of each row, so that the seeds of a clip stay together.
+        target: (C,) the requested emotion, for a difference for each emotion too; or nothing.
+        seed: of the resamples.
 
     Returns:
-        `PREFIX.NAME` with value, low, high, p, n, and `PREFIX.NAME.EMOTION`; a variant against itself is 0 in 0 to 0.
+        `PREFIX.NAME` and `PREFIX.NAME.EMOTION`; a variant against itself is 0 in 0 to 0.
     """
-    rows = {}
-    for name in (name for name in first if name in second):
-        rows[f"{prefix}.{name}"] = paired_difference(first[name], second[name], clips, seed)
+    clips = np.asarray(clips)
+    target = np.asarray(target)
+    differences = {}
+    for name in first:
+        if name not in second:
+            continue
+        difference = paired_difference(first[name], second[name], clips, seed)
+        differences[f"{prefix}.{name}"] = difference
         for emotion in np.unique(target):
-            part = np.asarray(target) == emotion
-            some = [
-                ScoreStatistics(measures[name].rows[part], measures[name].formula)
-                for measures in (first, second)
-            ]
-            rows[f"{prefix}.{name}.{emotion}"] = paired_difference(
-                *some, np.asarray(clips)[part], seed
-            )
-    return rows
+            selected = target == emotion
+            first_part = first[name].subset(selected)
+            second_part = second[name].subset(selected)
+            difference = paired_difference(first_part, second_part, clips[selected], seed)
+            differences[f"{prefix}.{name}.{emotion}"] = difference
+    return differences
 
 
-def error_at(accuracy: np.ndarray, error: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The error where a dial that is turned up from nothing first reaches an accuracy; straight between its settings.
+def error_at(accuracy: np.ndarray, error: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """The error where an edit that grows from nothing first reaches an accuracy.
+
+    Linear between the intensity scales.
 
     Args:
-        accuracy, error: (..., K) at K settings of the dial, the first is nothing done. wanted: (...).
+        accuracy: (..., K) at K intensity scales, the first is nothing done.
+        error: (..., K) at the same scales.
+        level: (...) the accuracy to reach.
 
     Returns:
-        (...); nan where no setting reaches it. Accuracies 0, .5, 1 and errors 2, 1, 3 give 1.5 at .25 and 2 at .75.
+        (...); nan where no scale reaches it. Accuracies 0, .5, 1 and errors 2, 1, 3 give 1.5 at .25
+        and 2 at .75.
     """
-    reached = accuracy >= wanted[..., None] - 1e-12
-    to = reached.argmax(-1)
-    low = np.maximum(to - 1, 0)
-    (a, b), (x, y) = (
-        [np.take_along_axis(values, k[..., None], -1)[..., 0] for k in (low, to)]
-        for values in (accuracy, error)
-    )
-    share = np.where(b > a, (wanted - a) / np.where(b > a, b - a, 1), 1.0).clip(0, 1)
-    return np.where(reached.any(-1), x + share * (y - x), np.nan)
+    reaches = accuracy >= level[..., None] - 1e-12
+    after = reaches.argmax(-1)
+    before = np.maximum(after - 1, 0)
+    accuracy_before = _at_scale(accuracy, before)
+    accuracy_after = _at_scale(accuracy, after)
+    error_before = _at_scale(error, before)
+    error_after = _at_scale(error, after)
+
+    rises = accuracy_after > accuracy_before
+    rise = np.where(rises, accuracy_after - accuracy_before, 1)
+    fraction = np.where(rises, (level - accuracy_before) / rise, 1.0).clip(0, 1)
+    interpolated = error_before + fraction * (error_after - error_before)
+    return np.where(reaches.any(-1), interpolated, np.nan)
+
+
+def _at_scale(values: np.ndarray, scale_index: np.ndarray) -> np.ndarray:
+    """(..., K) values, (...) index -> (...)."""
+    return np.take_along_axis(values, scale_index[..., None], -1)[..., 0]
 
 
 def equal_accuracy(
-    first: list[list[tuple]], second: list[list[tuple]], clips: np.ndarray, seed: int = 0
-) -> dict[str, dict]:
-    """The error of `first` minus that of `second` at equal emotion accuracy, each along its own dial.
+    first: Sequence[Curve], second: Sequence[Curve], clips: ArrayLike, seed: int = 0
+) -> dict[str, Estimate]:
+    """The error of `first` minus that of `second` at equal emotion accuracy, along their intensity scales.
 
-    `at_best`: at the accuracy that the weaker one reaches at most. `over_accuracies`: the mean over `STEPS` accuracies from what
-    the source scores up to there. In every resample of the clips the curves, and what the weaker one reaches, are made anew.
+    `at_best`: at the highest accuracy of the weaker variant. `over_accuracies`: the mean over
+    `NUM_ACCURACIES` accuracies from what the source scores up to there. In every resample of the clips
+    the curves, and what the weaker one reaches, are computed anew.
 
     Args:
-        first, second: one or more curves, one for each weight that was trained with (the least error of them counts, so give
-            both variants as many): (accuracy, error) measures at each setting of the dial, the first one with nothing done;
-            their rows are the same. clips: (C,) what is drawn again, as in `estimate_differences`.
+        first: one or more curves, one for each loss weight of the training. The least error of them
+            counts, so give both variants as many.
+        second: curves of the other variant; their rows are the same clips.
+        clips: (C,) what is drawn again, as in `estimate_differences`.
+        seed: of the resamples.
 
     Returns:
-        at_best, over_accuracies: value, low, high, p, n, accuracy (where the curves end), first, second (their errors). Two
-        variants that are one give 0 in 0 to 0.
+        at_best, over_accuracies: with details accuracy (where the curves end), first, second (their
+        errors). Two variants that are one give 0 in 0 to 0.
     """
-    groups = len(np.unique(clips))
-    counts = np.concatenate(
-        [np.ones((1, groups), int), resample_counts(groups, seed)]
-    )  # the clips themselves, then every resample
-    curves = [[_curve(curve, clips, counts) for curve in family] for family in (first, second)]
-    best = np.minimum(
-        *(np.max([accuracy.max(-1) for accuracy, _ in family], 0) for family in curves)
+    num_clips = len(np.unique(clips))
+    all_once = np.ones((1, num_clips), int)
+    # The clips themselves, then every resample of them.
+    counts = np.concatenate([all_once, resample_counts(num_clips, seed)])
+    first_curves = [_resampled_curve(curve, clips, counts) for curve in first]
+    second_curves = [_resampled_curve(curve, clips, counts) for curve in second]
+
+    best = np.minimum(_highest_accuracy(first_curves), _highest_accuracy(second_curves))
+    nothing_done = first_curves[0][0][:, 0]
+    fractions = np.linspace(0, 1, NUM_ACCURACIES)[1:, None]
+    levels = nothing_done + (best - nothing_done) * fractions
+
+    at_best = _estimate_error_difference(
+        _least_error(first_curves, best), _least_error(second_curves, best), best[0], num_clips
     )
-    start = curves[0][0][0][:, 0]
-    levels = start + (best - start) * np.linspace(0, 1, STEPS)[1:, None]
-    found = {
-        "at_best": [_least(family, best) for family in curves],
-        "over_accuracies": [
-            np.mean([_least(family, level) for level in levels], 0) for family in curves
-        ],
-    }
-    return {name: _cells(*errors, best[0], groups) for name, errors in found.items()}
+    over_accuracies = _estimate_error_difference(
+        _mean_least_error(first_curves, levels),
+        _mean_least_error(second_curves, levels),
+        best[0],
+        num_clips,
+    )
+    return {"at_best": at_best, "over_accuracies": over_accuracies}
 
 
-def _curve(points: list[tuple], clips: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(2, draws, K) accuracy and error of every resample at every setting of the dial."""
-    return np.array(
-        [[m.formula(counts @ sum_by_group(m.rows, clips)) for m in point] for point in points]
-    ).transpose(1, 2, 0)
+def _resampled_curve(curve: Curve, clips: ArrayLike, counts: np.ndarray) -> np.ndarray:
+    """(2, draws, K) accuracy and error of every resample at every intensity scale."""
+    points = []
+    for point in curve:
+        values = []
+        for statistics in point:
+            sums = sum_by_group(statistics.rows, clips)
+            values.append(statistics.formula(counts @ sums))
+        points.append(values)
+    return np.array(points).transpose(1, 2, 0)
 
 
-def _least(family: list[np.ndarray], wanted: np.ndarray) -> np.ndarray:
-    """(draws,) the least error of the curves that reach an accuracy."""
-    errors = [error_at(*curve, wanted) for curve in family]
-    return np.min([np.where(np.isnan(error), np.inf, error) for error in errors], 0)
+def _highest_accuracy(curves: list[np.ndarray]) -> np.ndarray:
+    """(draws,) the highest accuracy of all curves."""
+    highest = [accuracy.max(-1) for accuracy, _ in curves]
+    return np.max(highest, 0)
 
 
-def _cells(first: np.ndarray, second: np.ndarray, accuracy: float, groups: int) -> Estimate:
-    """Value from the first entry of (1 + draws,), interval and p from the others, as in `bootstrap.paired_difference`."""
-    drawn = (first - second)[1:]
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    tail = 2 * min(np.mean(drawn <= 0), np.mean(drawn >= 0))
+def _least_error(curves: list[np.ndarray], level: np.ndarray) -> np.ndarray:
+    """(draws,) the least error of the curves that reach an accuracy; infinite where none does."""
+    errors = []
+    for accuracy, error in curves:
+        error_at_level = error_at(accuracy, error, level)
+        errors.append(np.where(np.isnan(error_at_level), np.inf, error_at_level))
+    return np.min(errors, 0)
+
+
+def _mean_least_error(curves: list[np.ndarray], levels: np.ndarray) -> np.ndarray:
+    """(draws,) the least error, mean over (L, draws) accuracies."""
+    errors = [_least_error(curves, level) for level in levels]
+    return np.mean(errors, 0)
+
+
+def _estimate_error_difference(
+    first: np.ndarray, second: np.ndarray, accuracy: float, num_clips: int
+) -> Estimate:
+    """The first entry of (1 + draws,) errors gives the value, the others its interval and p."""
+    differences = (first - second)[1:]
+    differences = differences[np.isfinite(differences)]
+    low, high = percentile_interval(differences)
     details = {"accuracy": float(accuracy), "first": float(first[0]), "second": float(second[0])}
-    p = float(np.clip(tail, 1 / len(drawn), 1))
-    return Estimate(
-        float(first[0] - second[0]), float(low), float(high), groups, p=p, details=details
-    )
+    p = two_sided_p(differences, 1 / len(differences))
+    value = float(first[0] - second[0])
+    return Estimate(value, low, high, num_clips, p=p, details=details)
+
+
+def parse_intensity_scales(text: str) -> list[float]:
+    """The intensity scales of a sweep, in order; 1, the requested level, is always among them.
+
+    Raises:
+        InputError: for anything but numbers above 0 that the editor accepts.
+
+    >>> parse_intensity_scales("1.5, 0.5")
+    [0.5, 1.0, 1.5]
+    """
+    parts = [part for part in text.split(",") if part.strip()]
+    try:
+        scales = {1.0, *map(float, parts)}
+    except ValueError:
+        scales = {0.0}
+    if not all(0 < scale <= MAX_INTENSITY for scale in scales):
+        raise InputError(
+            f"sweep={text}: numbers above 0 up to {MAX_INTENSITY:g} are accepted, as in "
+            "sweep=0.5,1.5"
+        )
+    return sorted(scales)
+
+
+def estimate_intensity_curve(
+    prefix: str, scales: Sequence[float], curve: Sequence[StatisticRows]
+) -> dict[str, Estimate]:
+    """`PREFIX.scale_050.mouth_error` and the like: each score at each intensity scale.
+
+    Args:
+        prefix: "spfem.image.cdrl".
+        scales: the intensity scales.
+        curve: statistics of every score, one mapping for each scale.
+    """
+    estimates = {}
+    for scale, statistics in zip(scales, curve, strict=True):
+        percent = round(100 * scale)
+        for name in SWEEP_SCORES:
+            value = restore_statistics(name, statistics[name]).value
+            estimates[f"{prefix}.scale_{percent:03d}.{name}"] = Estimate(value)
+    return estimates
+
+
+def estimate_at_equal_accuracy(
+    prefix: str,
+    first: Sequence[Sequence[StatisticRows]],
+    second: Sequence[Sequence[StatisticRows]],
+    clips: ArrayLike,
+    seed: int = 0,
+    name: str = "mouth_error",
+) -> dict[str, Estimate]:
+    """Estimate the difference of two variants at equal accuracy, by the lower judge and by each judge alone.
+
+    Args:
+        prefix: "spfem.image.cdrl_minus_baseline".
+        first: for each loss weight of the training, statistics at each intensity scale, the source
+            first.
+        second: the same of the other variant.
+        clips: (C,) what is drawn again.
+        seed: of the resamples.
+        name: of the difference in the printed names.
+
+    Returns:
+        `PREFIX.NAME.at_equal_accuracy` and `.over_accuracies`, and both with `.judge_1` and
+        `.judge_2`.
+    """
+    estimates = {}
+    for suffix, judge in _JUDGE_OF_SUFFIX.items():
+        first_curves = [_curve_points(curve, judge) for curve in first]
+        second_curves = [_curve_points(curve, judge) for curve in second]
+        difference = equal_accuracy(first_curves, second_curves, clips, seed)
+        estimates[f"{prefix}.{name}.at_equal_accuracy{suffix}"] = difference["at_best"]
+        estimates[f"{prefix}.{name}.over_accuracies{suffix}"] = difference["over_accuracies"]
+    return estimates
+
+
+def _curve_points(curve: Sequence[StatisticRows], judge: int | None) -> list[CurvePoint]:
+    """Accuracy (of one judge or of the lower one) and mouth error at each intensity scale."""
+    points = []
+    for statistics in curve:
+        accuracy = restore_statistics("emotion_accuracy", statistics["emotion_accuracy"])
+        if judge is not None:
+            accuracy = single_judge(accuracy, judge)
+        error = restore_statistics("mouth_error", statistics["mouth_error"])
+        points.append((accuracy, error))
+    return points

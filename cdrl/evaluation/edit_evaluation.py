@@ -1,371 +1,324 @@
-"""Edits read by the evaluation networks: statistics of every score per clip, that rows and comparisons are made from."""
+"""Edits evaluated by networks that supervised nothing, on the studio's corpora and on real ones."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
-from cdrl.core.errors import InputError
-from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.corpora.store import Store
-from cdrl.evaluation import edit_scores, estimate
-from cdrl.evaluation.edit_comparison import equal_accuracy, restore_statistics, single_judge
-from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.lip_sync import FEWEST, SAMPLE_RATE, distances, load_syncnet, lse
-from cdrl.models.image_editor import MAX_INTENSITY
-from cdrl.studio import edits
-from cdrl.studio.render import LANDMARKS
-
-MOUTH_POINTS = [k for k, point in enumerate(LANDMARKS) if "lip" in point or "mouth" in point]
-CURVE = (
-    "emotion_accuracy",
-    "mouth_error",
-    "speech_correlation",
-)  # what is read at every setting of the dial
-LISTED = (
-    "emotion_accuracy",
-    "mouth_error",
-    "mouth_correlation",
-    "speech_correlation",
-    "psnr",
-    "mouth_l1",
-    "identity",
-    "jitter",
+from cdrl.core.settings import EvaluateConfig
+from cdrl.evaluation.edit_scores import (
+    estimate_emotion_accuracy,
+    estimate_per_emotion,
+    mouth_l1,
+    psnr,
 )
+from cdrl.evaluation.edit_tasks import Edits, TrueEdits
+from cdrl.evaluation.estimate import Estimate, ScoreStatistics
+from cdrl.evaluation.judges import Judges
+from cdrl.evaluation.lip_sync import load_syncnet, lse_of_clip
+from cdrl.evaluation.metrics import (
+    ARCFACE,
+    EFFICIENT_FACE,
+    LIP_SYNC_SCORES,
+    METRICS,
+    OTHER_CLIPS,
+    PROTOCOL,
+    SWEEP_SCORES,
+    SYNCNET,
+    TABLE_SCORES,
+    TRUE_EDITS,
+    EditReadings,
+    accuracy_of_readings,
+    compute_statistics,
+    left_out_notes,
+    restore_statistics,
+)
+from cdrl.evaluation.readings import ClipReading, References, read_clip, read_references
+from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, SetMetric, score_sets
+from cdrl.models.syncnet import SyncNet
+
+# Number of an edit -> its crops, (T, S, S, 3) uint8.
+Outputs = Callable[[int], np.ndarray]
+# Number of an edit, intensity scale -> its crops, (T, S, S, 3) uint8.
+ScaledOutputs = Callable[[int, float], np.ndarray]
 
 
-class Edits:
-    """The edits to be made: E times a source clip, an emotion and a level.
+@dataclass(frozen=True)
+class EditEvaluation:
+    """The evaluation of several variants of the same edits.
 
-    Args:
-        report: store of the sources. wanted: what is asked for, a store or `cdrl.editing.requests.EditRequests`. sources: (E,) number of
-            the source clip of each. size: pixels of the crops that are edited and judged.
+    Attributes:
+        estimates: `PREFIX.VARIANT.SCORE` and the scores of each emotion.
+        statistics: variant -> score -> its statistics (E, M), for paired comparisons.
+        references: what the edits were compared with.
+        notes: which scores were left out, and why.
     """
 
-    def __init__(self, report: Store, requests, sources: np.ndarray, size: int):
-        self.report, self.requests, self.sources, self.size = report, requests, sources, size
-        self.speakers, self.target_emotions = (
-            requests.clips.speaker.to_numpy(),
-            requests.clips.emotion.to_numpy(),
-        )
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def source(self, edit: int) -> np.ndarray:
-        """(T, S, S, 3) uint8: the source's crops."""
-        return resized(self.report.face[self.report.frames(self.sources[edit])], self.size)
-
-    def intensity(self, edit: int, dial: float = 1.0) -> float:
-        """The level asked for, as a third for each, times the dial: at most the strongest that is accepted."""
-        return min(float(self.requests.clips.intensity.iloc[edit]) / 3 * dial, MAX_INTENSITY)
-
-    def frame_rate(self, edit: int) -> float:
-        """Hz of the source clip."""
-        return float(self.report.clips.frame_rate.iloc[self.sources[edit]])
+    estimates: dict[str, Estimate]
+    statistics: dict[str, dict[str, np.ndarray]]
+    references: References
+    notes: list[str]
 
 
-class TrueEdits(Edits):
-    """Edits and how they should look: E pairs of a source clip and its true edit.
+def evaluate_edits(
+    edits: Edits,
+    outputs: Mapping[str, Outputs],
+    judges: Judges,
+    config: EvaluateConfig,
+    prefix: str = "spfem.image",
+) -> EditEvaluation:
+    """Evaluate variants of the same edits: every score whose needs are met, with its interval.
 
     Args:
-        report: store of the sources. wanted: store of the true edits. size: pixels of the crops that are edited and judged.
+        edits: what was requested, with true edits or without.
+        outputs: variant -> its edited crops.
+        judges: the kit's evaluation networks.
+        config: the seed, and files of published networks, where a user has them.
+        prefix: of the printed names.
     """
+    references = read_references(edits, judges, config.seed)
+    available = available_needs(edits, references, config)
+    names = [metric.name for metric in METRICS if metric.needs <= available]
+    set_metrics = [metric for metric in SET_METRICS if metric.needs <= available]
+    notes = left_out_notes([*METRICS, *SET_METRICS], available)
+    syncnet = load_syncnet(config.syncnet) if config.syncnet else None
+    frame_sets = _FrameSets(edits, judges, set_metrics, config)
 
-    def __init__(self, report: Store, wanted: Store, size: int):
-        number = {name: k for k, name in enumerate(report.clips.name)}
-        super().__init__(
-            report,
-            wanted,
-            np.array([number[edits.source_of(name)] for name in wanted.clips.name]),
-            size,
-        )
-
-    def truth(self, edit: int) -> np.ndarray:
-        """(T, S, S, 3) uint8: the true edit's crops."""
-        return resized(self.requests.face[self.requests.frames(edit)], self.size)
-
-    def another(self, edit: int, seed: int) -> np.ndarray:
-        """(t, S, S, 3) uint8: every eighth crop of another clip of that person."""
-        clips, source = self.report.clips, self.sources[edit]
-        others = np.flatnonzero((clips.speaker == clips.speaker[source]) & (clips.index != source))
-        chosen = int(np.random.default_rng([seed, 6, edit]).choice(others))
-        return resized(self.report.face[self.report.frames(chosen)][::8], self.size)
-
-    def boxes(self, edit: int) -> np.ndarray:
-        """(T, 4) the mouth's box in the true edit."""
-        points = self.requests.truth["landmarks"][self.requests.frames(edit)][:, MOUTH_POINTS]
-        return edit_scores.mouth_box(points.astype(np.float32))
+    estimates = {}
+    statistics = {}
+    for variant, output in outputs.items():
+        name = f"{prefix}.{variant}"
+        rows = edit_statistics(output, edits, references, judges, variant, names, syncnet)
+        statistics[variant] = rows
+        estimates.update(estimate_variant(name, rows, references, edits, config.seed))
+        set_estimates, set_notes = frame_sets.score(name, output)
+        estimates.update(set_estimates)
+        notes.extend(set_notes)
+    return EditEvaluation(estimates, statistics, references, notes)
 
 
-def resized(crops: np.ndarray, size: int) -> np.ndarray:
-    """(T, C, C, 3) uint8 -> (T, size, size, 3) uint8, antialiased."""
-    frames = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float()
-    small = torch.nn.functional.interpolate(
-        frames, (size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return small.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-
-
-def tensor(frames: np.ndarray) -> torch.Tensor:
-    """(T, H, W, 3) uint8 -> (T, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float() / 255
-
-
-def read_clip(judges: Judges, frames: np.ndarray, everything: bool = True) -> dict:
-    """What the networks say of a clip's crops (T, S, S, 3) uint8; without `everything` not who it is."""
-    images = tensor(frames)
-    coefficients, landmarks = judges.track(images)
-    heard = {
-        name: SCORED_EMOTIONS[int(judges.emotion(name, images).argmax())]
-        for name in ("judge_a", "judge_b")
+def available_needs(edits: Edits, references: References, config: EvaluateConfig) -> set[str]:
+    """What of `cdrl.evaluation.metrics.MISSING` is not missing here."""
+    conditions = {
+        TRUE_EDITS: isinstance(edits, TrueEdits),
+        OTHER_CLIPS: _other_clips_exist(edits, references),
+        PROTOCOL: "protocol" in edits.requests.clips,
+        SYNCNET: bool(config.syncnet),
+        ARCFACE: bool(config.arcface),
+        EFFICIENT_FACE: bool(config.efficient_face),
     }
-    who = {"identity": judges.identity(images).mean(0)} if everything else {}
-    return {
-        "curves": edit_scores.mouth_curves(coefficients),
-        "landmarks": landmarks,
-        **heard,
-        **who,
-    }
+    return {need for need, is_met in conditions.items() if is_met}
 
 
-def read_references(edits_: TrueEdits, judges: Judges, seed: int = 0) -> dict:
-    """What the networks say of source and true edit of every edit, one dict a clip, and of another true frame of each person, (E, D)."""
-    found = {"source": [], "truth": [], "another": []}
-    for k in tqdm(range(len(edits_)), desc="judging the truth", mininterval=2):
-        found["source"].append(read_clip(judges, edits_.source(k)))
-        found["truth"].append(read_clip(judges, edits_.truth(k)))
-        found["another"].append(judges.identity(tensor(edits_.another(k, seed))).mean(0))
-    return found | {"another": np.array(found["another"])}
+def _other_clips_exist(edits: Edits, references: References) -> bool:
+    """Whether there are two people, with two clips each."""
+    num_people = len(set(edits.speakers))
+    return references.another_identity is not None and num_people > 1
 
 
-def save_references(found: dict, path: Path) -> None:
-    """Write `read_references` as one .npz of plain arrays, frames of all clips one after the other."""
-    arrays = {
-        "another": found["another"],
-        "lengths": np.array([len(reading["curves"]) for reading in found["truth"]]),
-    }
-    for who in ("source", "truth"):
-        for key in found[who][0]:
-            values = [reading[key] for reading in found[who]]
-            arrays[f"{who}.{key}"] = (
-                np.concatenate(values) if key in ("curves", "landmarks") else np.array(values)
-            )
-    partial = Path(path).with_suffix(".partial.npz")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(partial, **arrays)
-    partial.replace(path)
+class _FrameSets:
+    """FAD and CSIM of every variant; the features of the untouched clips are computed once."""
 
+    def __init__(
+        self, edits: Edits, judges: Judges, metrics: Sequence[SetMetric], config: EvaluateConfig
+    ) -> None:
+        self.edits = edits
+        self.metrics = metrics
+        self.networks = [metric.network for metric in metrics]
+        self.extractor = FeatureExtractor(judges, config.arcface, config.efficient_face)
+        self.untouched = []
+        if metrics:
+            for number in range(len(edits.report.clips)):
+                features = self.extractor.extract(edits.clip(number), self.networks)
+                self.untouched.append(features)
 
-def lip_sync_measures(
-    outputs: Callable[[int], np.ndarray], edits_: Edits, syncnet: str, title: str
-) -> dict:
-    """{"lse_d", "lse_c"}: how well edits keep time with the source's sound, as measures over clips; those under six frames are skipped.
-
-    Args:
-        outputs: number of an edit -> (T, S, S, 3) uint8. syncnet: file of the weights; nothing is measured where it is empty.
-    """
-    if not syncnet:
-        return {}
-    network, found = load_syncnet(syncnet), np.full((len(edits_), 2), np.nan)
-    for k in tqdm(range(len(edits_)), desc=f"lip sync of {title}", mininterval=2):
-        frames, sound, rate = (
-            outputs(k),
-            edits_.report.sound(int(edits_.sources[k])),
-            edits_.frame_rate(k),
-        )
-        if min(len(frames), len(sound) * rate / SAMPLE_RATE) >= FEWEST:
-            found[k] = lse(distances(network, frames, sound, rate))
-    return {
-        name: estimate.mean_statistics(values)
-        for name, values in zip(("lse_d", "lse_c"), found.T, strict=True)
-    }
-
-
-def load_references(path: Path) -> dict:
-    """`read_references` as it was saved."""
-    with np.load(path) as arrays:
-        ends = np.cumsum(arrays["lengths"])[:-1]
-        found = {"another": arrays["another"]}
-        for who in ("source", "truth"):
-            names = [name for name in arrays.files if name.startswith(f"{who}.")]
-            parts = {
-                n.partition(".")[2]: np.split(arrays[n], ends)
-                if len(arrays[n]) != len(ends) + 1
-                else list(arrays[n])
-                for n in names
-            }
-            found[who] = [
-                dict(zip(parts, values, strict=True))
-                for values in zip(*parts.values(), strict=True)
-            ]
-    return found
+    def score(self, prefix: str, output: Outputs) -> tuple[dict[str, Estimate], list[str]]:
+        """The estimates of one variant, and notes on what had too few frames."""
+        if not self.metrics:
+            return {}, []
+        edited = []
+        for edit in range(len(self.edits)):
+            edited.append(self.extractor.extract(output(edit), self.networks))
+        requests = self.edits.requests.clips
+        clips = self.edits.report.clips
+        return score_sets(prefix, edited, requests, self.untouched, clips, self.metrics)
 
 
 def edit_statistics(
-    outputs: Callable[[int], np.ndarray],
-    edits_: TrueEdits,
-    references: dict,
+    outputs: Outputs,
+    edits: Edits,
+    references: References,
     judges: Judges,
     title: str,
-    names=LISTED,
-) -> dict:
-    """Every score's statistics per clip, {score: (E, M)}: what intervals, differences and means over seeds are made from.
+    names: Sequence[str] = TABLE_SCORES,
+    syncnet: SyncNet | None = None,
+) -> dict[str, np.ndarray]:
+    """Every score's statistics per edit: what intervals, differences and means over seeds are made from.
 
     Args:
-        outputs: number of an edit -> (T, S, S, 3) uint8, its crops. references: of `read_references`. names: scores to read.
+        outputs: number of an edit -> its crops.
+        edits: what was requested.
+        references: of `read_references`.
+        judges: the evaluation networks.
+        title: of the progress bar.
+        names: scores to compute.
+        syncnet: for the scores of lip sync.
+
+    Returns:
+        Score -> (E, M) rows.
     """
-    mine, pictures = [], {"psnr": [], "mouth_l1": []}
-    for k in tqdm(range(len(edits_)), desc=title, mininterval=2):
-        frames = outputs(k)
-        mine.append(read_clip(judges, frames, "identity" in names))
-        if "psnr" in names:
-            truth = edits_.truth(k)
-            pictures["psnr"].append(edit_scores.psnr(frames, truth))
-            pictures["mouth_l1"].append(edit_scores.mouth_l1(frames, truth, edits_.boxes(k)))
-    return statistics_from_readings(mine, edits_, references, names) | {
-        name: estimate.mean_statistics(values).rows for name, values in pictures.items() if values
-    }
+    readings = []
+    clip_values: dict[str, list[float]] = {}
+    for edit in tqdm(range(len(edits)), desc=title, mininterval=2):
+        frames = outputs(edit)
+        readings.append(read_clip(judges, frames, with_identity="identity" in names))
+        for name, value in _clip_values(edits, edit, frames, names, syncnet).items():
+            clip_values.setdefault(name, []).append(value)
+    return statistics_from_readings(readings, edits, references, names, clip_values)
+
+
+def _clip_values(
+    edits: Edits, edit: int, frames: np.ndarray, names: Sequence[str], syncnet: SyncNet | None
+) -> dict[str, float]:
+    """The scores that are computed from the frames of one edit."""
+    values: dict[str, float] = {}
+    if isinstance(edits, TrueEdits) and "psnr" in names:
+        truth = edits.truth(edit)
+        values["psnr"] = psnr(frames, truth)
+        values["mouth_l1"] = mouth_l1(frames, truth, edits.mouth_boxes(edit))
+    if syncnet is not None:
+        sound = edits.report.sound(int(edits.sources[edit]))
+        lse = lse_of_clip(syncnet, frames, sound, edits.frame_rate(edit))
+        values.update(zip(LIP_SYNC_SCORES, lse, strict=True))
+    return values
 
 
 def statistics_from_readings(
-    mine: list[dict], edits_: TrueEdits, references: dict, names=CURVE
-) -> dict:
-    """`statistics`, {score: (E, M)}, of clips that were read before; those of the picture are left out."""
-    pick = lambda readings, key: [reading[key] for reading in readings]  # noqa: E731
-    truth, source = references["truth"], references["source"]
-    makers = {
-        "emotion_accuracy": lambda: edit_scores.emotion_accuracy(
-            pick(mine, "judge_a"), pick(mine, "judge_b"), edits_.target_emotions
-        ),
-        "mouth_error": lambda: edit_scores.mouth_error(pick(mine, "curves"), pick(truth, "curves")),
-        "mouth_correlation": lambda: edit_scores.mouth_correlation(
-            pick(mine, "curves"), pick(truth, "curves")
-        ),
-        "speech_correlation": lambda: edit_scores.speech_correlation(
-            pick(mine, "curves"), pick(source, "curves")
-        ),
-        "identity": lambda: edit_scores.identity(
-            *(np.array(pick(r, "identity")) for r in (mine, truth)),
-            references["another"],
-            edits_.speakers,
-        ),
-        "jitter": lambda: edit_scores.jitter(pick(mine, "landmarks"), pick(source, "landmarks")),
-    }
-    return {name: makers[name]().rows for name in names if name in makers}
+    readings: list[ClipReading],
+    edits: Edits,
+    references: References,
+    names: Sequence[str] = SWEEP_SCORES,
+    clip_values: Mapping[str, Sequence[float]] | None = None,
+) -> dict[str, np.ndarray]:
+    """The statistics of clips that were read before; without `clip_values` those that need no frames.
+
+    Args:
+        readings: of the edited clips.
+        edits: what was requested.
+        references: of `read_references`.
+        names: scores to compute.
+        clip_values: name of a score -> its value for each edit.
+
+    Returns:
+        Score -> (E, M) rows.
+    """
+    evidence = EditReadings(
+        readings, references, edits.target_emotions, edits.speakers, clip_values or {}
+    )
+    return compute_statistics(evidence, names)
 
 
 def estimate_variant(
-    prefix: str, found: dict, references: dict, edits_: TrueEdits, seed: int = 0, times: int = 1
-) -> dict:
-    """All rows of one variant, see `cdrl.evaluation.edit_scores`.
+    prefix: str,
+    statistics: Mapping[str, np.ndarray],
+    references: References,
+    edits: Edits,
+    seed: int = 0,
+    times: int = 1,
+) -> dict[str, Estimate]:
+    """All estimates of one variant, see `cdrl.evaluation.edit_scores`.
 
     Args:
-        found: {score: (E, M)} of `statistics`, or of several seeds one after the other. times: so many seeds.
+        prefix: "spfem.image.cdrl".
+        statistics: score -> (E, M) rows, or those of several training seeds one after another.
+        references: of `read_references`.
+        edits: what was requested.
+        seed: of the intervals.
+        times: the number of training seeds.
     """
-    speakers, target = np.tile(edits_.speakers, times), np.tile(edits_.target_emotions, times)
-    measures = {
-        name: restore_statistics(name, sums)
-        for name, sums in found.items()
-        if name != "emotion_accuracy"
-    }
-    rows = edit_scores.estimate_per_emotion(prefix, measures, speakers, target, seed)
-    if "emotion_accuracy" not in found:
-        return rows
-    heard = tuple(np.where(found["emotion_accuracy"][:, k] > 0, target, "") for k in (0, 1))
-    truth = tuple(
-        np.tile([reading[judge] for reading in references["truth"]], times)
-        for judge in ("judge_a", "judge_b")
+    speakers = np.tile(edits.speakers, times)
+    target = np.tile(edits.target_emotions, times)
+    scores = {name: restore_statistics(name, rows) for name, rows in statistics.items()}
+    accuracy = scores.pop("emotion_accuracy", None)
+    estimates = estimate_per_emotion(prefix, scores, speakers, target, seed)
+    if accuracy is None:
+        return estimates
+
+    truth = None
+    if references.truth:
+        once = accuracy_of_readings(references.truth, edits.target_emotions)
+        truth = ScoreStatistics(np.tile(once.rows, (times, 1)), once.formula)
+    of_emotion = estimate_emotion_accuracy(
+        prefix, accuracy, target, speakers, truth, references.source_accuracy, seed
     )
-    return rows | edit_scores.estimate_emotion_accuracy(
-        prefix, heard, truth, target, speakers, seed
-    )
-
-
-def parse_intensity_scales(text: str) -> list[float]:
-    """The settings of a dial, in order; 1, the level asked for, is always among them.
-
-    Raises:
-        InputError: for anything but numbers above 0 that the generator accepts.
-
-    >>> parse_intensity_scales("1.5, 0.5")
-    [0.5, 1.0, 1.5]
-    """
-    try:
-        found = {float(part) for part in text.split(",") if part.strip()} | {1.0}
-    except ValueError:
-        found = {0.0}
-    if not all(0 < dial <= MAX_INTENSITY for dial in found):
-        raise InputError(
-            f"sweep={text}: numbers above 0 up to {MAX_INTENSITY:g} are accepted, as in sweep=0.5,1.5"
-        )
-    return sorted(found)
+    return estimates | of_emotion
 
 
 def sweep_intensity(
-    nothing: dict,
-    plain: dict,
-    dials: list[float],
-    edit: Callable,
-    edits_: TrueEdits,
-    references: dict,
+    nothing_done: dict[str, np.ndarray],
+    as_requested: dict[str, np.ndarray],
+    scales: Sequence[float],
+    outputs: ScaledOutputs,
+    edits: Edits,
+    references: References,
     judges: Judges,
     title: str,
-) -> list:
-    """Statistics {score: (E, M)} with nothing done and at every setting of the dial.
+) -> list[dict[str, np.ndarray]]:
+    """The statistics with nothing done, and at every intensity scale.
 
     Args:
-        nothing, plain: those of the source, and those at 1, which are there already. edit: (number of an edit, dial) -> its
-            crops (T, S, S, 3) uint8.
+        nothing_done: statistics of the source.
+        as_requested: statistics at scale 1.
+        scales: the intensity scales.
+        outputs: number of an edit, intensity scale -> its crops.
+        edits: what was requested.
+        references: of `read_references`.
+        judges: the evaluation networks.
+        title: of the progress bar.
     """
-    read = lambda d: edit_statistics(
-        lambda k: edit(k, d), edits_, references, judges, f"{title} at {d:g}", CURVE
-    )  # noqa: E731
-    return [nothing, *(plain if dial == 1 else read(dial) for dial in dials)]
+    curve = [nothing_done]
+    for scale in scales:
+        if scale == 1:
+            curve.append(as_requested)
+            continue
+        scaled = _AtScale(outputs, scale)
+        heading = f"{title} at {scale:g}"
+        statistics = edit_statistics(scaled, edits, references, judges, heading, SWEEP_SCORES)
+        curve.append(statistics)
+    return curve
 
 
-def estimate_intensity_curve(prefix: str, dials: list[float], curve: list[dict]) -> dict:
-    """`PREFIX.scale_050.mouth_error` and the like: each score at each setting of the dial; curve: one {score: (C, M)} a setting."""
-    return {
-        f"{prefix}.scale_{round(100 * dial):03d}.{name}": estimate.Estimate(
-            restore_statistics(name, found[name]).value
-        )
-        for dial, found in zip(dials, curve, strict=True)
-        for name in CURVE
-    }
+@dataclass(frozen=True)
+class _AtScale:
+    """The outputs at one intensity scale."""
+
+    outputs: ScaledOutputs
+    scale: float
+
+    def __call__(self, edit: int) -> np.ndarray:
+        return self.outputs(edit, self.scale)
 
 
-def estimate_at_equal_accuracy(
-    prefix: str,
-    first: list,
-    second: list,
-    clips: np.ndarray,
-    seed: int = 0,
-    name: str = "mouth_error",
-) -> dict:
-    """`PREFIX.NAME.at_equal_accuracy` and `.over_accuracies`, and both for either judge alone (`.judge_1`, `.judge_2`).
+def format_estimates(estimates: Mapping[str, Estimate], scores: Sequence[str]) -> str:
+    """A table of estimates `spfem.EDITOR.VARIANT.SCORE`, one line a variant.
 
     Args:
-        first, second: for each weight that was trained with, statistics {score: (C, M)} at each setting of the dial, the source
-            first. clips: (C,) what is drawn again.
+        estimates: name -> estimate with an interval.
+        scores: which scores, in their order.
+
+    >>> format_estimates({"spfem.rendered.cdrl.jitter": Estimate(1.0, 0.9, 1.25)}, ["jitter"])
+    'cdrl: jitter 1.000 (0.900 to 1.250)'
     """
-    rows = {}
-    for suffix, judge in (("", None), (".judge_1", 0), (".judge_2", 1)):
-        points = [
-            [[_point(found, judge) for found in curve] for curve in family]
-            for family in (first, second)
-        ]
-        cells = equal_accuracy(*points, clips, seed)
-        rows[f"{prefix}.{name}.at_equal_accuracy{suffix}"] = cells["at_best"]
-        rows[f"{prefix}.{name}.over_accuracies{suffix}"] = cells["over_accuracies"]
-    return rows
-
-
-def _point(found: dict, judge: int | None) -> tuple:
-    """(accuracy of one judge or of the lower one, mouth error) at one setting of the dial."""
-    accuracy = restore_statistics("emotion_accuracy", found["emotion_accuracy"])
-    return accuracy if judge is None else single_judge(accuracy, judge), restore_statistics(
-        "mouth_error", found["mouth_error"]
-    )
+    prefixes = {".".join(name.split(".")[:3]): None for name in estimates}
+    lines = []
+    for prefix in prefixes:
+        cells = []
+        for score in scores:
+            estimate = estimates.get(f"{prefix}.{score}")
+            if estimate is not None:
+                interval = f"({estimate.low:.3f} to {estimate.high:.3f})"
+                cells.append(f"{score} {estimate.value:.3f} {interval}")
+        variant = prefix.rpartition(".")[2]
+        lines.append(f"{variant}: {', '.join(cells)}")
+    return "\n".join(lines)

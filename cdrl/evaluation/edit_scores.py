@@ -1,343 +1,423 @@
-"""Scores of an edit against the true edit: emotion, mouth, picture, identity, steadiness.
+"""Scores of an edit: emotion, mouth, picture, identity and steadiness.
 
-Each function takes what the evaluation networks read (lists with one array per clip, in one clip order) and gives a
-`ScoreStatistics`: additive statistics per clip with a formula. `estimate_per_emotion` turns measures into rows with a bootstrap interval
-over speakers, per emotion too; `cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
+Each function takes what the evaluation networks read (lists with one array a clip, in one clip order)
+and gives `ScoreStatistics`: additive statistics per clip with a formula. `estimate_per_emotion` adds
+bootstrap intervals over speakers, for each emotion too;
+`cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 
-from cdrl.core.vocabulary import ACTIONS
-from cdrl.evaluation.estimate import ScoreStatistics, estimate_score, mean_statistics, ratio
+from cdrl.evaluation.estimate import (
+    Estimate,
+    ScoreStatistics,
+    estimate_score,
+    mean_statistics,
+    ratio,
+)
+from cdrl.media.mouth_curves import CURVES
 
-CURVES = ("jaw opening", "lip width", "lip rounding")
-_WIDE = [
-    ACTIONS.index(f"mouth{name}{side}")
-    for name in ("Stretch", "Smile", "Dimple")
-    for side in ("Left", "Right")
-]
-_ROUND = [ACTIONS.index("mouthPucker"), ACTIONS.index("mouthFunnel")]
 # Mean squared errors below this are perfect: PSNR stops at 100 dB.
-LEAST_MSE = 1e-10
-# A source curve that moves less (in coefficient units, 0 to 1) has nothing to correlate with.
+SMALLEST_MSE = 1e-10
+# A curve that moves less (standard deviation, in units of facial actions, 0 to 1) counts as still.
 STILL = 1e-4
 
 
-def scored_clips(table: pd.DataFrame) -> np.ndarray:
-    """(C,) bool: edits whose source emotion is not the target; columns source_emotion, target_emotion."""
-    return (table["source_emotion"] != table["target_emotion"]).to_numpy()
+class CurveMoments(NamedTuple):
+    """Second moments of the mouth curves of an output and of the truth, (..., 3) each."""
+
+    squared_error: np.ndarray
+    output_variance: np.ndarray
+    truth_variance: np.ndarray
+    covariance: np.ndarray
 
 
-def mouth_curves(coefficients: np.ndarray) -> np.ndarray:
-    """Jaw opening, lip width and lip rounding from facial actions.
-
-    jaw opening = jawOpen; lip rounding = mean(mouthPucker, mouthFunnel); lip width = mean of mouthStretch, mouthSmile
-    and mouthDimple, left and right, minus lip rounding.
-
-    Args:
-        coefficients: (T, 52) in [0, 1], order `vocabulary.ACTIONS`.
-
-    Returns:
-        (T, 3) float64; jaw and rounding in [0, 1], width in [-1, 1]. A face at rest gives 0, 0, 0.
-    """
-    coefficients = np.asarray(coefficients, np.float64)
-    rounding = coefficients[:, _ROUND].mean(1)
-    width = coefficients[:, _WIDE].mean(1) - rounding
-    return np.stack([coefficients[:, ACTIONS.index("jawOpen")], width, rounding], axis=1)
-
-
-def _moments(output: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(K, 6) count and first and second moments of two (T, K) curves."""
+def _moment_sums(output: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(18,) count, first and second moments of two (T, 3) curves, curve by curve."""
     if output.shape != truth.shape:
         raise ValueError(f"curves of one clip differ in shape: {output.shape} and {truth.shape}")
-    output, truth = np.asarray(output, np.float64), np.asarray(truth, np.float64)
-    parts = [np.ones_like(output), output, truth, output**2, truth**2, output * truth]
-    return np.stack([part.sum(0) for part in parts], axis=1)
+    output = np.asarray(output, np.float64)
+    truth = np.asarray(truth, np.float64)
+    ones = np.ones_like(output)
+    products = [ones, output, truth, output**2, truth**2, output * truth]
+    sums = [product.sum(0) for product in products]
+    return np.stack(sums, axis=1).ravel()
 
 
-def _unpack(sums: np.ndarray) -> tuple:
-    """(..., 18) pooled moments -> mean squared error, both variances, covariance, each (..., 3)."""
+def _moment_rows(output: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> np.ndarray:
+    """(C, 18) moments of C clips."""
+    rows = []
+    for output_curves, truth_curves in zip(output, truth, strict=True):
+        rows.append(_moment_sums(output_curves, truth_curves))
+    return np.stack(rows)
+
+
+def _central_moments(sums: np.ndarray) -> CurveMoments:
+    """(..., 18) summed moments -> central moments."""
     moments = sums.reshape(*sums.shape[:-1], len(CURVES), 6)
-    n, a, b, aa, bb, ab = np.moveaxis(moments, -1, 0)
-    return (
-        (aa + bb - 2 * ab) / n,
-        aa / n - (a / n) ** 2,
-        bb / n - (b / n) ** 2,
-        ab / n - a * b / n**2,
+    count, output, truth, output_squares, truth_squares, products = np.moveaxis(moments, -1, 0)
+    return CurveMoments(
+        squared_error=(output_squares + truth_squares - 2 * products) / count,
+        output_variance=output_squares / count - (output / count) ** 2,
+        truth_variance=truth_squares / count - (truth / count) ** 2,
+        covariance=products / count - output * truth / count**2,
     )
 
 
-def mouth_error(output: list[np.ndarray], truth: list[np.ndarray]) -> ScoreStatistics:
-    """RMS error of the three mouth curves, each in standard deviations of the truth, pooled over all frames and curves.
+def mouth_error(output: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> ScoreStatistics:
+    """RMS error of the three mouth curves, each in units of the truth's std, pooled over all frames.
 
-    The deviations are the truth's over ALL clips, also for the value of one emotion.
+    The stds are the truth's over ALL clips, also for the value of one emotion.
 
     Args:
-        output, truth: (T, 3) per clip, `mouth_curves` of the evaluation tracker on the output and on the true edit.
+        output: (T, 3) per clip, `mouth_curves` of the evaluation tracker on the output.
+        truth: (T, 3) per clip, the same on the true edit.
 
     Returns:
-        >= 0; 0 for the truth, 1 for always answering the truth's mean, sqrt(2) for curves of another moment.
+        >= 0; 0 for the truth, 1 for always answering the truth's mean, sqrt(2) for curves of another
+        moment.
+
+    Raises:
+        ValueError: for curves of different shape, or where the truth never moves.
     """
-    return mouth_error_of(
-        np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)])
-    )
+    return mouth_error_from_moments(_moment_rows(output, truth))
 
 
-def mouth_error_of(sums: np.ndarray) -> ScoreStatistics:
+def mouth_error_from_moments(rows: np.ndarray) -> ScoreStatistics:
     """`mouth_error` from its own statistics, (C, 18)."""
-    moving = _unpack(sums.sum(0))[2]
-    if np.any(moving <= STILL**2):
-        still = [name for name, spread in zip(CURVES, moving) if spread <= STILL**2]
+    truth_variance = _central_moments(rows.sum(0)).truth_variance
+    is_still = truth_variance <= STILL**2
+    if np.any(is_still):
+        names = [name for name, still in zip(CURVES, is_still, strict=True) if still]
         raise ValueError(
-            f"the true edits never move {', '.join(still)}: no unit to measure the error in"
+            f"the true edits never move {', '.join(names)}: no unit to measure the error in"
         )
 
-    def finish(total):
-        return np.sqrt((_unpack(total)[0].clip(0) / moving).mean(-1))
+    def root_mean_square(sums: np.ndarray) -> np.ndarray:
+        squared_error = _central_moments(sums).squared_error.clip(0)
+        return np.sqrt((squared_error / truth_variance).mean(-1))
 
-    return ScoreStatistics(sums, finish)
+    return ScoreStatistics(rows, root_mean_square)
 
 
-def mouth_correlation(output: list[np.ndarray], truth: list[np.ndarray]) -> ScoreStatistics:
-    """Pearson r of the three mouth curves, each pooled over all frames of all clips, then the mean of three.
+def mouth_correlation(output: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> ScoreStatistics:
+    """Pearson r of the three mouth curves, each pooled over all frames of all clips, then the mean.
 
     Args:
-        output, truth: one (T, 3) array of curves a clip.
+        output: (T, 3) curves per clip.
+        truth: (T, 3) curves per clip.
 
     Returns:
         In [-1, 1]; 1 for the truth and any scaling of it. A curve that never moves counts 0.
     """
-    return ScoreStatistics(
-        np.stack([_moments(one, two).ravel() for one, two in zip(output, truth, strict=True)]),
-        correlation,
-    )
+    return mouth_correlation_from_moments(_moment_rows(output, truth))
 
 
-def correlation(total: np.ndarray) -> np.ndarray:
-    """(..., 18) pooled moments of the three curves -> (...) mean of their three correlations."""
-    _, spread_one, spread_two, together = _unpack(total)
-    spread = spread_one.clip(0) * spread_two.clip(0)
-    return np.where(spread > STILL**4, together / np.sqrt(np.maximum(spread, STILL**4)), 0.0).mean(
-        -1
-    )
+def mouth_correlation_from_moments(rows: np.ndarray) -> ScoreStatistics:
+    """`mouth_correlation` from its own statistics, (C, 18)."""
+    return ScoreStatistics(rows, _mean_correlation)
 
 
-def speech_correlation(output: list[np.ndarray], source: list[np.ndarray]) -> ScoreStatistics:
-    """Pearson r of the mouth curves within each clip, output against SOURCE, mean over its curves, then over clips.
+def _mean_correlation(sums: np.ndarray) -> np.ndarray:
+    """(..., 18) summed moments of the three curves -> (...) mean of their three correlations."""
+    moments = _central_moments(sums)
+    variances = moments.output_variance.clip(0) * moments.truth_variance.clip(0)
+    scale = np.sqrt(np.maximum(variances, STILL**4))
+    correlations = np.where(variances > STILL**4, moments.covariance / scale, 0.0)
+    return correlations.mean(-1)
+
+
+def speech_correlation(
+    output: Sequence[np.ndarray], source: Sequence[np.ndarray]
+) -> ScoreStatistics:
+    """Pearson r of the mouth curves within each clip, output against SOURCE, mean over curves and clips.
 
     Args:
-        output, source: one (T, 3) array of curves a clip.
+        output: (T, 3) curves per clip.
+        source: (T, 3) curves per clip.
 
     Returns:
-        1 for a copied source. It measures preservation, not quality: the studio's true edits have .896, so a value above theirs is
-        farther from the right answer, not nearer. It does not see lips that no longer close. A curve that the source never moves is left
-        out (a clip without any: no weight); one that only the output never moves counts 0.
+        1 for a copied source. It measures preservation, not quality: the studio's true edits have
+        .896, so a value above theirs is farther from the right answer, not nearer. It does not see
+        lips that no longer close. A curve that the source never moves is left out (a clip without
+        any: no weight); one that only the output never moves counts 0.
     """
     values = []
-    for one, two in zip(output, source, strict=True):
-        n, a, b, aa, bb, ab = _moments(one, two).T
-        spread_one, spread_two = aa / n - (a / n) ** 2, bb / n - (b / n) ** 2
-        moving = spread_two > STILL**2
-        scale = np.sqrt(np.maximum(spread_one, STILL**2) * np.maximum(spread_two, STILL**2))
-        r = np.where(spread_one > STILL**2, (ab / n - a * b / n**2) / scale, 0.0)
-        values.append(r[moving].mean() if moving.any() else np.nan)
-    return mean_statistics(np.array(values))
+    for output_curves, source_curves in zip(output, source, strict=True):
+        values.append(_correlation_within_clip(output_curves, source_curves))
+    return mean_statistics(values)
+
+
+def _correlation_within_clip(output: np.ndarray, source: np.ndarray) -> float:
+    """Mean correlation of the curves that the source moves; nan where it moves none."""
+    moments = _central_moments(_moment_sums(output, source))
+    output_variance = np.maximum(moments.output_variance, STILL**2)
+    source_variance = np.maximum(moments.truth_variance, STILL**2)
+    scale = np.sqrt(output_variance * source_variance)
+    output_moves = moments.output_variance > STILL**2
+    source_moves = moments.truth_variance > STILL**2
+    correlations = np.where(output_moves, moments.covariance / scale, 0.0)
+    if not source_moves.any():
+        return float("nan")
+    return float(correlations[source_moves].mean())
 
 
 def psnr(output: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal to noise of one clip's aligned face crops, (T, H, W, 3) in [0, 1]: dB per frame, mean over frames.
+    """Peak signal-to-noise ratio of one clip's aligned face crops, mean over frames.
+
+    Args:
+        output: (T, H, W, 3) in [0, 1], or uint8.
+        truth: (T, H, W, 3) likewise.
 
     Returns:
-        20 dB for an error of 0.1 everywhere, 100 dB (the ceiling) for the truth itself.
+        dB; 20 for an error of 0.1 everywhere, 100 (the ceiling) for the truth itself.
     """
-    error = ((_floats(output) - _floats(truth)) ** 2).mean(axis=(1, 2, 3))
-    return float(np.mean(-10 * np.log10(np.maximum(error, LEAST_MSE))))
+    difference = _as_floats(output) - _as_floats(truth)
+    squared_error = (difference**2).mean(axis=(1, 2, 3))
+    decibels = -10 * np.log10(np.maximum(squared_error, SMALLEST_MSE))
+    return float(np.mean(decibels))
 
 
 def mouth_box(landmarks: np.ndarray, margin: float = 0.25) -> np.ndarray:
-    """The box around one clip's mouth landmarks, frame by frame, each side moved out by `margin` of the box's own size.
+    """The box around one clip's mouth, frame by frame, each side moved out by a part of the box's size.
 
     Args:
         landmarks: (T, M, 2) x, y of the MOUTH points of the TRUE edit, relative to the crop, 0 to 1.
+        margin: that part.
 
     Returns:
         (T, 4) left, top, right, bottom, within [0, 1].
     """
-    low, high = np.asarray(landmarks, np.float64).min(1), np.asarray(landmarks, np.float64).max(1)
-    wider = margin * (high - low)
-    return np.clip(np.concatenate([low - wider, high + wider], axis=1), 0, 1)
+    landmarks = np.asarray(landmarks, np.float64)
+    top_left = landmarks.min(1)
+    bottom_right = landmarks.max(1)
+    border = margin * (bottom_right - top_left)
+    boxes = np.concatenate([top_left - border, bottom_right + border], axis=1)
+    return np.clip(boxes, 0, 1)
 
 
 def mouth_l1(output: np.ndarray, truth: np.ndarray, boxes: np.ndarray) -> float:
     """Mean absolute error inside the mouth box of one clip, mean over its frames.
 
     Args:
-        output, truth: (T, H, W, 3) aligned face crops in [0, 1] or uint8. boxes: (T, 4) from `mouth_box`.
+        output: (T, H, W, 3) aligned face crops in [0, 1] or uint8.
+        truth: (T, H, W, 3) likewise.
+        boxes: (T, 4) from `mouth_box`.
 
     Returns:
         In [0, 1]; 0 for the truth. Boxes are rounded outwards and hold at least one pixel.
     """
     height, width = truth.shape[1:3]
+    frames = zip(_as_floats(output), _as_floats(truth), boxes, strict=True)
     errors = []
-    for one, two, (left, top, right, bottom) in zip(
-        _floats(output), _floats(truth), boxes, strict=True
-    ):
-        rows = slice(
-            int(min(top * height, height - 1)),
-            max(int(np.ceil(bottom * height)), int(top * height) + 1),
-        )
-        columns = slice(
-            int(min(left * width, width - 1)),
-            max(int(np.ceil(right * width)), int(left * width) + 1),
-        )
-        errors.append(np.abs(one[rows, columns] - two[rows, columns]).mean())
+    for output_frame, truth_frame, (left, top, right, bottom) in frames:
+        rows = _pixel_range(top, bottom, height)
+        columns = _pixel_range(left, right, width)
+        difference = output_frame[rows, columns] - truth_frame[rows, columns]
+        errors.append(np.abs(difference).mean())
     return float(np.mean(errors))
 
 
-def _floats(frames: np.ndarray) -> np.ndarray:
+def _pixel_range(low: float, high: float, size: int) -> slice:
+    """Pixels from `low` to `high`, both relative to `size`, rounded outwards; at least one."""
+    start = int(min(low * size, size - 1))
+    stop = max(int(np.ceil(high * size)), int(low * size) + 1)
+    return slice(start, stop)
+
+
+def _as_floats(frames: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1] of frames that are so already, or uint8."""
     frames = np.asarray(frames)
-    return (
-        frames.astype(np.float32) / 255 if frames.dtype == np.uint8 else frames.astype(np.float32)
-    )
+    if frames.dtype == np.uint8:
+        return frames.astype(np.float32) / 255
+    return frames.astype(np.float32)
 
 
 def identity(
-    output: np.ndarray, truth: np.ndarray, another: np.ndarray, speakers: np.ndarray
+    output: np.ndarray, truth: np.ndarray, another: np.ndarray, speakers: ArrayLike
 ) -> ScoreStatistics:
-    """(cos(output, true edit) - m) / (cos(another true frame of that person, true edit) - m), sums over clips first.
+    """How much of the person is kept, from 0 (a stranger) to 1 (another frame of that person).
 
-    m = mean cosine of the clip's true edit to the other people's true edits.
+    (cos(output, true edit) - m) / (cos(another true frame of that person, true edit) - m), sums over
+    clips first; m = mean cosine of the clip's true edit to the other people's true edits.
 
     Args:
-        output, truth, another: (C, D) identity embeddings of the output, of the true edit and of another true frame of
-            the same person, one row per clip. speakers: (C,).
+        output: (C, D) identity embeddings of the output, one row a clip.
+        truth: (C, D) of the true edit.
+        another: (C, D) of another true frame of the same person.
+        speakers: (C,) the person of each clip.
 
     Returns:
-        1: as alike as two true frames of that person; 0: as alike as a stranger; more than 1 where the output keeps the
-        lighting and pose that another frame does not.
+        1: as alike as two true frames of that person; 0: as alike as a stranger; more than 1 where
+        the output keeps the lighting and pose that another frame does not.
+
+    Raises:
+        ValueError: where there is one person only.
     """
-    output, truth, another = (
-        values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-        for values in (np.asarray(v, np.float64) for v in (output, truth, another))
-    )
-    other = np.asarray(speakers)[:, None] != np.asarray(speakers)
-    if not other.any(1).all():
+    output = _unit_rows(output)
+    truth = _unit_rows(truth)
+    another = _unit_rows(another)
+    speakers = np.asarray(speakers)
+    is_stranger = speakers[:, None] != speakers
+    if not is_stranger.any(1).all():
         raise ValueError("identity needs two people or more: there is no stranger to compare with")
-    strangers = ((truth @ truth.T) * other).sum(1) / other.sum(1)
-    sums = np.stack(
-        [(output * truth).sum(1) - strangers, (another * truth).sum(1) - strangers], axis=1
-    )
-    return ScoreStatistics(sums, ratio)
+    to_strangers = ((truth @ truth.T) * is_stranger).sum(1) / is_stranger.sum(1)
+    output_excess = (output * truth).sum(1) - to_strangers
+    person_excess = (another * truth).sum(1) - to_strangers
+    return ScoreStatistics(np.stack([output_excess, person_excess], axis=1), ratio)
 
 
-def jitter(output: list[np.ndarray], source: list[np.ndarray]) -> ScoreStatistics:
+def _unit_rows(embeddings: np.ndarray) -> np.ndarray:
+    """(C, D) float64 rows of length 1."""
+    embeddings = np.asarray(embeddings, np.float64)
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings / np.maximum(lengths, 1e-12)
+
+
+def jitter(output: Sequence[np.ndarray], source: Sequence[np.ndarray]) -> ScoreStatistics:
     """Mean acceleration of tracked landmarks over that of the source, pooled over all frames.
 
     Args:
-        output, source: (T, L, 2) landmarks per clip, same unit, T >= 3.
+        output: (T, L, 2) landmarks per clip, T >= 3.
+        source: (T, L, 2) landmarks per clip, in the same unit.
 
     Returns:
-        1 for the source itself and any shift of it, 2 for motions twice as large; above 1 the edit trembles.
+        1 for the source itself and any shift of it, 2 for motions twice as large; above 1 the edit
+        trembles.
     """
-
-    def acceleration(points):
-        return np.linalg.norm(np.diff(np.asarray(points, np.float64), n=2, axis=0), axis=-1).sum()
-
-    pairs = zip(output, source, strict=True)
-    return ScoreStatistics(
-        np.array([[acceleration(one), acceleration(two)] for one, two in pairs]), ratio
-    )
+    rows = []
+    for output_points, source_points in zip(output, source, strict=True):
+        rows.append([_total_acceleration(output_points), _total_acceleration(source_points)])
+    return ScoreStatistics(np.array(rows), ratio)
 
 
-def emotion_accuracy(first: np.ndarray, second: np.ndarray, target: np.ndarray) -> ScoreStatistics:
+def _total_acceleration(landmarks: np.ndarray) -> float:
+    """The lengths of all second differences of (T, L, 2) landmarks, summed."""
+    accelerations = np.diff(np.asarray(landmarks, np.float64), n=2, axis=0)
+    return np.linalg.norm(accelerations, axis=-1).sum()
+
+
+def emotion_accuracy(first: ArrayLike, second: ArrayLike, target: ArrayLike) -> ScoreStatistics:
     """Accuracy of the LOWER of two judges.
 
     Args:
-        first, second: (C,) emotion each judge reads in a clip. target: (C,) the emotion asked for.
+        first: (C,) emotion that one judge reads in each clip.
+        second: (C,) emotion that the other judge reads.
+        target: (C,) the requested emotion.
 
     Returns:
-        In [0, 1]; the lower is chosen on the sums, so each resample and each emotion has its own lower judge.
+        In [0, 1]; the lower is chosen on the sums, so each resample and each emotion has its own
+        lower judge.
     """
-    first, second, target = np.asarray(first), np.asarray(second), np.asarray(target)
-    sums = np.stack([first == target, second == target, np.ones(len(target))], axis=1).astype(
-        np.float64
-    )
-    return ScoreStatistics(sums, lower_judge)
+    target = np.asarray(target)
+    first_hits = np.asarray(first) == target
+    second_hits = np.asarray(second) == target
+    rows = np.stack([first_hits, second_hits, np.ones(len(target))], axis=1)
+    return accuracy_from_hits(rows.astype(np.float64))
 
 
-def lower_judge(total: np.ndarray) -> np.ndarray:
+def accuracy_from_hits(rows: np.ndarray) -> ScoreStatistics:
+    """`emotion_accuracy` from its own statistics, (C, 3): hits of both judges, and ones."""
+    return ScoreStatistics(rows, _lower_judge)
+
+
+def _lower_judge(sums: np.ndarray) -> np.ndarray:
     """(..., 3) hits of two judges and clips -> (...) accuracy of the lower one."""
-    return np.minimum(total[..., 0], total[..., 1]) / total[..., 2]
+    return np.minimum(sums[..., 0], sums[..., 1]) / sums[..., 2]
 
 
 def estimate_emotion_accuracy(
     prefix: str,
-    outputs: tuple[np.ndarray, np.ndarray],
-    truths: tuple[np.ndarray, np.ndarray],
-    target: np.ndarray,
-    speakers: np.ndarray,
+    output: ScoreStatistics,
+    target: ArrayLike,
+    speakers: ArrayLike,
+    truth: ScoreStatistics | None = None,
+    source_accuracy: float | None = None,
     seed: int = 0,
-) -> dict[str, dict]:
-    """`emotion_accuracy` with all that is printed beside it: both judges, and both on the true edits.
+) -> dict[str, Estimate]:
+    """`emotion_accuracy` with all that is printed beside it.
 
     Args:
-        prefix: "spfem.image.cdrl". outputs, truths: (C,) emotions that the two judges read there.
+        prefix: "spfem.image.cdrl".
+        output: `emotion_accuracy` of the output.
+        target: (C,) the requested emotion.
+        speakers: (C,) the person.
+        truth: `emotion_accuracy` of the true edits, where they exist.
+        source_accuracy: accuracy of the lower judge on the labels of untouched clips; printed where
+            there are no true edits.
+        seed: of the intervals.
 
     Returns:
-        `PREFIX.emotion_accuracy` with judge_1, judge_2, truth, truth_1, truth_2, chance (1 / number of targets) and
-        exaggerated (1 where the value is above the truth's), and `PREFIX.emotion_accuracy.EMOTION`.
+        `PREFIX.emotion_accuracy` with judge_1, judge_2 and chance (1 / number of targets); with true
+        edits also truth, truth_1, truth_2 and exaggerated (1 where the value is above the truth's).
+        `PREFIX.emotion_accuracy.EMOTION` for each emotion.
     """
-    target = np.asarray(target)
-    on_truth = emotion_accuracy(*truths, target)
-    rows = estimate_per_emotion(
-        prefix, {"emotion_accuracy": emotion_accuracy(*outputs, target)}, speakers, target, seed
-    )
-    beside = {
-        f"judge_{k + 1}": float(np.mean(np.asarray(read) == target))
-        for k, read in enumerate(outputs)
+    estimates = estimate_per_emotion(prefix, {"emotion_accuracy": output}, speakers, target, seed)
+    name = f"{prefix}.emotion_accuracy"
+    overall = estimates[name]
+    if source_accuracy is not None:
+        overall = overall.with_details(sources=source_accuracy)
+    overall = overall.with_details(**_accuracy_of_each_judge("judge", output))
+    if truth is not None:
+        overall = overall.with_details(**_accuracy_of_each_judge("truth", truth))
+        is_exaggerated = int(overall.value > truth.value)
+        overall = overall.with_details(truth=truth.value, exaggerated=is_exaggerated)
+    num_targets = len(np.unique(np.asarray(target)))
+    estimates[name] = replace(overall, chance=1 / num_targets)
+    return estimates
+
+
+def _accuracy_of_each_judge(name: str, accuracy: ScoreStatistics) -> dict[str, float]:
+    """NAME_1 and NAME_2: the accuracies of the two judges alone."""
+    return {
+        f"{name}_1": float(accuracy.rows[:, 0].mean()),
+        f"{name}_2": float(accuracy.rows[:, 1].mean()),
     }
-    beside |= {
-        f"truth_{k + 1}": float(np.mean(np.asarray(read) == target))
-        for k, read in enumerate(truths)
-    }
-    cells = rows[f"{prefix}.emotion_accuracy"].with_details(**beside, truth=on_truth.value)
-    cells = cells.with_details(exaggerated=int(cells.value > on_truth.value))
-    rows[f"{prefix}.emotion_accuracy"] = replace(cells, chance=1 / len(np.unique(target)))
-    return rows
 
 
 def estimate_per_emotion(
     prefix: str,
-    measures: dict[str, ScoreStatistics],
-    speakers: np.ndarray,
-    target: np.ndarray,
+    scores: Mapping[str, ScoreStatistics],
+    speakers: ArrayLike,
+    target: ArrayLike,
     seed: int = 0,
-) -> dict[str, dict]:
-    """Rows of measures: over all clips, and for each target emotion by itself.
+) -> dict[str, Estimate]:
+    """Estimate scores over all clips, and for each target emotion by itself.
 
     Args:
-        prefix: "spfem.image.cdrl". measures: score name -> measure with one row per clip.
-        speakers, target: (C,) speaker and target emotion of each clip.
+        prefix: "spfem.image.cdrl".
+        scores: name -> statistics with one row a clip.
+        speakers: (C,) the person of each clip.
+        target: (C,) the target emotion of each clip.
+        seed: of the intervals.
 
     Returns:
-        `PREFIX.NAME` with value, low, high (95 %, bootstrap over speakers), n, mean_of_emotions; `PREFIX.NAME.EMOTION`.
+        `PREFIX.NAME` with value, low, high (95 %, bootstrap over speakers), n and mean_of_emotions;
+        `PREFIX.NAME.EMOTION` for each emotion.
+
+    Raises:
+        ValueError: where the rows of a score are not as many as the speakers.
     """
-    speakers, target, rows = np.asarray(speakers), np.asarray(target), {}
-    for name, measure in measures.items():
-        if len(measure.rows) != len(speakers):
-            raise ValueError(
-                f"{name}: {len(measure.rows)} clips measured, {len(speakers)} speakers given"
-            )
-        emotions = {}
+    speakers = np.asarray(speakers)
+    target = np.asarray(target)
+    estimates = {}
+    for name, statistics in scores.items():
+        num_rows = len(statistics.rows)
+        if num_rows != len(speakers):
+            raise ValueError(f"{name}: {num_rows} clips measured, {len(speakers)} speakers given")
+        of_emotions = {}
         for emotion in np.unique(target):
-            part = target == emotion
-            emotions[f"{prefix}.{name}.{emotion}"] = estimate_score(
-                ScoreStatistics(measure.rows[part], measure.formula), speakers[part], seed
-            )
-        mean = float(np.nanmean([cells.value for cells in emotions.values()]))
-        rows[f"{prefix}.{name}"] = estimate_score(measure, speakers, seed, mean_of_emotions=mean)
-        rows |= emotions
-    return rows
+            selected = target == emotion
+            part = statistics.subset(selected)
+            estimate = estimate_score(part, speakers[selected], seed)
+            of_emotions[f"{prefix}.{name}.{emotion}"] = estimate
+        mean = float(np.nanmean([estimate.value for estimate in of_emotions.values()]))
+        overall = estimate_score(statistics, speakers, seed)
+        estimates[f"{prefix}.{name}"] = overall.with_details(mean_of_emotions=mean)
+        estimates.update(of_emotions)
+    return estimates

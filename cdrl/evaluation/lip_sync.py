@@ -1,7 +1,8 @@
 """LSE-D and LSE-C (arXiv:2008.10010) as the paper's release computes them, by SyncNet v2, whose weights a user brings.
 
-The release asks at 30 frames a second a network that learnt at 25, so its numbers compare with its own tables alone; the least distance over
-shifts hides a constant delay. Differs from the release: no sound is cut off, which made up for two frames that its renderer leaves out.
+The release applies at 30 frames a second a network that was trained at 25, so its numbers compare with
+its own tables alone; the least distance over shifts hides a constant delay. Differs from the release:
+no sound is cut off, which made up for two frames that its renderer leaves out.
 """
 
 from functools import lru_cache
@@ -12,24 +13,33 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import dct
 
-from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.core.errors import InputError
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.models.syncnet import CEPSTRA, SIDE, STEPS, WINDOW, SyncNet
 
-SHIFTS = 10  # frames that the sound is moved either way
-FEWEST = WINDOW + 1  # frames of picture and of sound
+MAX_SHIFT = 10  # frames that the sound is moved either way
+MIN_FRAMES = WINDOW + 1  # of picture and of sound
 MARGIN = 35 / 256  # of the crop's side, cut off all around
 SAMPLE_RATE = 16000  # Hz
-_SPAN, _POINTS, _BANDS, _LIFTER = 400, 512, 26, 22
-_BATCH = 16
+_SPAN_SAMPLES = 400
+_FFT_POINTS = 512
+_NUM_BANDS = 26
+_LIFTER = 22
+_PRE_EMPHASIS = 0.97
+_COLUMNS_PER_FRAME = 4  # of the cepstra
+_BATCH_SIZE = 16
 
 
 @lru_cache(maxsize=1)
 def load_syncnet(path: str | Path) -> SyncNet:
-    """The network with the weights in `path`, `syncnet_v2.model` as published or the same as .safetensors, frozen, in eval mode.
+    """Load SyncNet v2 with a user's weights, frozen, in eval mode.
+
+    Args:
+        path: `syncnet_v2.model` as published, or the same as .safetensors.
 
     Raises:
-        InputError: no such file, one that holds more than tensors, another network's weights, or a file that has changed.
+        InputError: no such file, one that holds more than tensors, another network's weights, or a
+            file that has changed.
     """
     path = Path(path)
     state = read_state(path)
@@ -40,103 +50,156 @@ def load_syncnet(path: str | Path) -> SyncNet:
 def cepstra(sound: np.ndarray, frame_rate: float) -> np.ndarray:
     """Mel-frequency cepstra as `python_speech_features.mfcc` 0.6 computes them, four for each video frame.
 
-    26 triangles on spans of 25 ms, pre-emphasis .97, cosine transform, lifter 22; the first is the logarithm of the span's energy.
+    26 triangles on spans of 25 ms, pre-emphasis .97, cosine transform, lifter 22; the first is the
+    logarithm of the span's energy.
 
     Args:
-        sound: (S,) 16 kHz in [-1, 1]; the network learnt on 16 bit integers, so it is scaled to them. frame_rate: Hz of the video.
+        sound: (S,) 16 kHz in [-1, 1]; the network was trained on 16 bit integers, so it is scaled to
+            them.
+        frame_rate: Hz of the video.
 
     Returns:
-        (M, 13) float64; M = 1 + ceil((S - 400) / step), step the samples of a quarter of a frame, rounded.
+        (M, 13) float64; M = 1 + ceil((S - 400) / step), step the samples of a quarter of a frame,
+        rounded.
     """
-    sound = np.round(np.asarray(sound, np.float64) * 32767)
-    step = int(np.floor(SAMPLE_RATE / (4 * frame_rate) + 0.5))
-    sound = np.append(sound[:1], sound[1:] - 0.97 * sound[:-1])
-    count = 1 + max(0, -(-(len(sound) - _SPAN) // step))
-    sound = np.pad(sound, (0, max(0, (count - 1) * step + _SPAN - len(sound))))
-    spans = sound[np.arange(count)[:, None] * step + np.arange(_SPAN)]
-    power = np.abs(np.fft.rfft(spans, _POINTS)) ** 2 / _POINTS
-    tiny = np.finfo(float).eps
-    found = dct(np.log(np.maximum(power @ _triangles().T, tiny)), type=2, axis=1, norm="ortho")[
-        :, :CEPSTRA
-    ]
-    found *= 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
-    found[:, 0] = np.log(np.maximum(power.sum(1), tiny))
-    return found
+    levels = np.round(np.asarray(sound, np.float64) * 32767)
+    emphasised = np.append(levels[:1], levels[1:] - _PRE_EMPHASIS * levels[:-1])
+    step = int(np.floor(SAMPLE_RATE / (_COLUMNS_PER_FRAME * frame_rate) + 0.5))
+    spans = _overlapping_spans(emphasised, step)
+
+    power = np.abs(np.fft.rfft(spans, _FFT_POINTS)) ** 2 / _FFT_POINTS
+    smallest = np.finfo(float).eps
+    bands = np.maximum(power @ _mel_triangles().T, smallest)
+    coefficients = dct(np.log(bands), type=2, axis=1, norm="ortho")[:, :CEPSTRA]
+    orders = np.arange(CEPSTRA)
+    coefficients *= 1 + _LIFTER / 2 * np.sin(np.pi * orders / _LIFTER)
+    energy = np.maximum(power.sum(1), smallest)
+    coefficients[:, 0] = np.log(energy)
+    return coefficients
+
+
+def _overlapping_spans(sound: np.ndarray, step: int) -> np.ndarray:
+    """(S,) -> (M, 400) spans that begin every `step` samples; the last one is filled with zeros."""
+    num_steps = -(-(len(sound) - _SPAN_SAMPLES) // step)
+    num_spans = 1 + max(0, num_steps)
+    needed = (num_spans - 1) * step + _SPAN_SAMPLES
+    padded = np.pad(sound, (0, max(0, needed - len(sound))))
+    starts = np.arange(num_spans)[:, None] * step
+    return padded[starts + np.arange(_SPAN_SAMPLES)]
 
 
 @lru_cache(maxsize=1)
-def _triangles() -> np.ndarray:
+def _mel_triangles() -> np.ndarray:
     """(26, 257) equally wide on the mel scale, corners on whole points of the spectrum."""
-    highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
-    hertz = 700 * (10 ** (np.linspace(0, highest, _BANDS + 2) / 2595) - 1)
-    corners = np.floor((_POINTS + 1) * hertz / SAMPLE_RATE)
-    point = np.arange(_POINTS // 2 + 1)
-    low, middle, high = (corners[k : k + _BANDS, None] for k in range(3))
-    rise, fall = (point - low) / (middle - low), (high - point) / (high - middle)
-    return np.where(
-        (point >= low) & (point < middle),
-        rise,
-        np.where((point >= middle) & (point < high), fall, 0),
-    )
+    highest_mel = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    mels = np.linspace(0, highest_mel, _NUM_BANDS + 2)
+    hertz = 700 * (10 ** (mels / 2595) - 1)
+    corners = np.floor((_FFT_POINTS + 1) * hertz / SAMPLE_RATE)
+    point = np.arange(_FFT_POINTS // 2 + 1)
+    low = corners[:_NUM_BANDS, None]
+    middle = corners[1 : _NUM_BANDS + 1, None]
+    high = corners[2:, None]
+
+    rising = (point - low) / (middle - low)
+    falling = (high - point) / (high - middle)
+    is_falling = (point >= middle) & (point < high)
+    is_rising = (point >= low) & (point < middle)
+    return np.where(is_rising, rising, np.where(is_falling, falling, 0))
 
 
 @torch.no_grad()
-def distances(
+def sync_distances(
     network: SyncNet, frames: np.ndarray, sound: np.ndarray, frame_rate: float
 ) -> np.ndarray:
     """How far the picture lies from the sound, moved by -10 to 10 frames.
 
     Args:
-        frames: (T, H, H, 3) uint8 RGB, crops of the face; `MARGIN` of them is cut off. sound: (S,) 16 kHz. frame_rate: Hz.
+        network: of `load_syncnet`.
+        frames: (T, H, H, 3) uint8 RGB, crops of the face; `MARGIN` of them is cut off.
+        sound: (S,) 16 kHz.
+        frame_rate: Hz of the video.
 
     Returns:
-        (T - 5, 21) Euclidean distances; beyond the ends the sound is zeros, as released. Fewer rows where the sound is shorter.
+        (T - 5, 21) Euclidean distances; beyond the ends the sound is zeros, as released. Fewer rows
+        where the sound is shorter.
 
     Raises:
         InputError: fewer than six frames of picture and sound.
     """
-    heard = torch.from_numpy(cepstra(sound, frame_rate).T.astype(np.float32))
-    rows = min(len(frames), int(len(sound) * frame_rate // SAMPLE_RATE)) - WINDOW
-    if rows < 1:
+    num_sound_frames = int(len(sound) * frame_rate // SAMPLE_RATE)
+    num_windows = min(len(frames), num_sound_frames) - WINDOW
+    if num_windows < 1:
         raise InputError(
-            f"lip sync: {len(frames)} frames and {len(sound) / SAMPLE_RATE:.2f} s of sound; at least {FEWEST} frames of both are needed"
+            f"lip sync: {len(frames)} frames and {len(sound) / SAMPLE_RATE:.2f} s of sound; at "
+            f"least {MIN_FRAMES} frames of both are needed"
         )
-    heard = F.pad(heard, (0, max(0, 4 * (rows - 1) + STEPS - heard.shape[1])))
-    cut = round(MARGIN * frames.shape[1])
-    inner = torch.from_numpy(
-        np.ascontiguousarray(
-            frames[:, cut : frames.shape[1] - cut, cut : frames.shape[2] - cut, ::-1]
-        )
-    )
-    large = F.interpolate(
-        inner.permute(0, 3, 1, 2).float(), (SIDE, SIDE), mode="bilinear", align_corners=False
-    )
-    seen, said = [], []
-    for first in range(0, rows, _BATCH):
-        part = range(first, min(first + _BATCH, rows))
-        seen.append(
-            network.extract_visual(
-                torch.stack([large[k : k + WINDOW].transpose(0, 1) for k in part])
-            )
-        )
-        said.append(
-            network.extract_audio(
-                torch.stack([heard[None, :, 4 * k : 4 * k + STEPS] for k in part])
-            )
-        )
-    picture, voice = torch.cat(seen), F.pad(torch.cat(said), (0, 0, SHIFTS, SHIFTS))
-    shifted = voice.unfold(0, 2 * SHIFTS + 1, 1).transpose(1, 2)  # (rows, 21, 1024)
-    return F.pairwise_distance(picture[:, None], shifted).numpy()
+    columns = _cepstra_columns(sound, frame_rate, num_windows)
+    images = _network_images(frames)
+
+    visual_parts, audio_parts = [], []
+    for start in range(0, num_windows, _BATCH_SIZE):
+        windows = range(start, min(start + _BATCH_SIZE, num_windows))
+        clips = [images[first : first + WINDOW].transpose(0, 1) for first in windows]
+        visual_parts.append(network.extract_visual(torch.stack(clips)))
+        spectra = []
+        for first in windows:
+            column = _COLUMNS_PER_FRAME * first
+            spectra.append(columns[None, :, column : column + STEPS])
+        audio_parts.append(network.extract_audio(torch.stack(spectra)))
+
+    visual = torch.cat(visual_parts)
+    audio = F.pad(torch.cat(audio_parts), (0, 0, MAX_SHIFT, MAX_SHIFT))
+    shifted = audio.unfold(0, 2 * MAX_SHIFT + 1, 1).transpose(1, 2)  # (T - 5, 21, 1024)
+    return F.pairwise_distance(visual[:, None], shifted).numpy()
 
 
-def lse(found: np.ndarray) -> tuple[float, float]:
-    """LSE-D and LSE-C of `distances` (T, 21): over the shifts, the least of the mean distances; and their median less it.
+def _cepstra_columns(sound: np.ndarray, frame_rate: float, num_windows: int) -> torch.Tensor:
+    """(13, M) cepstra, with zeros at the end so that every window has its columns."""
+    columns = torch.from_numpy(cepstra(sound, frame_rate).T.astype(np.float32))
+    needed = _COLUMNS_PER_FRAME * (num_windows - 1) + STEPS
+    return F.pad(columns, (0, max(0, needed - columns.shape[1])))
+
+
+def _network_images(frames: np.ndarray) -> torch.Tensor:
+    """(T, H, H, 3) uint8 RGB -> (T, 3, 224, 224) blue, green, red, 0 to 255, the margin cut off."""
+    height, width = frames.shape[1:3]
+    margin = round(MARGIN * height)
+    inner = frames[:, margin : height - margin, margin : width - margin, ::-1]
+    images = torch.from_numpy(np.ascontiguousarray(inner)).permute(0, 3, 1, 2).float()
+    return F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
+
+
+def lse(distances: np.ndarray) -> tuple[float, float]:
+    """LSE-D and LSE-C of `sync_distances`: the least mean distance over shifts; and the median less it.
+
+    Args:
+        distances: (T, 21).
 
     Returns:
-        Lower LSE-D and higher LSE-C: more in time. LSE-D of the release's own edits is 9.2 to 9.9; LSE-C of a still face is near 0.
+        Lower LSE-D and higher LSE-C: more in time. LSE-D of the release's own edits is 9.2 to 9.9;
+        LSE-C of a still face is near 0.
 
     >>> lse(np.array([[3.0, 1.0, 3.0, 3.0, 3.0]]))
     (1.0, 2.0)
     """
-    means = found.mean(0)
-    return float(means.min()), float(np.median(means) - means.min())
+    means = distances.mean(0)
+    least = means.min()
+    return float(least), float(np.median(means) - least)
+
+
+def lse_of_clip(
+    network: SyncNet, frames: np.ndarray, sound: np.ndarray, frame_rate: float
+) -> tuple[float, float]:
+    """LSE-D and LSE-C of one clip, see `sync_distances`; nan for a clip of under six frames.
+
+    Args:
+        network: of `load_syncnet`.
+        frames: (T, H, H, 3) uint8 RGB, crops of the face.
+        sound: (S,) 16 kHz.
+        frame_rate: Hz of the video.
+    """
+    num_sound_frames = len(sound) * frame_rate / SAMPLE_RATE
+    if min(len(frames), num_sound_frames) < MIN_FRAMES:
+        return float("nan"), float("nan")
+    distances = sync_distances(network, frames, sound, frame_rate)
+    return lse(distances)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from scipy.linalg import sqrtm
 from torch import nn
 
-from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.core.devices import pick_device
+from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.models.published import EXPRESSION_SIDE, FACE_SIDE, EfficientFace, FaceNet
 
 EPSILON = 1e-6  # added to the diagonals where the product of covariances has no root

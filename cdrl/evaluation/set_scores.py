@@ -1,12 +1,16 @@
 """FAD and CSIM, distances between sets of frames: on the kit's networks, and on the papers' where a user names their weights."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from torch import nn
 
-from cdrl.evaluation.edit_evaluation import tensor
 from cdrl.evaluation.estimate import Estimate
 from cdrl.evaluation.judges import Judges
+from cdrl.evaluation.metrics import ARCFACE, EFFICIENT_FACE, PROTOCOL
+from cdrl.evaluation.readings import frames_to_tensor
 from cdrl.evaluation.realism import (
     frechet_distance,
     load_published,
@@ -14,125 +18,154 @@ from cdrl.evaluation.realism import (
     set_similarity,
 )
 
-# Score -> the network that it is computed on, as `SetReader.read` names it.
-KIT = {"frechet.identity": "identity", "similarity.judge_a": "judge_a"}
-PUBLISHED = {"fad": "face", "csim": "expression"}
-_FRECHET = ("frechet.identity", "fad")
-ENOUGH = 2  # frames per feature that a covariance is estimated from
+FRAMES_PER_DIMENSION = 2  # at least so many frames for each feature of an estimated covariance
+# Features of one clip: network -> (T, D).
+Features = Mapping[str, np.ndarray]
 
 
-class SetReader:
-    """What every network of FAD and CSIM says of crops.
+@dataclass(frozen=True)
+class SetMetric:
+    """A distance between the edited frames and the untouched frames of the same people.
 
-    Args:
-        judges: with `identity` and `judge_a`. config: `arcface` and `efficient_face` name files of weights, or are empty.
+    Attributes:
+        name: last part of its printed name.
+        needs: keys of `cdrl.evaluation.metrics.MISSING`.
+        network: whose features are compared, as `FeatureExtractor` names it.
+        pooled: Frechet distance over the frames of all people; else the mean over people of the
+            similarity of each person's two sets.
     """
 
-    def __init__(self, judges: Judges, config):
-        named = {"face": config.arcface, "expression": config.efficient_face}
-        self.judges, self.published = (
-            judges,
-            {kind: load_published(kind, path) for kind, path in named.items() if path},
-        )
-
-    def read(self, frames: np.ndarray, kit: bool = True) -> dict:
-        """(T, S, S, 3) uint8 -> {network: (T, D)}; without `kit` the published networks alone."""
-        images = tensor(frames)
-        mine = (
-            {
-                "identity": self.judges.identity(images),
-                "judge_a": self.judges.features("judge_a", images),
-            }
-            if kit
-            else {}
-        )
-        return mine | {
-            kind: published_features(network, frames) for kind, network in self.published.items()
-        }
+    name: str
+    needs: frozenset[str]
+    network: str
+    pooled: bool
 
 
-def published_scores(
+SET_METRICS = (
+    SetMetric("frechet.identity", frozenset({PROTOCOL}), "identity", pooled=True),
+    SetMetric("similarity.judge_a", frozenset({PROTOCOL}), "judge_a", pooled=False),
+    SetMetric("fad", frozenset({ARCFACE}), "face", pooled=True),
+    SetMetric("csim", frozenset({EFFICIENT_FACE}), "expression", pooled=False),
+)
+
+
+class FeatureExtractor:
+    """The features of crops that FAD and CSIM compare.
+
+    Args:
+        judges: the kit's networks, with `identity` and `judge_a`.
+        arcface: file of the published face network's weights; empty for none.
+        efficient_face: file of the published expression network's weights; empty for none.
+    """
+
+    def __init__(self, judges: Judges, arcface: str = "", efficient_face: str = "") -> None:
+        self.judges = judges
+        self.published: dict[str, nn.Module] = {}
+        for kind, path in (("face", arcface), ("expression", efficient_face)):
+            if path:
+                self.published[kind] = load_published(kind, path)
+
+    def extract(self, frames: np.ndarray, networks: Sequence[str]) -> dict[str, np.ndarray]:
+        """(T, S, S, 3) uint8 -> network: (T, D) features, for each network that is named."""
+        images = frames_to_tensor(frames)
+        features = {}
+        for network in networks:
+            if network in self.published:
+                features[network] = published_features(self.published[network], frames)
+            elif network == "identity":
+                features[network] = self.judges.identity(images)
+            else:
+                features[network] = self.judges.features(network, images)
+        return features
+
+
+def score_sets(
     prefix: str,
-    outputs: Callable[[int], np.ndarray],
-    edits_,
-    reader: SetReader,
-    originals: list[dict],
-) -> tuple[dict, list[str]]:
-    """`set_scores` of edits with a true edit, on the published networks: every edit keeps its own timing, so the protocol is `intra`.
-
-    Args:
-        outputs: number of an edit -> (T, S, S, 3) uint8. edits_: `cdrl.evaluation.edit_evaluation.Edits`. originals: of `read_originals`.
-    """
-    seen = [reader.read(outputs(k), kit=False) for k in range(len(edits_))]
-    return set_scores(
-        prefix,
-        seen,
-        edits_.requests.clips.assign(protocol="intra"),
-        edits_.report.clips,
-        originals,
-        PUBLISHED,
-    )
-
-
-def read_originals(crops: Iterable[np.ndarray], reader: SetReader) -> list[dict]:
-    """What the published networks say of each untouched clip, (T, S, S, 3) uint8."""
-    return [reader.read(frames, kit=False) for frames in crops]
-
-
-def set_scores(
-    prefix: str, seen: list[dict], wanted, clips, originals: list[dict], scores: dict
-) -> tuple[dict, list[str]]:
+    edited: Sequence[Features],
+    requests: pd.DataFrame,
+    untouched: Sequence[Features],
+    clips: pd.DataFrame,
+    metrics: Sequence[SetMetric],
+) -> tuple[dict[str, Estimate], list[str]]:
     """FAD and CSIM per protocol and emotion, and their plain mean over emotions, as in the release's tables.
 
-    The real set is the untouched frames of the SOURCE actors in the target emotion. FAD pools the actors, CSIM is a mean over them.
+    The real set is the untouched frames of the SOURCE actors in the target emotion.
 
     Args:
-        seen: features of each edit, {network: (T, D)}. wanted: the table of edits. clips: of the report. originals: features of each
-            of its clips. scores: {score: network}; those whose network was not asked are skipped.
+        prefix: of the printed names, as in "spfem.image.cdrl".
+        edited: features of each edit.
+        requests: table of the edits: speaker, emotion, and protocol where edits differ in timing.
+            Without protocol all edits keep their source's timing, which is `intra`.
+        untouched: features of each clip of the report.
+        clips: table of those clips: speaker, emotion.
+        metrics: what to compute.
 
     Returns:
-        Rows `PREFIX.SCORE.PROTOCOL[.EMOTION]`, and lines of what had too few frames.
+        `PREFIX.METRIC.PROTOCOL[.EMOTION]`, and a line for each score that had too few frames.
     """
-    rows, lines = {}, []
-    scores = {name: network for name, network in scores.items() if network in seen[0]}
-    for protocol in sorted(set(wanted.protocol)):
-        for name, network in scores.items():
-            found, few, enough = {}, [], ENOUGH * seen[0][network].shape[1]
-            for emotion in sorted(set(wanted.emotion[wanted.protocol == protocol])):
-                mine = np.flatnonzero((wanted.protocol == protocol) & (wanted.emotion == emotion))
-                who = wanted.speaker.to_numpy()[mine]
-                real = {
-                    actor: np.flatnonzero((clips.emotion == emotion) & (clips.speaker == actor))
-                    for actor in sorted(set(who))
-                }
-                real = {
-                    actor: np.concatenate([originals[clip][network] for clip in numbers])
-                    for actor, numbers in real.items()
-                    if len(numbers)
-                }
-                made = {
-                    actor: np.concatenate([seen[k][network] for k in mine[who == actor]])
-                    for actor in sorted(set(who))
-                }
-                if name not in _FRECHET:
-                    each = [set_similarity(real[actor], made[actor]) for actor in real]
-                    found |= {emotion: float(np.mean(each))} if each else {}
-                elif min(sum(map(len, part.values())) for part in (made, real)) >= enough:
-                    found[emotion] = frechet_distance(
-                        np.concatenate(list(real.values())), np.concatenate(list(made.values()))
-                    )
-                else:
-                    few.append(emotion)
-            if few:
-                lines.append(
-                    f"left out {name} of {protocol} edits to {', '.join(few)}: fewer than {enough} frames, made or real"
+    if "protocol" not in requests:
+        requests = requests.assign(protocol="intra")
+    estimates: dict[str, Estimate] = {}
+    notes = []
+    for protocol in sorted(set(requests.protocol)):
+        of_protocol = requests.protocol == protocol
+        for metric in metrics:
+            num_dimensions = edited[0][metric.network].shape[1]
+            min_frames = FRAMES_PER_DIMENSION * num_dimensions if metric.pooled else 0
+            values: dict[str, float] = {}
+            too_few = []
+            for emotion in sorted(set(requests.emotion[of_protocol])):
+                selected = of_protocol & (requests.emotion == emotion)
+                edited_sets = _frames_by_person(metric.network, edited, requests, selected)
+                people = list(edited_sets)
+                same_emotion = (clips.emotion == emotion) & clips.speaker.isin(people)
+                real_sets = _frames_by_person(metric.network, untouched, clips, same_emotion)
+                if min(_num_frames(edited_sets), _num_frames(real_sets)) < min_frames:
+                    too_few.append(emotion)
+                elif real_sets:
+                    values[emotion] = _distance(metric, real_sets, edited_sets)
+
+            name = f"{prefix}.{metric.name}.{protocol}"
+            estimates.update(_estimates_of_emotions(name, values))
+            if too_few:
+                notes.append(
+                    f"left out {metric.name} of {protocol} edits to {', '.join(too_few)}: fewer "
+                    f"than {min_frames} frames, made or real"
                 )
-            rows |= {
-                f"{prefix}.{name}.{protocol}.{emotion}": Estimate(value)
-                for emotion, value in found.items()
-            }
-            if found:
-                rows[f"{prefix}.{name}.{protocol}"] = Estimate(
-                    float(np.mean(list(found.values()))), details={"emotions": len(found)}
-                )
-    return rows, lines
+    return estimates, notes
+
+
+def _frames_by_person(
+    network: str, features: Sequence[Features], table: pd.DataFrame, selected: pd.Series
+) -> dict[str, np.ndarray]:
+    """The features of the selected clips, person by person: (n, D) each; selected: (C,) bool."""
+    frames = {}
+    for person in sorted(set(table.speaker[selected])):
+        numbers = np.flatnonzero(selected & (table.speaker == person))
+        parts = [features[number][network] for number in numbers]
+        frames[person] = np.concatenate(parts)
+    return frames
+
+
+def _num_frames(sets: dict[str, np.ndarray]) -> int:
+    return sum(len(frames) for frames in sets.values())
+
+
+def _distance(
+    metric: SetMetric, real: dict[str, np.ndarray], edited: dict[str, np.ndarray]
+) -> float:
+    if metric.pooled:
+        real_frames = np.concatenate(list(real.values()))
+        edited_frames = np.concatenate(list(edited.values()))
+        return frechet_distance(real_frames, edited_frames)
+    similarities = [set_similarity(frames, edited[person]) for person, frames in real.items()]
+    return float(np.mean(similarities))
+
+
+def _estimates_of_emotions(name: str, values: dict[str, float]) -> dict[str, Estimate]:
+    """The value for each emotion, and the mean of all under `name`; nothing without a value."""
+    estimates = {f"{name}.{emotion}": Estimate(value) for emotion, value in values.items()}
+    if values:
+        mean = float(np.mean(list(values.values())))
+        estimates[name] = Estimate(mean, details={"emotions": len(values)})
+    return estimates
