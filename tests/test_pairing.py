@@ -3,49 +3,56 @@
 import numpy as np
 import pytest
 
+from cdrl.corpora import dtw
 from cdrl.corpora.dtw import dtw_alignment, linear_alignment
 
 
-def naive_cost(cost):
+def least_cost_by_loops(cost):
+    """Naive recursion without a band: the cost of the best path."""
     total = np.full(cost.shape, np.inf)
     for i in range(cost.shape[0]):
         for j in range(cost.shape[1]):
-            before = [
-                total[i - 1, j - 1] if i and j else np.inf,
-                total[i - 1, j] if i else np.inf,
-                total[i, j - 1] if j else np.inf,
-            ]
-            total[i, j] = cost[i, j] + (0 if i == j == 0 else min(before))
+            best = 0.0 if i == j == 0 else np.inf
+            if i and j:
+                best = min(best, total[i - 1, j - 1])
+            if i:
+                best = min(best, total[i - 1, j])
+            if j:
+                best = min(best, total[i, j - 1])
+            total[i, j] = best + cost[i, j]
     return total[-1, -1]
 
 
-def signal(length, seed=0, dimensions=6):
-    return np.cumsum(np.random.default_rng(seed).standard_normal((length, dimensions)), 0)
+def random_walk(length, seed=0, dimensions=6):
+    steps = np.random.default_rng(seed).standard_normal((length, dimensions))
+    return np.cumsum(steps, 0)
 
 
 def test_identical_clips_align_on_the_diagonal_at_no_cost():
-    aligned, quality = dtw_alignment(signal(30), signal(30))
-    assert aligned == pytest.approx(np.arange(30)) and quality == pytest.approx(0, abs=1e-12)
+    frames, quality = dtw_alignment(random_walk(30), random_walk(30))
+    assert frames == pytest.approx(np.arange(30))
+    assert quality == pytest.approx(0, abs=1e-12)
 
 
 def test_a_stretched_clip_is_found_within_a_frame():
-    a = signal(40)
-    b = np.repeat(a, 2, axis=0)[5:-3]
-    aligned, _ = dtw_alignment(a, b)
-    truth = np.clip(np.arange(40) * 2 + 0.5 - 5, 0, len(b) - 1)
-    assert np.abs(aligned - truth).max() <= 2.5
+    clip = random_walk(40)
+    stretched = np.repeat(clip, 2, axis=0)[5:-3]
+    frames, _ = dtw_alignment(clip, stretched)
+    truth = np.clip(np.arange(40) * 2 + 0.5 - 5, 0, len(stretched) - 1)
+    assert np.abs(frames - truth).max() <= 2.5
 
 
 def test_the_path_has_the_cost_of_the_naive_recursion():
-    from cdrl.corpora.dtw import _accumulate
-
     cost = np.random.default_rng(3).random((12, 9))
-    assert _accumulate(cost, 10.0)[0][-1, -1] == pytest.approx(naive_cost(cost), abs=1e-10)
+    total, _ = dtw._accumulate(cost, 10.0)
+    assert total[-1, -1] == pytest.approx(least_cost_by_loops(cost), abs=1e-10)
 
 
 def test_unrelated_clips_cost_more_than_the_same_sentence():
-    a = signal(40)
-    assert dtw_alignment(a, signal(45, seed=9))[1] > 5 * dtw_alignment(a, np.repeat(a, 2, 0))[1] + 0.05
+    clip = random_walk(40)
+    _, same_cost = dtw_alignment(clip, np.repeat(clip, 2, 0))
+    _, unrelated_cost = dtw_alignment(clip, random_walk(45, seed=9))
+    assert unrelated_cost > 5 * same_cost + 0.05
 
 
 def test_the_linear_alignment_joins_first_to_first_and_last_to_last():
