@@ -35,10 +35,12 @@ def start(drive: bool = False) -> str:
     if drive:
         _mount_drive()
         where = f"; Drive is at {DRIVE}"
+
     version = torch.__version__
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name(0)
         return f"torch {version} on {device}: priors and training use it, in half precision{where}"
+
     return f"torch {version} on the CPU, in single precision: no GPU was found{where}"
 
 
@@ -50,6 +52,7 @@ def _mount_drive() -> None:
             "drive=True: Google Drive can be mounted in Colab only; "
             "name a folder of this machine instead"
         )
+
     if not Path(DRIVE).exists():
         from google.colab import drive as colab_drive
 
@@ -72,6 +75,7 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
     """
     if config.corpus != "studio":
         return build_real(run, config, out)
+
     train = _training_clips(config)
     report = _reporting_clips(config)
     for name in STORES:
@@ -80,8 +84,10 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
 
     stores = {name: Store(out / name) for name in STORES}
     scores = {f"corpus.{name}_clips": len(store.clips) for name, store in stores.items()}
+
     rendered = len(stores["train"].clips) + len(stores["report"].clips)
     scores["corpus.rejected_clips"] = len(train) + len(report) - rendered
+
     return scores | calibration.corpus_scores(report) | crop_scores(stores["report"])
 
 
@@ -98,9 +104,11 @@ def _reporting_clips(config: CorpusConfig) -> list[ClipSpec]:
     split = "smoke_report" if config.speech == "cached" else "report"
     clips = studio.specs(split, people=config.report_people, sentences=config.report_sentences)
     first_person = clips[0].person
+
     fitting_sentences = {clip.sentence for clip in clips if clip.person == first_person}
     scoring = {clip.person for clip in clips if clip.sentence not in fitting_sentences}
     left_out = sorted(scoring)[config.report_score_people :]
+
     return [clip for clip in clips if clip.person not in left_out]
 
 
@@ -136,12 +144,14 @@ def crop_scores(store: Store) -> dict[str, float]:
     names = ["eyes", "mouth"]
     if store.crop == "aligned":
         names.append("offset")
+
     errors = [_alignment_error(store, clip) for clip in range(len(store.clips))]
     scores = {}
     for name in names:
         values = np.concatenate([np.atleast_1d(error[name]) for error in errors]) * PERCENT
         scores[f"crop.{name}_percent"] = float(values.mean())
         scores[f"crop.{name}_percent.p95"] = float(np.quantile(values, 0.95))
+
     return scores
 
 
@@ -149,10 +159,14 @@ def _alignment_error(store: Store, clip: int) -> dict[str, np.ndarray]:
     """Compare the crops of one clip with its true landmarks, see `faces.alignment_error`."""
     rows = store.frames(clip)
     transforms = np.asarray(store.transforms[rows], np.float64)
-    landmarks = store.truth["landmarks"][rows].astype(np.float64) * faces.CROP_SIZE
-    rotated = np.einsum("tij,tlj->tli", transforms[:, :, :2], landmarks)
+
+    landmarks = store.truth["landmarks"][rows].astype(np.float64)
+    in_pixels = landmarks * faces.CROP_SIZE
+    rotated = np.einsum("tij,tlj->tli", transforms[:, :, :2], in_pixels)
     frame_landmarks = rotated + transforms[:, None, :, 2]
+
     alignment = faces.Alignment(transforms, np.zeros(4))
+
     return faces.alignment_error(alignment, frame_landmarks, LANDMARKS)
 
 

@@ -80,9 +80,11 @@ def clip_strip(store: Store, clip: int, columns: int = 8) -> tuple[np.ndarray, l
     Returns:
         (1, columns, C, C, 3) uint8 frames, and the time of each.
     """
-    positions = _spread(store.clips.num_frames[clip], columns)
-    crops = store.face[store.frames(clip)][positions]
+    num_frames = store.clips.num_frames[clip]
     rate = store.clips.frame_rate[clip]
+    positions = _spread(num_frames, columns)
+
+    crops = store.face[store.frames(clip)][positions]
 
     return crops[None], [f"{position / rate:.1f} s" for position in positions]
 
@@ -174,7 +176,9 @@ def _first_edit(run: Path) -> tuple[list[str], list[np.ndarray], np.ndarray]:
     target: Any = true_edits.clips.iloc[0]
 
     source_name = source_of(true_edits.clips.name[0])
-    source = int(np.flatnonzero(report.clips.name == source_name)[0])
+    is_source = report.clips.name == source_name
+    source = int(np.flatnonzero(is_source)[0])
+
     crops = _crops(report, source)
     edited = edit_clip(load_editor(), crops, target.emotion, target.intensity / LEVELS)
     names = [

@@ -66,6 +66,7 @@ def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
     """
     clips, num_sound_only = _scan_clips(config)
     split = choose_parts(clips, config.split, config.seed)
+
     notes = list(split.notes)
     if num_sound_only:
         notes.append(f"{num_sound_only} clips are sound alone and left out")
@@ -73,8 +74,10 @@ def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
     clips_of_part = {}
     for name in PARTS:
         clips_of_part[name] = draw_clips(clips[split.part == name], config.max_clips, config.seed)
+
     num_rejected, rejections = _ingest_parts(run, config, out, clips_of_part)
     notes += rejections
+
     if not len(clips_of_part["train"]) and not _is_made(out / "train"):
         notes.append(_train_on_the_studio(config, out / "train"))
     if not _is_made(out / "real"):
@@ -83,10 +86,15 @@ def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
     stores = {name: Store(out / name) for name in (*PARTS, "real") if _is_made(out / name)}
     requests = plan_edits(stores, config.edits, split.drivers, config.seed)
     requests.to_parquet(out / "edits.parquet", index=False)
-    scores = {"corpus.sound_only_clips": num_sound_only, "corpus.rejected_clips": num_rejected}
+
+    scores: dict[str, float] = {
+        "corpus.sound_only_clips": num_sound_only,
+        "corpus.rejected_clips": num_rejected,
+    }
     shared_scores, warnings = _shared_between_parts(stores)
     scores |= _store_sizes(stores) | shared_scores
     write_notes(out, [_first_note(config, stores), *notes, *warnings])
+
     return scores
 
 
@@ -101,14 +109,17 @@ def _scan_clips(config: CorpusConfig) -> tuple[pd.DataFrame, int]:
             f"corpus {config.corpus}: it is not generated; name its folder, "
             "--set corpus.data_root=FOLDER"
         )
+
     root = Path(config.data_root)
     clips = scan(root, config.corpus, config.template).clips
+
     with_pictures = clips[clips["path"] != ""].reset_index(drop=True)
     if with_pictures.empty:
         raise InputError(
             f"{root}: {len(clips)} clips of {config.corpus}, all of them sound alone; a run needs "
             "the faces: give the folder of the videos"
         )
+
     return with_pictures, len(clips) - len(with_pictures)
 
 
@@ -124,6 +135,7 @@ def _ingest_parts(
     ingested = Path(config.ingested) if config.ingested else run.parent / "ingested"
     root_sum = hashlib.sha256(str(root.resolve()).encode()).hexdigest()
     pieces = ingested / f"{config.corpus}-{root_sum[:12]}"
+
     settings = IngestConfig(
         config.frame_rate,
         config.crop,
@@ -146,6 +158,7 @@ def _ingest_parts(
         num_rejected += len(result.rejected)
         for clip, reason in result.rejected[:MOST_REASONS]:
             notes.append(f"{name}: {clip} left out, {reason_kind(reason)}: {reason}")
+
     return num_rejected, notes
 
 
@@ -153,24 +166,27 @@ def _announce_cost(clips: pd.DataFrame, root: Path, settings: IngestConfig, inge
     """Print what cropping will take, and refuse where the disk has no room for it."""
     if clips.empty:
         return
+
     cost = describe_cost(clips, root, settings)
     print(f"{len(clips)} clips: {cost}; less for what is cropped already", flush=True)
+
     _, _, disk_gb = expected_cost(clips, root, settings)
     check_disk(ingested, disk_gb)
 
 
 def _store_sizes(stores: dict[str, Store]) -> dict[str, float]:
     """Count the clips and the speakers of each store."""
-    scores = {}
+    scores: dict[str, float] = {}
     for name, store in stores.items():
         scores[f"corpus.{name}_clips"] = len(store.clips)
         scores[f"corpus.{name}_speakers"] = store.clips.speaker.nunique()
+
     return scores
 
 
 def _shared_between_parts(stores: dict[str, Store]) -> tuple[dict[str, float], list[str]]:
     """Count speakers and sentences that are in train and in report; warn of each."""
-    scores = {}
+    scores: dict[str, float] = {}
     warnings = []
     for column in ("speaker", "sentence"):
         train = set(stores["train"].clips[column])
@@ -181,6 +197,7 @@ def _shared_between_parts(stores: dict[str, Store]) -> tuple[dict[str, float], l
             warnings.append(
                 f"beware: {len(shared)} {column}s of report are in train too, e.g. {shared[0]}"
             )
+
     return scores, warnings
 
 
@@ -190,6 +207,7 @@ def _first_note(config: CorpusConfig, stores: dict[str, Store]) -> str:
     for name, store in stores.items():
         num_speakers = store.clips.speaker.nunique()
         sizes.append(f"{name} {len(store.clips)} clips of {num_speakers}")
+
     return (
         f"corpus {config.corpus} at {config.frame_rate:g} frames a second, "
         f"speakers in {', '.join(sizes)}"
@@ -211,31 +229,37 @@ def choose_parts(clips: pd.DataFrame, split: str, seed: int = 0) -> SplitClips:
     """
     corpus = clips["corpus"].iloc[0]
     committed = {"strict": f"{corpus}_strict", "paper": f"{corpus}_paper"}
+
     name = committed.get(split, split)
     if split == "paper" and name not in split_names():
         raise InputError(
             f"corpus.split=paper: the paper used no {corpus}; "
             "accepted are strict, drawn or a .json file"
         )
+
     if split == "drawn" or (split == "strict" and name not in split_names()):
         part, note = draw_parts(clips, seed)
         return SplitClips(part, [note], {})
 
     loaded = load_split(name)
     part_or_none = _parts_or_none(loaded, clips, split)
+
     present = set() if part_or_none is None else set(part_or_none)
     if part_or_none is not None and {"train", "report"} <= present:
         concerns = [f"beware: {text}" for text in split_concerns(loaded, clips)]
         notes = [f"split {name}: {loaded.get('what', '')}", *concerns]
         return SplitClips(part_or_none, notes, loaded.get("drivers", {}))
+
     if split != "strict":
         lacking = "report" if "train" in present else "train"
         raise InputError(
             f"corpus.split={split}: not one clip here is in its part {lacking}; "
             "take corpus.split=strict or drawn, or get those speakers"
         )
+
     part, note = draw_parts(clips, seed)
     no_split = f"split {name} leaves train or report empty here, so one is drawn"
+
     return SplitClips(part, [no_split, note], {})
 
 
@@ -265,6 +289,7 @@ def draw_parts(clips: pd.DataFrame, seed: int = 0) -> tuple[pd.Series, str]:
     """
     part = pd.Series("", index=clips.index)
     usable = _front_camera(clips)
+
     random = np.random.default_rng([seed, DRAW_SPLIT_SEED])
     speakers = random.permutation(sorted(set(clips["speaker"][usable])))
     if len(speakers) < 2:
@@ -277,6 +302,7 @@ def draw_parts(clips: pd.DataFrame, seed: int = 0) -> tuple[pd.Series, str]:
     emotions_of_sentence = clips[usable].groupby("sentence")["emotion"].nunique()
     shared = emotions_of_sentence.index[emotions_of_sentence > 1]
     sentences = random.permutation(sorted(shared))
+
     middle = (len(speakers) + 1) // 2
     train = usable & clips["speaker"].isin(speakers[:middle])
     report = usable & clips["speaker"].isin(speakers[middle:])
@@ -286,9 +312,11 @@ def draw_parts(clips: pd.DataFrame, seed: int = 0) -> tuple[pd.Series, str]:
         train &= ~clips["sentence"].isin(reported)
         report &= clips["sentence"].isin(reported)
         text = f"{len(sentences) // 2} of {len(sentences)} sentences"
+
     part[train] = "train"
     part[report] = "report"
     num_reporting = len(speakers) - middle
+
     return part, (
         f"split drawn by seed {seed}: {num_reporting} of {len(speakers)} speakers report, on {text}"
     )
@@ -299,6 +327,7 @@ def _front_camera(clips: pd.DataFrame) -> pd.Series:
     front = clips["camera"].isin(("", "front"))
     if front.any():
         return front
+
     return clips["camera"] == clips["camera"].iloc[0]
 
 
@@ -312,10 +341,13 @@ def draw_clips(clips: pd.DataFrame, most: int, seed: int = 0) -> pd.DataFrame:
     """
     if not most or len(clips) <= most:
         return clips.reset_index(drop=True)
+
     random = np.random.default_rng([seed, DRAW_CLIPS_SEED])
     num_emotions = clips.groupby("sentence")["emotion"].transform("nunique")
+
     groups_of_speaker: dict[str, list[tuple[bool, float, list[int]]]] = {}
     with_emotions = clips.assign(one_emotion=num_emotions < 2)
+
     for (speaker, _), group in with_emotions.groupby(["speaker", "sentence"]):
         one_emotion = bool(group["one_emotion"].iloc[0])
         entry = (one_emotion, random.random(), list(group.index))
@@ -324,9 +356,11 @@ def draw_clips(clips: pd.DataFrame, most: int, seed: int = 0) -> pd.DataFrame:
     turns = []
     for groups in groups_of_speaker.values():
         turns.append([rows for _, _, rows in sorted(groups)])
+
     taken = _take_in_turn(turns, most)
     if not taken:
         taken = turns[0][0][:most]
+
     return clips.loc[sorted(taken)].reset_index(drop=True)
 
 
@@ -340,6 +374,7 @@ def _take_in_turn(turns: list[list[list[int]]], most: int) -> list[int]:
             rows = groups[position]
             if len(taken) + len(rows) <= most:
                 taken += rows
+
     return taken
 
 
@@ -348,8 +383,10 @@ def _train_on_the_studio(config: CorpusConfig, path: Path) -> str:
     split = "smoke_train" if config.speech == "cached" else "train"
     people = min(config.train_people, len(studio.SPLITS[split].people))
     clips = studio.specs(split, people=people, clips=config.train_clips, seed=config.seed)
+
     sizes = (config.frame_size, config.crop_size, config.workers)
     studio.generate(clips, path, "train", *sizes, crop=config.crop)
+
     return (
         f"train: {people} rendered people of the studio, {len(SCORED_EMOTIONS)} emotions; "
         "what follows is a transfer to real clips"

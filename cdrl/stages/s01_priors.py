@@ -38,16 +38,17 @@ def extract_priors(run: Path, config: PriorsConfig, out: Path) -> dict[str, floa
         cards.
     """
     priors = load_priors(config)
-    shared = config.features or None
+    shared = Path(config.features) if config.features else None
     for name in STORES:
         store = Store(stage_folder(run, "corpus") / name)
         extract(store, out / name, batch=config.batch, shared=shared, **priors)
 
-    scores = {}
+    scores: dict[str, float] = {}
     for setting, networks in EMBEDDED.items():
         if getattr(config, setting) == "embedded":
             for network in networks:
                 scores |= _card_scores(network)
+
     return scores
 
 
@@ -57,6 +58,7 @@ def _card_scores(network: str) -> dict[str, float]:
     for name, value in load_card(network)["scores"].items():
         if "." not in name or name.endswith("chance"):
             scores[f"prior.{network}.{name}"] = value
+
     return scores
 
 
@@ -77,6 +79,7 @@ def load_priors(config: PriorsConfig) -> dict[str, Any]:
     audio = audio_prior(
         config.audio, config.audio_layer, config.audio_windows, config.weights, device
     )
+
     return {
         "audio": audio,
         "language": LanguagePrior(config.language, config.weights),
@@ -110,6 +113,7 @@ def aligned_clips(features: Features) -> tuple[np.ndarray, np.ndarray, str]:
     """
     clips = features.store.clips
     sizes = clips.groupby(["speaker", "sentence"])["emotion"].transform("size")
+
     repeated = clips.index[sizes > 1]
     candidates = repeated if len(repeated) else clips.index
     first, second = int(candidates[0]), int(candidates[1])
@@ -117,8 +121,10 @@ def aligned_clips(features: Features) -> tuple[np.ndarray, np.ndarray, str]:
     first_audio = _audio(features, first)
     second_audio = _audio(features, second)
     cosines = _unit_rows(first_audio) @ _unit_rows(second_audio).T
+
     path, _ = dtw_alignment(first_audio, second_audio)
     title = f"{clips.emotion[first]} (down) against {clips.emotion[second]} (right)"
+
     return cosines, path, title
 
 

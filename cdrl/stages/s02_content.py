@@ -35,6 +35,7 @@ def train_ccrl(run: Path, config: ContentConfig, out: Path) -> dict[str, float]:
     """
     features = open_features(run, "train")
     pairs = find_pairs(features, config)
+
     pairs.to_parquet(out / "pairs.parquet")
     train_content(features, pairs, config, out)
 
@@ -45,6 +46,7 @@ def train_ccrl(run: Path, config: ContentConfig, out: Path) -> dict[str, float]:
         train_content(blank, pairs, short, out / kind)
 
     chance = chance_loss(PairSampler(features, pairs, config))
+
     return pair_scores(features, pairs) | {"content.loss.chance": chance}
 
 
@@ -66,17 +68,21 @@ def pair_scores(features: Features, pairs: pd.DataFrame) -> dict[str, float]:
     }
     if "phoneme" not in features.store.truth:
         return scores
+
     errors: dict[str, list[np.ndarray]] = {"dtw": [], "linear": []}
+
     for pair in pairs[pairs.kept].itertuples():
         pair_errors = _alignment_errors(features, pair)
         for name, values in pair_errors.items():
             errors[name].append(values)
 
     rate = features.store.clips.frame_rate.iloc[0]
+
     for name, values_of_pairs in errors.items():
         milliseconds = np.concatenate(values_of_pairs) * MILLISECONDS / rate
         scores[f"pairs.error_ms.{name}"] = float(milliseconds.mean())
         scores[f"pairs.error_ms.{name}.p95"] = float(np.quantile(milliseconds, 0.95))
+
     return scores
 
 
@@ -85,9 +91,12 @@ def _alignment_errors(features: Features, pair: Any) -> dict[str, np.ndarray]:
     store = features.store
     phonemes = store.truth["phoneme"]
     first = np.asarray(phonemes[store.frames(pair.a)])
+
     second = np.asarray(phonemes[store.frames(pair.b)])
     truth = phone_alignment(first, second)
     if truth is None:
         return {}
+
     linear = linear_alignment(len(first), len(second))
+
     return {"dtw": np.abs(np.asarray(pair.aligned) - truth), "linear": np.abs(linear - truth)}

@@ -37,6 +37,7 @@ def train_cerl(run: Path, config: EmotionConfig, out: Path) -> dict[str, float]:
     """
     features = open_features(run, "train")
     language = priors_language(run)
+
     _, history = train_emotion(features, config, language, out)
     scores = {
         "emotion.loss.prior": float(history["prior"].iloc[-1]),
@@ -44,11 +45,13 @@ def train_cerl(run: Path, config: EmotionConfig, out: Path) -> dict[str, float]:
     }
 
     short = replace(config, steps=config.control_steps)
+
     for kind in BLANK_IMAGES:
         blank = controls.without_information(features, kind, language)
         _, blank_history = train_emotion(blank, short, language, out / kind)
         last = blank_history["prior"].tail(5)
         scores[f"control.{kind}.emotion.loss"] = float(last.mean())
+
     return scores | _released_scores(features, language, config, out / "released")
 
 
@@ -62,6 +65,7 @@ def _released_scores(
         "noise": (noise, False),
         "noise_one_head": (noise, True),
     }
+
     out.mkdir(exist_ok=True)
     scores = {}
     for name, (images, one_head) in trainings.items():
@@ -70,8 +74,10 @@ def _released_scores(
         )
         history.to_parquet(out / f"{name}.parquet", index=False)
         scores[f"released.emotion.loss.{name}"] = float(history.loss.tail(3).mean())
+
     num_emotions = len(emotions_with_clips(features))
     scores["released.emotion.loss.chance"] = float(np.log(num_emotions))
+
     return scores
 
 
@@ -96,7 +102,10 @@ def prompt_similarity(folder: Path) -> tuple[np.ndarray, list[str]]:
     """
     targets = load_file(folder / "targets.safetensors")
     prompts = targets["text"]
+
     prototypes = targets["prototypes"]
-    present = [index for index in range(len(EMOTIONS)) if prototypes[index].any()]
+    has_clips = prototypes.any((1, 2))
+    present = np.flatnonzero(has_clips).tolist()
     cosines = prompts[present] @ prototypes[present, STRONGEST].T
+
     return cosines, [EMOTIONS[index] for index in present]

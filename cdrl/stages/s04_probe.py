@@ -64,6 +64,7 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     features = open_features(run, "report")
     corpus = _probe_corpus(features.store, config)
     speech = SpeechScores(features, corpus, config)
+
     content_encoder = load_network(ContentEncoder, stage_folder(run, "content"))
     emotion_encoder = load_network(EmotionEncoder, stage_folder(run, "emotion"))
     codes = {
@@ -75,12 +76,15 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     estimates = _probe_estimates(features, corpus, config, content_encoder, codes)
     estimates |= encoder_estimates(features, corpus, content_encoder, config, speech)
     estimates |= reference_estimates(features, corpus, speech)
+
     estimates |= control_estimates(run, features, corpus, config, speech)
     notes: list[str] = []
     if speech.uses_dtw:
         estimates, notes = without_truth(estimates, corpus, speech)
+
     estimates_of_real_clips, notes_of_real_clips = real_scores(run, config)
     estimates |= estimates_of_real_clips
+
     notes += notes_of_real_clips
     if notes:
         write_notes(out, notes)
@@ -89,13 +93,16 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     estimates["hsic.content_emotion"] = dependence.hsic(
         codes["content"], codes["emotion"], clip_of_frame, seed=config.seed
     )
+
     scores = flatten_scores(estimates)
     scores["rank.content"] = dependence.effective_rank(codes["content"])
     scores["rank.emotion"] = dependence.effective_rank(codes["emotion"])
     for name in MAPS:
         scores |= _write_map(name, codes[name], config, out)
+
     for name, code in codes.items():
         np.save(out / f"{name}.npy", code.astype(np.float16))
+
     return scores
 
 
@@ -105,8 +112,10 @@ def _probe_corpus(store: Store, config: ProbeConfig) -> ProbeCorpus:
     for name in ("viseme", "phoneme"):
         if name in store.truth:
             truth[name] = store.truth[name][:]
+
     frames = frame_table(store.clips, **truth)
     clips = split_people(store.clips) if "viseme" in truth else store.clips
+
     return ProbeCorpus(clips, frames, config.seed, config.fit_frames)
 
 
@@ -133,6 +142,7 @@ def _probe_estimates(
     """Probe the input features and both embeddings, several at a time."""
     all_frames = np.arange(len(features.store))
     with_audio = embed_content(content_encoder, features, audio_rows=all_frames)
+
     content_inputs = _concatenate(features.face, features.mouth)
     emotion_inputs = _concatenate(features.language, features.mouth)
     content = codes["content"]
@@ -152,6 +162,7 @@ def _probe_estimates(
         delayed(leakage.content_scores)(content_inputs, corpus, prefix="raw", known=raw_speaker),
         delayed(leakage.content_scores)(content, corpus, raw_speaker),
     )
+
     return emotion | audio | permuted | raw | plain
 
 
@@ -171,8 +182,10 @@ def _write_map(name: str, code: np.ndarray, config: ProbeConfig, out: Path) -> d
     """Write a map of a code, (N, D), and return how far it can be trusted."""
     coordinates, rows = umap_map(code, config.seed, n_frames=config.map_points)
     np.save(out / f"map_{name}.npy", coordinates)
+
     np.save(out / f"map_{name}_rows.npy", rows)
     quality = map_quality(code[rows], coordinates)
+
     return {f"map.{name}.{key}": value for key, value in quality.items()}
 
 
@@ -194,12 +207,14 @@ def without_truth(
         reason = corpus.missing_reason(factor, per_clip)
         if reason:
             notes.append(f"left out {factor}{' per clip' if per_clip else ''}: {reason}")
+
     empty = sorted(name for name, estimate in estimates.items() if not np.isfinite(estimate.value))
     if empty:
         notes.append(
             f"left out {', '.join(empty)}: no clip of that kind scores, "
             "or there is nothing to divide by"
         )
+
     notes.append(
         "moments are matched by DTW on the audio prior (retrieval_dtw_r1, swap_image_dtw): "
         "no phone times are known"
@@ -209,9 +224,11 @@ def without_truth(
         notes.append(
             "emotion is probed with other people and the same one sentence: there is no other"
         )
+
     remaining = {
         name: estimate.finite() for name, estimate in estimates.items() if name not in empty
     }
+
     return remaining, notes + speech.left_out
 
 
@@ -245,6 +262,7 @@ def encoder_estimates(
     for prefix, embed in (("content", embed_image), ("content_av", embed_both)):
         estimates |= speech.estimate(prefix, embed)
         estimates[f"{prefix}.swap_audio"] = swap.swap_audio(embed, corpus.frames, seed=config.seed)
+
     return estimates
 
 
@@ -261,6 +279,7 @@ def reference_estimates(features: Features, corpus: ProbeCorpus, speech: SpeechS
     """
     store = features.store
     all_frames = np.arange(len(store))
+
     mouth, face = features.windows(all_frames, ("mouth", "face"), REFERENCE_WINDOW)
     codes = {"raw": np.concatenate([mouth.flatten(1).numpy(), face.flatten(1).numpy()], 1)}
     if "coefficients" in store.truth:
@@ -273,6 +292,7 @@ def reference_estimates(features: Features, corpus: ProbeCorpus, speech: SpeechS
     for name, code in codes.items():
         standardised = retrieval.standardise(code)
         estimates |= speech.estimate(name, look_up(standardised))
+
     return estimates
 
 
@@ -291,8 +311,11 @@ def window_rows(clip_of_frame: np.ndarray, length: int) -> np.ndarray:
     """
     first = np.searchsorted(clip_of_frame, clip_of_frame, "left")
     last = np.searchsorted(clip_of_frame, clip_of_frame, "right") - 1
+
+    frames = np.arange(len(clip_of_frame))
     offsets = np.arange(length) - length // 2
-    rows = np.arange(len(clip_of_frame))[:, None] + offsets
+    rows = frames[:, None] + offsets
+
     return np.clip(rows, first[:, None], last[:, None])
 
 
@@ -315,12 +338,14 @@ def control_estimates(
     untrained = ContentEncoder(
         face=features.face.shape[1], mouth=features.mouth.shape[1], audio=features.audio.shape[1]
     )
+
     content_folder = stage_folder(run, "content")
     shuffled = load_network(ContentEncoder, content_folder / "shuffled")
     estimates: Estimates = {}
     for name, encoder in (("shuffled", shuffled), ("untrained", untrained.eval())):
         code = embed_content(encoder, features)
         estimates |= speech.estimate(f"control.{name}.content", look_up(code))
+
     for kind in BLANK_IMAGES:
         blank = controls.without_information(features, kind, seed=1)
         encoder = load_network(ContentEncoder, content_folder / kind)
@@ -332,6 +357,7 @@ def control_estimates(
         emotion_code = embed_emotion(emotion_encoder, blank)
         result = corpus.probe(emotion_code, "emotion", per_clip=True, kinds=("linear",))
         estimates[f"control.{kind}.emotion.emotion"] = result.estimate(seed=config.seed)
+
     return estimates
 
 
@@ -350,8 +376,10 @@ def factors_of_frames(run: Path, rows: np.ndarray) -> dict[str, np.ndarray]:
     if "viseme" in store.truth:
         visemes = store.truth["viseme"][:][rows]
         labels["viseme"] = np.array(VISEMES)[visemes]
+
     for factor in FACTORS:
         labels[factor] = store.per_frame(factor)[rows]
+
     return labels
 
 
@@ -379,4 +407,5 @@ def bar_columns(scores: dict[str, float], names: Iterable[str]) -> tuple[list, .
     columns: list[list] = [present]
     for part in BAR_COLUMNS:
         columns.append([scores.get(name + part, float("nan")) for name in present])
+
     return tuple(columns)

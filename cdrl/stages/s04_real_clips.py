@@ -117,12 +117,14 @@ def real_scores(run: Path, config: ProbeConfig) -> tuple[dict[str, Estimate], li
         folds = draw_folds(clips, config.seed)
     except InputError as error:
         return {}, [f"left out real: {error}"]
+
     encoders = _load_encoders(run)
     raw = _raw_code(clips)
     content = embed_content(encoders.content, clips)
 
     as_trained = speech_measures(folds, [content] * len(folds))
     as_trained["emotion_nearest"] = _nearest(encoders.emotion, encoders.prompts, clips)
+
     fitted, notes = _fitted_measures(run, clips, folds, config, encoders)
     measures = {
         "real.raw": speech_measures(folds, [raw] * len(folds)),
@@ -135,12 +137,15 @@ def real_scores(run: Path, config: ProbeConfig) -> tuple[dict[str, Estimate], li
             estimates[f"{prefix}.{name}"] = estimate_score(
                 measure.statistics, measure.groups, config.seed, chance=measure.chance
             )
+
     for name, measure in fitted.items():
         estimates[f"real.gain.{name}"] = paired_difference(
             measure.statistics, as_trained[name].statistics, measure.groups, config.seed
         )
+
     estimates |= agreement("real.content", content, clips)
     estimates |= agreement("real.raw", raw, clips)
+
     return estimates, notes
 
 
@@ -148,8 +153,10 @@ def _load_encoders(run: Path) -> RunEncoders:
     """Load the encoders that a run has trained."""
     emotion_folder = stage_folder(run, "emotion")
     content = load_network(ContentEncoder, stage_folder(run, "content"))
+
     emotion = load_network(EmotionEncoder, emotion_folder)
     targets = load_file(emotion_folder / "targets.safetensors")
+
     return RunEncoders(content, emotion, targets["text"].numpy())
 
 
@@ -158,6 +165,7 @@ def _raw_code(clips: Features) -> np.ndarray:
     all_frames = np.arange(len(clips.store))
     windows = clips.windows(all_frames, ("mouth", "face"), INPUT_WINDOW)
     flat = [window.flatten(1).numpy() for window in windows]
+
     return retrieval.standardise(np.concatenate(flat, 1))
 
 
@@ -179,8 +187,10 @@ def draw_folds(clips: Features, seed: int = 0) -> list[Fold]:
         raise InputError(
             f"{len(table)} real clip{plural}: a moment of one has to be found in another"
         )
+
     moments, sounds_alike = match_by_audio(clips)
     frames = _frames_of_clips(clips)
+
     order = table.sort_values("emotion", kind="stable").index.tolist()
     half = len(order) // 2
     folds = []
@@ -198,6 +208,7 @@ def draw_folds(clips: Features, seed: int = 0) -> list[Fold]:
             if path is not None:
                 queries.append(Query(frames[clip], frames[other], path))
         folds.append(Fold((first, second), queries, triples))
+
     return folds
 
 
@@ -223,6 +234,7 @@ def speech_measures(folds: list[Fold], codes: list[np.ndarray]) -> dict[str, Mea
     hits: list[float] = []
     chances: list[float] = []
     hit_blocks: list[int] = []
+
     wins: list[float] = []
     win_blocks: list[int] = []
     for fold, code in zip(folds, codes, strict=True):
@@ -237,6 +249,7 @@ def speech_measures(folds: list[Fold], codes: list[np.ndarray]) -> dict[str, Mea
             hit_blocks.extend(np.minimum(query.frames, aligned) // BLOCK)
         wins.extend(swap.triple_wins(look_up(code), fold.triples))
         win_blocks.extend(np.minimum(fold.triples.anchor, fold.triples.positive) // BLOCK)
+
     return {
         "retrieval_r1": Measure(
             mean_statistics(hits), np.array(hit_blocks), float(np.mean(chances))
@@ -253,9 +266,13 @@ def _nearest(encoder: EmotionEncoder, prompts: np.ndarray, clips: Features) -> M
         prompts: (K, D) learnt prompts.
         clips: features of the clips; the bootstrap draws whole clips.
     """
-    similarity = embed_clips(encoder, clips) @ np.asarray(prompts).T
-    labels = clips.store.clips["emotion"].map(emotion_index).to_numpy()
-    hits = similarity.argmax(1) == labels
+    code = embed_clips(encoder, clips)
+    nearest = (code @ np.asarray(prompts).T).argmax(1)
+    emotions = clips.store.clips["emotion"]
+    labels = emotions.map(emotion_index).to_numpy()
+
+    hits = nearest == labels
+
     return Measure(mean_statistics(hits), np.arange(len(hits)), 1 / len(EMOTIONS))
 
 
@@ -268,6 +285,7 @@ def _fitted_measures(
         return {}, [f"{LEFT_OUT}: probe.fit_steps is 0"]
     if _speakers(train) & _speakers(clips):
         return {}, [f"{LEFT_OUT}: the encoders were trained on clips of this actor already"]
+
     try:
         return _fit_folds(run, train, clips, folds, config, encoders), []
     except InputError as error:
@@ -293,6 +311,7 @@ def _fit_folds(
     content_config = from_dict(ContentConfig, stages["content"]["config"])
     emotion_config = from_dict(EmotionConfig, stages["emotion"]["config"])
     language = stages["priors"]["config"]["language"]
+
     pairs = pd.read_parquet(stage_folder(run, "content") / "pairs.parquet")
     units = sound_units(train, content_config)
     training_pairs = PairSampler(train, pairs, _half_batch(content_config))
@@ -300,6 +319,7 @@ def _fit_folds(
 
     codes = []
     nearest = np.full(len(clips.store.clips), np.nan)
+
     for fold in folds:
         others = [clip for clip in range(len(nearest)) if clip not in fold.clips]
         fit_to = select_clips(clips, others)
@@ -311,13 +331,14 @@ def _fit_folds(
             encoders.emotion, fit_to, training_emotions, language, emotion_config, config.fit_steps
         )
         fold_clips = list(fold.clips)
-        measure = _nearest(emotion, prompts, select_clips(clips, fold_clips))
+        measure = _nearest(emotion, prompts.numpy(), select_clips(clips, fold_clips))
         nearest[fold_clips] = measure.statistics.rows[:, 0]
 
     measures = speech_measures(folds, codes)
     measures["emotion_nearest"] = Measure(
         mean_statistics(nearest), np.arange(len(nearest)), 1 / len(EMOTIONS)
     )
+
     return measures
 
 
@@ -339,8 +360,10 @@ def agreement(prefix: str, code: np.ndarray, clips: Features) -> dict[str, Estim
     """
     unit = retrieval.unit_rows(code)
     frames = _frames_of_clips(clips)
+
     moments, _ = match_by_audio(clips)
     cosines: dict[str, list[float]] = {"aligned": [], "unaligned": []}
+
     for first in range(len(frames)):
         for second in range(first):
             path = moments(first, second)
@@ -356,4 +379,5 @@ def agreement(prefix: str, code: np.ndarray, clips: Features) -> dict[str, Estim
     for name, values in cosines.items():
         value = float(np.mean(values))
         estimates[f"{prefix}.{name}"] = Estimate(value, details={"pairs": len(values)})
+
     return estimates

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -43,11 +44,13 @@ class SpeechScores:
     def __init__(self, features: Features, corpus: ProbeCorpus, config: ProbeConfig) -> None:
         self.features = features
         self.corpus = corpus
+
         self.config = config
         self.left_out: list[str] = []
 
         self.uses_dtw = "phoneme" not in corpus.frames
         self.gallery = config.gallery
+
         self.moments_of: Moments | None = None
         self.sounds_alike: SoundsAlike | None = None
         if self.uses_dtw:
@@ -74,11 +77,13 @@ class SpeechScores:
             self.left_out.append(f"left out {retrieval_name}: {error}")
 
         swap_name = "swap_image_dtw" if self.uses_dtw else "swap_image"
+
         try:
             image_swap = swap.swap_image(embed, self._triples, self.config.seed)
             estimates[f"{prefix}.{swap_name}"] = image_swap
         except InputError as error:
             self.left_out.append(f"left out {swap_name}: {error}")
+
         return estimates
 
     def _retrieval(self, embed: Embed) -> Estimate:
@@ -117,18 +122,21 @@ def match_by_audio(features: Features) -> tuple[Moments, SoundsAlike]:
     store = features.store
     paths: dict[tuple[int, int], np.ndarray | None] = {}
 
+    def audio(rows: Any) -> np.ndarray:
+        return np.asarray(features.audio[rows], np.float32)
+
     def moments(first: int, second: int) -> np.ndarray | None:
         if (first, second) not in paths:
-            first_audio = np.asarray(features.audio[store.frames(first)], np.float32)
-            second_audio = np.asarray(features.audio[store.frames(second)], np.float32)
+            first_audio = audio(store.frames(first))
+            second_audio = audio(store.frames(second))
             path, cost = dtw_alignment(first_audio, second_audio)
             paths[first, second] = None if cost > MAX_PATH_COST else path
+
         return paths[first, second]
 
     def sounds_alike(frames: np.ndarray, frame: int) -> np.ndarray:
-        audio = unit_rows(np.asarray(features.audio[frames], np.float32))
-        reference = unit_rows(np.asarray(features.audio[frame], np.float32))
-        return audio @ reference > SOUND_ALIKE
+        reference = unit_rows(audio(frame))
+        return unit_rows(audio(frames)) @ reference > SOUND_ALIKE
 
     return moments, sounds_alike
 

@@ -21,7 +21,8 @@ from cdrl.evaluation.edit_tasks import Edits, TrueEdits
 from cdrl.media import faces
 from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
-from cdrl.models.image_editor import WORKING_SIZE, ImageEditor
+from cdrl.models.field_network import WORKING_SIZE
+from cdrl.models.image_editor import ImageEditor
 from cdrl.representation.guidance import Guidance
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s01_priors import open_features
@@ -58,6 +59,7 @@ def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
     """
     store = _training_clips(run)
     guidance = Guidance(run)
+
     edits = open_edits(run, config.size)
     scores: dict[str, float] = {}
     if isinstance(edits, TrueEdits):
@@ -186,6 +188,7 @@ def _write_side_by_side(clips: list[Path], out: Path) -> None:
     """Write clips side by side, as long as the first and with its sound; others stand still."""
     frames_of_clips = [read_video(clip).frames for clip in clips]
     positions = np.arange(len(frames_of_clips[0]))
+
     columns = []
     for frames in frames_of_clips:
         columns.append(frames[np.minimum(positions, len(frames) - 1)])
@@ -209,16 +212,20 @@ def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
     outputs = [np.load(folder / name / "outputs.npy", mmap_mode="r") for name in TRAINED]
     edits = open_edits(run, outputs[0].shape[1])
     requests = edits.requests.clips
+
     grid = []
     texts = []
     for edit in _spread(len(edits), columns):
         middle = int(requests.num_frames.iloc[edit]) // 2
         row = edits.requests.frames(edit).start + middle
+
         cells = [edits.source(edit)[middle]]
-        cells += [crops[row] for crops in outputs]
+        for crops in outputs:
+            cells.append(crops[row])
         if isinstance(edits, TrueEdits):
             cells.append(edits.truth(edit)[middle])
         grid.append(cells)
+
         source_emotion = edits.report.clips.emotion[edits.sources[edit]]
         request = requests.iloc[edit]
         texts.append(f"{source_emotion} → {request.emotion} {request.intensity}")
@@ -244,6 +251,7 @@ def write_videos(run: Path, number: int) -> None:
     editor = load_editor(stage_folder(run, "generator") / "cdrl")
     folder = run / "videos"
     folder.mkdir(exist_ok=True)
+
     write_video_of_edit = _write_rendered if isinstance(edits, TrueEdits) else _write_real
     captions = {}
     for edit in np.unique(_spread(len(edits), number)):
@@ -257,6 +265,7 @@ def _write_rendered(edits: Edits, edit: int, editor: Editor, folder: Path) -> tu
     """Write source, edit and true edit of a rendered clip; return the file and its caption."""
     source: Any = edits.report.clips.iloc[edits.sources[edit]]
     request: Any = edits.requests.clips.iloc[edit]
+
     name = source["name"]
     path = folder / f"{name}-to-{request.emotion}-{request.intensity}.mp4"
     caption = (
@@ -269,6 +278,7 @@ def _write_rendered(edits: Edits, edit: int, editor: Editor, folder: Path) -> tu
     performance = act(spec)
     frames, _ = studio.render_performance(spec, performance, VIDEO_SIZE)
     truth = studio.render_edit(spec, request.emotion, request.intensity, VIDEO_SIZE)
+
     edited = _edit_frames(editor, frames, name, edits.report.crop, request, VIDEO_RATE)
     columns = np.concatenate([frames, edited, truth], 2)
     note = {"comment": f"synthetic: {caption}"}
@@ -282,6 +292,7 @@ def _write_real(edits: Edits, edit: int, editor: Editor, folder: Path) -> tuple[
     number = int(edits.sources[edit])
     source: Any = edits.report.clips.iloc[number]
     request: Any = edits.requests.clips.iloc[edit]
+
     name = source["name"]
     path = folder / f"edit-{name}-to-{request.emotion}-{request.intensity}.mp4"
     caption = f"{source.emotion} to {request.emotion}, level {request.intensity}: source, edit"
@@ -291,6 +302,7 @@ def _write_real(edits: Edits, edit: int, editor: Editor, folder: Path) -> tuple[
     rate = float(source.frame_rate)
     frames = read_video(Path(source.media), rate, require_audio=False).frames
     edited = _edit_frames(editor, frames, name, edits.report.crop, request, rate)
+
     note = {"comment": f"synthetic: {caption}"}
     write_video(path, np.concatenate([frames, edited], 2), rate, edits.report.sound(number), note)
 

@@ -27,7 +27,6 @@ from cdrl.evaluation.estimate import Estimate, flatten_scores
 from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics
 from cdrl.media import faces
-from cdrl.models.image_editor import ImageEditor
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s05_generate import TRAINED, open_edits
@@ -74,7 +73,7 @@ class SavedOutputs:
 class ScaledEdits:
     """Edits by one editor at any intensity scale, (T, S, S, 3) uint8."""
 
-    editor: ImageEditor
+    editor: Editor
     edits: Edits
 
     def __call__(self, edit: int, scale: float) -> np.ndarray:
@@ -102,6 +101,7 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     folder = stage_folder(run, "generator")
     with_truth = has_truth(run)
     variants = ("constant", *TRAINED) if with_truth else TRAINED
+
     crops = {}
     for variant in variants:
         crops[variant] = np.load(folder / variant / "outputs.npy", mmap_mode="r")
@@ -148,6 +148,7 @@ def compare_with_baseline(
 
     prefix = "spfem.image.cdrl_minus_baseline"
     clips = np.arange(len(edits))
+
     target = edits.target_emotions
     estimates = estimate_differences(
         prefix, restored["cdrl"], restored["baseline"], clips, target, config.seed
@@ -208,11 +209,13 @@ def edit_speed(editor: Editor, report: Store, clip: int) -> float:
     """
     name = report.clips.name[clip]
     spec = studio.spec_of(name)
+
     frames, _ = studio.render_performance(spec, act(spec), TIMED_SIZE)
     target = "sad" if spec.emotion == "happy" else "happy"
 
     start = time.perf_counter()
     alignment = faces.align(frames, name=name, crop=report.crop)
+
     edited = edit_clip(editor, faces.crop(frames, alignment, TIMED_CROP), target)
     faces.paste(frames, edited, alignment)
 
@@ -295,7 +298,7 @@ def committed_edits(
         return {}, []
 
     scores = all_scores(check_results(path))
-    variants = {}
+    variants: dict[str, None] = {}
     for name in scores:
         if name.startswith(f"spfem.{editor}.") and name.endswith(".mouth_error.seeds"):
             variant = name.split(".")[2]

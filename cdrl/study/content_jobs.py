@@ -83,7 +83,7 @@ def content_job(work: Path, config: StudyConfig, row: Row, seed: int) -> Scores:
     trained = _train_row(work, config, row, seed, train, report)
 
     all_frames = np.arange(len(report.store))
-    audio_frames = None
+    audio_frames = all_frames
     if row.takes_audio:
         random = np.random.default_rng([seed, SHUFFLED_AUDIO_SEED])
         audio_frames = random.permutation(all_frames)

@@ -52,7 +52,7 @@ def read_pairs(sources: Store, true_edits: Store, size: int, out: Path) -> None:
         curves_after.append(_mouth_curves(judges, true_edits, edit, size))
         labels.append(label_features(sources.clips.iloc[clip], true_edits.clips.iloc[edit]))
 
-    arrays = {
+    arrays: dict[str, Any] = {
         "lengths": np.array([len(curves) for curves in curves_after]),
         "asked": np.array(labels),
         "source": np.concatenate(curves_before),
