@@ -1,0 +1,1 @@
+"""Networks that are trained, and networks of others whose published weights are loaded."""

@@ -1,36 +1,57 @@
-"""The coefficient host of the edit (SPFEM), NED's family: facial actions over time in, the same with another emotion out.
+"""Networks of the edit on facial actions: actions over time in, the same with another emotion out.
 
-A renderer makes pictures of the result; the studio's is not differentiable, so everything here lives on the actions: the
-host, its style encoder, the judge of its game, and two students that stand for the frozen pixel encoders.
+NED's family. A renderer turns the edited actions into pixels; the studio's is not differentiable, so
+all networks here read actions: the manipulator with its style encoder, the discriminator of its
+adversarial training, and two students that replace the frozen pixel encoders.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cdrl.core.checkpoint import Pretrained
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
-from cdrl.models.image_editor import LOWEST_LEVEL, field_gain
+from cdrl.models.image_editor import LOWEST_LEVEL, field_gain, intensity_per_frame
+from cdrl.models.layers import mean_and_std
 
 STYLE = 16  # length of a style code
+CODE = 64  # length of what style and intensity are mapped to
 REACH = 4  # frames that the content student needs on each side
-# Gaze belongs to the source: what its lids follow is not edited.
-GAZE_ACTIONS = tuple(k for k, name in enumerate(ACTIONS) if name.startswith("eyeLook"))
+# Gaze belongs to the source: the actions of the lids that follow it are not edited.
+GAZE_ACTIONS = tuple(number for number, name in enumerate(ACTIONS) if name.startswith("eyeLook"))
 
 
-def scaled(module: nn.Module, coefficients: torch.Tensor) -> torch.Tensor:
-    """(..., 52) actions less their mean, in deviations of the training people; both are buffers of the module."""
-    return (coefficients - module.mean) / module.std
+class ActionNetwork(nn.Module):
+    """Base of all networks on facial actions: it standardises them.
 
+    Args:
+        mean: (52,) of the training people's tracked actions; None: 0.
+        std: (52,) of the same; None: 1.
+    """
 
-def _units(module: nn.Module, mean: torch.Tensor | None, deviation: torch.Tensor | None) -> None:
-    module.register_buffer("mean", torch.zeros(len(ACTIONS)) if mean is None else mean.clone())
-    module.register_buffer(
-        "std", torch.ones(len(ACTIONS)) if deviation is None else deviation.clone()
-    )
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None):
+        super().__init__()
+        mean = torch.zeros(len(ACTIONS)) if mean is None else mean.clone()
+        std = torch.ones(len(ACTIONS)) if std is None else std.clone()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def standardise(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """(..., 52) actions -> (..., 52) with mean 0 and standard deviation 1."""
+        return (coefficients - self.mean) / self.std
 
 
 class FiLMTemporalBlock(nn.Module):
-    """Dilated convolution over time, each frame normalised over channels, scale and shift chosen by a code; with a skip."""
+    """Dilated convolution over time, scale and shift by a code (FiLM), SiLU, and a skip.
+
+    Args:
+        width: channels.
+        dilation: of the convolution, which has a kernel of 3.
+        code: length of the code.
+    """
 
     def __init__(self, width: int, dilation: int, code: int):
         super().__init__()
@@ -40,45 +61,49 @@ class FiLMTemporalBlock(nn.Module):
         self.style = nn.Linear(code, 2 * width)
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """(B, T, width), (B, T or 1, code) -> (B, T, width); the ends are held."""
+        """(B, T, width), (B, T or 1, code) -> (B, T, width); the ends are repeated."""
         scale, shift = self.style(code).chunk(2, -1)
-        held = F.pad(self.norm(x).transpose(1, 2), (self.reach, self.reach), mode="replicate")
-        return x + F.silu(self.conv(held).transpose(1, 2) * (1 + scale) + shift)
+        channels_first = self.norm(x).transpose(1, 2)
+        padded = F.pad(channels_first, (self.reach, self.reach), mode="replicate")
+        filtered = self.conv(padded).transpose(1, 2)
+        return x + F.silu(filtered * (1 + scale) + shift)
 
 
-class ActionManipulator(nn.Module):
-    """Edits facial actions: out = source + gain(intensity) deviation change(source, style, intensity).
+class ActionManipulator(ActionNetwork, Pretrained):
+    """Edits facial actions: out = source + gain(intensity) std change(source, style, intensity).
 
-    A frame's change depends on 15 frames on each side. The style is a row of a table (a label) or comes from a reference clip;
-    a change of the eyeLook actions is not possible.
+    A frame's change depends on 15 frames on each side. The style is a row of a table (a label) or
+    comes from a reference clip. The eyeLook actions never change.
 
     Args:
-        mean, deviation: (52,) of the training people's tracked actions. width: of the hidden layers.
+        mean: (52,) of the training people's tracked actions; None: 0.
+        std: (52,) of the same; None: 1.
+        width: of the hidden layers.
 
     Example:
-        host = ActionManipulator()
-        host(torch.rand(2, 30, 52), host.label_style(torch.tensor([4, 6])), torch.ones(2)).shape == (2, 30, 52)
+        manipulator = ActionManipulator()
+        style = manipulator.label_style(torch.tensor([4, 6]))
+        manipulator(torch.rand(2, 30, 52), style, torch.ones(2)).shape == (2, 30, 52)
     """
 
+    editable: torch.Tensor
+
     def __init__(
-        self,
-        mean: torch.Tensor | None = None,
-        deviation: torch.Tensor | None = None,
-        width: int = 128,
+        self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None, width: int = 128
     ):
-        super().__init__()
-        _units(self, mean, deviation)
-        free = torch.ones(len(ACTIONS))
-        free[list(GAZE_ACTIONS)] = 0
-        self.register_buffer("free", free, persistent=False)
+        super().__init__(mean, std)
+        self.config = {"width": width}
+        editable = torch.ones(len(ACTIONS))
+        editable[list(GAZE_ACTIONS)] = 0
+        self.register_buffer("editable", editable, persistent=False)
         self.table = nn.Parameter(torch.randn(len(EMOTIONS), STYLE) * 0.5)
         self.mapping = nn.Sequential(
-            nn.Linear(STYLE + 1, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU()
+            nn.Linear(STYLE + 1, CODE), nn.SiLU(), nn.Linear(CODE, CODE), nn.SiLU()
         )
         self.enter = nn.Linear(len(ACTIONS), width)
-        self.blocks = nn.ModuleList(
-            [FiLMTemporalBlock(width, dilation, 64) for dilation in (1, 2, 4, 8)]
-        )
+        self.blocks = nn.ModuleList()
+        for dilation in (1, 2, 4, 8):
+            self.blocks.append(FiLMTemporalBlock(width, dilation, CODE))
         self.out = nn.Linear(width, len(ACTIONS))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -90,68 +115,80 @@ class ActionManipulator(nn.Module):
         return sum(block.reach for block in self.blocks)
 
     def label_style(self, emotion: torch.Tensor) -> torch.Tensor:
-        """(B,) labels -> (B, 16): their rows of the table."""
+        """Look up the styles of labels: (B,) int64 -> (B, 16)."""
         return self.table[emotion]
 
     def forward(
         self, coefficients: torch.Tensor, style: torch.Tensor, intensity: torch.Tensor
     ) -> torch.Tensor:
-        """The edit.
+        """Edit actions.
 
         Args:
-            coefficients: (B, T, 52) in [0, 1]. style: (B, 16), of `label_style` or `style_encoder`.
+            coefficients: (B, T, 52) in [0, 1].
+            style: (B, 16), of `label_style` or `style_encoder`.
             intensity: (B,), or (B, T) for a curve over time; 0 to 1.5.
 
         Returns:
-            (B, T, 52) in [0, 1]; where the intensity is 0, the source itself. A host that was never trained returns its source.
+            (B, T, 52) in [0, 1]; where the intensity is 0, the source itself. A new manipulator that
+            is not trained yet returns its source.
         """
         batch, count = coefficients.shape[:2]
-        intensity = (intensity[:, None] if intensity.ndim == 1 else intensity).expand(batch, count)[
-            ..., None
-        ]
+        intensity = intensity_per_frame(intensity, batch, count)[..., None]
         strength = intensity.clamp(LOWEST_LEVEL, 1)
-        code = self.mapping(torch.cat([style[:, None] * strength, strength], -1))
-        hidden = self.enter(scaled(self, coefficients))
+        scaled_style = style[:, None] * strength
+        code = self.mapping(torch.cat([scaled_style, strength], -1))
+
+        hidden = self.enter(self.standardise(coefficients))
         for block in self.blocks:
             hidden = block(hidden, code)
-        change = self.std * self.free * self.out(hidden)
-        out = (coefficients + field_gain(intensity) * change).clamp(0, 1)
-        return torch.where((intensity == 0) | (self.free == 0), coefficients, out)
+        change = self.std * self.editable * self.out(hidden)
+        edited = (coefficients + field_gain(intensity) * change).clamp(0, 1)
+        unchanged = (intensity == 0) | (self.editable == 0)
+        return torch.where(unchanged, coefficients, edited)
 
 
-class StyleEncoder(nn.Module):
-    """How a clip is acted: (B, T, 52) of any length -> (B, 16)."""
+class StyleEncoder(ActionNetwork):
+    """How a clip is acted: actions of any number of frames -> a style.
+
+    Args:
+        mean: (52,) of the training people's tracked actions; None: 0.
+        std: (52,) of the same; None: 1.
+        width: of the hidden layers.
+    """
 
     def __init__(
-        self,
-        mean: torch.Tensor | None = None,
-        deviation: torch.Tensor | None = None,
-        width: int = 96,
+        self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None, width: int = 96
     ):
-        super().__init__()
-        _units(self, mean, deviation)
+        super().__init__(mean, std)
         self.frame = nn.Sequential(
             nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, STYLE))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Mean and deviation over time of what each frame shows, mapped."""
-        return self.out(pooled(self.frame(scaled(self, coefficients))))
+        """(B, T, 52) -> (B, 16)."""
+        hidden = self.frame(self.standardise(coefficients))
+        return self.out(mean_and_std(hidden))
 
 
-class ActionDiscriminator(nn.Module):
-    """Does this window look like a real face with that emotion? (B, T, 52) -> (B, 8, 2), read by `discriminator.asked`."""
+class ActionDiscriminator(ActionNetwork):
+    """Tells real windows of actions with an emotion from edited ones.
+
+    Args:
+        mean: (52,) of the training people's tracked actions; None: 0.
+        std: (52,) of the same; None: 1.
+        width: of the hidden layers.
+        noise: standard deviation of the noise on standardised actions in training.
+    """
 
     def __init__(
         self,
         mean: torch.Tensor | None = None,
-        deviation: torch.Tensor | None = None,
+        std: torch.Tensor | None = None,
         width: int = 96,
         noise: float = 0.1,
     ):
-        super().__init__()
-        _units(self, mean, deviation)
+        super().__init__(mean, std)
         self.noise = noise
         self.time = nn.Sequential(
             nn.Conv1d(len(ACTIONS), width, 5, 2, 2),
@@ -167,20 +204,30 @@ class ActionDiscriminator(nn.Module):
         )
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Per emotion a logit, high where real, and its slope in intensity; noise on what it sees while training."""
-        seen = scaled(self, coefficients)
+        """Compute logits, see `cdrl.models.discriminator.conditional_logit`.
+
+        Args:
+            coefficients: (B, T, 52).
+
+        Returns:
+            (B, 8, 2): per emotion a logit, high where real, and its slope in intensity.
+        """
+        x = self.standardise(coefficients)
         if self.training:
-            seen = seen + self.noise * torch.randn_like(seen)
-        return self.out(pooled(self.time(seen.transpose(1, 2)).transpose(1, 2))).view(
-            len(seen), len(EMOTIONS), 2
-        )
+            x = x + self.noise * torch.randn_like(x)
+        hidden = self.time(x.transpose(1, 2)).transpose(1, 2)
+        logits = self.out(mean_and_std(hidden))
+        return logits.view(len(x), len(EMOTIONS), 2)
 
 
-class ContentStudent(nn.Module):
+class ContentStudent(ActionNetwork):
     """Nine frames of actions -> the content embedding that the pixel encoder gives the middle one.
 
     Args:
-        embedding: length of that encoder's output.
+        mean: (52,) of the training people's tracked actions; None: 0.
+        std: (52,) of the same; None: 1.
+        embedding: D, length of the pixel encoder's output.
+        width: of the hidden layers.
 
     Example:
         ContentStudent(embedding=12)(torch.rand(2, 24, 52)).shape == (2, 16, 12)
@@ -189,12 +236,11 @@ class ContentStudent(nn.Module):
     def __init__(
         self,
         mean: torch.Tensor | None = None,
-        deviation: torch.Tensor | None = None,
+        std: torch.Tensor | None = None,
         embedding: int = 12,
         width: int = 192,
     ):
-        super().__init__()
-        _units(self, mean, deviation)
+        super().__init__(mean, std)
         self.net = nn.Sequential(
             nn.Conv1d(len(ACTIONS), width, 2 * REACH + 1),
             nn.SiLU(),
@@ -205,27 +251,29 @@ class ContentStudent(nn.Module):
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, T, 52) -> (B, T - 8, D), unit norm."""
-        return F.normalize(
-            self.net(scaled(self, coefficients).transpose(1, 2)).transpose(1, 2), dim=-1
-        )
+        channels_first = self.standardise(coefficients).transpose(1, 2)
+        embedding = self.net(channels_first).transpose(1, 2)
+        return F.normalize(embedding, dim=-1)
 
 
-class EmotionStudent(nn.Module):
-    """A window of actions of any length -> the emotion embedding that the pixel encoder pools over the same frames.
+class EmotionStudent(ActionNetwork):
+    """A window of actions -> the emotion embedding that the pixel encoder gives the same frames.
 
     Args:
-        embedding: length of that encoder's output.
+        mean: (52,) of the training people's tracked actions; None: 0.
+        std: (52,) of the same; None: 1.
+        embedding: D, length of the pixel encoder's output.
+        width: of the hidden layers.
     """
 
     def __init__(
         self,
         mean: torch.Tensor | None = None,
-        deviation: torch.Tensor | None = None,
+        std: torch.Tensor | None = None,
         embedding: int = 128,
         width: int = 128,
     ):
-        super().__init__()
-        _units(self, mean, deviation)
+        super().__init__(mean, std)
         self.frame = nn.Sequential(
             nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
@@ -234,10 +282,7 @@ class EmotionStudent(nn.Module):
         )
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """(B, T, 52) -> (B, D), unit norm."""
-        return F.normalize(self.out(pooled(self.frame(scaled(self, coefficients)))), dim=-1)
-
-
-def pooled(hidden: torch.Tensor) -> torch.Tensor:
-    """(B, T, D) -> (B, 2 D): mean and standard deviation over time."""
-    return torch.cat([hidden.mean(1), (hidden.var(1, unbiased=False) + 1e-4).sqrt()], -1)
+        """(B, T, 52), any number of frames -> (B, D), unit norm."""
+        hidden = self.frame(self.standardise(coefficients))
+        embedding = self.out(mean_and_std(hidden))
+        return F.normalize(embedding, dim=-1)

@@ -1,33 +1,39 @@
-"""The coefficient host's neural renderer: source frames and another set of facial actions in, the same frames acting so out.
+"""The facial-action editor's neural renderer: frames and a change of actions in, edited frames out.
 
-Edited actions need somebody who draws them. The studio's renderer knows person, pose and light of its own people only; this
-network takes all that from the source's pixels, so a stranger's video can be edited through its facial actions.
+Edited actions have to be rendered. The studio's renderer knows person, pose and light of its own
+people only. This network takes all that from the source's pixels, so the video of any person can be
+edited through facial actions.
 """
 
 import torch
 from torch import nn
 
 from cdrl.core.vocabulary import ACTIONS
-from cdrl.models.image_editor import Edit, FieldNet, apply_fields
+from cdrl.models.field_network import Edit, FieldNetwork, Fields, apply_to_clips
 
 RESOLUTION_FACTOR = 2  # flow and residual at 64 x 64: lids and lips are finer than cells of 32 x 32
-FAINT = 0.02  # a change of every action below this fades out: no change at all must leave every pixel as it is
+# A change of every action below this fades out: no change must leave every pixel as it is.
+FAINT = 0.02
 
 
-class ActionRenderer(FieldNet):
-    """Draws a change of facial actions: the image host's fields, asked for by actions in place of an emotion.
+class ActionRenderer(FieldNetwork):
+    """Renders a change of facial actions by the image editor's fields.
 
     Args:
-        width: channels at 16 x 16, as in `ImageEditor`, and as many at 32 x 32: a change of actions says more finely what moves than
-            an emotion does. code: length of what the actions are mapped to. stride: as in `ImageEditor`.
+        width: channels at 16 x 16, as in `ImageEditor`, and as many at 32 x 32, because a change of
+            actions tells more finely than an emotion what moves.
+        code: length of what the actions are mapped to.
+        stride: distance in frames to the two neighbours that are read too.
 
     Example:
         renderer = ActionRenderer()
-        renderer(frames, actions, wanted - actions).frames     # (B, T, 3, H, W), (B, T, 52) twice -> (B, T, 3, H, W)
+        edit = renderer(frames, actions, target - actions)
+        edit.frames     # (B, T, 3, H, W) as `frames`; actions are (B, T, 52)
     """
 
     def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
         super().__init__(stride, resolution_factor=RESOLUTION_FACTOR)
+        self.config = {"width": width, "code": code, "stride": stride}
         self.condition_mlp = nn.Sequential(
             nn.Linear(2 * len(ACTIONS), 2 * code),
             nn.SiLU(),
@@ -43,37 +49,49 @@ class ActionRenderer(FieldNet):
         frames: torch.Tensor,
         actions: torch.Tensor,
         change: torch.Tensor,
-        at: slice = slice(None),
+        selection: slice = slice(None),
         stride: int | None = None,
     ) -> Edit:
-        """Draw.
+        """Render.
 
         Args:
-            frames: (B, T, 3, H, W) RGB in [0, 1], aligned crops of consecutive frames, any H = W >= 64.
-            actions: (B, T, 52) what they show, as tracked. change: (B, T, 52) what is added to it.
-            at: the frames to draw and to return; their neighbours are looked at all the same. stride: replaces the renderer's own.
+            frames: (B, T, 3, H, W) RGB in [0, 1], aligned crops of consecutive frames, H = W >= 64.
+            actions: (B, T, 52), those of the frames, as tracked.
+            change: (B, T, 52), what is added to them.
+            selection: the frames to render and to return; their neighbours are read all the same.
+            stride: replaces the renderer's own where the frame rate is not 25 Hz.
 
         Returns:
-            `Edit`. Where the change is 0 the frames themselves, to rounding; so does a renderer that was never trained.
+            `Edit`. Where the change is 0, and from a new renderer that is not trained yet, the frames
+            themselves, to rounding.
         """
-        fields, frames = self.fields(frames, actions, change, at, stride), frames[:, at]
-        out = apply_fields(*[field.flatten(0, 1) for field in (frames, *fields)]).view_as(frames)
-        return Edit(out, *fields)
+        fields = self.fields(frames, actions, change, selection, stride)
+        edited = apply_to_clips(frames[:, selection], fields)
+        return Edit(edited, *fields)
 
     def fields(
         self,
         frames: torch.Tensor,
         actions: torch.Tensor,
         change: torch.Tensor,
-        at: slice = slice(None),
+        selection: slice = slice(None),
         stride: int | None = None,
-    ) -> tuple:
-        """Flow, shading and residual for frames (B, T, 3, H, W), actions and their change (B, T, 52); shapes as in `Edit`.
+    ) -> Fields:
+        """Predict flow, shading and residual.
 
-        `stride` replaces the renderer's own where the frame rate is not 25 Hz.
+        Args:
+            frames: (B, T, 3, H, W) RGB in [0, 1].
+            actions: (B, T, 52), those of the frames.
+            change: (B, T, 52), what is added to them.
+            selection: the frames to render.
+            stride: replaces the renderer's own.
+
+        Returns:
+            Flow, shading and residual, shapes as in `Edit`.
         """
-        actions, change = actions[:, at], change[:, at]
-        gain = (change.abs().amax(-1) / FAINT).clamp(0, 1)
-        return self.predict_fields(
-            frames, self.condition_mlp(torch.cat([actions, change], -1)), gain, at, stride
-        )
+        actions = actions[:, selection]
+        change = change[:, selection]
+        largest_change = change.abs().amax(-1)
+        gain = (largest_change / FAINT).clamp(0, 1)
+        code = self.condition_mlp(torch.cat([actions, change], -1))
+        return self.predict_fields(frames, code, gain, selection, stride)

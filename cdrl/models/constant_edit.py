@@ -7,20 +7,19 @@ from torch import nn
 
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
+from cdrl.models.field_network import Fields
 from cdrl.models.image_editor import ImageEditor, field_gain
 
 LEVELS = 3
 # As the image editor's fields; the residual in colour.
 SHAPES = {"flow": (2, 32, 32), "shading": (1, 16, 16), "residual": (3, 64, 64)}
 
-Fields = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
 
 class ConstantEdit(nn.Module):
     """Replaces the image editor in `cdrl.editing.pipeline`: the same intensity scale, no network.
 
     Args:
-        card: what it learnt.
+        card: what it learnt, see `EditorCard`.
 
     Example:
         edit_clip(fit_constant(store)[0], crops, "happy", 0.7)

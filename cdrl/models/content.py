@@ -1,23 +1,35 @@
-"""CCRL's content encoder: what is being said, from a short window of frames."""
+"""CCRL's content encoder: the content of speech, from a short window of frames."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cdrl.core.checkpoint import Pretrained
 
-class ContentEncoder(nn.Module):
-    """Cross-attention over the tokens of a window; the audio prior may guide the query, the image gives every value.
+HEADS = 4  # of the attention
+HIDDEN = 256  # width of the last hidden layer
 
-    Each frame contributes a face token and a mouth token. A few queries, learnt, shifted by the audio prior where it is
-    given, gather them. Sound can choose where to look but has no path of its own into the embedding; which of the two
-    decides is nevertheless measured (`content.swap_image`, `content.swap_audio`), never assumed.
 
-    Differs from the release: queries are vectors, not one map repeated over channels (whose attention has rank one);
-    a window instead of one frame; and no audio is needed at all.
+class ContentEncoder(nn.Module, Pretrained):
+    """Cross-attention over the tokens of a window; audio may shift the query, images give the values.
+
+    Each frame gives a face token and a mouth token. A few learnt queries, shifted by the audio prior
+    where it is given, gather them. Audio chooses where to attend but has no path of its own into the
+    embedding. Which of the two decides is measured all the same (`content.swap_image`,
+    `content.swap_audio`).
+
+    Differs from the release: queries are vectors, not one map repeated over channels (whose
+    attention has rank one); a window instead of one frame; audio is optional.
 
     Args:
-        face, mouth, audio: lengths of the features. window: T frames, odd.
-        embedding: D of the output. streams: which image tokens are used.
+        face: length of a frame's face features.
+        mouth: length of a frame's mouth features.
+        audio: length of a frame's audio features.
+        window: T frames, odd.
+        embedding: D of the output.
+        width: of a token.
+        queries: number of learnt queries.
+        dropout: on the tokens.
 
     Example:
         ContentEncoder()(torch.zeros(2, 9, 256), torch.zeros(2, 9, 128)).shape == (2, 12)
@@ -32,21 +44,35 @@ class ContentEncoder(nn.Module):
         embedding: int = 12,
         width: int = 128,
         queries: int = 4,
-        streams: tuple = ("face", "mouth"),
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.window, self.streams = window, tuple(streams)
+        self.config = {
+            "face": face,
+            "mouth": mouth,
+            "audio": audio,
+            "window": window,
+            "embedding": embedding,
+            "width": width,
+            "queries": queries,
+            "dropout": dropout,
+        }
+        self.window = window
         self.face = nn.Linear(face, width)
         self.mouth = nn.Linear(mouth, width)
         self.audio = nn.Linear(audio, width * queries)
-        self.position = nn.Parameter(torch.randn(len(self.streams), window, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(2, window, width) * 0.02)
         self.query = nn.Parameter(torch.randn(queries, width) * 0.02)
         self.dropout = nn.Dropout(dropout)
-        self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
-        flat = width * (queries + window * len(self.streams))
+        self.attention = nn.MultiheadAttention(width, HEADS, batch_first=True)
+
+        gathered = width * queries
+        tokens = width * window * 2
         self.head = nn.Sequential(
-            nn.LayerNorm(flat), nn.Linear(flat, 256), nn.SiLU(), nn.Linear(256, embedding)
+            nn.LayerNorm(gathered + tokens),
+            nn.Linear(gathered + tokens, HIDDEN),
+            nn.SiLU(),
+            nn.Linear(HIDDEN, embedding),
         )
 
     def forward(
@@ -55,20 +81,23 @@ class ContentEncoder(nn.Module):
         """Embed windows.
 
         Args:
-            face: (B, T, 256). mouth: (B, T, 128), features of the same frames.
-            audio: (B, T, 64) audio prior of these frames, or None: decided by the image alone.
+            face: (B, T, 256) features.
+            mouth: (B, T, 128) features of the same frames.
+            audio: (B, T, 64) audio prior of these frames; None: the images alone decide.
 
         Returns:
             (B, D), unit norm.
         """
-        given = {"face": face, "mouth": mouth}
-        tokens = [
-            getattr(self, name)(given[name]) + self.position[k]
-            for k, name in enumerate(self.streams)
-        ]
-        tokens = self.dropout(F.silu(torch.cat(tokens, 1)))
+        face_tokens = self.face(face) + self.position[0]
+        mouth_tokens = self.mouth(mouth) + self.position[1]
+        tokens = F.silu(torch.cat([face_tokens, mouth_tokens], 1))
+        tokens = self.dropout(tokens)
+
         query = self.query.expand(len(tokens), -1, -1)
         if audio is not None:
-            query = query + self.audio(audio.mean(1)).view(len(tokens), *self.query.shape)
+            shift = self.audio(audio.mean(1))
+            query = query + shift.view(len(tokens), *self.query.shape)
+
         gathered, _ = self.attention(query, tokens, tokens, need_weights=False)
-        return F.normalize(self.head(torch.cat([gathered, tokens], 1).flatten(1)), dim=-1)
+        hidden = torch.cat([gathered, tokens], 1).flatten(1)
+        return F.normalize(self.head(hidden), dim=-1)

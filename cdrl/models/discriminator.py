@@ -1,4 +1,4 @@
-"""The judge in the generator's game: does this window look like a real face with that emotion?"""
+"""The discriminator of the image editor's adversarial training, on frozen backbone features."""
 
 import torch
 from torch import nn
@@ -6,14 +6,19 @@ from torch import nn
 from cdrl.core.vocabulary import EMOTIONS
 
 FRAMES = (0, 2, 4)  # of a window of five
-SHIFT = 2  # pixels
+MAX_SHIFT = 2  # pixels
+MIDDLE_INTENSITY = 2 / 3  # where the slope of a logit has no effect
 
 
 class Discriminator(nn.Module):
-    """Reads frozen backbone features (a projected GAN, arXiv:2111.01007); one real/fake head per emotion (arXiv:1912.01865).
+    """Tells real windows with an emotion from edited ones.
+
+    It reads frozen backbone features (a projected GAN, arXiv:2111.01007) and has one output for
+    each emotion (arXiv:1912.01865).
 
     Args:
-        features: length of a frame's features. width: of the hidden layers.
+        features: length of a frame's features.
+        width: of the hidden layers.
 
     Example:
         Discriminator()(torch.zeros(2, 3, 384)).shape == (2, 8, 2)
@@ -21,51 +26,88 @@ class Discriminator(nn.Module):
 
     def __init__(self, features: int = 384, width: int = 192):
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(features * len(FRAMES), width),
-            nn.LeakyReLU(0.2),
-            nn.Dropout(0.2),
-            nn.Linear(width, width),
-            nn.LeakyReLU(0.2),
-            nn.Dropout(0.2),
-            nn.Linear(width, 2 * len(EMOTIONS)),
-        )
+        self.net = nn.Sequential()
+        for inputs in (features * len(FRAMES), width):
+            self.net.append(nn.Linear(inputs, width))
+            self.net.append(nn.LeakyReLU(0.2))
+            self.net.append(nn.Dropout(0.2))
+
+        self.net.append(nn.Linear(width, 2 * len(EMOTIONS)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, 3, features) of three frames -> (B, 8, 2): per emotion a logit, high where real, and its slope in intensity."""
-        return self.net(features.flatten(1)).view(len(features), len(EMOTIONS), 2)
+        """Compute logits.
+
+        Args:
+            features: (B, 3, features) of three frames.
+
+        Returns:
+            (B, 8, 2): per emotion a logit, high where real, and its slope in intensity.
+        """
+        logits = self.net(features.flatten(1))
+        return logits.view(len(features), len(EMOTIONS), 2)
 
 
 def conditional_logit(
-    heads: torch.Tensor, emotion: torch.Tensor, intensity: torch.Tensor
+    logits: torch.Tensor, emotion: torch.Tensor, intensity: torch.Tensor
 ) -> torch.Tensor:
-    """The logit of the emotion asked for: (B, 8, 2), (B,) labels, (B,) 1/3 to 1 -> (B,)."""
-    base, slope = heads[torch.arange(len(heads), device=heads.device), emotion].unbind(1)
-    return base + (intensity - 2 / 3) * slope
+    """Logit of one emotion at an intensity.
+
+    Args:
+        logits: (B, 8, 2), logit and slope per emotion.
+        emotion: (B,) int64 labels.
+        intensity: (B,), 1/3 to 1.
+
+    Returns:
+        (B,), high where the window looks real.
+    """
+    samples = torch.arange(len(logits), device=logits.device)
+    base, slope = logits[samples, emotion].unbind(1)
+    return base + (intensity - MIDDLE_INTENSITY) * slope
 
 
 def jitter_frames(frames: torch.Tensor) -> torch.Tensor:
-    """Shift, light and colour at random, alike for a window's frames (arXiv:2006.10738): no trick of single pixels counts.
+    """Shift frames and change their light and colour at random, alike within a window.
+
+    Differentiable augmentation (arXiv:2006.10738): the generator gains nothing by changes of single
+    pixels.
 
     Args:
         frames: (B, T, 3, H, W) in [0, 1].
 
     Returns:
-        The same shape, differentiable; shifted by up to 2 of 64 pixels, borders repeated.
+        (B, T, 3, H, W), differentiable; shifted by up to 2 pixels, borders repeated.
     """
-    batch, _, _, height, width = frames.shape
-    shift = torch.randint(-SHIFT, SHIFT + 1, (batch, 2))
-    rows = (torch.arange(height) + shift[:, :1]).clamp(0, height - 1)
-    columns = (torch.arange(width) + shift[:, 1:]).clamp(0, width - 1)
-    frames = torch.stack(
-        [x[:, :, r][..., c] for x, r, c in zip(frames, rows, columns, strict=True)]
-    )
+    frames = _shift(frames)
+    strength = torch.rand(3, len(frames), 1, 1, 1, 1) - 0.5
+    saturation, contrast, light = strength.to(frames.device).unbind(0)
+
     grey = frames.mean(2, keepdim=True)
-    saturation, contrast, light = (
-        (torch.rand(3, batch, 1, 1, 1, 1) - 0.5).to(frames.device).unbind(0)
-    )
-    return (
-        (grey + (frames - grey) * (1 + 0.6 * saturation) - 0.5) * (1 + 0.4 * contrast)
-        + 0.5
-        + 0.2 * light
-    )
+    colour = frames - grey
+    frames = grey + colour * (1 + 0.6 * saturation)
+
+    around_zero = frames - 0.5
+    frames = around_zero * (1 + 0.4 * contrast) + 0.5
+
+    return frames + 0.2 * light
+
+
+def _shift(frames: torch.Tensor) -> torch.Tensor:
+    """Shift every window by whole pixels at random."""
+    batch = len(frames)
+    shift = torch.randint(-MAX_SHIFT, MAX_SHIFT + 1, (batch, 2))
+    rows = _shifted_indices(frames.shape[-2], shift[:, :1])
+    columns = _shifted_indices(frames.shape[-1], shift[:, 1:])
+
+    shifted = []
+    for number, window in enumerate(frames):
+        window = window[:, :, rows[number]]
+        window = window[..., columns[number]]
+        shifted.append(window)
+
+    return torch.stack(shifted)
+
+
+def _shifted_indices(count: int, shift: torch.Tensor) -> torch.Tensor:
+    """(B, 1) shifts -> (B, count) indices; those beyond an end repeat it."""
+    indices = torch.arange(count) + shift
+    return indices.clamp(0, count - 1)

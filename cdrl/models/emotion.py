@@ -1,24 +1,34 @@
-"""CERL's emotion encoder: one shared head over the language prior's image features, learnable prompts beside it."""
+"""CERL's emotion encoder: one shared head on image features, and learnable prompts."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cdrl.core.checkpoint import Pretrained
+from cdrl.models.layers import mean_and_std
 
-class EmotionEncoder(nn.Module):
+
+class EmotionEncoder(nn.Module, Pretrained):
     """Windows of image features -> the language prior's space, pooled over time.
 
-    One head for all labels. In the release each label has a head of its own; re-implemented on a small rendered corpus, that
-    loss can be met from the label alone.
+    One head for all labels. In the release each label has a head of its own; re-implemented on a
+    small rendered corpus, that loss can be met from the label alone.
 
-    What passes is little by design: a few dimensions at a fixed length, with noise on them while training. What does not help
-    to tell emotions apart drowns in it, so that speaker and speech are hard to keep (an information bottleneck).
+    A bottleneck of a few dimensions at a fixed length, with noise in training, limits what passes.
+    What does not help to tell emotions apart is lost in the noise, so the code can keep little of
+    speaker and speech (an information bottleneck).
 
     Args:
-        features: length of the image features, the prior's and the mouth's. embedding: D, that of the prior's text embeddings.
-        bottleneck: dimensions that everything passes. noise: deviation of the noise per dimension of unit variance.
+        features: length of the image features: the language prior's and the mouth's.
+        embedding: D, that of the prior's text embeddings.
+        bottleneck: dimensions of the code.
+        noise: standard deviation of the noise per dimension of unit variance.
         window: frames around a frame that its own embedding pools.
-        classes, tokens, token_width: learnable context, `tokens` of `token_width` per class.
+        classes: number of emotions.
+        tokens: context tokens of each class.
+        token_width: length of a context token.
+        hidden: width of the hidden layers.
+        dropout: in the frame-wise layers.
 
     Example:
         EmotionEncoder()(torch.zeros(2, 5, 384)).shape == (2, 128)
@@ -38,7 +48,20 @@ class EmotionEncoder(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
-        self.noise, self.window = noise, window
+        self.config = {
+            "features": features,
+            "embedding": embedding,
+            "bottleneck": bottleneck,
+            "noise": noise,
+            "window": window,
+            "classes": classes,
+            "tokens": tokens,
+            "token_width": token_width,
+            "hidden": hidden,
+            "dropout": dropout,
+        }
+        self.noise = noise
+        self.window = window
         self.context = nn.Parameter(torch.randn(classes, tokens, token_width) * 0.02)
         self.frame = nn.Sequential(
             nn.LayerNorm(features),
@@ -52,12 +75,18 @@ class EmotionEncoder(nn.Module):
         self.out = nn.Linear(bottleneck, embedding)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, features) of any length T -> (B, D), unit norm: mean and deviation over time, narrowed, projected."""
+        """Embed windows.
+
+        Args:
+            features: (B, T, features), any number of frames.
+
+        Returns:
+            (B, D), unit norm.
+        """
         hidden = self.frame(features)
-        code = self.narrow(
-            torch.cat([hidden.mean(1), (hidden.var(1, unbiased=False) + 1e-4).sqrt()], -1)
-        )
-        code = F.normalize(code, dim=-1) * code.shape[-1] ** 0.5
+        code = self.narrow(mean_and_std(hidden))
+        unit_code = F.normalize(code, dim=-1)
+        code = unit_code * code.shape[-1] ** 0.5  # unit variance per dimension
         if self.training and self.noise:
             code = code + self.noise * torch.randn_like(code)
         return F.normalize(self.out(code), dim=-1)

@@ -1,66 +1,98 @@
-"""SyncNet v2 (Chung and Zisserman, "Out of time", ACCV workshops 2016), so that its published weights load: names and shapes are theirs."""
+"""SyncNet v2: how well mouth and sound belong together.
+
+Chung and Zisserman, "Out of time", ACCV workshops 2016. Names of parts and shapes are theirs, so
+that the published weights load.
+"""
 
 import torch
 from torch import nn
 
-WINDOW = 5  # frames that one embedding sees
+WINDOW = 5  # frames of one embedding
 STEPS = 20  # of the cepstra under them, four for each frame
 CEPSTRA = 13
 SIDE = 224  # pixels
 
 
 class SyncNet(nn.Module):
-    """Five frames of a mouth and the sound under them, each as 1,024 numbers; near where they belong together.
+    """Five frames of a mouth and the sound under them as 1,024 numbers each, near where they match.
 
     Example:
         SyncNet().extract_visual(torch.zeros(2, 3, 5, 224, 224)).shape == (2, 1024)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.netcnnaud = nn.Sequential(
-            *_flat(1, 64, 3, 1),
-            nn.MaxPool2d(1, 1),
-            *_flat(64, 192, 3, 1),
-            nn.MaxPool2d(3, (1, 2)),
-            *_flat(192, 384, 3, 1),
-            *_flat(384, 256, 3, 1),
-            *_flat(256, 256, 3, 1),
-            nn.MaxPool2d(3, 2),
-            *_flat(256, 512, (5, 4), 0),
-        )
-        self.netcnnlip = nn.Sequential(
-            *_deep(3, 96, (5, 7, 7), 2, 0),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-            *_deep(96, 256, (1, 5, 5), 2, 1),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-            *_deep(256, 256, (1, 3, 3), 1, 1),
-            *_deep(256, 256, (1, 3, 3), 1, 1),
-            *_deep(256, 256, (1, 3, 3), 1, 1),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-            *_deep(256, 512, (1, 6, 6), 1, 0),
-        )
-        self.netfcaud, self.netfclip = _head(), _head()
+        self.netcnnaud = _audio_convolutions()
+        self.netcnnlip = _visual_convolutions()
+        self.netfcaud = _head()
+        self.netfclip = _head()
 
     def extract_audio(self, cepstra: torch.Tensor) -> torch.Tensor:
         """(B, 1, 13, 20) cepstra, four columns for each frame -> (B, 1024)."""
-        return self.netfcaud(self.netcnnaud(cepstra).flatten(1))
+        hidden = self.netcnnaud(cepstra)
+        return self.netfcaud(hidden.flatten(1))
 
     def extract_visual(self, frames: torch.Tensor) -> torch.Tensor:
         """(B, 3, 5, 224, 224) frames in the order blue, green, red, 0 to 255 -> (B, 1024)."""
-        return self.netfclip(self.netcnnlip(frames).flatten(1))
+        hidden = self.netcnnlip(frames)
+        return self.netfclip(hidden.flatten(1))
 
 
-def _flat(channels: int, out: int, kernel, padding: int) -> tuple:
-    return nn.Conv2d(channels, out, kernel, 1, padding), nn.BatchNorm2d(out), nn.ReLU()
+def _audio_convolutions() -> nn.Sequential:
+    """(B, 1, 13, 20) -> (B, 512, 1, 1)."""
+    layers = nn.Sequential()
+    _add_conv2d(layers, 1, 64, 3, 1)
+    layers.append(nn.MaxPool2d(1, 1))
+    _add_conv2d(layers, 64, 192, 3, 1)
+    layers.append(nn.MaxPool2d(3, (1, 2)))
+
+    _add_conv2d(layers, 192, 384, 3, 1)
+    _add_conv2d(layers, 384, 256, 3, 1)
+    _add_conv2d(layers, 256, 256, 3, 1)
+    layers.append(nn.MaxPool2d(3, 2))
+
+    _add_conv2d(layers, 256, 512, (5, 4), 0)
+    return layers
 
 
-def _deep(channels: int, out: int, kernel: tuple, stride: int, padding: int) -> tuple:
-    return (
-        nn.Conv3d(channels, out, kernel, (1, stride, stride), (0, padding, padding)),
-        nn.BatchNorm3d(out),
-        nn.ReLU(),
-    )
+def _visual_convolutions() -> nn.Sequential:
+    """(B, 3, 5, 224, 224) -> (B, 512, 1, 1, 1)."""
+    layers = nn.Sequential()
+    _add_conv3d(layers, 3, 96, (5, 7, 7), 2, 0)
+    layers.append(nn.MaxPool3d((1, 3, 3), (1, 2, 2)))
+    _add_conv3d(layers, 96, 256, (1, 5, 5), 2, 1)
+    layers.append(nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)))
+
+    for _ in range(3):
+        _add_conv3d(layers, 256, 256, (1, 3, 3), 1, 1)
+    layers.append(nn.MaxPool3d((1, 3, 3), (1, 2, 2)))
+
+    _add_conv3d(layers, 256, 512, (1, 6, 6), 1, 0)
+    return layers
+
+
+def _add_conv2d(
+    layers: nn.Sequential, channels: int, out: int, kernel: int | tuple[int, int], padding: int
+) -> None:
+    layers.append(nn.Conv2d(channels, out, kernel, 1, padding))
+    layers.append(nn.BatchNorm2d(out))
+    layers.append(nn.ReLU())
+
+
+def _add_conv3d(
+    layers: nn.Sequential,
+    channels: int,
+    out: int,
+    kernel: tuple[int, int, int],
+    stride: int,
+    padding: int,
+) -> None:
+    """Add a 3D convolution; stride and padding in space only."""
+    strides = (1, stride, stride)
+    paddings = (0, padding, padding)
+    layers.append(nn.Conv3d(channels, out, kernel, strides, paddings))
+    layers.append(nn.BatchNorm3d(out))
+    layers.append(nn.ReLU())
 
 
 def _head() -> nn.Sequential:
