@@ -1,14 +1,14 @@
-"""The corpora: how each names its clips, what it ought to hold, and how sure that is. One parse function each.
+"""The corpora: how each names its clips, what it ought to hold, and how sure that is.
 
-A parse function reads the labels from a path (below the root, with the root's own name in front), of a video or of a
-sound file. It raises InputError with the reason for a name that it cannot read, and returns {"left_out": reason}
-for a clip that is the corpus's and not for this kit. Add a corpus: CONTRIBUTING.md.
+Each has one parse function. It reads the labels from a path (below the root, with the root's own
+name in front), of a video or of a sound file. It raises InputError with the reason for a name that
+it cannot read, and returns {"left_out": reason} for a clip that is the corpus's and not for this
+kit. How to add a corpus: CONTRIBUTING.md.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -16,8 +16,8 @@ import pandas as pd
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import CREMA_D_EMOTIONS, EMOTIONS, FOREIGN_EMOTIONS, RAVDESS_EMOTIONS
 
-# CREMA-D's levels -> ours; XX means "not specified" and is stored as the middle one (neutral has level 1 only). One
-# clip, 1040_ITH_SAD, has a single X in some copies.
+# CREMA-D's levels -> ours; XX means "not specified" and is stored as the middle one (neutral has
+# level 1 only). One clip, 1040_ITH_SAD, has a single X in some copies.
 CREMA_D_LEVELS = {"LO": 1, "MD": 2, "HI": 3, "XX": 2, "X": 2}
 CREMA_D_SENTENCES = (
     "IEO",
@@ -41,45 +41,28 @@ CREMA_D_BAD = {
     "1076_MTI_SAD_XX": "nearly empty, silent",
 }
 MEAD_CAMERAS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "down")
-# Certain: the pairs of the paper's release say that neutral 001 to 003 are said again in these emotions, as 001 to
-# 003. In disgusted they are 001 to 003 for some speakers and 028 to 030 for 19 of 36 (which, is not published), so
-# there, and for contempt, a number stands for a sentence of its own. All other numbers are sentences of one emotion.
+# Certain: the pairs of the paper's release say that neutral 001 to 003 are said again in these
+# emotions, as 001 to 003. In disgusted they are 001 to 003 for some speakers and 028 to 030 for 19
+# of 36 (which, is not published), so there, and for contempt, a number stands for a sentence of its
+# own. All other numbers are sentences of one emotion.
 MEAD_SHARED = ("angry", "fear", "happy", "neutral", "sad", "surprised")
-MEAD_DOUBTFUL = tuple(f"disgusted_{number:03d}" for number in (1, 2, 3, 28, 29, 30))
+MEAD_LAST_SHARED = 3
 # The 47 of the public release that published splits name; its page says "about 48".
-MEAD_SPEAKERS = tuple(
-    [
-        f"M{number:03d}"
-        for number in (3, 5, 7, 9, 11, 12, 13, 19, *range(22, 36), 37, 39, 40, 41, 42)
-    ]
-    + [
-        f"W{number:03d}"
-        for number in (
-            9,
-            11,
-            14,
-            15,
-            16,
-            18,
-            19,
-            21,
-            23,
-            24,
-            25,
-            26,
-            28,
-            29,
-            33,
-            35,
-            36,
-            37,
-            38,
-            40,
-        )
-    ]
+MEAD_MEN = (3, 5, 7, 9, 11, 12, 13, 19, *range(22, 36), 37, 39, 40, 41, 42)
+MEAD_WOMEN = (9, 11, 14, 15, 16, 18, 19, 21, 23, 24, 25, 26, 28, 29, 33, 35, 36, 37, 38, 40)
+MEAD_SPEAKERS = (
+    *(f"M{number:03d}" for number in MEAD_MEN),
+    *(f"W{number:03d}" for number in MEAD_WOMEN),
 )
 # RAVDESS's `normal` is stored as the middle level.
 RAVDESS_INTENSITIES = {"01": 2, "02": 3}
+RAVDESS_NAME = re.compile(r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")
+RAVDESS_SONG = "02"
+RAVDESS_SILENT = "02"
+
+
+def _nothing_missing(clips: pd.DataFrame) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -87,83 +70,140 @@ class Corpus:
     """One corpus.
 
     Attributes:
-        form: how its files are named, as an error says it. parse: see the module; None for the generated one.
-        missing: clips -> names that its speakers lack. certainty: how sure `missing` is.
-        seconds: of a typical clip, where none can be opened. sound_beside: the sound lies in files of its own.
+        form: how its files are named, as an error says it.
+        parse: see the module; None for the generated one.
+        missing: clips -> names that its speakers lack.
+        certainty: how sure `missing` is.
+        seconds: of a typical clip, where none can be opened.
+        sound_beside: the sound lies in files of its own.
         sample_rate: of the sound as released, Hz; 0 where unknown.
     """
 
     form: str
     parse: Callable[[PurePosixPath], dict] | None = None
-    missing: Callable[[pd.DataFrame], list[str]] = lambda clips: []
+    missing: Callable[[pd.DataFrame], list[str]] = _nothing_missing
     certainty: str = ""
     seconds: float = 4.0
     sound_beside: bool = False
     sample_rate: int = 0
 
 
-def clip_labels(speaker, sentence, emotion, intensity, name, camera="", take="") -> dict:
-    """The labels of a manifest's row; neutral always has intensity 1, a foreign emotion is left out."""
+def clip_labels(
+    speaker: str,
+    sentence: str,
+    emotion: str,
+    intensity: int,
+    name: str,
+    camera: str = "",
+    take: str = "",
+) -> dict:
+    """The labels of a manifest's row.
+
+    Neutral always has intensity 1; a foreign emotion is left out.
+
+    Args:
+        speaker: who speaks.
+        sentence: what is said.
+        emotion: one of `EMOTIONS`, or of `FOREIGN_EMOTIONS`.
+        intensity: 1 to 3.
+        name: of the clip.
+        camera: "" where the corpus has one.
+        take: "" where the corpus has none.
+    """
     if emotion in FOREIGN_EMOTIONS:
         return {"left_out": FOREIGN_EMOTIONS[emotion]}
-    intensity = 1 if emotion == "neutral" else intensity
     return {
         "name": name,
         "speaker": speaker,
         "sentence": sentence,
         "emotion": emotion,
-        "intensity": intensity,
+        "intensity": 1 if emotion == "neutral" else intensity,
         "camera": camera,
         "take": take,
     }
 
 
 def parse_mead(path: PurePosixPath) -> dict:
-    """M003/video/front/angry/level_3/001.mp4 and M003/audio/angry/level_3/001.m4a, parsed by name, not by depth.
+    """Labels of M003/video/front/angry/level_3/001.mp4 and M003/audio/angry/level_3/001.m4a.
 
-    `take` keeps the file's number, which is no sentence: that is common_001 to common_003 where several emotions share
-    it (`MEAD_SHARED`), else angry_017 and the like.
+    Folders are recognised by their names, not by their depth. `take` keeps the file's number, which
+    is no sentence: that is common_001 to common_003 where several emotions share it
+    (`MEAD_SHARED`), else angry_017 and the like.
+
+    Args:
+        path: see the module.
+
+    Raises:
+        InputError: for a part that is missing or there twice, and for a neutral above level 1.
     """
-    parts = [part.lower() for part in path.parent.parts]
-    found = {
-        "speaker folder (M003, W009)": [p.upper() for p in parts if re.fullmatch(r"[mw]\d{3}", p)],
-        f"emotion folder ({', '.join(EMOTIONS)})": [p for p in parts if p in EMOTIONS],
-        "level folder (level_1 to level_3)": [p for p in parts if re.fullmatch(r"level_[123]", p)],
-        f"camera folder ({', '.join(MEAD_CAMERAS)}) or audio folder": [
-            p for p in parts if p in (*MEAD_CAMERAS, "audio")
-        ],
-        "number (001.mp4)": re.findall(r"^\d{3}$", path.stem),
-    }
-    for what, values in found.items():
-        if len(set(values)) != 1:
-            raise InputError(f"{'no' if not values else 'more than one'} {what} in its path")
-    speaker, emotion, level, camera, take = (values[0] for values in found.values())
-    camera = "" if camera == "audio" else camera
+    folders = [part.lower() for part in path.parent.parts]
+    speakers = [part.upper() for part in folders if re.fullmatch(r"[mw]\d{3}", part)]
+    emotions = [part for part in folders if part in EMOTIONS]
+    levels = [part for part in folders if re.fullmatch(r"level_[123]", part)]
+    cameras = [part for part in folders if part in (*MEAD_CAMERAS, "audio")]
+    numbers = re.findall(r"^\d{3}$", path.stem)
+
+    speaker = _the_one("speaker folder (M003, W009)", speakers)
+    emotion = _the_one(f"emotion folder ({', '.join(EMOTIONS)})", emotions)
+    level = _the_one("level folder (level_1 to level_3)", levels)
+    camera = _the_one(f"camera folder ({', '.join(MEAD_CAMERAS)}) or audio folder", cameras)
+    take = _the_one("number (001.mp4)", numbers)
     if emotion == "neutral" and level != "level_1":
         raise InputError(f"neutral {level}: neutral has level_1 only")
-    common = emotion in MEAD_SHARED and int(take) <= 3
-    name = "_".join(filter(None, (speaker, camera, emotion, level[-1], take)))
-    sentence = f"common_{take}" if common else f"{emotion}_{take}"
-    return clip_labels(speaker, sentence, emotion, int(level[-1]), name, camera, take)
+
+    if camera == "audio":
+        camera = ""
+    is_shared = emotion in MEAD_SHARED and int(take) <= MEAD_LAST_SHARED
+    sentence = f"common_{take}" if is_shared else f"{emotion}_{take}"
+    intensity = level[-1]
+    name_parts = (speaker, camera, emotion, intensity, take)
+    name = "_".join(part for part in name_parts if part)
+    return clip_labels(speaker, sentence, emotion, int(intensity), name, camera, take)
+
+
+def _the_one(description: str, values: list[str]) -> str:
+    """The one value of a list, which may be there several times."""
+    if not values:
+        raise InputError(f"no {description} in its path")
+    if len(set(values)) > 1:
+        raise InputError(f"more than one {description} in its path")
+    return values[0]
 
 
 def missing_mead(clips: pd.DataFrame) -> list[str]:
-    """Folders speaker/camera/emotion/level without a clip, for the speakers and cameras that are there at all."""
-    have = set(zip(clips.speaker, clips.camera, clips.emotion, clips.intensity, strict=True))
-    levels = [
-        (emotion, k) for emotion in EMOTIONS for k in ((1,) if emotion == "neutral" else (1, 2, 3))
-    ]
-    grid = product(
-        sorted(set(clips.speaker)), [c for c in MEAD_CAMERAS if c in set(clips.camera)], levels
-    )
-    return [f"{s}/{c}/{e}/level_{k}" for s, c, (e, k) in grid if (s, c, e, k) not in have]
+    """Folders speaker/camera/emotion/level without a clip, for the speakers and cameras there are.
+
+    Args:
+        clips: speaker, camera, emotion, intensity.
+    """
+    columns = (clips.speaker, clips.camera, clips.emotion, clips.intensity)
+    present = set(zip(*columns, strict=True))
+    present_cameras = set(clips.camera)
+    cameras = [camera for camera in MEAD_CAMERAS if camera in present_cameras]
+    missing = []
+    for speaker in sorted(set(clips.speaker)):
+        for camera in cameras:
+            for emotion in EMOTIONS:
+                for level in (1,) if emotion == "neutral" else (1, 2, 3):
+                    if (speaker, camera, emotion, level) not in present:
+                        missing.append(f"{speaker}/{camera}/{emotion}/level_{level}")
+    return missing
 
 
 def parse_ravdess(path: PurePosixPath) -> dict:
-    """01-01-05-02-01-01-03.mp4: modality, channel, emotion, intensity, statement, repetition, actor; any folder."""
-    match = re.fullmatch(
-        r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])", path.stem
-    )
+    """Labels of 01-01-05-02-01-01-03.mp4 in any folder.
+
+    The numbers are modality, channel, emotion, intensity, statement, repetition and actor. `silent`
+    is true for a file with pictures only (modality 02).
+
+    Args:
+        path: see the module.
+
+    Raises:
+        InputError: for a name of another form, one that contradicts its folder, and for strong
+            neutral.
+    """
+    match = RAVDESS_NAME.fullmatch(path.stem)
     if not match:
         raise InputError("not seven numbers of RAVDESS, as in 01-01-05-02-01-01-03.mp4")
     modality, channel, emotion, intensity, statement, repetition, actor = match.groups()
@@ -172,35 +212,56 @@ def parse_ravdess(path: PurePosixPath) -> dict:
         raise InputError(
             f"its name says actor {actor}, its folder {path.parent.name}: one of them lies"
         )
-    if channel == "02":
+    if channel == RAVDESS_SONG:
         return {"left_out": "song; the kit is about speech"}
-    if (emotion, intensity) == ("01", "02"):
+    if RAVDESS_EMOTIONS[emotion] == "neutral" and RAVDESS_INTENSITIES[intensity] > 2:
         raise InputError("strong neutral: RAVDESS has no such clip, the name lies")
-    name = path.stem.removeprefix(f"{modality}-{channel}-")
-    found = clip_labels(
-        f"Actor_{actor}",
-        statement,
-        RAVDESS_EMOTIONS[emotion],
-        RAVDESS_INTENSITIES[intensity],
-        f"ravdess-{name}",
+
+    short_name = path.stem.removeprefix(f"{modality}-{channel}-")
+    labels = clip_labels(
+        speaker=f"Actor_{actor}",
+        sentence=statement,
+        emotion=RAVDESS_EMOTIONS[emotion],
+        intensity=RAVDESS_INTENSITIES[intensity],
+        name=f"ravdess-{short_name}",
         take=repetition,
     )
-    return found | {"silent": modality == "02"}
+    labels["silent"] = modality == RAVDESS_SILENT
+    return labels
 
 
 def missing_ravdess(clips: pd.DataFrame) -> list[str]:
-    """Speech clips of the full grid that an actor who is there lacks, named without modality and channel."""
-    code = {emotion: number for number, emotion in RAVDESS_EMOTIONS.items()}
-    kinds = [
-        (e, k) for e in EMOTIONS if e in code for k in (("01",) if e == "neutral" else ("01", "02"))
-    ]
-    grid = product(sorted(set(clips.speaker)), kinds, ("01", "02"), ("01", "02"))
-    names = [f"ravdess-{code[e]}-{k}-{s}-{r}-{actor[-2:]}" for actor, (e, k), s, r in grid]
-    return sorted(set(names) - set(clips.name))
+    """Speech clips of the full grid that an actor who is there lacks.
+
+    They are named without modality and channel.
+
+    Args:
+        clips: speaker, name.
+    """
+    kinds = []
+    for code, emotion in RAVDESS_EMOTIONS.items():
+        if emotion in EMOTIONS:
+            kinds.append(f"{code}-01")
+        if emotion in EMOTIONS and emotion != "neutral":
+            kinds.append(f"{code}-02")
+
+    names = set()
+    for actor in set(clips.speaker):
+        number = actor[-2:]
+        for kind in kinds:
+            for statement in ("01", "02"):
+                for repetition in ("01", "02"):
+                    names.add(f"ravdess-{kind}-{statement}-{repetition}-{number}")
+    return sorted(names - set(clips.name))
 
 
-def crema_d_labels(path: Path) -> dict:
-    """Labels from a CREMA-D file name, actor_sentence_emotion_level; any word may stand for the sentence.
+def crema_d_labels(path: Path | str) -> dict:
+    """Labels from a CREMA-D file name, actor_sentence_emotion_level.
+
+    Any word may stand for the sentence.
+
+    Args:
+        path: the file; only its name is read.
 
     Raises:
         InputError: for a name of another form, an unknown emotion or an unknown level.
@@ -208,16 +269,18 @@ def crema_d_labels(path: Path) -> dict:
     >>> crema_d_labels(Path("1001_DFA_ANG_XX.flv"))["emotion"]
     'angry'
     """
+    name = PurePosixPath(Path(path).name)
     try:
-        found = _crema_d(PurePosixPath(Path(path).name))
+        parsed = _parse_crema_d_name(name)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return {"corpus": "crema-d"} | {
-        key: found[key] for key in ("speaker", "sentence", "emotion", "intensity")
-    }
+    labels = {"corpus": "crema-d"}
+    for key in ("speaker", "sentence", "emotion", "intensity"):
+        labels[key] = parsed[key]
+    return labels
 
 
-def _crema_d(path: PurePosixPath) -> dict:
+def _parse_crema_d_name(path: PurePosixPath) -> dict:
     parts = path.stem.upper().split("_")
     if len(parts) != 4 or not parts[0].isdigit():
         raise InputError(
@@ -225,67 +288,81 @@ def _crema_d(path: PurePosixPath) -> dict:
         )
     actor, sentence, emotion, level = parts
     if emotion not in CREMA_D_EMOTIONS or level not in CREMA_D_LEVELS:
+        emotions = ", ".join(CREMA_D_EMOTIONS)
+        levels = ", ".join(CREMA_D_LEVELS)
         raise InputError(
-            f"{emotion}_{level} is not of CREMA-D; emotions are {', '.join(CREMA_D_EMOTIONS)}, levels {', '.join(CREMA_D_LEVELS)}"
+            f"{emotion}_{level} is not of CREMA-D; emotions are {emotions}, levels {levels}"
         )
-    name = "_".join((actor, sentence, emotion, "XX" if level == "X" else level))
-    return clip_labels(actor, sentence, CREMA_D_EMOTIONS[emotion], CREMA_D_LEVELS[level], name)
+    name = f"{actor}_{sentence}_{emotion}_{'XX' if level == 'X' else level}"
+    intensity = CREMA_D_LEVELS[level]
+    return clip_labels(actor, sentence, CREMA_D_EMOTIONS[emotion], intensity, name)
 
 
 def parse_crema_d(path: PurePosixPath) -> dict:
-    """1001_DFA_ANG_XX.flv in any folder; the four clips that are listed as faulty are left out."""
-    found = _crema_d(path)
-    if found["sentence"] not in CREMA_D_SENTENCES:
-        raise InputError(
-            f"{found['sentence']} is no sentence of CREMA-D; they are {', '.join(CREMA_D_SENTENCES)}"
-        )
-    if found["name"] in CREMA_D_BAD:
-        return {
-            "left_out": f"faulty by the list of the corpus's page: {CREMA_D_BAD[found['name']]}"
-        }
-    return found
+    """Labels of 1001_DFA_ANG_XX.flv in any folder; the four clips listed as faulty are left out.
+
+    Args:
+        path: see the module.
+
+    Raises:
+        InputError: as `crema_d_labels`; also for an unknown sentence.
+    """
+    labels = _parse_crema_d_name(path)
+    if labels["sentence"] not in CREMA_D_SENTENCES:
+        sentences = ", ".join(CREMA_D_SENTENCES)
+        raise InputError(f"{labels['sentence']} is no sentence of CREMA-D; they are {sentences}")
+    fault = CREMA_D_BAD.get(labels["name"])
+    if fault is not None:
+        return {"left_out": f"faulty by the list of the corpus's page: {fault}"}
+    return labels
 
 
 def missing_crema_d(clips: pd.DataFrame) -> list[str]:
-    """Names of the full grid that an actor who is there lacks: 82 each, levels for the sentence IEO alone."""
-    kinds = [
-        (s, e, "XX")
-        for s in CREMA_D_SENTENCES
-        for e in CREMA_D_EMOTIONS
-        if s != "IEO" or e == "NEU"
-    ]
-    kinds += [
-        ("IEO", e, level) for e in CREMA_D_EMOTIONS if e != "NEU" for level in ("LO", "MD", "HI")
-    ]
-    names = {"_".join((actor, *kind)) for actor in set(clips.speaker) for kind in kinds}
+    """Names of the full grid that an actor who is there lacks: 82 each.
+
+    Only the sentence IEO has levels.
+
+    Args:
+        clips: speaker, name.
+    """
+    endings = []
+    for sentence in CREMA_D_SENTENCES:
+        for emotion in CREMA_D_EMOTIONS:
+            has_levels = sentence == "IEO" and emotion != "NEU"
+            for level in ("LO", "MD", "HI") if has_levels else ("XX",):
+                endings.append(f"{sentence}_{emotion}_{level}")
+    names = set()
+    for actor in set(clips.speaker):
+        names |= {f"{actor}_{ending}" for ending in endings}
     return sorted(names - set(clips.name) - set(CREMA_D_BAD))
 
 
 CORPORA = {
     "studio": Corpus("generated by notebook 00, no folder of files"),
     "mead": Corpus(
-        "M003/video/front/angry/level_3/001.mp4",
-        parse_mead,
-        missing_mead,
-        "the design has every such folder; whether the release has, is not certain, and how many numbers each holds "
-        "(about 40 neutral, 30 others) varies and is not checked",
-        3.6,
-        True,
+        form="M003/video/front/angry/level_3/001.mp4",
+        parse=parse_mead,
+        missing=missing_mead,
+        certainty="the design has every such folder; whether the release has, is not certain, and "
+        "how many numbers each holds (about 40 neutral, 30 others) varies and is not checked",
+        seconds=3.6,
+        sound_beside=True,
     ),
     "ravdess": Corpus(
-        "01-01-05-02-01-01-03.mp4",
-        parse_ravdess,
-        missing_ravdess,
-        "certain: the corpus is a full grid, 52 speech clips an actor without calm",
-        3.7,
+        form="01-01-05-02-01-01-03.mp4",
+        parse=parse_ravdess,
+        missing=missing_ravdess,
+        certainty="certain: the corpus is a full grid, 52 speech clips an actor without calm",
+        seconds=3.7,
         sample_rate=48_000,
     ),
     "crema-d": Corpus(
-        "1001_DFA_ANG_XX.flv",
-        parse_crema_d,
-        missing_crema_d,
-        "20 of the grid's 7462 names do not exist in the release of 7442, so up to 20 are not missed",
-        2.5,
+        form="1001_DFA_ANG_XX.flv",
+        parse=parse_crema_d,
+        missing=missing_crema_d,
+        certainty="20 of the grid's 7462 names do not exist in the release of 7442, so up to 20 "
+        "are not missed",
+        seconds=2.5,
         sample_rate=44_100,
     ),
     "folder": Corpus("a video in labels.csv, or SPEAKER/EMOTION/CLIP.mp4"),

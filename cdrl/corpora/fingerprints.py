@@ -67,7 +67,7 @@ def _digest(text: str, *arrays: np.ndarray) -> str:
     """The first 32 digits of the SHA-256 of a text and some arrays."""
     digest = hashlib.sha256(text.encode())
     for array in arrays:
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
 
 

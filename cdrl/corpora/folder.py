@@ -1,8 +1,8 @@
-"""Anybody's videos as a corpus: labels from a file `labels.csv` in the root, or from folder names by a template."""
+"""Anybody's videos as a corpus: labels from `labels.csv` in the root, or from folder names."""
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from cdrl.core.errors import InputError
@@ -10,139 +10,182 @@ from cdrl.core.vocabulary import INTENSITIES, read_emotion
 from cdrl.corpora.adapters import clip_labels
 
 LABELS = "labels.csv"
-REQUIRED, OPTIONAL = (
-    ("path", "speaker", "sentence", "emotion"),
-    ("intensity", "camera", "take", "sound"),
-)
+REQUIRED = ("path", "speaker", "sentence", "emotion")
+OPTIONAL = ("intensity", "camera", "take", "sound")
 TEMPLATE = "{speaker}/{emotion}/{clip}"
 FIELDS = ("speaker", "sentence", "emotion", "intensity", "camera", "take", "clip")
+FIELD = re.compile(r"\{(.*?)\}")
 
 
 def folder_parser(
     root: Path, template: str = ""
 ) -> tuple[Callable[[PurePosixPath], dict], dict[str, str]]:
-    """How to read this root: a template where one is given, else its labels.csv, else `TEMPLATE`.
+    """How to read a root: by a template where one is given, else its labels.csv, else `TEMPLATE`.
+
+    Args:
+        root: the folder.
+        template: as `TEMPLATE`, with `FIELDS`.
 
     Returns:
-        A parse function as those of `corpora`, and {path: reason} of the lines of labels.csv without a usable clip.
+        A parse function as those of `adapters`, and {path: reason} of the lines of labels.csv
+        without a usable clip.
+
+    Raises:
+        InputError: for a template or a label file that cannot be used.
     """
     if template or not (Path(root) / LABELS).is_file():
-        return _by_template(template or TEMPLATE), {}
-    rows, faults = read_labels(root)
+        return _template_parser(template or TEMPLATE), {}
+    labels_of_path, faults = read_labels(root)
 
     def parse(path: PurePosixPath) -> dict:
-        below = PurePosixPath(*path.parts[1:])
-        if str(below) not in rows:
+        below_root = str(_below_root(path))
+        if below_root not in labels_of_path:
             raise InputError(f"no line of {LABELS} names it")
-        return rows[str(below)]
+        return labels_of_path[below_root]
 
     return parse, faults
 
 
-def _by_template(template: str) -> Callable[[PurePosixPath], dict]:
-    names = re.findall(r"\{(.*?)\}", template)
-    wrong = [name for name in names if name not in FIELDS or names.count(name) > 1]
-    if wrong or not {"speaker", "emotion"} <= set(names):
+def _below_root(path: PurePosixPath) -> PurePosixPath:
+    """A path without the root's own name in front."""
+    return PurePosixPath(*path.parts[1:])
+
+
+def _template_parser(template: str) -> Callable[[PurePosixPath], dict]:
+    names = FIELD.findall(template)
+    unusable = [name for name in names if name not in FIELDS or names.count(name) > 1]
+    if unusable or not {"speaker", "emotion"} <= set(names):
         raise InputError(
             f"template {template!r}: {{speaker}} and {{emotion}} are needed once, accepted are "
-            f"{', '.join(FIELDS)}, as in {TEMPLATE} or {{speaker}}/{{emotion}}/{{sentence}}_{{take}}"
+            f"{', '.join(FIELDS)}, as in {TEMPLATE} or {{speaker}}/{{emotion}}/"
+            "{sentence}_{take}"
         )
-    parts = re.split(r"\{(.*?)\}", template)
-    pattern = "".join(f"(?P<{p}>[^/]+?)" if k % 2 else re.escape(p) for k, p in enumerate(parts))
+    pattern = _template_pattern(template)
 
     def parse(path: PurePosixPath) -> dict:
-        below = PurePosixPath(*path.parts[1:])
-        match = re.fullmatch(pattern, str(below.with_suffix("")))
+        below_root = _below_root(path)
+        stem = str(below_root.with_suffix(""))
+        match = pattern.fullmatch(stem)
         if not match:
             raise InputError(f"its path has not the form {template}")
-        # Without a field for it the sentence is unknown: two clips of one name are not taken for one sentence.
-        return _labels({"sentence": str(below.with_suffix(""))} | match.groupdict(), below)
+        # Without a field for it the sentence is unknown: two clips of one name are not taken for
+        # one sentence.
+        values = {"sentence": stem} | match.groupdict()
+        return _read_labels(values, below_root)
 
     return parse
 
 
+def _template_pattern(template: str) -> re.Pattern[str]:
+    """A template as a regular expression with a group for each field."""
+    pattern = ""
+    for number, part in enumerate(FIELD.split(template)):
+        is_field = number % 2 == 1
+        pattern += f"(?P<{part}>[^/]+?)" if is_field else re.escape(part)
+    return re.compile(pattern)
+
+
 def read_labels(root: Path) -> tuple[dict[str, dict], dict[str, str]]:
-    """The labels of every usable line of labels.csv by path, and the reasons, with line and column, of the others.
+    """Read labels.csv.
+
+    Args:
+        root: the folder with the file.
+
+    Returns:
+        {path: labels} of every usable line; {place: reason} of the others, with line and column.
 
     Raises:
         InputError: where the file has not the columns, or is no UTF-8 text.
     """
-    file, rows, faults = Path(root) / LABELS, {}, {}
+    root = Path(root)
+    file = root / LABELS
+    labels_of_path: dict[str, dict] = {}
+    faults: dict[str, str] = {}
     try:
         with open(file, newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            lacking = [name for name in REQUIRED if name not in columns]
-            strange = [name for name in columns if name not in REQUIRED + OPTIONAL]
-            if lacking or strange:
-                what = (
-                    f"no column {', '.join(lacking)}"
-                    if lacking
-                    else f"unknown column {', '.join(strange)}"
-                )
-                raise InputError(
-                    f"{file}: line 1 has {what}; needed are {', '.join(REQUIRED)}, accepted too "
-                    f"{', '.join(OPTIONAL)}, between commas"
-                )
-            reader.fieldnames = columns
+            reader.fieldnames = _checked_columns(file, reader.fieldnames)
             for row in reader:
                 place = f"{LABELS} line {reader.line_num}"
                 try:
-                    path, found = _row(row, place, Path(root))
-                    if path in rows:
+                    path, labels = _read_row(row, place, root)
+                    if path in labels_of_path:
                         raise InputError(f"{place}, column path: {path} has a line already")
-                    rows[path] = found
+                    labels_of_path[path] = labels
                 except InputError as error:
                     faults[f"{LABELS}:{reader.line_num}"] = str(error)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: no table in UTF-8 ({error}); save it as CSV in UTF-8") from error
-    return rows, faults
+    return labels_of_path, faults
 
 
-def _row(row: dict, place: str, root: Path) -> tuple[str, dict]:
+def _checked_columns(file: Path, names: Sequence[str] | None) -> list[str]:
+    """The names of the columns; refused where one is missing or unknown."""
+    columns = [name.strip() for name in names or ()]
+    missing = [name for name in REQUIRED if name not in columns]
+    unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
+    fault = ""
+    if missing:
+        fault = f"no column {', '.join(missing)}"
+    elif unknown:
+        fault = f"unknown column {', '.join(unknown)}"
+    if fault:
+        raise InputError(
+            f"{file}: line 1 has {fault}; needed are {', '.join(REQUIRED)}, accepted too "
+            f"{', '.join(OPTIONAL)}, between commas"
+        )
+    return columns
+
+
+def _read_row(row: dict, place: str, root: Path) -> tuple[str, dict]:
     """(path, labels) of one line."""
     if None in row or None in row.values():
         raise InputError(
             f"{place}: as many cells as columns are needed; put quotes around a text with a comma"
         )
-    row = {name: value.strip() for name, value in row.items()}
+    values = {name: cell.strip() for name, cell in row.items()}
     for name in REQUIRED:
-        if not row[name]:
+        if not values[name]:
             raise InputError(f"{place}, column {name}: empty")
-    for name in ("path", "sound"):
-        row[name] = row.get(name, "").replace("\\", "/")
-        below = PurePosixPath(row[name])
-        if below.is_absolute() or ".." in below.parts:
-            raise InputError(f"{place}, column {name}: {row[name]} does not lie below the root")
-        if row[name] and not (root / below).is_file():
-            raise InputError(
-                f"{place}, column {name}: no file {row[name]} below the root (upper and lower case count)"
-            )
-        row[name] = str(below) if row[name] else ""
+    path = _read_path(values["path"], f"{place}, column path", root)
+    sound = _read_path(values.get("sound", ""), f"{place}, column sound", root)
     try:
-        return row["path"], _labels(row, PurePosixPath(row["path"])) | {"sound": row["sound"]}
+        labels = _read_labels(values, PurePosixPath(path))
     except InputError as error:
         raise InputError(f"{place}, {error}") from None
+    return path, labels | {"sound": sound}
 
 
-def _labels(values: dict, path: PurePosixPath) -> dict:
+def _read_path(cell: str, place: str, root: Path) -> str:
+    """A path below the root, with /; "" for an empty cell."""
+    if not cell:
+        return ""
+    text = cell.replace("\\", "/")
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts:
+        raise InputError(f"{place}: {text} does not lie below the root")
+    if not (root / path).is_file():
+        raise InputError(f"{place}: no file {text} below the root (upper and lower case count)")
+    return str(path)
+
+
+def _read_labels(values: dict, path: PurePosixPath) -> dict:
     """A manifest's labels from the texts of a line or of a path; errors name the column."""
-    level = values.get("intensity") or "2"
-    if level not in map(str, INTENSITIES):
-        raise InputError(
-            f"column intensity: {level!r} is none of {', '.join(map(str, INTENSITIES))}"
-        )
+    intensity = values.get("intensity") or "2"
+    accepted = [str(level) for level in INTENSITIES]
+    if intensity not in accepted:
+        raise InputError(f"column intensity: {intensity!r} is none of {', '.join(accepted)}")
     try:
         emotion = read_emotion(values["emotion"])
     except InputError as error:
         raise InputError(f"column emotion: {error}") from None
-    name = str(path.with_suffix("")).replace("/", "_")
+    stem = str(path.with_suffix(""))
     return clip_labels(
-        values["speaker"],
-        values["sentence"],
-        emotion,
-        int(level),
-        name,
-        values.get("camera", ""),
-        values.get("take", ""),
+        speaker=values["speaker"],
+        sentence=values["sentence"],
+        emotion=emotion,
+        intensity=int(intensity),
+        name=stem.replace("/", "_"),
+        camera=values.get("camera", ""),
+        take=values.get("take", ""),
     )

@@ -1,4 +1,4 @@
-"""A corpus on disk as a table, the manifest: one row per clip, and its sums, saved and compared.
+"""A corpus on disk as a table, the manifest: one row per clip, saved and compared.
 
 | column | meaning |
 |---|---|
@@ -14,11 +14,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import atomic_path
 
 COLUMNS = (
     "name",
@@ -34,6 +36,8 @@ COLUMNS = (
     "bytes",
     "sha256",
 )
+# What tells one state of a file from another: path, size, time of its last change.
+FileState = tuple[str, int, int]
 
 
 def media_path(clips: pd.DataFrame) -> pd.Series:
@@ -44,56 +48,86 @@ def media_path(clips: pd.DataFrame) -> pd.Series:
 def add_sums(root: Path, clips: pd.DataFrame, record: Path) -> pd.DataFrame:
     """The manifest with the SHA-256 of every file, resumable.
 
-    Goes on from `record`, a JSON line for each sum: what has the same
-    path, size and time of change there is not read again.
+    Args:
+        root: the folder that the manifest's paths are relative to.
+        clips: the manifest.
+        record: a file with a JSON line for each sum; what has the same path, size and time of
+            change there is not read again.
+
+    Raises:
+        InputError: for a file that cannot be read.
     """
-    known = {}
-    for line in record.read_text().splitlines() if record.exists() else ():
-        try:  # a kill may have left half a line
-            entry = json.loads(line)
-            known[entry["path"], entry["bytes"], entry["mtime_ns"]] = entry["sha256"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
+    root = Path(root)
+    sum_of_state = _read_record(record)
     record.parent.mkdir(parents=True, exist_ok=True)
-    sums, paths = [], media_path(clips)
-    with (
-        open(record, "a") as out,
-        tqdm(
-            total=int(clips["bytes"].sum()), desc="sums", unit="B", unit_scale=True, mininterval=2
-        ) as bar,
-    ):
+    num_bytes = int(clips["bytes"].sum())
+    progress = tqdm(total=num_bytes, desc="sums", unit="B", unit_scale=True, mininterval=2)
+    sums = []
+    with open(record, "a") as out, progress:
         out.write("\n")
-        for path in paths:
+        for path in media_path(clips):
             try:
-                state = os.stat(Path(root) / path)
-                key = (path, state.st_size, state.st_mtime_ns)
-                if key not in known:
-                    with open(Path(root) / path, "rb") as file:
-                        known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-                    entry = dict(zip(("path", "bytes", "mtime_ns"), key, strict=True)) | {
-                        "sha256": known[key]
-                    }
-                    out.write(json.dumps(entry) + "\n")
-                    out.flush()
+                state = _file_state(root, path)
+                if state not in sum_of_state:
+                    sum_of_state[state] = _hash_file(root / path)
+                    _append_record(out, state, sum_of_state[state])
             except OSError as error:
                 raise InputError(
-                    f"{Path(root) / path}: cannot be read ({error.strerror}); mend it, then go on"
+                    f"{root / path}: cannot be read ({error.strerror}); mend it, then go on"
                 ) from error
-            sums.append(known[key])
-            bar.update(state.st_size)
+            sums.append(sum_of_state[state])
+            progress.update(state[1])
     return clips.assign(sha256=sums)
 
 
+def _read_record(record: Path) -> dict[FileState, str]:
+    """The sums of a record; a kill may have left half a line."""
+    sum_of_state: dict[FileState, str] = {}
+    if not record.exists():
+        return sum_of_state
+    for line in record.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+            state = (entry["path"], entry["bytes"], entry["mtime_ns"])
+            sum_of_state[state] = entry["sha256"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    return sum_of_state
+
+
+def _append_record(out: TextIO, state: FileState, digest: str) -> None:
+    path, num_bytes, changed_ns = state
+    entry = {"path": path, "bytes": num_bytes, "mtime_ns": changed_ns, "sha256": digest}
+    out.write(json.dumps(entry) + "\n")
+    out.flush()
+
+
+def _file_state(root: Path, path: str) -> FileState:
+    status = os.stat(root / path)
+    return path, status.st_size, status.st_mtime_ns
+
+
+def _hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def save_manifest(clips: pd.DataFrame, path: Path) -> None:
-    """Write a manifest (Parquet), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    clips[list(COLUMNS)].to_parquet(partial, index=False)
-    os.replace(partial, path)
+    """Write a manifest (Parquet), whole or not at all.
+
+    Args:
+        clips: the manifest.
+        path: the file.
+    """
+    with atomic_path(path) as partial:
+        clips[list(COLUMNS)].to_parquet(partial, index=False)
 
 
 def load_manifest(path: Path) -> pd.DataFrame:
     """A saved manifest.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: where there is none, or the file is another thing.
@@ -110,19 +144,26 @@ def load_manifest(path: Path) -> pd.DataFrame:
 
 
 def compare(clips: pd.DataFrame, saved: pd.DataFrame) -> dict[str, list[str]]:
-    """What became of a saved manifest's files: {"gone", "new", "altered"} -> paths.
+    """What became of a saved manifest's files.
 
-    Altered: another size or, where both have sums, another sum.
+    Args:
+        clips: the manifest of the files as they are now.
+        saved: the manifest of the same root that was saved.
+
+    Returns:
+        {"gone", "new", "altered"} -> paths. Altered: another size or, where both have sums, another
+        sum.
     """
     now = clips.set_index(media_path(clips))[["bytes", "sha256"]]
     then = saved.set_index(media_path(saved))[["bytes", "sha256"]]
     both = then.join(now, how="inner", lsuffix="_then", rsuffix="_now")
-    summed = (both["sha256_then"] != "") & (both["sha256_now"] != "")
-    other = (both["bytes_then"] != both["bytes_now"]) | (
-        summed & (both["sha256_then"] != both["sha256_now"])
-    )
+    have_sums = (both["sha256_then"] != "") & (both["sha256_now"] != "")
+    other_size = both["bytes_then"] != both["bytes_now"]
+    other_sum = have_sums & (both["sha256_then"] != both["sha256_now"])
+    paths_now = set(now.index)
+    paths_then = set(then.index)
     return {
-        "gone": sorted(set(then.index) - set(now.index)),
-        "new": sorted(set(now.index) - set(then.index)),
-        "altered": sorted(both.index[other]),
+        "gone": sorted(paths_then - paths_now),
+        "new": sorted(paths_now - paths_then),
+        "altered": sorted(both.index[other_size | other_sum]),
     }

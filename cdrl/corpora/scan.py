@@ -1,12 +1,12 @@
-"""What lies below a root: its files' names and sizes become a manifest; what is no clip is told with the reason.
+"""What lies below a root: its files' names and sizes become a manifest.
 
-No clip is opened: `check.read_headers` does that.
+Whatever is no clip is reported with the reason. No clip is opened: `check.read_headers` does that.
 """
 
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -21,13 +21,27 @@ from cdrl.corpora.manifest import COLUMNS, media_path
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg", ".wmv")
 SOUND_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg")
-UNFINISHED = (".part", ".crdownload", ".download", ".tmp")
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+UNFINISHED_SUFFIXES = (".part", ".crdownload", ".download", ".tmp")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+STRAY_PREFIXES = (".", "__MACOSX")
+STRAY_NAMES = ("thumbs.db", "desktop.ini")
 RECOGNISE = 2000  # files that are looked at to tell which corpus a root holds
+SMALLEST_CLIP = 1024  # bytes; a smaller file may be a Git LFS pointer
+NAME_LENGTH = 100  # characters of a clip's name, at most
+# What makes two files the same clip; pictures also by their camera.
+CLIP_KEY = ("speaker", "sentence", "emotion", "intensity", "take")
+
+Parser = Callable[[PurePosixPath], dict]
 
 
 class Remark(NamedTuple):
-    """Something to say of a file. kind: unusable, left out, stray (no rows of the manifest); unreadable, note (rows)."""
+    """Something to say of a file.
+
+    Attributes:
+        kind: unusable, left out, stray (no rows of the manifest); unreadable, note (rows).
+        path: of the file, relative to the root.
+        reason: half a sentence.
+    """
 
     kind: str
     path: str
@@ -36,7 +50,13 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """What a root holds: the corpus, the manifest (columns `COLUMNS`, sorted by name), and what is not in it."""
+    """What a root holds.
+
+    Attributes:
+        corpus: name in `CORPORA`.
+        clips: the manifest (columns `COLUMNS`, sorted by name).
+        remarks: what is not in it, and notes.
+    """
 
     corpus: str
     clips: pd.DataFrame
@@ -44,17 +64,37 @@ class Scan:
 
 
 class _File(NamedTuple):
+    """A file below the root: path, bytes."""
+
+    path: PurePosixPath
+    size: int
+
+
+class _Media(NamedTuple):
+    """A video or a sound file of a clip: path, bytes, labels."""
+
     path: PurePosixPath
     size: int
     labels: dict
+
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the name says that the file has pictures only."""
+        return self.labels.get("silent", False)
 
 
 def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
     """Read a root's names into a manifest.
 
     Args:
-        corpus: a name in `CORPORA`; empty: whichever explains most names. template: for `folder`, as
-            {speaker}/{emotion}/{sentence}_{take}; empty: labels.csv, else {speaker}/{emotion}/{clip}.
+        root: the folder that holds the corpus.
+        corpus: a name in `CORPORA`; empty: whichever explains most names.
+        template: for `folder`, as {speaker}/{emotion}/{sentence}_{take}; empty: labels.csv, else
+            {speaker}/{emotion}/{clip}.
 
     Raises:
         InputError: where the root is no folder, of no known corpus, or holds not one usable clip.
@@ -62,231 +102,306 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds the corpus")
-    remarks: list[Remark] = []
-    files = list(
-        tqdm(_walk(root, remarks), desc="names", unit="file", mininterval=2, delay=2, leave=False)
-    )
-    corpus = corpus or ("folder" if template else recognise(root, [path for path, _ in files]))
-    if CORPORA.get(corpus) is None:
-        raise InputError(f"unknown corpus {corpus!r}: accepted are {', '.join(CORPORA)}")
-    if corpus == "studio":
-        raise InputError(
-            f"corpus studio is {CORPORA[corpus].form}: there is nothing to check, cdrl run makes it"
-        )
-    parse, faults = CORPORA[corpus].parse, {}
-    if corpus == "folder":
-        parse, faults = folder_parser(root, template)
-        remarks += [Remark("unusable", path, reason) for path, reason in faults.items()]
-    readable, own = [], PurePosixPath(root.resolve().name)
-    for path, size in files:
-        kind, found = _read(root, own, path, size, parse)
-        if kind == "clip":
-            readable.append(_File(path, size, found))
-        elif str(path) != LABELS:
-            remarks.append(Remark(kind, str(path), found))
-    clips = _rows(corpus, readable, remarks)
+    files, remarks = _list_files(root)
+    if not corpus:
+        paths = [file.path for file in files]
+        corpus = "folder" if template else recognise_corpus(root, paths)
+    parse, faults = _parser(root, corpus, template)
+    for path, reason in faults.items():
+        remarks.append(Remark("unusable", path, reason))
+
+    media = []
+    for file in files:
+        result = _read_name(root, file, parse)
+        if isinstance(result, _Media):
+            media.append(result)
+        elif result.path != LABELS:
+            remarks.append(result)
+    clips = _manifest(corpus, media, remarks)
     if clips.empty:
-        reasons = pd.Series(
-            [r.reason for r in remarks if r.kind == "unusable"] or [r.reason for r in remarks],
-            dtype=str,
-        )
-        first = f"; most often: {reasons.mode()[0]}" if len(reasons) else ""
-        raise InputError(
-            f"{root}: not one clip of {corpus} ({CORPORA[corpus].form}) among {len(files)} files{first}"
-        )
+        raise _no_clip(root, corpus, len(files), remarks)
     return Scan(corpus, clips, remarks)
 
 
-def recognise(root: Path, paths: list[PurePosixPath]) -> str:
+def _parser(root: Path, corpus: str, template: str) -> tuple[Parser, dict[str, str]]:
+    """The parse function of a corpus, and {path: reason} of what its label file has wrong."""
+    if corpus not in CORPORA:
+        raise InputError(f"unknown corpus {corpus!r}: accepted are {', '.join(CORPORA)}")
+    if corpus == "folder":
+        return folder_parser(root, template)
+    parse = CORPORA[corpus].parse
+    if parse is None:
+        raise InputError(
+            f"corpus {corpus} is {CORPORA[corpus].form}: there is nothing to check, cdrl run makes "
+            "it"
+        )
+    return parse, {}
+
+
+def _no_clip(root: Path, corpus: str, num_files: int, remarks: list[Remark]) -> InputError:
+    """The error for a root without a usable clip: the most frequent reason is named."""
+    reasons = [remark.reason for remark in remarks if remark.kind == "unusable"]
+    reasons = reasons or [remark.reason for remark in remarks]
+    hint = ""
+    if reasons:
+        most_frequent = pd.Series(reasons, dtype=str).mode()[0]
+        hint = f"; most often: {most_frequent}"
+    form = CORPORA[corpus].form
+    return InputError(f"{root}: not one clip of {corpus} ({form}) among {num_files} files{hint}")
+
+
+def recognise_corpus(root: Path, paths: list[PurePosixPath]) -> str:
     """The corpus whose names the files have, `folder` where a labels.csv lies in the root.
+
+    Args:
+        root: the folder.
+        paths: of the files, relative to it.
 
     Raises:
         InputError: where no corpus explains a name.
     """
     if PurePosixPath(LABELS) in paths:
         return "folder"
-    media = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES + SOUND_SUFFIXES]
+    suffixes = VIDEO_SUFFIXES + SOUND_SUFFIXES
+    media = [path for path in paths if path.suffix.lower() in suffixes]
     media = media[:: max(1, len(media) // RECOGNISE)]
-    counts, own = {}, PurePosixPath(root.resolve().name)
+    best_corpus = ""
+    best_count = 0
     for name, corpus in CORPORA.items():
         parse = folder_parser(root)[0] if name == "folder" else corpus.parse
-        counts[name] = sum(_parses(parse, own / path) for path in media) if parse else 0
-    best = max(counts, key=counts.get)
-    if not counts[best]:
-        forms = "; ".join(
-            f"{name} {corpus.form}" for name, corpus in CORPORA.items() if name != "studio"
-        )
+        count = _num_parsed(root, media, parse) if parse is not None else 0
+        if count > best_count:
+            best_corpus = name
+            best_count = count
+    if not best_corpus:
+        forms = [f"{name} {corpus.form}" for name, corpus in CORPORA.items() if name != "studio"]
         raise InputError(
-            f"{root}: none of {len(media)} video and sound files is named as a known corpus names them: {forms}"
+            f"{root}: none of {len(media)} video and sound files is named as a known corpus names "
+            f"them: {'; '.join(forms)}"
         )
-    return best
+    return best_corpus
 
 
-def _parses(parse, path: PurePosixPath) -> bool:
-    try:
-        return bool(parse(path))
-    except InputError:
-        return False
+def _num_parsed(root: Path, paths: list[PurePosixPath], parse: Parser) -> int:
+    """How many of the paths a parse function can read."""
+    num_parsed = 0
+    for path in paths:
+        try:
+            labels = parse(_with_root_name(root, path))
+        except InputError:
+            continue
+        num_parsed += bool(labels)
+    return num_parsed
 
 
-def _walk(root: Path, remarks: list[Remark]) -> Iterator[tuple[PurePosixPath, int]]:
-    """(path, bytes) of every file that is not left behind by a file manager; links to folders are followed once."""
-    pending, seen = [PurePosixPath()], set()
+def _with_root_name(root: Path, path: PurePosixPath) -> PurePosixPath:
+    """A path with the root's own name in front, as the parse functions take it."""
+    return PurePosixPath(root.resolve().name) / path
+
+
+def _list_files(root: Path) -> tuple[list[_File], list[Remark]]:
+    """All files below a root, and remarks on what cannot be used whatever the corpus."""
+    files = []
+    remarks = []
+    progress = tqdm(_walk(root), desc="names", unit="file", mininterval=2, delay=2, leave=False)
+    for found in progress:
+        if isinstance(found, _File):
+            files.append(found)
+        else:
+            remarks.append(found)
+    return files, remarks
+
+
+def _walk(root: Path) -> Iterator[_File | Remark]:
+    """Yield every file, or what is wrong with it; links to folders are followed once."""
+    pending = [PurePosixPath()]
+    visited = set()
     while pending:
         folder = pending.pop()
-        real = os.path.realpath(root / folder)
-        if real in seen:
+        real_path = os.path.realpath(root / folder)
+        if real_path in visited:
             continue
-        seen.add(real)
+        visited.add(real_path)
         try:
-            entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(root / folder), key=_entry_name)
         except OSError as error:
-            remarks.append(
-                Remark("unusable", str(folder), f"the folder cannot be listed: {error.strerror}")
-            )
+            reason = f"the folder cannot be listed: {error.strerror}"
+            yield Remark("unusable", str(folder), reason)
             continue
-        folders = []
+
+        subfolders = []
         for entry in entries:
-            path = folder / entry.name
-            if entry.name.startswith((".", "__MACOSX")) or entry.name.lower() in (
-                "thumbs.db",
-                "desktop.ini",
-            ):
-                remarks.append(
-                    Remark("stray", str(path), "left behind by a file manager or an unpacker")
-                )
-            elif not _is_utf8(entry.name):
-                remarks.append(
-                    Remark("unusable", repr(str(path)), "its name is not UTF-8: rename it")
-                )
+            fault = _entry_fault(folder, entry)
+            if fault is not None:
+                yield fault
             elif entry.is_dir():
-                folders.append(path)
+                subfolders.append(folder / entry.name)
             else:
-                try:
-                    yield path, entry.stat().st_size
-                except OSError:
-                    remarks.append(Remark("unusable", str(path), "a link to nothing"))
-        pending += reversed(folders)
+                yield _file_or_fault(folder, entry)
+        pending += reversed(subfolders)
 
 
-def _is_utf8(name: str) -> bool:
+def _entry_name(entry: os.DirEntry) -> str:
+    return entry.name
+
+
+def _entry_fault(folder: PurePosixPath, entry: os.DirEntry) -> Remark | None:
+    """Why a file or folder is not looked at, by its name; None where it is."""
+    path = str(folder / entry.name)
+    is_stray = entry.name.startswith(STRAY_PREFIXES) or entry.name.lower() in STRAY_NAMES
+    if is_stray:
+        return Remark("stray", path, "left behind by a file manager or an unpacker")
     try:
-        name.encode()
+        entry.name.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return Remark("unusable", repr(path), "its name is not UTF-8: rename it")
+    return None
 
 
-def _read(
-    root: Path, own: PurePosixPath, path: PurePosixPath, size: int, parse
-) -> tuple[str, dict | str]:
-    """("clip", labels) or (kind of remark, reason)."""
-    suffix = path.suffix.lower()
-    if suffix in UNFINISHED:
-        return "unusable", "an unfinished download: fetch it again"
-    if suffix in ARCHIVES:
-        return "stray", "an archive: unpack it to use what is in it"
-    if suffix not in VIDEO_SUFFIXES + SOUND_SUFFIXES:
-        return "stray", f"neither video nor sound ({suffix or 'no suffix'})"
+def _file_or_fault(folder: PurePosixPath, entry: os.DirEntry) -> _File | Remark:
+    path = folder / entry.name
     try:
-        found = parse(own / path)
+        size = entry.stat().st_size
+    except OSError:
+        return Remark("unusable", str(path), "a link to nothing")
+    return _File(path, size)
+
+
+def _read_name(root: Path, file: _File, parse: Parser) -> _Media | Remark:
+    """A file's labels, or why it is no clip."""
+    path = str(file.path)
+    suffix = file.path.suffix.lower()
+    if suffix in UNFINISHED_SUFFIXES:
+        return Remark("unusable", path, "an unfinished download: fetch it again")
+    if suffix in ARCHIVE_SUFFIXES:
+        return Remark("stray", path, "an archive: unpack it to use what is in it")
+    if suffix not in VIDEO_SUFFIXES + SOUND_SUFFIXES:
+        return Remark("stray", path, f"neither video nor sound ({suffix or 'no suffix'})")
+    try:
+        labels = parse(_with_root_name(root, file.path))
     except InputError as error:
-        return "unusable", str(error)
-    if "left_out" in found:
-        return "left out", found["left_out"]
+        return Remark("unusable", path, str(error))
+    if "left_out" in labels:
+        return Remark("left out", path, labels["left_out"])
+    reason = _unreadable_reason(root / file.path, file.size)
+    if reason:
+        return Remark("unusable", path, reason)
+    return _Media(file.path, file.size, labels)
+
+
+def _unreadable_reason(path: Path, size: int) -> str:
+    """Why a file cannot be read; "" where it can."""
     if not size:
-        return "unusable", "empty (0 bytes): fetch it again"
-    if not os.access(root / path, os.R_OK):
-        return "unusable", "its permissions forbid reading it (chmod +r)"
-    if size < 1024 and (root / path).read_bytes().startswith(b"version https://git-lfs"):
-        return "unusable", "a Git LFS pointer, not the clip: git lfs pull"
-    return "clip", found
+        return "empty (0 bytes): fetch it again"
+    if not os.access(path, os.R_OK):
+        return "its permissions forbid reading it (chmod +r)"
+    if size < SMALLEST_CLIP:
+        content = path.read_bytes()
+        if content.startswith(b"version https://git-lfs"):
+            return "a Git LFS pointer, not the clip: git lfs pull"
+    return ""
 
 
-def _rows(corpus: str, files: list[_File], remarks: list[Remark]) -> pd.DataFrame:
-    """Join pictures and sounds of the same clip; of two files of one clip the first by path counts."""
-    videos, sounds = {}, {}
-    for file in sorted(files, key=lambda file: (file.labels.get("silent", False), str(file.path))):
-        is_video = file.path.suffix.lower() in VIDEO_SUFFIXES
-        if corpus == "folder" and not is_video:
-            remarks.append(
-                Remark(
-                    "stray",
-                    str(file.path),
-                    "a sound file; name it in the column sound of labels.csv",
-                )
-            )
-            continue
-        held, key = (
-            (videos if is_video else sounds),
-            _key(file, with_camera=is_video, by_path=corpus == "folder"),
-        )
-        if key in held:
-            remarks.append(
-                Remark(
-                    "left out",
-                    str(file.path),
-                    "the same clip as another file, which comes first by path",
-                )
-            )
-        else:
-            held[key] = file
-    rows, heard = [], set()
-    for file in videos.values():
-        key = _key(file, with_camera=False)
-        beside = CORPORA[corpus].sound_beside or file.labels.get("silent", False)
-        sound = file.labels.get("sound") or (
-            str(sounds[key].path) if beside and key in sounds else ""
-        )
-        heard.add(key)
-        if file.labels.get("silent") and not sound:
-            remarks.append(
-                Remark(
-                    "unusable",
-                    str(file.path),
-                    "pictures only (modality 02) and no sound file (03) of it",
-                )
-            )
+def _manifest(corpus: str, media: list[_Media], remarks: list[Remark]) -> pd.DataFrame:
+    """Join pictures and sounds of the same clip; what is not used is added to the remarks."""
+    videos, sounds = _distinct_clips(corpus, media, remarks)
+    rows = []
+    keys_with_video = set()
+    for video in videos:
+        key = _clip_key(video)
+        keys_with_video.add(key)
+        sound = _sound_path(corpus, video, sounds.get(key))
+        if video.is_silent and not sound:
+            reason = "pictures only (modality 02) and no sound file (03) of it"
+            remarks.append(Remark("unusable", str(video.path), reason))
             continue
         if CORPORA[corpus].sound_beside and not sound:
-            remarks.append(
-                Remark(
-                    "note",
-                    str(file.path),
-                    "no sound file of it; fine where the video holds its sound",
-                )
-            )
-        rows.append(_row(corpus, file, str(file.path), sound))
-    rows += [
-        _row(corpus, file, "", str(file.path)) for key, file in sounds.items() if key not in heard
-    ]
+            reason = "no sound file of it; fine where the video holds its sound"
+            remarks.append(Remark("note", str(video.path), reason))
+        rows.append(_row(corpus, video, str(video.path), sound))
+    for key, file in sounds.items():
+        if key not in keys_with_video:
+            rows.append(_row(corpus, file, "", str(file.path)))
+
     clips = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"intensity": int, "bytes": int})
     clips["name"] = _safe_names(clips)
     return clips.sort_values("name", ignore_index=True)
 
 
-def _key(file: _File, with_camera: bool, by_path: bool = False):
-    if by_path:
-        return str(file.path)
-    columns = ("speaker", "sentence", "emotion", "intensity", "take") + (
-        ("camera",) if with_camera else ()
-    )
-    return tuple(file.labels[column] for column in columns)
+def _distinct_clips(
+    corpus: str, media: list[_Media], remarks: list[Remark]
+) -> tuple[list[_Media], dict[tuple, _Media]]:
+    """Videos, and sounds by their clip; of two files of one clip the first by path counts."""
+    videos: dict[tuple, _Media] = {}
+    sounds: dict[tuple, _Media] = {}
+    for file in sorted(media, key=_sounding_first):
+        path = str(file.path)
+        if corpus == "folder" and not file.is_video:
+            reason = "a sound file; name it in the column sound of labels.csv"
+            remarks.append(Remark("stray", path, reason))
+            continue
+        group = videos if file.is_video else sounds
+        key = _clip_key(file)
+        if file.is_video:
+            key = (*key, file.labels["camera"])
+        if corpus == "folder":
+            key = (path,)
+        if key in group:
+            reason = "the same clip as another file, which comes first by path"
+            remarks.append(Remark("left out", path, reason))
+        else:
+            group[key] = file
+    return list(videos.values()), sounds
 
 
-def _row(corpus: str, file: _File, path: str, sound: str) -> dict:
-    return file.labels | {
-        "corpus": corpus,
-        "path": path,
-        "sound": sound,
-        "bytes": file.size,
-        "sha256": "",
-    }
+def _sounding_first(file: _Media) -> tuple[bool, str]:
+    """Sorts by path, files with pictures only last."""
+    return file.is_silent, str(file.path)
+
+
+def _clip_key(file: _Media) -> tuple:
+    """What a file has in common with the other files of its clip."""
+    return tuple(file.labels[column] for column in CLIP_KEY)
+
+
+def _sound_path(corpus: str, video: _Media, sound: _Media | None) -> str:
+    """The separate sound of a video; "" where it is in the video."""
+    named = video.labels.get("sound")
+    if named:
+        return named
+    is_separate = CORPORA[corpus].sound_beside or video.is_silent
+    if is_separate and sound is not None:
+        return str(sound.path)
+    return ""
+
+
+def _row(corpus: str, file: _Media, path: str, sound: str) -> dict:
+    """A row of the manifest."""
+    row = dict(file.labels)
+    row["corpus"] = corpus
+    row["path"] = path
+    row["sound"] = sound
+    row["bytes"] = file.size
+    row["sha256"] = ""
+    return row
 
 
 def _safe_names(clips: pd.DataFrame) -> pd.Series:
-    """Names of letters, digits, - _ . alone, unique whatever the case; a changed or shared one ends in a hash of its path."""
-    safe = clips["name"].map(lambda name: re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:100])
-    mended = (safe != clips["name"]) | safe.str.lower().duplicated(keep=False)
-    tail = media_path(clips).map(lambda path: "-" + hashlib.sha256(path.encode()).hexdigest()[:8])
-    return safe.where(~mended, safe + tail)
+    """Names of letters, digits, - _ . alone, unique whatever the case.
+
+    A name that is changed, or shared, ends in a hash of its path.
+    """
+    safe = clips["name"].map(_safe_name)
+    is_shared = safe.str.lower().duplicated(keep=False)
+    is_changed = safe != clips["name"]
+    endings = media_path(clips).map(_path_ending)
+    return safe.where(~(is_changed | is_shared), safe + endings)
+
+
+def _safe_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:NAME_LENGTH]
+
+
+def _path_ending(path: str) -> str:
+    digest = hashlib.sha256(path.encode()).hexdigest()
+    return f"-{digest[:8]}"
