@@ -1,7 +1,9 @@
-"""CDRL guidance for hosts without pixels: two students on tracked facial actions learn what the frozen pixel encoders say.
+"""Distilled guidance on facial actions, for editors without pixels.
 
-Training people only. A student sees the actions of the frames whose picture its teacher saw; its fit on other people, beside
-that of a student of shuffled lessons, says how much of the teacher the actions carry.
+Two students on tracked facial actions learn the embeddings of the frozen pixel encoders, on the
+training people only. A student sees the actions of the frames whose pixels its teacher saw. Its fit
+on other people, beside that of a student trained on shuffled targets, tells how much of the teacher
+the actions carry.
 """
 
 from functools import cached_property
@@ -23,108 +25,164 @@ from cdrl.representation.guidance import Guidance, label_targets
 from cdrl.training.loop import LoopConfig, train
 
 BATCH = 64
-SHORTEST, LONGEST = 9, 32  # frames of a lesson
+MIN_WINDOW = 9  # frames
+MAX_WINDOW = 32  # frames
+LEARNING_RATE = 2e-3
+STD_FLOOR = 0.02  # added to the std of every action, so that none is divided by zero
+
+Batch = dict[str, torch.Tensor]
 
 
 class ActionGuidance(nn.Module):
-    """CDRL as supervision on facial actions: `content(source, output)`, `emotion(wanted, output)`; differentiable to them.
+    """CDRL as supervision on facial actions, differentiable to the actions of the output.
 
     Args:
-        mean, deviation: (52,) units of the actions. content, emotion: lengths of the two embeddings.
-        prototypes: (8, 3, D) emotion embeddings by label and level, the pixel guidance's own.
+        mean: (52,) of the training people's actions.
+        std: (52,) of the training people's actions.
+        prototypes: (8, 3, D) emotion embeddings by label and level, of the pixel guidance.
+        content_size: length of the content embedding.
     """
 
+    prototypes: torch.Tensor
+
     def __init__(
-        self, mean: torch.Tensor, deviation: torch.Tensor, prototypes: torch.Tensor, content: int
+        self, mean: torch.Tensor, std: torch.Tensor, prototypes: torch.Tensor, content_size: int
     ):
         super().__init__()
-        self.content_student = ContentStudent(mean, deviation, content)
-        self.emotion_student = EmotionStudent(mean, deviation, prototypes.shape[-1])
+        self.content_student = ContentStudent(mean, std, content_size)
+        self.emotion_student = EmotionStudent(mean, std, prototypes.shape[-1])
         self.register_buffer("prototypes", prototypes)
 
     def target(self, *, labels: str, intensity: float = 1.0) -> torch.Tensor:
-        """(1, D) the embedding that a label asks for at an intensity from 1/3 to 1: read from the prototypes, as for pixels."""
+        """The emotion embedding of a label, of the prototypes as for pixels.
+
+        Args:
+            labels: an emotion.
+            intensity: 1/3 to 1.
+
+        Returns:
+            (1, D), unit norm.
+        """
         return label_targets(self.prototypes, [labels], intensity)
 
     def content(self, source: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """1 - cos(content(source), content(output)), mean over windows.
+        """The content loss, mean over windows.
+
+        1 - cos(content(source), content(output)).
 
         Args:
-            source, output: (B, T >= 9, 52).
+            source: (B, T >= 9, 52) actions.
+            output: (B, T, 52) actions.
 
         Returns:
             (B,) in [0, 2]; 0 where output is the source.
         """
         with torch.no_grad():
-            wanted = self.content_student(source)
-        return 1 - (wanted * self.content_student(output)).sum(-1).mean(1)
+            source_embedding = self.content_student(source)
+        output_embedding = self.content_student(output)
+        cosine = (source_embedding * output_embedding).sum(-1)
+        return 1 - cosine.mean(1)
 
     def emotion(self, output: torch.Tensor, *, embedding: torch.Tensor) -> torch.Tensor:
-        """1 - cos(emotion(target), emotion(output)).
+        """The emotion loss.
+
+        1 - cos(emotion(target), emotion(output)).
 
         Args:
-            output: (B, T, 52).
-            embedding: (B, D) of `target` or of a reference.
+            output: (B, T, 52) actions.
+            embedding: (B, D) of `target`, or of a reference.
 
         Returns:
             (B,) in [0, 2].
         """
-        return 1 - (self.emotion_student(output) * embedding).sum(-1)
+        cosine = (self.emotion_student(output) * embedding).sum(-1)
+        return 1 - cosine
 
 
 class DistillationSampler:
-    """Windows of tracked actions with what the pixel encoders say of the same frames.
+    """Draws windows of tracked actions with the embeddings of the pixel encoders as targets.
 
     Args:
-        features, tracked: of one store. guidance: the teacher. shuffled: every window with the answers of another one.
+        features: of the clips.
+        tracked: actions of the same clips.
+        guidance: the teacher.
+        shuffled: control; every window has the targets of another one.
+
+    Raises:
+        InputError: tracked actions of other clips than the features'.
     """
 
     def __init__(
-        self, features: Features, tracked: TrackedActions, guidance: Guidance, shuffled: bool = False
+        self,
+        features: Features,
+        tracked: TrackedActions,
+        guidance: Guidance,
+        shuffled: bool = False,
     ):
         if len(features.face) != len(tracked.coefficients):
             raise InputError(
-                f"{tracked.path}: {len(tracked.coefficients)} tracked frames, {len(features.face)} of features; track the store again"
+                f"{tracked.path}: {len(tracked.coefficients)} tracked frames, "
+                f"{len(features.face)} of features; track the store again"
             )
-        self.features, self.tracked, self.guidance, self.shuffled = (
-            features,
-            tracked,
-            guidance,
-            shuffled,
-        )
-        self.length = tracked.clips["num_frames"].to_numpy()
+        self.features = features
+        self.tracked = tracked
+        self.guidance = guidance
+        self.shuffled = shuffled
+        self.lengths = tracked.clips["num_frames"].to_numpy()
 
     @cached_property
     def content(self) -> np.ndarray:
-        """(N, D): what the content encoder says of every frame, computed when the first lesson is given."""
+        """(N, D) content embeddings of all frames, computed when the first batch is drawn."""
         return embed_content(self.guidance.content_encoder, self.features)
 
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> coefficients (B, T, 52), content (B, T - 8, D), emotion (B, D)."""
-        window = int(random.integers(SHORTEST, LONGEST + 1))
-        clips = random.choice(np.flatnonzero(self.length >= window), BATCH)
-        rows = window_rows(
-            self.features.store, clips, random.integers(0, self.length[clips] - window + 1), window
-        )
-        seen = np.concatenate([self.features.language[rows], self.features.mouth[rows]], -1).astype(
-            np.float32
-        )
-        with torch.no_grad():
-            emotion = self.guidance.emotion_encoder(torch.from_numpy(seen))
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """Draw a batch of windows of one length T.
+
+        Args:
+            random: where all that is drawn comes from.
+
+        Returns:
+            coefficients: (B, T, 52) actions.
+            content: (B, T - 8, D) embeddings.
+            emotion: (B, D) embeddings.
+        """
+        rows = self._draw_rows(random)
+        emotion = self._embed_emotion(rows)
         content = torch.from_numpy(self.content[rows[:, REACH:-REACH]])
         if self.shuffled:
             order = torch.from_numpy(random.permutation(BATCH))
-            content, emotion = content[order], emotion[order]
-        return {
-            "coefficients": torch.from_numpy(self.tracked.coefficients[rows]),
-            "content": content,
-            "emotion": emotion,
-        }
+            content = content[order]
+            emotion = emotion[order]
+        coefficients = torch.from_numpy(self.tracked.coefficients[rows])
+        return {"coefficients": coefficients, "content": content, "emotion": emotion}
+
+    def _draw_rows(self, random: np.random.Generator) -> np.ndarray:
+        """(B, T) frame rows of windows; a clip that is too short for them is left out."""
+        window = int(random.integers(MIN_WINDOW, MAX_WINDOW + 1))
+        long_enough = np.flatnonzero(self.lengths >= window)
+        clips = random.choice(long_enough, BATCH)
+        starts = random.integers(0, self.lengths[clips] - window + 1)
+        return window_rows(self.features.store, clips, starts, window)
+
+    @torch.no_grad()
+    def _embed_emotion(self, rows: np.ndarray) -> torch.Tensor:
+        """(B, T) frame rows -> (B, D) emotion embeddings."""
+        joined = np.concatenate([self.features.language[rows], self.features.mouth[rows]], -1)
+        return self.guidance.emotion_encoder(torch.from_numpy(joined.astype(np.float32)))
 
 
 def feature_stats(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation (52,) of actions (N, 52); .02 is added so that one which never moves is no unit of nothing."""
-    return torch.from_numpy(coefficients.mean(0)), torch.from_numpy(coefficients.std(0) + 0.02)
+    """Mean and standard deviation of actions.
+
+    Args:
+        coefficients: (N, 52) actions.
+
+    Returns:
+        Two (52,) tensors; .02 is added to the standard deviation, since some actions never move.
+    """
+    mean = torch.from_numpy(coefficients.mean(0))
+    std = torch.from_numpy(coefficients.std(0) + STD_FLOOR)
+    return mean, std
 
 
 def distil(
@@ -137,39 +195,42 @@ def distil(
 ) -> ActionGuidance:
     """Train the two students and write them under `out`; resumes.
 
+    The loss is 1 - cosine of each student with its teacher.
+
     Args:
-        features, tracked: of the training people. guidance: the frozen pixel encoders. shuffled: the control.
+        features: of the training people.
+        tracked: of the same clips.
+        guidance: the frozen pixel encoders.
+        config: steps and seed.
+        out: folder.
+        shuffled: the control, see `DistillationSampler`.
 
     Returns:
-        Frozen guidance on actions. Loss: 1 - cosine of each student with its teacher.
+        Frozen guidance on actions.
 
     Raises:
         InputError: tracked actions of other clips than the features'.
     """
     torch.manual_seed(config.seed)
-    lessons = DistillationSampler(features, tracked, guidance, shuffled)
-    student = ActionGuidance(
-        *feature_stats(tracked.coefficients),
-        guidance.prototypes.clone(),
-        guidance.content_encoder.head[-1].out_features,
-    )
+    sampler = DistillationSampler(features, tracked, guidance, shuffled)
+    mean, std = feature_stats(tracked.coefficients)
+    content_size = guidance.content_encoder.config["embedding"]
+    student = ActionGuidance(mean, std, guidance.prototypes.clone(), content_size)
 
-    def objective(batch):
-        content = 1 - (student.content_student(batch["coefficients"]) * batch["content"]).sum(
-            -1
-        ).mean(1)
-        return {
-            "content": content,
-            "emotion": student.emotion(batch["coefficients"], embedding=batch["emotion"]),
-        }
+    def objective(batch: Batch) -> Batch:
+        coefficients = batch["coefficients"]
+        cosine = (student.content_student(coefficients) * batch["content"]).sum(-1)
+        content = 1 - cosine.mean(1)
+        emotion = student.emotion(coefficients, embedding=batch["emotion"])
+        return {"content": content, "emotion": emotion}
 
     loop = LoopConfig(
         steps=config.distil_steps,
-        learning_rate=2e-3,
+        learning_rate=LEARNING_RATE,
         seed=config.seed,
         weights={"content": 1.0, "emotion": 1.0},
     )
-    history = train(student, objective, lessons, loop, Path(out) / "training", "distilled guidance")
+    history = train(student, objective, sampler, loop, Path(out) / "training", "distilled guidance")
     card = {
         "steps": config.distil_steps,
         "shuffled": shuffled,
@@ -185,29 +246,41 @@ def fit_scores(
     tracked: TrackedActions,
     guidance: Guidance,
     batches: int = 16,
-) -> dict:
-    """How well the students agree with their teachers on people that neither met.
+) -> dict[str, float]:
+    """How well the students agree with their teachers on people that neither was trained on.
+
+    Args:
+        student: trained.
+        features: of the other people.
+        tracked: of the same clips.
+        guidance: the teacher.
+        batches: how many to average over.
 
     Returns:
-        content, emotion: mean cosine; content.chance, emotion.chance: with the answers to another window of the batch; n windows.
+        content, emotion: mean cosine; content.chance, emotion.chance: with the targets of another
+        window of the batch; n windows.
     """
-    lessons, random, rows = (
-        DistillationSampler(features, tracked, guidance),
-        np.random.default_rng(3),
-        [],
-    )
-    for _ in range(batches):
-        batch = lessons(random)
-        said = {
-            "content": student.content_student(batch["coefficients"]),
-            "emotion": student.emotion_student(batch["coefficients"]),
-        }
-        right = {name: (value * batch[name]).sum(-1).mean() for name, value in said.items()}
-        wrong = {
-            f"{name}.chance": (value * batch[name].roll(1, 0)).sum(-1).mean()
-            for name, value in said.items()
-        }
-        rows.append({name: float(value) for name, value in (right | wrong).items()})
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {
-        "n": batches * BATCH
+    sampler = DistillationSampler(features, tracked, guidance)
+    random = np.random.default_rng(3)
+    rows = [_agreement(student, sampler(random)) for _ in range(batches)]
+    scores: dict[str, float] = {}
+    for name in rows[0]:
+        scores[name] = float(np.mean([row[name] for row in rows]))
+    scores["n"] = batches * BATCH
+    return scores
+
+
+def _agreement(student: ActionGuidance, batch: Batch) -> dict[str, float]:
+    """Mean cosines of one batch, with the targets and, for chance, with those of another window."""
+    embeddings = {
+        "content": student.content_student(batch["coefficients"]),
+        "emotion": student.emotion_student(batch["coefficients"]),
     }
+    agreement = {}
+    chance = {}
+    for name, embedding in embeddings.items():
+        target = batch[name]
+        agreement[name] = float((embedding * target).sum(-1).mean())
+        other_target = target.roll(1, 0)
+        chance[f"{name}.chance"] = float((embedding * other_target).sum(-1).mean())
+    return agreement | chance

@@ -1,14 +1,18 @@
-"""CERL: train the emotion encoder and its prompts on clips that share their content and differ in emotion."""
+"""CERL, contrastive emotion representation learning: emotion encoder and prompts.
+
+They learn from clips that have the same content and differ in emotion.
+"""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from cdrl.core.checkpoint import save_network
+from cdrl.core.checkpoint import freeze, save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import EmotionConfig
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
@@ -18,121 +22,230 @@ from cdrl.models.adversary import Adversary
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
-from cdrl.training.loop import LoopConfig, train
+from cdrl.training.loop import loop_config, train
 
 TERMS = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
+LEVELS = 3  # of intensity
+SHORT_WINDOW = 5  # frames that an editor shows its guidance
+EMBED_BATCH = 2048  # frames that are embedded at once
+
+Batch = dict[str, torch.Tensor]
 
 
 class EmotionObjective(nn.Module):
-    """The terms of CERL on one batch, each one value per sample (weights: `EmotionConfig`).
+    """The terms of CERL on one batch of pairs; encoder, prompts and adversary are trained together.
 
-    prior: InfoNCE of an image embedding against the 8 prompts, its own the positive (chance ln 8).
-    contrast: emotion-augmented contrastive learning: SupCon over the batch, where every sample has a negative of the same
-        speaker and sentence in another emotion, and positives of other speakers and sentences.
-    direction: 1 - cosine between the change of embedding from one emotion to another of the same content, and the change of
-        their prompts.
-    intensity: squared error of a linear reading of the level (0 neutral, 1/3, 2/3, 1).
-    speaker: cross-entropy of an adversary behind gradient reversal. variance: hinge against collapse.
+    With the image embedding v_i of sample i, the embedding T_k of the prompt of emotion k, the
+    emotion y_i and the temperature tau:
+
+        prior     = -log(exp(cos(v_i, T_y_i) / tau) / sum over k of exp(cos(v_i, T_k) / tau))
+        direction = 1 - cos(v_i - v_j, T_y_i - T_y_j)
+
+    Each term has one value per sample; weights are in `EmotionConfig`.
+
+    - prior: InfoNCE against the eight prompts (chance ln 8).
+    - contrast: emotion-augmented contrastive learning, SupCon over the batch. Every sample has a
+      negative of the same speaker and sentence in another emotion, and positives of other speakers
+      and sentences.
+    - direction: i and j are the two clips of a pair, which have the same content. The change of
+      embedding between two emotions is that of their prompts.
+    - intensity: squared error of a linear readout of the level (0 neutral, 1/3, 2/3, 1).
+    - speaker: cross-entropy of an adversary behind gradient reversal.
+    - variance: hinge against collapse.
+
+    Args:
+        encoder: trained; has the context of the prompts.
+        prior: frozen.
+        config: temperature.
+        speakers: how many speakers the training clips have.
     """
 
     def __init__(
-        self,
-        encoder: EmotionEncoder,
-        prior: LanguagePrior,
-        config: EmotionConfig,
-        embedding: int,
-        speakers: int,
+        self, encoder: EmotionEncoder, prior: LanguagePrior, config: EmotionConfig, speakers: int
     ):
         super().__init__()
-        self.encoder, self.config = encoder, config
-        self.prior = [prior]  # in a list: frozen, and no part of this module's parameters
-        self.level = nn.Linear(embedding, 1)
-        self.speaker = Adversary(embedding, speakers)
+        self.encoder = encoder
+        self.config = config
+        self.prior = freeze(prior)
+        self.level = nn.Linear(prior.embedding, 1)
+        self.speaker = Adversary(prior.embedding, speakers)
 
     def prompts(self) -> torch.Tensor:
-        """(8, D) the learnt prompt of each emotion, unit norm."""
-        return self.prior[0].prompt_embedding(
-            self.encoder.context, [DESCRIPTIONS[name] for name in EMOTIONS]
-        )
+        """Embed the learnt prompt of each emotion.
 
-    def forward(self, batch: dict) -> dict:
-        """features (2, P, T, L), emotion, level, speaker (2, P) -> {name: values}."""
-        code = self.encoder(batch["features"].flatten(0, 1))  # (2P, D)
-        label, text = batch["emotion"].flatten(), self.prompts()
-        difference = code.view(2, -1, code.shape[1])
-        wanted = text[batch["emotion"]]
-        turn = F.cosine_similarity(difference[0] - difference[1], wanted[0] - wanted[1], dim=-1)
+        Returns:
+            (8, D), unit norm.
+        """
+        descriptions = [DESCRIPTIONS[name] for name in EMOTIONS]
+        return self.prior.prompt_embedding(self.encoder.context, descriptions)
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Batch of `EmotionSampler` -> {term: values}."""
+        embedding = self.encoder(batch["features"].flatten(0, 1))  # (2 P, D)
+        emotion = batch["emotion"].flatten()
+        level = batch["level"].flatten()
+        speaker = batch["speaker"].flatten()
+        prompts = self.prompts()
+        direction = self._direction(embedding, prompts[batch["emotion"]])
+        floor = 0.5 / embedding.shape[1] ** 0.5
         return {
-            "prior": info_nce(code, text, label, self.config.temperature),
-            "contrast": supervised_contrastive(code, label, self.config.temperature),
-            "direction": 1 - turn,
-            "intensity": (self.level(code)[:, 0] - batch["level"].flatten()).square(),
-            "speaker": F.cross_entropy(
-                self.speaker(code), batch["speaker"].flatten(), reduction="none"
-            ),
-            "variance": variance_floor(code, 0.5 / code.shape[1] ** 0.5),
+            "prior": info_nce(embedding, prompts, emotion, self.config.temperature),
+            "contrast": supervised_contrastive(embedding, emotion, self.config.temperature),
+            "direction": direction,
+            "intensity": (self.level(embedding)[:, 0] - level).square(),
+            "speaker": F.cross_entropy(self.speaker(embedding), speaker, reduction="none"),
+            "variance": variance_floor(embedding, floor),
         }
 
-
-SHORT_WINDOW = 5  # frames that a generator shows its guidance
+    def _direction(self, embedding: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """(P,): 1 - cosine of the change of embeddings (2 P, D) and of their prompts (2, P, D)."""
+        pair = embedding.view(2, -1, embedding.shape[1])
+        change = pair[0] - pair[1]
+        prompt_change = prompts[0] - prompts[1]
+        return 1 - F.cosine_similarity(change, prompt_change, dim=-1)
 
 
 class EmotionSampler:
-    """Draws pairs of clips of one speaker and sentence in two emotions (the same content), a random window of each.
+    """Draws P pairs of clips of one speaker and sentence in two emotions, a random window of each.
 
-    A share of the batches (`short`) shows five frames only, as a generator's training does.
+    A share of the batches (`short`) has five frames only, as in the training of an editor.
+
+    Args:
+        features: of the training clips.
+        config: batch size, windows.
+
+    Attributes:
+        speakers: names, in the order of the speaker labels.
+
+    Raises:
+        InputError: no speaker says one sentence in two emotions.
     """
 
     def __init__(self, features: Features, config: EmotionConfig):
-        self.features, self.config = features, config
+        self.features = features
+        self.config = config
         clips = features.store.clips
-        self.groups = [
-            g.index.to_numpy()
-            for _, g in clips.groupby(["speaker", "sentence"])
-            if g["emotion"].nunique() > 1
-        ]
+        self.groups = _groups_of_content(clips)
         if not self.groups:
             raise InputError(
-                f"{features.store.path}: no speaker says one sentence in two emotions; CERL needs such clips"
+                f"{features.store.path}: no speaker says one sentence in two emotions; CERL needs "
+                "such clips"
             )
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
-        self.level = np.where(clips["emotion"] == "neutral", 0, clips["intensity"] / 3).astype(
-            np.float32
-        )
+        level = np.where(clips["emotion"] == "neutral", 0, clips["intensity"] / LEVELS)
+        self.level = level.astype(np.float32)
         self.speakers = sorted(set(clips["speaker"]))
-        self.speaker = (
-            clips["speaker"].map({name: k for k, name in enumerate(self.speakers)}).to_numpy()
-        )
-        self.starts, self.lengths = clips["start"].to_numpy(), clips["num_frames"].to_numpy()
+        speaker_index = {name: index for index, name in enumerate(self.speakers)}
+        self.speaker = clips["speaker"].map(speaker_index).to_numpy()
+        self.starts = clips["start"].to_numpy()
+        self.lengths = clips["num_frames"].to_numpy()
 
-    def __call__(self, random: np.random.Generator) -> dict:
-        """-> features (2, P, T, L) float32, emotion and speaker (2, P) int64, level (2, P) float32."""
-        window = SHORT_WINDOW if random.random() < self.config.short else self.config.window
-        clips = np.empty((2, self.config.batch), int)
-        for k in range(self.config.batch):
-            group = self.groups[random.integers(len(self.groups))]
-            first = random.choice(group)
-            clips[:, k] = first, random.choice(group[self.emotion[group] != self.emotion[first]])
-        offset = (random.random(clips.shape) * np.maximum(self.lengths[clips] - window, 1)).astype(
-            int
-        )
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """Draw a batch; the first axis counts the two clips of a pair.
+
+        Args:
+            random: where all that is drawn comes from.
+
+        Returns:
+            features: (2, P, T, L + M) float32, see `window_features`.
+            emotion, speaker: (2, P) int64 labels.
+            level: (2, P) float32, 0 to 1.
+        """
+        is_short = random.random() < self.config.short
+        window = SHORT_WINDOW if is_short else self.config.window
+        clips = self._draw_clips(random)
+        middles = self._draw_middles(clips, window, random)
         return {
-            "features": seen(self.features, self.starts[clips] + offset + window // 2, window),
+            "features": window_features(self.features, middles, window),
             "emotion": torch.from_numpy(self.emotion[clips]),
             "level": torch.from_numpy(self.level[clips]),
             "speaker": torch.from_numpy(self.speaker[clips]),
         }
 
+    def _draw_clips(self, random: np.random.Generator) -> np.ndarray:
+        """(2, P) clips of the same content in two emotions."""
+        clips = np.empty((2, self.config.batch), int)
+        for pair in range(self.config.batch):
+            group = self.groups[random.integers(len(self.groups))]
+            first = random.choice(group)
+            in_other_emotion = group[self.emotion[group] != self.emotion[first]]
+            clips[0, pair] = first
+            clips[1, pair] = random.choice(in_other_emotion)
+        return clips
 
-def train_emotion(features: Features, config: EmotionConfig, language: str, out: Path):
-    """Train CERL and write, beside the encoder, `targets.safetensors`: the prompts and the prototypes per label and level.
+    def _draw_middles(
+        self, clips: np.ndarray, window: int, random: np.random.Generator
+    ) -> np.ndarray:
+        """(2, P) frame rows, the middles of windows in the clips."""
+        choices = np.maximum(self.lengths[clips] - window, 1)
+        starts = (random.random(clips.shape) * choices).astype(int)
+        return self.starts[clips] + starts + window // 2
+
+
+def _groups_of_content(clips: pd.DataFrame) -> list[np.ndarray]:
+    """For each speaker and sentence with two emotions or more, the numbers of its clips."""
+    groups = []
+    for _, group in clips.groupby(["speaker", "sentence"]):
+        if group["emotion"].nunique() > 1:
+            groups.append(group.index.to_numpy())
+    return groups
+
+
+def window_features(features: Features, middles: np.ndarray, window: int) -> torch.Tensor:
+    """Features of windows as CERL sees them.
+
+    T is the window up to five frames; of a longer window every other frame, which is enough for
+    what is slow. A window that would reach over an end of its clip lies inside instead, and spreads
+    its T frames over a shorter clip: repeated frames would tell where clips end.
+
+    Args:
+        features: of the clips.
+        middles: (...) frame rows, the middles of the windows.
+        window: frames.
 
     Returns:
-        The encoder in eval mode, and the history of every term.
+        (..., T, L + M) float32: image features of the language prior, then those of the mouth.
+    """
+    count = window if window <= SHORT_WINDOW else window // 2 + 1
+    starts = features.store.clips["start"].to_numpy()
+    lengths = features.store.clips["num_frames"].to_numpy()
+    clip = np.searchsorted(starts, middles, side="right") - 1
+    first = starts[clip]
+    last = first + lengths[clip] - 1
+
+    half_width = np.minimum(window // 2, (lengths[clip] - 1) / 2)
+    inside = np.clip(middles, first + half_width, last - half_width)
+    steps = half_width[..., None] * np.linspace(-1, 1, count)
+    index = np.rint(inside[..., None] + steps).astype(int)
+    return torch.from_numpy(_features_of_frames(features, index))
+
+
+def _features_of_frames(features: Features, index: np.ndarray | slice) -> np.ndarray:
+    """(..., L + M) float32 of some frame rows (...)."""
+    joined = np.concatenate([features.language[index], features.mouth[index]], -1)
+    return joined.astype(np.float32)
+
+
+def train_emotion(
+    features: Features, config: EmotionConfig, language: str, out: Path
+) -> tuple[EmotionEncoder, pd.DataFrame]:
+    """Train CERL and write the encoder with its card and history under `out`.
+
+    Beside it, `targets.safetensors` holds the prompts and the prototypes by label and level.
+
+    Args:
+        features: of the training clips.
+        config: settings.
+        language: name of the language prior.
+        out: folder.
+
+    Returns:
+        The encoder, frozen, in eval mode; and the history of every term.
     """
     torch.manual_seed(config.seed)
-    prior, sampler = LanguagePrior(language), EmotionSampler(features, config)
-    shape = {
+    prior = LanguagePrior(language)
+    sampler = EmotionSampler(features, config)
+    arguments = {
         "features": features.language.shape[1] + features.mouth.shape[1],
         "embedding": prior.embedding,
         "token_width": prior.token_width,
@@ -140,78 +253,77 @@ def train_emotion(features: Features, config: EmotionConfig, language: str, out:
         "noise": config.noise,
         "window": config.window,
     }
-    encoder = EmotionEncoder(**shape)
-    objective = EmotionObjective(encoder, prior, config, prior.embedding, len(sampler.speakers))
-    weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
-    loop = LoopConfig(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-        weights=weights,
-        device=config.device,
-    )
+    encoder = EmotionEncoder(**arguments)
+    objective = EmotionObjective(encoder, prior, config, len(sampler.speakers))
+
+    loop = loop_config(config, TERMS)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CERL")
+
     with torch.no_grad():
-        targets = {"text": objective.prompts(), "prototypes": _prototypes(encoder.eval(), features)}
-    save_file({k: v.contiguous() for k, v in targets.items()}, Path(out) / "targets.safetensors")
-    save_network(out, encoder, {"model": shape, "language": language}, history)
+        prompts = objective.prompts()
+    prototypes = _prototypes(encoder, features)
+    targets = {"text": prompts.contiguous(), "prototypes": prototypes.contiguous()}
+    save_file(targets, Path(out) / "targets.safetensors")
+    save_network(out, encoder, {"model": arguments, "language": language}, history)
     return encoder, history
 
 
-def seen(features: Features, rows: np.ndarray, window: int) -> torch.Tensor:
-    """(..., T, L + M) what CERL sees around frames: the vision-language prior's image features beside those of the mouth.
-
-    T = window up to five frames; of a longer window every other frame, which is enough for what is slow. A window that would
-    reach over an end of its clip lies inside instead, and spreads its T over a shorter clip: frames held still would tell of ends.
-    """
-    clips, count = features.store.clips, window if window <= SHORT_WINDOW else window // 2 + 1
-    first, length = clips["start"].to_numpy(), clips["num_frames"].to_numpy()
-    clip = np.searchsorted(first, rows, side="right") - 1
-    room = np.minimum(window // 2, (length[clip] - 1) / 2)
-    middle = np.clip(rows, first[clip] + room, first[clip] + length[clip] - 1 - room)
-    index = np.rint(middle[..., None] + room[..., None] * np.linspace(-1, 1, count)).astype(int)
-    return torch.from_numpy(
-        np.concatenate([features.language[index], features.mouth[index]], -1).astype(np.float32)
-    )
-
-
+@torch.no_grad()
 def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
-    """(C, D) float32, unit norm: every clip's emotion embedding, pooled over all its frames."""
-    found = []
+    """Emotion embeddings of clips, pooled over all their frames.
+
+    Args:
+        encoder: in eval mode.
+        features: of the clips.
+
+    Returns:
+        (C, D) float32, unit norm.
+    """
+    embeddings = []
     for clip in range(len(features.store.clips)):
-        rows = features.store.frames(clip)
-        frames = np.concatenate([features.language[rows], features.mouth[rows]], 1).astype(
-            np.float32
-        )
-        with torch.no_grad():
-            found.append(encoder(torch.from_numpy(frames)[None]))
-    return torch.cat(found).numpy()
+        frames = _features_of_frames(features, features.store.frames(clip))
+        embeddings.append(encoder(torch.from_numpy(frames)[None]))
+    return torch.cat(embeddings).numpy()
 
 
 @torch.no_grad()
 def embed_emotion(
     encoder: EmotionEncoder, features: Features, window: int | None = None
 ) -> np.ndarray:
-    """(N, D) float32, unit norm: the emotion embedding of every frame, pooled over its window, which lies in its clip.
+    """Emotion embeddings of frames, each pooled over a window inside its clip.
 
     Args:
-        window: frames pooled; None: the encoder's own. A generator's guidance sees five.
+        encoder: in eval mode.
+        features: of the clips.
+        window: frames pooled; None takes the encoder's own. The guidance of an editor sees five.
+
+    Returns:
+        (N, D) float32, unit norm.
     """
-    rows = np.array_split(np.arange(len(features.store)), max(1, len(features.store) // 2048))
-    return np.concatenate(
-        [encoder(seen(features, part, window or encoder.window)).numpy() for part in rows]
-    )
+    count = len(features.store)
+    window = window or encoder.window
+    embeddings = []
+    for rows in np.array_split(np.arange(count), max(1, count // EMBED_BATCH)):
+        windows = window_features(features, rows, window)
+        embeddings.append(encoder(windows).numpy())
+    return np.concatenate(embeddings)
 
 
-@torch.no_grad()
 def _prototypes(encoder: EmotionEncoder, features: Features) -> torch.Tensor:
-    """(8, 3, D) mean training embedding of each label and level; a level without clips takes the label's mean."""
-    code, clips = torch.from_numpy(embed_clips(encoder, features)), features.store.clips
-    rows = []
+    """(8, 3, D) mean embedding of each label and level, unit norm.
+
+    A level without clips takes the mean of its label; a label without clips has zeros.
+    """
+    embeddings = torch.from_numpy(embed_clips(encoder, features))
+    clips = features.store.clips
+    means = []
     for name in EMOTIONS:
-        of_label = (clips["emotion"] == name).to_numpy()
-        for level in (1, 2, 3):
-            chosen = of_label & (clips["intensity"] == level).to_numpy()
-            chosen = np.flatnonzero(chosen if chosen.any() else of_label)
-            rows.append(code[chosen].mean(0) if len(chosen) else torch.zeros(code.shape[1]))
-    return F.normalize(torch.stack(rows), dim=-1).view(len(EMOTIONS), 3, -1)
+        has_label = (clips["emotion"] == name).to_numpy()
+        for level in range(1, LEVELS + 1):
+            has_level = has_label & (clips["intensity"] == level).to_numpy()
+            members = np.flatnonzero(has_level if has_level.any() else has_label)
+            if len(members):
+                means.append(embeddings[members].mean(0))
+            else:
+                means.append(torch.zeros(embeddings.shape[1]))
+    return F.normalize(torch.stack(means), dim=-1).view(len(EMOTIONS), LEVELS, -1)

@@ -1,6 +1,11 @@
-"""Go on training a run's encoders on a few other clips, as real ones, with the objectives that trained them."""
+"""Fine-tuning: go on training the encoders of a run on a few other clips, such as real ones.
+
+The objectives are those of the training. Half of every batch comes from the training clips, so that
+they are not forgotten.
+"""
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,123 +21,151 @@ from cdrl.representation.content import TERMS as CONTENT_TERMS
 from cdrl.representation.content import ContentObjective
 from cdrl.representation.emotion import TERMS as EMOTION_TERMS
 from cdrl.representation.emotion import EmotionObjective, EmotionSampler
-from cdrl.representation.pairs import PairSampler, find_pairs
-from cdrl.training.loop import LoopConfig, train
+from cdrl.representation.pairs import Batch, PairSampler, find_pairs
+from cdrl.training.loop import LoopConfig, Terms, loop_config, train
 
-SLOWER = 0.25  # of the training's learning rate
+RATE_FACTOR = 0.25  # of the learning rate of the training
 
 
-def select_clips(features: Features, clips) -> Features:
-    """The features of some clips, by number: whatever is drawn from them reads no frame of the others."""
-    part, store = copy.copy(features), copy.copy(features.store)
+def select_clips(features: Features, clips: Sequence[int] | np.ndarray) -> Features:
+    """The features of some clips; a sampler of them reads no frame of the others.
+
+    Args:
+        features: of all clips.
+        clips: numbers of the clips.
+    """
+    store = copy.copy(features.store)
     store.clips = features.store.clips.iloc[clips].reset_index(drop=True)
-    part.store = store
-    return part
+    selected = copy.copy(features)
+    selected.store = store
+    return selected
 
 
 def fit_content(
     encoder: ContentEncoder,
     clips: Features,
-    before: PairSampler,
+    training_sampler: PairSampler,
     units: torch.Tensor,
     config: ContentConfig,
     steps: int,
 ) -> ContentEncoder:
-    """CCRL goes on: half of every batch are pairs of `clips` by DTW on the audio prior, half are pairs that it was trained on.
+    """Fine-tune CCRL on pairs of the clips, aligned by DTW on the audio prior.
 
     Args:
-        encoder: stays as it is, a copy is fitted. clips: what to fit to, all of it; see `select_clips`. before: of the training clips, so
-            that they are not forgotten. units: (K, A) of `sound_units` of those. config: of the training; its steps and batch count
-            for nothing.
+        encoder: stays as it is; a copy is fine-tuned.
+        clips: what to fit to, all of it; see `select_clips`.
+        training_sampler: of the training clips.
+        units: (K, A) sound units of the training clips, see `sound_units`.
+        config: of the training; its steps, batch and number of pairs are not used.
+        steps: of the fine-tuning.
 
     Returns:
         The copy, frozen, in eval mode.
 
     Raises:
-        InputError: where no two of the clips say the same in two emotions, or fewer than two pairs can be aligned.
+        InputError: no two of the clips say the same in two emotions, or fewer than two pairs can be
+            aligned.
     """
     count = len(clips.store.clips)
     config = replace(
-        config, batch=before.config.batch, pairs=count * (count - 1), alignment="prior"
+        config,
+        batch=training_sampler.config.batch,
+        pairs=max(1, count * (count - 1)),
+        alignment="prior",
+        steps=steps,
     )
-    new = PairSampler(clips, find_pairs(clips, config), config)
+    new_sampler = PairSampler(clips, find_pairs(clips, config), config)
+    speakers = len(training_sampler.speakers) + len(new_sampler.speakers)
+
     torch.manual_seed(config.seed)
-    objective = ContentObjective(
-        copy.deepcopy(encoder).requires_grad_(True),
-        config,
-        len(before.speakers) + len(new.speakers),
-        units,
-    )
-    _go_on(
-        objective,
-        (before, new),
-        {name: getattr(config, f"{name}_weight") for name in CONTENT_TERMS},
-        config,
-        steps,
-    )
-    return objective.encoder.requires_grad_(False)
+    trained = copy.deepcopy(encoder).requires_grad_(True)
+    objective = ContentObjective(trained, config, speakers, units)
+    loop = _slow(loop_config(config, CONTENT_TERMS))
+    _train_on_both(objective, training_sampler, new_sampler, loop)
+    return trained.requires_grad_(False)
 
 
 def fit_emotion(
     encoder: EmotionEncoder,
     clips: Features,
-    before: EmotionSampler,
+    training_sampler: EmotionSampler,
     language: str,
     config: EmotionConfig,
     steps: int,
 ) -> tuple[EmotionEncoder, torch.Tensor]:
-    """CERL goes on, as `fit_content`; the level of the clips is not asked for, which real ones seldom have.
+    """Fine-tune CERL; the level of the new clips is not used, which real ones seldom have.
+
+    Args:
+        encoder: stays as it is; a copy is fine-tuned.
+        clips: what to fit to, all of it; see `select_clips`.
+        training_sampler: of the training clips.
+        language: name of the language prior.
+        config: of the training; its steps are not used.
+        steps: of the fine-tuning.
 
     Returns:
         The copy, frozen, in eval mode; and its prompts, (8, D), unit norm.
 
     Raises:
-        InputError: where no two of the clips say the same in two emotions.
+        InputError: no two of the clips say the same in two emotions.
     """
-    new = EmotionSampler(clips, before.config)
+    new_sampler = EmotionSampler(clips, training_sampler.config)
+    speakers = len(training_sampler.speakers) + len(new_sampler.speakers)
+
     torch.manual_seed(config.seed)
     prior = LanguagePrior(language)
-    copied = copy.deepcopy(encoder).requires_grad_(True)
-    objective = EmotionObjective(
-        copied, prior, config, prior.embedding, len(before.speakers) + len(new.speakers)
-    )
-    _go_on(
-        objective,
-        (before, new),
-        {name: getattr(config, f"{name}_weight") for name in EMOTION_TERMS},
-        config,
-        steps,
-        ("intensity",),
-    )
+    trained = copy.deepcopy(encoder).requires_grad_(True)
+    objective = EmotionObjective(trained, prior, config, speakers)
+    loop = _slow(loop_config(replace(config, steps=steps), EMOTION_TERMS))
+    _train_on_both(objective, training_sampler, new_sampler, loop, without=("intensity",))
     with torch.no_grad():
-        return objective.encoder.requires_grad_(False), objective.prompts()
+        prompts = objective.prompts()
+    return trained.requires_grad_(False), prompts
 
 
-def _go_on(
-    objective: nn.Module, samplers: tuple, weights: dict, config, steps: int, unasked: tuple = ()
+def _slow(loop: LoopConfig) -> LoopConfig:
+    return replace(loop, learning_rate=RATE_FACTOR * loop.learning_rate)
+
+
+def _train_on_both(
+    objective: nn.Module,
+    training_sampler: PairSampler | EmotionSampler,
+    new_sampler: PairSampler | EmotionSampler,
+    loop: LoopConfig,
+    without: tuple[str, ...] = (),
 ) -> None:
-    """Train on what both samplers draw; of the second, the new clips, the terms `unasked` are left out."""
-    before, new = samplers
+    """Train on a batch of both samplers in each step.
 
-    def draw(random: np.random.Generator) -> list[dict]:
-        batches = [before(random), new(random)]
-        batches[1]["speaker"] = batches[1]["speaker"] + len(before.speakers)
-        return batches
+    Args:
+        objective: a sample's terms are averaged over both batches.
+        training_sampler: its speakers have the first labels.
+        new_sampler: its speakers have the labels after those.
+        loop: how to train.
+        without: terms that are left out for the batch of the new sampler.
+    """
+    speakers = len(training_sampler.speakers)
 
-    def terms(batches: list[dict]) -> dict:
-        old, fresh = map(objective, batches)
-        return {
-            name: torch.cat(
-                [value.reshape(-1), fresh[name].reshape(-1)[: 0 if name in unasked else None]]
-            )
-            for name, value in old.items()
-        }
+    def draw(random: np.random.Generator) -> list[Batch]:
+        training_batch = training_sampler(random)
+        new_batch = new_sampler(random)
+        new_batch["speaker"] = new_batch["speaker"] + speakers
+        return [training_batch, new_batch]
 
-    loop = LoopConfig(
-        steps=steps,
-        learning_rate=SLOWER * config.learning_rate,
-        seed=config.seed,
-        weights=weights,
-        device=config.device,
-    )
-    train(objective, terms, draw, loop, None, "fit")
+    train(objective, _joined_terms(objective, without), draw, loop, None, "fit")
+
+
+def _joined_terms(objective: nn.Module, without: tuple[str, ...]) -> Callable[[list[Batch]], Terms]:
+    """An objective of two batches: the values of both, joined."""
+
+    def terms(batches: list[Batch]) -> Terms:
+        training_terms = objective(batches[0])
+        new_terms = objective(batches[1])
+        joined = {}
+        for name, values in training_terms.items():
+            new_values = new_terms[name].reshape(-1)
+            if name in without:
+                new_values = new_values[:0]
+            joined[name] = torch.cat([values.reshape(-1), new_values])
+        return joined
+
+    return terms
