@@ -10,7 +10,7 @@ import torch
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
-from cdrl.corpora.batches import crops_to_images
+from cdrl.corpora.batches import image_tensor
 from cdrl.media.faces import align, crop
 from cdrl.media.video import read_video_stream
 from cdrl.models.image_editor import MAX_INTENSITY
@@ -61,7 +61,7 @@ def read_reference(guidance: Guidance, path: Path, emotions: tuple[str, ...] = E
     stretches = min(STRETCHES, len(crops) // MIN_EMOTION_FRAMES)
     strongest = []
     for stretch in np.array_split(np.stack(crops), stretches):
-        weights = guidance.mixture(reference=crops_to_images(stretch)[None])
+        weights = guidance.mixture(reference=image_tensor(stretch)[None])
         strongest.append(EMOTIONS[int(weights.argmax())])
     agreeing = strongest.count(next(iter(mixture)))
     return Reading(mixture, agreeing, len(strongest))
@@ -84,7 +84,7 @@ def read_crops(
     Raises:
         InputError: as there.
     """
-    images = crops_to_images(np.asarray(crops)[_spread(len(crops))])
+    images = image_tensor(np.asarray(crops)[_spread(len(crops))])
     try:
         weights = guidance.mixture(reference=images[None])
         return _to_mixture(weights[0], emotions)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from cdrl.core.errors import InputError
-from cdrl.corpora.batches import crops_to_images
+from cdrl.corpora.batches import image_tensor
 from cdrl.editing.control import (
     IntensityCurve,
     Mixture,
@@ -31,7 +31,7 @@ from cdrl.media.decoding import mean_frame_rate
 from cdrl.media.encoding import SYNTHETIC, write_edit
 from cdrl.media.faces import CROP_SIZE, Alignment, align, crop, paste
 from cdrl.media.video import read_metadata
-from cdrl.models.image_editor import apply_fields
+from cdrl.models.field_network import apply_fields
 
 # The fields are averaged over neighbouring frames with these weights: the edit does not tremble.
 SMOOTHING = (1, 4, 6, 4, 1)
@@ -147,7 +147,7 @@ def _edit_window(
     Returns:
         (t, H, H, 3) uint8.
     """
-    images = crops_to_images(crops)
+    images = image_tensor(crops)
     start = max(0, frames.start - SMOOTHING_REACH)
     stop = min(len(crops), frames.stop + SMOOTHING_REACH)
     inner = slice(frames.start - start, frames.stop - start)

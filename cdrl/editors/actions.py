@@ -103,16 +103,20 @@ class ActionEditor(nn.Module):
         stride = stride or self.stride
         step = stride / self.stride
         margin = math.ceil(self.reach * stride / self.stride)
-        low, high, _ = selection.indices(frames.shape[1])
+
+        count = frames.shape[1]
+        low, high, _ = selection.indices(count)
         first = max(0, low - margin)
-        last = min(frames.shape[1], high + margin)
+        last = min(count, high + margin)
         frames = frames[:, first:last]
         intensity = intensity[:, first:last]
-
-        actions = self.actions(frames, step).expand(len(intensity), -1, -1)
-        frames = frames.expand(len(intensity), *frames.shape[1:])
-        change = self.change(actions, weights, intensity, step)
         inner = slice(low - first, high - first)
+
+        number = len(intensity)
+        actions = self.actions(frames, step)
+        actions = actions.expand(number, -1, -1)
+        frames = frames.expand(number, -1, -1, -1, -1)
+        change = self.change(actions, weights, intensity, step)
         return self.renderer.fields(frames, actions, change, inner, stride)
 
     def actions(self, frames: torch.Tensor, step: float = 1.0) -> torch.Tensor:
@@ -125,11 +129,15 @@ class ActionEditor(nn.Module):
         Returns:
             (B, T, 52) in [0, 1].
         """
-        flat = frames.flatten(0, 1)
-        boxes = flat.new_tensor(DEFAULT_MOUTH_BOX).expand(len(flat), -1)
-        features = torch.cat(self.vision(flat, boxes), 1)
+        images = frames.flatten(0, 1)
+        box = images.new_tensor(DEFAULT_MOUTH_BOX)
+        boxes = box.expand(len(images), -1)
+
+        face, mouth = self.vision(images, boxes)
+        features = torch.cat([face, mouth], 1)
         features = features.unflatten(0, frames.shape[:2])
-        return self.tracker(features, step).clamp(0, 1)
+        tracked = self.tracker(features, step)
+        return tracked.clamp(0, 1)
 
     def change(
         self,
@@ -158,10 +166,12 @@ class ActionEditor(nn.Module):
         count = actions.shape[1]
         resampled_count = max(2, round((count - 1) / step) + 1)
         resampled = _resample(actions, resampled_count)
-        resampled_intensity = _resample(intensity[..., None], resampled_count)[..., 0]
-        edited = self.manipulator(resampled, style, resampled_intensity)
+        intensity = intensity[..., None]
+        resampled_intensity = _resample(intensity, resampled_count)
+
+        edited = self.manipulator(resampled, style, resampled_intensity[..., 0])
         change = _resample(edited - resampled, count)
-        return change.masked_fill(intensity[..., None] == 0, 0)
+        return change.masked_fill(intensity == 0, 0)
 
 
 def _resample(values: torch.Tensor, count: int) -> torch.Tensor:
@@ -203,12 +213,15 @@ def edit_actions(
             f"intensity {intensity}: accepted are 0 (changes nothing) to {MAX_INTENSITY} "
             "(level 3 is 1)"
         )
+
     if reference is None:
         label = torch.tensor([emotion_index(str(emotion))])
         style = manipulator.label_style(label)
     else:
         style = manipulator.style_encoder(_as_batch(reference))
-    edited = manipulator(_as_batch(actions), style, torch.from_numpy(curve)[None])
+
+    curves = torch.from_numpy(curve)[None]
+    edited = manipulator(_as_batch(actions), style, curves)
     return edited[0].numpy()
 
 

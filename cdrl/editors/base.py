@@ -19,7 +19,7 @@ class Editor(Protocol):
     """Whatever turns crops, emotions and intensities into fields that edit the crops.
 
     `cdrl.editing.pipeline` edits clips and files with any of them; the fields are applied by
-    `cdrl.models.image_editor.apply_fields`.
+    `cdrl.models.field_network.apply_fields`.
     """
 
     @property
@@ -44,12 +44,12 @@ class Editor(Protocol):
 
     @property
     def intensity_knots(self) -> tuple[float, ...]:
-        """Ascending intensities; between two of them the fields are linear in the intensity, near enough."""
+        """Ascending intensities between which the fields are nearly linear."""
         ...
 
     @property
     def field_rank(self) -> int:
-        """Number of components that reproduce the fields of one clip and one emotion, near enough."""
+        """Number of components that nearly reproduce the fields of one clip and one emotion."""
         ...
 
     def fields(
@@ -77,7 +77,8 @@ def card_entries(card: EditorCard, folder: Path) -> dict[str, Any]:
 
     Args:
         card: of the editor.
-        folder: where the weights are written; the run is kept relative to it, so that a run can be moved as a whole.
+        folder: where the weights are written; the run is kept relative to it, so that a run can be
+            moved as a whole.
     """
     run = None
     if card.run is not None:
@@ -93,7 +94,8 @@ def read_editor_card(entries: dict[str, Any], weights: Path) -> EditorCard:
         weights: path of the weights.
 
     Raises:
-        InputError: the file of a network that is no editor, or of an editor that an earlier version wrote.
+        InputError: the file of a network that is no editor, or of an editor that an earlier version
+            wrote.
     """
     missing = []
     for entry in REQUIRED_ENTRIES:
@@ -101,8 +103,9 @@ def read_editor_card(entries: dict[str, Any], weights: Path) -> EditorCard:
             missing.append(entry)
     if missing:
         raise InputError(
-            f"{weights.with_suffix('.json')}: the card of an editor needs {', '.join(missing)}; these weights are no "
-            "editor, or an earlier cdrl wrote them: version 0.1.0 reads them, or train them again"
+            f"{weights.with_suffix('.json')}: the card of an editor needs {', '.join(missing)}; "
+            "these weights are no editor, or an earlier cdrl wrote them: version 0.1.0 reads them, "
+            "or train them again"
         )
 
     run = None

@@ -14,12 +14,12 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.batches import load_images
 from cdrl.corpora.store import Store
-from cdrl.editors.base import EditorCard
+from cdrl.editors.base import EditorCard, Fields
 from cdrl.editors.image import emotions_of
 from cdrl.editors.objective import Terms, mean_difference, smooth_flow_terms
 from cdrl.losses.fields import asymmetry
 from cdrl.models.constant_edit import LEVELS, ConstantEdit
-from cdrl.models.image_editor import (
+from cdrl.models.field_network import (
     WORKING_SIZE,
     apply_fields,
     border_window,
@@ -57,11 +57,14 @@ def clip_means(store: Store) -> ClipMeans:
     for clip in range(len(store.clips)):
         span = store.frames(clip)
         rows = np.arange(span.start, span.stop, FRAME_STEP)
-        frames = working_view(load_images(store, rows))
-        means.append(frames.mean(0))
+        images = load_images(store, rows)
+        means.append(working_view(images).mean(0))
+
     emotion = [emotion_index(name) for name in store.clips.emotion]
     level = store.clips.intensity.to_numpy().astype(np.int64)
-    return ClipMeans(torch.stack(means), torch.tensor(emotion), torch.from_numpy(level))
+    return ClipMeans(
+        images=torch.stack(means), emotion=torch.tensor(emotion), level=torch.from_numpy(level)
+    )
 
 
 def same_person(store: Store) -> np.ndarray:
@@ -107,19 +110,23 @@ def fit_warp(means: ClipMeans, pairs: np.ndarray, steps: int, card: EditorCard) 
         card: of the edit.
     """
     edit = ConstantEdit(card)
-    window = border_window(WORKING_SIZE // 2)[0]
     images = F.avg_pool2d(means.images, 2)
+    window = border_window(WORKING_SIZE // 2)[0]
 
     def draw_pairs(random: np.random.Generator) -> np.ndarray:
         return random.integers(0, len(pairs), BATCH)
 
     def objective(batch: np.ndarray) -> Terms:
         a, b = torch.from_numpy(pairs[batch]).unbind(1)
-        flow, shading, residual = edit.cells(means.emotion[b], means.level[b])
+        flow, shading, residual = _fields_of(edit, means, b)
         flow = flow * window
-        warped = apply_fields(images[a], flow, shading * 0, residual * 0)
+        no_shading = shading * 0
+        no_residual = residual * 0
+        warped = apply_fields(images[a], flow, no_shading, no_residual)
+
         difference = mean_difference(even_light(warped), even_light(images[b]))
-        terms = {"difference": difference} | smooth_flow_terms(flow)
+        terms = {"difference": difference}
+        terms |= smooth_flow_terms(flow)
         terms["asymmetry"] = asymmetry(flow)
         return terms
 
@@ -128,6 +135,13 @@ def fit_warp(means: ClipMeans, pairs: np.ndarray, steps: int, card: EditorCard) 
     with torch.no_grad():
         edit.flow.mul_(window)
     return edit
+
+
+def _fields_of(edit: ConstantEdit, means: ClipMeans, clips: torch.Tensor) -> Fields:
+    """The fields of the emotions and levels of clips, given by their numbers (B,)."""
+    emotion = means.emotion[clips]
+    level = means.level[clips]
+    return edit.cells(emotion, level)
 
 
 def add_residual(
@@ -144,7 +158,8 @@ def add_residual(
     copy = deepcopy(edit)
     with torch.no_grad():
         change = _mean_remaining_change(edit, means, pairs)
-        copy.residual.copy_((change * mask).view_as(copy.residual))
+        residual = change * mask
+        copy.residual.copy_(residual.view_as(copy.residual))
     return copy
 
 
@@ -153,8 +168,9 @@ def fit_forms(
 ) -> dict[str, ConstantEdit]:
     """The three forms of a constant edit; every field fades to nothing at the border.
 
-    `picture`: the mean of b - a over all pairs whose b shows that emotion at that level. `warp`: see
-    `fit_warp`. `both`: the warp, then around eyes and mouth the mean of b - warped a.
+    `picture`: the mean of b - a over all pairs whose b shows that emotion at that level.
+    `warp`: see `fit_warp`.
+    `both`: the warp, then around eyes and mouth the mean of b - warped a.
 
     Args:
         means: of the clips.
@@ -164,8 +180,10 @@ def fit_forms(
     """
     border = border_window(WORKING_SIZE)[0, 0]
     eyes_and_mouth = roi_mask(WORKING_SIZE)[0, 0]
+    no_edit = ConstantEdit(card)
+
     warp = fit_warp(means, pairs, steps, card)
-    picture = add_residual(ConstantEdit(card), means, pairs, border)
+    picture = add_residual(no_edit, means, pairs, border)
     both = add_residual(warp, means, pairs, border * eyes_and_mouth)
     return {"picture": picture.finish(), "warp": warp.finish(), "both": both.finish()}
 
@@ -176,12 +194,17 @@ def _mean_remaining_change(edit: ConstantEdit, means: ClipMeans, pairs: np.ndarr
     count = torch.zeros(CELLS, dtype=torch.int64)
     for part in torch.from_numpy(pairs).split(PAIRS_AT_ONCE):
         a, b = part.unbind(1)
-        cell = means.emotion[b] * LEVELS + means.level[b] - 1
-        fields = edit.cells(means.emotion[b], means.level[b])
-        change = means.images[b] - apply_fields(means.images[a], *fields)
+        fields = _fields_of(edit, means, b)
+        edited = apply_fields(means.images[a], *fields)
+        change = means.images[b] - edited
+
+        emotion = means.emotion[b]
+        cell = emotion * LEVELS + means.level[b] - 1
         total.index_add_(0, cell, change)
         count += torch.bincount(cell, minlength=CELLS)
-    return total / count.clamp(min=1)[:, None, None, None]
+
+    divisor = count.clamp(min=1)
+    return total / divisor[:, None, None, None]
 
 
 @torch.no_grad()
@@ -198,16 +221,20 @@ def residual_error(edit: ConstantEdit | None, means: ClipMeans, pairs: np.ndarra
         a, b = part.unbind(1)
         output = means.images[a]
         if edit is not None:
-            fields = edit.cells(means.emotion[b], means.level[b])
+            fields = _fields_of(edit, means, b)
             output = apply_fields(output, *fields)
-        error = mean_difference(even_light(output), even_light(means.images[b]))
+
+        target = even_light(means.images[b])
+        error = mean_difference(even_light(output), target)
         errors.append(error)
+
     return float(torch.cat(errors).mean())
 
 
 def _held_out_pairs(store: Store, pairs: np.ndarray) -> np.ndarray:
     """(P,) bool: pairs of the people who choose the form, one in four; all pairs of few people."""
-    person = np.unique(store.clips.speaker, return_inverse=True)[1][pairs[:, 0]]
+    _, person_of_clip = np.unique(store.clips.speaker, return_inverse=True)
+    person = person_of_clip[pairs[:, 0]]
     last_fold = FOLDS - 1
     if person.max() < last_fold:
         return np.ones(len(pairs), bool)
@@ -230,15 +257,18 @@ def fit_constant(store: Store, steps: int = 200) -> tuple[ConstantEdit, dict[str
     card = EditorCard("constant", emotions_of(store), store.crop)
     means = clip_means(store)
     pairs = same_person(store)
-    held_out = _held_out_pairs(store, pairs)
+    is_held_out = _held_out_pairs(store, pairs)
+    held_out = pairs[is_held_out]
     fitting = pairs
-    if not held_out.all():
-        fitting = pairs[~held_out]
+    if not is_held_out.all():
+        fitting = pairs[~is_held_out]
 
     form_errors = {}
     for form, edit in fit_forms(means, fitting, steps, card).items():
-        form_errors[form] = residual_error(edit, means, pairs[held_out])
-    errors = {"nothing": residual_error(None, means, pairs[held_out])} | form_errors
-
+        form_errors[form] = residual_error(edit, means, held_out)
     best_form = min(form_errors, key=lambda form: form_errors[form])
-    return fit_forms(means, pairs, steps, card)[best_form], errors
+
+    errors = {"nothing": residual_error(None, means, held_out)}
+    errors |= form_errors
+    forms = fit_forms(means, pairs, steps, card)
+    return forms[best_form], errors

@@ -1,4 +1,7 @@
-"""The image editor (SPFEM on pixels): trained without a true edit, with CDRL guidance and, term for term the same, without."""
+"""Training of the image editor: SPFEM on pixels, without a true edit.
+
+With CDRL guidance and, term for term the same, without.
+"""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -32,7 +35,8 @@ from cdrl.editors.samplers import WINDOW, Batch, WindowSampler
 from cdrl.editors.variants import IMAGE_FIT, IMAGE_START, Weights, image_weights, measurable_weights
 from cdrl.losses.fields import acceleration, asymmetry
 from cdrl.models.discriminator import FRAMES, Discriminator, jitter_frames
-from cdrl.models.image_editor import Edit, ImageEditor
+from cdrl.models.field_network import Edit
+from cdrl.models.image_editor import ImageEditor
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation.guidance import Guidance
 from cdrl.training.loop import LoopConfig, train
@@ -45,7 +49,13 @@ MIDDLE = slice(
 
 
 class WindowGuidance(nn.Module):
-    """CDRL guidance of windows of five frames: content of all, emotion of three against the prototype of the target."""
+    """CDRL guidance of windows of five frames.
+
+    The content of all frames counts, and the emotion of three, against the target's prototype.
+
+    Args:
+        guidance: frozen from now on.
+    """
 
     def __init__(self, guidance: Guidance):
         super().__init__()
@@ -57,12 +67,19 @@ class WindowGuidance(nn.Module):
 
     def emotion(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
         """(B,) 1 - cos of the emotions of target and output (B, 5, 3, H, W)."""
+        frames = output[:, FRAMES]
         targets = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
-        return self.guidance.emotion(output[:, FRAMES], embedding=targets, boxes=batch["boxes"])
+        return self.guidance.emotion(frames, embedding=targets, boxes=batch["boxes"])
 
 
 class ReleasedWindowGuidance(nn.Module):
-    """The released losses on windows of five frames; the emotion is that of an unrelated reference, frame against frame."""
+    """The released losses on windows of five frames.
+
+    The emotion is that of an unrelated reference, frame against frame.
+
+    Args:
+        guidance: frozen from now on.
+    """
 
     def __init__(self, guidance: ReleasedGuidance):
         super().__init__()
@@ -81,7 +98,9 @@ class ReleasedWindowGuidance(nn.Module):
 
 
 class ImageObjective(nn.Module):
-    """The terms of SPFEM on one batch; editor and discriminator are trained together, by one optimiser.
+    """The terms of SPFEM on one batch.
+
+    Editor and discriminator are trained together, by one optimiser.
 
     Terms, each one value per sample:
         discriminator, adversarial: see `adversarial_terms`.
@@ -115,33 +134,54 @@ class ImageObjective(nn.Module):
     def forward(self, batch: Batch) -> Terms:
         """Batch of `WindowSampler` -> {name: (B,) values}."""
         source = batch["frames"]
-        emotion = F.one_hot(batch["emotion"], len(EMOTIONS)).float()
-        target = F.one_hot(batch["target"], len(EMOTIONS)).float()
+        intensity = batch["intensity"]
+        emotion = _one_hot(batch["emotion"])
+        target = _one_hot(batch["target"])
         edit = self.editor(source, target, batch["target_intensity"])
-        back = self.editor(edit.frames, emotion, batch["intensity"], MIDDLE)
-        same = self.editor(source, emotion, batch["intensity"], MIDDLE)
+        back = self.editor(edit.frames, emotion, intensity, MIDDLE)
+        same = self.editor(source, emotion, intensity, MIDDLE)
 
-        middle = source[:, MIDDLE]
         terms = self.target_terms(batch, edit.frames)
+        middle = source[:, MIDDLE]
         terms["cycle"] = mean_difference(back.frames, middle)
         terms["reconstruction"] = mean_difference(same.frames, middle)
-        return terms | _field_terms(edit)
+        terms |= _field_terms(edit)
+        return terms
 
     def target_terms(self, batch: Batch, output: torch.Tensor) -> Terms:
-        """The terms that tell the editor which edit of the batch is the target; output (B, 5, 3, 64, 64)."""
+        """The terms that tell the editor which edit is the target.
+
+        Args:
+            batch: of `WindowSampler`.
+            output: (B, 5, 3, 64, 64) edits of its windows.
+        """
         terms = {}
         if self.discriminator is not None:
+            source = batch["frames"]
             view = partial(self._discriminator_view, boxes=batch["boxes"])
-            terms = adversarial_terms(self.discriminator, batch["frames"], output, batch, view)
-        return terms | guided_terms(self.guidance, self.weights, batch, output)
+            terms = adversarial_terms(self.discriminator, source, output, batch, view)
+        terms |= guided_terms(self.guidance, self.weights, batch, output)
+        return terms
 
     def _discriminator_view(self, frames: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """(B, 5, 3, 64, 64), (B, 4) -> (B, 3, 384): features of the frozen backbones in three frames, jittered."""
+        """Features of three frames, jittered.
+
+        Args:
+            frames: (B, 5, 3, 64, 64).
+            boxes: (B, 4) of the mouths.
+
+        Returns:
+            (B, 3, 384) of the frozen backbones.
+        """
         assert self.vision is not None
         jittered = jitter_frames(frames[:, FRAMES])
-        frame_boxes = boxes.repeat_interleave(len(FRAMES), 0)
-        features = self.vision(jittered.flatten(0, 1), frame_boxes)
-        return torch.cat(features, 1).unflatten(0, jittered.shape[:2])
+        batch, count = jittered.shape[:2]
+        images = jittered.flatten(0, 1)
+        frame_boxes = boxes.repeat_interleave(count, 0)
+
+        face, mouth = self.vision(images, frame_boxes)
+        features = torch.cat([face, mouth], 1)
+        return features.unflatten(0, (batch, count))
 
 
 def _field_terms(edit: Edit) -> Terms:
@@ -149,8 +189,15 @@ def _field_terms(edit: Edit) -> Terms:
     terms = smooth_flow_terms(edit.flow)
     terms["asymmetry"] = asymmetry(edit.flow)
     terms |= painting_terms(edit)
-    terms["temporal_smoothness"] = acceleration(edit.flow) + acceleration(edit.residual)
+    flow_acceleration = acceleration(edit.flow)
+    residual_acceleration = acceleration(edit.residual)
+    terms["temporal_smoothness"] = flow_acceleration + residual_acceleration
     return terms
+
+
+def _one_hot(emotion: torch.Tensor) -> torch.Tensor:
+    """(B,) label numbers -> (B, 8) weights."""
+    return F.one_hot(emotion, len(EMOTIONS)).float()
 
 
 def train_image_editor(
@@ -163,12 +210,14 @@ def train_image_editor(
     audio: np.ndarray | None = None,
     run: Path | None = None,
 ) -> tuple[ImageEditor, pd.DataFrame]:
-    """Train one variant and write `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
+    """Train one variant.
+
+    Writes `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
 
     Args:
         store: training people.
-        guidance: `WindowGuidance`, or `ReleasedWindowGuidance` for the variant `released`; None only where neither of
-            its terms has a weight, they are not measured then.
+        guidance: `WindowGuidance`, or `ReleasedWindowGuidance` for the variant `released`; None
+            only where neither of its terms has a weight, they are not measured then.
         config: settings of training.
         variant: name in `IMAGE_VARIANTS`.
         out: folder of the weights and of the checkpoint.
@@ -188,6 +237,7 @@ def train_image_editor(
     editor, discriminator = starting_networks(start, config.seed, card)
     objective = ImageObjective(editor, discriminator, weights, guidance)
     sampler = WindowSampler(store, config.batch, audio=audio)
+
     loop = LoopConfig(
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -197,6 +247,7 @@ def train_image_editor(
     )
     checkpoint = Path(out) / "training"
     history = train(objective, objective, sampler, loop, checkpoint, f"SPFEM {variant}")
+
     entries = image_entries(editor, out)
     entries |= {"variant": variant, "weights": weights, "start": start, "steps": config.steps}
     save_network(out, editor, entries, history)
@@ -204,7 +255,12 @@ def train_image_editor(
 
 
 def image_entries(editor: ImageEditor, folder: Path) -> dict[str, Any]:
-    """What the card file of an image editor that is written into `folder` needs to load it again."""
+    """The entries of the card file of an image editor that `load_editor` needs.
+
+    Args:
+        editor: with its card.
+        folder: where it is written.
+    """
     return {"model": {}, "editor": KIND} | card_entries(editor.card, folder)
 
 
@@ -219,7 +275,8 @@ def starting_networks(
     """Editor and discriminator to train on.
 
     Args:
-        start: name of the editor's weights, whose card names the discriminator's; None: new networks.
+        start: name of the editor's weights, whose card names the discriminator's; None: new
+            networks.
         seed: of new networks.
         card: of the editor.
     """
@@ -237,7 +294,9 @@ def starting_networks(
 def train_start(
     corpus: Store, out: Path, work: Path, steps: int = 1200, batch: int = 6
 ) -> dict[str, Any]:
-    """Make the committed start: the baseline's objective (no guidance, no truth), from nothing, for longer.
+    """Make the committed start.
+
+    The baseline's objective (no guidance, no truth), from nothing, for longer.
 
     Args:
         corpus: training people.
@@ -257,6 +316,7 @@ def train_start(
     history = train(objective, objective, sampler, loop, work, "generator start")
 
     people = corpus.clips.speaker.nunique()
+    clips = len(corpus.clips)
     last_terms = history.tail(10).mean().drop("step")
     discriminator_name = f"{START}_discriminator"
     description = {
@@ -264,7 +324,7 @@ def train_start(
         "command": "cdrl train generator_start",
         "licence": "Apache-2.0",
         "discriminator": discriminator_name,
-        "trained_on": f"{people} people, {len(corpus.clips)} clips, {steps} steps of {batch} windows",
+        "trained_on": f"{people} people, {clips} clips, {steps} steps of {batch} windows",
         "truth": "none: crops, emotion and level of unpaired clips; no true edit, no guidance",
         "scores": last_terms.round(4).to_dict(),
     }
@@ -287,15 +347,16 @@ def fit_person(
 ) -> tuple[ImageEditor, pd.DataFrame]:
     """Fine-tune a copy of the editor on one person's clips: a minute or two on a CPU.
 
-    The stage that NED trains per actor. Without adversarial terms (a handful of clips would be learnt by heart):
-    reconstruction, cycle, fields, guidance.
+    The stage that NED trains per actor. Without adversarial terms (a handful of clips would be
+    learnt by heart): reconstruction, cycle, fields, guidance.
 
     Args:
         editor: stays as it is.
         store: that person's clips.
         guidance: CDRL.
         targets: emotions that will be asked for.
-        leave_out: emotions of which no clip is used; leave out the target where its clip is to be the test.
+        leave_out: emotions of which no clip is used; leave out the target where its clip is to be
+            the test.
         steps: of training.
         batch: windows.
         learning_rate: its peak.
@@ -304,9 +365,12 @@ def fit_person(
     Returns:
         The copy, frozen, in eval mode; and the history of every term.
     """
-    copy = deepcopy(editor).requires_grad_(True)
+    copy = deepcopy(editor)
+    copy.requires_grad_(True)
     objective = ImageObjective(copy, None, IMAGE_FIT, WindowGuidance(guidance))
-    loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=IMAGE_FIT)
     sampler = WindowSampler(store, batch, targets=targets, leave_out=leave_out)
+    loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=IMAGE_FIT)
     history = train(objective, objective, sampler, loop, None, "fit to the person")
-    return copy.eval().requires_grad_(False), history
+
+    copy.eval().requires_grad_(False)
+    return copy, history

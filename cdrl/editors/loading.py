@@ -29,10 +29,8 @@ def load_editor(where: str | Path = actions.RENDERER) -> Editor:
     Raises:
         InputError: where there is none, or the weights are no editor's.
     """
-    if Path(where).is_dir():
-        weights = _find_weights(Path(where))
-    else:
-        weights = weights_path(str(where))
+    folder = Path(where)
+    weights = _find_weights(folder) if folder.is_dir() else weights_path(str(where))
     entries = load_card(str(weights))
     card = read_editor_card(entries, weights)
     if entries["editor"] == actions.KIND:
@@ -46,9 +44,9 @@ def load_editor(where: str | Path = actions.RENDERER) -> Editor:
 
 
 def _find_weights(folder: Path) -> Path:
-    """The weights of an editor in its own folder, in the folder of its stage, or in that of its run."""
-    folders = (folder, folder / RUN_VARIANT, stage_folder(folder, "generator") / RUN_VARIANT)
-    for candidate in folders:
+    """The weights in the folder of an editor, of the stage that trains it, or of a run."""
+    stage = stage_folder(folder, "generator")
+    for candidate in (folder, folder / RUN_VARIANT, stage / RUN_VARIANT):
         weights = candidate / WEIGHTS_FILE
         if weights.exists():
             return weights

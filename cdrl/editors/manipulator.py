@@ -51,20 +51,24 @@ class ActionWindowGuidance(nn.Module):
 
     def emotion(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
         """(B,) 1 - cos of the emotions of target and output (B, T, 52)."""
+        intensity = batch["target_intensity"]
+        is_reference = takes_reference(batch)[:, None]
         with torch.no_grad():
-            labels = emotion_targets(self.guidance, batch["target"], batch["target_intensity"])
+            labels = emotion_targets(self.guidance, batch["target"], intensity)
             references = self.guidance.emotion_student(batch["reference"])
-            targets = torch.where(takes_reference(batch)[:, None], references, labels)
+            targets = torch.where(is_reference, references, labels)
         return self.guidance.emotion(output, embedding=targets)
 
 
 def takes_reference(batch: Batch) -> torch.Tensor:
-    """(B,) bool: every other window takes the style of its reference, the others that of a label."""
+    """(B,) bool: every other window takes the style of its reference, the others of a label."""
     return torch.arange(len(batch["source"])) % 2 == 1
 
 
 class ActionObjective(nn.Module):
-    """The terms of the manipulator on one batch; it is trained with its discriminator, by one optimiser.
+    """The terms of the manipulator on one batch.
+
+    Manipulator and discriminator are trained together, by one optimiser.
 
     Terms, each one value per sample:
         discriminator, adversarial: see `adversarial_terms`.
@@ -99,20 +103,26 @@ class ActionObjective(nn.Module):
         """Batch of `ActionWindowSampler` -> {name: (B,) values}."""
         source = batch["source"]
         manipulator = self.manipulator
+        std = manipulator.std
         target_style = self._style(batch, batch["reference"], batch["target"])
         source_style = self._style(batch, source, batch["emotion"])
         output = manipulator(source, target_style, batch["target_intensity"])
 
         terms = adversarial_terms(self.discriminator, source, output, batch)
         back = manipulator(output, source_style, batch["intensity"])
-        terms["cycle"] = scaled_difference(back, source, manipulator.std)
+        terms["cycle"] = scaled_difference(back, source, std)
         same = manipulator(source, source_style, batch["intensity"])
-        terms["reconstruction"] = scaled_difference(same, source, manipulator.std)
+        terms["reconstruction"] = scaled_difference(same, source, std)
+
         output_style = manipulator.style_encoder(output)
-        terms["style"] = (output_style - target_style.detach()).abs().mean(1)
-        terms["speech"] = 1 - correlation(output[..., JAW], source[..., JAW])
-        terms["temporal_smoothness"] = change_acceleration(output, source, manipulator.std)
-        return terms | guided_terms(self.guidance, self.weights, batch, output)
+        style_difference = (output_style - target_style.detach()).abs()
+        terms["style"] = style_difference.mean(1)
+        jaw_correlation = correlation(output[..., JAW], source[..., JAW])
+        terms["speech"] = 1 - jaw_correlation
+        terms["temporal_smoothness"] = change_acceleration(output, source, std)
+
+        terms |= guided_terms(self.guidance, self.weights, batch, output)
+        return terms
 
     def _style(self, batch: Batch, window: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """(B, 16): the style of windows (B, T, 52) or of labels (B,), see `takes_reference`."""

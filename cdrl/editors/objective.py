@@ -1,4 +1,7 @@
-"""Loss terms that the editors share: adversarial, guided, of the fields, of motion; each gives one value per sample."""
+"""Loss terms that the editors share: adversarial, guided, of the fields, of motion.
+
+Each gives one value per sample.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +16,17 @@ from cdrl.editors.samplers import Batch
 from cdrl.editors.variants import Weights
 from cdrl.losses.fields import bending, stretching
 from cdrl.models.discriminator import conditional_logit
-from cdrl.models.image_editor import LOWEST_LEVEL, Edit
+from cdrl.models.field_network import Edit
+from cdrl.models.image_editor import LOWEST_LEVEL
 
 Terms = dict[str, torch.Tensor]
 
 
 class EditGuidance(Protocol):
-    """CDRL guidance as the objectives use it; whoever implements it knows which entries of a batch the guidance needs."""
+    """CDRL guidance as the objectives use it.
+
+    An implementation knows which entries of a batch the guidance needs.
+    """
 
     def content(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
         """(B,) how far the content of the output is from that of the source."""
@@ -45,12 +52,13 @@ def adversarial_terms(
     batch: Batch,
     view: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Terms:
-    """Hinge loss of editor against discriminator (arXiv:1802.05957), conditioned on emotion and intensity.
+    """Hinge loss of editor against discriminator, conditioned on emotion and intensity.
 
-    Each side has its own copy of the graph: the discriminator judges edits without a gradient to the editor, and its
-    parameters get none from the editor's term. So the sum of both terms is one number to minimise by one optimiser, and a
-    run resumes exactly. Besides edits, the discriminator refuses real windows under another emotion's name
-    (arXiv:1605.05396).
+    The hinge loss is that of arXiv:1802.05957. Each side has its own copy of the graph: the
+    discriminator judges edits without a gradient to the editor, and its parameters get none from
+    the editor's term. So the sum of both terms is one number to minimise by one optimiser, and a
+    run resumes exactly. Besides edits, the discriminator refuses real windows under another
+    emotion's name (arXiv:1605.05396).
 
     Args:
         discriminator: its input (B, ...) -> (B, 8, 2), see `conditional_logit`.
@@ -60,8 +68,8 @@ def adversarial_terms(
         view: windows -> input of the discriminator; None: the windows themselves.
 
     Returns:
-        discriminator and adversarial, (B,) each; a discriminator that answers 0 everywhere has 2 and 0 (where the
-        target differs from the emotion).
+        discriminator and adversarial, (B,) each; where the target differs from the emotion, a
+        discriminator that answers 0 everywhere has 2 and 0.
     """
     emotion = batch["emotion"]
     target = batch["target"]
@@ -73,14 +81,15 @@ def adversarial_terms(
 
     logit_real = conditional_logit(heads, emotion, batch["intensity"])
     logit_misnamed = conditional_logit(heads, target, target_intensity)
-    heads = discriminator(edited.detach())
-    logit_edited = conditional_logit(heads, target, target_intensity)
+    edited_heads = discriminator(edited.detach())
+    logit_edited = conditional_logit(edited_heads, target, target_intensity)
     with fixed_parameters(discriminator):
-        heads = discriminator(edited)
-        answer = conditional_logit(heads, target, target_intensity)
+        answering_heads = discriminator(edited)
+        answer = conditional_logit(answering_heads, target, target_intensity)
 
     differs = (emotion != target).float()
-    refused = differs * F.relu(1 + logit_misnamed) + F.relu(1 + logit_edited)
+    refused_names = differs * F.relu(1 + logit_misnamed)
+    refused = refused_names + F.relu(1 + logit_edited)
     return {"discriminator": F.relu(1 - logit_real) + refused / 2, "adversarial": -answer}
 
 
@@ -110,9 +119,13 @@ def guided_terms(
     """
     if guidance is None:
         return {}
-    with torch.set_grad_enabled(weights.get("content", 0) > 0):
+
+    has_content = weights.get("content", 0) > 0
+    with torch.set_grad_enabled(has_content):
         content = guidance.content(batch, output)
-    with torch.set_grad_enabled(weights.get("emotion", 0) > 0):
+
+    has_emotion = weights.get("emotion", 0) > 0
+    with torch.set_grad_enabled(has_emotion):
         emotion = guidance.emotion(batch, output)
     return {"content": content, "emotion": emotion}
 
@@ -146,7 +159,7 @@ def smooth_flow_terms(flow: torch.Tensor) -> Terms:
 
 
 def painting_terms(edit: Edit) -> Terms:
-    """Size of what an edit paints instead of moving: squared shading in percent, absolute residual, (B,) each."""
+    """Size of what an edit paints: squared shading in percent, absolute residual, (B,) each."""
     shading = edit.shading.square().flatten(1).mean(1)
     residual = edit.residual.abs().flatten(1).mean(1)
     return {"shading": shading * 100, "residual": residual}
@@ -181,9 +194,19 @@ def change_acceleration(
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(B,) Pearson r over time of (B, T) curves; a curve that hardly moves (std far below .01) gives about 0."""
+    """Pearson r over time.
+
+    Args:
+        a: (B, T) curves.
+        b: (B, T) curves.
+
+    Returns:
+        (B,); about 0 for a curve that hardly moves (std far below .01).
+    """
     a = a - a.mean(1, keepdim=True)
     b = b - b.mean(1, keepdim=True)
+    covariance = (a * b).mean(1)
     variance_a = a.square().mean(1) + 1e-5
     variance_b = b.square().mean(1) + 1e-5
-    return (a * b).mean(1) / (variance_a * variance_b).sqrt()
+    std_product = (variance_a * variance_b).sqrt()
+    return covariance / std_product

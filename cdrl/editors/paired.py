@@ -20,13 +20,14 @@ from cdrl.editors.base import EditorCard
 from cdrl.editors.image import START, ImageObjective, emotions_of, image_entries, starting_networks
 from cdrl.editors.objective import Terms, change_acceleration, mean_difference, scaled_difference
 from cdrl.editors.samplers import (
-    LEVELS,
     WINDOW,
     Batch,
     check_lengths,
     draw_balanced,
     draw_mirrored,
+    draw_starts,
     group_by_emotion,
+    level_intensities,
     mirror_where,
     window_frames,
 )
@@ -55,11 +56,15 @@ class PairedWindowSampler:
         self.origin = np.asarray(origin)
         self.batch = batch
         check_lengths(store, truths, self.origin)
-        self.length = truths.clips["num_frames"].to_numpy()
-        self.emotion = store.clips["emotion"].map(emotion_index).to_numpy()
-        self.target = truths.clips["emotion"].map(emotion_index).to_numpy()
-        self.level = store.clips["intensity"].to_numpy()
-        self.target_level = truths.clips["intensity"].to_numpy()
+
+        clips = store.clips
+        self.emotion = clips["emotion"].map(emotion_index).to_numpy()
+        self.level = clips["intensity"].to_numpy()
+        edits = truths.clips
+        self.length = edits["num_frames"].to_numpy()
+        self.target = edits["emotion"].map(emotion_index).to_numpy()
+        self.target_level = edits["intensity"].to_numpy()
+
         usable = np.flatnonzero(self.length >= WINDOW)
         self.groups = group_by_emotion(self.target, usable)
 
@@ -72,19 +77,23 @@ class PairedWindowSampler:
         """
         edits = draw_balanced(self.groups, self.batch, random)
         clips = self.origin[edits]
-        starts = random.integers(0, self.length[edits] - WINDOW + 1)
+        starts = draw_starts(self.length[edits], WINDOW, random)
         mirrored = draw_mirrored(len(edits), random)
+
         _, frames = window_frames(self.store, clips, starts)
+        frames = mirror_where(mirrored, frames, frames.flip(-1))
         _, truth = window_frames(self.truths, edits, starts)
-        intensity = self.level[clips] / LEVELS
-        target_intensity = self.target_level[edits] / LEVELS
+        truth = mirror_where(mirrored, truth, truth.flip(-1))
+
+        emotion = torch.from_numpy(self.emotion[clips])
+        target = torch.from_numpy(self.target[edits])
         return {
-            "frames": mirror_where(mirrored, frames, frames.flip(-1)),
-            "truth": mirror_where(mirrored, truth, truth.flip(-1)),
-            "emotion": torch.from_numpy(self.emotion[clips]),
-            "target": torch.from_numpy(self.target[edits]),
-            "intensity": torch.from_numpy(intensity).float(),
-            "target_intensity": torch.from_numpy(target_intensity).float(),
+            "frames": frames,
+            "truth": truth,
+            "emotion": emotion,
+            "target": target,
+            "intensity": level_intensities(self.level[clips]),
+            "target_intensity": level_intensities(self.target_level[edits]),
         }
 
 
@@ -199,21 +208,25 @@ class PairedActionSampler:
         Returns:
             source, truth (B, T, 52), target (B,) int64, target_intensity (B,).
         """
+        edits = self.edits
         numbers = random.choice(self.usable, self.batch)
         sources = []
         truths = []
         for number in numbers:
-            source = self.edits.sources[number]
-            start = int(random.integers(len(source) - self.window + 1))
+            source = edits.sources[number]
+            truth = edits.truths[number]
+            last_start = len(source) - self.window
+            start = int(random.integers(last_start + 1))
             frames = slice(start, start + self.window)
             sources.append(source[frames])
-            truths.append(self.edits.truths[number][frames])
-        intensity = self.edits.level[numbers] / LEVELS
+            truths.append(truth[frames])
+
+        target = torch.from_numpy(edits.emotion[numbers])
         return {
             "source": torch.from_numpy(np.stack(sources)),
             "truth": torch.from_numpy(np.stack(truths)),
-            "target": torch.from_numpy(self.edits.emotion[numbers]),
-            "target_intensity": torch.from_numpy(intensity).float(),
+            "target": target,
+            "target_intensity": level_intensities(edits.level[numbers]),
         }
 
 
@@ -236,13 +249,15 @@ class PairedActionObjective(nn.Module):
     def forward(self, batch: Batch) -> Terms:
         """Batch of `PairedActionSampler` -> {name: (B,) values}."""
         manipulator = self.manipulator
+        std = manipulator.std
         source = batch["source"]
+        truth = batch["truth"]
         label_style = manipulator.label_style(batch["target"])
-        true_style = manipulator.style_encoder(batch["truth"])
+        true_style = manipulator.style_encoder(truth)
         output = manipulator(source, label_style, batch["target_intensity"])
         style_difference = (true_style - label_style.detach()).abs()
         return {
-            "paired": scaled_difference(output, batch["truth"], manipulator.std),
+            "paired": scaled_difference(output, truth, std),
             "style": style_difference.mean(1),
-            "temporal_smoothness": change_acceleration(output, source, manipulator.std),
+            "temporal_smoothness": change_acceleration(output, source, std),
         }

@@ -53,7 +53,9 @@ def render_edit(
     shape = (len(performance.pose), len(ACTIONS))
     if actions.shape != shape:
         raise InputError(f"{name}: coefficients {actions.shape}, this clip takes {shape}")
-    edited = replace(performance, coefficients=np.asarray(actions, np.float32))
+
+    coefficients = np.asarray(actions, np.float32)
+    edited = replace(performance, coefficients=coefficients)
     frames, _ = render_performance(spec, edited, frame_size)
     if alignment is None:
         alignment = faces.align(frames, name=name)
@@ -112,15 +114,18 @@ def tracked_edit_pairs(
     """
     vision = VisionPrior()
     clip_number = {name: number for number, name in enumerate(tracked.clips.name)}
+
     sources = []
     actions = []
     for edit, name in enumerate(truths.clips.name):
         source = clip_number[source_of(name)]
         sources.append(tracked.clip(source))
         actions.append(track_clip(truths, edit, tracker, vision))
+
+    labels = truths.clips.emotion.map(emotion_index)
     return TrackedEdits(
         sources=sources,
         truths=actions,
-        emotion=truths.clips.emotion.map(emotion_index).to_numpy(),
+        emotion=labels.to_numpy(),
         level=truths.clips.intensity.to_numpy(),
     )

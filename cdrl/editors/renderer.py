@@ -29,12 +29,15 @@ from cdrl.editors.samplers import (
     Batch,
     check_lengths,
     draw_mirrored,
+    draw_starts,
     mirror_boxes,
     mirror_where,
+    numbers_of_clips,
 )
 from cdrl.models.action_editor import ActionManipulator
 from cdrl.models.action_renderer import ActionRenderer
-from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY, Edit
+from cdrl.models.field_network import Edit
+from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY
 from cdrl.priors.actions import TrackedActions
 from cdrl.priors.vision import VisionPrior
 from cdrl.studio.changes import source_of
@@ -92,9 +95,10 @@ def sample_changes(
     changes = []
     for turn in range(number):
         clip = int(random.integers(len(tracked.clips)))
-        actions = tracked.clip(clip)
         emotion = EMOTIONS[turn % len(EMOTIONS)]
         intensity = float(random.uniform(LOWEST_LEVEL, MAX_INTENSITY))
+
+        actions = tracked.clip(clip)
         edited = edit_actions(manipulator, actions, emotion, intensity)
         changes.append((clip, edited - actions))
     return changes
@@ -120,8 +124,9 @@ class ChangeSampler:
         self.changed = changed
         self.actions = actions
         self.batch = batch
-        clip_number = {name: number for number, name in enumerate(store.clips.name)}
-        self.origin = np.array([clip_number[source_of(name)] for name in changed.clips.name])
+
+        sources = [source_of(name) for name in changed.clips.name]
+        self.origin = numbers_of_clips(store, sources)
         check_lengths(store, changed, self.origin)
         self.length = changed.clips["num_frames"].to_numpy()
         self.boxes = store.mouth_boxes()
@@ -137,18 +142,21 @@ class ChangeSampler:
             (B, 3, 52), boxes (B, 4) of the mouths.
         """
         clips = random.choice(self.usable, self.batch)
-        starts = random.integers(0, self.length[clips] - WINDOW + 1)
-        before = window_rows(self.store, self.origin[clips], starts, WINDOW)[:, ::STRIDE]
-        after = window_rows(self.changed, clips, starts, WINDOW)[:, ::STRIDE]
-
-        frames = load_images(self.store, before.ravel()).unflatten(0, before.shape)
-        truth = load_images(self.changed, after[:, 1])[:, None]
-        actions = _single_precision(self.actions[before])
-        change_rows = self.changed.truth["change"][after.ravel()]
-        change = _single_precision(change_rows.reshape(*after.shape, -1))
-        boxes = _single_precision(self.boxes[before[:, 1]])
-
+        starts = draw_starts(self.length[clips], WINDOW, random)
         mirrored = draw_mirrored(self.batch, random)
+
+        rows = window_rows(self.store, self.origin[clips], starts, WINDOW)
+        rows = rows[:, ::STRIDE]
+        frames = load_images(self.store, rows.ravel())
+        frames = frames.unflatten(0, rows.shape)
+        actions = _single_precision(self.actions[rows])
+        boxes = _single_precision(self.boxes[rows[:, 1]])
+
+        changed_rows = window_rows(self.changed, clips, starts, WINDOW)
+        changed_rows = changed_rows[:, ::STRIDE]
+        truth = load_images(self.changed, changed_rows[:, 1])[:, None]
+        change = _single_precision(self.changed.truth["change"][changed_rows.ravel()])
+        change = change.unflatten(0, changed_rows.shape)
         return {
             "frames": mirror_where(mirrored, frames, frames.flip(-1)),
             "truth": mirror_where(mirrored, truth, truth.flip(-1)),
@@ -169,7 +177,7 @@ def render_middle(renderer: ActionRenderer, batch: Batch) -> Edit:
 
 
 class RenderingObjective(nn.Module):
-    """L1 to the changed frame, in grey levels and relative to the change; and the size of the fields.
+    """L1 to the changed frame, in grey levels and relative to the change; and size of the fields.
 
     Args:
         renderer: to train.
@@ -190,11 +198,13 @@ class RenderingObjective(nn.Module):
         change = mean_difference(source, truth)
         perceptual = {}
         if self.vision is not None:
+            rendered = edit.frames[:, 0]
             perceptual["perceptual"] = perceptual_difference(
-                self.vision, edit.frames[:, 0], truth[:, 0], batch["boxes"]
+                self.vision, rendered, truth[:, 0], batch["boxes"]
             )
 
-        terms = {"truth": error, "relative_l1": error / (change + MIN_CHANGE)}
+        terms = {"truth": error}
+        terms["relative_l1"] = error / (change + MIN_CHANGE)
         terms |= smooth_flow_terms(edit.flow)
         terms |= painting_terms(edit)
         return terms | perceptual
@@ -216,10 +226,11 @@ def perceptual_difference(
     """
     with torch.no_grad():
         true_face, true_mouth = vision(truth, boxes)
+
     face, mouth = vision(rendered, boxes)
-    face_difference = (face - true_face).square().mean(1)
-    mouth_difference = (mouth - true_mouth).square().mean(1)
-    return face_difference + mouth_difference
+    face_difference = (face - true_face).square()
+    mouth_difference = (mouth - true_mouth).square()
+    return face_difference.mean(1) + mouth_difference.mean(1)
 
 
 def train_action_renderer(
@@ -255,8 +266,10 @@ def train_action_renderer(
         loop = LoopConfig(
             steps=steps[part], learning_rate=learning_rate, seed=seed, weights=WEIGHTS[part]
         )
+        checkpoint = Path(out) / part
         title = f"action renderer, {part}"
-        history[part] = train(objective, objective, sampler, loop, Path(out) / part, title)
+        history[part] = train(objective, objective, sampler, loop, checkpoint, title)
+
     return renderer.eval().requires_grad_(False), history
 
 
@@ -281,10 +294,14 @@ def rendering_scores(
     rendered_psnr = []
     source_psnr = []
     for number in range(batches):
-        batch = sampler(np.random.default_rng([number, 77]))
+        random = np.random.default_rng([number, 77])
+        batch = sampler(random)
+        truth = batch["truth"]
+        source = batch["frames"][:, 1:2]
         rendered = render_middle(renderer, batch).frames
-        rendered_psnr += _psnr(rendered, batch["truth"])
-        source_psnr += _psnr(batch["frames"][:, 1:2], batch["truth"])
+        rendered_psnr += _psnr(rendered, truth)
+        source_psnr += _psnr(source, truth)
+
     return {
         "psnr": float(np.mean(rendered_psnr)),
         "psnr.source": float(np.mean(source_psnr)),

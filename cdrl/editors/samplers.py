@@ -1,4 +1,7 @@
-"""Batches of unpaired clips: windows of pixels or of facial actions, with as many clips of every emotion."""
+"""Batches of unpaired clips: windows of pixels or of facial actions.
+
+Every batch has as many clips of every emotion.
+"""
 
 from collections.abc import Sequence
 
@@ -10,7 +13,7 @@ from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.batches import load_images, window_rows
 from cdrl.corpora.store import Store
 from cdrl.models.action_editor import REACH
-from cdrl.models.image_editor import working_view
+from cdrl.models.field_network import working_view
 from cdrl.priors.actions import TrackedActions
 
 Batch = dict[str, torch.Tensor]
@@ -42,9 +45,15 @@ def check_emotions(groups: list[np.ndarray], needed: int, frames: int, path: obj
     """
     if len(groups) < needed:
         raise InputError(
-            f"{path}: {len(groups)} emotions in clips of {frames} frames or more; adversarial training needs two or "
-            "more: add clips of another emotion"
+            f"{path}: {len(groups)} emotions in clips of {frames} frames or more; adversarial "
+            "training needs two or more: add clips of another emotion"
         )
+
+
+def numbers_of_clips(store: Store, names: Sequence[str]) -> np.ndarray:
+    """(N,) the numbers of the clips of these names."""
+    number_of = {name: number for number, name in enumerate(store.clips.name)}
+    return np.array([number_of[name] for name in names])
 
 
 def check_lengths(store: Store, edits: Store, origin: np.ndarray) -> None:
@@ -59,8 +68,8 @@ def check_lengths(store: Store, edits: Store, origin: np.ndarray) -> None:
         InputError: naming the first of them.
     """
     length = edits.clips["num_frames"].to_numpy()
-    source_length = store.clips["num_frames"].to_numpy()[origin]
-    wrong = np.flatnonzero(length != source_length)
+    clip_length = store.clips["num_frames"].to_numpy()
+    wrong = np.flatnonzero(length != clip_length[origin])
     if len(wrong):
         name = edits.clips["name"][wrong[0]]
         raise InputError(
@@ -69,24 +78,42 @@ def check_lengths(store: Store, edits: Store, origin: np.ndarray) -> None:
 
 
 def draw_balanced(groups: list[np.ndarray], count: int, random: np.random.Generator) -> np.ndarray:
-    """(count,) clip numbers, as many of every group, give or take one; which group comes first is drawn."""
+    """Draw clips, as many of every group, give or take one; which group comes first is drawn too.
+
+    Args:
+        groups: clip numbers of each group.
+        count: of the clips.
+        random: draws them.
+
+    Returns:
+        (count,) clip numbers.
+    """
     first = random.integers(len(groups))
     clips = []
     for turn in range(count):
         group = groups[(first + turn) % len(groups)]
-        clips.append(random.choice(group))
+        clip = random.choice(group)
+        clips.append(clip)
     return np.array(clips)
 
 
+def draw_starts(length: np.ndarray, window: int, random: np.random.Generator) -> np.ndarray:
+    """(B,) the first frame of a window of each clip, given the lengths (B,) of clips and window."""
+    last_start = length - window
+    return random.integers(0, last_start + 1)
+
+
 def draw_references(count: int, random: np.random.Generator) -> np.ndarray:
-    """(count,) for each window another window of the batch; every window is the reference of one."""
+    """(count,) for each window another one of the batch; every window is the reference of one."""
     return np.roll(np.arange(count), random.integers(1, count))
 
 
 def draw_strengths(
     emotion: np.ndarray, level: np.ndarray, random: np.random.Generator
 ) -> torch.Tensor:
-    """Intensities of levels 1, 2, 3: 1/3, 2/3, 1. Neutral has one level only, which stands for any strength.
+    """Intensities of levels 1, 2, 3: 1/3, 2/3, 1.
+
+    Neutral has one level only, which stands for any strength.
 
     Args:
         emotion: (B,) label numbers.
@@ -97,8 +124,12 @@ def draw_strengths(
         (B,) float32.
     """
     drawn_level = random.integers(1, LEVELS + 1, len(emotion))
-    strength = np.where(emotion == NEUTRAL, drawn_level, level) / LEVELS
-    return torch.from_numpy(strength).float()
+    return level_intensities(np.where(emotion == NEUTRAL, drawn_level, level))
+
+
+def level_intensities(level: np.ndarray) -> torch.Tensor:
+    """(B,) levels 1, 2, 3 -> (B,) float32 intensities 1/3, 2/3, 1."""
+    return torch.from_numpy(level / LEVELS).float()
 
 
 def draw_mirrored(count: int, random: np.random.Generator) -> torch.Tensor:
@@ -139,10 +170,10 @@ def window_frames(
 
 
 class WindowSampler:
-    """Draws windows of five frames, as many of every emotion, and for each another emotion to become.
+    """Draws windows of five frames and for each another emotion to become.
 
-    The target emotions are those of the batch in another order, so that what the discriminator sees as real and as
-    edited has the same emotions and levels.
+    The target emotions are those of the batch in another order, so that what the discriminator sees
+    as real and as edited has the same emotions and levels.
 
     Args:
         store: of training people.
@@ -165,32 +196,35 @@ class WindowSampler:
         leave_out: Sequence[str] = (),
         audio: np.ndarray | None = None,
     ):
-        clips = store.clips
         self.store = store
         self.batch = batch
         self.mirror = mirror
         self.audio = audio
         self.targets = np.array([emotion_index(name) for name in targets])
+
+        clips = store.clips
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
         self.level = clips["intensity"].to_numpy()
         self.length = clips["num_frames"].to_numpy()
         self.boxes = clips[BOX_COLUMNS].to_numpy(np.float32)
 
         left_out = clips["emotion"].isin(list(leave_out)).to_numpy()
-        usable = np.flatnonzero((self.length >= WINDOW) & ~left_out)
+        is_usable = (self.length >= WINDOW) & ~left_out
+        usable = np.flatnonzero(is_usable)
         self.groups = group_by_emotion(self.emotion, usable)
-        check_emotions(self.groups, 1 if targets else 2, WINDOW, store.path)
+        needed = 1 if targets else 2
+        check_emotions(self.groups, needed, WINDOW, store.path)
 
     def __call__(self, random: np.random.Generator) -> Batch:
         """Draw a batch.
 
         Returns:
-            frames (B, 5, 3, 64, 64), boxes (B, 4), emotion, target (B,) int64, intensity, target_intensity (B,); reference
-            (B,): which window of the batch shows the target, another clip that says something else; audio (B, 5, A)
-            where there is any.
+            frames (B, 5, 3, 64, 64), boxes (B, 4), emotion, target (B,) int64, intensity,
+            target_intensity (B,); reference (B,): which window of the batch shows the target,
+            another clip that says something else; audio (B, 5, A) where there is any.
         """
         clips = draw_balanced(self.groups, self.batch, random)
-        starts = random.integers(0, self.length[clips] - WINDOW + 1)
+        starts = draw_starts(self.length[clips], WINDOW, random)
         rows, frames = window_frames(self.store, clips, starts)
         boxes = torch.from_numpy(self.boxes[clips])
         if self.mirror:
@@ -199,17 +233,19 @@ class WindowSampler:
             boxes = mirror_where(mirrored, boxes, mirror_boxes(boxes))
 
         reference = draw_references(len(clips), random)
-        target, target_level = self._targets(clips[reference], random)
         emotion = self.emotion[clips]
+        target, target_level = self._targets(clips[reference], random)
+        intensity = draw_strengths(emotion, self.level[clips], random)
+        target_intensity = draw_strengths(target, target_level, random)
         batch = {
             "frames": frames,
             "boxes": boxes,
             "emotion": torch.from_numpy(emotion),
             "target": torch.from_numpy(target),
+            "intensity": intensity,
+            "target_intensity": target_intensity,
+            "reference": torch.from_numpy(reference),
         }
-        batch["intensity"] = draw_strengths(emotion, self.level[clips], random)
-        batch["target_intensity"] = draw_strengths(target, target_level, random)
-        batch["reference"] = torch.from_numpy(reference)
         if self.audio is not None:
             audio = np.asarray(self.audio[rows], np.float32)
             batch["audio"] = torch.from_numpy(audio)
@@ -218,16 +254,18 @@ class WindowSampler:
     def _targets(
         self, references: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B,) label numbers and levels to become: those of the reference clips (B,), or drawn from `targets`."""
+        """(B,) label numbers and levels to become: of the reference clips (B,), or drawn."""
         if not len(self.targets):
             return self.emotion[references], self.level[references]
-        target = random.choice(self.targets, len(references))
-        level = random.integers(1, LEVELS + 1, len(references))
+
+        count = len(references)
+        target = random.choice(self.targets, count)
+        level = random.integers(1, LEVELS + 1, count)
         return target, level
 
 
 class ActionWindowSampler:
-    """Draws windows of tracked actions, as many of every emotion, and for each another window of the batch to become like.
+    """Draws windows of tracked actions and for each another window of the batch to become like.
 
     Args:
         tracked: training people.
@@ -235,14 +273,16 @@ class ActionWindowSampler:
         window: frames.
 
     Raises:
-        InputError: a window too short for the content student, or clips that are long enough show fewer than two emotions.
+        InputError: a window too short for the content student, or clips that are long enough show
+            fewer than two emotions.
     """
 
     def __init__(self, tracked: TrackedActions, batch: int, window: int):
         shortest = 2 * REACH + 1
         if window < shortest:
             raise InputError(
-                f"window={window}: at least {shortest} frames are needed, content is read from so many"
+                f"window={window}: at least {shortest} frames are needed, content is read from so "
+                "many"
             )
         clips = tracked.clips
         self.tracked = tracked
@@ -260,15 +300,18 @@ class ActionWindowSampler:
         """Draw a batch.
 
         Returns:
-            source, reference (B, T, 52), emotion, target (B,) int64, intensity, target_intensity (B,).
+            source, reference (B, T, 52), emotion, target (B,) int64, intensity, target_intensity
+            (B,).
         """
         clips = draw_balanced(self.groups, self.batch, random)
-        starts = random.integers(0, self.length[clips] - self.window + 1)
+        starts = draw_starts(self.length[clips], self.window, random)
         rows = window_rows(self.tracked, clips, starts, self.window)
         source = torch.from_numpy(self.tracked.coefficients[rows])
+
         reference = draw_references(len(clips), random)
-        emotion = torch.from_numpy(self.emotion[clips])
-        strength = draw_strengths(self.emotion[clips], self.level[clips], random)
+        labels = self.emotion[clips]
+        strength = draw_strengths(labels, self.level[clips], random)
+        emotion = torch.from_numpy(labels)
         return {
             "source": source,
             "reference": source[reference],

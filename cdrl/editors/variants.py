@@ -1,4 +1,7 @@
-"""The variants of the editors as weights of loss terms: what all share, and what CDRL guidance adds to it."""
+"""The variants of the editors as weights of loss terms.
+
+What all variants share, and what CDRL guidance adds to it.
+"""
 
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig, GeneratorConfig
@@ -17,7 +20,7 @@ GUIDANCE_WEIGHTS: dict[str, Weights] = {
 
 
 def guided_variants(shared: Weights) -> dict[str, Weights]:
-    """Weights of baseline, content, emotion and cdrl: the shared terms with each choice of the guided ones."""
+    """Weights of baseline, content, emotion and cdrl: shared terms and each choice of guided ones."""
     variants = {}
     for name, guidance in GUIDANCE_WEIGHTS.items():
         variants[name] = shared | guidance
@@ -33,8 +36,8 @@ def without(weights: Weights, *names: str) -> Weights:
     return remaining
 
 
-# What every variant of the image editor shares. The adversarial terms alone decide which emotion appears; the others
-# keep the face a face.
+# What every variant of the image editor shares. The adversarial terms alone decide which emotion
+# appears; the others keep the face a face.
 IMAGE_SHARED: Weights = {
     "discriminator": 1.0,
     "adversarial": 0.3,
@@ -52,13 +55,15 @@ IMAGE_VARIANTS = guided_variants(IMAGE_SHARED)
 IMAGE_VARIANTS["released"] = IMAGE_SHARED | {"content": 10.0, "emotion": 50.0}
 # The upper bound: the true edit says what is wanted, so no term is adversarial or guided.
 IMAGE_PAIRED = without(IMAGE_SHARED, *ADVERSARIAL) | {"truth": 100.0}
-# The committed start is held closer to its source: the variants shall begin with clean edits, not with strong ones.
+# The committed start is held closer to its source: the variants shall begin with clean edits, not
+# with strong ones.
 IMAGE_START = IMAGE_SHARED | {"reconstruction": 15.0}
-# The fit to a person has no adversarial term: a discriminator would learn a handful of clips by heart.
+# The fit to a person has no adversarial term: a discriminator would learn a handful of clips by
+# heart.
 IMAGE_FIT = without(IMAGE_VARIANTS["cdrl"], *ADVERSARIAL)
 
-# What every variant of the facial-action editor shares: the terms of NED's manipulator (arXiv:2112.00585), and the size of
-# the motion added.
+# What every variant of the action manipulator shares: the terms of NED's (arXiv:2112.00585), and the
+# size of the motion added.
 ACTION_SHARED: Weights = {
     "discriminator": 1.0,
     "adversarial": 0.3,
@@ -125,7 +130,7 @@ def measurable_weights(weights: Weights, guided: bool, variant: str) -> Weights:
     for name in GUIDED:
         if weights.get(name):
             raise InputError(
-                f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) first, and distil "
-                "it where facial actions are edited"
+                f"variant {variant!r} needs guidance: run notebooks 02 and 03 (or `cdrl run`) "
+                "first, and distil it where facial actions are edited"
             )
     return without(weights, *GUIDED)
