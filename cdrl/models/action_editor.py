@@ -1,7 +1,7 @@
 """Networks of the edit on facial actions: actions over time in, the same with another emotion out.
 
-NED's family. A renderer turns the edited actions into pixels; the studio's is not differentiable, so
-all networks here read actions: the manipulator with its style encoder, the discriminator of its
+NED's family. A renderer turns the edited actions into pixels; the studio's is not differentiable,
+so all networks here read actions: the manipulator with its style encoder, the discriminator of its
 adversarial training, and two students that replace the frozen pixel encoders.
 """
 
@@ -12,8 +12,9 @@ from torch import nn
 from cdrl.core.checkpoint import Pretrained
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
 from cdrl.models.image_editor import LOWEST_LEVEL, field_gain, intensity_per_frame
-from cdrl.models.layers import mean_and_std
+from cdrl.models.layers import mean_and_std, silu_layers
 
+DILATIONS = (1, 2, 4, 8)  # of the manipulator's convolutions, which have a kernel of 3
 STYLE = 16  # length of a style code
 CODE = 64  # length of what style and intensity are mapped to
 REACH = 4  # frames that the content student needs on each side
@@ -34,10 +35,14 @@ class ActionNetwork(nn.Module):
 
     def __init__(self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None):
         super().__init__()
-        mean = torch.zeros(len(ACTIONS)) if mean is None else mean.clone()
-        std = torch.ones(len(ACTIONS)) if std is None else std.clone()
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+
+        if mean is None:
+            mean = torch.zeros(len(ACTIONS))
+        if std is None:
+            std = torch.ones(len(ACTIONS))
+
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
 
     def standardise(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(..., 52) actions -> (..., 52) with mean 0 and standard deviation 1."""
@@ -55,6 +60,7 @@ class FiLMTemporalBlock(nn.Module):
 
     def __init__(self, width: int, dilation: int, code: int):
         super().__init__()
+
         self.reach = dilation
         self.conv = nn.Conv1d(width, width, 3, dilation=dilation)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -62,11 +68,19 @@ class FiLMTemporalBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """(B, T, width), (B, T or 1, code) -> (B, T, width); the ends are repeated."""
-        scale, shift = self.style(code).chunk(2, -1)
-        channels_first = self.norm(x).transpose(1, 2)
+        modulation = self.style(code)
+        scale, shift = modulation.chunk(2, -1)
+
+        hidden = self.norm(x)
+        hidden = self._filter(hidden)
+        hidden = hidden * (1 + scale) + shift
+
+        return x + F.silu(hidden)
+
+    def _filter(self, x: torch.Tensor) -> torch.Tensor:
+        channels_first = x.transpose(1, 2)
         padded = F.pad(channels_first, (self.reach, self.reach), mode="replicate")
-        filtered = self.conv(padded).transpose(1, 2)
-        return x + F.silu(filtered * (1 + scale) + shift)
+        return self.conv(padded).transpose(1, 2)
 
 
 class ActionManipulator(ActionNetwork, Pretrained):
@@ -92,27 +106,29 @@ class ActionManipulator(ActionNetwork, Pretrained):
         self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None, width: int = 128
     ):
         super().__init__(mean, std)
+
         self.config = {"width": width}
-        editable = torch.ones(len(ACTIONS))
-        editable[list(GAZE_ACTIONS)] = 0
-        self.register_buffer("editable", editable, persistent=False)
-        self.table = nn.Parameter(torch.randn(len(EMOTIONS), STYLE) * 0.5)
-        self.mapping = nn.Sequential(
-            nn.Linear(STYLE + 1, CODE), nn.SiLU(), nn.Linear(CODE, CODE), nn.SiLU()
-        )
+        self.register_buffer("editable", _editable(), persistent=False)
+
+        styles = torch.randn(len(EMOTIONS), STYLE) * 0.5
+        self.table = nn.Parameter(styles)
+        self.mapping = silu_layers(STYLE + 1, CODE, CODE)
+
         self.enter = nn.Linear(len(ACTIONS), width)
         self.blocks = nn.ModuleList()
-        for dilation in (1, 2, 4, 8):
+        for dilation in DILATIONS:
             self.blocks.append(FiLMTemporalBlock(width, dilation, CODE))
+
         self.out = nn.Linear(width, len(ACTIONS))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+
         self.style_encoder = StyleEncoder(self.mean, self.std)
 
     @property
     def reach(self) -> int:
         """Frames on each side that a frame's change depends on: 15."""
-        return sum(block.reach for block in self.blocks)
+        return sum(DILATIONS)
 
     def label_style(self, emotion: torch.Tensor) -> torch.Tensor:
         """Look up the styles of labels: (B,) int64 -> (B, 16)."""
@@ -129,22 +145,37 @@ class ActionManipulator(ActionNetwork, Pretrained):
             intensity: (B,), or (B, T) for a curve over time; 0 to 1.5.
 
         Returns:
-            (B, T, 52) in [0, 1]; where the intensity is 0, the source itself. A new manipulator that
-            is not trained yet returns its source.
+            (B, T, 52) in [0, 1]; where the intensity is 0, the source itself. A new manipulator,
+            not trained yet, returns its source.
         """
         batch, count = coefficients.shape[:2]
         intensity = intensity_per_frame(intensity, batch, count)[..., None]
-        strength = intensity.clamp(LOWEST_LEVEL, 1)
-        scaled_style = style[:, None] * strength
-        code = self.mapping(torch.cat([scaled_style, strength], -1))
+        code = self._code(style, intensity)
 
-        hidden = self.enter(self.standardise(coefficients))
+        hidden = self.standardise(coefficients)
+        hidden = self.enter(hidden)
         for block in self.blocks:
             hidden = block(hidden, code)
         change = self.std * self.editable * self.out(hidden)
-        edited = (coefficients + field_gain(intensity) * change).clamp(0, 1)
+
+        edited = coefficients + field_gain(intensity) * change
+        edited = edited.clamp(0, 1)
         unchanged = (intensity == 0) | (self.editable == 0)
+
         return torch.where(unchanged, coefficients, edited)
+
+    def _code(self, style: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
+        """(B, 16), (B, T, 1) -> (B, T, code)."""
+        strength = intensity.clamp(LOWEST_LEVEL, 1)
+        scaled_style = style[:, None] * strength
+        return self.mapping(torch.cat([scaled_style, strength], -1))
+
+
+def _editable() -> torch.Tensor:
+    """(52,): 1 for actions that may change, 0 for gaze."""
+    editable = torch.ones(len(ACTIONS))
+    editable[list(GAZE_ACTIONS)] = 0
+    return editable
 
 
 class StyleEncoder(ActionNetwork):
@@ -160,10 +191,11 @@ class StyleEncoder(ActionNetwork):
         self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None, width: int = 96
     ):
         super().__init__(mean, std)
-        self.frame = nn.Sequential(
-            nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
-        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, STYLE))
+
+        self.frame = silu_layers(len(ACTIONS), width, width)
+
+        self.out = silu_layers(2 * width, width)
+        self.out.append(nn.Linear(width, STYLE))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, T, 52) -> (B, 16)."""
@@ -189,19 +221,18 @@ class ActionDiscriminator(ActionNetwork):
         noise: float = 0.1,
     ):
         super().__init__(mean, std)
+
         self.noise = noise
-        self.time = nn.Sequential(
-            nn.Conv1d(len(ACTIONS), width, 5, 2, 2),
-            nn.LeakyReLU(0.2),
-            nn.Conv1d(width, width, 5, 2, 2),
-            nn.LeakyReLU(0.2),
-        )
-        self.out = nn.Sequential(
-            nn.Dropout(0.2),
-            nn.Linear(2 * width, width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, 2 * len(EMOTIONS)),
-        )
+        self.time = nn.Sequential()
+        for channels in (len(ACTIONS), width):
+            self.time.append(nn.Conv1d(channels, width, 5, 2, 2))
+            self.time.append(nn.LeakyReLU(0.2))
+
+        self.out = nn.Sequential()
+        self.out.append(nn.Dropout(0.2))
+        self.out.append(nn.Linear(2 * width, width))
+        self.out.append(nn.LeakyReLU(0.2))
+        self.out.append(nn.Linear(width, 2 * len(EMOTIONS)))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Compute logits, see `cdrl.models.discriminator.conditional_logit`.
@@ -214,9 +245,13 @@ class ActionDiscriminator(ActionNetwork):
         """
         x = self.standardise(coefficients)
         if self.training:
-            x = x + self.noise * torch.randn_like(x)
-        hidden = self.time(x.transpose(1, 2)).transpose(1, 2)
-        logits = self.out(mean_and_std(hidden))
+            noise = torch.randn_like(x)
+            x = x + self.noise * noise
+
+        hidden = self.time(x.transpose(1, 2))
+        pooled = mean_and_std(hidden.transpose(1, 2))
+        logits = self.out(pooled)
+
         return logits.view(len(x), len(EMOTIONS), 2)
 
 
@@ -241,13 +276,15 @@ class ContentStudent(ActionNetwork):
         width: int = 192,
     ):
         super().__init__(mean, std)
-        self.net = nn.Sequential(
-            nn.Conv1d(len(ACTIONS), width, 2 * REACH + 1),
-            nn.SiLU(),
-            nn.Conv1d(width, width, 1),
-            nn.SiLU(),
-            nn.Conv1d(width, embedding, 1),
-        )
+
+        self.net = nn.Sequential()
+        self.net.append(nn.Conv1d(len(ACTIONS), width, 2 * REACH + 1))
+        self.net.append(nn.SiLU())
+
+        self.net.append(nn.Conv1d(width, width, 1))
+        self.net.append(nn.SiLU())
+
+        self.net.append(nn.Conv1d(width, embedding, 1))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, T, 52) -> (B, T - 8, D), unit norm."""
@@ -274,12 +311,11 @@ class EmotionStudent(ActionNetwork):
         width: int = 128,
     ):
         super().__init__(mean, std)
-        self.frame = nn.Sequential(
-            nn.Linear(len(ACTIONS), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
-        self.out = nn.Sequential(
-            nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, embedding)
-        )
+
+        self.frame = silu_layers(len(ACTIONS), width, width)
+
+        self.out = silu_layers(2 * width, width)
+        self.out.append(nn.Linear(width, embedding))
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, T, 52), any number of frames -> (B, D), unit norm."""

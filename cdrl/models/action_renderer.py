@@ -6,10 +6,10 @@ edited through facial actions.
 """
 
 import torch
-from torch import nn
 
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.models.field_network import Edit, FieldNetwork, Fields, apply_to_clips
+from cdrl.models.layers import silu_layers
 
 RESOLUTION_FACTOR = 2  # flow and residual at 64 x 64: lids and lips are finer than cells of 32 x 32
 # A change of every action below this fades out: no change must leave every pixel as it is.
@@ -33,15 +33,9 @@ class ActionRenderer(FieldNetwork):
 
     def __init__(self, width: int = 32, code: int = 64, stride: int = 2):
         super().__init__(stride, resolution_factor=RESOLUTION_FACTOR)
+
         self.config = {"width": width, "code": code, "stride": stride}
-        self.condition_mlp = nn.Sequential(
-            nn.Linear(2 * len(ACTIONS), 2 * code),
-            nn.SiLU(),
-            nn.Linear(2 * code, code),
-            nn.SiLU(),
-            nn.Linear(code, code),
-            nn.SiLU(),
-        )
+        self.condition_mlp = silu_layers(2 * len(ACTIONS), 2 * code, code, code)
         self._build(width, code)
 
     def forward(
@@ -62,7 +56,7 @@ class ActionRenderer(FieldNetwork):
             stride: replaces the renderer's own where the frame rate is not 25 Hz.
 
         Returns:
-            `Edit`. Where the change is 0, and from a new renderer that is not trained yet, the frames
+            `Edit`. Where the change is 0, and from a new renderer, not trained yet, the frames
             themselves, to rounding.
         """
         fields = self.fields(frames, actions, change, selection, stride)
@@ -93,5 +87,8 @@ class ActionRenderer(FieldNetwork):
         change = change[:, selection]
         largest_change = change.abs().amax(-1)
         gain = (largest_change / FAINT).clamp(0, 1)
-        code = self.condition_mlp(torch.cat([actions, change], -1))
+
+        condition = torch.cat([actions, change], -1)
+        code = self.condition_mlp(condition)
+
         return self.predict_fields(frames, code, gain, selection, stride)

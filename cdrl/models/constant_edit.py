@@ -37,6 +37,7 @@ class ConstantEdit(nn.Module):
     def __init__(self, card: EditorCard = DEFAULT_CARD) -> None:
         super().__init__()
         self.card = card
+
         for name, shape in SHAPES.items():
             table = torch.zeros(len(EMOTIONS), LEVELS, *shape)
             self.register_parameter(name, nn.Parameter(table))
@@ -72,6 +73,7 @@ class ConstantEdit(nn.Module):
         for table in self._tables():
             fields.append(torch.einsum("be,btl,elchw->btchw", weights, level_weights, table))
         flow, shading, residual = fields
+
         return flow, shading, residual
 
     def cells(self, emotion: torch.Tensor, level: torch.Tensor) -> Fields:

@@ -11,11 +11,11 @@ HIDDEN = 256  # width of the last hidden layer
 
 
 class ContentEncoder(nn.Module, Pretrained):
-    """Cross-attention over the tokens of a window; audio may shift the query, images give the values.
+    """Cross-attention over the tokens of a window; audio may shift the query, images give values.
 
-    Each frame gives a face token and a mouth token. A few learnt queries, shifted by the audio prior
-    where it is given, gather them. Audio chooses where to attend but has no path of its own into the
-    embedding. Which of the two decides is measured all the same (`content.swap_image`,
+    Each frame gives a face token and a mouth token. A few learnt queries, shifted by the audio
+    prior where it is given, gather them. Audio chooses where to attend but has no path of its own
+    into the embedding. Which of the two decides is measured all the same (`content.swap_image`,
     `content.swap_audio`).
 
     Differs from the release: queries are vectors, not one map repeated over channels (whose
@@ -47,6 +47,7 @@ class ContentEncoder(nn.Module, Pretrained):
         dropout: float = 0.0,
     ):
         super().__init__()
+
         self.config = {
             "face": face,
             "mouth": mouth,
@@ -61,19 +62,22 @@ class ContentEncoder(nn.Module, Pretrained):
         self.face = nn.Linear(face, width)
         self.mouth = nn.Linear(mouth, width)
         self.audio = nn.Linear(audio, width * queries)
-        self.position = nn.Parameter(torch.randn(2, window, width) * 0.02)
-        self.query = nn.Parameter(torch.randn(queries, width) * 0.02)
+
+        position = torch.randn(2, window, width) * 0.02
+        self.position = nn.Parameter(position)
+
+        query = torch.randn(queries, width) * 0.02
+        self.query = nn.Parameter(query)
+
         self.dropout = nn.Dropout(dropout)
         self.attention = nn.MultiheadAttention(width, HEADS, batch_first=True)
 
-        gathered = width * queries
-        tokens = width * window * 2
-        self.head = nn.Sequential(
-            nn.LayerNorm(gathered + tokens),
-            nn.Linear(gathered + tokens, HIDDEN),
-            nn.SiLU(),
-            nn.Linear(HIDDEN, embedding),
-        )
+        features = width * (queries + 2 * window)
+        self.head = nn.Sequential()
+        self.head.append(nn.LayerNorm(features))
+        self.head.append(nn.Linear(features, HIDDEN))
+        self.head.append(nn.SiLU())
+        self.head.append(nn.Linear(HIDDEN, embedding))
 
     def forward(
         self, face: torch.Tensor, mouth: torch.Tensor, audio: torch.Tensor | None = None
@@ -90,14 +94,17 @@ class ContentEncoder(nn.Module, Pretrained):
         """
         face_tokens = self.face(face) + self.position[0]
         mouth_tokens = self.mouth(mouth) + self.position[1]
-        tokens = F.silu(torch.cat([face_tokens, mouth_tokens], 1))
-        tokens = self.dropout(tokens)
+        tokens = torch.cat([face_tokens, mouth_tokens], 1)
+        tokens = self.dropout(F.silu(tokens))
 
         query = self.query.expand(len(tokens), -1, -1)
         if audio is not None:
             shift = self.audio(audio.mean(1))
-            query = query + shift.view(len(tokens), *self.query.shape)
+            query = query + shift.view_as(query)
 
         gathered, _ = self.attention(query, tokens, tokens, need_weights=False)
-        hidden = torch.cat([gathered, tokens], 1).flatten(1)
-        return F.normalize(self.head(hidden), dim=-1)
+
+        hidden = torch.cat([gathered, tokens], 1)
+        embedding = self.head(hidden.flatten(1))
+
+        return F.normalize(embedding, dim=-1)

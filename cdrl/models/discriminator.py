@@ -26,9 +26,11 @@ class Discriminator(nn.Module):
 
     def __init__(self, features: int = 384, width: int = 192):
         super().__init__()
+
+        inputs = features * len(FRAMES)
         self.net = nn.Sequential()
-        for inputs in (features * len(FRAMES), width):
-            self.net.append(nn.Linear(inputs, width))
+        for layer_inputs in (inputs, width):
+            self.net.append(nn.Linear(layer_inputs, width))
             self.net.append(nn.LeakyReLU(0.2))
             self.net.append(nn.Dropout(0.2))
 
@@ -95,6 +97,7 @@ def _shift(frames: torch.Tensor) -> torch.Tensor:
     """Shift every window by whole pixels at random."""
     batch = len(frames)
     shift = torch.randint(-MAX_SHIFT, MAX_SHIFT + 1, (batch, 2))
+
     rows = _shifted_indices(frames.shape[-2], shift[:, :1])
     columns = _shifted_indices(frames.shape[-1], shift[:, 1:])
 
@@ -102,6 +105,7 @@ def _shift(frames: torch.Tensor) -> torch.Tensor:
     for number, window in enumerate(frames):
         window = window[:, :, rows[number]]
         window = window[..., columns[number]]
+
         shifted.append(window)
 
     return torch.stack(shifted)

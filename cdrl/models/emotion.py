@@ -48,6 +48,7 @@ class EmotionEncoder(nn.Module, Pretrained):
         dropout: float = 0.1,
     ):
         super().__init__()
+
         self.config = {
             "features": features,
             "embedding": embedding,
@@ -62,16 +63,20 @@ class EmotionEncoder(nn.Module, Pretrained):
         }
         self.noise = noise
         self.window = window
-        self.context = nn.Parameter(torch.randn(classes, tokens, token_width) * 0.02)
-        self.frame = nn.Sequential(
-            nn.LayerNorm(features),
-            nn.Linear(features, hidden),
-            nn.SiLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-        )
-        self.narrow = nn.Sequential(nn.LayerNorm(2 * hidden), nn.Linear(2 * hidden, bottleneck))
+        context = torch.randn(classes, tokens, token_width) * 0.02
+        self.context = nn.Parameter(context)
+
+        self.frame = nn.Sequential()
+        self.frame.append(nn.LayerNorm(features))
+        self.frame.append(nn.Linear(features, hidden))
+        self.frame.append(nn.SiLU())
+        self.frame.append(nn.Dropout(dropout))
+        self.frame.append(nn.Linear(hidden, hidden))
+        self.frame.append(nn.SiLU())
+
+        self.narrow = nn.Sequential()
+        self.narrow.append(nn.LayerNorm(2 * hidden))
+        self.narrow.append(nn.Linear(2 * hidden, bottleneck))
         self.out = nn.Linear(bottleneck, embedding)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -88,5 +93,9 @@ class EmotionEncoder(nn.Module, Pretrained):
         unit_code = F.normalize(code, dim=-1)
         code = unit_code * code.shape[-1] ** 0.5  # unit variance per dimension
         if self.training and self.noise:
-            code = code + self.noise * torch.randn_like(code)
-        return F.normalize(self.out(code), dim=-1)
+            noise = torch.randn_like(code)
+            code = code + self.noise * noise
+
+        embedding = self.out(code)
+
+        return F.normalize(embedding, dim=-1)

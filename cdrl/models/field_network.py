@@ -1,9 +1,9 @@
 """Networks that answer with fields, and how fields edit images.
 
-A network reads a frame, one before it and one after it, and predicts three fields: where every pixel
-comes from (flow), the change of brightness (shading) and, around eyes and mouth only, what the source
-does not show (residual). Fields are predicted at 64 px and applied at the resolution of the crop, so
-that skin, hair and lashes of a large crop stay those of the source.
+A network reads a frame, one before it and one after it, and predicts three fields: where every
+pixel comes from (flow), the change of brightness (shading) and, around eyes and mouth only, what
+the source does not show (residual). Fields are predicted at 64 px and applied at the resolution of
+the crop, so that skin, hair and lashes of a large crop stay those of the source.
 """
 
 import math
@@ -39,8 +39,8 @@ class Edit(NamedTuple):
 
     Attributes:
         frames: (B, T, 3, H, W) RGB in [0, 1].
-        flow: (B, T, 2, 32, 32), x and y of where a pixel comes from, relative to the pixel, in units
-            of half the crop's width. 64 x 64 cells from an `ActionRenderer`.
+        flow: (B, T, 2, 32, 32), x and y of where a pixel comes from, relative to the pixel, in
+            units of half the crop's width. 64 x 64 cells from an `ActionRenderer`.
         shading: (B, T, 1, 16, 16), logarithm of the factor on brightness.
         residual: (B, T, 1, 32, 32), added to all three colours. 64 x 64 from an `ActionRenderer`.
     """
@@ -52,7 +52,7 @@ class Edit(NamedTuple):
 
 
 class FiLMConvBlock(nn.Module):
-    """3x3 convolution, GroupNorm, scale and shift by a code (FiLM), SiLU, and a skip if shapes allow.
+    """3x3 convolution, GroupNorm, scale and shift by a code (FiLM), SiLU; a skip if shapes allow.
 
     Args:
         channels: of the input.
@@ -63,17 +63,23 @@ class FiLMConvBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, code: int, stride: int = 1):
         super().__init__()
+
         self.skip = channels == out and stride == 1
+
         self.conv = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
         self.norm = nn.GroupNorm(8, out, affine=False)
         self.style = nn.Linear(code, 2 * out)
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """(B, channels, h, w), (B, code) -> (B, out, h / stride, w / stride)."""
-        modulation = self.style(code)[:, :, None, None]
+        modulation = self.style(code)
+        modulation = modulation[:, :, None, None]
         scale, shift = modulation.chunk(2, 1)
-        normalised = self.norm(self.conv(x))
-        hidden = F.silu(normalised * (1 + scale) + shift)
+
+        hidden = self.conv(x)
+        hidden = self.norm(hidden)
+        hidden = F.silu(hidden * (1 + scale) + shift)
+
         return x + hidden if self.skip else hidden
 
 
@@ -108,18 +114,23 @@ class FieldNetwork(nn.Module, Pretrained):
         wide = 2 * width
         deep = 3 * width
         self.stem = nn.Conv2d(36, fine, 1)
+
         self.down = nn.ModuleList()
         for channels, out in ((fine, width), (width, wide), (wide, deep)):
             self.down.append(FiLMConvBlock(channels, out, code, 2))
+
         self.same = nn.ModuleList()
         for channels in (width, wide):
             self.same.append(FiLMConvBlock(channels, channels, code))
+
         self.core = nn.ModuleList()
         for _ in range(CORE_BLOCKS):
             self.core.append(FiLMConvBlock(deep, deep, code))
+
         self.up = nn.ModuleList()
         for channels, out in ((deep, wide), (wide, width), (width, fine)):
             self.up.append(FiLMConvBlock(channels, out, code))
+
         self.join = nn.ModuleList()
         for channels in (wide, width, fine):
             self.join.append(FiLMConvBlock(channels, channels, code))
@@ -132,10 +143,13 @@ class FieldNetwork(nn.Module, Pretrained):
     def _build_masks(self) -> None:
         """Make what fades fields out at the border, and the residual outside of eyes and mouth."""
         cells = self.resolution_factor * WORKING_SIZE // 2
-        coarse_cells = WORKING_SIZE // 4
-        self.register_buffer("window", border_window(cells), persistent=False)
-        self.register_buffer("coarse_window", border_window(coarse_cells), persistent=False)
-        self.register_buffer("roi_mask", roi_mask(cells), persistent=False)
+        window = border_window(cells)
+        coarse_window = border_window(WORKING_SIZE // 4)
+        mask = roi_mask(cells)
+
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("coarse_window", coarse_window, persistent=False)
+        self.register_buffer("roi_mask", mask, persistent=False)
 
     def predict_fields(
         self,
@@ -158,20 +172,25 @@ class FieldNetwork(nn.Module, Pretrained):
             Flow, shading and residual of t frames, shapes as in `Edit`.
         """
         small = _small_frames(frames)
-        triples = neighbours(small, stride or self.stride)[:, selection]
-        batch, count = triples.shape[:2]
-        fine, coarse = self._decode(triples.flatten(0, 1) * 2 - 1, code.flatten(0, 1))
-        gain = gain.flatten()[:, None, None, None]
+        triples = neighbours(small, stride or self.stride)
+        triples = triples[:, selection] * 2 - 1
+        fine, coarse = self._decode(triples.flatten(0, 1), code.flatten(0, 1))
+        frame_gain = gain.flatten()[:, None, None, None]
 
         flow, residual = self._flow_and_residual(fine)
         flow = FLOW_LIMIT * torch.tanh(blur(flow)) * self.window
-        shading = SHADING_LIMIT * torch.tanh(self.shade(coarse)) * self.coarse_window
+
+        shading = self.shade(coarse)
+        shading = SHADING_LIMIT * torch.tanh(shading) * self.coarse_window
+
         residual = RESIDUAL_LIMIT * torch.tanh(residual) * self.roi_mask
 
-        flow = (gain * flow).view(batch, count, *flow.shape[1:])
-        shading = (gain * shading).view(batch, count, *shading.shape[1:])
-        residual = (gain * residual).view(batch, count, *residual.shape[1:])
-        return flow, shading, residual
+        flow = frame_gain * flow
+        shading = frame_gain * shading
+        residual = frame_gain * residual
+
+        shape = gain.shape
+        return flow.unflatten(0, shape), shading.unflatten(0, shape), residual.unflatten(0, shape)
 
     def _flow_and_residual(self, fine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features at 32 x 32 -> flow (B, 2, h, w) and residual (B, 1, h, w), not yet limited."""
@@ -182,21 +201,31 @@ class FieldNetwork(nn.Module, Pretrained):
 
     def _decode(self, x: torch.Tensor, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 9, 64, 64), (B, code) -> features at 32 x 32 and at 16 x 16."""
-        at32 = F.silu(self.stem(F.pixel_unshuffle(x, 2)))
+        x = F.pixel_unshuffle(x, 2)
+        at32 = F.silu(self.stem(x))
+
         at16 = self.down[0](at32, code)
         at16 = self.same[0](at16, code)
+
         at8 = self.down[1](at16, code)
         at8 = self.same[1](at8, code)
+
         at4 = self.down[2](at8, code)
         for block in self.core:
             at4 = block(at4, code)
 
-        up8 = upsample2x(self.up[0](at4, code))
-        at8 = self.join[0](at8 + up8, code)
-        up16 = upsample2x(self.up[1](at8, code))
-        at16 = self.join[1](at16 + up16, code)
-        up32 = upsample2x(self.up[2](at16, code))
-        at32 = self.join[2](at32 + up32, code)
+        upper = self.up[0](at4, code)
+        at8 = at8 + upsample2x(upper)
+        at8 = self.join[0](at8, code)
+
+        upper = self.up[1](at8, code)
+        at16 = at16 + upsample2x(upper)
+        at16 = self.join[1](at16, code)
+
+        upper = self.up[2](at16, code)
+        at32 = at32 + upsample2x(upper)
+        at32 = self.join[2](at32, code)
+
         return at32, at16
 
 
@@ -225,11 +254,15 @@ def neighbours(frames: torch.Tensor, stride: int) -> torch.Tensor:
     Returns:
         (B, T, 9, H, W): before, the frame, after.
     """
-    index = torch.arange(frames.shape[1], device=frames.device)
-    last = frames.shape[1] - 1
-    before = (index - stride).clamp(min=0)
-    after = (index + stride).clamp(max=last)
-    return torch.cat([frames[:, before], frames, frames[:, after]], 2)
+    count = frames.shape[1]
+    index = torch.arange(count, device=frames.device)
+    index_before = (index - stride).clamp(min=0)
+    index_after = (index + stride).clamp(max=count - 1)
+
+    before = frames[:, index_before]
+    after = frames[:, index_after]
+
+    return torch.cat([before, frames, after], 2)
 
 
 def apply_to_clips(frames: torch.Tensor, fields: Fields) -> torch.Tensor:
@@ -268,18 +301,27 @@ def apply_fields(
     shading = _enlarge(shading, height, width)
     residual = _enlarge(residual, height, width)
 
-    y = _pixel_centres(height, images.device)
-    x = _pixel_centres(width, images.device)
-    pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    pixels = _pixel_grid(height, width, images.device)
     grid = pixels + flow.permute(0, 2, 3, 1)
+
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return (moved * shading.exp() + residual).clamp(0, 1)
+    edited = moved * shading.exp() + residual
+
+    return edited.clamp(0, 1)
 
 
 def _enlarge(field: torch.Tensor, height: int, width: int) -> torch.Tensor:
     if field.shape[-2:] == (height, width):
         return field
     return F.interpolate(field, (height, width), mode="bilinear", align_corners=False)
+
+
+def _pixel_grid(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """(H, W, 2) x and y of every pixel, where the image goes from -1 to 1."""
+    y = _pixel_centres(height, device)
+    x = _pixel_centres(width, device)
+    columns, rows = torch.meshgrid(x, y, indexing="xy")
+    return torch.stack([columns, rows], -1)
 
 
 def _pixel_centres(count: int, device: torch.device) -> torch.Tensor:
@@ -298,11 +340,14 @@ def blur(field: torch.Tensor) -> torch.Tensor:
     """
     channels = field.shape[1]
     kernel = field.new_tensor([1, 4, 6, 4, 1]) / 16
-    row_kernel = kernel.view(1, 1, 1, 5).expand(channels, 1, 1, 5)
-    column_kernel = kernel.view(1, 1, 5, 1).expand(channels, 1, 5, 1)
+
+    row = kernel.view(1, 1, 1, 5).expand(channels, -1, -1, -1)
+    column = kernel.view(1, 1, 5, 1).expand(channels, -1, -1, -1)
+
     padded = F.pad(field, (2, 2, 2, 2), mode="replicate")
-    across = F.conv2d(padded, row_kernel, groups=channels)
-    return F.conv2d(across, column_kernel, groups=channels)
+    across = F.conv2d(padded, row, groups=channels)
+
+    return F.conv2d(across, column, groups=channels)
 
 
 def border_window(size: int) -> torch.Tensor:
@@ -314,8 +359,12 @@ def border_window(size: int) -> torch.Tensor:
     position = torch.arange(size) / (size - 1)
     distance = torch.minimum(position, 1 - position)
     inside = (distance / BORDER).clamp(0, 1)
-    ramp = 0.5 - 0.5 * torch.cos(math.pi * inside)
+
+    angle = math.pi * inside
+    ramp = 0.5 - 0.5 * torch.cos(angle)
+
     window = ramp[:, None] * ramp[None]
+
     return window.view(1, 1, size, size)
 
 
@@ -326,12 +375,17 @@ def roi_mask(size: int) -> torch.Tensor:
         (1, 1, size, size): 1 at the centres of `ROI_ELLIPSES`, 0 outside of them.
     """
     position = (torch.arange(size) + 0.5) / size
+
     y, x = torch.meshgrid(position, position, indexing="ij")
     mask = torch.zeros(size, size)
     for centre_x, centre_y, radius_x, radius_y in ROI_ELLIPSES.values():
-        distance = ((x - centre_x) / radius_x) ** 2 + ((y - centre_y) / radius_y) ** 2
+        across = (x - centre_x) / radius_x
+        down = (y - centre_y) / radius_y
+        distance = across**2 + down**2
+
         ellipse = (2 - 2 * distance).clamp(0, 1)
         mask = torch.maximum(mask, ellipse)
+
     return mask.view(1, 1, size, size)
 
 

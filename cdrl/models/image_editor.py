@@ -1,4 +1,4 @@
-"""The image editor (SPFEM): source frames and an emotion in, the same frames with that emotion out."""
+"""The image editor (SPFEM): frames and an emotion in, the same frames with that emotion out."""
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +7,7 @@ from torch import nn
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
 from cdrl.models.field_network import Edit, FieldNetwork, Fields, apply_to_clips
+from cdrl.models.layers import silu_layers
 
 LOWEST_LEVEL = 1 / 3
 MAX_INTENSITY = 1.5
@@ -38,12 +39,11 @@ class ImageEditor(FieldNetwork):
         self, width: int = 32, code: int = 64, stride: int = 2, card: EditorCard = DEFAULT_CARD
     ):
         super().__init__(stride)
+
         self.config = {"width": width, "code": code, "stride": stride}
         self.card = card
         self.table = nn.Parameter(torch.randn(len(EMOTIONS), code))
-        self.mapping = nn.Sequential(
-            nn.Linear(code, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU()
-        )
+        self.mapping = silu_layers(code, code, code)
         self._build(width, code)
 
     @property
@@ -63,8 +63,8 @@ class ImageEditor(FieldNetwork):
         Args:
             frames: (B, T, 3, H, W) RGB in [0, 1], aligned crops of consecutive frames, H = W >= 64.
             weights: (B, 8) mixture of emotions, order `EMOTIONS`, sums to 1.
-            intensity: (B,) or (B, T), 0 to 1.5. 0 changes nothing, exactly. 1/3, 2/3 and 1 are levels
-                1 to 3 of the corpora.
+            intensity: (B,) or (B, T), 0 to 1.5. 0 changes nothing, exactly. 1/3, 2/3 and 1 are
+                levels 1 to 3 of the corpora.
             selection: the frames to edit and to return; their neighbours are read all the same.
 
         Returns:
@@ -73,9 +73,11 @@ class ImageEditor(FieldNetwork):
         batch, count = frames.shape[:2]
         intensity = intensity_per_frame(intensity, batch, count)
         fields = self.fields(frames, weights, intensity, selection)
+
         frames = frames[:, selection]
         edited = apply_to_clips(frames, fields)
         unchanged = intensity[:, selection, None, None, None] == 0
+
         return Edit(torch.where(unchanged, frames, edited), *fields)
 
     def fields(
@@ -98,8 +100,10 @@ class ImageEditor(FieldNetwork):
         Returns:
             Flow, shading and residual, shapes as in `Edit`.
         """
-        frames = frames.expand(len(intensity), *frames.shape[1:])
+        count = len(intensity)
+        frames = frames.expand(count, -1, -1, -1, -1)
         intensity = intensity[:, selection]
+
         code = self.code(weights, intensity)
         return self.predict_fields(frames, code, field_gain(intensity), selection, stride)
 

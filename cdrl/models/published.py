@@ -30,9 +30,11 @@ class FaceNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
         self.conv1 = nn.Conv2d(1, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.prelu = nn.PReLU()
+
         widths = ((64, 64), (64, 128), (128, 256), (256, 512))
         for number, (channels, out) in enumerate(widths, 1):
             first_block = _FaceBlock(channels, out)
@@ -57,6 +59,7 @@ class FaceNet(nn.Module):
 
         x = self.bn4(x).flatten(1)
         x = self.fc5(x)
+
         return self.bn5(x)
 
 
@@ -68,13 +71,16 @@ class _FaceBlock(nn.Module):
 
     def __init__(self, channels: int, out: int):
         super().__init__()
+
         stride = out // channels
         self.bn0 = nn.BatchNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.prelu = nn.PReLU()
+
         self.conv2 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(out)
+
         self.downsample: nn.Sequential | None = None
         if stride > 1:
             self.downsample = nn.Sequential(
@@ -109,11 +115,13 @@ class EfficientFace(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
         self.conv1 = nn.Sequential(
             nn.Conv2d(3, 29, 3, 2, 1, bias=False), nn.BatchNorm2d(29), nn.ReLU()
         )
         for number, (channels, out, blocks) in enumerate(_STAGES, 2):
             self.add_module(f"stage{number}", _shuffle_stage(channels, out, blocks))
+
         self.local = _Quarters(29, 116)
         self.modulator = _Gate(116)
 
@@ -133,6 +141,7 @@ class EfficientFace(nn.Module):
         x = self.stage3(x)
         x = self.stage4(x)
         x = self.conv5(x)
+
         return x.mean((2, 3))
 
 
@@ -161,11 +170,16 @@ class _Quarters(nn.Module):
         for layer in (1, 2):
             convolution = getattr(self, f"conv{quarter}_{layer}")
             norm = getattr(self, f"bn{quarter}_{layer}")
-            x = F.relu(norm(convolution(x)))
+
+            x = convolution(x)
+            x = norm(x)
+            x = F.relu(x)
+
         return x
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         left, right = x.chunk(2, 3)
+
         upper_left, lower_left = left.chunk(2, 2)
         upper_right, lower_right = right.chunk(2, 2)
 
@@ -176,6 +190,7 @@ class _Quarters(nn.Module):
 
         left = torch.cat([upper_left, lower_left], 2)
         right = torch.cat([upper_right, lower_right], 2)
+
         return torch.cat([left, right], 3)
 
 
@@ -184,6 +199,7 @@ class _Gate(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
+
         reduced = channels // 16
         self.channel_att = _ChannelGate(channels, reduced)
         self.spatial_att = _SpatialGate(channels, reduced)
@@ -197,7 +213,9 @@ class _Gate(nn.Module):
 class _ChannelGate(nn.Module):
     def __init__(self, channels: int, reduced: int):
         super().__init__()
+
         self.gate_c = nn.Sequential()
+
         self.gate_c.add_module("gate_c_fc_0", nn.Linear(channels, reduced))
         self.gate_c.add_module("gate_c_bn_1", nn.BatchNorm1d(reduced))
         self.gate_c.add_module("gate_c_relu_1", nn.ReLU())
@@ -212,10 +230,13 @@ class _ChannelGate(nn.Module):
 class _SpatialGate(nn.Module):
     def __init__(self, channels: int, reduced: int):
         super().__init__()
+
         self.gate_s = nn.Sequential()
         self._add("reduce0", nn.Conv2d(channels, reduced, 1))
+
         for name in ("di_0", "di_1"):
             self._add(name, nn.Conv2d(reduced, reduced, 3, padding=4, dilation=4))
+
         self.gate_s.add_module("gate_s_conv_final", nn.Conv2d(reduced, 1, 1))
 
     def _add(self, name: str, convolution: nn.Conv2d) -> None:

@@ -22,6 +22,7 @@ class SyncNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
         self.netcnnaud = _audio_convolutions()
         self.netcnnlip = _visual_convolutions()
         self.netfcaud = _head()
@@ -43,6 +44,7 @@ def _audio_convolutions() -> nn.Sequential:
     layers = nn.Sequential()
     _add_conv2d(layers, 1, 64, 3, 1)
     layers.append(nn.MaxPool2d(1, 1))
+
     _add_conv2d(layers, 64, 192, 3, 1)
     layers.append(nn.MaxPool2d(3, (1, 2)))
 
@@ -58,8 +60,10 @@ def _audio_convolutions() -> nn.Sequential:
 def _visual_convolutions() -> nn.Sequential:
     """(B, 3, 5, 224, 224) -> (B, 512, 1, 1, 1)."""
     layers = nn.Sequential()
+
     _add_conv3d(layers, 3, 96, (5, 7, 7), 2, 0)
     layers.append(nn.MaxPool3d((1, 3, 3), (1, 2, 2)))
+
     _add_conv3d(layers, 96, 256, (1, 5, 5), 2, 1)
     layers.append(nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)))
 
@@ -90,6 +94,7 @@ def _add_conv3d(
     """Add a 3D convolution; stride and padding in space only."""
     strides = (1, stride, stride)
     paddings = (0, padding, padding)
+
     layers.append(nn.Conv3d(channels, out, kernel, strides, paddings))
     layers.append(nn.BatchNorm3d(out))
     layers.append(nn.ReLU())
