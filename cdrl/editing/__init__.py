@@ -1,0 +1,1 @@
+"""Editing: a video file, an emotion and an intensity in, the edited file out."""

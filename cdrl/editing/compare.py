@@ -1,4 +1,7 @@
-"""Source, edit and, where it is known, the truth side by side, with the source's clock and sound."""
+"""Source, edit and, where it is known, the truth side by side.
+
+Clock and sound are the source's.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,10 +90,13 @@ def _nearest_frames(path: Path, source_times: list[float]) -> Iterator[np.ndarra
 
 def _scale_to_height(image: np.ndarray, height: int) -> np.ndarray:
     """(H, W, 3) uint8 -> (height, an even width, 3)."""
-    factor = len(image) / height
-    width = 2 * round(image.shape[1] / factor / 2)
-    if image.shape[:2] == (height, width):
+    source_height, source_width = image.shape[:2]
+    factor = source_height / height
+    width = 2 * round(source_width / factor / 2)
+    if (source_height, source_width) == (height, width):
         return image
-    matrix = np.array([[image.shape[1] / width, 0, 0], [0, factor, 0]])
+
+    across = source_width / width
+    matrix = np.array([[across, 0, 0], [0, factor, 0]])
     samples = max(1, int(np.ceil(factor - 0.25)))
     return affine_warp(image, matrix, height, width, samples)

@@ -49,22 +49,31 @@ def read_reference(guidance: Guidance, path: Path, emotions: tuple[str, ...] = E
     Raises:
         InputError: a file that cannot be read or shows no face, and a clip of under three frames.
     """
-    alignment = align(video_frames(path), name=str(path), crop=guidance.crop)
-    read_frames = set(_spread(len(alignment)).tolist())
-    crops = []
-    for index, frame in enumerate(video_frames(path)):
-        if index in read_frames:
-            frame_alignment = alignment.part(index, index + 1)
-            crops += list(crop([frame], frame_alignment, REFERENCE_SIZE))
-    mixture = read_crops(guidance, np.stack(crops), emotions, str(path))
+    crops = _reference_crops(guidance, path)
+    mixture = read_crops(guidance, crops, emotions, str(path))
+    strongest = next(iter(mixture))
 
     stretches = min(STRETCHES, len(crops) // MIN_EMOTION_FRAMES)
-    strongest = []
-    for stretch in np.array_split(np.stack(crops), stretches):
+    agreeing = 0
+    for stretch in np.array_split(crops, stretches):
         weights = guidance.mixture(reference=image_tensor(stretch)[None])
-        strongest.append(EMOTIONS[int(weights.argmax())])
-    agreeing = strongest.count(next(iter(mixture)))
-    return Reading(mixture, agreeing, len(strongest))
+        emotion = EMOTIONS[int(weights.argmax())]
+        agreeing += emotion == strongest
+    return Reading(mixture, agreeing, stretches)
+
+
+def _reference_crops(guidance: Guidance, path: Path) -> np.ndarray:
+    """(T, 64, 64, 3) uint8 crops of a video as the guidance reads them, 64 or fewer."""
+    alignment = align(video_frames(path), name=str(path), crop=guidance.crop)
+    numbers = set(_spread(len(alignment)).tolist())
+
+    crops = []
+    for index, frame in enumerate(video_frames(path)):
+        if index in numbers:
+            frame_alignment = alignment.part(index, index + 1)
+            [face] = crop([frame], frame_alignment, REFERENCE_SIZE)
+            crops.append(face)
+    return np.stack(crops)
 
 
 def read_crops(
@@ -113,10 +122,10 @@ def read_text(guidance: Guidance, text: str, emotions: tuple[str, ...] = EMOTION
         InputError: for words that the language prior never learnt, naming those it did.
     """
     if text in EMOTIONS:
-        weights = guidance.mixture(labels=text)
-    else:
-        weights = guidance.mixture(text=text)
-    return _to_mixture(weights[0], emotions)
+        label_weights = guidance.mixture(labels=text)
+        return _to_mixture(label_weights[0], emotions)
+    text_weights = guidance.mixture(text=text)
+    return _to_mixture(text_weights[0], emotions)
 
 
 def _to_mixture(weights: torch.Tensor, emotions: tuple[str, ...]) -> Mixture:
@@ -217,9 +226,11 @@ class IntensityCurve:
 
     def __post_init__(self) -> None:
         frame_intensities(np.array(self.values), len(self.values))
+
         times = np.array(self.seconds, float)
-        growing = len(times) and (times >= 0).all() and (np.diff(times) > 0).all()
-        if not growing:
+        is_growing = (np.diff(times) > 0).all()
+        is_positive = (times >= 0).all()
+        if not (len(times) and is_positive and is_growing):
             raise InputError("curve: seconds from 0 on that grow are needed, as in 0:0,1.5:1,3:0")
 
     def at(self, seconds: np.ndarray) -> np.ndarray:

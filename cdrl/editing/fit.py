@@ -69,15 +69,15 @@ def _open_guidance(card: EditorCard, guidance: str | Path | None) -> Guidance:
     run = guidance or card.run
     if guidance is None and card.run is not None and not card.run.exists():
         raise InputError(
-            f"{card.run}: the run that trained {card.name} is not here any more; name the run whose "
-            "encoders guide the fit, --guidance RUN"
+            f"{card.run}: the run that trained {card.name} is not here any more; name the run "
+            "whose encoders guide the fit, --guidance RUN"
         )
     encoders = Guidance(run)
+    name = run or "the committed encoders"
     if encoders.crop != card.crop:
         raise InputError(
-            f"the editor learnt {card.crop} crops, the guidance ({run or 'the committed encoders'}) "
-            f"{encoders.crop} ones; a fit needs the same: name a run with corpus.crop={card.crop}, "
-            "--guidance RUN"
+            f"the editor learnt {card.crop} crops, the guidance ({name}) {encoders.crop} ones; a "
+            f"fit needs the same: name a run with corpus.crop={card.crop}, --guidance RUN"
         )
     return encoders
 

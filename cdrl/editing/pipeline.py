@@ -148,21 +148,24 @@ def _edit_window(
         (t, H, H, 3) uint8.
     """
     images = image_tensor(crops)
+    number = len(weights)
+    clips = images[None].expand(number, -1, -1, -1, -1)
+    curve = torch.tensor(np.array(intensity))
+    curves = curve.expand(number, -1)
+
     start = max(0, frames.start - SMOOTHING_REACH)
     stop = min(len(crops), frames.stop + SMOOTHING_REACH)
     inner = slice(frames.start - start, frames.stop - start)
-    nothing = torch.tensor(intensity[frames] == 0)[:, None, None, None]
-
-    clips = images[None].expand(len(weights), -1, -1, -1, -1)
-    curves = torch.tensor(np.array(intensity)).expand(len(weights), -1)
     fields = editor.fields(clips, weights, curves, slice(start, stop), stride)
+
+    unchanged = (curve[frames] == 0)[:, None, None, None]
     smoothed = []
     for field in fields:
         change = field[0]
-        if len(weights) == 2:
+        if number == 2:
             change = field[0] - field[1]
         change = smooth(change)[inner]
-        smoothed.append(change.masked_fill(nothing, 0))
+        smoothed.append(change.masked_fill(unchanged, 0))
 
     flow, shading, residual = smoothed
     edited = apply_fields(images[frames], flow, shading, residual)
@@ -180,9 +183,12 @@ def smooth(field: torch.Tensor) -> torch.Tensor:
         (T, C, h, w); a field that stays keeps its value.
     """
     kernel = field.new_tensor(SMOOTHING) / sum(SMOOTHING)
+    kernel = kernel.view(1, 1, -1)
+    margins = (SMOOTHING_REACH, SMOOTHING_REACH)
+
     series = field.flatten(1).T[:, None]
-    padded = F.pad(series, (SMOOTHING_REACH, SMOOTHING_REACH), mode="replicate")
-    averaged = F.conv1d(padded, kernel.view(1, 1, -1))[:, 0]
+    padded = F.pad(series, margins, mode="replicate")
+    averaged = F.conv1d(padded, kernel)[:, 0]
     return averaged.T.view_as(field)
 
 
@@ -228,6 +234,7 @@ def edit_video(
     frames = video_frames(source, times)
     frames = _with_progress(frames, "find the face", None, progress)
     alignment = align(frames, name=str(source), crop=editor.card.crop)
+
     if isinstance(intensity, IntensityCurve):
         intensity = intensity.at(np.array(times) - times[0])
     curve = frame_intensities(intensity, len(times))
@@ -315,10 +322,12 @@ def _crop_frames(
 ) -> Iterator[np.ndarray]:
     """The face of each frame; the frame itself is appended to `waiting`."""
     size = crop_size(alignment)
+
     for index, frame in enumerate(frames):
         waiting.append(frame)
         frame_alignment = alignment.part(index, index + 1)
-        yield from crop([frame], frame_alignment, size)
+        [face] = crop([frame], frame_alignment, size)
+        yield face
 
 
 def crop_size(alignment: Alignment) -> int:

@@ -47,9 +47,11 @@ class EditRequests:
     """
 
     def __init__(self, table: pd.DataFrame, sources: Store):
+        source = table["source"].to_numpy()
         clip_lengths = sources.clips["num_frames"].to_numpy()
-        counts = clip_lengths[table["source"].to_numpy()]
+        counts = clip_lengths[source]
         starts = np.cumsum(counts) - counts
+
         self.clips = table.assign(num_frames=counts, start=starts)
         self.truth: dict[str, np.ndarray] = {}
 
@@ -106,6 +108,7 @@ def plan_edits(
     for request in requests:
         source = clips.name[request.source]
         names.append(f"{source}->{request.emotion}-{request.intensity}")
+
     table = pd.DataFrame(requests, columns=list(Request._fields))
     speakers = clips.speaker.to_numpy()[table.source]
     return table.assign(name=names, speaker=speakers)
@@ -119,10 +122,12 @@ def _draw_requests(clips: pd.DataFrame, learnt: set[str], number: int, seed: int
     requests = []
     for turn in range(number):
         target = targets[turn % len(targets)]
+        level = 1 if target == "neutral" else STRONGEST_LEVEL
         round_number = turn // len(targets)
         person = people[(turn + round_number) % len(people)]
-        level = 1 if target == "neutral" else STRONGEST_LEVEL
-        sources = np.flatnonzero((clips.speaker == person) & (clips.emotion != target))
+
+        is_source = (clips.speaker == person) & (clips.emotion != target)
+        sources = np.flatnonzero(is_source)
         if len(sources):
             source = int(random.choice(sources))
             requests.append(Request(source, target, level, "", "drawn"))
@@ -132,9 +137,11 @@ def _draw_requests(clips: pd.DataFrame, learnt: set[str], number: int, seed: int
 def _intra_requests(clips: pd.DataFrame) -> list[Request]:
     """Every test clip, asked for its own emotion."""
     requests = []
-    columns = zip(clips["emotion"], clips["intensity"], clips["name"], strict=True)
-    for number, (emotion, level, name) in enumerate(columns):
-        requests.append(Request(number, emotion, int(level), name, "intra"))
+    for number in range(len(clips)):
+        clip = clips.iloc[number]
+        level = int(clip.intensity)
+        request = Request(number, clip.emotion, level, clip["name"], "intra")
+        requests.append(request)
     return requests
 
 
@@ -142,14 +149,17 @@ def _cross_requests(clips: pd.DataFrame, drivers: dict[str, str]) -> list[Reques
     """Every neutral test clip of an actor, asked for the emotions of the driver's test clips."""
     requests = []
     for actor, driver in sorted(drivers.items()):
-        sources = np.flatnonzero((clips.speaker == actor) & (clips.emotion == "neutral"))
+        is_source = (clips.speaker == actor) & (clips.emotion == "neutral")
+        driver_clips = clips[clips.speaker == driver]
         for emotion in SCORED_EMOTIONS:
-            references = clips[(clips.speaker == driver) & (clips.emotion == emotion)]
+            references = driver_clips[driver_clips.emotion == emotion]
             if not len(references):
                 continue
-            for turn, source in enumerate(sources):
+
+            for turn, source in enumerate(np.flatnonzero(is_source)):
                 reference = references.iloc[turn % len(references)]
                 level = int(reference.intensity)
                 name = reference["name"]
                 requests.append(Request(int(source), emotion, level, name, "cross"))
+
     return requests

@@ -20,7 +20,7 @@ GUIDANCE_WEIGHTS: dict[str, Weights] = {
 
 
 def guided_variants(shared: Weights) -> dict[str, Weights]:
-    """Weights of baseline, content, emotion and cdrl: shared terms and each choice of guided ones."""
+    """Weights of baseline, content, emotion and cdrl: the shared terms and those of guidance."""
     variants = {}
     for name, guidance in GUIDANCE_WEIGHTS.items():
         variants[name] = shared | guidance
@@ -62,8 +62,8 @@ IMAGE_START = IMAGE_SHARED | {"reconstruction": 15.0}
 # heart.
 IMAGE_FIT = without(IMAGE_VARIANTS["cdrl"], *ADVERSARIAL)
 
-# What every variant of the action manipulator shares: the terms of NED's (arXiv:2112.00585), and the
-# size of the motion added.
+# What every variant of the action manipulator shares: the terms of NED's manipulator
+# (arXiv:2112.00585), and the size of the motion added.
 ACTION_SHARED: Weights = {
     "discriminator": 1.0,
     "adversarial": 0.3,
