@@ -1,4 +1,4 @@
-"""A headless Chromium driven over its DevTools protocol: a page is opened, clicked and photographed."""
+"""A headless Chromium, driven over its DevTools protocol: it opens and clicks pages."""
 
 import base64
 import json
@@ -27,61 +27,69 @@ FLAGS = (
 )
 
 
-def found():
+def browser_path():
     """Path of a browser, or None."""
-    return next((path for path in map(shutil.which, BROWSERS) if path), None)
+    for name in BROWSERS:
+        path = shutil.which(name)
+        if path:
+            return path
+    return None
 
 
 class Browser:
     """One tab of a browser of its own, with an empty profile.
 
     Attributes:
-        asked: addresses that pages asked for. errors: exceptions that their scripts did not catch.
+        requests: addresses that pages requested.
+        errors: exceptions that their scripts did not catch.
     """
 
     def __init__(self, folder, *flags):
+        command = [browser_path(), *FLAGS, *flags, f"--user-data-dir={folder}", "about:blank"]
         self.process = subprocess.Popen(
-            [found(), *FLAGS, *flags, f"--user-data-dir={folder}", "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        place = folder / "DevToolsActivePort"
-        wait_for(lambda: place.exists() and place.read_text().count("\n"), 60, "the browser's port")
-        port = place.read_text().splitlines()[0]
+        port_file = folder / "DevToolsActivePort"
+
+        def port_is_written():
+            return port_file.exists() and port_file.read_text().count("\n")
+
+        wait_for(port_is_written, 60, "the browser's port")
+        port = port_file.read_text().splitlines()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=20) as reply:
-            page = next(each for each in json.load(reply) if each["type"] == "page")
+            targets = json.load(reply)
+        page = next(target for target in targets if target["type"] == "page")
         self.socket = websocket.create_connection(page["webSocketDebuggerUrl"], timeout=120)
-        self.number, self.asked, self.errors = 0, [], []
+        self.number = 0
+        self.requests = []
+        self.errors = []
         for domain in ("Page", "Runtime", "Network"):
             self.send(f"{domain}.enable")
         self.send("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def send(self, method, **parameters):
-        """One command and its answer; what happened meanwhile is kept."""
+        """One command and its answer; events that come before it are kept."""
         self.number += 1
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
         while True:
             message = json.loads(self.socket.recv())
-            if message.get("method") == "Network.requestWillBeSent":
-                self.asked.append(message["params"]["request"]["url"])
-            if message.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(
-                    message["params"]["exceptionDetails"]
-                    .get("exception", {})
-                    .get("description", "?")
-                )
-            if (
-                message.get("method") == "Page.javascriptDialogOpening"
-            ):  # JupyterLab asks before an unsaved notebook is left
-                accept = {
-                    "id": 0,
-                    "method": "Page.handleJavaScriptDialog",
-                    "params": {"accept": True},
-                }
-                self.socket.send(json.dumps(accept))
+            self._keep_event(message)
             if message.get("id") == self.number:
                 assert "error" not in message, message
                 return message["result"]
+
+    def _keep_event(self, message):
+        """Keep a request or an uncaught exception; accept a dialog."""
+        method = message.get("method")
+        if method == "Network.requestWillBeSent":
+            self.requests.append(message["params"]["request"]["url"])
+        elif method == "Runtime.exceptionThrown":
+            exception = message["params"]["exceptionDetails"].get("exception", {})
+            self.errors.append(exception.get("description", "?"))
+        elif method == "Page.javascriptDialogOpening":
+            # JupyterLab asks before an unsaved notebook is left.
+            accept = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+            self.socket.send(json.dumps(accept))
 
     def run(self, script):
         """Value of a script's last expression, awaited where it is a promise."""
@@ -96,50 +104,50 @@ class Browser:
         return result["result"].get("value")
 
     def open(self, address):
-        """Goes to a page and waits until it is complete."""
+        """Go to a page and wait until it is complete."""
         self.send("Page.navigate", url=address)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'", 60)
 
     def leave(self):
-        """Goes away from the page that is shown and forgets what it asked for and its errors."""
+        """Go to an empty page and forget the requests and errors of the one before."""
         self.send("Page.navigate", url="about:blank")
         self.until("location.href === 'about:blank' && 1")
-        self.asked.clear(), self.errors.clear()
+        self.requests.clear()
+        self.errors.clear()
 
     def until(self, script, seconds=20):
         """The first value of a script that is true."""
         return wait_for(lambda: self.run(script), seconds, script)
 
-    def mouse(self, kind, x, y, **more):
+    def mouse(self, kind, x, y, **parameters):
         """One event of the mouse at a position of the window, pixels."""
-        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+        self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **parameters)
 
     def click(self, x, y):
         """A press of the left button without a move."""
         self.drag([(x, y)])
 
     def drag(self, corners):
-        """The left button held along a way."""
+        """The left button held along a path."""
         self.mouse("mousePressed", *corners[0], button="left", buttons=1, clickCount=1)
         for x, y in corners[1:]:
             self.mouse("mouseMoved", x, y, button="left", buttons=1)
         self.mouse("mouseReleased", *corners[-1], button="left", clickCount=1)
 
     def photograph(self, path):
-        """Writes a PNG of the window."""
+        """Write a PNG of the window."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(
-            base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
-        )
+        picture = self.send("Page.captureScreenshot", format="png")["data"]
+        path.write_bytes(base64.b64decode(picture))
 
     def close(self):
-        """Ends the browser."""
+        """End the browser."""
         self.socket.close()
         self.process.terminate()
         self.process.wait(30)
 
 
-def wait_for(condition, seconds, what):
+def wait_for(condition, seconds, description):
     """The first true value of a condition.
 
     Raises:
@@ -151,4 +159,4 @@ def wait_for(condition, seconds, what):
         if value:
             return value
         time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    raise AssertionError(f"not within {seconds} s: {description}")

@@ -1,40 +1,64 @@
-// The dial: a clip beside its edit, with an emotion, an intensity and its curve over time under the reader's hand.
+// The dial: a clip beside its edit, with controls for an emotion, an intensity and its curve over time.
 // `render({model, el})` is what anywidget calls; a page of its own calls `dial(el, header, source)`.
 
 const PATIENCE = 90000; // milliseconds to wait for the kernel: a first clip is rendered and its face found
+const REST = 250; // milliseconds without a change before readings are requested
 const HIGHEST = 1.5, POINTS = 9, SVG = "http://www.w3.org/2000/svg";
+const CHART_HEIGHT = 120, CHART_LEFT = 64, CHART_RIGHT = 12, CHART_EDGE = 10; // pixels
 
 function element(parent, tag, name, text) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  parent.append(made);
-  return made;
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text !== undefined) node.textContent = text;
+  parent.append(node);
+  return node;
 }
 
-function drawn(parent, tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  parent.append(made);
-  return made;
+function svgElement(parent, tag, attributes) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  parent.append(node);
+  return node;
 }
 
-// source.take(k), source.ask(kind, what), source.bank(k, mixture, key) and source.read(k, mixture, curve, even, key) promise what
-// `cdrl.report.dial.widget` describes.
-function dial(root, header, source, chosen = () => {}) {
+function addOptions(select, pairs) {
+  pairs.forEach(([text, value]) => Object.assign(element(select, "option", "", text), { value }));
+  return select;
+}
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+function loadImage(url) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error("This browser cannot show the clip (WebP)."));
+    image.src = url;
+  });
+}
+
+// `source` promises data from a kernel or from the page: source.clip(k), source.choice(kind, value),
+// source.fields(k, mixture, key) and source.readings(k, mixture, curve, even, key), with the contents that
+// `cdrl.report.dial.widget` describes. `onChange` receives what the user has chosen.
+function dial(root, header, source, onChange = () => {}) {
   const { clips, emotions, colours, levels } = header;
-  const state = { clip: 0, emotion: 0, other: -1, share: 0.5, points: Array(POINTS).fill(1), frame: 0, playing: false, asked: 0 };
-  root.classList.add("cdrl-dial", "cdrl-on");
+  const state = {
+    clipIndex: 0, emotion: 0, secondEmotion: -1, secondShare: 0.5, choice: null, // choice: a text or a reference
+    points: Array(POINTS).fill(1), curve: null, clip: null, fields: null, frame: 0, playing: false,
+    clipRequest: 0, choiceRequest: 0, fieldsRequest: 0, readingsRequest: 0, // only the last answer of each counts
+  };
+  root.classList.add("cdrl-dial", "cdrl-running");
   const bar = element(root, "div", "cdrl-bar");
-  const asked = element(root, "div", "cdrl-bar cdrl-asked");
+  const request = element(root, "div", "cdrl-bar cdrl-request");
   const stage = element(root, "div", "cdrl-stage");
   const panes = element(stage, "div", "cdrl-panes");
-  const views = ["source", "edit"].map((name) => {
+  const [sourceView, editView] = ["source", "edit"].map((name) => {
     const figure = element(panes, "figure", `cdrl-${name}`);
     return { canvas: element(figure, "canvas"), caption: element(figure, "figcaption", "", name) };
   });
-  const like = element(panes, "figure", "cdrl-like"), likeness = element(like, "img"), liked = element(like, "figcaption");
-  like.hidden = true;
+  const example = element(panes, "figure", "cdrl-example");
+  const examplePicture = element(example, "img"), exampleCaption = element(example, "figcaption");
+  example.hidden = true;
   const board = element(stage, "div", "cdrl-board");
   const controls = element(root, "div", "cdrl-controls");
   const play = element(controls, "button", "cdrl-play", "play");
@@ -45,220 +69,250 @@ function dial(root, header, source, chosen = () => {}) {
   const number = element(level, "output", "", "1.00");
   const shapes = element(controls, "span", "cdrl-shapes");
   const chart = element(root, "div", "cdrl-curve");
-  const svg = drawn(chart, "svg", { role: "img", "aria-label": "intensity over time; drag to draw it" });
-  const said = element(root, "p", "cdrl-said");
+  const svg = svgElement(chart, "svg", { role: "img", "aria-label": "intensity over time; drag to draw it" });
+  const status = element(root, "p", "cdrl-status");
   const sound = new Audio();
   sound.loop = true;
-  const say = (text) => (said.textContent = text);
-  const mixture = () => {
-    if (state.wanted) return state.wanted.mixture;
-    const first = emotions[state.emotion], second = emotions[state.other];
+  const showStatus = (text) => (status.textContent = text);
+
+  // The emotion that is shown: a mixture {emotion: weight}, and what it is called.
+  function mixture() {
+    if (state.choice) return state.choice.mixture;
+    const first = emotions[state.emotion], second = emotions[state.secondEmotion];
     if (!second || second === first) return { [first]: 1 };
-    return { [first]: Math.round(100 * (1 - state.share)) / 100, [second]: Math.round(100 * state.share) / 100 };
-  };
-  const shares = () => Object.entries(mixture()).map(([name, share]) => (share === 1 ? name : `${name} ${Math.round(100 * share)} %`)).join(" + ");
-  const title = () => (!state.wanted ? shares() : state.wanted.kind === "words" ? `“${state.wanted.name}”` : `as in ${state.wanted.name}`);
-  const key = () => (state.wanted ? `${state.wanted.kind}: ${state.wanted.name}` : emotions[state.emotion]);
+    return { [first]: Math.round(100 * (1 - state.secondShare)) / 100, [second]: Math.round(100 * state.secondShare) / 100 };
+  }
+
+  const percentages = () =>
+    Object.entries(mixture())
+      .map(([name, weight]) => (weight === 1 ? name : `${name} ${Math.round(100 * weight)} %`))
+      .join(" + ");
+
+  function title() {
+    if (!state.choice) return percentages();
+    return state.choice.kind === "text" ? `“${state.choice.name}”` : `as in ${state.choice.name}`;
+  }
+
+  const key = () => (state.choice ? `${state.choice.kind}: ${state.choice.name}` : emotions[state.emotion]);
   const strongest = () => Object.entries(mixture()).reduce((a, b) => (b[1] > a[1] ? b : a))[0];
 
   // One intensity for each frame: the points, evenly spaced over the clip, joined by lines.
-  function curve() {
-    const count = state.take.frames, made = new Float32Array(count);
+  function intensityCurve() {
+    const count = state.clip.frames, curve = new Float32Array(count);
     for (let t = 0; t < count; t++) {
-      const place = (t / Math.max(1, count - 1)) * (POINTS - 1), k = Math.min(POINTS - 2, Math.floor(place));
-      made[t] = state.points[k] + (place - k) * (state.points[k + 1] - state.points[k]);
+      const position = (t / Math.max(1, count - 1)) * (POINTS - 1);
+      const k = Math.min(POINTS - 2, Math.floor(position));
+      curve[t] = state.points[k] + (position - k) * (state.points[k + 1] - state.points[k]);
     }
-    return made;
+    return curve;
   }
 
-  const flat = () => state.points.every((value) => value === state.points[0]);
+  const isEven = () => state.points.every((value) => value === state.points[0]);
 
   function paint() {
-    if (!state.take || !state.bank) return;
-    const began = performance.now(), { side, frames } = state.take;
-    state.curve = state.curve || curve();
-    const frame = Math.min(frames - 1, state.frame), left = pixels(frame);
-    views[0].canvas.getContext("2d").putImageData(left, 0, 0);
-    const right = new ImageData(side, side);
-    state.change = state.warp(left.data, fieldsAt(state.bank, state.curve, frame), right.data);
-    views[1].canvas.getContext("2d").putImageData(right, 0, 0);
-    views[1].caption.textContent = `edit (synthetic): ${title()}, ${state.curve[frame].toFixed(2)} at ${(frame / state.take.rate).toFixed(2)} s`;
-    if (state.moving) state.moving.textContent = state.change.toFixed(1);
-    head();
-    made.milliseconds = performance.now() - began;
+    if (!state.clip || !state.fields) return;
+    const { side, frames, rate } = state.clip;
+    state.curve = state.curve || intensityCurve();
+    const frame = Math.min(frames - 1, state.frame);
+    const pixels = sourcePixels(frame), edited = new ImageData(side, side);
+    const change = state.warp(pixels.data, fieldsAt(state.fields, state.curve, frame), edited.data);
+    sourceView.canvas.getContext("2d").putImageData(pixels, 0, 0);
+    editView.canvas.getContext("2d").putImageData(edited, 0, 0);
+    const seconds = (frame / rate).toFixed(2);
+    editView.caption.textContent = `edit (synthetic): ${title()}, ${state.curve[frame].toFixed(2)} at ${seconds} s`;
+    state.frameChange = change;
+    if (state.frameChangeCell) state.frameChangeCell.textContent = change.toFixed(1);
+    moveCursor();
   }
 
-  function pixels(frame) {
-    const { side, columns } = state.take;
-    return state.sheet.getImageData((frame % columns) * side, Math.floor(frame / columns) * side, side, side);
+  function sourcePixels(frame) {
+    const { side, columns } = state.clip;
+    return state.spriteSheet.getImageData((frame % columns) * side, Math.floor(frame / columns) * side, side, side);
   }
 
   // The curve, the waveform under it and the moment that is shown.
-  function graph() {
-    const wide = Math.max(200, chart.clientWidth), high = 120, x = (share) => 64 + share * (wide - 76), y = (value) => high - 10 - (value / HIGHEST) * (high - 20);
-    svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
+  function drawChart() {
+    const width = Math.max(200, chart.clientWidth), height = CHART_HEIGHT;
+    const plotWidth = width - CHART_LEFT - CHART_RIGHT, plotHeight = height - 2 * CHART_EDGE;
+    const x = (share) => CHART_LEFT + share * plotWidth;
+    const y = (intensity) => height - CHART_EDGE - (intensity / HIGHEST) * plotHeight;
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.replaceChildren();
-    [[0, "0"], ...levels.map((value, k) => [value, `level ${k + 1}`])].forEach(([value, name]) => {
-      drawn(svg, "line", { x1: x(0), x2: x(1), y1: y(value), y2: y(value), class: "cdrl-grid" });
-      drawn(svg, "text", { x: 56, y: y(value) + 4, "text-anchor": "end" }).textContent = name;
+
+    [[0, "0"], ...levels.map((intensity, k) => [intensity, `level ${k + 1}`])].forEach(([intensity, name]) => {
+      svgElement(svg, "line", { x1: x(0), x2: x(1), y1: y(intensity), y2: y(intensity), class: "cdrl-grid" });
+      svgElement(svg, "text", { x: CHART_LEFT - 8, y: y(intensity) + 4, "text-anchor": "end" }).textContent = name;
     });
-    const bars = state.take ? state.take.loudness : [];
-    bars.forEach((value, k) => {
-      const half = (value * (high - 24)) / 2, at = x((k + 0.5) / bars.length);
-      drawn(svg, "line", { x1: at, x2: at, y1: high / 2 - half, y2: high / 2 + half, class: "cdrl-wave" });
+    const waveform = state.clip ? state.clip.waveform : [];
+    waveform.forEach((loudness, k) => {
+      const half = (loudness * (height - 24)) / 2, middle = x((k + 0.5) / waveform.length);
+      svgElement(svg, "line", { x1: middle, x2: middle, y1: height / 2 - half, y2: height / 2 + half, class: "cdrl-wave" });
     });
-    const corners = state.points.map((value, k) => `${x(k / (POINTS - 1))},${y(value)}`);
-    drawn(svg, "polygon", { points: `${x(0)},${y(0)} ${corners.join(" ")} ${x(1)},${y(0)}`, class: "cdrl-area" });
-    drawn(svg, "polyline", { points: corners.join(" "), class: "cdrl-line" });
-    state.points.forEach((value, k) => drawn(svg, "circle", { cx: x(k / (POINTS - 1)), cy: y(value), r: 5, class: "cdrl-knob" }));
-    state.cursor = drawn(svg, "line", { y1: 6, y2: high - 6, class: "cdrl-head" });
-    state.place = (event) => {
-      const box = svg.getBoundingClientRect(), share = ((event.clientX - box.left) / box.width) * wide, tall = ((event.clientY - box.top) / box.height) * high;
-      return [Math.min(1, Math.max(0, (share - 64) / (wide - 76))), Math.min(HIGHEST, Math.max(0, ((high - 10 - tall) / (high - 20)) * HIGHEST))];
+    const corners = state.points.map((intensity, k) => [x(k / (POINTS - 1)), y(intensity)]);
+    const line = corners.map((corner) => corner.join(",")).join(" ");
+    svgElement(svg, "polygon", { points: `${x(0)},${y(0)} ${line} ${x(1)},${y(0)}`, class: "cdrl-area" });
+    svgElement(svg, "polyline", { points: line, class: "cdrl-line" });
+    corners.forEach(([cx, cy]) => svgElement(svg, "circle", { cx, cy, r: 5, class: "cdrl-knob" }));
+    state.cursor = svgElement(svg, "line", { y1: 6, y2: height - 6, class: "cdrl-cursor" });
+
+    state.chartX = x;
+    // Share of the clip and intensity under the pointer.
+    state.chartPosition = (event) => {
+      const box = svg.getBoundingClientRect();
+      const px = ((event.clientX - box.left) / box.width) * width, py = ((event.clientY - box.top) / box.height) * height;
+      const share = (px - CHART_LEFT) / plotWidth, intensity = ((height - CHART_EDGE - py) / plotHeight) * HIGHEST;
+      return [clamp(share, 0, 1), clamp(intensity, 0, HIGHEST)];
     };
-    state.across = x;
-    head();
+    moveCursor();
   }
 
-  function head() {
-    if (!state.cursor || !state.take) return;
-    const at = state.across(state.frame / Math.max(1, state.take.frames - 1));
-    state.cursor.setAttribute("x1", at);
-    state.cursor.setAttribute("x2", at);
+  function moveCursor() {
+    if (!state.cursor || !state.clip) return;
+    const x = state.chartX(state.frame / Math.max(1, state.clip.frames - 1));
+    state.cursor.setAttribute("x1", x);
+    state.cursor.setAttribute("x2", x);
   }
 
-  function turned() {
+  // Called after every change of the curve, of the clip or of the emotion.
+  function refresh() {
     state.curve = null;
-    if (flat()) [slider.value, number.textContent] = [state.points[0], state.points[0].toFixed(2)];
-    else number.textContent = "curve";
-    graph();
+    if (isEven()) {
+      slider.value = state.points[0];
+      number.textContent = state.points[0].toFixed(2);
+    } else number.textContent = "curve";
+    drawChart();
     paint();
     board.classList.add("cdrl-stale");
     clearTimeout(state.timer);
-    state.timer = setTimeout(read, 250);
+    state.timer = setTimeout(requestReadings, REST);
   }
 
-  // Readings are asked for when the hand rests.
-  async function read() {
-    if (!state.take || !state.bank) return;
-    const mine = ++state.asked, wanted = curve(), name = strongest(), from = key();
-    chosen({ clip: clips[state.clip].name, emotion: mixture(), curve: Array.from(wanted, (value) => Math.round(1000 * value) / 1000) });
+  async function requestReadings() {
+    if (!state.clip || !state.fields) return;
+    const number = ++state.readingsRequest;
+    const curve = intensityCurve(), zeros = curve.slice().fill(0), target = strongest(), { clipIndex } = state;
+    const rounded = Array.from(curve, (intensity) => Math.round(1000 * intensity) / 1000);
+    onChange({ clip: clips[clipIndex].name, emotion: mixture(), curve: rounded });
     try {
-      const [now, before] = await Promise.all([source.read(state.clip, mixture(), wanted, flat(), from), source.read(state.clip, mixture(), wanted.slice().fill(0), true, from)]);
-      if (mine === state.asked) tell(now, before, name);
+      const [edit, original] = await Promise.all([
+        source.readings(clipIndex, mixture(), curve, isEven(), key()),
+        source.readings(clipIndex, mixture(), zeros, true, key()),
+      ]);
+      if (number === state.readingsRequest) showReadings(edit, original, target);
     } catch (error) {
-      if (mine === state.asked) say(error.message);
+      if (number === state.readingsRequest) showStatus(error.message);
     }
   }
 
-  function tell(now, before, wanted) {
-    board.classList.toggle("cdrl-stale", !now);
-    if (!now) return say("A curve is read where the kernel runs; here stands the last even intensity.");
-    if (said.textContent.startsWith("A curve")) say("");
+  function showReadings(edit, original, target) {
+    board.classList.toggle("cdrl-stale", !edit);
+    if (!edit) return showStatus("A curve is read where the kernel runs; here stands the last even intensity.");
+    if (status.textContent.startsWith("A curve")) showStatus("");
     board.replaceChildren();
     element(board, "h4", "", "What the guidance reads");
     const table = element(board, "div", "cdrl-bars");
     header.labels.forEach((label, k) => {
-      element(table, "span", label === wanted ? "cdrl-wanted" : "", label);
-      const track = element(table, "div", "cdrl-track"), bar = element(track, "i"), tick = element(track, "b");
-      bar.style.width = `${100 * now.emotion[k]}%`;
+      const before = original.emotion[k], after = edit.emotion[k];
+      element(table, "span", label === target ? "cdrl-target" : "", label);
+      const track = element(table, "div", "cdrl-track"), bar = element(track, "i"), mark = element(track, "b");
+      bar.style.width = `${100 * after}%`;
       bar.style.background = header.label_colours[k];
-      tick.style.left = `${100 * before.emotion[k]}%`;
-      track.title = `${label}: source ${before.emotion[k].toFixed(2)}, edit ${now.emotion[k].toFixed(2)}`;
-      element(table, "small", "", now.emotion[k].toFixed(2));
+      mark.style.left = `${100 * before}%`;
+      track.title = `${label}: source ${before.toFixed(2)}, edit ${after.toFixed(2)}`;
+      element(table, "small", "", after.toFixed(2));
     });
     element(board, "p", "", "Bars: the edit. Marks: the source.");
     const facts = element(board, "div", "cdrl-facts");
-    const fact = (name, value, why) => {
-      element(facts, "span", "", name).title = why;
+    const addFact = (name, value, explanation) => {
+      element(facts, "span", "", name).title = explanation;
       return element(facts, "b", "", value);
     };
-    fact("content distance to the source", now.content === null ? "clip too short" : now.content.toFixed(3), "1 - cosine; 0: the same speech, about 1: another moment");
-    fact("mean change, clip (of 255)", now.change.toFixed(1), "mean of |edit - source| over all pixels");
-    state.moving = fact("mean change, this frame", (state.change || 0).toFixed(1), "as above, drawn just now");
-    element(board, "p", "cdrl-honest", "The networks that guide a generator are not its evaluation: the judges of notebook 06 supervised nothing.");
+    const content = edit.content === null ? "clip too short" : edit.content.toFixed(3);
+    addFact("content distance to the source", content, "1 - cosine; 0: the same speech, about 1: another moment");
+    addFact("mean change, clip (of 255)", edit.change.toFixed(1), "mean of |edit - source| over all pixels");
+    const frameChange = (state.frameChange || 0).toFixed(1);
+    state.frameChangeCell = addFact("mean change, this frame", frameChange, "as above, of the frame that is shown");
+    element(board, "p", "cdrl-caveat", "The networks that guide a generator are not its evaluation: the judges of notebook 06 supervised nothing.");
   }
 
-  const loaded = (url) => new Promise((resolve, reject) => {
-    const image = new Image();
-    image.onload = () => resolve(image);
-    image.onerror = () => reject(new Error("This browser cannot show the clip (WebP)."));
-    image.src = url;
-  });
-
-  async function open(k) {
-    const mine = (state.opening = (state.opening || 0) + 1);
+  async function openClip(k) {
+    const number = ++state.clipRequest;
     stop();
-    state.clip = k;
-    say(header.live ? `${clips[k].name}: the clip is made and its face found ...` : "");
+    state.clipIndex = k;
+    showStatus(header.live ? `${clips[k].name}: the clip is made and its face found ...` : "");
     try {
-      const take = await source.take(k), image = await loaded(take.sheet);
-      if (mine !== state.opening) return;
-      const sheet = document.createElement("canvas");
-      [sheet.width, sheet.height] = [image.naturalWidth, image.naturalHeight];
-      state.sheet = sheet.getContext("2d", { willReadFrequently: true });
-      state.sheet.drawImage(image, 0, 0);
-      state.take = take;
-      state.bank = null;
-      state.frame = Math.floor(take.frames / 2);
-      views.forEach(({ canvas }) => (canvas.width = canvas.height = take.side));
-      views[0].canvas.getContext("2d").putImageData(pixels(state.frame), 0, 0);
-      views[0].caption.textContent = `source: ${take.note}`;
-      if (take.sound) sound.src = take.sound;
+      const clip = await source.clip(k), image = await loadImage(clip.sprite_sheet);
+      if (number !== state.clipRequest) return;
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+      state.spriteSheet = canvas.getContext("2d", { willReadFrequently: true });
+      state.spriteSheet.drawImage(image, 0, 0);
+      state.clip = clip;
+      state.fields = null;
+      state.frame = Math.floor(clip.frames / 2);
+      for (const view of [sourceView, editView]) view.canvas.width = view.canvas.height = clip.side;
+      sourceView.canvas.getContext("2d").putImageData(sourcePixels(state.frame), 0, 0);
+      sourceView.caption.textContent = `source: ${clip.note}`;
+      if (clip.sound) sound.src = clip.sound;
       else sound.removeAttribute("src");
-      await feel();
+      await loadFields();
     } catch (error) {
-      if (mine === state.opening) say(error.message);
+      if (number === state.clipRequest) showStatus(error.message);
     }
   }
 
-  // Fetches the fields of the chosen emotion; then every turn is the browser's own.
-  async function feel() {
-    const mine = (state.feeling = (state.feeling || 0) + 1);
-    [...bar.querySelectorAll(".cdrl-emotion")].forEach((button, k) => button.setAttribute("aria-pressed", !state.wanted && k === state.emotion));
-    root.style.setProperty("--dial", header.label_colours[header.labels.indexOf(strongest())]);
-    tellWanted();
-    if (!state.take) return;
-    if (header.live) say(`${title()}: the fields are computed ...`);
+  // Fetches the fields of the chosen emotion; after that every edit is computed in the browser.
+  async function loadFields() {
+    const number = ++state.fieldsRequest;
+    [...bar.querySelectorAll(".cdrl-emotion")].forEach((button, k) => button.setAttribute("aria-pressed", !state.choice && k === state.emotion));
+    root.style.setProperty("--accent", header.label_colours[header.labels.indexOf(strongest())]);
+    showChoice();
+    if (!state.clip) return;
+    if (header.live) showStatus(`${title()}: the fields are computed ...`);
     try {
-      const { bytes, ...shape } = await source.bank(state.clip, mixture(), key());
-      if (mine !== state.feeling) return;
-      state.bank = unpackBank(bytes, shape);
-      state.warp = warper(state.take.side, state.bank);
-      say(state.take.sound ? "" : "This clip has no sound; the pictures play all the same.");
-      turned();
+      const { bytes, ...shape } = await source.fields(state.clipIndex, mixture(), key());
+      if (number !== state.fieldsRequest) return;
+      state.fields = unpackFields(bytes, shape);
+      state.warp = warper(state.clip.side, state.fields);
+      showStatus(state.clip.sound ? "" : "This clip has no sound; the pictures play all the same.");
+      refresh();
     } catch (error) {
-      if (mine === state.feeling) say(error.message);
+      if (number === state.fieldsRequest) showStatus(error.message);
     }
   }
 
-  // Words and references are read by the guidance, as `cdrl edit` reads them; what they were read as is said.
-  async function ask(kind, what, name) {
-    const mine = (state.wanting = (state.wanting || 0) + 1);
-    if (header.live) say(`${name}: the guidance reads it ...`);
+  // The guidance reads texts and references as `cdrl edit` does.
+  async function choose(kind, value, name) {
+    const number = ++state.choiceRequest;
+    if (header.live) showStatus(`${name}: the guidance reads it ...`);
     try {
-      const wanted = await source.ask(kind, what);
-      if (mine !== state.wanting) return;
-      state.wanted = wanted;
-      await feel();
+      const choice = await source.choice(kind, value);
+      if (number !== state.choiceRequest) return;
+      state.choice = choice;
+      await loadFields();
     } catch (error) {
-      if (mine === state.wanting) say(error.message);
+      if (number === state.choiceRequest) showStatus(error.message);
     }
   }
 
-  function label(k) {
-    state.wanting = (state.wanting || 0) + 1;
-    [state.emotion, state.wanted] = [k, null];
-    feel();
+  function chooseLabel(k) {
+    state.choiceRequest++;
+    state.emotion = k;
+    state.choice = null;
+    loadFields();
   }
 
-  function tellWanted() {
-    const { wanted } = state;
-    words.value = wanted && wanted.kind === "words" ? wanted.name : "";
-    reference.value = wanted && wanted.kind === "clip" ? wanted.name : "";
-    reading.textContent = wanted ? `read as ${shares()}` : "";
-    like.hidden = !(wanted && wanted.still);
-    if (!like.hidden) [likeness.src, likeness.alt, liked.textContent] = [wanted.still, "the reference", `reference: ${wanted.name}`];
+  // The name and the mixture of a text or reference, and the reference's picture.
+  function showChoice() {
+    const { choice } = state;
+    textInput.value = choice && choice.kind === "text" ? choice.name : "";
+    referenceInput.value = choice && choice.kind === "reference" ? choice.name : "";
+    mixtureText.textContent = choice ? `read as ${percentages()}` : "";
+    example.hidden = !(choice && choice.picture);
+    if (example.hidden) return;
+    examplePicture.src = choice.picture;
+    examplePicture.alt = "the reference";
+    exampleCaption.textContent = `reference: ${choice.name}`;
   }
 
   function stop() {
@@ -269,166 +323,216 @@ function dial(root, header, source, chosen = () => {}) {
 
   // The sound is the clock; where it cannot be played, the page's own time is.
   function start() {
-    if (!state.bank) return;
+    if (!state.fields) return;
     state.playing = true;
     play.textContent = "pause";
-    const { rate, frames } = state.take, length = frames / rate, begun = performance.now() - (1000 * state.frame) / rate;
-    let heard = false;
-    if (state.take.sound) {
+    const { rate, frames } = state.clip, duration = frames / rate;
+    const begin = performance.now() - (1000 * state.frame) / rate;
+    let soundPlays = false;
+    if (state.clip.sound) {
       sound.currentTime = state.frame / rate;
-      sound.play().then(() => (heard = true)).catch(() => say("No sound can be played here; the pictures play all the same."));
+      sound.play().then(() => (soundPlays = true)).catch(() => showStatus("No sound can be played here; the pictures play all the same."));
     }
     const step = () => {
       if (!state.playing) return;
-      const time = heard ? sound.currentTime : (performance.now() - begun) / 1000;
-      state.frame = Math.min(frames - 1, Math.floor((time % length) * rate + 1e-6));
+      const seconds = soundPlays ? sound.currentTime : (performance.now() - begin) / 1000;
+      state.frame = Math.min(frames - 1, Math.floor((seconds % duration) * rate + 1e-6));
       paint();
       requestAnimationFrame(step);
     };
     step();
   }
 
-  const pick = element(bar, "select", "cdrl-clip");
-  pick.setAttribute("aria-label", "source clip");
-  clips.forEach((clip, k) => Object.assign(element(pick, "option", "", clip.name), { value: k }));
-  pick.addEventListener("change", () => open(+pick.value));
+  // Controls: clip and emotion.
+  const clipInput = element(bar, "select", "cdrl-clip");
+  clipInput.setAttribute("aria-label", "source clip");
+  addOptions(clipInput, clips.map((clip, k) => [clip.name, k]));
+  clipInput.addEventListener("change", () => openClip(+clipInput.value));
   emotions.forEach((name, k) => {
     const button = element(bar, "button", "cdrl-emotion", name);
-    button.style.setProperty("--own", colours[k]);
-    button.addEventListener("click", () => label(k));
+    button.style.setProperty("--colour", colours[k]);
+    button.addEventListener("click", () => chooseLabel(k));
   });
-  const offered = (kind) => (header.choices || []).filter((each) => each.kind === kind).map((each) => each.name);
-  const choose = (parent, none, names) => {
-    const made = element(parent, "select");
-    [["", none], ...names.map((name) => [name, name])].forEach(([value, text]) => Object.assign(element(made, "option", "", text), { value }));
-    return made;
-  };
-  const wordsBox = element(asked, "label", "cdrl-words", "in words "), clipBox = element(asked, "label", "cdrl-reference", "as in ");
-  const reading = element(asked, "span", "cdrl-reading");
-  const words = header.live ? element(wordsBox, "input") : choose(wordsBox, "…", offered("words"));
+
+  // Controls: text and reference. A page offers those that were read when it was written.
+  const choiceNames = (kind) => (header.choices || []).filter((choice) => choice.kind === kind).map((choice) => choice.name);
+  const addSelect = (parent, empty, names) => addOptions(element(parent, "select"), [[empty, ""], ...names.map((name) => [name, name])]);
+  const textBox = element(request, "label", "cdrl-text", "in words "), referenceBox = element(request, "label", "cdrl-reference", "as in ");
+  const mixtureText = element(request, "span", "cdrl-mixture");
+  const textInput = header.live ? element(textBox, "input") : addSelect(textBox, "…", choiceNames("text"));
   if (header.live) {
-    const list = element(wordsBox, "datalist");
-    list.id = `cdrl-words-${Math.random().toString(36).slice(2)}`;
-    (header.texts || []).forEach((text) => (element(list, "option").value = text));
-    words.setAttribute("list", list.id);
-    Object.assign(words, { type: "text", placeholder: (header.texts || [])[0] || "", title: header.words ? `the language prior knows: ${header.words.join(", ")}` : "any words" });
+    const texts = header.texts || [], list = element(textBox, "datalist");
+    list.id = `cdrl-texts-${Math.random().toString(36).slice(2)}`;
+    texts.forEach((text) => (element(list, "option").value = text));
+    textInput.setAttribute("list", list.id);
+    const words = header.vocabulary ? `the language prior knows: ${header.vocabulary.join(", ")}` : "any words";
+    Object.assign(textInput, { type: "text", placeholder: texts[0] || "", title: words });
   }
-  const reference = choose(clipBox, "no clip", header.live ? header.references || [] : offered("clip"));
-  wordsBox.hidden = !header.live && words.options.length < 2;
-  clipBox.hidden = reference.options.length < 2;
-  words.addEventListener("change", () => (words.value.trim() ? ask("words", words.value.trim(), `“${words.value.trim()}”`) : label(state.emotion)));
-  reference.addEventListener("change", () => (reference.value ? ask("clip", reference.selectedIndex - 1, reference.value) : label(state.emotion)));
+  const referenceInput = addSelect(referenceBox, "no clip", header.live ? header.references || [] : choiceNames("reference"));
+  textBox.hidden = !header.live && textInput.options.length < 2;
+  referenceBox.hidden = referenceInput.options.length < 2;
+  textInput.addEventListener("change", () => {
+    const text = textInput.value.trim();
+    if (text) choose("text", text, `“${text}”`);
+    else chooseLabel(state.emotion);
+  });
+  referenceInput.addEventListener("change", () => {
+    if (referenceInput.value) choose("reference", referenceInput.selectedIndex - 1, referenceInput.value);
+    else chooseLabel(state.emotion);
+  });
+
+  // Controls: a second emotion, where the kernel can compute the fields of a mixture.
   if (header.live) {
-    const blend = element(bar, "label", "cdrl-blend"), second = element(blend, "select"), share = element(blend, "input");
-    blend.prepend("with ");
-    [["nothing else", -1], ...emotions.map((name, k) => [name, k])].forEach(([name, k]) => Object.assign(element(second, "option", "", name), { value: k }));
+    const blend = element(bar, "label", "cdrl-blend", "with ");
+    const second = element(blend, "select"), share = element(blend, "input");
+    addOptions(second, [["nothing else", -1], ...emotions.map((name, k) => [name, k])]);
     Object.assign(share, { type: "range", min: 0.1, max: 0.9, step: 0.1, value: 0.5, title: "its share" });
     share.hidden = true;
-    second.addEventListener("change", () => ((state.other = +second.value), (share.hidden = state.other < 0), label(state.emotion)));
-    share.addEventListener("change", () => ((state.share = +share.value), state.other >= 0 && label(state.emotion)));
+    second.addEventListener("change", () => {
+      state.secondEmotion = +second.value;
+      share.hidden = state.secondEmotion < 0;
+      chooseLabel(state.emotion);
+    });
+    share.addEventListener("change", () => {
+      state.secondShare = +share.value;
+      if (state.secondEmotion >= 0) chooseLabel(state.emotion);
+    });
   }
+
+  // Controls: intensity and its curve.
   play.addEventListener("click", () => (state.playing ? stop() : start()));
-  slider.addEventListener("input", () => (state.points.fill(+slider.value), turned()));
-  const shape = { even: () => Math.max(...state.points) || 1, rise: (t) => t, swell: (t) => Math.sin(Math.PI * t), fade: (t) => 1 - t };
-  Object.entries(shape).forEach(([name, value]) =>
+  slider.addEventListener("input", () => {
+    state.points.fill(+slider.value);
+    refresh();
+  });
+  const shapeFunctions = { rise: (share) => share, swell: (share) => Math.sin(Math.PI * share), fade: (share) => 1 - share };
+  element(shapes, "button", "", "even").addEventListener("click", () => {
+    state.points.fill(Math.max(...state.points) || 1);
+    refresh();
+  });
+  Object.entries(shapeFunctions).forEach(([name, intensityOf]) =>
     element(shapes, "button", "", name).addEventListener("click", () => {
-      const top = name === "even" ? value() : 1;
-      state.points = state.points.map((_, k) => (name === "even" ? top : Math.round(100 * value(k / (POINTS - 1))) / 100));
-      turned();
+      state.points = state.points.map((_, k) => Math.round(100 * intensityOf(k / (POINTS - 1))) / 100);
+      refresh();
     }));
-  let drawing = null;
-  const bend = (event) => {
-    const [share, value] = state.place(event), near = Math.round(share * (POINTS - 1)), from = drawing === null ? near : drawing;
-    for (let k = Math.min(from, near); k <= Math.max(from, near); k++) state.points[k] = value;
-    drawing = near;
-    if (!state.playing && state.take) state.frame = Math.round((near / (POINTS - 1)) * (state.take.frames - 1));
-    turned();
+  let lastPoint = null; // while the curve is drawn
+  const drawCurve = (event) => {
+    const [share, intensity] = state.chartPosition(event);
+    const point = Math.round(share * (POINTS - 1)), from = lastPoint === null ? point : lastPoint;
+    for (let k = Math.min(from, point); k <= Math.max(from, point); k++) state.points[k] = intensity;
+    lastPoint = point;
+    if (!state.playing && state.clip) state.frame = Math.round((point / (POINTS - 1)) * (state.clip.frames - 1));
+    refresh();
   };
-  svg.addEventListener("pointerdown", (event) => (svg.setPointerCapture(event.pointerId), bend(event)));
-  svg.addEventListener("pointermove", (event) => drawing !== null && bend(event));
-  ["pointerup", "pointercancel"].forEach((kind) => svg.addEventListener(kind, () => (drawing = null)));
-  const watcher = new ResizeObserver(graph);
+  svg.addEventListener("pointerdown", (event) => {
+    svg.setPointerCapture(event.pointerId);
+    drawCurve(event);
+  });
+  svg.addEventListener("pointermove", (event) => lastPoint !== null && drawCurve(event));
+  ["pointerup", "pointercancel"].forEach((kind) => svg.addEventListener(kind, () => (lastPoint = null)));
+  const watcher = new ResizeObserver(drawChart);
   watcher.observe(chart);
-  const made = {
-    state, turned, milliseconds: 0,
-    show: (frame) => ((state.frame = frame), paint()),
-    stop: () => (stop(), watcher.disconnect(), clearTimeout(state.timer)),
+
+  const instance = {
+    state,
+    show: (frame) => {
+      state.frame = frame;
+      paint();
+    },
+    stop: () => {
+      stop();
+      watcher.disconnect();
+      clearTimeout(state.timer);
+    },
   };
-  root.cdrl = made;
-  open(0);
-  return made;
+  root.cdrl = instance;
+  openClip(0);
+  return instance;
 }
 
-// The notebook's side: clips, fields and readings are asked of the kernel and the first two are kept.
-function kernel(model) {
-  const waiting = new Map(), kept = new Map();
+const objectUrl = (bytes, type) => (bytes.byteLength ? URL.createObjectURL(new Blob([bytes], { type })) : "");
+
+// The data of a notebook: requested from the kernel; clips, choices and fields are kept.
+function kernelSource(model) {
+  const pending = new Map(), cache = new Map();
   let number = 0;
-  const answer = ({ key, fault, ...reply }, buffers) => {
-    const asked = waiting.get(key);
-    if (!asked) return;
-    waiting.delete(key);
-    if (fault) asked.reject(new Error(fault));
-    else asked.resolve({ ...reply, buffers });
+  const onMessage = ({ key, fault, ...content }, buffers) => {
+    const request = pending.get(key);
+    if (!request) return;
+    pending.delete(key);
+    if (fault) request.reject(new Error(fault));
+    else request.resolve({ ...content, buffers });
   };
-  model.on("msg:custom", answer);
-  const ask = (what, more) => new Promise((resolve, reject) => {
+  model.on("msg:custom", onMessage);
+
+  const fetchAnswer = (what, parameters) => new Promise((resolve, reject) => {
     const key = `${what} ${number++}`;
-    waiting.set(key, { resolve, reject });
-    model.send({ key, what, ...more });
+    pending.set(key, { resolve, reject });
+    model.send({ key, what, ...parameters });
     setTimeout(() => {
-      waiting.delete(key);
+      pending.delete(key);
       reject(new Error("The kernel does not answer: run the cell again. What is on the screen still turns and plays."));
     }, PATIENCE);
   });
-  const once = (what, more, use) => {
-    const name = JSON.stringify([what, more]);
-    if (!kept.has(name)) kept.set(name, ask(what, more).then(use).catch((error) => (kept.delete(name), Promise.reject(error))));
-    return kept.get(name);
+  const fetchOnce = (what, parameters, convert) => {
+    const name = JSON.stringify([what, parameters]);
+    if (!cache.has(name)) {
+      const answer = fetchAnswer(what, parameters).then(convert);
+      answer.catch(() => cache.delete(name)); // a failed request may be tried again
+      cache.set(name, answer);
+    }
+    return cache.get(name);
   };
-  const address = (buffer, type) => (buffer.byteLength ? URL.createObjectURL(new Blob([buffer], { type })) : "");
+  const bytesOf = (buffer) => new Uint8Array(buffer.buffer || buffer, buffer.byteOffset || 0, buffer.byteLength);
   return {
-    take: (clip) => once("take", { clip }, ({ buffers, ...take }) => ({ ...take, sheet: address(buffers[0], "image/webp"), sound: address(buffers[1], "audio/mpeg") })),
-    ask: (kind, what) => once(kind, kind === "words" ? { clip: 0, text: what } : { clip: what }, ({ buffers, ...wanted }) => wanted),
-    bank: (clip, mixture) => once("bank", { clip, mixture }, ({ buffers, ...shape }) => ({ ...shape, bytes: new Uint8Array(buffers[0].buffer || buffers[0], buffers[0].byteOffset || 0, buffers[0].byteLength) })),
-    read: (clip, mixture, curve) => {
-      const more = { clip, mixture, curve: Array.from(curve) };
-      return curve.some((value) => value) ? ask("read", more) : once("read", more, (reply) => reply);
+    clip: (clip) => fetchOnce("clip", { clip }, ({ buffers: [pictures, sound], ...facts }) =>
+      ({ ...facts, sprite_sheet: objectUrl(pictures, "image/webp"), sound: objectUrl(sound, "audio/mpeg") })),
+    choice: (kind, value) => fetchOnce(kind, kind === "text" ? { clip: 0, text: value } : { clip: value }, ({ buffers, ...choice }) => choice),
+    fields: (clip, mixture) => fetchOnce("fields", { clip, mixture }, ({ buffers, ...shape }) => ({ ...shape, bytes: bytesOf(buffers[0]) })),
+    readings: (clip, mixture, curve) => {
+      const parameters = { clip, mixture, curve: Array.from(curve) };
+      const unchanged = curve.every((intensity) => !intensity);
+      return unchanged ? fetchOnce("readings", parameters, (readings) => readings) : fetchAnswer("readings", parameters);
     },
-    stop: () => model.off("msg:custom", answer),
+    stop: () => model.off("msg:custom", onMessage),
   };
 }
 
-// A page's side: everything lies in one block; readings were taken at a few even intensities and lie between them.
-function held(header, block) {
+// The data of a page: in one block; readings were taken at a few even intensities and are interpolated between them.
+function pageSource(header, block) {
   const bytes = Uint8Array.from(atob(block), (c) => c.charCodeAt(0));
-  const part = ([low, length]) => bytes.subarray(low, low + length);
-  const address = (where, type) => (where[1] ? URL.createObjectURL(new Blob([part(where)], { type })) : "");
-  const bankOf = (clip, key) => header.takes[clip].banks[key];
+  const piece = ([offset, length]) => bytes.subarray(offset, offset + length);
+  const fieldsOf = (clip, key) => header.clip_data[clip].fields[key];
   return {
-    take: async (clip) => {
-      const take = header.takes[clip];
-      return { ...take, sheet: address(take.sheet, "image/webp"), sound: address(take.sound, "audio/mpeg") };
+    clip: async (clip) => {
+      const data = header.clip_data[clip];
+      return { ...data, sprite_sheet: objectUrl(piece(data.sprite_sheet), "image/webp"), sound: objectUrl(piece(data.sound), "audio/mpeg") };
     },
-    ask: async (kind, what) => header.choices.filter((each) => each.kind === kind).find((each, k) => each.name === what || k === what),
-    bank: async (clip, mixture, key) => ({ ...bankOf(clip, key), bytes: part(bankOf(clip, key).where) }),
-    read: async (clip, mixture, curve, even, key) => {
+    choice: async (kind, value) => {
+      const choices = header.choices.filter((choice) => choice.kind === kind);
+      return choices.find((choice, k) => choice.name === value || k === value);
+    },
+    fields: async (clip, mixture, key) => ({ ...fieldsOf(clip, key), bytes: piece(fieldsOf(clip, key).block) }),
+    readings: async (clip, mixture, curve, even, key) => {
       if (!even) return null;
-      const { readings } = bankOf(clip, key), at = header.read_at, value = curve[0];
+      const { readings } = fieldsOf(clip, key), intensities = header.reading_intensities, intensity = curve[0];
       let k = 0;
-      while (k < at.length - 2 && value >= at[k + 1]) k++;
-      const share = (value - at[k]) / (at[k + 1] - at[k]), mix = (a, b) => a + share * (b - a);
-      const [low, high] = [readings[k], readings[k + 1]];
+      while (k < intensities.length - 2 && intensity >= intensities[k + 1]) k++;
+      const share = (intensity - intensities[k]) / (intensities[k + 1] - intensities[k]);
+      const mix = (a, b) => a + share * (b - a);
+      const low = readings[k], high = readings[k + 1];
       return {
-        emotion: low.emotion.map((each, j) => mix(each, high.emotion[j])),
-        content: low.content === null ? null : mix(low.content, high.content), change: mix(low.change, high.change),
+        emotion: low.emotion.map((probability, j) => mix(probability, high.emotion[j])),
+        content: low.content === null ? null : mix(low.content, high.content),
+        change: mix(low.change, high.change),
       };
     },
   };
 }
 
 function render({ model, el }) {
-  const source = kernel(model);
-  const made = dial(el, model.get("header"), source, ({ clip, emotion, curve }) => {
+  const source = kernelSource(model);
+  const instance = dial(el, model.get("header"), source, ({ clip, emotion, curve }) => {
     model.set("clip", clip);
     model.set("emotion", emotion);
     model.set("curve", curve);
@@ -436,7 +540,7 @@ function render({ model, el }) {
   });
   return () => {
     source.stop();
-    made.stop();
+    instance.stop();
   };
 }
 

@@ -1,7 +1,8 @@
-"""The fields of one clip and one emotion at every intensity, small enough to be sent to a browser once and turned there.
+"""The fields of one clip and one emotion at every intensity, small enough for a browser.
 
-Fields bend with the intensity: they are computed at some knots and interpolated, and fade out evenly below the first. Frames
-and knots of one clip are much alike, so that all of them are sums of a few `components`.
+Fields depend on the intensity in a nonlinear way: they are computed at some knots, interpolated
+between them, and fade out linearly below the first. The fields of all frames and knots of a clip
+are similar, so that each is stored as a sum of a few `components`.
 """
 
 from dataclasses import dataclass
@@ -9,112 +10,167 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cdrl.editing.pipeline import TRAINED_RATE, smooth
-from cdrl.editors.actions import ActionEditor
-from cdrl.models.image_editor import ImageEditor, apply_fields
+from cdrl.editing.pipeline import TRAINED_RATE, smooth, stride_at
+from cdrl.editors.base import Editor
+from cdrl.models.field_network import apply_fields
 
-# The image host's fields are the intensity times those at level 1 below it, and times those at level 3 above (`field_gain`).
-KNOTS, RANK = (
-    (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0, 1.5),
-    12,
-)  # RANK: components kept; the rest is measured by tests/test_dial.py
-# Facial actions reach their ends, and a faint change fades out: their fields bend everywhere, and are finer.
-ACTION_KNOTS, ACTION_RANK = (1 / 12, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0, 1.25, 1.5), 16
-CHUNK = 24  # frames that the generator sees at once, at every knot
+CHUNK = 24  # frames that the generator edits at once, at every knot
 
 
 @dataclass(frozen=True)
 class LowRankFields:
-    """Fields as `scale[r] * weights[k, t, r] * components[r]`, summed over r: knot k, frame t.
+    """Fields as the sum over r of `scale[r] * weights[k, t, r] * components[r]`, knot k, frame t.
 
     Attributes:
-        components: (R, 3 fine^2 + coarse^2) int8: flow x and y, shading, residual, one after the other.
-        weights: (K, T, R) int16. scale: (R,) float32. knots: the K intensities, ascending.
-        fine: cells a side of flow and residual. coarse: of the shading.
+        components: (R, 3 fine^2 + coarse^2) int8: flow x and y, shading, residual, concatenated.
+        weights: (K, T, R) int16.
+        scale: (R,) float32, undoes the rounding to whole numbers.
+        knots: the K intensities, ascending.
+        fine: cells a side of flow and residual.
+        coarse: cells a side of the shading.
     """
 
     components: np.ndarray
     weights: np.ndarray
     scale: np.ndarray
-    knots: tuple
+    knots: tuple[float, ...]
     fine: int
     coarse: int
 
 
 @torch.no_grad()
 def low_rank_fields(
-    generator: ImageEditor | ActionEditor,
-    crops: np.ndarray,
-    weights: torch.Tensor,
-    frame_rate: float = TRAINED_RATE,
+    generator: Editor, crops: np.ndarray, weights: torch.Tensor, frame_rate: float = TRAINED_RATE
 ) -> LowRankFields:
-    """Everything that the edits of one clip to one emotion need besides its pictures; some seconds.
+    """Compute all that the edits of one clip to one emotion need besides its pictures; seconds.
 
     Args:
-        crops: (T, H, H, 3) uint8 aligned crops. weights: (1, 8) of the emotions. frame_rate: Hz.
+        generator: the editor.
+        crops: (T, H, H, 3) uint8 aligned crops.
+        weights: (1, 8) weights of the emotions.
+        frame_rate: of the clip, Hz.
     """
-    frames = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2)[None].float() / 255
-    stride = max(1, round(generator.stride * frame_rate / TRAINED_RATE))
-    knots, rank = (
-        (ACTION_KNOTS, ACTION_RANK) if isinstance(generator, ActionEditor) else (KNOTS, RANK)
+    num_frames = len(crops)
+    frames = to_frames(crops)[None]
+    stride = stride_at(generator, frame_rate)
+    knots = generator.intensity_knots
+    levels = torch.tensor(knots)[:, None].expand(-1, num_frames)
+
+    parts = []
+    for start in range(0, num_frames, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        fields = generator.fields(frames, weights, levels, chunk, stride)
+        flattened = [field.flatten(2) for field in fields]
+        parts.append(torch.cat(flattened, 2))
+
+    matrix = torch.cat(parts, 1).flatten(0, 1)
+    components, row_weights, scale = _factorise(matrix.numpy(), generator.field_rank)
+    flow, shading, _ = fields
+    return LowRankFields(
+        components=components,
+        weights=row_weights.reshape(len(knots), num_frames, -1),
+        scale=scale,
+        knots=knots,
+        fine=flow.shape[-1],
+        coarse=shading.shape[-1],
     )
-    levels = torch.tensor(knots)[:, None].expand(-1, len(crops))
-    parts = [
-        generator.fields(frames, weights, levels, slice(low, low + CHUNK), stride)
-        for low in range(0, len(crops), CHUNK)
-    ]
-    flow, shading, residual = (torch.cat(found, 1) for found in zip(*parts, strict=True))
-    flat = (
-        torch.cat([field.flatten(2) for field in (flow, shading, residual)], 2)
-        .flatten(0, 1)
-        .numpy()
-    )
-    left, size, right = np.linalg.svd(flat, full_matrices=False)
-    rank = min(rank, len(size))
-    components, first = _whole(right[:rank], 1, np.int8)
-    shares, second = _whole((left * size)[:, :rank], 0, np.int16)
-    shares, scale = (
-        shares.reshape(len(knots), len(crops), rank),
-        (first * second).astype(np.float32),
-    )
-    return LowRankFields(components, shares, scale, knots, flow.shape[-1], shading.shape[-1])
 
 
-def fields_at(bank: LowRankFields, curve: np.ndarray) -> list[torch.Tensor]:
-    """Flow (T, 2, F, F), shading (T, 1, C, C) and residual (T, 1, F, F) for an intensity per frame; what warp.js does.
+def to_frames(crops: np.ndarray) -> torch.Tensor:
+    """Crops as an editor takes them.
 
     Args:
+        crops: (T, H, H, 3) uint8.
+
+    Returns:
+        (T, 3, H, H) float32 in [0, 1].
+    """
+    pixels = torch.from_numpy(np.array(crops))
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def _factorise(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Approximate an (N, D) matrix by (R, D) int8 components, (N, R) int16 weights, (R,) scales."""
+    left, singular_values, right = np.linalg.svd(matrix, full_matrices=False)
+    rank = min(rank, len(singular_values))
+    scaled = left * singular_values
+    components, component_scale = _quantise(right[:rank], 1, np.int8)
+    weights, weight_scale = _quantise(scaled[:, :rank], 0, np.int16)
+    scale = component_scale * weight_scale
+
+    return components, weights, scale.astype(np.float32)
+
+
+def _quantise(values: np.ndarray, axis: int, kind: type) -> tuple[np.ndarray, np.ndarray]:
+    """Round an (N, D) array to whole numbers of a type.
+
+    Returns:
+        The whole numbers, and the (R,) factors that give the values back; the entries along `axis`
+        share a factor.
+    """
+    largest = np.abs(values).max(axis, keepdims=True)
+    factor = np.maximum(largest, 1e-12) / np.iinfo(kind).max
+    whole = np.round(values / factor)
+    return whole.astype(kind), factor.ravel()
+
+
+def fields_at(fields: LowRankFields, curve: np.ndarray) -> list[torch.Tensor]:
+    """The fields of a clip for one intensity a frame; warp.js computes the same.
+
+    Args:
+        fields: at the knots.
         curve: (T,) intensities, 0 to 1.5; 0 gives zeros.
+
+    Returns:
+        Flow (T, 2, F, F), shading (T, 1, C, C) and residual (T, 1, F, F).
     """
-    place = np.interp(curve, bank.knots, np.arange(len(bank.knots)))
-    low = np.minimum(place.astype(int), len(bank.knots) - 2)
-    part, frame = (place - low)[:, None], np.arange(len(curve))
-    mixed = bank.weights[low, frame] * (1 - part) + bank.weights[low + 1, frame] * part
-    faded = torch.from_numpy(
-        mixed * bank.scale * np.clip(curve / bank.knots[0], 0, 1)[:, None]
-    ).float()
-    still = torch.tensor(np.array(curve) == 0)[:, None]
-    flat = smooth(faded).masked_fill(still, 0) @ torch.from_numpy(bank.components).float()
-    parts = flat.split([2 * bank.fine**2, bank.coarse**2, bank.fine**2], 1)
-    shapes = ((2, bank.fine, bank.fine), (1, bank.coarse, bank.coarse), (1, bank.fine, bank.fine))
-    return [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+    weights = torch.from_numpy(_interpolated_weights(fields, curve))
+    unchanged = torch.tensor(np.array(curve) == 0)[:, None]
+    smoothed = smooth(weights.float()).masked_fill(unchanged, 0)
+    components = torch.from_numpy(fields.components)
+    flat = smoothed @ components.float()
+
+    fine = fields.fine
+    coarse = fields.coarse
+    lengths = [2 * fine**2, coarse**2, fine**2]
+    flow, shading, residual = flat.split(lengths, 1)
+    return [
+        flow.view(-1, 2, fine, fine),
+        shading.view(-1, 1, coarse, coarse),
+        residual.view(-1, 1, fine, fine),
+    ]
 
 
-def edit_with_fields(bank: LowRankFields, crops: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """The edit from a bank: `edit_clip` to within a level or so of 255 (tests/test_dial.py), without its network.
+def _interpolated_weights(fields: LowRankFields, curve: np.ndarray) -> np.ndarray:
+    """(T, R) weights of the components for (T,) intensities, before they are smoothed over time."""
+    num_knots = len(fields.knots)
+    position = np.interp(curve, fields.knots, np.arange(num_knots))
+    knot = np.minimum(position.astype(int), num_knots - 2)
+    share = (position - knot)[:, None]
+    frame = np.arange(len(curve))
+    below = fields.weights[knot, frame]
+    above = fields.weights[knot + 1, frame]
+    mixed = below * (1 - share) + above * share
+
+    fade = np.clip(curve / fields.knots[0], 0, 1)
+    return mixed * fields.scale * fade[:, None]
+
+
+def edit_with_fields(fields: LowRankFields, crops: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """Edit crops by their low-rank fields, without the generator.
+
+    Within a level or so of 255 of `edit_clip` (tests/test_dial.py).
 
     Args:
-        crops: (T, H, H, 3) uint8. curve: (T,) intensities.
+        fields: of the same clip.
+        crops: (T, H, H, 3) uint8.
+        curve: (T,) intensities.
 
     Returns:
         (T, H, H, 3) uint8.
     """
-    frames = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 255
-    out = apply_fields(frames, *fields_at(bank, np.asarray(curve, np.float32)))
-    return (out * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def _whole(values: np.ndarray, axis: int, kind: type) -> tuple[np.ndarray, np.ndarray]:
-    """Values as whole numbers of `kind`, and the (R,) factors that give them back; `axis` is the one that shares a factor."""
-    factor = np.maximum(np.abs(values).max(axis, keepdims=True), 1e-12) / np.iinfo(kind).max
-    return np.round(values / factor).astype(kind), factor.ravel()
+    curve = np.asarray(curve, np.float32)
+    flow, shading, residual = fields_at(fields, curve)
+    edited = apply_fields(to_frames(crops), flow, shading, residual)
+    pixels = (edited * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).numpy()

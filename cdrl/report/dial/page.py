@@ -1,12 +1,12 @@
-"""The dial on the screen: widget, page, and the same inside an executed notebook, where no kernel runs."""
+"""The dial as HTML without a kernel: one page, and a smaller piece for an executed notebook."""
 
 import base64
 import hashlib
 import html
 import json
-import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,55 +14,43 @@ from PIL import Image
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
-from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.report import figures
+from cdrl.core.files import atomic_path
+from cdrl.report.dial.choices import (
+    TEXTS,
+    EmotionChoice,
+    label_choice,
+    reference_choice,
+    text_choice,
+)
 from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields
-from cdrl.report.dial.choices import TEXTS, Choice, as_in, by_label, in_words
-from cdrl.report.dial.session import COLUMNS, Session, SourceClip, shortened
-from cdrl.report.ready import somebody_watches
+from cdrl.report.dial.payload import (
+    clip_facts,
+    controls,
+    fields_bytes,
+    fields_shape,
+    offered_emotions,
+    script,
+    style_sheet,
+)
+from cdrl.report.dial.session import Session
+from cdrl.report.dial.source_clip import SourceClip, shortened
+from cdrl.report.style import jpeg_uri
 
-HERE = Path(__file__).parent
-LEVELS = (1 / 3, 2 / 3, 1.0)
-READ_AT = (0.0, 1 / 3, 2 / 3, 1.0, 1.5)  # even intensities at which a page's readings were taken
-SHOWN_FIRST = ("happy", "angry", "sad", "surprised", "fear", "disgusted", "neutral")
-STATIC_CLIPS, STATIC_SECONDS, STATIC_EMOTIONS, STATIC_QUALITY = 2, 1.8, 3, 72
-PAGE_CLIPS, PAGE_REFERENCES = 4, 2
-
-
-def dial(
-    run,
-    clip: Path | str | None = None,
-    texts=TEXTS,
-    references=(),
-    generator: Path | str | None = None,
-):
-    """The dial of a run, as the last line of a cell.
-
-    Args:
-        run: folder of a run that notebook 05 is done with, or a `Session`. clip: a video file to turn instead of its clips.
-        texts: descriptions that are offered; the widget takes any others too. references: video files to take an emotion from,
-            beside the run's clips. generator: weights or a run in place of the run's own, as in "action_renderer".
-
-    Returns:
-        A widget; `static_twin` instead, where no browser can be in front of the kernel or anywidget is not installed
-        (one line says so).
-    """
-    desk = run if isinstance(run, Session) else Session(run, clip, references, generator)
-    if not somebody_watches():
-        return static_twin(desk, texts)
-    try:
-        from cdrl.report.dial.widget import Dial
-    except ImportError as error:
-        print(
-            f"dial: {error}; pip install anywidget. Fewer clips without a kernel instead, cdrl dial RUN writes a page."
-        )
-        return static_twin(desk, texts)
-    return Dial(desk, texts)
+# Even intensities at which the readings of a page are taken.
+READING_INTENSITIES = (0.0, 1 / 3, 2 / 3, 1.0, 1.5)
+PAGE_CLIPS = 4
+PAGE_REFERENCES = 2
+PAGE_QUALITY = 82  # of the WebP of a clip's frames
+STATIC_CLIPS = 2
+STATIC_SECONDS = 1.8
+STATIC_EMOTIONS = 3
+STATIC_QUALITY = 72
+POSTER_CELL = 112  # pixels
 
 
 @dataclass(frozen=True)
-class Twin:
-    """The dial as HTML that a notebook shows and keeps: it turns and plays in any browser without a kernel.
+class StaticDial:
+    """The dial as HTML that a notebook shows and keeps: it works in any browser without a kernel.
 
     Attributes:
         data: the HTML, some 0.6 MB, with a still picture for where no script may run.
@@ -73,230 +61,237 @@ class Twin:
     def _repr_html_(self) -> str:
         return self.data
 
-    def __repr__(self):
-        return "The dial shows itself where HTML can be shown; cdrl dial RUN writes the same as one page."
-
-
-def static_twin(desk: Session, texts=TEXTS) -> Twin:
-    """The dial for an executed notebook and the report, no kernel: `STATIC_CLIPS` clips, `STATIC_EMOTIONS` emotions, a text, a reference."""
-    choices = _choices(desk, STATIC_EMOTIONS, texts[:1], 1)
-    return Twin(
-        _fragment(
-            desk, range(min(STATIC_CLIPS, len(desk.names))), choices, STATIC_SECONDS, STATIC_QUALITY
+    def __repr__(self) -> str:
+        return (
+            "The dial shows itself where HTML can be shown; cdrl dial RUN writes the same as one "
+            "page."
         )
-    )
 
 
-def _choices(desk: Session, labels: int | None, texts, references: int) -> list[Choice]:
-    """What a page can be turned to, read while it is written; what somebody asked for must be readable, the rest may be missing."""
-    found = [by_label(name) for name in SHOWN_FIRST if name in desk.emotions][:labels]
-    makers = [(text not in TEXTS, lambda text=text: in_words(desk, text)) for text in texts]
-    makers += [
-        (desk.given, lambda k=k: as_in(desk, desk.reference(k))) for k in desk.telling[:references]
-    ]
-    for asked, make in makers:
-        try:
-            found.append(make())
-        except InputError:  # this generator learnt nothing like it
-            if asked:
-                raise
-    return found
+def static_dial(session: Session, texts: Sequence[str] = TEXTS) -> StaticDial:
+    """The dial for an executed notebook and the report.
+
+    It has `STATIC_CLIPS` clips, `STATIC_EMOTIONS` emotions, a text and a reference.
+
+    Args:
+        session: clips and generator.
+        texts: descriptions; the first is offered.
+    """
+    choices = _page_choices(session, texts[:1], 1, STATIC_EMOTIONS)
+    num_clips = min(STATIC_CLIPS, len(session.clip_names))
+    names = session.clip_names[:num_clips]
+    clips = []
+    for position in range(num_clips):
+        whole = session.clip(position)
+        clips.append(shortened(whole, STATIC_SECONDS))
+
+    html_text = _fragment(session, names, clips, choices, STATIC_QUALITY)
+    return StaticDial(html_text)
 
 
 def write_page(
-    run,
-    out,
+    run: Session | Path | str,
+    out: Path | str,
     clip: Path | str | None = None,
-    texts=(),
-    references=(),
+    texts: Sequence[str] = (),
+    references: Sequence[Path | str] = (),
     generator: Path | str | None = None,
 ) -> Path:
-    """The dial as one HTML file: clips, sound, fields and readings inside, for any browser, without a network.
+    """Write the dial as one HTML file with clips, sound, fields and readings inside.
 
     Args:
-        run: folder of a run, or a `Session`. out: the file. clip: a video file instead of the run's clips. texts: descriptions that
-            can be chosen; none: `TEXTS`. references: video files whose emotion can; none: two clips of the run.
-            generator: as for `dial`.
+        run: folder of a run, or a `Session`.
+        out: the file.
+        clip: a video file instead of the run's clips.
+        texts: descriptions that can be chosen; none: `TEXTS`.
+        references: video files whose emotion can be chosen; none: two clips of the run.
+        generator: as `Session` takes it.
 
     Returns:
-        `out`; five clips with seven emotions, two texts and two references are some 4 MB, four times that by facial actions.
+        `out`; five clips with seven emotions, two texts and two references are some 4 MB, four
+        times that by facial actions.
 
     Raises:
-        InputError: as `Session` and as `asked.in_words`.
+        InputError: as `Session` and as `text_choice`.
     """
-    desk, out = (
-        run if isinstance(run, Session) else Session(run, clip, references, generator),
-        Path(out),
-    )
-    choices = _choices(desk, None, texts or TEXTS, len(references) or PAGE_REFERENCES)
-    chosen = list(range(min(PAGE_CLIPS, len(desk.names))))
-    chosen += [
-        k for k, name in enumerate(desk.names) if name.endswith("_NEU_XX") and k not in chosen
-    ]
-    body = _fragment(desk, chosen, choices, None, 82)
+    session = run if isinstance(run, Session) else Session(run, clip, references, generator)
+    num_references = len(references) or PAGE_REFERENCES
+    choices = _page_choices(session, texts or TEXTS, num_references)
+
+    names = session.clip_names
+    positions = list(range(min(PAGE_CLIPS, len(names))))
+    for position, name in enumerate(names):
+        if name.endswith("_NEU_XX") and position not in positions:
+            positions.append(position)  # a real neutral clip
+    page_names = [names[position] for position in positions]
+    progress = tqdm(positions, desc="dial", leave=False, disable=not sys.stderr.isatty())
+    clips = [session.clip(position) for position in progress]
+
+    body = _fragment(session, page_names, clips, choices, PAGE_QUALITY)
+    title = html.escape(f"cdrl dial: {session.run.name}")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width, initial-scale=1">\n<title>{html.escape(f"cdrl dial: {desk.run.name}")}</title>'
+        f'content="width=device-width, initial-scale=1">\n<title>{title}</title>'
         f"<style>body{{margin:8px}}</style></head><body>\n{body}\n</body></html>\n"
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out)
-    return out
+    with atomic_path(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(out)
+
+
+def _page_choices(
+    session: Session, texts: Sequence[str], num_references: int, num_labels: int | None = None
+) -> list[EmotionChoice]:
+    """The emotions of a page: labels, texts and references, read now.
+
+    What the user named must be readable; a default that this generator never learnt is left out.
+    """
+    labels = offered_emotions(session.emotions)[:num_labels]
+    choices = [label_choice(name) for name in labels]
+
+    for text in texts:
+        try:
+            choices.append(text_choice(session, text))
+        except InputError:
+            if text not in TEXTS:
+                raise
+    for position in session.page_references[:num_references]:
+        try:
+            reference = session.reference(position)
+            choices.append(reference_choice(session, reference))
+        except InputError:
+            if session.has_named_references:
+                raise
+
+    return choices
+
+
+@dataclass
+class _Block:
+    """Bytes of a page, one piece after another."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    length: int = 0
+
+    def add(self, piece: bytes) -> list[int]:
+        """Append a piece; returns its offset and length."""
+        offset = self.length
+        self.pieces.append(piece)
+        self.length += len(piece)
+        return [offset, len(piece)]
 
 
 def _fragment(
-    desk: Session, chosen, choices: list[Choice], seconds: float | None, quality: int
+    session: Session,
+    names: Sequence[str],
+    clips: Sequence[SourceClip],
+    choices: Sequence[EmotionChoice],
+    quality: int,
 ) -> str:
     """A piece of HTML that carries its own data, style and script."""
-    pieces, takes, poster = [], [], []
-
-    def put(piece: bytes) -> list[int]:
-        pieces.append(piece)
-        return [sum(map(len, pieces[:-1])), len(piece)]
-
-    for number, k in enumerate(
-        tqdm(chosen, desc="dial", disable=not sys.stderr.isatty(), leave=False)
-    ):
-        take = desk.take(k) if seconds is None else shortened(desk.take(k), seconds)
-        banks, told, still = (
-            {},
-            {},
-            desk.read(take, choices[0].mixture, np.zeros(len(take.crops), np.float32)),
-        )
-        for choice in choices:
-            same = tuple(
-                sorted(choice.mixture.items())
-            )  # words and labels may mean the same: once is enough
-            if same not in told:
-                bank = desk.bank(take, choice.mixture)
-                curves = [np.full(len(take.crops), value, np.float32) for value in READ_AT[1:]]
-                readings = [still] + [desk.read(take, choice.mixture, curve) for curve in curves]
-                told[same] = bank_shape(bank) | {
-                    "where": put(bank_bytes(bank)),
-                    "readings": _rounded(readings),
-                }
-                poster += [(choice.name, _strip(take, bank))] if number == 0 else []
-            banks[choice.key] = told[same]
-        takes.append(
-            take_facts(take)
-            | {"sheet": put(take.sheet(quality)), "sound": put(take.heard()), "banks": banks}
-        )
+    block = _Block()
+    clip_data = [_clip_data(session, clip, choices, block, quality) for clip in clips]
     labels = [choice.name for choice in choices if choice.kind == "label"]
-    header = header_of([desk.names[k] for k in chosen], labels, desk.emotions)
-    header |= {
-        "live": False,
-        "takes": takes,
-        "read_at": READ_AT,
-        "choices": [choice.told() for choice in choices],
-    }
-    given, block = (
-        json.dumps(header).replace("</", "<\\/"),
-        base64.b64encode(b"".join(pieces)).decode(),
-    )
-    name = f"dial-{hashlib.sha256((given + block).encode()).hexdigest()[:10]}"
-    rows = ", ".join(
-        html.escape(row) if row in labels else f"“{html.escape(row)}”" for row, _ in poster
-    )
-    words = f"Rows: {rows}. Columns: intensity {', '.join(f'{value:.2g}' for value in READ_AT)}; the first is the source."
+    header = controls(names, labels, session.emotions)
+    header["live"] = False
+    header["clip_data"] = clip_data
+    header["reading_intensities"] = READING_INTENSITIES
+    header["choices"] = [choice.to_dict() for choice in choices]
+
+    header_text = json.dumps(header).replace("</", "<\\/")
+    block_text = base64.b64encode(b"".join(block.pieces)).decode()
+    digest = hashlib.sha256((header_text + block_text).encode()).hexdigest()
+    name = f"dial-{digest[:10]}"
+    poster = _poster(session, clips[0], choices)
+    functions = script().replace("export default { render };", "")
     return (
-        f'<style>{style()}</style><div class="cdrl-dial" id="{name}"><div class="cdrl-poster">'
-        f'<img alt="One frame at five intensities of each emotion" src="{figures.jpeg_uri(np.concatenate([row for _, row in poster]), 80)}">'
-        f"<p>{words}</p></div></div>\n"
-        f"<script>(() => {{\n{code().replace('export default { render };', '')}\n"
-        f'const header = {given};\ndial(document.getElementById("{name}"), header, held(header, "{block}"));\n}})();</script>'
+        f'<style>{style_sheet()}</style><div class="cdrl-dial" id="{name}">{poster}</div>\n'
+        f"<script>(() => {{\n{functions}\n"
+        f"const header = {header_text};\n"
+        f'dial(document.getElementById("{name}"), header, pageSource(header, "{block_text}"));\n'
+        "})();</script>"
     )
 
 
-def _strip(take: SourceClip, bank: LowRankFields, cell: int = 112) -> np.ndarray:
-    """(cell, 5 cell, 3): the middle frame at `READ_AT`."""
-    middle, count = len(take.crops) // 2, len(take.crops)
-    frames = [
-        edit_with_fields(bank, take.crops, np.full(count, value, np.float32))[middle]
-        for value in READ_AT
-    ]
-    return np.asarray(
-        Image.fromarray(np.concatenate(frames, 1)).resize(
-            (cell * len(READ_AT), cell), Image.LANCZOS
-        )
+def _clip_data(
+    session: Session,
+    clip: SourceClip,
+    choices: Sequence[EmotionChoice],
+    block: _Block,
+    quality: int,
+) -> dict:
+    """The data of one clip; its pictures, sound and fields are added to the block."""
+    unchanged = np.zeros(len(clip.crops), np.float32)
+    source_readings = session.readings(clip, choices[0].mixture, unchanged)
+    data_of_mixture: dict[tuple, dict] = {}
+    fields_data = {}
+    for choice in choices:
+        mixture = _mixture_key(choice)
+        if mixture not in data_of_mixture:
+            fields = session.fields(clip, choice.mixture)
+            data = fields_shape(fields)
+            data["block"] = block.add(fields_bytes(fields))
+            data["readings"] = [_rounded(source_readings)]
+            for intensity in READING_INTENSITIES[1:]:
+                curve = np.full(len(clip.crops), intensity, np.float32)
+                readings = session.readings(clip, choice.mixture, curve)
+                data["readings"].append(_rounded(readings))
+            data_of_mixture[mixture] = data
+        fields_data[choice.key] = data_of_mixture[mixture]
+
+    clip_data = clip_facts(clip)
+    clip_data["sprite_sheet"] = block.add(clip.sprite_sheet(quality))
+    clip_data["sound"] = block.add(clip.mp3())
+    clip_data["fields"] = fields_data
+    return clip_data
+
+
+def _mixture_key(choice: EmotionChoice) -> tuple:
+    """Equal for choices with the same mixture, as a text and a label may have."""
+    return tuple(sorted(choice.mixture.items()))
+
+
+def _rounded(readings: dict) -> dict:
+    """Readings with four digits after the point."""
+    emotion = [round(probability, 4) for probability in readings["emotion"]]
+    content = readings["content"]
+    if content is not None:
+        content = round(content, 4)
+    change = round(readings["change"], 4)
+    return {"emotion": emotion, "content": content, "change": change}
+
+
+def _poster(session: Session, clip: SourceClip, choices: Sequence[EmotionChoice]) -> str:
+    """HTML with a picture of the edits, for paper and for where no script may run."""
+    strips = []
+    names = []
+    mixtures = set()
+    for choice in choices:
+        mixture = _mixture_key(choice)
+        if mixture not in mixtures:
+            mixtures.add(mixture)
+            strips.append(_strip(clip, session.fields(clip, choice.mixture)))
+            name = html.escape(choice.name)
+            names.append(name if choice.kind == "label" else f"“{name}”")
+
+    picture = jpeg_uri(np.concatenate(strips), 80)
+    intensities = ", ".join(f"{intensity:.2g}" for intensity in READING_INTENSITIES)
+    return (
+        '<div class="cdrl-poster"><img alt="One frame at five intensities of each emotion" '
+        f'src="{picture}"><p>Rows: {", ".join(names)}. Columns: intensity {intensities}; the '
+        "first is the source.</p></div>"
     )
 
 
-def header_of(names: list[str], emotions, labels) -> dict:
-    """What the browser needs to draw the controls; json can write it.
+def _strip(clip: SourceClip, fields: LowRankFields) -> np.ndarray:
+    """(cell, 5 cell, 3): the middle frame of a clip at `READING_INTENSITIES`."""
+    num_frames = len(clip.crops)
+    frames = []
+    for intensity in READING_INTENSITIES:
+        curve = np.full(num_frames, intensity, np.float32)
+        edited = edit_with_fields(fields, clip.crops, curve)
+        frames.append(edited[num_frames // 2])
 
-    Args:
-        names: of the clips. emotions: those that can be chosen. labels: those that readings are of.
-    """
-    return {
-        "clips": [{"name": name} for name in names],
-        "emotions": list(emotions),
-        "colours": _colours(emotions),
-        "labels": list(labels),
-        "label_colours": _colours(labels),
-        "levels": LEVELS,
-    }
-
-
-def take_facts(take: SourceClip) -> dict:
-    """What the browser is told of a clip, besides its pictures and sound."""
-    return {
-        "name": take.name,
-        "note": take.note,
-        "frames": len(take.crops),
-        "side": take.crops.shape[1],
-        "rate": take.frame_rate,
-        "columns": COLUMNS,
-        "loudness": take.loudness(),
-    }
-
-
-def bank_shape(bank: LowRankFields) -> dict:
-    """What `unpackBank` of warp.js needs to read `bank_bytes`."""
-    return {
-        "knots": bank.knots,
-        "frames": bank.weights.shape[1],
-        "rank": bank.weights.shape[2],
-        "fine": bank.fine,
-        "coarse": bank.coarse,
-    }
-
-
-def bank_bytes(bank: LowRankFields) -> bytes:
-    """Scale (R,) float32, weights (K, T, R) int16, components (R, 3 fine^2 + coarse^2) int8, little-endian, one after the other."""
-    parts = ((bank.scale, "<f4"), (bank.weights, "<i2"), (bank.components, "i1"))
-    return b"".join(np.ascontiguousarray(values, kind).tobytes() for values, kind in parts)
-
-
-def code() -> str:
-    """The JavaScript of the dial, one module without imports."""
-    return "\n".join((HERE / name).read_text() for name in ("warp.js", "dial.js"))
-
-
-def style() -> str:
-    """Its style sheet."""
-    return (HERE / "dial.css").read_text()
-
-
-def _colours(emotions) -> list[str]:
-    """The colour that the explorer gives an emotion."""
-    order = sorted(SCORED_EMOTIONS)
-    return [
-        figures.COLOURS[order.index(name) % len(figures.COLOURS)].lower()
-        if name in order
-        else "#666666"
-        for name in emotions
-    ]
-
-
-def _rounded(readings: list[dict]) -> list[dict]:
-    short = lambda value: None if value is None else round(value, 4)  # noqa: E731
-    return [
-        {
-            "emotion": [short(p) for p in each["emotion"]],
-            "content": short(each["content"]),
-            "change": short(each["change"]),
-        }
-        for each in readings
-    ]
+    picture = Image.fromarray(np.concatenate(frames, 1))
+    size = (POSTER_CELL * len(frames), POSTER_CELL)
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))

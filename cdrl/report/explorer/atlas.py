@@ -1,4 +1,4 @@
-"""What the explorer shows: positions of the same frames in two maps, their labels, neighbours, faces and clips."""
+"""The data of the explorer: two maps of the same frames, labels, neighbours, faces and clips."""
 
 import io
 import tempfile
@@ -19,152 +19,220 @@ from cdrl.report.ready import finished_stage
 from cdrl.stages import factors_of_frames
 
 SPACES = ("content", "emotion")
-# The label whose groups a frame's neighbours are sought in: same speech in other emotions, same mood in other words.
-ACROSS = {"content": "emotion", "emotion": "sentence"}
-STUDIO = "Synthetic: a generated person of the cdrl studio; nobody said this"
+# The factor whose groups the neighbours of a frame come from: the same speech in other emotions,
+# the same emotion in other sentences.
+GROUP_FACTORS = {"content": "emotion", "emotion": "sentence"}
+SYNTHETIC = "Synthetic: a generated person of the cdrl studio; nobody said this"
+DEFAULT_POINTS = 3000  # of a map that is made here because the run has none
+BLOCK_ROWS = 2000  # of a product of embeddings, so that it fits into memory
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """Two maps of the same n frames of a store, with everything that a click may ask for.
+    """Two maps of the same n frames of a store, with all data that a click may ask for.
 
     Attributes:
-        name: what to call it, as the run's folder.
-        store: where faces and sounds lie; frames: (n,) its rows that were mapped, ascending.
-        points: {space: (n, 2) float32} positions. quality: {space: {"trustworthiness": .., ...}}, as `map_quality`.
+        name: the title, as the run's folder.
+        store: the crops and sounds.
+        frames: (n,) rows of the store that were mapped, ascending.
+        points: {space: (n, 2) float32} positions.
+        quality: {space: {"trustworthiness": .., ...}}, as `map_quality` returns it.
         factors: {"emotion": (n,) labels, ...}.
-        groups: {space: G names}; nearest, likeness: {space: (n, G)} position of the nearest frame in each group, -1 in
-            a frame's own, and its cosine in the full embedding.
+        groups: {space: names of its G groups}.
+        nearest: {space: (n, G)} position of the nearest frame in each group; -1 in the frame's own.
+        similarity: {space: (n, G)} cosine of that frame in the full embedding.
     """
 
     name: str
     store: Store
     frames: np.ndarray
-    points: dict
-    quality: dict
-    factors: dict
-    groups: dict
-    nearest: dict
-    likeness: dict
+    points: dict[str, np.ndarray]
+    quality: dict[str, dict[str, float]]
+    factors: dict[str, np.ndarray]
+    groups: dict[str, list[str]]
+    nearest: dict[str, np.ndarray]
+    similarity: dict[str, np.ndarray]
 
     @property
     def clip(self) -> np.ndarray:
         """(n,) number of the clip in the store that a frame belongs to."""
-        return np.searchsorted(self.store.clips.start.to_numpy(), self.frames, "right") - 1
+        starts = self.store.clips.start.to_numpy()
+        return np.searchsorted(starts, self.frames, "right") - 1
 
     @property
     def seconds(self) -> np.ndarray:
         """(n,) seconds from the beginning of its clip."""
         clips = self.store.clips.iloc[self.clip]
-        return ((self.frames - clips.start.to_numpy()) / clips.frame_rate.to_numpy()).astype(
-            np.float32
-        )
+        frame_indices = self.frames - clips.start.to_numpy()
+        return (frame_indices / clips.frame_rate.to_numpy()).astype(np.float32)
 
     def face(self, position: int, side: int = 0) -> bytes:
-        """JPEG of one frame's aligned crop; `side` in pixels, 0 leaves it as it is."""
-        image = Image.fromarray(np.asarray(self.store.face[self.frames[position]]))
-        image = image.resize((side, side), Image.LANCZOS) if side else image
+        """The JPEG of one frame's aligned crop.
+
+        Args:
+            position: of the frame among `frames`.
+            side: height and width in pixels; 0 leaves the crop as it is.
+        """
+        crop = self.store.face[self.frames[position]]
+        image = Image.fromarray(np.asarray(crop))
+        if side:
+            image = image.resize((side, side), Image.Resampling.LANCZOS)
+
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=80)
         return buffer.getvalue()
 
     def film(self, clip: int) -> bytes:
-        """An mp4 of one clip's crops with its sound (H.264, MP3), labelled as synthetic where it is of the studio."""
-        rate, sound = float(self.store.clips.frame_rate.iloc[clip]), self.store.sound(clip)
-        label = (
-            {"comment": STUDIO, "description": STUDIO}
-            if self.store.clips.corpus.iloc[clip] == "studio"
-            else None
-        )
+        """An mp4 (H.264, MP3) of one clip's crops with its sound; a studio clip is labelled.
+
+        Args:
+            clip: number of the clip in the store.
+        """
+        clips = self.store.clips
+        crops = self.store.face[self.store.frames(clip)]
+        metadata = None
+        if clips.corpus.iloc[clip] == "studio":
+            metadata = {"comment": SYNTHETIC, "description": SYNTHETIC}
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
             write_video(
                 path,
-                np.asarray(self.store.face[self.store.frames(clip)]),
-                rate,
-                sound,
-                label,
+                np.asarray(crops),
+                float(clips.frame_rate.iloc[clip]),
+                self.store.sound(clip),
+                metadata,
                 sound_codec="libmp3lame",
             )
             return path.read_bytes()
 
     def has_sound(self, clip: int) -> bool:
-        """Whether anything can be heard in a clip."""
+        """Whether the sound of a clip is not silence.
+
+        Args:
+            clip: number of the clip in the store.
+        """
         return bool(np.any(self.store.sound(clip)))
 
 
-def read_atlas(run, points: int = 0) -> Atlas:
-    """The atlas of a run that notebook 04 is done with, on the people that nothing was trained on.
+def read_atlas(run: Path | str, points: int = 0) -> Atlas:
+    """Read the atlas of a run with a complete notebook 04, on the people of its reporting split.
 
     Args:
         run: folder of a run; a relative one lies in the clone.
-        points: frames to map anew (UMAP, seeded; a minute for 20,000); 0 takes the maps that the run has.
+        points: frames to map again (UMAP, seeded; a minute for 20,000); 0 takes the maps of the
+            run.
 
     Returns:
         Atlas; with 0, its trustworthiness is what `cdrl scores RUN map` prints.
 
     Raises:
-        InputError: where there is no such run, it has no maps yet, another version made it, or it has fewer frames.
+        InputError: where there is no such run, it has no maps yet, another version made it, or it
+            has fewer frames.
     """
     run = run_path(run)
     folder = finished_stage(run, "probe", "maps", tuple(f"{space}.npy" for space in SPACES))
-    embeddings = {space: np.load(folder / f"{space}.npy").astype(np.float32) for space in SPACES}
     store = Store(stage_folder(run, "corpus") / "report")
-    if {len(values) for values in embeddings.values()} != {len(store)}:
-        raise InputError(
-            f"{folder}: its embeddings are of other frames than {store.path}: make the run again under another --out"
-        )
+    embeddings = _read_embeddings(folder, store)
     if points and not 4 <= points <= len(store):
         raise InputError(
-            f"points={points}: 0 for the maps that the run has, or from 4 to {len(store)}, its frames"
+            f"points={points}: 0 for the maps that the run has, or from 4 to {len(store)}, its "
+            "frames"
         )
-    maps = {space: _map(folder, space, values, points) for space, values in embeddings.items()}
-    frames = np.intersect1d(*[rows for _, rows in maps.values()])
-    places = {
-        space: coordinates[np.isin(rows, frames)] for space, (coordinates, rows) in maps.items()
-    }
-    mapped = {space: values[frames] for space, values in embeddings.items()}
+
+    coordinates, rows = _read_maps(folder, embeddings, points)
+    frames = np.intersect1d(rows["content"], rows["emotion"])
     factors = factors_of_frames(run, frames)
     factors = {"emotion": factors["emotion"], **factors}  # the colour that the maps open with
-    found = {space: nearest_of_groups(mapped[space], factors[ACROSS[space]]) for space in SPACES}
-    groups, nearest, likeness = (
-        {space: found[space][part] for space in SPACES} for part in range(3)
+
+    positions = {}
+    quality = {}
+    groups = {}
+    nearest = {}
+    similarity = {}
+    for space in SPACES:
+        in_both_maps = np.isin(rows[space], frames)
+        embedding = embeddings[space][frames]
+        positions[space] = coordinates[space][in_both_maps]
+        quality[space] = map_quality(embedding, positions[space])
+        labels = factors[GROUP_FACTORS[space]]
+        neighbours = nearest_of_groups(embedding, labels)
+        groups[space], nearest[space], similarity[space] = neighbours
+
+    return Atlas(
+        name=run.name,
+        store=store,
+        frames=frames,
+        points=positions,
+        quality=quality,
+        factors=factors,
+        groups=groups,
+        nearest=nearest,
+        similarity=similarity,
     )
-    quality = {space: map_quality(mapped[space], places[space]) for space in SPACES}
-    return Atlas(run.name, store, frames, places, quality, factors, groups, nearest, likeness)
+
+
+def _read_embeddings(folder: Path, store: Store) -> dict[str, np.ndarray]:
+    """Read {space: (N, D) float32}, one row for each frame of the store."""
+    embeddings = {}
+    for space in SPACES:
+        embedding = np.load(folder / f"{space}.npy").astype(np.float32)
+        if len(embedding) != len(store):
+            raise InputError(
+                f"{folder}: its embeddings are of other frames than {store.path}: make the run "
+                "again under another --out"
+            )
+        embeddings[space] = embedding
+
+    return embeddings
+
+
+def _read_maps(
+    folder: Path, embeddings: dict[str, np.ndarray], points: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return {space: (n, 2) positions} and {space: (n,) rows} of the run's maps, or of new ones."""
+    coordinates = {}
+    rows = {}
+    for space, embedding in embeddings.items():
+        coordinate_file = folder / f"map_{space}.npy"
+        row_file = folder / f"map_{space}_rows.npy"
+        complete = coordinate_file.exists() and row_file.exists()
+        if points or not complete:
+            num_frames = points or DEFAULT_POINTS
+            coordinates[space], rows[space] = umap_map(embedding, n_frames=num_frames)
+        else:
+            coordinates[space] = np.load(coordinate_file)
+            rows[space] = np.load(row_file)
+
+    return coordinates, rows
 
 
 def nearest_of_groups(
     embedding: np.ndarray, labels: np.ndarray
-) -> tuple[list, np.ndarray, np.ndarray]:
+) -> tuple[list[str], np.ndarray, np.ndarray]:
     """For every row the nearest row of every other group, by cosine.
 
     Args:
-        embedding: (n, D). labels: (n,) the group of each row.
+        embedding: (n, D) features.
+        labels: (n,) the group of each row.
 
     Returns:
-        G group names as texts, ascending; (n, G) int32 rows, -1 for a row's own group; (n, G) float32 cosines, 0 there.
+        G group names as texts, ascending; (n, G) int32 rows, -1 for a row's own group; (n, G)
+        float32 cosines, 0 there.
     """
-    unit, names = unit_rows(embedding), np.unique(labels)
+    unit = unit_rows(embedding)
+    names = np.unique(labels)
     nearest = np.full((len(unit), len(names)), -1, np.int32)
-    likeness = np.zeros((len(unit), len(names)), np.float32)
+    similarity = np.zeros((len(unit), len(names)), np.float32)
+    num_blocks = 1 + len(unit) // BLOCK_ROWS
+
     for column, name in enumerate(names):
         members = np.flatnonzero(labels == name)
-        for block in np.array_split(np.flatnonzero(labels != name), 1 + len(unit) // 2000):
+        others = np.flatnonzero(labels != name)
+        for block in np.array_split(others, num_blocks):
             cosines = unit[block] @ unit[members].T
             best = cosines.argmax(1)
-            nearest[block, column], likeness[block, column] = (
-                members[best],
-                cosines[np.arange(len(block)), best],
-            )
-    return [str(name) for name in names], nearest, likeness
+            nearest[block, column] = members[best]
+            similarity[block, column] = cosines[np.arange(len(block)), best]
 
-
-def _map(
-    folder: Path, space: str, embedding: np.ndarray, points: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 2) positions and (n,) rows: the run's own map, or one of so many points drawn now."""
-    files = [folder / f"map_{space}.npy", folder / f"map_{space}_rows.npy"]
-    if points or not all(file.exists() for file in files):
-        return umap_map(embedding, n_frames=points or 3000)
-    return tuple(np.load(file) for file in files)
+    return [str(name) for name in names], nearest, similarity

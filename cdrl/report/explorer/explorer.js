@@ -1,9 +1,10 @@
-// The explorer: two maps of the same frames, the chosen frame's face and clip, and its neighbours.
+// The explorer: two maps of the same frames, the clicked frame's face and clip, and its neighbours.
 // `render({model, el})` is what anywidget calls; a page of its own calls `explorer(el, header, bytes, source)`.
 
 const PATIENCE = 30000; // milliseconds to wait for the kernel
+const HOVER_DELAY = 30; // milliseconds before a face is requested, so that a passing pointer requests none
 
-// The arrays of `cdrl.report.explorer.payload`, in its order. P maps of n points, F factors, K neighbours a map.
+// The arrays of `cdrl.report.explorer.payload`, in its order, for n points and G groups of neighbours a map.
 function unpack(header, bytes) {
   const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
   const { n, maps, factors } = header;
@@ -14,38 +15,41 @@ function unpack(header, bytes) {
     return array;
   };
   const points = maps.map(() => take(Float32Array, 2 * n));
-  const nearest = maps.map((map) => take(Int32Array, n * map.near));
-  const likeness = maps.map((map) => take(Float32Array, n * map.near));
+  const nearest = maps.map((map) => take(Int32Array, n * map.num_groups));
+  const similarity = maps.map((map) => take(Float32Array, n * map.num_groups));
   const clip = take(Int32Array, n);
   const seconds = take(Float32Array, n);
-  return { points, nearest, likeness, clip, seconds, codes: factors.map(() => take(Uint16Array, n)) };
+  const codes = factors.map(() => take(Uint16Array, n));
+  return { points, nearest, similarity, clip, seconds, codes };
 }
 
-// source.face(i) and source.clip(c) promise an address of a picture and {url, sound} of a film.
-function explorer(root, header, bytes, source, selected = () => {}) {
-  const { points, nearest, likeness, clip, seconds, codes } = unpack(header, bytes);
+// source.face(i) promises the address of a picture, source.clip(c) promises {url, sound} of a film.
+function explorer(root, header, bytes, source, onSelection = () => {}) {
+  const { points, nearest, similarity, clip, seconds, codes } = unpack(header, bytes);
   const { n, maps, factors } = header;
   const palettes = factors.map((factor) => factor.colours.map(rgb));
-  const state = { factor: 0, chosen: null, hovered: -1, pinned: -1, playing: -1, path: [], moving: false };
+  const state = { factor: 0, selection: null, hovered: -1, pinned: -1, playing: -1, path: [], panning: false };
   state.colours = () => palettes[state.factor];
   state.codes = () => codes[state.factor];
   root.classList.add("cdrl-explorer");
   const bar = element(root, "div", "cdrl-bar");
   const legend = element(root, "div", "cdrl-legend");
   const plane = element(root, "div", "cdrl-maps");
-  const said = element(root, "p", "cdrl-said");
+  const status = element(root, "p", "cdrl-status");
   const panel = element(root, "div", "cdrl-panel");
   const tip = element(root, "div", "cdrl-tip");
   tip.hidden = true;
-  const say = (text) => (said.textContent = text);
-  const name = (i) => factors.map((factor, f) => `${factor.name} ${factor.labels[codes[f][i]]}`).join(", ");
-  const show = (image, i) =>
-    source.face(i).then((url) => (image.src = url)).catch((error) => say(error.message));
+  const showStatus = (text) => (status.textContent = text);
+  const showError = (error) => showStatus(error.message);
+  const labelsOf = (i) => factors.map((factor, f) => `${factor.name} ${factor.labels[codes[f][i]]}`).join(", ");
+  const showFace = (image, i) => source.face(i).then((url) => (image.src = url)).catch(showError);
+  const drawOverlays = () => views.forEach((view) => view.overlay());
+  const paintAll = () => views.forEach((view) => view.paint());
 
   function hover(i, event) {
     if (i === state.hovered) return;
     state.hovered = i;
-    views.forEach((each) => each.overlay());
+    drawOverlays();
     tip.hidden = i < 0;
     if (i < 0) return;
     const box = root.getBoundingClientRect();
@@ -53,64 +57,76 @@ function explorer(root, header, bytes, source, selected = () => {}) {
     tip.style.top = `${event.clientY - box.top + 14}px`;
     tip.replaceChildren();
     const image = element(tip, "img");
-    element(tip, "span", "", name(i));
-    setTimeout(() => state.hovered === i && show(image, i), 30); // a pointer that only passes asks for nothing
+    element(tip, "span", "", labelsOf(i));
+    setTimeout(() => state.hovered === i && showFace(image, i), HOVER_DELAY);
   }
 
   function click(i) {
-    if (i < 0) return choose(null);
+    if (i < 0) return select(null);
     state.pinned = i;
     state.playing = -1;
     state.path = [];
     for (let k = 0; k < n; k++) if (clip[k] === clip[i]) state.path.push(k);
     state.path.sort((a, b) => seconds[a] - seconds[b]);
-    views.forEach((each) => each.overlay());
+    drawOverlays();
     panel.replaceChildren();
-    const now = element(panel, "div", "cdrl-now");
-    const face = element(now, "img", "cdrl-face");
-    show(face, i);
-    const film = element(now, "video");
+    const current = element(panel, "div", "cdrl-current");
+    const face = element(current, "img", "cdrl-face");
+    showFace(face, i);
+    const film = element(current, "video");
     Object.assign(film, { controls: true, loop: true, playsInline: true });
-    element(now, "p", "", `${name(i)}, at ${seconds[i].toFixed(2)} s`);
-    film.addEventListener("error", () => say("This browser cannot play the clip (H.264); maps and faces still work."));
+    element(current, "p", "", `${labelsOf(i)}, at ${seconds[i].toFixed(2)} s`);
+    film.addEventListener("error", () => showStatus("This browser cannot play the clip (H.264); maps and faces still work."));
     film.addEventListener("timeupdate", () => {
-      const time = film.currentTime;
-      state.playing = state.path.reduce((a, b) => (Math.abs(seconds[b] - time) < Math.abs(seconds[a] - time) ? b : a));
-      views.forEach((each) => each.overlay());
+      const distance = (k) => Math.abs(seconds[k] - film.currentTime);
+      state.playing = state.path.reduce((a, b) => (distance(b) < distance(a) ? b : a));
+      drawOverlays();
     });
+    showNeighbours(i);
+    playFilm(film, i); // last, so that a busy kernel sends the small faces first
+  }
+
+  function showNeighbours(i) {
     const strips = element(panel, "div", "cdrl-strips");
     maps.forEach((map, m) => {
       element(strips, "h4", "", map.strip);
       const strip = element(strips, "div", "cdrl-strip");
-      for (let k = 0; k < map.near; k++) {
-        const other = nearest[m][i * map.near + k];
-        if (other < 0) continue;
+      for (let k = 0; k < map.num_groups; k++) {
+        const neighbour = nearest[m][i * map.num_groups + k];
+        if (neighbour < 0) continue;
         const button = element(strip, "button");
-        show(element(button, "img"), other);
+        showFace(element(button, "img"), neighbour);
         element(button, "span", "", map.groups[k]);
-        element(button, "small", "", likeness[m][i * map.near + k].toFixed(2));
-        button.title = name(other);
-        button.addEventListener("click", () => click(other));
+        element(button, "small", "", similarity[m][i * map.num_groups + k].toFixed(2));
+        button.title = labelsOf(neighbour);
+        button.addEventListener("click", () => click(neighbour));
       }
     });
-    // Last, so that a busy kernel sends the small faces first.
-    source.clip(clip[i]).then(({ url, sound }) => {
+  }
+
+  async function playFilm(film, i) {
+    try {
+      const { url, sound } = await source.clip(clip[i]);
       if (state.pinned !== i) return;
       film.src = url;
-      say(sound ? "" : "This clip has no sound.");
-      film.play().catch((error) => error.name === "NotAllowedError" && say("Press play to hear the clip."));
-    }).catch((error) => say(error.message));
+      showStatus(sound ? "" : "This clip has no sound.");
+      film.play().catch((error) => error.name === "NotAllowedError" && showStatus("Press play to hear the clip."));
+    } catch (error) {
+      showError(error);
+    }
   }
 
-  function choose(found) {
-    const count = found ? found.reduce((sum, each) => sum + each, 0) : 0;
-    state.chosen = count ? found : null;
-    views.forEach((each) => (each.paint(), each.overlay()));
-    say(count ? `${count} of ${n} frames are selected in both maps; click beside the points to let go.` : "");
-    selected(count ? Array.from(found.keys()).filter((i) => found[i]) : []);
+  // `mask` has a 1 for every selected frame; null selects nothing.
+  function select(mask) {
+    const count = mask ? mask.reduce((sum, value) => sum + value, 0) : 0;
+    state.selection = count ? mask : null;
+    paintAll();
+    drawOverlays();
+    showStatus(count ? `${count} of ${n} frames are selected in both maps; click beside the points to let go.` : "");
+    onSelection(count ? Array.from(mask.keys()).filter((i) => mask[i]) : []);
   }
 
-  function colour(f) {
+  function colourBy(f) {
     state.factor = f;
     [...bar.querySelectorAll(".cdrl-factor")].forEach((button, k) => button.setAttribute("aria-pressed", k === f));
     legend.replaceChildren();
@@ -118,69 +134,73 @@ function explorer(root, header, bytes, source, selected = () => {}) {
       const entry = element(legend, "button");
       element(entry, "i").style.background = factors[f].colours[code];
       element(entry, "span", "", label);
-      entry.addEventListener("click", () => choose(Uint8Array.from(codes[f], (each) => each === code)));
+      entry.addEventListener("click", () => select(Uint8Array.from(codes[f], (value) => value === code)));
     });
-    views.forEach((each) => each.paint());
+    paintAll();
   }
 
-  const on = { hover, click, select: choose }, views = [];
+  const handlers = { hover, click, select };
+  const views = [];
   element(bar, "span", "", "colour");
-  factors.forEach((factor, f) => element(bar, "button", "cdrl-factor", factor.name).addEventListener("click", () => colour(f)));
+  factors.forEach((factor, f) => {
+    const button = element(bar, "button", "cdrl-factor", factor.name);
+    button.addEventListener("click", () => colourBy(f));
+  });
   const mode = element(bar, "button", "cdrl-mode", "drag: lasso");
   mode.addEventListener("click", () => {
-    state.moving = !state.moving;
-    mode.textContent = state.moving ? "drag: move" : "drag: lasso";
+    state.panning = !state.panning;
+    mode.textContent = state.panning ? "drag: move" : "drag: lasso";
   });
-  element(bar, "button", "", "whole maps").addEventListener("click", () => views.forEach((each) => each.reset()));
-  maps.forEach((map, m) => views.push(scatter(plane, map.title, map.note, points[m], state, on)));
+  element(bar, "button", "", "whole maps").addEventListener("click", () => views.forEach((view) => view.reset()));
+  maps.forEach((map, m) => views.push(scatter(plane, map.title, map.note, points[m], state, handlers)));
   element(panel, "p", "", "Point at a frame to see its face; click it to hear its clip. Wheel: zoom. Shift and drag: move.");
-  colour(0);
-  return { views, click, stop: () => views.forEach((each) => each.stop()) };
+  colourBy(0);
+  return { views, click, stop: () => views.forEach((view) => view.stop()) };
 }
 
-// The notebook's side: faces and clips are asked of the kernel when they are needed, and kept.
+// The notebook's side: faces and clips are requested from the kernel when they are needed, and kept.
 function kernel(model) {
-  const waiting = new Map(), kept = new Map();
-  const answer = ({ key, sound, kind, fault }, buffers) => {
-    const asked = waiting.get(key);
-    if (!asked) return;
-    waiting.delete(key);
-    if (fault) return asked.reject(new Error(fault));
+  const pending = new Map(), cache = new Map();
+  const onMessage = ({ key, sound, kind, fault }, buffers) => {
+    const request = pending.get(key);
+    if (!request) return;
+    pending.delete(key);
+    if (fault) return request.reject(new Error(fault));
     const url = URL.createObjectURL(new Blob([buffers[0]], { type: kind }));
-    asked.resolve(key.startsWith("clip") ? { url, sound } : url);
+    request.resolve(key.startsWith("clip") ? { url, sound } : url);
   };
-  model.on("msg:custom", answer);
-  const ask = (what, which) => {
+  model.on("msg:custom", onMessage);
+  const fetchOnce = (what, which) => {
     const key = `${what} ${which}`;
-    if (!kept.has(key))
-      kept.set(key, new Promise((resolve, reject) => {
-        waiting.set(key, { resolve, reject });
+    if (!cache.has(key))
+      cache.set(key, new Promise((resolve, reject) => {
+        pending.set(key, { resolve, reject });
         model.send({ key, what, which });
         setTimeout(() => {
-          if (waiting.delete(key)) kept.delete(key);
+          if (pending.delete(key)) cache.delete(key);
           reject(new Error("The kernel does not answer: run the cell again. The maps still work."));
         }, PATIENCE);
       }));
-    return kept.get(key);
+    return cache.get(key);
   };
   return {
-    face: (i) => ask("face", i),
-    clip: (c) => ask("clip", c),
-    stop: () => model.off("msg:custom", answer),
+    face: (i) => fetchOnce("face", i),
+    clip: (c) => fetchOnce("clip", c),
+    stop: () => model.off("msg:custom", onMessage),
   };
 }
 
 function render({ model, el }) {
-  const bytes = model.get("arrays"), source = kernel(model);
-  const made = explorer(el, model.get("header"), new Uint8Array(bytes.buffer || bytes, bytes.byteOffset || 0, bytes.byteLength),
-    source, (list) => {
-      model.set("selected", list);
-      model.save_changes();
-    });
-  el.cdrl = made;
+  const view = model.get("arrays"), source = kernel(model);
+  const bytes = new Uint8Array(view.buffer || view, view.byteOffset || 0, view.byteLength);
+  const instance = explorer(el, model.get("header"), bytes, source, (positions) => {
+    model.set("selected", positions);
+    model.save_changes();
+  });
+  el.cdrl = instance;
   return () => {
     source.stop();
-    made.stop();
+    instance.stop();
   };
 }
 

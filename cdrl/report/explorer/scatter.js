@@ -4,17 +4,17 @@
 const FAR = 10; // pixels: how near the pointer must be to a point
 
 function element(parent, tag, name, text) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  parent.append(made);
-  return made;
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text !== undefined) node.textContent = text;
+  parent.append(node);
+  return node;
 }
 
-const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+const rgb = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
 
 // One map: its own view (pan, zoom), its points as pixels, and a layer above for what moves.
-function scatter(parent, title, note, points, state, on) {
+function scatter(parent, title, note, points, state, handlers) {
   const n = points.length / 2;
   const figure = element(parent, "figure", "cdrl-map");
   element(figure, "h4", "", title);
@@ -30,14 +30,15 @@ function scatter(parent, title, note, points, state, on) {
   const view = { zoom: 1, x: 0, y: 0 }; // x, y: shift in units of the frame's size
   const sx = new Float32Array(n), sy = new Float32Array(n);
   const order = Uint32Array.from({ length: n }, (_, k) => k); // mixed, so that no label lies on top of all others
-  for (let k = n - 1, drawn = 1; k > 0; k--) {
-    drawn = (Math.imul(drawn, 1664525) + 1013904223) >>> 0;
-    const other = drawn % (k + 1);
+  for (let k = n - 1, random = 1; k > 0; k--) {
+    random = (Math.imul(random, 1664525) + 1013904223) >>> 0; // linear congruential: the same order every time
+    const other = random % (k + 1);
     [order[k], order[other]] = [order[other], order[k]];
   }
-  let size = 0, ratio = 1, cells = null, lasso = null, from = null;
+  let size = 0, ratio = 1, cells = null, lasso = null, dragStart = null;
 
-  function place() {
+  // Points in pixels of the frame.
+  function project() {
     const span = Math.max(high[0] - low[0], high[1] - low[1]) || 1;
     const scale = (0.92 * size * view.zoom) / span, middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
     for (let i = 0; i < n; i++) {
@@ -55,30 +56,33 @@ function scatter(parent, title, note, points, state, on) {
         const cover = Math.min(1, radius + 0.5 - Math.hypot(x, y));
         if (cover > 0) steps.push(4 * (y * pixels + x)), covers.push(0.8 * cover);
       }
-    const colours = state.colours(), codes = state.codes(), chosen = state.chosen, grey = [224, 224, 224];
-    for (let pass = chosen ? 0 : 1; pass < 2; pass++)
+    const colours = state.colours(), codes = state.codes(), selection = state.selection, grey = [224, 224, 224];
+    // With a selection all other points are painted first, in grey.
+    for (let pass = selection ? 0 : 1; pass < 2; pass++)
       for (const i of order) {
-        if (chosen && chosen[i] !== pass) continue;
+        if (selection && selection[i] !== pass) continue;
         const x = Math.round(sx[i] * ratio), y = Math.round(sy[i] * ratio);
         if (x < reach || y < reach || x >= pixels - reach || y >= pixels - reach) continue;
         const colour = pass ? colours[codes[i]] : grey, r = colour[0], g = colour[1], b = colour[2];
         for (let k = 0, middle = 4 * (y * pixels + x); k < steps.length; k++) {
-          const at = middle + steps[k], cover = covers[k];
-          data[at] += (r - data[at]) * cover;
-          data[at + 1] += (g - data[at + 1]) * cover;
-          data[at + 2] += (b - data[at + 2]) * cover;
+          const byte = middle + steps[k], cover = covers[k];
+          data[byte] += (r - data[byte]) * cover;
+          data[byte + 1] += (g - data[byte + 1]) * cover;
+          data[byte + 2] += (b - data[byte + 2]) * cover;
         }
       }
     below.getContext("2d").putImageData(image, 0, 0);
   }
 
+  const positionOf = (i) => [sx[i], sy[i]];
+
   function overlay() {
     const pen = above.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, size, size);
-    const line = (list, get) => {
+    const line = (corners) => {
       pen.beginPath();
-      list.forEach((each, k) => pen[k ? "lineTo" : "moveTo"](...get(each)));
+      corners.forEach(([x, y], k) => (k ? pen.lineTo(x, y) : pen.moveTo(x, y)));
     };
     const ring = (x, y, radius, colour) => {
       pen.beginPath();
@@ -88,7 +92,7 @@ function scatter(parent, title, note, points, state, on) {
       pen.stroke();
     };
     if (state.path.length > 1) {
-      line(state.path, (i) => [sx[i], sy[i]]);
+      line(state.path.map(positionOf));
       pen.lineWidth = 1;
       pen.strokeStyle = "#0007";
       pen.stroke();
@@ -97,7 +101,7 @@ function scatter(parent, title, note, points, state, on) {
     if (state.playing >= 0) ring(sx[state.playing], sy[state.playing], 5, "#d00");
     if (state.hovered >= 0) ring(sx[state.hovered], sy[state.hovered], 6, "#555");
     if (lasso && lasso.length > 1) {
-      line(lasso, (corner) => corner);
+      line(lasso);
       pen.closePath();
       pen.fillStyle = "#0072b222";
       pen.fill();
@@ -108,7 +112,7 @@ function scatter(parent, title, note, points, state, on) {
   }
 
   // Points sorted into squares of FAR pixels: the nearest is then found among nine of them.
-  function sort() {
+  function sortIntoCells() {
     cells = new Map();
     for (let i = 0; i < n; i++) {
       const key = Math.floor(sx[i] / FAR) * 100000 + Math.floor(sy[i] / FAR);
@@ -119,69 +123,70 @@ function scatter(parent, title, note, points, state, on) {
   }
 
   function nearest(x, y) {
-    if (!cells) sort();
+    if (!cells) sortIntoCells();
     let best = -1, least = FAR * FAR;
     for (let a = -1; a < 2; a++)
       for (let b = -1; b < 2; b++)
         for (const i of cells.get((Math.floor(x / FAR) + a) * 100000 + Math.floor(y / FAR) + b) || []) {
           const distance = (sx[i] - x) ** 2 + (sy[i] - y) ** 2;
-          if (distance < least && (!state.chosen || state.chosen[i])) [best, least] = [i, distance];
+          if (distance < least && (!state.selection || state.selection[i])) [best, least] = [i, distance];
         }
     return best;
   }
 
+  // A 1 for every point inside a polygon: a ray from it crosses an odd number of edges.
   function inside(corners) {
-    const found = new Uint8Array(n);
+    const mask = new Uint8Array(n);
     for (let i = 0; i < n; i++)
       for (let k = 0, before = corners.length - 1; k < corners.length; before = k++) {
         const [ax, ay] = corners[k], [bx, by] = corners[before];
-        if (ay > sy[i] !== by > sy[i] && sx[i] < ((bx - ax) * (sy[i] - ay)) / (by - ay) + ax) found[i] ^= 1;
+        if (ay > sy[i] !== by > sy[i] && sx[i] < ((bx - ax) * (sy[i] - ay)) / (by - ay) + ax) mask[i] ^= 1;
       }
-    return found;
+    return mask;
   }
 
-  const at = (event) => {
+  const pointerOf = (event) => {
     const box = above.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   };
   above.addEventListener("pointerdown", (event) => {
-    from = at(event);
+    dragStart = pointerOf(event);
     above.setPointerCapture(event.pointerId);
-    lasso = state.moving || event.shiftKey ? null : [from];
+    lasso = state.panning || event.shiftKey ? null : [dragStart];
   });
   above.addEventListener("pointermove", (event) => {
-    const [x, y] = at(event);
-    if (!from) return on.hover(nearest(x, y), event);
+    const [x, y] = pointerOf(event);
+    if (!dragStart) return handlers.hover(nearest(x, y), event);
     if (lasso) {
       lasso.push([x, y]);
       overlay();
     } else {
-      view.x += (x - from[0]) / size;
-      view.y += (y - from[1]) / size;
-      from = [x, y];
-      place();
+      view.x += (x - dragStart[0]) / size;
+      view.y += (y - dragStart[1]) / size;
+      dragStart = [x, y];
+      project();
       paint();
       overlay();
     }
   });
   above.addEventListener("pointerup", (event) => {
-    const [x, y] = at(event), corners = lasso;
-    const moved = corners && Math.max(...corners.map((c) => Math.hypot(c[0] - from[0], c[1] - from[1])));
-    from = lasso = null;
+    const [x, y] = pointerOf(event), corners = lasso;
+    const moved = corners && Math.max(...corners.map((c) => Math.hypot(c[0] - dragStart[0], c[1] - dragStart[1])));
+    dragStart = lasso = null;
     if (!corners) return;
-    if (moved < 4) on.click(nearest(x, y));
-    else on.select(inside(corners));
+    if (moved < 4) handlers.click(nearest(x, y));
+    else handlers.select(inside(corners));
   });
-  above.addEventListener("pointercancel", () => (from = lasso = null));
-  above.addEventListener("pointerleave", () => on.hover(-1));
+  above.addEventListener("pointercancel", () => (dragStart = lasso = null));
+  above.addEventListener("pointerleave", () => handlers.hover(-1));
   above.addEventListener("wheel", (event) => {
     event.preventDefault();
-    const [x, y] = at(event), factor = Math.exp(-event.deltaY / 400);
+    const [x, y] = pointerOf(event), factor = Math.exp(-event.deltaY / 400);
     const zoom = Math.min(60, Math.max(0.5, view.zoom * factor)), change = zoom / view.zoom;
     view.x = (x / size - 0.5) * (1 - change) + view.x * change;
     view.y = (y / size - 0.5) * (1 - change) + view.y * change;
     view.zoom = zoom;
-    place();
+    project();
     paint();
     overlay();
   }, { passive: false });
@@ -191,7 +196,7 @@ function scatter(parent, title, note, points, state, on) {
     if (!wide || (wide === size && ratio === (window.devicePixelRatio || 1))) return;
     [size, ratio] = [wide, window.devicePixelRatio || 1];
     for (const canvas of [below, above]) canvas.width = canvas.height = Math.round(size * ratio);
-    place();
+    project();
     paint();
     overlay();
   }
@@ -199,9 +204,9 @@ function scatter(parent, title, note, points, state, on) {
   watcher.observe(frame);
   const reset = () => {
     Object.assign(view, { zoom: 1, x: 0, y: 0 });
-    place();
+    project();
     paint();
     overlay();
   };
-  return { paint, overlay, reset, stop: () => watcher.disconnect(), where: (i) => [sx[i], sy[i]] };
+  return { paint, overlay, reset, stop: () => watcher.disconnect(), positionOf };
 }
