@@ -1,6 +1,9 @@
 """Frames as tensors: read from a store, augmented for training, checked where a user gives them."""
 
+from typing import Protocol
+
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
@@ -10,6 +13,15 @@ from cdrl.corpora.store import Store
 SMALLEST = 48  # pixels a side of a crop that any encoder can read
 # Values may leave [0, 1] by this much, as rounding does.
 TOLERANCE = 1e-3
+
+
+class ClipTable(Protocol):
+    """Whatever has a table of clips with the row of their first frame, as a store has."""
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """One row a clip; `start` is the row of its first frame."""
+        ...
 
 
 def image_tensor(frames: np.ndarray) -> torch.Tensor:
@@ -41,11 +53,11 @@ def load_images(store: Store, rows: np.ndarray) -> torch.Tensor:
     return image_tensor(frames)
 
 
-def window_rows(store: Store, clips: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+def window_rows(store: ClipTable, clips: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """Rows of the frame arrays for windows of clips.
 
     Args:
-        store: the crops.
+        store: has the clips.
         clips: (B,) numbers of clips.
         starts: (B,) first frame of each window, counted in its clip.
         length: frames of a window.
