@@ -1,10 +1,12 @@
 """What `cdrl data check` says of a corpus: what is there, missing, altered or odd."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pandas as pd
+from av.container import InputContainer
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
@@ -15,11 +17,14 @@ from cdrl.media.decoding import nominal_frame_rate, open_video
 
 HEADER_SAMPLE = 12  # clips that are opened to see whether names lie
 FEW_SPEAKERS = 12  # below this an interval over speakers says little
+FEWEST_SPEAKERS = 3  # one each for train, choose and report
 EXAMPLES = 3  # printed of each kind of remark
 
 
 def concerns(clips: pd.DataFrame) -> list[str]:
-    """Why results from these clips could mislead: emotion told by the sentence, too few speakers, emotions or pairs.
+    """Why results from these clips could mislead.
+
+    Reasons are an emotion that the sentence tells, and too few speakers, emotions or pairs.
 
     Args:
         clips: speaker, sentence, emotion.
@@ -27,38 +32,54 @@ def concerns(clips: pd.DataFrame) -> list[str]:
     Returns:
         One line for each; none for a crossed corpus of 12 speakers or more.
     """
-    found = []
-    speakers, emotions = clips["speaker"].nunique(), sorted(set(clips["emotion"]))
-    if speakers < FEW_SPEAKERS:
-        why = (
-            "no disjoint train, choose and report parts can be made"
-            if speakers < 3
-            else "an interval over them says little"
-        )
-        found.append(f"too few speakers: {speakers}, {FEW_SPEAKERS} are needed; {why}")
+    speaker_concerns = _speaker_concerns(clips)
+    emotions = sorted(set(clips["emotion"]))
     if len(emotions) < 2:
-        return [*found, f"one emotion only ({emotions[0]}): there is nothing to contrast"]
+        single = f"one emotion only ({emotions[0]}): there is nothing to contrast"
+        return [*speaker_concerns, single]
+    return speaker_concerns + _sentence_concerns(clips)
+
+
+def _speaker_concerns(clips: pd.DataFrame) -> list[str]:
+    num_speakers = clips["speaker"].nunique()
+    if num_speakers >= FEW_SPEAKERS:
+        return []
+    consequence = "an interval over them says little"
+    if num_speakers < FEWEST_SPEAKERS:
+        consequence = "no disjoint train, choose and report parts can be made"
+    return [f"too few speakers: {num_speakers}, {FEW_SPEAKERS} are needed; {consequence}"]
+
+
+def _sentence_concerns(clips: pd.DataFrame) -> list[str]:
+    """Concerns of clips with several emotions: can emotion and sentence be told apart?"""
     table = pd.crosstab(clips["sentence"], clips["emotion"])
-    shared = table[(table > 0).sum(axis=1) > 1]
-    told, chance = table.max(axis=1).sum() / len(clips), table.sum().max() / len(clips)
-    guess = f"the sentence alone tells the emotion of {told:.0%} of the clips (chance {chance:.0%})"
+    num_emotions = (table > 0).sum(axis=1)
+    shared = table[num_emotions > 1]  # sentences said in several emotions
+
+    # How often the best guess of the emotion is right, with and without the sentence.
+    accuracy = table.max(axis=1).sum() / len(clips)
+    chance = table.sum().max() / len(clips)
+    guess = (
+        f"the sentence alone tells the emotion of {accuracy:.0%} of the clips (chance {chance:.0%})"
+    )
     if shared.empty:
         return [
-            *found,
-            f"emotion and sentence are confounded: none of {len(table)} sentences is said in two emotions, so content "
-            f"predicts emotion and no pair can be aligned; {guess}",
+            f"emotion and sentence are confounded: none of {len(table)} sentences is said in two "
+            "emotions, so content predicts emotion and no pair can be aligned; " + guess
         ]
-    if told - chance > 0.5 * (1 - chance):
-        found.append(
-            f"emotion and sentence are largely confounded: {guess}, and {len(shared)} of {len(table)} sentences are said "
-            "in two emotions; measure on those only"
+    sentence_concerns = []
+    if accuracy - chance > 0.5 * (1 - chance):
+        sentence_concerns.append(
+            f"emotion and sentence are largely confounded: {guess}, and {len(shared)} of "
+            f"{len(table)} sentences are said in two emotions; measure on those only"
         )
-    alone = [emotion for emotion in emotions if not shared[emotion].any()]
-    if alone:
-        found.append(
-            f"no sentence of {', '.join(alone)} is said in another emotion: no pair can be aligned for it"
+    unpaired = [emotion for emotion in table.columns if not shared[emotion].any()]
+    if unpaired:
+        sentence_concerns.append(
+            f"no sentence of {', '.join(unpaired)} is said in another emotion: no pair can be "
+            "aligned for it"
         )
-    return found
+    return sentence_concerns
 
 
 def read_headers(
@@ -67,50 +88,61 @@ def read_headers(
     """Open files, read their headers and say which names lie.
 
     Args:
-        sample: so many, evenly spread; 0: all.
+        root: the folder that the manifest's paths are relative to.
+        clips: the manifest.
+        sample: so many clips, evenly spread; 0: all.
 
     Returns:
-        Seconds of each file that could be opened, and remarks on those that could not or are not as released.
+        (K,) seconds of each file that could be opened, and remarks on those that could not or are
+        not as released.
     """
-    rows = clips if not sample else clips.iloc[:: max(1, -(-len(clips) // sample))]
-    seconds, remarks = [], []
-    for row in tqdm(
-        rows.itertuples(),
-        total=len(rows),
+    root = Path(root)
+    step = max(1, -(-len(clips) // sample)) if sample else 1
+    selected = clips.iloc[::step]
+    seconds = []
+    remarks = []
+    progress = tqdm(
+        selected.itertuples(),
+        total=len(selected),
         desc="headers",
         unit="file",
         mininterval=2,
         delay=2,
         leave=False,
-    ):
+    )
+    for row in progress:
+        path = row.path or row.sound
         try:
-            length, rate = (
-                _video_header(root, row) if row.path else _sound_header(Path(root) / row.sound)
-            )
-            seconds.append(length)
-            released = CORPORA[row.corpus].sample_rate
-            if released and rate != released:
-                reason = f"sound at {rate} Hz, as released {released}: somebody converted it"
-                remarks.append(Remark("note", row.path or row.sound, reason))
+            length, sample_rate = _read_header(root, row)
         except InputError as error:
-            reason = str(error).removeprefix(f"{Path(root) / (row.path or row.sound)}: ")
-            remarks.append(Remark("unreadable", row.path or row.sound, reason))
+            reason = str(error).removeprefix(f"{root / path}: ")
+            remarks.append(Remark("unreadable", path, reason))
+            continue
+        seconds.append(length)
+        released_rate = CORPORA[row.corpus].sample_rate
+        if released_rate and sample_rate != released_rate:
+            reason = (
+                f"sound at {sample_rate} Hz, as released {released_rate}: somebody converted it"
+            )
+            remarks.append(Remark("note", path, reason))
     return np.array(seconds), remarks
 
 
-def _video_header(root: Path, row) -> tuple[float, int]:
-    """(seconds, sample rate of the sound) that a video's header promises."""
-    path = Path(root) / row.path
+def _read_header(root: Path, row: Any) -> tuple[float, int]:
+    """(seconds, sample rate of the sound) that the header of a manifest's row promises."""
+    if not row.path:
+        return _sound_header(root / row.sound)
+    path = root / row.path
     with open_video(path) as (container, video, audio):
-        length = (container.duration or 0) / av.time_base or video.frames / nominal_frame_rate(
-            video
-        )
-        rate = audio.codec_context.sample_rate if audio else 0
+        seconds = _header_seconds(container)
+        if not seconds:
+            seconds = video.frames / nominal_frame_rate(video)
+        sample_rate = audio.codec_context.sample_rate if audio is not None else 0
     if row.sound:
-        rate = _sound_header(Path(root) / row.sound)[1]
-    elif not rate:
+        _, sample_rate = _sound_header(root / row.sound)
+    elif not sample_rate:
         raise InputError(f"{path}: no sound in it, and no sound file of it")
-    return _positive(path, length), rate
+    return _positive(path, seconds), sample_rate
 
 
 def _sound_header(path: Path) -> tuple[float, int]:
@@ -118,12 +150,17 @@ def _sound_header(path: Path) -> tuple[float, int]:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise InputError(f"{path}: no sound in it")
-            length = (container.duration or 0) / av.time_base
-            return _positive(path, length), container.streams.audio[0].codec_context.sample_rate
+            audio = container.streams.audio[0]
+            seconds = _positive(path, _header_seconds(container))
+            return seconds, audio.codec_context.sample_rate
     except (av.error.FFmpegError, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable sound ({error.strerror or type(error).__name__})"
-        ) from error
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{path}: not a readable sound ({reason})") from error
+
+
+def _header_seconds(container: InputContainer) -> float:
+    """Length that the container states; 0 where it states none."""
+    return (container.duration or 0) / av.time_base
 
 
 def _positive(path: Path, seconds: float) -> float:
@@ -132,58 +169,93 @@ def _positive(path: Path, seconds: float) -> float:
     return seconds
 
 
-def corpus_report(found: Scan, changes: list[str]) -> list[str]:
-    """The lines of `cdrl data check`: counts, speaker x emotion, remarks, what is missing, changes, concerns.
+def describe_corpus(scan: Scan, changes: list[str]) -> list[str]:
+    """The lines of `cdrl data check`.
+
+    They are counts, speaker x emotion, remarks, what is missing, changes, and concerns.
 
     Args:
+        scan: of the root.
         changes: lines about a saved manifest.
     """
-    clips, corpus = found.clips, CORPORA[found.corpus]
-    silent = int((clips["path"] == "").sum())
-    only = f", {silent} of them sound only" if silent else ""
-    cameras = sorted(set(clips["camera"]) - {""})
-    table = pd.crosstab(clips["speaker"], clips["emotion"]).reindex(
-        columns=[e for e in EMOTIONS if e in set(clips.emotion)]
-    )
-    lines = [
-        f"corpus {found.corpus}: clips {len(clips)}{only}, speakers {clips['speaker'].nunique()}, "
-        f"sentences {clips['sentence'].nunique()}, emotions {clips['emotion'].nunique()}"
-        + (f", cameras {' '.join(cameras)}" if cameras else "")
-        + f", {clips['bytes'].sum() / 1e9:.3f} GB",
-        *table.rename_axis(index=None, columns=None).to_string().splitlines(),
-        *_remark_lines(found.remarks),
-    ]
+    clips = scan.clips
+    lines = [_describe_counts(scan)]
+    lines += _emotion_table(clips)
+    lines += _describe_remarks(scan.remarks)
+
+    corpus = CORPORA[scan.corpus]
     missing = corpus.missing(clips)
     if missing:
-        lines.append(f"missing: {len(missing)}, {_examples(missing)} ({corpus.certainty})")
+        examples = _examples(missing)
+        lines.append(f"missing: {len(missing)}, {examples} ({corpus.certainty})")
     elif corpus.certainty:
         lines.append(f"missing: nothing of the speakers who are here ({corpus.certainty})")
+
     lines += changes
-    return lines + [f"beware: {concern}" for concern in concerns(clips)]
+    for concern in concerns(clips):
+        lines.append(f"beware: {concern}")
+    return lines
 
 
-def _remark_lines(remarks: list[Remark]) -> list[str]:
+def _describe_counts(scan: Scan) -> str:
+    """One line: clips, speakers, sentences, emotions, cameras, size."""
+    clips = scan.clips
+    num_sounds = int((clips["path"] == "").sum())
+    cameras = sorted(set(clips["camera"]) - {""})
+    gigabytes = clips["bytes"].sum() / 1e9
+    parts = [f"corpus {scan.corpus}: clips {len(clips)}"]
+    if num_sounds:
+        parts.append(f"{num_sounds} of them sound only")
+    for column in ("speaker", "sentence", "emotion"):
+        parts.append(f"{column}s {clips[column].nunique()}")
+    if cameras:
+        parts.append(f"cameras {' '.join(cameras)}")
+    parts.append(f"{gigabytes:.3f} GB")
+    return ", ".join(parts)
+
+
+def _emotion_table(clips: pd.DataFrame) -> list[str]:
+    """Lines of a table of clips: a row per speaker, a column per emotion."""
+    present = set(clips["emotion"])
+    emotions = [emotion for emotion in EMOTIONS if emotion in present]
+    table = pd.crosstab(clips["speaker"], clips["emotion"]).reindex(columns=emotions)
+    text = table.rename_axis(index=None, columns=None).to_string()
+    return text.splitlines()
+
+
+def _describe_remarks(remarks: list[Remark]) -> list[str]:
     """One line for each kind and reason, with a count and the first few paths."""
     groups: dict[tuple[str, str], list[str]] = {}
     for remark in remarks:
-        groups.setdefault((remark.kind, remark.reason), []).append(remark.path)
-    return [
-        f"{kind}: {len(paths)}, {reason}: {_examples(paths)}"
-        for (kind, reason), paths in sorted(groups.items())
-    ]
+        group = groups.setdefault((remark.kind, remark.reason), [])
+        group.append(remark.path)
+    lines = []
+    for (kind, reason), paths in sorted(groups.items()):
+        lines.append(f"{kind}: {len(paths)}, {reason}: {_examples(paths)}")
+    return lines
 
 
 def _examples(names: list[str]) -> str:
-    shown = ", ".join(name.encode(errors="backslashreplace").decode() for name in names[:EXAMPLES])
-    return shown + (", ..." if len(names) > EXAMPLES else "")
+    """The first few names; a character that cannot be printed is escaped."""
+    printable = []
+    for name in names[:EXAMPLES]:
+        printable.append(name.encode(errors="backslashreplace").decode())
+    if len(names) > EXAMPLES:
+        printable.append("...")
+    return ", ".join(printable)
 
 
-def change_lines(changes: dict[str, list[str]], file: Path, summed: bool) -> list[str]:
-    """What `manifest.compare` found, in words."""
-    lines = [
-        f"{kind} since {file}: {len(paths)}, {_examples(paths)}"
-        for kind, paths in changes.items()
-        if paths
-    ]
-    how = "sums" if summed else "sizes alone, --sums compares contents"
+def describe_changes(changes: dict[str, list[str]], file: Path, has_sums: bool) -> list[str]:
+    """What `manifest.compare` returns, in words.
+
+    Args:
+        changes: kind of change -> paths.
+        file: the saved manifest.
+        has_sums: whether contents were compared.
+    """
+    lines = []
+    for kind, paths in changes.items():
+        if paths:
+            lines.append(f"{kind} since {file}: {len(paths)}, {_examples(paths)}")
+    how = "sums" if has_sums else "sizes alone, --sums compares contents"
     return lines or [f"as in {file} (by {how})"]
