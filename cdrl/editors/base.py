@@ -8,10 +8,10 @@ import torch
 
 from cdrl.core.errors import InputError
 from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
+from cdrl.models.field_network import Fields
 
 __all__ = ["DEFAULT_CARD", "Editor", "EditorCard", "Fields", "card_entries", "read_editor_card"]
 
-Fields = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # flow, shading, residual; see `Edit`
 REQUIRED_ENTRIES = ("editor", "name", "emotions", "crop", "run")  # of an editor, on disk
 
 
