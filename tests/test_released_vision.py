@@ -14,7 +14,7 @@ from cdrl.priors.vision import VisionPrior, vision_prior
 @pytest.fixture
 def small(monkeypatch):
     """A quarter of the side: the same network on a sixteenth of the pixels."""
-    monkeypatch.setattr(released_vision, "SIZE", 56)
+    monkeypatch.setattr(released_vision, "INPUT_SIZE", 56)
 
 
 def pictures(batch=2, size=96):

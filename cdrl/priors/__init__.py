@@ -1,0 +1,1 @@
+"""Frozen outside knowledge: audio, vision and language priors, the action tracker, their features."""
