@@ -1,4 +1,8 @@
-"""The fit to a few clips: what is left out of it has no part in it, it helps where it can, and known codes score what they must."""
+"""The fit of a run's encoders to a few clips.
+
+Clips that are left out have no part in it, it helps where it can, and known codes score what they
+must.
+"""
 
 import json
 from dataclasses import asdict, replace
@@ -25,219 +29,279 @@ from cdrl.stages.s04_real_clips import draw_folds, real_scores, speech_measures
 SIX = ("angry", "disgusted", "fear", "happy", "neutral", "sad")
 EMOTION = EmotionConfig(steps=60, batch=16)
 STEPS = 60
+KINDS = ("face", "mouth", "audio", "language")
 
 
 def stored(features, corpus="drawn"):
     """Drawn features with a store that knows its frames from its own table, as real ones do."""
     store = object.__new__(Store)
-    store.path, store.face, store.truth = corpus, features.face, {}
+    store.path = corpus
+    store.face = features.face
+    store.truth = {}
     store.clips = features.store.clips.assign(corpus=corpus)
     features.store = store
     return features
 
 
+def six_clips(corpus="drawn"):
+    """One person and sentence in six emotions."""
+    return stored(drawn_features(people=1, sentences=1, emotions=SIX), corpus)
+
+
+def rotated(features, seed=4):
+    """Features whose face and mouth have other axes: of another person than any in training."""
+    square = np.random.default_rng(seed).standard_normal((24, 24))
+    rotation = np.linalg.qr(square)[0]
+    for kind in ("face", "mouth"):
+        values = getattr(features, kind).astype(np.float32) @ rotation
+        setattr(features, kind, values.astype(np.float16))
+    return features
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that learnt people 0 to 3 in six emotions; and six clips of somebody else whose features lie elsewhere."""
-    folder, train = (
-        tmp_path_factory.mktemp("fit") / "run",
-        stored(drawn_features(sentences=2, emotions=SIX)),
-    )
+    """A run trained on four people in six emotions, and six clips of another person."""
+    folder = tmp_path_factory.mktemp("fit") / "run"
+    train = stored(drawn_features(sentences=2, emotions=SIX))
     pairs = find_pairs(train, CONTENT)
     content, _ = train_content(train, pairs, CONTENT, stage_folder(folder, "content"))
     pairs.to_parquet(stage_folder(folder, "content") / "pairs.parquet")
     emotion, _ = train_emotion(train, EMOTION, "embedded", stage_folder(folder, "emotion"))
-    stages = {"priors": PriorsConfig(), "content": CONTENT, "emotion": EMOTION}
-    record = {"stages": {name: {"config": asdict(config)} for name, config in stages.items()}}
-    (stage_folder(folder, "emotion") / "results.json").write_text(json.dumps(record))
-    clips = stored(drawn_features(people=1, sentences=1, emotions=SIX), "real")
-    turn = np.linalg.qr(np.random.default_rng(4).standard_normal((24, 24)))[0]
-    clips.face, clips.mouth = (
-        (x.astype(np.float32) @ turn).astype(np.float16) for x in (clips.face, clips.mouth)
-    )
+
+    stages = {}
+    for name, config in (("priors", PriorsConfig()), ("content", CONTENT), ("emotion", EMOTION)):
+        stages[name] = {"config": asdict(config), "scores": {}}
+    record = json.dumps({"stages": stages})
+    (stage_folder(folder, "emotion") / "results.json").write_text(record)
     return SimpleNamespace(
-        folder=folder, train=train, pairs=pairs, content=content, emotion=emotion, clips=clips
+        folder=folder,
+        train=train,
+        pairs=pairs,
+        content=content,
+        emotion=emotion,
+        clips=rotated(six_clips("real")),
     )
 
 
 def fitted_content(run, clips, steps=STEPS):
-    before = PairSampler(run.train, run.pairs, replace(CONTENT, batch=2))
-    return fit_content(run.content, clips, before, sound_units(run.train, CONTENT), CONTENT, steps)
+    training_sampler = PairSampler(run.train, run.pairs, replace(CONTENT, batch=2))
+    units = sound_units(run.train, CONTENT)
+    return fit_content(run.content, clips, training_sampler, units, CONTENT, steps)
 
 
 def fitted_emotion(run, clips, steps=STEPS):
-    return fit_emotion(
-        run.emotion,
-        clips,
-        EmotionSampler(run.train, replace(EMOTION, batch=8)),
-        "embedded",
-        EMOTION,
-        steps,
-    )
+    training_sampler = EmotionSampler(run.train, replace(EMOTION, batch=8))
+    return fit_emotion(run.emotion, clips, training_sampler, "embedded", EMOTION, steps)
+
+
+def fitted_emotion_encoder(run, clips, steps=STEPS):
+    encoder, _ = fitted_emotion(run, clips, steps)
+    return encoder
 
 
 def spoilt(features, clips):
     """The same with features of some clips that nothing can be learnt from: not a number."""
-    out = select_clips(features, range(len(features.store.clips)))
-    for kind in ("face", "mouth", "audio", "language"):
+    copied = select_clips(features, range(len(features.store.clips)))
+    for kind in KINDS:
         values = getattr(features, kind).copy()
         for clip in clips:
             values[features.store.frames(clip)] = np.nan
-        setattr(out, kind, values)
-    return out
+        setattr(copied, kind, values)
+    return copied
 
 
-def test_clips_that_are_left_out_have_no_part_in_the_fit(run):
-    kept, bad = [0, 1, 3, 4], spoilt(run.clips, (2, 5))
-    for fit in (fitted_content, lambda *given: fitted_emotion(*given)[0]):
-        one, two = (fit(run, select_clips(features, kept), 3).state_dict() for features in (run.clips, bad))
-        assert all(torch.equal(value, two[name]) for name, value in one.items())
-    with pytest.raises(InputError, match="the loss is nan"):  # the spoilt clips would be noticed
-        fitted_emotion(run, select_clips(bad, [0, 1, 2, 3]), 3)
+def assert_same_state(one, two):
+    state = two.state_dict()
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, state[name])
 
 
-def test_a_fit_is_a_copy_frozen_and_not_what_it_was(run):
+def assert_frozen(module):
+    assert not module.training
+    for parameter in module.parameters():
+        assert not parameter.requires_grad
+
+
+@pytest.mark.parametrize("fit", [fitted_content, fitted_emotion_encoder])
+def test_clips_that_are_left_out_have_no_part_in_the_fit(run, fit):
+    used = [0, 1, 3, 4]
+    spoilt_clips = spoilt(run.clips, (2, 5))
+    one = fit(run, select_clips(run.clips, used), 3)
+    two = fit(run, select_clips(spoilt_clips, used), 3)
+    assert_same_state(one, two)
+
+
+def test_spoilt_clips_would_be_noticed(run):
+    spoilt_clips = spoilt(run.clips, (2, 5))
+    with pytest.raises(InputError, match="the loss is nan"):
+        fitted_emotion(run, select_clips(spoilt_clips, [0, 1, 2, 3]), 3)
+
+
+def test_a_fit_is_a_frozen_copy_and_differs_from_its_encoder(run):
     before = {name: value.clone() for name, value in run.content.state_dict().items()}
     encoder = fitted_content(run, run.clips, 3)
-    assert all(torch.equal(value, run.content.state_dict()[name]) for name, value in before.items())
-    assert any(not torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-    assert not encoder.training and not any(each.requires_grad for each in encoder.parameters())
-    turned, text = fitted_emotion(run, run.clips, 3)
-    assert not turned.training and not any(each.requires_grad for each in turned.parameters())
-    assert text.shape == (8, 128) and torch.allclose(text.norm(dim=1), torch.ones(8), atol=1e-5)
+    for name, value in run.content.state_dict().items():
+        assert torch.equal(value, before[name])
+    changed = []
+    for name, value in encoder.state_dict().items():
+        changed.append(not torch.equal(value, before[name]))
+    assert any(changed)
+    assert_frozen(encoder)
+
+    emotion, prompts = fitted_emotion(run, run.clips, 3)
+    assert_frozen(emotion)
+    assert prompts.shape == (8, 128)
+    assert torch.allclose(prompts.norm(dim=1), torch.ones(8), atol=1e-5)
+
+
+def retrieval_r1(folds, codes):
+    return speech_measures(folds, codes)["retrieval_r1"]
 
 
 def test_a_fit_finds_the_moments_of_clips_that_were_left_out_and_forgets_little(run):
-    [fold, *_] = draw_folds(run.clips)
-    encoder = fitted_content(
-        run, select_clips(run.clips, [clip for clip in range(6) if clip not in fold.clips])
-    )
-    found = [
-        speech_measures([fold], [embed_content(each, run.clips)])["retrieval_r1"].statistics.value
-        for each in (run.content, encoder)
-    ]
-    assert found[1] > found[0] + 0.1
-    rows = (
-        run.train.store.frames(0),
-        run.train.store.frames(1),
-    )  # one sentence in two emotions, aligned on the diagonal
-    known = [embed_content(each, run.train) for each in (run.content, encoder)]
-    alike = [float((code[rows[0]] * code[rows[1]]).sum(1).mean()) for code in known]
-    assert alike[1] > 0.7 * alike[0]
+    fold = draw_folds(run.clips)[0]
+    others = [clip for clip in range(6) if clip not in fold.clips]
+    encoder = fitted_content(run, select_clips(run.clips, others))
+
+    before = retrieval_r1([fold], [embed_content(run.content, run.clips)]).statistics.value
+    after = retrieval_r1([fold], [embed_content(encoder, run.clips)]).statistics.value
+    assert after > before + 0.1
+
+    # One sentence in two emotions, aligned on the diagonal.
+    rows = (run.train.store.frames(0), run.train.store.frames(1))
+    similarity = []
+    for content in (run.content, encoder):
+        code = embed_content(content, run.train)
+        similarity.append(float((code[rows[0]] * code[rows[1]]).sum(1).mean()))
+    assert similarity[1] > 0.7 * similarity[0]
 
 
 def test_the_emotion_of_clips_that_were_fitted_to_is_read(run):
-    turned, text = fitted_emotion(run, run.clips)
-    old = load_file(stage_folder(run.folder, "emotion") / "targets.safetensors")["text"]
+    encoder, prompts = fitted_emotion(run, run.clips)
+    targets = load_file(stage_folder(run.folder, "emotion") / "targets.safetensors")
     labels = [emotion_index(name) for name in SIX]
-    right = [
-        int(((embed_clips(each[0], run.clips) @ each[1].numpy().T).argmax(1) == labels).sum())
-        for each in ((run.emotion, old), (turned, text))
-    ]
-    assert right[1] >= 5 and right[1] > right[0]
+
+    def correct(emotion, text):
+        similarity = embed_clips(emotion, run.clips) @ text.numpy().T
+        return int((similarity.argmax(1) == labels).sum())
+
+    before = correct(run.emotion, targets["text"])
+    after = correct(encoder, prompts)
+    assert after >= 5
+    assert after > before
 
 
-def test_the_level_of_the_new_clips_is_not_asked_for(run):
-    other = select_clips(run.clips, range(6))
-    other.store.clips["intensity"] = 1
-    one, two = (fitted_emotion(run, clips, 3)[0].state_dict() for clips in (run.clips, other))
-    assert all(torch.equal(value, two[name]) for name, value in one.items())
+def test_the_level_of_the_new_clips_is_not_used(run):
+    other_levels = select_clips(run.clips, range(6))
+    other_levels.store.clips["intensity"] = 1
+    one = fitted_emotion_encoder(run, run.clips, 3)
+    two = fitted_emotion_encoder(run, other_levels, 3)
+    assert_same_state(one, two)
 
 
 def test_every_clip_is_left_out_once_with_one_of_another_emotion():
-    clips = stored(drawn_features(people=1, sentences=1, emotions=SIX))
-    folds = draw_folds(clips)
-    assert (
-        sorted(clip for fold in folds for clip in fold.clips) == list(range(6)) and len(folds) == 3
-    )
+    folds = draw_folds(six_clips())
+    left_out = [clip for fold in folds for clip in fold.clips]
+    assert sorted(left_out) == list(range(6))
+    assert len(folds) == 3
     for fold in folds:
-        rows = {row for clip in fold.clips for row in range(clip * LENGTH, (clip + 1) * LENGTH)}
-        used = {
-            *fold.triples.anchor,
-            *fold.triples.positive,
-            *fold.triples.negative,
-            *(row for query in fold.queries for row in (*query.frames, *query.gallery)),
-        }
-        assert used <= rows and len(fold.queries) == 2
+        rows = set()
+        for clip in fold.clips:
+            rows.update(range(clip * LENGTH, (clip + 1) * LENGTH))
+        used = {*fold.triples.anchor, *fold.triples.positive, *fold.triples.negative}
+        for query in fold.queries:
+            used.update(query.frames)
+            used.update(query.gallery)
+        assert used <= rows
+        assert len(fold.queries) == 2
 
 
-def test_known_codes_score_what_they_must():
-    clips = stored(drawn_features(people=1, sentences=1, emotions=SIX))
-    folds, count = draw_folds(clips), 6 * LENGTH
-    moment = np.eye(LENGTH)[np.arange(count) % LENGTH]
-    for code, wanted, swap in ((moment, 0.9, 1.0), (np.ones((count, 3)), None, 0.5)):
-        found = speech_measures(folds, [code] * 3)
-        measure = found["retrieval_r1"].statistics
-        groups = found["retrieval_r1"].groups
-        chance = found["retrieval_r1"].chance
-        assert measure.value == pytest.approx(chance) if wanted is None else measure.value > wanted
-        assert len(groups) == count and chance == pytest.approx(3 / LENGTH, abs=0.01)
-        assert found["swap_image"].statistics.value == pytest.approx(swap, abs=0.05)
-    other = [
-        moment,
-        retrieval.standardise(np.random.default_rng(0).standard_normal((count, 8))),
-        moment,
-    ]
-    assert speech_measures(folds, other)["retrieval_r1"].statistics.value == pytest.approx(
-        2 / 3, abs=0.1
-    )  # each fold by its own code
+FRAMES = 6 * LENGTH  # of six clips
+
+
+def code_of_the_moment():
+    """(N, LENGTH): a code that tells the moment and nothing else."""
+    return np.eye(LENGTH)[np.arange(FRAMES) % LENGTH]
+
+
+@pytest.mark.parametrize(
+    ("code", "swap"), [(code_of_the_moment(), 1.0), (np.ones((FRAMES, 3)), 0.5)]
+)
+def test_known_codes_score_what_they_must(code, swap):
+    measures = speech_measures(draw_folds(six_clips()), [code] * 3)
+    retrieved = measures["retrieval_r1"]
+    if swap == 1.0:
+        assert retrieved.statistics.value > 0.9
+    else:
+        assert retrieved.statistics.value == pytest.approx(retrieved.chance)
+    assert len(retrieved.groups) == FRAMES
+    assert retrieved.chance == pytest.approx(3 / LENGTH, abs=0.01)
+    assert measures["swap_image"].statistics.value == pytest.approx(swap, abs=0.05)
+
+
+def test_each_fold_is_scored_by_its_own_code():
+    noise = np.random.default_rng(0).standard_normal((FRAMES, 8))
+    codes = [code_of_the_moment(), retrieval.standardise(noise), code_of_the_moment()]
+    retrieved = retrieval_r1(draw_folds(six_clips()), codes)
+    assert retrieved.statistics.value == pytest.approx(2 / 3, abs=0.1)
 
 
 def opens(monkeypatch, run, clips=None):
-    monkeypatch.setattr(
-        real_clips,
-        "open_features",
-        lambda folder, name: (clips or run.clips) if name == "real" else run.train,
-    )
+    """Let the stage find these clips as the real ones."""
+    real = clips or run.clips
+
+    def open_features(folder, name):
+        return real if name == "real" else run.train
+
+    monkeypatch.setattr(real_clips, "open_features", open_features)
 
 
 def test_scores_stand_before_and_after_with_the_paired_difference(run, monkeypatch):
     opens(monkeypatch, run)
-    rows, lines = real_scores(run.folder, ProbeConfig(fit_steps=30))
-    assert lines == []
+    rows, notes = real_scores(run.folder, ProbeConfig(fit_steps=30))
+    assert notes == []
     for name in ("retrieval_r1", "swap_image", "emotion_nearest"):
-        before, after, gain = (
-            rows[f"{prefix}.{name}"] for prefix in ("real", "real.fitted", "real.gain")
-        )
-        assert (
-            gain.value == pytest.approx(after.value - before.value)
-            and gain.low <= gain.value <= gain.high
-        )
-        assert (
-            before.n == after.n
-            and before.chance == after.chance
-            and before.low <= before.value <= before.high
-        )
-    assert rows["real.gain.retrieval_r1"].value > 0.05 and rows["real.emotion_nearest"].n == 6
-    assert (
-        rows["real.content.aligned"].details["pairs"] == 15
-        and "real.raw.swap_image" in rows
-        and "real.raw.emotion_nearest" not in rows
-    )
+        before = rows[f"real.{name}"]
+        after = rows[f"real.fitted.{name}"]
+        gain = rows[f"real.gain.{name}"]
+        assert gain.value == pytest.approx(after.value - before.value)
+        assert gain.low <= gain.value <= gain.high
+        assert before.n == after.n
+        assert before.chance == after.chance
+        assert before.low <= before.value <= before.high
+    assert rows["real.gain.retrieval_r1"].value > 0.05
+    assert rows["real.emotion_nearest"].n == 6
+    assert rows["real.content.aligned"].details["pairs"] == 15
+    assert "real.raw.swap_image" in rows
+    assert "real.raw.emotion_nearest" not in rows
 
 
-def test_a_fit_that_cannot_be_is_left_out_and_said(run, monkeypatch):
+def test_without_steps_the_fit_is_left_out_with_its_reason(run, monkeypatch):
     opens(monkeypatch, run)
-    rows, lines = real_scores(run.folder, ProbeConfig(fit_steps=0))
-    assert (
-        lines == ["left out real.fitted, real.gain: probe.fit_steps is 0"]
-        and "real.retrieval_r1" in rows
-    )
+    rows, notes = real_scores(run.folder, ProbeConfig(fit_steps=0))
+    assert notes == ["left out real.fitted, real.gain: probe.fit_steps is 0"]
+    assert "real.retrieval_r1" in rows
     assert not [name for name in rows if "fitted" in name or "gain" in name]
-    known = select_clips(run.clips, range(6))
-    known.store.clips["corpus"] = "drawn"
-    opens(monkeypatch, run, known)
-    rows, lines = real_scores(run.folder, ProbeConfig())
-    assert (
-        lines
-        == [
-            "left out real.fitted, real.gain: the encoders were trained on clips of this actor already"
-        ]
-        and "real.swap_image" in rows
-    )
+
+
+def test_a_person_of_the_training_is_not_fitted_to(run, monkeypatch):
+    same_person = select_clips(run.clips, range(6))
+    same_person.store.clips["corpus"] = "drawn"
+    opens(monkeypatch, run, same_person)
+    rows, notes = real_scores(run.folder, ProbeConfig())
+    assert len(notes) == 1
+    assert notes[0].startswith("left out real.fitted, real.gain: ")
+    assert "trained on clips of this actor" in notes[0]
+    assert "real.swap_image" in rows
+
+
+def test_too_few_clips_are_not_fitted_to_and_one_clip_is_not_scored(run, monkeypatch):
     opens(monkeypatch, run, select_clips(run.clips, [0, 3]))
-    rows, lines = real_scores(run.folder, ProbeConfig(fit_steps=2))
-    assert lines[0].startswith("left out real.fitted, real.gain: ") and "real.retrieval_r1" in rows
+    rows, notes = real_scores(run.folder, ProbeConfig(fit_steps=2))
+    assert notes[0].startswith("left out real.fitted, real.gain: ")
+    assert "real.retrieval_r1" in rows
+
     opens(monkeypatch, run, select_clips(run.clips, [0]))
-    rows, lines = real_scores(run.folder, ProbeConfig())
-    assert rows == {} and lines[0].startswith("left out real: ")
+    rows, notes = real_scores(run.folder, ProbeConfig())
+    assert rows == {}
+    assert notes[0].startswith("left out real: ")
