@@ -230,7 +230,7 @@ def test_a_run_that_was_moved_is_found_from_its_editor(tmp_path):
 
 
 def test_networks_that_are_no_editors_are_refused(tmp_path):
-    with pytest.raises(InputError, match="judge_a.json: the card of an editor needs editor, emotion"):
+    with pytest.raises(InputError, match="judge_a.json: the card of an editor needs editor, emo"):
         load_editor("judge_a")
     write_run(tmp_path / "run")
     path = tmp_path / "run" / "05_generator" / "cdrl" / "model.json"
