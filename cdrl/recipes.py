@@ -28,7 +28,7 @@ from cdrl.editors.image import (
 )
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
 from cdrl.editors.renderer import rendering_scores, sample_changes, train_action_renderer
-from cdrl.evaluation import judges as networks
+from cdrl.evaluation import judge_training
 from cdrl.priors.actions import ACTION_TRACKER, load_tracker, track
 from cdrl.priors.features import extract
 from cdrl.representation.content import train_content
@@ -133,28 +133,28 @@ def language_prior(out: Path, work: Path) -> dict:
 
 def judge_a(out: Path, work: Path) -> dict:
     """First emotion judge (evaluation only); 9 minutes."""
-    return networks.train_judge(
+    return judge_training.train_judge(
         "judge_a", corpus("judge", work), corpus("choose", work), Path(out), Path(work)
     )
 
 
 def judge_b(out: Path, work: Path) -> dict:
     """Second emotion judge, another architecture (evaluation only); 12 minutes."""
-    return networks.train_judge(
+    return judge_training.train_judge(
         "judge_b", corpus("judge", work), corpus("choose", work), Path(out), Path(work)
     )
 
 
 def tracker(out: Path, work: Path) -> dict:
     """Facial actions and landmarks from a crop (evaluation only); 13 minutes."""
-    return networks.train_tracker(
+    return judge_training.train_tracker(
         corpus("judge", work), corpus("choose", work), Path(out), Path(work)
     )
 
 
 def identity(out: Path, work: Path) -> dict:
     """Who is it (evaluation only); 6 minutes."""
-    return networks.train_identity(
+    return judge_training.train_identity(
         corpus("judge", work), corpus("choose", work), Path(out), Path(work)
     )
 

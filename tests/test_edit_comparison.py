@@ -21,13 +21,15 @@ PEOPLE = np.arange(CLIPS)
 
 
 def noisy(size, seed=1):
-    rng, spread = np.random.default_rng([seed, 32]), np.concatenate(TRUTH).std(0)
+    rng = np.random.default_rng([seed, 32])
+    spread = np.concatenate(TRUTH).std(0)
     return [clip + size * spread * rng.normal(size=clip.shape) for clip in TRUTH]
 
 
 def dial(slope, curve_seed, noise=0.0):
     """(accuracy, error) at five settings: hits rise from 10 % to 90 %, the error is `slope` times the accuracy and more."""
-    ranks, points = np.random.default_rng(33).permutation(CLIPS), []
+    ranks = np.random.default_rng(33).permutation(CLIPS)
+    points = []
     wobble = np.random.default_rng([curve_seed, 34]).normal(0, noise, CLIPS)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         hits = ranks < share * CLIPS
@@ -54,16 +56,13 @@ def test_kept_statistics_give_the_same_score():
     }
     for name, measure in measures.items():
         assert restore_statistics(name, measure.rows).value == measure.value, name
-    assert single_judge(measures["emotion_accuracy"], 1).value == 1 and single_judge(
-        measures["emotion_accuracy"], 0
-    ).value == np.mean(judged == TARGET)
+    assert single_judge(measures["emotion_accuracy"], 1).value == 1
+    assert single_judge(measures["emotion_accuracy"], 0).value == np.mean(judged == TARGET)
 
 
 def test_a_variant_against_itself_is_zero_and_a_known_shift_is_found():
-    same, worse = (
-        edit_scores.mouth_error(noisy(0.5), TRUTH),
-        edit_scores.mouth_error(noisy(0.8), TRUTH),
-    )
+    same = edit_scores.mouth_error(noisy(0.5), TRUTH)
+    worse = edit_scores.mouth_error(noisy(0.8), TRUTH)
     rows = estimate_differences(
         "x",
         {"mouth_error": same, "psnr": mean_statistics(np.ones(CLIPS))},
@@ -78,7 +77,9 @@ def test_a_variant_against_itself_is_zero_and_a_known_shift_is_found():
     cells = estimate_differences(
         "x", {"mouth_error": worse}, {"mouth_error": same}, PEOPLE, TARGET
     )["x.mouth_error"]
-    assert cells.value == pytest.approx(0.3, abs=0.02) and cells.low > 0.25 and cells.p <= 0.002
+    assert cells.value == pytest.approx(0.3, abs=0.02)
+    assert cells.low > 0.25
+    assert cells.p <= 0.002
 
 
 def test_two_samplings_of_one_variant_do_not_differ():
@@ -89,7 +90,8 @@ def test_two_samplings_of_one_variant_do_not_differ():
         PEOPLE,
         TARGET,
     )
-    assert rows["x.e"].low < 0 < rows["x.e"].high and abs(rows["x.e"].value) < 0.02
+    assert rows["x.e"].low < 0 < rows["x.e"].high
+    assert abs(rows["x.e"].value) < 0.02
 
 
 def test_seeds_of_a_clip_are_drawn_together():
@@ -112,7 +114,8 @@ def test_seeds_of_a_clip_are_drawn_together():
 
 
 def test_the_error_is_read_where_the_dial_first_reaches_the_accuracy():
-    accuracy, error = np.array([0.0, 0.5, 0.4, 1.0]), np.array([2.0, 1.0, 9.0, 3.0])
+    accuracy = np.array([0.0, 0.5, 0.4, 1.0])
+    error = np.array([2.0, 1.0, 9.0, 3.0])
     assert [
         float(error_at(accuracy, error, np.array(at))) for at in (0.0, 0.25, 0.5, 0.7)
     ] == pytest.approx([2, 1.5, 1, 6])
@@ -127,43 +130,41 @@ def test_at_equal_accuracy_one_variant_is_itself_and_a_cheaper_one_is_cheaper():
         (cells.value, cells.low, cells.high, cells.p) == (0, 0, 0, 1) for cells in same.values()
     )
     found = equal_accuracy([dial(0.2, 1, 0.05)], [dial(0.6, 2, 0.05)], PEOPLE)
-    assert found["at_best"].details["accuracy"] == 0.9 and found["at_best"].n == CLIPS
-    assert (
-        found["at_best"].value == pytest.approx(-0.4 * 0.9, abs=0.03)
-        and found["at_best"].high < -0.3
-    )
+    assert found["at_best"].details["accuracy"] == 0.9
+    assert found["at_best"].n == CLIPS
+    assert found["at_best"].value == pytest.approx(-0.4 * 0.9, abs=0.03)
+    assert found["at_best"].high < -0.3
     middle = np.mean(np.linspace(0.1, 0.9, 20)[1:])
-    assert (
-        found["over_accuracies"].value == pytest.approx(-0.4 * middle, abs=0.03)
-        and found["over_accuracies"].high < 0
-    )
+    assert found["over_accuracies"].value == pytest.approx(-0.4 * middle, abs=0.03)
+    assert found["over_accuracies"].high < 0
 
 
 def test_a_stronger_variant_is_compared_where_the_weaker_one_ends():
     """More emotion is no excuse and no burden: the stronger one is read at the weaker one's accuracy, on the same line."""
     strong = dial(0.5, 1)
     found = equal_accuracy([strong], [strong[:3]], PEOPLE)["at_best"]
-    assert (
-        found.details["accuracy"] == 0.5
-        and found.value == pytest.approx(0, abs=1e-9)
-        and found.low <= 0 <= found.high
-    )
+    assert found.details["accuracy"] == 0.5
+    assert found.value == pytest.approx(0, abs=1e-9)
+    assert found.low <= 0 <= found.high
     assert strong[-1][1].value - strong[2][1].value == pytest.approx(
         0.2
     )  # what a comparison at full dial would have said
 
 
 def test_of_several_weights_the_one_that_costs_least_counts():
-    cheap, dear = dial(0.2, 1), dial(0.6, 1)
+    cheap = dial(0.2, 1)
+    dear = dial(0.6, 1)
     assert equal_accuracy([dear, cheap], [cheap], PEOPLE)["at_best"].value == 0
     short = equal_accuracy([cheap[:3], dear], [dear], PEOPLE)[
         "at_best"
     ]  # the cheap weight does not reach that far
-    assert short.details["accuracy"] == 0.9 and short.value == 0
+    assert short.details["accuracy"] == 0.9
+    assert short.value == 0
 
 
 def test_chance_alone_is_rarely_outside_the_interval():
-    rng, outside = np.random.default_rng(36), 0
+    rng = np.random.default_rng(36)
+    outside = 0
     for trial in range(40):
         curves = []
         for _ in range(2):

@@ -19,7 +19,8 @@ from cdrl.evaluation.edit_scores import (
 )
 from cdrl.media.mouth_curves import mouth_curves
 
-SPEAKERS, TARGET = np.repeat(np.arange(5), 8), np.tile(["happy", "sad"], 20)
+SPEAKERS = np.repeat(np.arange(5), 8)
+TARGET = np.tile(["happy", "sad"], 20)
 
 
 def curves(seed=0, clips=40):
@@ -61,7 +62,8 @@ def test_mouth_error_of_the_truth_is_zero_of_its_mean_one_and_of_noise_the_noise
 
 
 def test_mouth_error_and_correlation_agree_with_numpy_on_all_frames():
-    output, truth = np.concatenate(plus_noise(0.7)), np.concatenate(TRUTH)
+    output = np.concatenate(plus_noise(0.7))
+    truth = np.concatenate(TRUTH)
     naive = np.sqrt(
         np.mean([np.mean((output[:, k] - truth[:, k]) ** 2) / truth[:, k].var() for k in range(3)])
     )
@@ -88,7 +90,8 @@ def test_pooled_correlation_sees_the_level_of_a_clip_and_the_correlation_per_cli
 def test_a_copied_source_keeps_all_speech_and_a_dead_mouth_none():
     assert speech_correlation(TRUTH, TRUTH).value == pytest.approx(1)
     dead = [np.full_like(clip, 0.2) for clip in TRUTH]
-    assert speech_correlation(dead, TRUTH).value == 0 and mouth_correlation(dead, TRUTH).value == 0
+    assert speech_correlation(dead, TRUTH).value == 0
+    assert mouth_correlation(dead, TRUTH).value == 0
     assert speech_correlation([-clip for clip in TRUTH], TRUTH).value == pytest.approx(-1)
 
 
@@ -105,7 +108,8 @@ def test_speech_correlation_agrees_with_numpy_and_leaves_out_what_the_source_nev
     assert speech_correlation(still, still).value == pytest.approx(1)
     asleep = [np.zeros_like(TRUTH[0]), *TRUTH[1:]]
     measure = speech_correlation(TRUTH, asleep)
-    assert measure.value == pytest.approx(1) and measure.rows[0].tolist() == [0, 0]
+    assert measure.value == pytest.approx(1)
+    assert measure.rows[0].tolist() == [0, 0]
 
 
 def test_curves_must_match_and_the_truth_must_move():
@@ -128,7 +132,8 @@ def test_mouth_l1_counts_the_mouth_and_nothing_else():
     boxes = mouth_box(landmarks)
     assert np.allclose(boxes, [0.35, 0.5, 0.65, 0.8])
     truth = np.full((3, 40, 40, 3), 0.5)
-    outside, inside = truth.copy(), truth.copy()
+    outside = truth.copy()
+    inside = truth.copy()
     outside[:, :20], inside[:, 20:32, 14:26] = 0, 0.7
     assert mouth_l1(outside, truth, boxes) == 0
     assert mouth_l1(inside, truth, boxes) == pytest.approx(0.2, abs=1e-6)
@@ -158,7 +163,8 @@ def test_identity_agrees_with_a_naive_loop_and_needs_two_people():
     def cos(a, b):
         return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
-    over, under = 0, 0
+    over = 0
+    under = 0
     for k in range(40):
         strangers = np.mean(
             [cos(truth[k], truth[j]) for j in range(40) if SPEAKERS[j] != SPEAKERS[k]]
@@ -197,7 +203,8 @@ def test_jitter_is_one_for_the_source_and_scales_with_the_trembling():
 
 
 def test_emotion_accuracy_is_the_lower_judge():
-    perfect, wrong = TARGET.copy(), np.where(TARGET == "happy", "sad", "happy")
+    perfect = TARGET.copy()
+    wrong = np.where(TARGET == "happy", "sad", "happy")
     half = np.where(np.arange(40) < 20, perfect, wrong)
     assert emotion_accuracy(perfect, perfect, TARGET).value == 1
     assert (
@@ -233,13 +240,16 @@ def test_rows_print_both_judges_the_truth_and_exaggeration():
     assert cells.value == 1
     beside = ("judge_1", "truth", "truth_1", "truth_2")
     assert [cells.details[name] for name in beside] == [1, 0.75, 0.75, 1]
-    assert cells.chance == 0.5 and cells.details["exaggerated"] == 1 and cells.n == 40
+    assert cells.chance == 0.5
+    assert cells.details["exaggerated"] == 1
+    assert cells.n == 40
     assert rows["spfem.image.cdrl.emotion_accuracy.happy"].n == 20
     always_wrong = emotion_accuracy(wrong, wrong, TARGET)
     always_right = emotion_accuracy(TARGET, TARGET, TARGET)
     rows = estimate_emotion_accuracy("x", always_wrong, TARGET, SPEAKERS, truth=always_right)
     copied = rows["x.emotion_accuracy"]
-    assert copied.value == 0 and copied.details["exaggerated"] == 0
+    assert copied.value == 0
+    assert copied.details["exaggerated"] == 0
 
 
 def test_rows_have_an_interval_over_speakers_and_a_mean_of_emotions():

@@ -29,7 +29,8 @@ def clip(frames, seconds, seed=0):
 
 def test_cepstra_are_those_that_the_network_learnt_on():
     assert np.allclose(cepstra(TONE, 25)[1, :4], GOLDEN, atol=6e-4)
-    assert cepstra(TONE, 25).shape == (9, 13) and cepstra(TONE, 30).shape == (11, 13)
+    assert cepstra(TONE, 25).shape == (9, 13)
+    assert cepstra(TONE, 30).shape == (11, 13)
 
 
 def test_cepstra_of_one_span_agree_with_loops():
@@ -62,7 +63,8 @@ def test_distances_agree_with_a_loop_over_frames_and_shifts(network):
     frames, sound = clip(9, 0.4)
     found = sync_distances(network, frames, sound, 25)
     assert found.shape == (4, 2 * MAX_SHIFT + 1)
-    cut, heard = round(MARGIN * 64), torch.from_numpy(cepstra(sound, 25).T.astype(np.float32))
+    cut = round(MARGIN * 64)
+    heard = torch.from_numpy(cepstra(sound, 25).T.astype(np.float32))
     inner = (
         torch.from_numpy(frames[:, cut:-cut, cut:-cut][..., [2, 1, 0]]).permute(0, 3, 1, 2).float()
     )
@@ -83,7 +85,8 @@ def test_only_sound_under_the_frames_moves_a_distance(network):
     changed = sound.copy()
     changed[-4000:] = 0  # after frame 7.5 of the sound; rows 0 and 1 hear the first 6 frames
     before, after = (sync_distances(network, frames, s, 25)[:, MAX_SHIFT] for s in (sound, changed))
-    assert np.array_equal(before[:2], after[:2]) and not np.allclose(before[4:], after[4:])
+    assert np.array_equal(before[:2], after[:2])
+    assert not np.allclose(before[4:], after[4:])
 
 
 def test_the_least_shift_counts_and_its_lead_over_the_median():

@@ -48,7 +48,7 @@ def crops(number, side=96, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (number, side, side, 3), dtype=np.uint8)
 
 
-# --- the networks -------------------------------------------------------------------------------------------------------
+# --- the networks ---
 
 
 def test_the_face_network_has_the_names_of_arcface_pytorch(face):
@@ -69,16 +69,15 @@ def test_the_face_network_has_the_names_of_arcface_pytorch(face):
     ]
     state = face.state_dict()
     assert sorted(state) == sorted(names)
-    assert state["fc5.weight"].shape == (512, 512 * 8 * 8) and state[
-        "layer2.0.conv1.weight"
-    ].shape == (64, 64, 3, 3)
-    assert state["layer2.0.conv2.weight"].shape == (128, 64, 3, 3) and state[
-        "layer3.1.prelu.weight"
-    ].shape == (1,)
+    assert state["fc5.weight"].shape == (512, 512 * 8 * 8)
+    assert state["layer2.0.conv1.weight"].shape == (64, 64, 3, 3)
+    assert state["layer2.0.conv2.weight"].shape == (128, 64, 3, 3)
+    assert state["layer3.1.prelu.weight"].shape == (1,)
 
 
 def test_a_block_of_the_face_network_by_hand(face):
-    block, x = face.layer2[0], torch.randn(2, 64, 6, 6)
+    block = face.layer2[0]
+    x = torch.randn(2, 64, 6, 6)
 
     def normal(value, bn):
         shape = (1, -1, 1, 1)
@@ -131,7 +130,9 @@ def test_a_quarter_sees_nothing_of_the_others(expression):
     changed = x.clone()
     changed[..., 28:, :28] += 1  # below, left
     differs = (expression.local(x) - expression.local(changed)).abs().sum((0, 1)) > 0
-    assert differs[14:, :14].all() and not differs[:14].any() and not differs[:, 14:].any()
+    assert differs[14:, :14].all()
+    assert not differs[:14].any()
+    assert not differs[:, 14:].any()
     alone = expression.local.conv2_1(
         x[..., 28:, :28]
     )  # the second filters are those of the quarter below, left
@@ -141,7 +142,8 @@ def test_a_quarter_sees_nothing_of_the_others(expression):
 
 
 def test_the_gate_multiplies_what_channel_and_place_say(expression):
-    x, gate = torch.randn(2, 116, 28, 28), expression.modulator
+    x = torch.randn(2, 116, 28, 28)
+    gate = expression.modulator
     channel = gate.channel_att.gate_c(torch.nn.functional.avg_pool2d(x, 28).flatten(1))
     place = gate.spatial_att.gate_s(x)
     found = gate(x)
@@ -150,13 +152,14 @@ def test_the_gate_multiplies_what_channel_and_place_say(expression):
         assert float(found[b, c, i, j]) == pytest.approx(float(wanted), rel=1e-4, abs=1e-6)
 
 
-# --- their weights and what they are shown ------------------------------------------------------------------------------
+# --- their weights and what they are shown ---
 
 
 def test_frames_are_prepared_as_the_release_does(face, expression):
     frames = crops(2, 200)
     for network, whole, side, mode in ((face, 164, 128, "L"), (expression, 256, 224, "RGB")):
-        border, given = (whole - side) // 2, []
+        border = (whole - side) // 2
+        given = []
         for frame in frames:
             picture = Image.fromarray(frame).convert(mode).resize((whole, whole), Image.BILINEAR)
             picture = picture.crop((border, border, border + side, border + side))
@@ -199,7 +202,7 @@ def test_weights_load_as_they_were_published_and_others_are_refused(tmp_path, ex
         load_published("face", tmp_path / "resnet18_110.pth")
 
 
-# --- the scores ---------------------------------------------------------------------------------------------------------
+# --- the scores ---
 
 
 def features_of_clip(random, mean, std, frames):
@@ -250,7 +253,8 @@ def test_edits_without_a_protocol_keep_their_timing():
 def test_too_few_frames_for_a_covariance_are_told():
     clips = pd.DataFrame({"speaker": ["a"], "emotion": ["happy"]})
     requests = clips.assign(protocol="intra")
-    edited, untouched = [{"face": np.ones((5, 3))}], [{"face": np.ones((9, 3))}]
+    edited = [{"face": np.ones((5, 3))}]
+    untouched = [{"face": np.ones((9, 3))}]
     estimates, notes = score_sets("x", edited, requests, untouched, clips, metrics_named("fad"))
     assert estimates == {}
     assert notes == ["left out fad of intra edits to happy: fewer than 6 frames, made or real"]
@@ -277,7 +281,8 @@ def test_a_metric_without_its_weights_is_left_out_with_the_reason():
     computed = [metric.name for metric in SET_METRICS if metric.needs <= available]
     assert computed == ["frechet.identity", "similarity.judge_a", "fad"]
     (note,) = left_out_notes(SET_METRICS, available)
-    assert note.startswith("left out csim:") and "evaluate.efficient_face=" in note
+    assert note.startswith("left out csim:")
+    assert "evaluate.efficient_face=" in note
     notes = left_out_notes(METRICS, set())
     assert any(note.startswith("left out mouth_error, mouth_correlation, psnr") for note in notes)
     assert any("lse_d, lse_c" in note and "SyncNet" in note for note in notes)

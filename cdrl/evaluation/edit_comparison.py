@@ -19,9 +19,11 @@ from cdrl.evaluation.estimate import (
 from cdrl.evaluation.metrics import SWEEP_SCORES, restore_statistics
 from cdrl.models.image_editor import MAX_INTENSITY
 
-# Accuracies between nothing done and what the weaker variant reaches, for the mean over all of them.
+# Accuracies between nothing done and what the weaker variant reaches, for the mean over all of
+# them.
 NUM_ACCURACIES = 20
-# Suffix of a printed name -> the judge that alone gives the accuracy; None for the lower of the two.
+# Suffix of a printed name -> the judge that alone gives the accuracy; None for the lower of the
+# two.
 _JUDGE_OF_SUFFIX = {"": None, ".judge_1": 0, ".judge_2": 1}
 
 # (accuracy, error) at one intensity scale.
@@ -115,8 +117,8 @@ def equal_accuracy(
     """The error of `first` minus that of `second` at equal emotion accuracy, along their intensity scales.
 
     `at_best`: at the highest accuracy of the weaker variant. `over_accuracies`: the mean over
-    `NUM_ACCURACIES` accuracies from what the source scores up to there. In every resample of the clips
-    the curves, and what the weaker one reaches, are computed anew.
+    `NUM_ACCURACIES` accuracies from what the source scores up to there. In every resample of the
+    clips the curves, and what the weaker one reaches, are computed anew.
 
     Args:
         first: one or more curves, one for each loss weight of the training. The least error of them

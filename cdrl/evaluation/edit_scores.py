@@ -1,8 +1,8 @@
 """Scores of an edit: emotion, mouth, picture, identity and steadiness.
 
-Each function takes what the evaluation networks read (lists with one array a clip, in one clip order)
-and gives `ScoreStatistics`: additive statistics per clip with a formula. `estimate_per_emotion` adds
-bootstrap intervals over speakers, for each emotion too;
+Each function takes what the evaluation networks read (lists with one array a clip, in one clip
+order) and gives `ScoreStatistics`: additive statistics per clip with a formula.
+`estimate_per_emotion` adds bootstrap intervals over speakers, for each emotion too;
 `cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
 """
 
@@ -79,8 +79,8 @@ def mouth_error(output: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> Sc
         truth: (T, 3) per clip, the same on the true edit.
 
     Returns:
-        >= 0; 0 for the truth, 1 for always answering the truth's mean, sqrt(2) for curves of another
-        moment.
+        >= 0; 0 for the truth, 1 for always answering the truth's mean, sqrt(2) for curves of
+        another moment.
 
     Raises:
         ValueError: for curves of different shape, or where the truth never moves.
@@ -187,7 +187,8 @@ def mouth_box(landmarks: np.ndarray, margin: float = 0.25) -> np.ndarray:
     """The box around one clip's mouth, frame by frame, each side moved out by a part of the box's size.
 
     Args:
-        landmarks: (T, M, 2) x, y of the MOUTH points of the TRUE edit, relative to the crop, 0 to 1.
+        landmarks: (T, M, 2) x, y of the MOUTH points of the TRUE edit, relative to the crop, 0 to
+            1.
         margin: that part.
 
     Returns:
@@ -243,8 +244,8 @@ def identity(
 ) -> ScoreStatistics:
     """How much of the person is kept, from 0 (a stranger) to 1 (another frame of that person).
 
-    (cos(output, true edit) - m) / (cos(another true frame of that person, true edit) - m), sums over
-    clips first; m = mean cosine of the clip's true edit to the other people's true edits.
+    (cos(output, true edit) - m) / (cos(another true frame of that person, true edit) - m), sums
+    over clips first; m = mean cosine of the clip's true edit to the other people's true edits.
 
     Args:
         output: (C, D) identity embeddings of the output, one row a clip.
@@ -353,9 +354,9 @@ def estimate_emotion_accuracy(
         seed: of the intervals.
 
     Returns:
-        `PREFIX.emotion_accuracy` with judge_1, judge_2 and chance (1 / number of targets); with true
-        edits also truth, truth_1, truth_2 and exaggerated (1 where the value is above the truth's).
-        `PREFIX.emotion_accuracy.EMOTION` for each emotion.
+        `PREFIX.emotion_accuracy` with judge_1, judge_2 and chance (1 / number of targets); with
+        true edits also truth, truth_1, truth_2 and exaggerated (1 where the value is above the
+        truth's). `PREFIX.emotion_accuracy.EMOTION` for each emotion.
     """
     estimates = estimate_per_emotion(prefix, {"emotion_accuracy": output}, speakers, target, seed)
     name = f"{prefix}.emotion_accuracy"

@@ -1,12 +1,12 @@
 """Intervals by resampling whole speakers or whole clips: frames of one speaker are not independent.
 
-Every score of the kit is a formula of SUMS over clips (hits and counts, or first and second moments).
-A resample is then a weighted sum, and one formula gives the value of a score, its interval, its value
-for each emotion and its paired difference.
+Every score of the kit is a formula of SUMS over clips (hits and counts, or first and second
+moments). A resample is then a weighted sum, and one formula gives the value of a score, its
+interval, its value for each emotion and its paired difference.
 
-Percentile intervals over few speakers are too narrow. In simulation an interval called 95 % holds the
-true value in .72 to .79 of cases with 3 speakers, .82 to .86 with 5, .88 to .91 with 12, .90 to .93
-with 24.
+Percentile intervals over few speakers are too narrow. In simulation an interval called 95 % holds
+the true value in .72 to .79 of cases with 3 speakers, .82 to .86 with 5, .88 to .91 with 12, .90 to
+.93 with 24.
 """
 
 from collections.abc import Callable, Mapping
@@ -209,8 +209,8 @@ def paired_difference(
         draws: number of resamples.
 
     Returns:
-        The difference with its 95 % interval, p (at least 1 / draws) and n (groups). A score against
-        itself gives value, low, high = 0 and p = 1.
+        The difference with its 95 % interval, p (at least 1 / draws) and n (groups). A score
+        against itself gives value, low, high = 0 and p = 1.
 
     Raises:
         ValueError: where the numbers of rows differ.

@@ -1,9 +1,10 @@
-"""What can be read from frozen embeddings by people and sentences the probe never saw: the wanted, and the leak.
+"""What probes predict from frozen embeddings of new people and sentences: wanted factors, and leaks.
 
-A wanted factor is scored by the linear probe, an unwanted one by the HIGHEST of the three (`cdrl.evaluation.probes`).
+A wanted factor is scored by the linear probe, an unwanted one by the HIGHEST of the three
+(`cdrl.evaluation.probes`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,21 +15,28 @@ from cdrl.evaluation.estimate import Estimate, estimate_score, mean_statistics
 from cdrl.evaluation.probe_splits import clip_means, sample_frames, split_clips
 from cdrl.evaluation.probes import PROBE_KINDS, ProbeResult, fit_probes, leak_share, spearman_probe
 
-FACTORS = ("viseme", "phoneme", "sentence", "emotion", "intensity", "speaker")
-FRAME_FACTORS = ("viseme", "phoneme")
-WANTED = {"content": ("viseme", "phoneme", "sentence"), "emotion": ("emotion", "intensity")}
-# At most this many frames fit a frame probe (fewer than 20,000 understate a leak) and at most this many score it:
-# the three probes cost about 8 CPU seconds then, and the interval is over speakers anyway.
-MAX_FIT, MAX_SCORE = 20_000, 6_000
+# At most this many frames fit a frame probe (fewer than 20,000 understate a leak) and at most this
+# many score it: the three probes cost about 8 CPU seconds then, and the interval is over speakers.
+MAX_FIT = 20_000
+MAX_SCORE = 6_000
+NUM_PERMUTATIONS = 199
+NULL_INTERVAL = (0.005, 0.995)  # three probes are tried: 95 % would be too narrow
+PERMUTED_MAX_FIT = 5000
+PERMUTED_MAX_SCORE = 2500
+_NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class ProbeCorpus:
-    """What every score below reads: the clips, their frames, and how to sample them.
+    """What every probe is fitted on and scored on: the clips, their frames, and how to sample them.
 
     Attributes:
-        clips: speaker, sentence, emotion, intensity, num_frames and optionally fit, score (bool), one row per clip.
+        clips: speaker, sentence, emotion, intensity, num_frames and optionally fit, score (bool),
+            one row a clip.
         frames: `frame_table` of these clips.
+        seed: of the parts, the samples and the intervals.
+        max_fit: at most so many frames fit a probe.
+        max_score: at most so many frames score it.
     """
 
     clips: pd.DataFrame
@@ -37,342 +45,396 @@ class ProbeCorpus:
     max_fit: int = MAX_FIT
     max_score: int = MAX_SCORE
 
+    def table(self, per_clip: bool) -> pd.DataFrame:
+        """The clips, or the frames."""
+        return self.clips if per_clip else self.frames
+
     def split_rows(self, factor: str, per_clip: bool) -> tuple[np.ndarray, np.ndarray]:
         """Rows (clips, or sampled frames) that fit and that score a probe of `factor`."""
         fit, score = split_clips(self.clips, factor, self.seed)
         if per_clip:
             return np.flatnonzero(fit), np.flatnonzero(score)
+
         clip = self.frames["clip"].to_numpy()
-        return sample_frames(clip, fit, self.max_fit, self.seed), sample_frames(
-            clip, score, self.max_score, self.seed
-        )
+        fit_rows = sample_frames(clip, fit, self.max_fit, self.seed)
+        score_rows = sample_frames(clip, score, self.max_score, self.seed)
+        return fit_rows, score_rows
 
     def missing_reason(self, factor: str, per_clip: bool) -> str:
         """Why a factor cannot be probed in these clips; "" where it can."""
-        table = self.clips if per_clip else self.frames
+        table = self.table(per_clip)
         if factor not in table:
             return f"no truth about {factor} on this corpus"
+
         try:
             fit, score = self.split_rows(factor, per_clip)
         except InputError as error:
             return str(error)
+
         if factor == "intensity":
-            fit, score = (
-                rows[(table["emotion"] != "neutral").to_numpy()[rows]] for rows in (fit, score)
-            )
-        few = min(table[factor].iloc[rows].nunique() for rows in (fit, score))
-        return "" if few > 1 else f"fewer than two values of {factor} to fit, or to score"
+            fit = self._with_levels(fit, per_clip)
+            score = self._with_levels(score, per_clip)
+        num_fit_values = table[factor].iloc[fit].nunique()
+        num_score_values = table[factor].iloc[score].nunique()
+
+        if min(num_fit_values, num_score_values) < 2:
+            return f"fewer than two values of {factor} to fit, or to score"
+        return ""
 
     def probe(
         self,
-        features,
+        features: np.ndarray,
         factor: str,
         per_clip: bool = False,
-        kinds=PROBE_KINDS,
+        kinds: tuple[str, ...] = PROBE_KINDS,
         permuted: bool = False,
     ) -> ProbeResult:
-        """Probe `factor` in (N, D) frame features, per frame or in clip means."""
-        table = self.clips if per_clip else self.frames
+        """Probe a factor.
+
+        Args:
+            features: (N, D) per frame.
+            factor: a column of the clips, or of the frames.
+            per_clip: probe the mean over each clip instead of the frames.
+            kinds: of `PROBE_KINDS`.
+            permuted: fit on permuted labels, a control.
+        """
+        table = self.table(per_clip)
+        labels = table[factor].to_numpy()
+        speakers = table["speaker"].to_numpy()
         fit, score = self.split_rows(factor, per_clip)
-        features = (
-            clip_means(features, self.frames["clip"].to_numpy(), len(self.clips))
-            if per_clip
-            else features
+        features = self._features(features, per_clip)
+
+        return fit_probes(
+            features[fit],
+            labels[fit],
+            features[score],
+            labels[score],
+            kinds,
+            groups_score=speakers[score],
+            seed=self.seed,
+            permuted=permuted,
         )
-        labels, speakers = table[factor].to_numpy(), table["speaker"].to_numpy()
-        parts = features[fit], labels[fit], features[score], labels[score]
-        return fit_probes(*parts, kinds, speakers[score], self.seed, permuted)
 
     def probe_with_null(
-        self, features, factor: str, per_clip: bool = False, kinds=PROBE_KINDS
-    ) -> dict:
-        """`read` as a row, and beside it what its predictions score without information.
+        self,
+        features: np.ndarray,
+        factor: str,
+        per_clip: bool = False,
+        kinds: tuple[str, ...] = PROBE_KINDS,
+    ) -> Estimate:
+        """Probe a factor, and estimate what the same predictions score without information.
 
-        `null` is the mean of 199 relabellings, `null_low` to `null_high` the interval that holds 99 % of them (three
-        probes are tried: 95 % would be too narrow).
+        `null` is the mean accuracy over 199 permutations of the scored labels, `null_low` to
+        `null_high` the interval that holds 99 % of them.
+
+        Args:
+            features: (N, D) per frame.
+            factor: as in `probe`.
+            per_clip: as in `probe`.
+            kinds: as in `probe`.
         """
         result = self.probe(features, factor, per_clip, kinds)
-        _, rows = self.split_rows(factor, per_clip)
-        clip = rows if per_clip else self.frames["clip"].to_numpy()[rows]
-        labels = (self.clips if per_clip else self.frames)[factor].to_numpy()[rows]
-        drawn = relabelled(result.predicted[result.best], labels, clip, self.seed)
-        low, high = np.quantile(drawn, [0.005, 0.995])
-        estimate = result.estimate(seed=self.seed)
-        return estimate.with_details(
-            null=float(drawn.mean()), null_low=float(low), null_high=float(high)
+        _, score = self.split_rows(factor, per_clip)
+        labels = self.table(per_clip)[factor].to_numpy()[score]
+        clip = score if per_clip else self.frames["clip"].to_numpy()[score]
+        predicted = result.predicted[result.best]
+        accuracies = permutation_accuracies(predicted, labels, clip, self.seed)
+        low, high = np.quantile(accuracies, NULL_INTERVAL)
+
+        return result.estimate(seed=self.seed).with_details(
+            null=float(accuracies.mean()), null_low=float(low), null_high=float(high)
         )
 
-    def probe_intensity(self, features, per_clip: bool = True, permuted: bool = False) -> dict:
-        """Spearman of intensity; neutral, which has one level only, is left out."""
-        table = self.clips if per_clip else self.frames
-        features = (
-            clip_means(features, self.frames["clip"].to_numpy(), len(self.clips))
-            if per_clip
-            else features
+    def probe_intensity(
+        self, features: np.ndarray, per_clip: bool = True, permuted: bool = False
+    ) -> Estimate:
+        """Rank correlation of intensity; neutral, which has one level only, is left out.
+
+        Args:
+            features: (N, D) per frame.
+            per_clip: probe the mean over each clip instead of the frames.
+            permuted: fit on permuted levels, a control.
+        """
+        table = self.table(per_clip)
+        levels = table["intensity"].to_numpy()
+        speakers = table["speaker"].to_numpy()
+        fit, score = self.split_rows("intensity", per_clip)
+        fit = self._with_levels(fit, per_clip)
+        score = self._with_levels(score, per_clip)
+        features = self._features(features, per_clip)
+
+        return spearman_probe(
+            features[fit],
+            levels[fit],
+            features[score],
+            levels[score],
+            speakers[score],
+            self.seed,
+            permuted,
         )
-        dial = (table["emotion"] != "neutral").to_numpy()
-        fit, score = (rows[dial[rows]] for rows in self.split_rows("intensity", per_clip))
-        values, speakers = table["intensity"].to_numpy(), table["speaker"].to_numpy()
-        parts = features[fit], values[fit], features[score], values[score]
-        return spearman_probe(*parts, speakers[score], self.seed, permuted)
+
+    def _with_levels(self, rows: np.ndarray, per_clip: bool) -> np.ndarray:
+        """The (n,) rows whose emotion has levels."""
+        emotions = self.table(per_clip)["emotion"].to_numpy()[rows]
+        return rows[emotions != "neutral"]
+
+    def _features(self, features: np.ndarray, per_clip: bool) -> np.ndarray:
+        """(N, D) as they are, or (C, D) their mean over each clip."""
+        if not per_clip:
+            return features
+        return clip_means(features, self.frames["clip"].to_numpy(), len(self.clips))
+
+
+# Probes of the input features: the array (N, E), or what `raw_results` computed from it.
+Raw = np.ndarray | Mapping[str, ProbeResult]
 
 
 def content_scores(
-    embedding,
+    embedding: np.ndarray,
     corpus: ProbeCorpus,
-    raw=None,
+    raw: Raw | None = None,
     prefix: str = "content",
     permuted: bool = False,
-    known: dict | None = None,
+    known: Mapping[str, ProbeResult] | None = None,
 ) -> dict[str, Estimate]:
-    """The probe rows of a content embedding.
+    """Probe a content embedding.
 
     Args:
-        embedding: (N, D) per frame, its audio exchanged where it has one (with the right audio: prefix "content_av").
-        raw: (N, E) the input features, for the share of the speaker leak that is left (or what `raw_results` read from
-            them); no share where None.
-        permuted: fit on shuffled labels (prefix "control.permuted.content"). known: what `raw_results` read from this embedding.
+        embedding: (N, D) per frame, its audio exchanged where it has one (with the right audio:
+            prefix "content_av").
+        corpus: its clips and frames.
+        raw: (N, E) the input features, for the share of the speaker leak that is left, or
+            `raw_results` of them; no share where None.
+        prefix: of the names.
+        permuted: fit on permuted labels (prefix "control.permuted.content").
+        known: `raw_results` of this embedding, where it was probed before.
 
     Returns:
-        `PREFIX.viseme` (linear), `.emotion`, `.emotion_clip`, `.speaker` (highest of three), `.speaker_share`; each a
-        row with value, chance, low, high, n, n_fit, balanced, and the three probes' own accuracies. What the corpus lacks
-        (`ProbeCorpus.missing_reason`) has no row.
+        `PREFIX.viseme` (linear), `.emotion`, `.emotion_clip`, `.speaker` (highest of three),
+        `.speaker_share`; each with value, chance, low, high, n, n_fit, balanced, and the three
+        probes' accuracies. What `ProbeCorpus.missing_reason` excludes is not there.
     """
-    seed, options, rows = corpus.seed, {"permuted": permuted}, {}
-    if not corpus.missing_reason("viseme", False):
-        rows["viseme"] = corpus.probe(embedding, "viseme", kinds=("linear",), **options).estimate(
-            seed=seed
-        )
+    seed = corpus.seed
+    scores = {}
+    if not corpus.missing_reason("viseme", per_clip=False):
+        viseme = corpus.probe(embedding, "viseme", kinds=("linear",), permuted=permuted)
+        scores["viseme"] = viseme.estimate(seed=seed)
+
     for name, per_clip in (("emotion", False), ("emotion_clip", True)):
         if not corpus.missing_reason("emotion", per_clip):
-            rows[name] = corpus.probe(embedding, "emotion", per_clip=per_clip, **options).estimate(
-                seed=seed
-            )
-    if corpus.missing_reason("speaker", False):
-        return {f"{prefix}.{name}": cells for name, cells in rows.items()}
-    speaker = known["speaker"] if known else corpus.probe(embedding, "speaker", **options)
-    rows["speaker"] = speaker.estimate(seed=seed)
-    if raw is not None:
-        rows["speaker_share"] = leak_share(speaker, _of(raw, corpus, "speaker", False), seed)
-    return {f"{prefix}.{name}": cells for name, cells in rows.items()}
+            emotion = corpus.probe(embedding, "emotion", per_clip, permuted=permuted)
+            scores[name] = emotion.estimate(seed=seed)
+
+    if not corpus.missing_reason("speaker", per_clip=False):
+        if known:
+            speaker = known["speaker"]
+        else:
+            speaker = corpus.probe(embedding, "speaker", permuted=permuted)
+        scores["speaker"] = speaker.estimate(seed=seed)
+
+        if raw is not None:
+            raw_speaker = _raw_result(raw, corpus, "speaker", per_clip=False)
+            scores["speaker_share"] = leak_share(speaker, raw_speaker, seed)
+
+    return {f"{prefix}.{name}": estimate for name, estimate in scores.items()}
 
 
 def emotion_scores(
-    embedding, corpus: ProbeCorpus, raw=None, prefix: str = "emotion", permuted: bool = False
+    embedding: np.ndarray,
+    corpus: ProbeCorpus,
+    raw: Raw | None = None,
+    prefix: str = "emotion",
+    permuted: bool = False,
 ) -> dict[str, Estimate]:
-    """The probe rows of an emotion embedding.
+    """Probe an emotion embedding.
 
     Args:
-        embedding: (N, D) per frame; clip rows read the mean over the clip. raw, permuted: as in `content_scores`.
+        embedding: (N, D) per frame; the clip probes see the mean over the clip.
+        corpus: its clips and frames.
+        raw: as in `content_scores`.
+        prefix: of the names.
+        permuted: fit on permuted labels.
 
     Returns:
-        `PREFIX.emotion` (clip, linear; `_2`, `_3`: only clips of that intensity, where neutral has none),
-        `.emotion_frame` (linear), `.intensity` (Spearman), `.viseme` (frame), `.sentence`, `.speaker` (clip), highest
-        of three, and `_share` of the last three: what is left of the raw features' excess over chance. What the corpus
-        lacks (`ProbeCorpus.missing_reason`) has no row.
+        `PREFIX.emotion` (clip, linear; `_2`, `_3`: only clips of that intensity, where neutral has
+        none), `.emotion_frame` (linear), `.intensity` (Spearman), `.viseme` (frame), `.sentence`,
+        `.speaker` (clip), highest of three, and `_share` of the last three: what is left of the raw
+        features' excess over chance. What `ProbeCorpus.missing_reason` excludes is not there.
     """
-    seed, options = corpus.seed, {"permuted": permuted}
-    rows = {}
-    if not corpus.missing_reason("emotion", True):
-        emotion = corpus.probe(embedding, "emotion", per_clip=True, kinds=("linear",), **options)
-        rows["emotion"] = emotion.estimate(seed=seed)
+    seed = corpus.seed
+    scores = {}
+    if not corpus.missing_reason("emotion", per_clip=True):
+        of_clips = corpus.probe(embedding, "emotion", True, ("linear",), permuted)
+        scores["emotion"] = of_clips.estimate(seed=seed)
         for level in (2, 3):
-            rows[f"emotion_{level}"] = _at_intensity(emotion, corpus, level)
-        rows["emotion_frame"] = corpus.probe(
-            embedding, "emotion", kinds=("linear",), **options
-        ).estimate(seed=seed)
-    if not corpus.missing_reason("intensity", True):
-        rows["intensity"] = corpus.probe_intensity(embedding, **options)
-    for factor in (
-        name
-        for name in ("viseme", "sentence", "speaker")
-        if not corpus.missing_reason(name, name != "viseme")
-    ):
-        result = corpus.probe(embedding, factor, per_clip=factor != "viseme", **options)
-        rows[factor] = result.estimate(seed=seed)
+            scores[f"emotion_{level}"] = _estimate_at_intensity(of_clips, corpus, level)
+
+        of_frames = corpus.probe(embedding, "emotion", False, ("linear",), permuted)
+        scores["emotion_frame"] = of_frames.estimate(seed=seed)
+
+    if not corpus.missing_reason("intensity", per_clip=True):
+        scores["intensity"] = corpus.probe_intensity(embedding, permuted=permuted)
+
+    for factor, per_clip in (("viseme", False), ("sentence", True), ("speaker", True)):
+        if corpus.missing_reason(factor, per_clip):
+            continue
+        result = corpus.probe(embedding, factor, per_clip, permuted=permuted)
+        scores[factor] = result.estimate(seed=seed)
         if raw is not None:
-            rows[f"{factor}_share"] = leak_share(
-                result, _of(raw, corpus, factor, factor != "viseme"), seed
-            )
-    return {f"{prefix}.{name}": cells for name, cells in rows.items()}
+            raw_result = _raw_result(raw, corpus, factor, per_clip)
+            scores[f"{factor}_share"] = leak_share(result, raw_result, seed)
+
+    return {f"{prefix}.{name}": estimate for name, estimate in scores.items()}
 
 
-def raw_results(raw, corpus: ProbeCorpus, factors: dict[str, bool]) -> dict[str, ProbeResult]:
-    """Probe the input features once for many embeddings: factor -> read per clip? gives factor -> result."""
-    return {
-        factor: corpus.probe(raw, factor, per_clip)
-        for factor, per_clip in factors.items()
-        if not corpus.missing_reason(factor, per_clip)
-    }
+def raw_results(
+    raw: np.ndarray, corpus: ProbeCorpus, factors: Mapping[str, bool]
+) -> dict[str, ProbeResult]:
+    """Probe the input features once for many embeddings.
+
+    Args:
+        raw: (N, E) the input features.
+        corpus: their clips and frames.
+        factors: factor -> whether it is probed per clip.
+
+    Returns:
+        Factor -> result, without what `ProbeCorpus.missing_reason` excludes.
+    """
+    results = {}
+    for factor, per_clip in factors.items():
+        if not corpus.missing_reason(factor, per_clip):
+            results[factor] = corpus.probe(raw, factor, per_clip)
+    return results
 
 
-def _of(raw, corpus: ProbeCorpus, factor: str, per_clip: bool) -> ProbeResult:
-    return raw[factor] if isinstance(raw, dict) else corpus.probe(raw, factor, per_clip)
+def _raw_result(raw: Raw, corpus: ProbeCorpus, factor: str, per_clip: bool) -> ProbeResult:
+    if isinstance(raw, Mapping):
+        return raw[factor]
+    return corpus.probe(raw, factor, per_clip)
 
 
-def _at_intensity(result: ProbeResult, corpus: ProbeCorpus, level: int) -> dict:
-    """The clip probe of emotion scored on one intensity; chance: the majority class of its fitting clips."""
+def _estimate_at_intensity(result: ProbeResult, corpus: ProbeCorpus, level: int) -> Estimate:
+    """The clip probe of emotion scored on one level; chance: the majority class of its fitting clips."""
     fit, score = corpus.split_rows("emotion", per_clip=True)
-    strength, emotion = corpus.clips["intensity"].to_numpy(), corpus.clips["emotion"].to_numpy()
-    keep = strength[score] == level
-    names, counts = np.unique(emotion[fit][strength[fit] == level], return_counts=True)
-    if not keep.any() or not len(names):
-        nan = float("nan")
-        return Estimate(nan, nan, nan, 0, nan)
-    truth, guess = emotion[score][keep], result.predicted["linear"][keep]
-    chance = float(np.mean(truth == names[counts.argmax()]))
+    levels = corpus.clips["intensity"].to_numpy()
+    emotions = corpus.clips["emotion"].to_numpy()
+    has_level = levels[score] == level
+    fit_emotions, counts = np.unique(emotions[fit][levels[fit] == level], return_counts=True)
+    if not has_level.any() or not len(fit_emotions):
+        return Estimate(_NAN, _NAN, _NAN, n=0, chance=_NAN)
+
+    labels = emotions[score][has_level]
+    predicted = result.predicted["linear"][has_level]
+    majority = fit_emotions[counts.argmax()]
+    recalls = []
+    for emotion in np.unique(labels):
+        recalls.append(np.mean(predicted[labels == emotion] == emotion))
+
     return estimate_score(
-        mean_statistics(guess == truth),
-        result.groups[keep],
+        mean_statistics(predicted == labels),
+        result.groups[has_level],
         corpus.seed,
-        chance=chance,
-        balanced=float(
-            np.mean([np.mean(guess[truth == name] == name) for name in np.unique(truth)])
-        ),
+        chance=float(np.mean(labels == majority)),
+        balanced=float(np.mean(recalls)),
         n_fit=result.n_fit,
         probe="linear",
     )
 
 
 def permuted_scores(
-    scores: Callable[..., dict[str, dict]],
-    embedding,
+    scores: Callable[..., dict[str, Estimate]],
+    embedding: np.ndarray,
     corpus: ProbeCorpus,
     prefix: str,
     draws: int = 5,
 ) -> dict[str, Estimate]:
-    """`content_scores` or `emotion_scores` with probes fitted on permuted labels: a control, every row at chance.
+    """`content_scores` or `emotion_scores` with probes fitted on permuted labels: a control at chance.
 
-    An embedding in few tight clusters gives each cluster one random label, so that one permutation may score far from
-    chance: the mean over permutations (each on other frames, 5,000 at most) does not. Of three probes the highest MEAN
-    counts.
+    An embedding in few tight clusters gives each cluster one random label, so that one permutation
+    may score far from chance: the mean over permutations (each on other frames, 5,000 at most) does
+    not. Of three probes the highest MEAN counts.
 
     Args:
-        scores: `content_scores` or `emotion_scores`. prefix: "control.permuted.content".
+        scores: `content_scores` or `emotion_scores`.
+        embedding: (N, D) per frame.
+        corpus: its clips and frames.
+        prefix: "control.permuted.content".
+        draws: permutations.
 
     Returns:
-        Rows with value, chance (means over permutations), low, high (least and greatest permutation), n (permutations).
+        Estimates with value, chance (means over permutations), low, high (least and greatest
+        permutation), n (permutations).
     """
-    small = {"max_fit": min(5000, corpus.max_fit), "max_score": min(2500, corpus.max_score)}
-    runs = [
-        scores(
-            embedding,
-            replace(corpus, seed=corpus.seed + draw, **small),
-            prefix=prefix,
-            permuted=True,
-        )
-        for draw in range(draws)
-    ]
-    rows = {}
-    for name in runs[0]:
-        drawn = [found[name] for found in runs]
-        kinds = [kind for kind in PROBE_KINDS if kind in drawn[0].details]
-        values_of = {kind: [cells.details[kind] for cells in drawn] for kind in kinds}
-        values_of = values_of or {"value": [cells.value for cells in drawn]}
-        best = max(values_of, key=lambda kind: np.mean(values_of[kind]))
-        values = values_of[best]
-        chance = float(np.mean([cells.chance for cells in drawn]))
-        rows[name] = Estimate(
-            float(np.mean(values)), float(min(values)), float(max(values)), draws, chance
-        ).with_details(probe=best)
-    return rows
-
-
-def leakage_matrix(
-    embeddings: dict[str, np.ndarray],
-    corpus: ProbeCorpus,
-    factors: tuple[str, ...] = FACTORS,
-    kinds: tuple[str, ...] = PROBE_KINDS,
-) -> pd.DataFrame:
-    """Which z holds which factor, per frame and in clip means.
-
-    Args:
-        embeddings: name -> (N, D) per frame; "content" and "emotion" have wanted factors (`WANTED`), any other name
-            (the input features: the baseline) has neither wanted nor unwanted ones.
-        factors: of `FACTORS`. Frames: all of them; clip means: those that a clip has one of.
-
-    Returns:
-        Tidy: z, factor, level (frame | clip), wanted (True, False or None), score, chance, corrected, low, high, n,
-        n_fit, probe, p and one column per kind. `corrected` = (score - chance) / (1 - chance), 0 for a useless code, 1
-        for a perfect one; intensity's score is Spearman's rho and stands as it is. `low`, `high` belong to `score`.
-        `p`: share of 199 relabellings of the scored part (whole clips exchanged) that the same predictions fit as well
-        or better.
-    """
-    table = []
-    for name, features in embeddings.items():
-        for factor in factors:
-            for level in ("frame", "clip")[: 1 if factor in FRAME_FACTORS else 2]:
-                wanted = factor in WANTED[name] if name in WANTED else None
-                cells = _cell(features, corpus, factor, level == "clip", kinds, wanted)
-                table.append(
-                    {"z": name, "factor": factor, "level": level, "wanted": wanted, **cells}
-                )
-    return pd.DataFrame(table)
-
-
-def _cell(features, corpus: ProbeCorpus, factor: str, per_clip: bool, kinds, wanted) -> dict:
-    if factor == "intensity":
-        cells = corpus.probe_intensity(features, per_clip)
-        return {"score": cells.value, "corrected": cells.value, "probe": "ridge", **cells.numbers()}
-    result = corpus.probe(features, factor, per_clip, kinds)
-    cells = result.estimate("linear" if wanted and "linear" in kinds else None, corpus.seed)
-    score, chance = cells.value, cells.chance
-    _, rows = corpus.split_rows(factor, per_clip)
-    clip = rows if per_clip else corpus.frames["clip"].to_numpy()[rows]
-    labels = (corpus.clips if per_clip else corpus.frames)[factor].to_numpy()[rows]
-    p = relabelling_p(result.predicted[cells.details["probe"]], labels, clip, corpus.seed)
-    return {
-        "score": score,
-        "corrected": (score - chance) / (1 - chance),
-        **cells.numbers(),
-        "probe": cells.details["probe"],
-        "p": p,
-    }
-
-
-def relabelled(
-    predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199
-) -> np.ndarray:
-    """(draws,) accuracies of fixed predictions under relabellings, whole clips exchanged: what they score without information.
-
-    Args:
-        predicted, labels: (n,). clip: (n,) the clip of each row; clips keep their own run of labels in order.
-    """
-    rng = np.random.default_rng([seed, 7006])
-    runs = np.split(np.arange(len(clip)), np.flatnonzero(clip[1:] != clip[:-1]) + 1)
-    constant = all(np.all(labels[run] == labels[run[0]]) for run in runs)
-    found = []
-    for _ in range(draws):
-        order = rng.permutation(len(runs))
-        if constant:  # one label a clip: exchange the labels, whatever the clips' lengths
-            other = np.concatenate(
-                [np.full(len(run), labels[runs[at][0]]) for run, at in zip(runs, order)]
-            )
-        else:
-            other = labels[np.concatenate([runs[at] for at in order])]
-        found.append(np.mean(predicted == other))
-    return np.array(found)
-
-
-def relabelling_p(
-    predicted: np.ndarray, labels: np.ndarray, clip: np.ndarray, seed: int = 0, draws: int = 199
-) -> float:
-    """Share of relabellings (`relabelled`) that fixed predictions fit at least as well (the true one counted).
-
-    Args:
-        predicted, labels, clip: (n,), as there.
-
-    Returns:
-        p in [1 / (draws + 1), 1]; uniform for predictions that know nothing.
-    """
-    beaten = 1 + np.sum(
-        relabelled(predicted, labels, clip, seed, draws) >= np.mean(predicted == labels)
+    small = replace(
+        corpus,
+        max_fit=min(PERMUTED_MAX_FIT, corpus.max_fit),
+        max_score=min(PERMUTED_MAX_SCORE, corpus.max_score),
     )
-    return float(beaten / (draws + 1))
+    runs = []
+    for draw in range(draws):
+        redrawn = replace(small, seed=corpus.seed + draw)
+        runs.append(scores(embedding, redrawn, prefix=prefix, permuted=True))
+
+    return {name: _mean_of_permutations([run[name] for run in runs]) for name in runs[0]}
 
 
-def selectivity(matrix: pd.DataFrame) -> dict[str, float]:
-    """Mean corrected score of the wanted factors minus that of the unwanted, per z: 1 perfect, 0 useless."""
-    judged = matrix[matrix["wanted"].notna()]
-    means = judged.groupby(["z", judged["wanted"].astype(bool)])["corrected"].mean().unstack()
-    return {str(z): float(line[True] - line[False]) for z, line in means.iterrows()}
+def _mean_of_permutations(estimates: list[Estimate]) -> Estimate:
+    """One score over several permutations, by the kind of probe with the highest mean."""
+    values_of_kind = {}
+    for kind in PROBE_KINDS:
+        if kind in estimates[0].details:
+            values_of_kind[kind] = [estimate.details[kind] for estimate in estimates]
+    if not values_of_kind:
+        values_of_kind["value"] = [estimate.value for estimate in estimates]
+
+    means = {kind: np.mean(values) for kind, values in values_of_kind.items()}
+    best = max(means, key=means.__getitem__)
+    values = values_of_kind[best]
+
+    return Estimate(
+        value=float(np.mean(values)),
+        low=float(min(values)),
+        high=float(max(values)),
+        n=len(estimates),
+        chance=float(np.mean([estimate.chance for estimate in estimates])),
+        details={"probe": best},
+    )
+
+
+def permutation_accuracies(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    clip: np.ndarray,
+    seed: int = 0,
+    draws: int = NUM_PERMUTATIONS,
+) -> np.ndarray:
+    """Accuracies of fixed predictions when the labels of whole clips are permuted: without information.
+
+    Args:
+        predicted: (n,) labels.
+        labels: (n,) true labels.
+        clip: (n,) the clip of each row; clips keep their labels in order.
+        seed: of the permutations.
+        draws: how many.
+
+    Returns:
+        (draws,) accuracies.
+    """
+    random = np.random.default_rng([seed, 7006])
+    begins = np.flatnonzero(clip[1:] != clip[:-1]) + 1
+    runs = np.split(np.arange(len(clip)), begins)
+    lengths = [len(run) for run in runs]
+    first_labels = labels[[run[0] for run in runs]]
+    one_label_a_clip = np.array_equal(labels, np.repeat(first_labels, lengths))
+
+    accuracies = []
+    for _ in range(draws):
+        order = random.permutation(len(runs))
+        if one_label_a_clip:
+            # Exchange the labels, whatever the lengths of the clips.
+            permuted = np.repeat(first_labels[order], lengths)
+        else:
+            permuted = labels[np.concatenate([runs[number] for number in order])]
+        accuracies.append(np.mean(predicted == permuted))
+
+    return np.array(accuracies)

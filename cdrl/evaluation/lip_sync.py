@@ -1,8 +1,8 @@
 """LSE-D and LSE-C (arXiv:2008.10010) as the paper's release computes them, by SyncNet v2, whose weights a user brings.
 
-The release applies at 30 frames a second a network that was trained at 25, so its numbers compare with
-its own tables alone; the least distance over shifts hides a constant delay. Differs from the release:
-no sound is cut off, which made up for two frames that its renderer leaves out.
+The release applies at 30 frames a second a network that was trained at 25, so its numbers compare
+with its own tables alone; the least distance over shifts hides a constant delay. Differs from the
+release: no sound is cut off, which made up for two frames that its renderer leaves out.
 """
 
 from functools import lru_cache
@@ -54,8 +54,8 @@ def cepstra(sound: np.ndarray, frame_rate: float) -> np.ndarray:
     logarithm of the span's energy.
 
     Args:
-        sound: (S,) 16 kHz in [-1, 1]; the network was trained on 16 bit integers, so it is scaled to
-            them.
+        sound: (S,) 16 kHz in [-1, 1]; the network was trained on 16 bit integers, so it is scaled
+            to them.
         frame_rate: Hz of the video.
 
     Returns:

@@ -1,15 +1,18 @@
-"""Probes: how well a classifier that never saw these people reads a label from frozen embeddings.
+"""Probes: how well a classifier that never saw these people predicts a label from frozen embeddings.
 
-All read features standardised with the fitting part's mean and deviation: `linear` logistic regression, C = 1; `knn` 20
-nearest neighbours by cosine; `mlp` one hidden layer of 128 with early stopping. Chance is the fitting part's majority
-class, scored on the other part.
+All are fitted on features standardised with the fitting part's mean and std: `linear` logistic
+regression, C = 1; `knn` 20 nearest neighbours by cosine; `mlp` one hidden layer of 128 with early
+stopping. Chance is the fitting part's majority class, scored on the other part.
 """
 
 import warnings
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import balanced_accuracy_score
@@ -19,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cdrl.evaluation.estimate import (
+    Estimate,
     ScoreStatistics,
     bootstrap_interval,
     estimate_score,
@@ -26,17 +30,25 @@ from cdrl.evaluation.estimate import (
 )
 
 PROBE_KINDS = ("linear", "knn", "mlp")
+SMALLEST_VARIANCE = 1e-6  # of a principal axis that a probe uses, relative to the largest
+# Pearson's r is 0 where the product of both variances is smaller.
+_STILL = 1e-24
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How well labels were read.
+    """How well labels were predicted.
 
     Attributes:
-        score, balanced: probe kind -> accuracy, balanced accuracy (mean recall of the classes that were scored).
+        score: kind of probe -> accuracy.
+        balanced: kind -> balanced accuracy (mean recall of the classes that were scored).
         chance: accuracy of always answering the fitting part's majority class.
-        hits: probe kind -> (n_score,) bool. chance_hits: (n_score,) bool. groups: (n_score,) speaker of each row.
-        predicted: probe kind -> (n_score,) labels.
+        n_fit: rows that fitted.
+        n_score: rows that were scored.
+        hits: kind -> (n_score,) bool.
+        chance_hits: (n_score,) bool, hits of the majority class.
+        groups: (n_score,) speaker of each row.
+        predicted: kind -> (n_score,) labels.
         unseen: share of the scored rows whose label no fitting row has; they can only be wrong.
     """
 
@@ -53,8 +65,8 @@ class ProbeResult:
 
     @property
     def best(self) -> str:
-        """The probe kind with the highest accuracy."""
-        return max(self.score, key=self.score.get)
+        """The kind of probe with the highest accuracy."""
+        return max(self.score, key=self.score.__getitem__)
 
     @property
     def highest(self) -> float:
@@ -63,16 +75,16 @@ class ProbeResult:
 
     def interval(self, kind: str | None = None, seed: int = 0) -> tuple[float, float]:
         """95 % bootstrap interval over speakers of one kind's accuracy (default: of the highest)."""
-        return bootstrap_interval(mean_statistics(self.hits[kind or self.best]), self.groups, seed)
+        hits = self.hits[kind or self.best]
+        return bootstrap_interval(mean_statistics(hits), self.groups, seed)
 
-    def estimate(self, kind: str | None = None, seed: int = 0) -> dict:
-        """A row of `kind` (or the highest): value, low, high, n, chance, balanced, n_fit, speakers; all accuracies."""
+    def estimate(self, kind: str | None = None, seed: int = 0) -> Estimate:
+        """The accuracy of one kind (default: the highest), and beside it those of all kinds."""
         kind = kind or self.best
-        return estimate_score(
-            mean_statistics(self.hits[kind]),
-            self.groups,
-            seed,
-            chance=self.chance,
+        accuracy = mean_statistics(self.hits[kind])
+        estimate = estimate_score(accuracy, self.groups, seed, chance=self.chance)
+
+        return estimate.with_details(
             balanced=self.balanced[kind],
             n_fit=self.n_fit,
             speakers=len(np.unique(self.groups)),
@@ -82,61 +94,31 @@ class ProbeResult:
         )
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
-    """Rows at unit length; rows of zeros stay."""
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-
-
-def _spanned(fit: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both turned to the fitting part's principal axes, without those that it does not fill.
-
-    A logistic regression with an L2 penalty gives the same predictions before and after; a narrow code in many dimensions
-    is read in a tenth of the time.
-    """
-    variance, axes = np.linalg.eigh(np.cov(fit, rowvar=False).reshape(fit.shape[1], -1))
-    axes = axes[:, variance > 1e-6 * variance.max()].astype(np.float32)
-    return (fit @ axes, scored @ axes) if axes.shape[1] < fit.shape[1] else (fit, scored)
-
-
-def _classifier(kind: str, num_rows: int, smallest_class: int, num_classes: int, seed: int):
-    if kind == "linear":
-        return LogisticRegression(C=1.0, max_iter=500)
-    if kind == "knn":  # euclidean on unit rows has the neighbours of cosine and sklearn's fast path
-        return KNeighborsClassifier(min(20, num_rows), algorithm="brute", metric="euclidean")
-    if kind == "mlp":  # early stopping holds a tenth out, stratified: impossible for tiny sets
-        stop = smallest_class >= 2 and num_rows >= 10 * num_classes
-        batch = 512 if num_rows >= 2000 else "auto"
-        return MLPClassifier(
-            (128,),
-            early_stopping=stop,
-            batch_size=batch,
-            n_iter_no_change=5,
-            max_iter=100,
-            random_state=seed,
-        )
-    raise ValueError(f"unknown probe {kind!r}: accepted are {', '.join(PROBE_KINDS)}")
-
-
 def fit_probes(
     features_fit: np.ndarray,
-    labels_fit: np.ndarray,
+    labels_fit: ArrayLike,
     features_score: np.ndarray,
-    labels_score: np.ndarray,
+    labels_score: ArrayLike,
     kinds: tuple[str, ...] = PROBE_KINDS,
-    groups_score: np.ndarray | None = None,
+    groups_score: ArrayLike | None = None,
     seed: int = 0,
     permuted: bool = False,
 ) -> ProbeResult:
-    """Fit probes on one part, score them on the other.
+    """Fit probes on one part and score them on the other.
 
     Args:
-        features_fit, features_score: (n, D). labels_*: (n,) any sortable labels.
-        kinds: subset of `PROBE_KINDS`.
+        features_fit: (n_fit, D).
+        labels_fit: (n_fit,) any sortable labels.
+        features_score: (n_score, D).
+        labels_score: (n_score,).
+        kinds: of `PROBE_KINDS`.
         groups_score: (n_score,) speakers, for the interval; each row its own group where None.
+        seed: of the permutation and of the multilayer perceptron.
         permuted: fit on shuffled labels, the control that must score chance.
 
     Returns:
-        A `ProbeResult`. A constant code scores exactly its chance; a one-hot code of the label scores 1 in all kinds.
+        A `ProbeResult`. A constant code scores exactly its chance; a one-hot code of the label
+        scores 1 in all kinds.
 
     Raises:
         ValueError: for an unknown kind or an empty part.
@@ -145,123 +127,242 @@ def fit_probes(
     >>> fit_probes(code, label, code, label).highest
     1.0
     """
-    labels_fit, labels_score = np.asarray(labels_fit), np.asarray(labels_score)
-    if not len(labels_fit) or not len(labels_score):
-        raise ValueError(
-            f"a probe needs rows in both parts: got {len(labels_fit)} to fit, {len(labels_score)} to score"
-        )
-    rng = np.random.default_rng([seed, 7002])
-    labels_fit = rng.permutation(labels_fit) if permuted else labels_fit
-    classes, counts = np.unique(labels_fit, return_counts=True)
-    majority = classes[counts.argmax()]
-    scaler = StandardScaler().fit(np.asarray(features_fit, np.float64))
-    fit = scaler.transform(features_fit).astype(np.float32)
-    scored = scaler.transform(features_score).astype(np.float32)
-    empty = len(classes) == 1 or not np.any(scaler.var_ > 0)
-    score, balanced, hits, predicted = {}, {}, {}, {}
-    for kind in kinds:
-        model = _classifier(kind, len(fit), counts.min(), len(classes), seed)
-        one, two = (_unit(fit), _unit(scored)) if kind == "knn" else (fit, scored)
-        one, two = _spanned(fit, scored) if kind == "linear" and not empty else (one, two)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            # One class or a constant code carries nothing: neighbours would be decided by the order of rows.
-            guess = (
-                np.full(len(two), majority) if empty else model.fit(one, labels_fit).predict(two)
-            )
-        predicted[kind], hits[kind] = guess, guess == labels_score
-        score[kind] = float(hits[kind].mean())
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # classes predicted that the scored part lacks
-            balanced[kind] = float(balanced_accuracy_score(labels_score, guess))
-    groups = np.arange(len(labels_score)) if groups_score is None else np.asarray(groups_score)
-    chance_hits, unseen = labels_score == majority, float(np.mean(~np.isin(labels_score, classes)))
+    labels_fit = np.asarray(labels_fit)
+    labels_score = np.asarray(labels_score)
+    _check_parts(labels_fit, labels_score)
+    if permuted:
+        random = np.random.default_rng([seed, 7002])
+        labels_fit = random.permutation(labels_fit)
+
+    predicted = _predict_all(kinds, features_fit, labels_fit, features_score, seed)
+    hits = {kind: predictions == labels_score for kind, predictions in predicted.items()}
+    balanced = {}
+    for kind, predictions in predicted.items():
+        balanced[kind] = _balanced_accuracy(labels_score, predictions)
+
+    if groups_score is None:
+        groups_score = np.arange(len(labels_score))
+    chance_hits = labels_score == _majority(labels_fit)
+    is_unseen = ~np.isin(labels_score, labels_fit)
+
     return ProbeResult(
-        score,
-        balanced,
-        float(chance_hits.mean()),
-        len(labels_fit),
-        len(labels_score),
-        hits,
-        chance_hits,
-        groups,
-        predicted,
-        unseen,
+        score={kind: float(hits_of_kind.mean()) for kind, hits_of_kind in hits.items()},
+        balanced=balanced,
+        chance=float(chance_hits.mean()),
+        n_fit=len(labels_fit),
+        n_score=len(labels_score),
+        hits=hits,
+        chance_hits=chance_hits,
+        groups=np.asarray(groups_score),
+        predicted=predicted,
+        unseen=float(np.mean(is_unseen)),
     )
 
 
-def leak_share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> dict:
-    """(score - chance) / (raw score - chance), highest probes of both, interval over speakers paired row by row.
+def _check_parts(labels_fit: np.ndarray, labels_score: np.ndarray) -> None:
+    if not len(labels_fit) or not len(labels_score):
+        raise ValueError(
+            f"a probe needs rows in both parts: got {len(labels_fit)} to fit, {len(labels_score)} "
+            "to score"
+        )
+
+
+def _majority(labels: np.ndarray) -> Hashable:
+    """The most frequent of (n,) labels; the first in order where several are."""
+    classes, counts = np.unique(labels, return_counts=True)
+    return classes[counts.argmax()]
+
+
+def _predict_all(
+    kinds: tuple[str, ...],
+    features_fit: np.ndarray,
+    labels_fit: np.ndarray,
+    features_score: np.ndarray,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Kind of probe -> (n_score,) predictions; the majority class where features or labels are constant."""
+    scaler = StandardScaler().fit(np.asarray(features_fit, np.float64))
+    fit = scaler.transform(features_fit).astype(np.float32)
+    scored = scaler.transform(features_score).astype(np.float32)
+    _, class_counts = np.unique(labels_fit, return_counts=True)
+    is_informative = len(class_counts) > 1 and np.any(scaler.var_ > 0)
+
+    predicted = {}
+    for kind in kinds:
+        model = _classifier(kind, len(fit), class_counts, seed)
+        if is_informative:
+            predicted[kind] = _predict(model, kind, fit, labels_fit, scored)
+        else:
+            # Neighbours would be decided by the order of rows.
+            predicted[kind] = np.full(len(scored), _majority(labels_fit))
+
+    return predicted
+
+
+def _classifier(kind: str, num_rows: int, class_counts: np.ndarray, seed: int) -> ClassifierMixin:
+    """A probe that is not fitted yet; class_counts: (K,) fitting rows of each class."""
+    if kind == "linear":
+        return LogisticRegression(C=1.0, max_iter=500)
+
+    if kind == "knn":
+        # Euclidean on unit rows has the neighbours of cosine and sklearn's fast path.
+        num_neighbours = min(20, num_rows)
+        return KNeighborsClassifier(num_neighbours, algorithm="brute", metric="euclidean")
+
+    if kind != "mlp":
+        raise ValueError(f"unknown probe {kind!r}: accepted are {', '.join(PROBE_KINDS)}")
+
+    # Early stopping holds out a tenth, stratified: impossible for tiny sets.
+    early_stopping = class_counts.min() >= 2 and num_rows >= 10 * len(class_counts)
+    batch_size = 512 if num_rows >= 2000 else "auto"
+    return MLPClassifier(
+        (128,),
+        early_stopping=early_stopping,
+        batch_size=batch_size,
+        n_iter_no_change=5,
+        max_iter=100,
+        random_state=seed,
+    )
+
+
+def _predict(
+    model: ClassifierMixin, kind: str, fit: np.ndarray, labels: np.ndarray, scored: np.ndarray
+) -> np.ndarray:
+    """Fit a probe on (n_fit, D) features and (n_fit,) labels -> (n_score,) predictions."""
+    if kind == "knn":
+        fit = _unit_rows(fit)
+        scored = _unit_rows(scored)
+    elif kind == "linear":
+        fit, scored = _principal_axes(fit, scored)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(fit, labels).predict(scored)
+
+
+def _unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows at unit length; rows of zeros stay."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.maximum(lengths, 1e-12)
+
+
+def _principal_axes(fit: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both turned to the fitting part's principal axes, without those that it does not fill.
+
+    A logistic regression with an L2 penalty gives the same predictions before and after; a narrow
+    code in many dimensions is fitted in a tenth of the time.
+    """
+    num_dimensions = fit.shape[1]
+    covariance = np.cov(fit, rowvar=False).reshape(num_dimensions, -1)
+    variances, axes = np.linalg.eigh(covariance)
+    is_filled = variances > SMALLEST_VARIANCE * variances.max()
+    if is_filled.all():
+        return fit, scored
+
+    axes = axes[:, is_filled].astype(np.float32)
+    return fit @ axes, scored @ axes
+
+
+def _balanced_accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
+    with warnings.catch_warnings():
+        # Of classes that are predicted and that the scored part lacks.
+        warnings.simplefilter("ignore", UserWarning)
+        return float(balanced_accuracy_score(labels, predictions))
+
+
+def leak_share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> Estimate:
+    """How much of the raw features' excess over chance an embedding keeps.
+
+    (score - chance) / (raw score - chance), highest probes of both, interval over speakers paired
+    row by row.
+
+    Args:
+        result: probes of the embedding.
+        raw: probes of the raw features, on the same rows.
+        seed: of the interval.
 
     Returns:
-        A row; an embedding equal to the raw features gives 1, a constant one 0. `raw` = the raw features' score.
+        1 for an embedding equal to the raw features, 0 for a constant one; `raw` is the raw
+        features' accuracy.
     """
     columns = [result.hits[result.best], raw.hits[raw.best], result.chance_hits]
+    rows = np.stack(columns, axis=1).astype(np.float64)
+    statistics = ScoreStatistics(rows, _excess_ratio)
+    return estimate_score(statistics, result.groups, seed, chance=0.0, raw=raw.highest)
 
-    def finish(sums):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return (sums[..., 0] - sums[..., 2]) / (sums[..., 1] - sums[..., 2])
 
-    measure = ScoreStatistics(np.stack(columns, axis=1).astype(np.float64), finish)
-    return estimate_score(measure, result.groups, seed, raw=raw.highest, chance=0.0)
+def _excess_ratio(sums: np.ndarray) -> np.ndarray:
+    """(..., 3) hits, raw hits and chance hits -> (...) ratio of the excesses over chance."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        excess = sums[..., 0] - sums[..., 2]
+        raw_excess = sums[..., 1] - sums[..., 2]
+        return excess / raw_excess
 
 
 def spearman_probe(
     features_fit: np.ndarray,
-    values_fit: np.ndarray,
+    values_fit: ArrayLike,
     features_score: np.ndarray,
-    values_score: np.ndarray,
-    groups_score: np.ndarray,
+    values_score: ArrayLike,
+    groups_score: ArrayLike,
     seed: int = 0,
     permuted: bool = False,
-) -> dict:
-    """Rank correlation of a ridge regression's prediction with an ordered value (intensity), on the scored part.
+) -> Estimate:
+    """Rank correlation of a ridge regression's prediction with an ordered value (intensity).
 
-    Standardised features; the ridge penalty is chosen among 0.1 .. 10,000 by leave-one-out on the fitting part.
+    Standardised features; the ridge penalty is chosen among 0.1 .. 10,000 by leave-one-out on the
+    fitting part.
 
     Args:
-        features_fit, features_score: (n, D), (m, D). values_*: (n,), (m,). groups_score: (m,) of what is resampled.
+        features_fit: (n, D).
+        values_fit: (n,).
+        features_score: (m, D).
+        values_score: (m,).
+        groups_score: (m,) of what is resampled.
+        seed: of the permutation and the interval.
+        permuted: fit on shuffled values, the control that must score chance.
 
     Returns:
-        A row: Spearman's rho as Pearson's r of ranks (ranks taken once, over the whole scored part), chance 0. A
-        prediction in the right order but without ties scores .943 on three equally frequent levels: that is the
-        ceiling, not 1.
+        Spearman's rho on the scored part as Pearson's r of ranks (ranks taken once, over the whole
+        part), chance 0. A prediction in the right order but without ties scores .943 on three
+        equally frequent levels: that is the ceiling, not 1.
     """
     values_fit = np.asarray(values_fit, np.float64)
     if permuted:
-        values_fit = np.random.default_rng([seed, 7003]).permutation(values_fit)
-    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 11)))
-    guess = model.fit(np.asarray(features_fit, np.float64), values_fit).predict(
-        np.asarray(features_score, np.float64)
-    )
-    # A code without information predicts one value up to rounding: ranks of rounding errors are not a score.
-    guess = np.round(guess, 9)
-    measure = correlation_statistics(rankdata(guess), rankdata(values_score))
+        random = np.random.default_rng([seed, 7003])
+        values_fit = random.permutation(values_fit)
+
+    penalties = np.logspace(-1, 4, 11)
+    model = make_pipeline(StandardScaler(), RidgeCV(penalties))
+    model.fit(np.asarray(features_fit, np.float64), values_fit)
+    predictions = model.predict(np.asarray(features_score, np.float64))
+    # A code without information predicts one value up to rounding: ranks of rounding errors are not
+    # a score.
+    predictions = np.round(predictions, 9)
+
+    correlation = correlation_statistics(rankdata(predictions), rankdata(values_score))
+    num_speakers = len(np.unique(groups_score))
     return estimate_score(
-        measure,
-        groups_score,
-        seed,
-        chance=0.0,
-        n_fit=len(values_fit),
-        speakers=len(np.unique(groups_score)),
+        correlation, groups_score, seed, chance=0.0, n_fit=len(values_fit), speakers=num_speakers
     )
 
 
-def correlation_statistics(first: np.ndarray, second: np.ndarray) -> ScoreStatistics:
-    """Pearson's r of two (n,) series as a measure; 0 where either is constant."""
-    first, second = (np.asarray(values, np.float64) for values in (first, second))
-    first, second = first - first.mean(), second - second.mean()
-    sums = np.stack(
-        [np.ones_like(first), first, second, first**2, second**2, first * second], axis=1
-    )
+def correlation_statistics(first: ArrayLike, second: ArrayLike) -> ScoreStatistics:
+    """The statistics of Pearson's r of two (n,) series; 0 where either is constant."""
+    first = np.asarray(first, np.float64)
+    second = np.asarray(second, np.float64)
+    first = first - first.mean()
+    second = second - second.mean()
+    columns = [np.ones_like(first), first, second, first**2, second**2, first * second]
+    return ScoreStatistics(np.stack(columns, axis=1), _pearson)
 
-    def finish(total):
-        n, a, b, aa, bb, ab = np.moveaxis(total, -1, 0)
-        spread = (aa / n - (a / n) ** 2).clip(0) * (bb / n - (b / n) ** 2).clip(0)
-        return np.where(
-            spread > 1e-24, (ab / n - a * b / n**2) / np.sqrt(np.maximum(spread, 1e-24)), 0.0
-        )
 
-    return ScoreStatistics(sums, finish)
+def _pearson(sums: np.ndarray) -> np.ndarray:
+    """(..., 6) count, first and second moments -> (...) Pearson's r."""
+    count, first, second, first_squares, second_squares, products = np.moveaxis(sums, -1, 0)
+    first_variance = first_squares / count - (first / count) ** 2
+    second_variance = second_squares / count - (second / count) ** 2
+    covariance = products / count - first * second / count**2
+    variances = first_variance.clip(0) * second_variance.clip(0)
+    scale = np.sqrt(np.maximum(variances, _STILL))
+    return np.where(variances > _STILL, covariance / scale, 0.0)

@@ -53,10 +53,10 @@ class References:
     Attributes:
         source: readings of the source clip of each edit.
         truth: readings of each true edit; none where there are no true edits.
-        another_identity: (E, D) identity in another clip of each edit's person; None where not every
-            person has one.
-        source_accuracy: accuracy of the lower judge on the labels of the untouched clips; None where
-            the judges are calibrated on true edits.
+        another_identity: (E, D) identity in another clip of each edit's person; None where not
+            every person has one.
+        source_accuracy: accuracy of the lower judge on the labels of the untouched clips; None
+            where the judges are calibrated on true edits.
     """
 
     source: list[ClipReading]

@@ -1,6 +1,7 @@
 """Does an embedding find the same moment of speech in another person with another emotion?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,98 +9,150 @@ import pandas as pd
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.dtw import label_runs, phone_alignment
-from cdrl.evaluation.estimate import estimate_score, mean_statistics
+from cdrl.evaluation.estimate import Estimate, estimate_score, mean_statistics
 
-# Similarities closer than this are a tie, and a tie is worth its expected hit: a constant code must score chance.
+# Similarities closer than this are a tie, and a tie is worth its expected hit: a constant code must
+# score chance.
 TIE = 1e-6
+
+# (clip, clip) -> (T,) moments of the second at which the first's frames are said; None where the
+# two cannot be aligned.
+Alignment = Callable[[int, int], np.ndarray | None]
+# Clips of one speaker and emotion: sentence -> numbers of the clips.
+Takes = dict[Hashable, list[int]]
 
 
 def standardise(features: np.ndarray) -> np.ndarray:
-    """(N, D) with mean 0 and deviation 1 per column: what cosine needs of raw features and of coefficients.
+    """(N, D) with mean 0 and std 1 per column: what cosine needs of raw features and of actions.
 
     Embeddings are compared as they are: cosine is what their training and their use compare.
     """
     features = np.asarray(features, np.float64)
-    return ((features - features.mean(0)) / np.maximum(features.std(0), 1e-9)).astype(np.float32)
+    centred = features - features.mean(0)
+    std = np.maximum(features.std(0), 1e-9)
+    return (centred / std).astype(np.float32)
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
     """Rows of (..., D) at unit length, float64; rows of zeros stay zero."""
     features = np.asarray(features, np.float64)
-    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.maximum(lengths, 1e-12)
 
 
 def clip_starts(frames: pd.DataFrame) -> np.ndarray:
-    """(C + 1,) first frame of each clip, and the end."""
-    return np.searchsorted(frames["clip"].to_numpy(), np.arange(frames["clip"].iloc[-1] + 2))
+    """(C + 1,) first frame of each clip, and the end; frames: column clip, clip by clip."""
+    clip = frames["clip"].to_numpy()
+    num_clips = clip[-1] + 1
+    return np.searchsorted(clip, np.arange(num_clips + 1))
 
 
-def by_phones(frames: pd.DataFrame) -> Callable:
-    """(clip, clip) -> alignment by the true phones, as `phone_alignment`."""
-    starts, phoneme = clip_starts(frames), frames["phoneme"].to_numpy()
-    return lambda one, two: phone_alignment(
-        *(phoneme[starts[clip] : starts[clip + 1]] for clip in (one, two))
-    )
+def align_by_phones(frames: pd.DataFrame) -> Alignment:
+    """Alignment of any two clips by their true phones; frames: clip, phoneme, clip by clip."""
+    starts = clip_starts(frames)
+    phonemes = frames["phoneme"].to_numpy()
+
+    def align(first: int, second: int) -> np.ndarray | None:
+        first_phonemes = phonemes[starts[first] : starts[first + 1]]
+        second_phonemes = phonemes[starts[second] : starts[second + 1]]
+        return phone_alignment(first_phonemes, second_phonemes)
+
+    return align
 
 
 def draw_galleries(
     clips: pd.DataFrame, num_queries: int, num_sentences: int, seed: int
 ) -> list[tuple[int, list[int]]]:
-    """Query clips, each with a gallery: one other speaker, one other emotion, the query's text first.
+    """Draw query clips, each with a gallery of one other speaker in one other emotion.
 
     Args:
-        clips: speaker, sentence, emotion. num_queries: how many query clips, each drawn at random.
+        clips: speaker, sentence, emotion.
+        num_queries: how many query clips, each drawn at random.
+        num_sentences: how many sentences, and clips, a gallery has.
+        seed: of the draws.
 
     Returns:
-        Up to `num_queries` of (query clip, [clip of the same sentence, clips of other sentences ...]).
+        Up to `num_queries` of (query clip, [clip of the same sentence, clips of other sentences
+        ...]).
     """
-    rng = np.random.default_rng([seed, 7101])
+    random = np.random.default_rng([seed, 7101])
     usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
-    speaker, sentence, emotion = (
-        clips[name].to_numpy() for name in ("speaker", "sentence", "emotion")
-    )
-    shelves = {}  # (speaker, emotion) -> {sentence: [clips]}
+    speakers = clips["speaker"].to_numpy()
+    emotions = clips["emotion"].to_numpy()
+    sentences = clips["sentence"].to_numpy()
+
+    takes_of: dict[tuple[Hashable, Hashable], Takes] = {}
     for clip in usable:
-        shelf = shelves.setdefault((speaker[clip], emotion[clip]), {})
-        shelf.setdefault(sentence[clip], []).append(int(clip))
-    full = sorted((key for key, shelf in shelves.items() if len(shelf) >= num_sentences), key=str)
-    drawn = []
-    for query in rng.choice(usable, num_queries) if len(full) else ():
-        fitting = [
-            key
-            for key in full
-            if key[0] != speaker[query]
-            and key[1] != emotion[query]
-            and sentence[query] in shelves[key]
-        ]
-        if not fitting:
+        takes = takes_of.setdefault((speakers[clip], emotions[clip]), {})
+        takes.setdefault(sentences[clip], []).append(int(clip))
+    large = [key for key, takes in takes_of.items() if len(takes) >= num_sentences]
+    large.sort(key=str)
+    if not large:
+        return []
+
+    galleries = []
+    for query in random.choice(usable, num_queries):
+        sentence = sentences[query]
+        candidates = []
+        for speaker, emotion in large:
+            differs = speaker != speakers[query] and emotion != emotions[query]
+            if differs and sentence in takes_of[speaker, emotion]:
+                candidates.append((speaker, emotion))
+        if not candidates:
             continue
-        shelf = shelves[fitting[rng.integers(len(fitting))]]
-        others = rng.permutation(
-            sorted((name for name in shelf if name != sentence[query]), key=str)
-        )
-        chosen = [sentence[query], *others[: num_sentences - 1]]
-        drawn.append((int(query), [shelf[name][rng.integers(len(shelf[name]))] for name in chosen]))
-    return drawn
+
+        takes = takes_of[candidates[random.integers(len(candidates))]]
+        others = sorted((name for name in takes if name != sentence), key=str)
+        others = random.permutation(others)[: num_sentences - 1]
+        gallery = []
+        for name in [sentence, *others]:
+            clips_of_sentence = takes[name]
+            gallery.append(clips_of_sentence[random.integers(len(clips_of_sentence))])
+        galleries.append((int(query), gallery))
+
+    return galleries
 
 
 def frame_hits(
-    queries: np.ndarray, shelf: np.ndarray, moments: np.ndarray, length: int
+    queries: np.ndarray, gallery: np.ndarray, moments: np.ndarray, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the nearest of a shelf lies within one frame of the aligned moment.
+    """Whether the nearest frame of a gallery lies within one frame of the aligned moment.
 
     Args:
-        queries: (n, D), shelf: (S, D), unit rows. moments: (n,) float, of each query, in frames of the clip that comes first on the
-            shelf and is `length` frames long.
+        queries: (n, D) unit rows.
+        gallery: (S, D) unit rows.
+        moments: (n,) float, the aligned moment of each query, in frames of the clip that comes
+            first in the gallery.
+        length: frames of that clip.
 
     Returns:
-        (n,) hits, 0 to 1: of several nearest the share that lies there; and (n,) what a frame drawn by lot scores.
+        (n,) hits, 0 to 1: of several nearest frames the share that lies there; and (n,) what a
+        frame drawn at random scores.
     """
-    likeness = queries @ shelf.T
-    best = likeness >= likeness.max(1, keepdims=True) - TIE
-    near = np.abs(np.arange(len(shelf)) - np.round(moments)[:, None]) <= 1
-    near[:, length:] = False
-    return (best & near).sum(1) / best.sum(1), near.mean(1)
+    similarity = queries @ gallery.T
+    highest = similarity.max(1, keepdims=True)
+    is_nearest = similarity >= highest - TIE
+
+    distance = np.abs(np.arange(len(gallery)) - np.round(moments)[:, None])
+    is_hit = distance <= 1
+    is_hit[:, length:] = False
+
+    hits = (is_nearest & is_hit).sum(1) / is_nearest.sum(1)
+    return hits, is_hit.mean(1)
+
+
+@dataclass(frozen=True)
+class _Retrieval:
+    """The frames of one query clip searched in one gallery.
+
+    hits: (n,) 0 to 1. chance: (n,). size: frames of the gallery. is_exact: both clips have the same
+    phones.
+    """
+
+    hits: np.ndarray
+    chance: np.ndarray
+    size: int
+    is_exact: bool
 
 
 def retrieval_r1(
@@ -110,70 +163,111 @@ def retrieval_r1(
     per_query: int = 10,
     num_sentences: int = 5,
     seed: int = 0,
-    include: np.ndarray | None = None,
-    moments_of: Callable | None = None,
-) -> dict:
+    moments_of: Alignment | None = None,
+) -> Estimate:
     """Recall at 1 of the aligned moment across speakers and emotions.
 
-    A query frame of one speaker and emotion; the gallery is every frame of five sentences (the query's among them) of
-    ONE other speaker in ONE other emotion; a hit is a nearest frame, by cosine, within one frame of the aligned moment.
+    A query frame of one speaker and emotion; the gallery is every frame of five sentences (the
+    query's among them) of ONE other speaker in ONE other emotion; a hit is a nearest frame, by
+    cosine, within one frame of the aligned moment.
 
     Args:
-        features: (N, D) per frame (embedding as it is; raw features and coefficients through `standardise`).
-        clips: speaker, sentence, emotion. frames: clip, phoneme, one row per frame, clip by clip.
-        num_queries, per_query: query clips, and frames drawn from each.
-        include: (N,) bool, frames that may be queries (all where None).
-        moments_of: (clip, clip) -> (T,) moments of the second at which the first's frames are said, or None; where `frames` has
-            no phonemes. Default: by the true phones.
+        features: (N, D) per frame (an embedding as it is; raw features and actions through
+            `standardise`).
+        clips: speaker, sentence, emotion.
+        frames: clip, phoneme, one row a frame, clip by clip.
+        num_queries: query clips.
+        per_query: frames drawn from each.
+        num_sentences: sentences in a gallery.
+        seed: of the draws and the interval.
+        moments_of: alignment of two clips, where `frames` has no phonemes. Default: by the true
+            phones.
 
     Returns:
-        A row: value, chance (frames that would hit / gallery size, mean over queries), low, high over query speakers,
-        n, gallery (mean size in frames), inexact (share of pairs whose phones differ), skipped (pairs without
-        alignment). A constant code scores exactly its chance; true speech coefficients 1 where every moment of speech
-        is unlike others.
+        With chance (frames that would hit / gallery size, mean over queries), interval over query
+        speakers, n, gallery (mean size in frames), inexact (share of pairs whose phones differ),
+        skipped (pairs without alignment). A constant code scores exactly its chance; true speech
+        actions 1 where every moment of speech is unlike others.
+
+    Raises:
+        InputError: where no gallery can be drawn.
     """
-    rng = np.random.default_rng([seed, 7102])
-    unit, starts = unit_rows(features), clip_starts(frames)
-    phoneme = frames["phoneme"].to_numpy() if moments_of is None else np.zeros(len(frames))
-    align, speaker = moments_of or by_phones(frames), clips["speaker"].to_numpy()
-    credit, chance, who, sizes, inexact, skipped, pairs = [], [], [], [], 0, 0, 0
-    for query, gallery in draw_galleries(clips, num_queries, num_sentences, seed):
-        own, target = (
-            phoneme[starts[query] : starts[query + 1]],
-            phoneme[starts[gallery[0]] : starts[gallery[0] + 1]],
-        )
-        pairs += 1
-        moments = align(query, gallery[0])
-        if moments is None:
-            skipped += 1
-            continue
-        inexact += not np.array_equal(label_runs(own)[0], label_runs(target)[0])
-        allowed = (
-            np.arange(len(own))
-            if include is None
-            else np.flatnonzero(include[starts[query] : starts[query + 1]])
-        )
-        chosen = rng.permutation(allowed)[:per_query]
-        # The target clip comes first, so positions in it are positions in the gallery.
-        shelf = np.concatenate([unit[starts[clip] : starts[clip + 1]] for clip in gallery])
-        hit, by_chance = frame_hits(
-            unit[starts[query] + chosen], shelf, moments[chosen], len(target)
-        )
-        credit.extend(hit)
-        chance.extend(by_chance)
-        who.extend([speaker[query]] * len(chosen))
-        sizes.append(len(shelf))
-    if not credit:
+    random = np.random.default_rng([seed, 7102])
+    search = _Search(unit_rows(features), frames, moments_of)
+    galleries = draw_galleries(clips, num_queries, num_sentences, seed)
+    retrievals = []
+    speakers: list[Hashable] = []
+    for query, gallery in galleries:
+        retrieval = search.retrieve(query, gallery, per_query, random)
+        if retrieval is not None:
+            retrievals.append(retrieval)
+            speakers += [clips["speaker"].iloc[query]] * len(retrieval.hits)
+
+    num_skipped = len(galleries) - len(retrievals)
+    if not retrievals:
         raise InputError(
-            f"no gallery of {num_sentences} sentences by another speaker in another emotion among {len(clips)} clips"
-            f" ({skipped} pairs without alignment)"
+            f"no gallery of {num_sentences} sentences by another speaker in another emotion among "
+            f"{len(clips)} clips ({num_skipped} pairs without alignment)"
         )
-    return estimate_score(
-        mean_statistics(credit),
-        np.array(who),
-        seed,
-        chance=float(np.mean(chance)),
-        gallery=float(np.mean(sizes)),
-        skipped=skipped,
-        **({} if moments_of else {"inexact": inexact / pairs}),
+
+    hits = np.concatenate([retrieval.hits for retrieval in retrievals])
+    chance = np.concatenate([retrieval.chance for retrieval in retrievals])
+    sizes = [retrieval.size for retrieval in retrievals]
+    estimate = estimate_score(
+        mean_statistics(hits), np.array(speakers), seed, chance=float(np.mean(chance))
     )
+    estimate = estimate.with_details(gallery=float(np.mean(sizes)), skipped=num_skipped)
+    if moments_of is not None:
+        return estimate
+
+    num_inexact = sum(not retrieval.is_exact for retrieval in retrievals)
+    return estimate.with_details(inexact=num_inexact / len(galleries))
+
+
+class _Search:
+    """Query frames searched in galleries.
+
+    Args:
+        embedding: (N, D) unit rows.
+        frames: clip, phoneme, one row a frame.
+        moments_of: alignment of two clips; by the true phones where None.
+    """
+
+    def __init__(
+        self, embedding: np.ndarray, frames: pd.DataFrame, moments_of: Alignment | None
+    ) -> None:
+        self.embedding = embedding
+        self.starts = clip_starts(frames)
+        self.align = moments_of or align_by_phones(frames)
+        self.phonemes = None if moments_of else frames["phoneme"].to_numpy()
+
+    def rows(self, clip: int) -> slice:
+        """The rows of the frames of a clip."""
+        return slice(self.starts[clip], self.starts[clip + 1])
+
+    def retrieve(
+        self, query: int, gallery: list[int], per_query: int, random: np.random.Generator
+    ) -> _Retrieval | None:
+        """Search frames of a query clip, drawn at random; None where the clips cannot be aligned."""
+        target = gallery[0]
+        moments = self.align(query, target)
+        if moments is None:
+            return None
+
+        query_embedding = self.embedding[self.rows(query)]
+        chosen = random.permutation(np.arange(len(query_embedding)))[:per_query]
+        # The target clip comes first, so positions in it are positions in the gallery.
+        gallery_embedding = np.concatenate([self.embedding[self.rows(clip)] for clip in gallery])
+        target_length = self.starts[target + 1] - self.starts[target]
+        hits, chance = frame_hits(
+            query_embedding[chosen], gallery_embedding, moments[chosen], target_length
+        )
+        is_exact = self._have_same_phones(query, target)
+        return _Retrieval(hits, chance, len(gallery_embedding), is_exact)
+
+    def _have_same_phones(self, first: int, second: int) -> bool:
+        if self.phonemes is None:
+            return True
+        first_phones, _ = label_runs(self.phonemes[self.rows(first)])
+        second_phones, _ = label_runs(self.phonemes[self.rows(second)])
+        return np.array_equal(first_phones, second_phones)
