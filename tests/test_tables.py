@@ -1,4 +1,4 @@
-"""Tables of scores: what an argument needs is shown, everything else is folded, nothing is invented."""
+"""Tables of scores: what an argument needs is shown, all else is folded, nothing is invented."""
 
 from cdrl.report.tables import score_rows, score_table
 
@@ -15,54 +15,50 @@ SCORES = {
 
 
 def test_each_score_stands_beside_its_chance_interval_and_n():
-    table = score_table(
-        SCORES,
-        {
-            "content.viseme": "mouth <shapes>",
-            "content.loss": "loss",
-            "content.gone": "never scored",
-        },
-        ("content",),
-    )
-    first, second = table.rows
-    assert first == (
-        "mouth <shapes>",
-        "content.viseme",
-        "0.4838",
-        "0.1555",
-        "0.4468 to 0.5138",
-        "6000",
-    )
+    descriptions = {
+        "content.viseme": "mouth <shapes>",
+        "content.loss": "loss",
+        "content.gone": "never scored",
+    }
+    first, second = score_table(SCORES, descriptions, ("content",)).rows
+    numbers = ("0.4838", "0.1555", "0.4468 to 0.5138", "6000")
+    assert first == ("mouth <shapes>", "content.viseme", *numbers)
     assert second == ("loss", "content.loss", "2.5", "", "", "")
+
+
+def test_the_page_of_a_table_shows_its_rows_and_folds_the_other_scores():
+    descriptions = {"content.viseme": "mouth <shapes>", "content.loss": "loss"}
+    table = score_table(SCORES, descriptions, ("content",))
     page = table._repr_html_()
-    assert "mouth &lt;shapes&gt;" in page and "never scored" not in page and page.count("<tr>") == 3
-    shown, folded = page.split("<details>")
-    assert (
-        "content.viseme.linear 0.4838" in folded
-        and "content.viseme.linear" not in shown
-        and "emotion.emotion" not in page
-    )
-    assert table.folded[-1] == "content.loss 2.5" and len(table.folded) == 7
-    assert "<details>" not in score_table(SCORES, {"content.loss": "loss"})._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "mouth &lt;shapes&gt;" in page
+    assert "emotion.emotion" not in page
+    visible, folded = page.split("<details>")
+    assert "content.viseme.linear" not in visible
+    assert "content.viseme.linear 0.4838" in folded
+    assert table.folded[-1] == "content.loss 2.5"
+    assert len(table.folded) == 7
+
+
+def test_a_table_without_folded_scores_has_nothing_to_open():
+    table = score_table(SCORES, {"content.loss": "loss"})
+    assert "<details>" not in table._repr_html_()
+
+
+def test_a_score_that_the_run_does_not_have_is_left_out():
+    assert score_table(SCORES, {"content.gone": "never scored"}).rows == ()
 
 
 def test_plain_text_shows_the_same_rows_in_columns():
-    lines = repr(
-        score_table(SCORES, {"content.viseme": "shapes", "content.loss": "loss"}, ("content",))
-    ).splitlines()
-    assert len(lines) == 3 and lines[1].split() == [
-        "shapes",
-        "content.viseme",
-        "0.4838",
-        "0.1555",
-        "0.4468",
-        "to",
-        "0.5138",
-        "6000",
-    ]
-    assert all(
-        line[: lines[0].index("score")].strip() in ("what", "shapes", "loss") for line in lines
-    ), "columns are aligned"
+    descriptions = {"content.viseme": "shapes", "content.loss": "loss"}
+    table = score_table(SCORES, descriptions, ("content",))
+    lines = repr(table).splitlines()
+    assert len(lines) == 3
+    first_row = "shapes content.viseme 0.4838 0.1555 0.4468 to 0.5138 6000"
+    assert lines[1].split() == first_row.split()
+    width = lines[0].index("score")
+    first_column = [line[:width].strip() for line in lines]
+    assert first_column == ["what", "shapes", "loss"], "columns are aligned"
 
 
 def test_a_folded_line_stands_once_though_two_patterns_match_it():

@@ -1,17 +1,17 @@
-"""grid.html: what the runs of a grid scored, side by side, in one file that needs no network."""
+"""grid.html: the scores of a grid's runs side by side, in one file that needs no network."""
 
-import html
 import json
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
 
 from cdrl.report.figures import score_bars
-from cdrl.report.page import STYLE, figure_block, plotly_code
+from cdrl.report.html_page import figure_block, html_page, html_table
 
-# Drawn where the grid's file names none; those that the runs do not have are left out.
-MAIN = (
+# Shown where the grid's file names none; those that the runs do not have are left out.
+MAIN_SCORES = (
     "content.swap_image",
     "content.retrieval_r1",
     "content.viseme",
@@ -23,86 +23,113 @@ MAIN = (
     "spfem.image.cdrl.mouth_error",
     "spfem.image.cdrl.speech_correlation",
 )
-BESIDE = ("chance", "low", "high", "n")
+NUM_FIRST_SCORES = 8  # shown where the runs have none of the main ones
+PARTS = ("chance", "low", "high", "n")  # of a score, shown beside it
+NOTE = "value (95 % interval; chance; n), where a score has them"
 
 
 def write_grid_page(
-    results: pd.DataFrame, failures: pd.DataFrame, varied: list, patterns: list, out
+    results: pd.DataFrame,
+    failures: pd.DataFrame,
+    varied: Sequence[str],
+    patterns: Sequence[str],
+    out: Path | str,
 ) -> None:
-    """A table of runs and their scores, a bar figure for each score, and the failures with their reasons.
+    """Write a table of runs and scores, a bar figure for each score, and the failures.
 
     Args:
-        results: columns run, the varied settings, score, value. failures: run, the varied settings, reason.
-        varied: names of those settings. patterns: scores to show, with wildcards; empty for `MAIN`.
+        results: columns run, the varied settings, score, value.
+        failures: columns run, the varied settings, reason.
+        varied: names of the settings that differ between runs.
+        patterns: scores to show, with wildcards; none for `MAIN_SCORES`.
         out: file to write.
     """
-    wide = results.pivot_table(index="run", columns="score", values="value", sort=False)
-    shown = select_scores(list(wide.columns), patterns)
-    parts = [f"<h1>{len(wide)} runs, {len(failures)} failed</h1>"]
-    settings = (
-        results.drop_duplicates("run").set_index("run")[varied]
-        if varied
-        else pd.DataFrame(index=wide.index)
-    )
-    parts.append(_table(wide, settings, shown))
-    for position, score in enumerate(shown):
-        beside = {
-            name: wide[f"{score}.{name}"] if f"{score}.{name}" in wide else None
-            for name in BESIDE[:3]
-        }
-        figure = score_bars(wide.index, wide[score], title=score, unit=score, **beside)
-        parts.append(figure_block(json.loads(figure.to_json()), f"figure{position}"))
+    scores = results.pivot_table(index="run", columns="score", values="value", sort=False)
+    settings = pd.DataFrame(index=scores.index)
+    if varied:
+        settings = results.drop_duplicates("run").set_index("run")[list(varied)]
+    names = select_scores(list(scores.columns), patterns)
+
+    parts = [f"<h1>{len(scores)} runs, {len(failures)} failed</h1>"]
+    parts.append(_score_table(scores, settings, names))
+    for position, name in enumerate(names):
+        parts.append(_score_figure(scores, name, f"figure{position}"))
     if len(failures):
-        rows = "".join(
-            f"<tr><td>{html.escape(row.run)}</td><td>{html.escape(row.reason)}</td></tr>"
-            for row in failures.itertuples()
-        )
-        parts.append(f'<h2 id="failed">Failed</h2><div class="wide"><table>{rows}</table></div>')
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>cdrl grid</title>'
-        f"<style>{STYLE}</style><script>{plotly_code() if shown else ''}</script></head><body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+        reasons = html_table(failures[["run", "reason"]].itertuples(index=False))
+        parts.append(f'<h2 id="failed">Failed</h2><div class="wide">{reasons}</div>')
+
+    page = html_page("cdrl grid", "\n".join(parts))
     Path(out).write_text(page, encoding="utf-8")
 
 
-def select_scores(names: list, patterns: list) -> list:
-    """Scores to show: those that match, in the order of the patterns; never a chance, an interval's end or an n alone.
+def _score_figure(scores: pd.DataFrame, name: str, anchor: str) -> str:
+    """Bars of one score, with its chance levels and intervals, as HTML."""
+    figure = score_bars(
+        scores.index,
+        scores[name],
+        chance=scores.get(f"{name}.chance"),
+        low=scores.get(f"{name}.low"),
+        high=scores.get(f"{name}.high"),
+        title=name,
+        unit=name,
+    )
+    content = json.loads(figure.to_json())
+    return figure_block(content, anchor)
+
+
+def select_scores(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The scores to show: those that match, in the order of the patterns.
+
+    A chance level, an end of an interval or an n is never shown alone.
+
+    Args:
+        names: of all scores.
+        patterns: with wildcards; none for `MAIN_SCORES`, or the first scores where none of these
+            is there.
 
     >>> select_scores(["a.x", "a.x.n", "b"], ["a.*"])
     ['a.x']
     """
-    plain = [name for name in names if name.rpartition(".")[2] not in BESIDE]
-    found = [name for pattern in patterns or MAIN for name in plain if fnmatchcase(name, pattern)]
-    return list(dict.fromkeys(found if found or patterns else plain[:8]))
+    plain = [name for name in names if name.rpartition(".")[2] not in PARTS]
+    selected: dict[str, None] = {}  # an ordered set
+    for pattern in patterns or MAIN_SCORES:
+        for name in plain:
+            if fnmatchcase(name, pattern):
+                selected[name] = None
+
+    if not selected and not patterns:
+        return plain[:NUM_FIRST_SCORES]
+    return list(selected)
 
 
-def _table(wide: pd.DataFrame, settings: pd.DataFrame, shown: list) -> str:
-    head = "".join(
-        f"<th>{html.escape(str(name))}</th>" for name in ["run", *settings.columns, *shown]
-    )
+def _score_table(scores: pd.DataFrame, settings: pd.DataFrame, names: Sequence[str]) -> str:
+    """A row for each run: its name, its settings and its scores."""
     rows = []
-    for run in wide.index:
-        cells = [run, *settings.loc[run], *(_cell(wide.loc[run], score) for score in shown)]
-        rows.append(
-            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
-        )
-    note = "value (95 % interval; chance; n), where a score has them"
-    return f'<p>{note}</p><div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    for run in scores.index:
+        cells = [run, *settings.loc[run]]
+        for name in names:
+            cells.append(_score_text(scores.loc[run], name))
+        rows.append(cells)
+
+    table = html_table(rows, ["run", *settings.columns, *names])
+    return f'<p>{NOTE}</p><div class="wide">{table}</div>'
 
 
-def _cell(scores: pd.Series, name: str) -> str:
-    """`0.42 (0.40 to 0.44; chance 0.17; n 300)`."""
+def _score_text(scores: pd.Series, name: str) -> str:
+    """`0.42 (0.40 to 0.44; chance 0.17; n 300)`; empty where the run has no such score."""
     value = scores[name]
     if pd.isna(value):
         return ""
-    has = {part: scores.get(f"{name}.{part}") for part in BESIDE}
-    beside = (
-        [f"{has['low']:.3g} to {has['high']:.3g}"]
-        if pd.notna(has["low"]) and pd.notna(has["high"])
-        else []
-    )
-    beside += [f"{part} {has[part]:.3g}" for part in ("chance", "n") if pd.notna(has[part])]
-    return f"{value:.4g}" + (f" ({'; '.join(beside)})" if beside else "")
+
+    low = scores.get(f"{name}.low")
+    high = scores.get(f"{name}.high")
+    notes = []
+    if pd.notna(low) and pd.notna(high):
+        notes.append(f"{low:.3g} to {high:.3g}")
+    for part in ("chance", "n"):
+        number = scores.get(f"{name}.{part}")
+        if pd.notna(number):
+            notes.append(f"{part} {number:.3g}")
+
+    text = f"{value:.4g}"
+    return f"{text} ({'; '.join(notes)})" if notes else text

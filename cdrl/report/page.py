@@ -1,61 +1,46 @@
-"""report.html: the executed notebooks' story in one file that opens anywhere, also on a phone and without a network."""
+"""report.html: the executed notebooks of a run in one file, for a phone too, without a network."""
 
 import base64
 import html
-import json
-import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from plotly.offline import get_plotlyjs
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import atomic_path, read_json
 from cdrl.core.results import read_results
+from cdrl.report.html_page import figure_block, html_page, html_table
 from cdrl.report.tables import score_rows
 
-STYLE = """
-body{font:16px/1.5 Helvetica,Arial,sans-serif;color:#222;background:#fff;max-width:60rem;margin:0 auto;padding:0 1rem 4rem;overflow-wrap:break-word}
-h1,h2,h3{line-height:1.2}h1{margin-top:3rem;border-top:3px solid #0072B2;padding-top:1rem}
-img,video,audio{max-width:100%}img,video{height:auto}pre{overflow-x:auto;background:#f6f6f6;padding:.6rem;font-size:13px}
-table{border-collapse:collapse;font-size:14px}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
-.wide{overflow-x:auto}details{margin:.4rem 0}summary{color:#555;cursor:pointer;font-size:14px}
-.scores td:first-child{overflow-wrap:anywhere;min-width:8rem}.scores td+td{white-space:nowrap;font-variant-numeric:tabular-nums}
-.scores small{color:#555;display:block;white-space:normal}dl.kept{font-size:14px}.kept dt{font-weight:bold}.kept dd{margin:0 0 .5rem;overflow-wrap:anywhere}
-.videos{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(16rem,100%),1fr));gap:1rem}figure{margin:0}
-figcaption{font-size:14px}nav a{margin-right:1rem}
-@media(max-width:30rem){body{font-size:15px;padding:0 .75rem 3rem}h1{font-size:1.6rem;margin-top:2rem}td,th{padding:.2rem .4rem}}
-@media print{@page{margin:14mm}body{font-size:10.5pt;max-width:none;padding:0}nav,details,audio,.modebar{display:none!important}
-section+section h1{break-before:page}h1{margin-top:0}h1,h2,h3{break-after:avoid}pre{white-space:pre-wrap;font-size:8pt}
-.wide{overflow:visible}.figure,img,tr,video{break-inside:avoid}video{max-height:45mm;width:auto}.scores{columns:2}.scores table{width:100%}table{font-size:8.5pt}}
-"""
-# Figures follow the paper's width when printed, and their tools stay away from a phone's small screen.
-SCRIPT = """
-const figures = [], paper = 660;
-function draw(id, figure) {
-  figures.push(id);
-  Plotly.newPlot(id, ...figure, {responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover"});
-}
-const each = (change) => figures.forEach((id) => Plotly.relayout(id, change(document.getElementById(id))));
-addEventListener("beforeprint", () => each((figure) => {
-  figure.before = figure.layout.width || null;
-  return {width: Math.min(paper, figure.before || paper)};
-}));
-addEventListener("afterprint", () => each((figure) => ({width: figure.before, autosize: !figure.before})));
-"""
+PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# Sections after the notebooks: anchor and text of their links.
+LAST_SECTIONS = (("videos", "videos"), ("scores", "scores"), ("settings", "settings and origin"))
+STAGE_HEADS = ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash")
+ORIGIN = (
+    '<p>Every number under <a href="#scores">scores</a> was measured by the stage above it, in the '
+    "notebook named below, and is in results.json of that stage's folder; <code>cdrl scores RUN "
+    "NAME</code> prints it again. Every figure is the output of the cell under whose "
+    "<em>code</em> it stands. chance: what no information scores; <em>a to b</em>: 95 % interval "
+    "(too narrow over few speakers); n: how many were judged. Seconds and memory are those of the "
+    "machine that made the run.</p>"
+)
 
 
-def write_report(run):
-    """Writes `report.html` of a run from its executed notebooks, videos and results.json.
+def write_report(run: Path | str) -> Path:
+    """Write `report.html` of a run from its executed notebooks, videos and results.json.
 
     Args:
-        run: folder with notebooks/*.ipynb (executed), results.json and perhaps videos/*.mp4, whose captions
-            videos/captions.json ({file name: text}) may hold.
+        run: folder with notebooks/*.ipynb (executed), results.json and perhaps videos/*.mp4, with
+            captions in videos/captions.json, {file name: text}.
 
     Returns:
-        Path of the page: one file, everything inline; plotly.js is in it once.
+        Path of the page: one file with everything inside; plotly.js is in it once.
 
     Raises:
         InputError: for a folder without executed notebooks.
@@ -64,73 +49,63 @@ def write_report(run):
     copies = sorted((run / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not copies:
         raise InputError(f"no executed notebooks in {run / 'notebooks'}: cdrl run makes them")
-    chapters = [_chapter(nbformat.read(path, as_version=4), path.stem) for path in copies]
+
+    notebooks = {path: nbformat.read(path, as_version=4) for path in copies}
     results = read_results(run)
-    body = "\n".join(
-        [
-            _contents(copies),
-            *chapters,
-            _videos(run / "videos"),
-            _score_table(results),
-            _settings(results, copies),
-        ]
-    )
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>cdrl: {html.escape(run.name)}</title><style>{STYLE}</style>
-<script>{plotly_code() if "<script>draw(" in body else ""}</script></head><body>
-{body}
-</body></html>
-"""
-    out, temporary = run / "report.html", run / f".report.html.{os.getpid()}"
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out)
+    parts = [_links(copies)]
+    parts += [_chapter(notebook, path.stem) for path, notebook in notebooks.items()]
+    parts.append(_videos(run / "videos"))
+    parts.append(_scores(results))
+    parts.append(_settings(results, copies, _command(notebooks[copies[-1]])))
+
+    out = run / "report.html"
+    page = html_page(f"cdrl: {run.name}", "\n".join(parts))
+    with atomic_path(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return out
 
 
-def _contents(copies):
-    links = [(path.stem, path.stem.replace("_", " ")) for path in copies]
-    links += [("videos", "videos"), ("scores", "scores"), ("settings", "settings and origin")]
-    return (
-        "<nav>"
-        + " ".join(f'<a href="#{anchor}">{html.escape(text)}</a>' for anchor, text in links)
-        + "</nav>"
-    )
+def _links(copies: Sequence[Path]) -> str:
+    """Links to all sections."""
+    sections = [(path.stem, path.stem.replace("_", " ")) for path in copies]
+    sections += LAST_SECTIONS
+    links = [f'<a href="#{anchor}">{html.escape(text)}</a>' for anchor, text in sections]
+    return f"<nav>{' '.join(links)}</nav>"
 
 
-def _chapter(notebook, name):
+def _chapter(notebook: nbformat.NotebookNode, name: str) -> str:
+    """The section of one notebook: its texts, its outputs, and its code folded."""
     parts = [f'<section id="{name}">']
     for position, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             parts.append(_markdown(cell.source))
         elif cell.cell_type == "code" and cell.source.strip():
-            parts.append(
-                f"<details><summary>code</summary><pre>{html.escape(cell.source)}</pre></details>"
-            )
-            parts += [
-                _output(output, f"{name}-{position}-{row}")
-                for row, output in enumerate(cell.outputs)
-            ]
-    return "\n".join([*parts, "</section>"])
+            code = html.escape(cell.source)
+            parts.append(f"<details><summary>code</summary><pre>{code}</pre></details>")
+            for number, output in enumerate(cell.outputs):
+                parts.append(_output(output, f"{name}-{position}-{number}"))
+
+    parts.append("</section>")
+    return "\n".join(parts)
 
 
-def _output(output, anchor):
-    """One output of a cell, in the richest form that the page can show."""
+def _output(output: nbformat.NotebookNode, anchor: str) -> str:
+    """One output of a cell; warnings and other texts on stderr are left out."""
     if output.output_type == "stream":
-        return (
-            ""
-            if output.name == "stderr"
-            else f"<pre>{html.escape(_last_rewrites(output.text))}</pre>"
-        )
+        if output.name == "stderr":
+            return ""
+        return f"<pre>{html.escape(_last_states(output.text))}</pre>"
     if output.output_type == "error":
         return f"<pre>{html.escape(output.ename)}: {html.escape(output.evalue)}</pre>"
-    data = output.data
-    if (
-        "application/vnd.jupyter.widget-view+json" in data
-    ):  # a progress bar: without its kernel it stands still
+    return _richest_form(output.data, anchor)
+
+
+def _richest_form(data: Mapping[str, Any], anchor: str) -> str:
+    """The form of an output that shows most of all that the page can show."""
+    if WIDGET in data:  # a progress bar: without its kernel it stands still
         return ""
-    if "application/vnd.plotly.v1+json" in data:
-        return figure_block(data["application/vnd.plotly.v1+json"], anchor)
+    if PLOTLY in data:
+        return figure_block(data[PLOTLY], anchor)
     for kind in ("image/png", "image/jpeg"):
         if kind in data:
             return f'<img src="data:{kind};base64,{data[kind].strip()}" alt="">'
@@ -144,126 +119,131 @@ def _output(output, anchor):
 class _Renderer(IPythonRenderer):
     """Formulas become MathML, which browsers draw without a script or a network."""
 
-    def inline_math(self, body):
+    def inline_math(self, body: str) -> str:
         return latex_to_mathml(body)
 
-    def block_math(self, body):
-        return f'<div class="wide">{latex_to_mathml(body, display="block")}</div>'
+    def block_math(self, body: str) -> str:
+        formula = latex_to_mathml(body, display="block")
+        return f'<div class="wide">{formula}</div>'
 
 
-def _markdown(text):
-    page = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(
-        text
-    )
-    return page.replace("<table>", '<div class="wide"><table>').replace(
-        "</table>", "</table></div>"
-    )  # a phone scrolls the table alone
+def _markdown(text: str) -> str:
+    """Markdown as HTML, with tables that a phone scrolls alone."""
+    renderer = _Renderer(escape=False, exclude_anchor_links=True)
+    page = MarkdownWithMath(renderer=renderer).render(text)
+    page = page.replace("<table>", '<div class="wide"><table>')
+    return page.replace("</table>", "</table></div>")
 
 
-def plotly_code():
-    """What a page with figures needs once: plotly.js, and what draws them on screen and on paper."""
-    return get_plotlyjs() + SCRIPT
-
-
-def figure_block(data, anchor):
-    """A plotly figure, {"data": [...], "layout": {...}}, as HTML for a page that holds `plotly_code`; `anchor` is its id."""
-    figure = json.dumps([data["data"], data["layout"]]).replace("</", "<\\/")
-    return f'<div class="wide figure"><div id="{anchor}"></div></div><script>draw("{anchor}", {figure})</script>'
-
-
-def _last_rewrites(text):
-    """Progress bars rewrite their line: only the last state is kept."""
+def _last_states(text: str) -> str:
+    """A text without the former states of its progress bars, which rewrite their line."""
     return re.sub(r"[^\n]*\r(?!\n)", "", text)
 
 
-def _videos(folder):
-    captions = (
-        json.loads((folder / "captions.json").read_text())
-        if (folder / "captions.json").exists()
-        else {}
+def _videos(folder: Path) -> str:
+    """The section of all videos with their captions."""
+    captions = {}
+    caption_file = folder / "captions.json"
+    if caption_file.exists():
+        captions = read_json(caption_file)
+
+    figures = []
+    for path in sorted(folder.glob("*.mp4")):
+        caption = captions.get(path.name, path.stem.replace("_", " "))
+        figures.append(_video(path, caption))
+
+    note = "This run wrote no videos."
+    if figures:
+        note = "Synthetic: every video here was generated or edited by this run."
+    return (
+        f'<section id="videos"><h1>Videos</h1><p>{note}</p>'
+        f'<div class="videos">{"".join(figures)}</div></section>'
     )
-    figures = [
-        f'<figure><video controls loop playsinline preload="metadata" src="data:video/mp4;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}"></video>'
-        f"<figcaption>{html.escape(captions.get(path.name, path.stem.replace('_', ' ')))}</figcaption></figure>"
-        for path in sorted(folder.glob("*.mp4"))
-    ]
-    note = (
-        "Synthetic: every video here was generated or edited by this run."
-        if figures
-        else "This run wrote no videos."
-    )
-    return f'<section id="videos"><h1>Videos</h1><p>{note}</p><div class="videos">{"".join(figures)}</div></section>'
 
 
-def _score_table(results):
-    """Every score under the stage that measured it, with its chance level, interval and n in the same row."""
-    parts = [(stage, record["scores"]) for stage, record in results["stages"].items()]
-    tables = [
-        f"<h2>{html.escape(stage)}</h2><table>{score_rows(scores)}</table>"
-        for stage, scores in [*parts, ("the whole run", results.get("run", {}))]
-        if scores
-    ]
+def _video(path: Path, caption: str) -> str:
+    """One mp4 with its caption."""
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    return (
+        '<figure><video controls loop playsinline preload="metadata" '
+        f'src="data:video/mp4;base64,{encoded}"></video>'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _scores(results: Mapping[str, Any]) -> str:
+    """The section of all scores, by stage, with chance level, interval and n in the same row."""
+    scores_by_stage = {}
+    for stage, record in results["stages"].items():
+        scores_by_stage[stage] = record["scores"]
+    scores_by_stage["the whole run"] = results.get("run", {})
+
+    tables = []
+    for stage, scores in scores_by_stage.items():
+        if scores:
+            tables.append(f"<h2>{html.escape(stage)}</h2><table>{score_rows(scores)}</table>")
     return (
         f'<section id="scores"><h1>Scores</h1><div class="scores">{"".join(tables)}</div></section>'
     )
 
 
-def _settings(results, copies):
-    """Settings, seeds, versions and cost of every stage, and where each number of the page comes from."""
+def _settings(results: Mapping[str, Any], copies: Sequence[Path], command: str) -> str:
+    """The section of settings, seeds, versions and cost, and where the numbers come from."""
     stages = results["stages"]
-    number = {path.name[:2]: path.name for path in copies}
-    rows, kept = [], []
-    for position, (stage, record) in enumerate(stages.items()):
-        notebook = number.get(f"{position:02d}", "not in this run")
-        cells = [
-            stage,
-            notebook,
-            f"{record['seconds']:.0f}",
-            f"{record['peak_gb']:.2f}",
-            record["config"].get("seed", ""),
-            record["hash"],
-        ]
-        rows.append("".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells))
-        kept.append(
-            f"<dt>{html.escape(stage)}</dt><dd>{html.escape(_listed(record['config'], '='))}</dd>"
-        )
-    last = list(stages.values())[-1]["versions"]
-    others = [stage for stage, record in stages.items() if record["versions"] != last]
-    note = (
-        f" Other versions made {', '.join(others)}: see results.json."
-        if others
-        else " All stages were made with these."
-    )
-    heads = "".join(
-        f"<th>{head}</th>"
-        for head in ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash")
-    )
+    costs = html_table(_stage_rows(stages, copies), STAGE_HEADS)
+    entries = []
+    for stage, record in stages.items():
+        settings = html.escape(_joined(record["config"], "="))
+        entries.append(f"<dt>{html.escape(stage)}</dt><dd>{settings}</dd>")
+
     return (
-        f'<section id="settings"><h1>Settings, seeds, cost and origin</h1>{_origin(copies)}'
-        f'<div class="wide"><table><tr>{heads}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'
-        f'<h2>Settings</h2><dl class="kept">{"".join(kept)}</dl>'
-        f"<h2>Versions</h2><p>{html.escape(_listed(last, ' '))}.{html.escape(note)}</p></section>"
+        f'<section id="settings"><h1>Settings, seeds, cost and origin</h1>{ORIGIN}{command}'
+        f'<div class="wide">{costs}</div>'
+        f'<h2>Settings</h2><dl class="settings">{"".join(entries)}</dl>'
+        f"<h2>Versions</h2><p>{html.escape(_versions(stages))}</p></section>"
     )
 
 
-def _origin(copies):
-    """How the page came about, from what papermill wrote into the executed copies."""
-    given = (
-        nbformat.read(copies[-1], as_version=4).metadata.get("papermill", {}).get("parameters", {})
-    )
-    text = (
-        '<p>Every number under <a href="#scores">scores</a> was measured by the stage above it, in the notebook named below, and lies in '
-        "results.json of that stage's folder; <code>cdrl scores RUN NAME</code> prints it again. Every figure is the output of the cell under "
-        "whose <em>code</em> it stands. chance: what no information scores; <em>a to b</em>: 95 % interval (too narrow over few speakers); n: how many were judged. Seconds and "
-        "memory are those of the machine that made the run.</p>"
-    )
-    if not given:
-        return text
-    changed = "".join(f" --set {name}={value}" for name, value in given.get("settings", {}).items())
-    command = f"cdrl run --preset {given.get('preset', 'cpu')} --out {given.get('run_folder', 'RUN')}{changed}"
-    return f"{text}<p>Made by <code>{html.escape(command)}</code></p>"
+def _stage_rows(stages: Mapping[str, Any], copies: Sequence[Path]) -> list[tuple]:
+    """The notebook, the cost and the seed of every stage."""
+    notebook_names = {path.name[:2]: path.name for path in copies}
+    rows = []
+    for position, (stage, record) in enumerate(stages.items()):
+        notebook = notebook_names.get(f"{position:02d}", "not in this run")
+        seconds = f"{record['seconds']:.0f}"
+        peak_gb = f"{record['peak_gb']:.2f}"
+        seed = record["config"].get("seed", "")
+        rows.append((stage, notebook, seconds, peak_gb, seed, record["hash"]))
+
+    return rows
 
 
-def _listed(values, between):
+def _versions(stages: Mapping[str, Any]) -> str:
+    """The packages of the last stage, and the stages that other versions made."""
+    versions = {stage: record["versions"] for stage, record in stages.items()}
+    last = list(versions.values())[-1]
+    others = [stage for stage in versions if versions[stage] != last]
+
+    note = "All stages were made with these."
+    if others:
+        note = f"Other versions made {', '.join(others)}: see results.json."
+    return f"{_joined(last, ' ')}. {note}"
+
+
+def _command(notebook: nbformat.NotebookNode) -> str:
+    """The command that made the run, from what papermill wrote into an executed notebook."""
+    parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
+    if not parameters:
+        return ""
+
+    preset = parameters.get("preset", "cpu")
+    folder = parameters.get("run_folder", "RUN")
+    command = f"cdrl run --preset {preset} --out {folder}"
+    for name, value in parameters.get("settings", {}).items():
+        command += f" --set {name}={value}"
+    return f"<p>Made by <code>{html.escape(command)}</code></p>"
+
+
+def _joined(values: Mapping[str, Any], between: str) -> str:
+    """Names and values in one line."""
     return ", ".join(f"{name}{between}{value}" for name, value in values.items())
