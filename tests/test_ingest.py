@@ -1,4 +1,4 @@
-"""Real clips into a crop store: whole trees, damaged files, kills, resumption, and the report of what was left out."""
+"""Real clips into a crop store: whole trees, damaged files, kills, resumption, and the report."""
 
 import json
 import os
@@ -21,80 +21,100 @@ from troublesome import CYAN, MAGENTA, peak_growth
 
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
+from cdrl.core.paths import repository_root
 from cdrl.core.pools import run_each
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora import samples
-from cdrl.corpora.ingest import Job, expected_cost, ingest, make_piece, summary
+from cdrl.corpora.ingest import ingest, summary
+from cdrl.corpora.ingest_cost import expected_cost
+from cdrl.corpora.ingest_plan import Job
+from cdrl.corpora.ingest_worker import make_piece
 from cdrl.corpora.manifest import COLUMNS
 from cdrl.corpora.rejects import reason_kind
 from cdrl.corpora.scan import scan
-from cdrl.corpora.store import Store
+from cdrl.corpora.store import MOUTH_COLUMNS, Store
 from cdrl.media.detectors import BOX_COLUMNS, load_detector, read_boxes
+from cdrl.media.encoding import write_video
 from cdrl.media.faces import Alignment, align, find_face, paste
-from cdrl.media.video import read_audio, read_video, write_video
+from cdrl.media.video import read_audio, read_video
 from cdrl.studio import corpus
 from cdrl.studio.acting import act
 from cdrl.studio.layouts import write_layout
 
-HERE = IngestConfig(workers=0)
+IN_PROCESS = IngestConfig(workers=0)
+SECOND = 16_000  # samples
+FRAME = 640  # samples
 
 
-# --- what the tests are made of ---------------------------------------------------------------------------------------
+# --- what the tests are made of ------------------------------------------------------------------
 
 
-def manifest(root, files, **columns):
-    """A manifest by hand: files are names below root, or (name, sound file)."""
-    rows = []
-    for file in files:
-        path, sound = file if isinstance(file, tuple) else (file, "")
-        there = (root / path).is_file()
-        rows.append(
-            {
-                "name": path.rpartition(".")[0].replace("/", "-"),
-                "corpus": "test",
-                "speaker": "7",
-                "sentence": "1",
-                "emotion": "happy",
-                "intensity": 2,
-                "camera": "front",
-                "take": "1",
-                "path": path,
-                "sound": sound,
-                "bytes": (root / path).stat().st_size if there else 0,
-                "sha256": "",
-            }
-            | columns
-        )
+def manifest_row(root, path, sound="", **columns):
+    """A row of a manifest by hand."""
+    file = root / path
+    row = {
+        "name": path.rpartition(".")[0].replace("/", "-"),
+        "corpus": "test",
+        "speaker": "7",
+        "sentence": "1",
+        "emotion": "happy",
+        "intensity": 2,
+        "camera": "front",
+        "take": "1",
+        "path": path,
+        "sound": sound,
+        "bytes": file.stat().st_size if file.is_file() else 0,
+        "sha256": "",
+    }
+    return row | columns
+
+
+def manifest_of(rows):
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def same_bytes(one, other):
-    names = sorted(path.name for path in one.iterdir())
+def manifest(root, paths):
+    """A manifest of videos below the root."""
+    return manifest_of([manifest_row(root, path) for path in paths])
+
+
+def assert_same_bytes(folder, other):
+    """Both folders hold the same files."""
+    names = sorted(path.name for path in folder.iterdir())
     assert names == sorted(path.name for path in other.iterdir())
-    return [
-        name for name in names if (one / name).read_bytes() != (other / name).read_bytes()
-    ] == []
+    for name in names:
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def change_times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory):
     """Layout -> (root, files) of a few studio clips."""
-    found = {}
-    for layout, people in (("mead", 1), ("ravdess", 2), ("crema-d", 1)):
+    emotions = ("angry", "happy")
+    tree_of_layout = {}
+    for layout, num_people in (("mead", 1), ("ravdess", 2), ("crema-d", 1)):
         root = tmp_path_factory.mktemp(layout)
-        paths = write_layout(layout, root, people, 1, 128, ("angry", "happy"), progress=False)
-        found[layout] = root, [path.relative_to(root).as_posix() for path in paths]
-    return found
+        paths = write_layout(layout, root, num_people, 1, 128, emotions, progress=False)
+        files = [path.relative_to(root).as_posix() for path in paths]
+        tree_of_layout[layout] = (root, files)
+    return tree_of_layout
 
 
 def clips_of(trees, layout):
+    """(root, manifest) of a tree."""
     root, files = trees[layout]
-    videos = [file for file in files if file.endswith((".mp4", ".flv"))]
-    sounds = [
-        re.sub("/video/front/(.*)mp4", r"/audio/\1m4a", file) if layout == "mead" else ""
-        for file in videos
-    ]
-    return root, manifest(root, list(zip(videos, sounds)))
+    rows = []
+    for file in files:
+        if not file.endswith((".mp4", ".flv")):
+            continue
+        sound = ""
+        if layout == "mead":
+            sound = re.sub("/video/front/(.*)mp4", r"/audio/\1m4a", file)
+        rows.append(manifest_row(root, file, sound))
+    return root, manifest_of(rows)
 
 
 @pytest.fixture(scope="module")
@@ -104,256 +124,315 @@ def film(trees):
     return read_video(root / files[0])
 
 
-def make(path, frames, audio, **more):
-    write_video(path, frames, 25.0, audio, **more)
-    return path.name
+def write_clip(path, frames, audio):
+    write_video(path, frames, 25.0, audio)
 
 
-def performed(yaw=0.0):
+def write_coloured_clip(path, colour):
+    frames = np.full((6, 64, 64, 3), colour, np.uint8)
+    write_clip(path, frames, np.full(6 * FRAME, 0.1, np.float32))
+
+
+def turned_performance(yaw):
+    """Frames and sound of a studio clip whose head is turned by `yaw` radians."""
     spec = corpus.smoke_specs()[0]
     performance = act(spec)
     pose = performance.pose.copy()
     pose[:, 0] += yaw
-    return corpus.render_performance(spec, replace(performance, pose=pose), 160)[0], performance.audio
+    frames, _ = corpus.render_performance(spec, replace(performance, pose=pose), 160)
+    return frames, performance.audio
 
 
-# --- whole trees -------------------------------------------------------------------------------------------------------
+# --- whole trees ---------------------------------------------------------------------------------
+
+FORMS = {
+    "mead": r"[MW]\d{3}/(video/front|audio)/(angry|happy)/level_[123]/001\.(mp4|m4a)",
+    "ravdess": r"Actor_(\d\d)/0[13]-01-0[35]-0[12]-01-01-\1\.(mp4|wav)",
+    "crema-d": r"1001_DFA_(ANG|HAP)_(LO|MD|HI)\.flv",
+}
 
 
-@pytest.mark.parametrize("layout, per_person", [("mead", 4), ("ravdess", 4), ("crema-d", 2)])
-def test_a_studio_tree_has_the_names_of_its_corpus_and_goes_in_whole(
-    trees, tmp_path, layout, per_person
-):
+@pytest.mark.parametrize("layout, num_files", [("mead", 4), ("ravdess", 8), ("crema-d", 2)])
+def test_a_studio_tree_has_the_names_of_its_corpus(trees, layout, num_files):
     root, files = trees[layout]
-    form = {
-        "mead": r"[MW]\d{3}/(video/front|audio)/(angry|happy)/level_[123]/001\.(mp4|m4a)",
-        "ravdess": r"Actor_(\d\d)/0[13]-01-0[35]-0[12]-01-01-\1\.(mp4|wav)",
-        "crema-d": r"1001_DFA_(ANG|HAP)_(LO|MD|HI)\.flv",
-    }[layout]
-    assert all(re.fullmatch(form, file) for file in files)
-    assert len(files) == per_person * (2 if layout == "ravdess" else 1) and not list(
-        root.rglob("*.partial")
-    )
+    assert all(re.fullmatch(FORMS[layout], file) for file in files)
+    assert len(files) == num_files
+    assert not list(root.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("layout", list(FORMS))
+def test_a_studio_tree_goes_in_whole(trees, tmp_path, layout):
+    root, _ = trees[layout]
     clips = scan(root).clips
-    assert set(clips["corpus"]) == {layout} and set(clips["emotion"]) == {"angry", "happy"}
-    assert clips["speaker"].nunique() == (2 if layout == "ravdess" else 1) and (
-        clips["sound"] != ""
-    ).all() == (layout == "mead")
-    done = ingest(clips, root, tmp_path / "store", HERE, progress=False)
+    assert set(clips["corpus"]) == {layout}
+    assert set(clips["emotion"]) == {"angry", "happy"}
+    assert clips["speaker"].nunique() == (2 if layout == "ravdess" else 1)
+    assert (clips["sound"] != "").all() == (layout == "mead")
+
+    result = ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
     store = Store(tmp_path / "store")
-    assert (
-        done.rejected == ()
-        and done.clips == len(clips) == len(store.clips)
-        and done.frames == len(store)
-    )
-    assert list(store.clips["name"]) == list(clips["name"]) and set(store.clips["camera"]) == {
-        "front" if layout == "mead" else ""
-    }
+    assert result.rejected == ()
+    assert result.clips == len(clips) == len(store.clips)
+    assert result.frames == len(store)
+    assert list(store.clips["name"]) == list(clips["name"])
+    assert set(store.clips["camera"]) == {"front" if layout == "mead" else ""}
     for number, row in store.clips.iterrows():
         sound = store.sound(number)
-        assert len(sound) == round(row["num_frames"] / 25 * 16_000) and np.abs(sound).max() > 0.05
+        assert len(sound) == round(row["num_frames"] / 25 * SECOND)
+        assert np.abs(sound).max() > 0.05
         assert Path(row["media"]) == root / clips["path"][number]
     assert not (tmp_path / "store.pieces").exists()
 
 
 def test_sound_of_a_separate_file_is_that_of_the_picture(trees, tmp_path):
     root, clips = clips_of(trees, "mead")
-    ingest(clips[:1], root, tmp_path / "store", HERE, progress=False)
-    store, spec = Store(tmp_path / "store"), corpus.SPLITS["smoke_train"]
-    truth = act(
-        corpus.ClipSpec(
-            spec.people[0],
-            spec.sentences[0],
-            "angry",
-            corpus.level_of(spec.people[0], spec.sentences[0], "angry"),
-        )
-    )
-    assert len(store) == len(truth.pose)
-    assert (
-        np.corrcoef(store.sound(0), truth.audio)[0, 1] > 0.98
-    )  # AAC; a shift of a frame would give about 0
-
-
-def test_the_release_s_crop_is_a_setting_that_the_store_keeps_and_that_leads_back_into_the_frame(
-    trees, tmp_path, capsys
-):
-    root, _ = trees["mead"]
-    words = [
-        "data",
-        "ingest",
-        str(root),
-        "--fps",
-        "30",
-        "--crop",
-        "released",
-        "--crop-size",
-        "64",
-        "--workers",
-        "1",
-    ]
-    assert main([*words, "--out", str(tmp_path / "store")]) == 0
+    ingest(clips[:1], root, tmp_path / "store", IN_PROCESS, progress=False)
     store = Store(tmp_path / "store")
-    assert (
-        store.crop == "released"
-        and json.loads((tmp_path / "store" / "ingest.json").read_text())["settings"]["crop"]
-        == "released"
-    )
-    assert (
-        (store.transforms[:, [0, 1], [1, 0]] == 0).all()
-        and store.face.shape[1:] == (64, 64, 3)
-        and len(store.clips) == 2
-    )
-    for clip, row in store.clips.iterrows():
-        frames, rows = (
-            read_video(row["media"], 30.0, require_audio=False).frames,
-            store.frames(clip),
-        )
-        box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
-        kept = Alignment(store.transforms[rows], box)
-        again = align(frames, crop="released")
-        assert (kept.transforms == again.transforms).all() and (
-            kept.mouth_box == again.mouth_box
-        ).all()
-        assert (paste(frames, store.face[rows], kept) == frames).all()
-        edited = paste(frames, 255 - store.face[rows], kept)
-        low, high = (
-            kept.transforms[:, :, 2],
-            kept.transforms[:, :, :2].sum(axis=2) * 96 + kept.transforms[:, :, 2],
-        )
-        for before, after, corner, other in zip(
-            frames, edited, low, high
-        ):  # all that changed lies in the frame's own box
-            ys, xs = np.nonzero((before != after).any(axis=2))
-            assert (
-                xs.min() + 1 > corner[0]
-                and ys.min() + 1 > corner[1]
-                and xs.max() < other[0]
-                and ys.max() < other[1]
-            )
-            assert len(xs) > 0.6 * np.prod(other - corner)
-    assert main([*words[:5], *words[7:], "--out", str(tmp_path / "store")]) == 2
+    split = corpus.SPLITS["smoke_train"]
+    person = split.people[0]
+    sentence = split.sentences[0]
+    level = corpus.level_of(person, sentence, "angry")
+    truth = act(corpus.ClipSpec(person, sentence, "angry", level))
+    assert len(store) == len(truth.pose)
+    # AAC; a shift of a frame would give about 0.
+    assert np.corrcoef(store.sound(0), truth.audio)[0, 1] > 0.98
+
+
+@pytest.fixture(scope="module")
+def released_store(trees, tmp_path_factory):
+    """A store of the release's crops, made by the command: its words without --out, and folder."""
+    root, _ = trees["mead"]
+    out = tmp_path_factory.mktemp("released") / "store"
+    words = ["data", "ingest", str(root), "--fps", "30", "--crop-size", "64", "--workers", "1"]
+    assert main([*words, "--crop", "released", "--out", str(out)]) == 0
+    return words, out
+
+
+def test_the_release_s_crop_is_a_setting_that_the_store_keeps(released_store, capsys):
+    words, out = released_store
+    store = Store(out)
+    record = json.loads((out / "ingest.json").read_text())
+    assert store.crop == "released"
+    assert record["settings"]["crop"] == "released"
+    assert (store.transforms[:, [0, 1], [1, 0]] == 0).all()
+    assert store.face.shape[1:] == (64, 64, 3)
+    assert len(store.clips) == 2
+    assert main([*words, "--out", str(out)]) == 2
     assert "made with crop=released; choose another --out" in capsys.readouterr().err
+
+
+def test_the_release_s_crop_leads_back_into_the_frame(released_store):
+    _, out = released_store
+    store = Store(out)
+    for clip, row in store.clips.iterrows():
+        rows = store.frames(clip)
+        frames = read_video(row["media"], 30.0, require_audio=False).frames
+        box = row[MOUTH_COLUMNS].to_numpy(np.float32)
+        alignment = Alignment(store.transforms[rows], box)
+        again = align(frames, crop="released")
+        assert (alignment.transforms == again.transforms).all()
+        assert (alignment.mouth_box == again.mouth_box).all()
+        assert (paste(frames, store.face[rows], alignment) == frames).all()
+
+        edited = paste(frames, 255 - store.face[rows], alignment)
+        for before, after, transform in zip(frames, edited, alignment.transforms, strict=True):
+            assert_only_the_box_changed(before, after, transform)
+
+
+def assert_only_the_box_changed(before, after, transform):
+    """All that changed lies in the frame's own box, (2, 3) its transform, and fills most of it."""
+    left, top = transform[:, 2]
+    right, bottom = transform[:, :2].sum(axis=1) * 96 + transform[:, 2]
+    ys, xs = np.nonzero((before != after).any(axis=2))
+    assert xs.min() + 1 > left
+    assert ys.min() + 1 > top
+    assert xs.max() < right
+    assert ys.max() < bottom
+    assert len(xs) > 0.6 * (right - left) * (bottom - top)
 
 
 def test_a_store_of_before_there_was_a_choice_is_read_as_aligned(trees, tmp_path):
     root, clips = clips_of(trees, "crema-d")
     out = tmp_path / "store"
-    ingest(clips[:1], root, out, HERE, progress=False)
-    for name in ("ingest.json", "store.json"):
-        card = json.loads((out / name).read_text())
-        card.get("settings", card).pop("crop")
-        (out / name).write_text(json.dumps(card))
-    assert (
-        Store(out).crop == "aligned"
-        and ingest(clips[:1], root, out, HERE, progress=False).read_frames == 0
-    )
+    ingest(clips[:1], root, out, IN_PROCESS, progress=False)
+    record = json.loads((out / "ingest.json").read_text())
+    record["settings"].pop("crop")
+    (out / "ingest.json").write_text(json.dumps(record))
+    card = json.loads((out / "store.json").read_text())
+    card.pop("crop")
+    (out / "store.json").write_text(json.dumps(card))
+
+    assert Store(out).crop == "aligned"
+    assert ingest(clips[:1], root, out, IN_PROCESS, progress=False).read_frames == 0
     with pytest.raises(InputError, match="made with crop=aligned"):
-        ingest(clips[:1], root, out, replace(HERE, crop="released"), progress=False)
+        ingest(clips[:1], root, out, replace(IN_PROCESS, crop="released"), progress=False)
 
 
 def test_the_samples_give_the_same_bytes_in_one_process_and_in_two_workers(tmp_path):
     root = samples.sample_folder()
-    clips = manifest(root, [path.name for path in samples.sample_paths()][:2])
+    names = [path.name for path in samples.sample_paths()]
+    clips = manifest(root, names[:2])
     config = IngestConfig(workers=2, frame_rate=30.0, crop_size=64)
-    done = ingest(clips, root, tmp_path / "two", config, progress=False)
-    ingest(clips, root, tmp_path / "one", replace(config, workers=0, held_mb=1), progress=False)
-    assert same_bytes(tmp_path / "one", tmp_path / "two")
+    alone = replace(config, workers=0, held_mb=1)
+    result = ingest(clips, root, tmp_path / "two", config, progress=False)
+    ingest(clips, root, tmp_path / "one", alone, progress=False)
+    assert_same_bytes(tmp_path / "one", tmp_path / "two")
     store = Store(tmp_path / "two")
-    assert store.face.shape[1:] == (64, 64, 3) and set(store.clips["frame_rate"]) == {30.0}
-    assert store.clips["num_frames"][0] == 67 and done.read_frames == done.frames == len(store)
+    assert store.face.shape[1:] == (64, 64, 3)
+    assert set(store.clips["frame_rate"]) == {30.0}
+    assert store.clips["num_frames"][0] == 67
+    assert result.read_frames == result.frames == len(store)
 
 
 def test_throughput_is_said_in_frames_a_second_and_of_one_core(trees, tmp_path, capsys):
     root, clips = clips_of(trees, "ravdess")
-    done = ingest(clips, root, tmp_path / "store", HERE)
-    found = re.search(
-        r"4 clips, (\d+) frames; (\d+) of them now, in ([\d.]+) s: ([\d.]+) frames a second, ([\d.]+) a",
+    result = ingest(clips, root, tmp_path / "store", IN_PROCESS)
+    match = re.search(
+        r"4 clips, (\d+) frames; (\d+) of them now, in ([\d.]+) s: ([\d.]+) frames a second, "
+        r"([\d.]+) a",
         capsys.readouterr().out,
     )
-    frames, now, seconds, speed, of_core = (float(number) for number in found.groups())
-    assert (
-        frames == now == done.frames
-        and speed == pytest.approx(frames / done.seconds, abs=0.06)
-        and of_core >= 0.9 * speed
-    )
-    again = ingest(clips, root, tmp_path / "store", HERE, progress=False)
-    assert again.read_frames == 0 and again.frames == done.frames
-    assert summary(replace(done, read_frames=50, seconds=2.0, core_seconds=4.0), {})[0].endswith(
-        "in 2.0 s: 25.0 frames a second, 12.5 a second of one core"
-    )
+    frames, read_frames, _, speed, core_speed = (float(number) for number in match.groups())
+    assert frames == read_frames == result.frames
+    assert speed == pytest.approx(frames / result.seconds, abs=0.06)
+    assert core_speed >= 0.9 * speed
+
+    again = ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
+    assert again.read_frames == 0
+    assert again.frames == result.frames
+    known = replace(result, read_frames=50, seconds=2.0, core_seconds=4.0)
+    (line,) = summary(known, {})
+    assert line.endswith("in 2.0 s: 25.0 frames a second, 12.5 a second of one core")
 
 
 def test_the_cost_is_guessed_from_headers(trees):
     root, clips = clips_of(trees, "ravdess")
-    frames, minutes, disk = expected_cost(clips, root, HERE)
-    true = sum(len(read_video(root / path).frames) for path in clips["path"])
-    assert frames == pytest.approx(true, rel=0.05)
-    assert 0 < minutes < 1 and disk == pytest.approx(
-        2 * true * (96 * 96 * 3 + 24 + 1280) / 1e9, rel=0.05
-    )
+    cost = expected_cost(clips, root, IN_PROCESS)
+    num_frames = sum(len(read_video(root / path).frames) for path in clips["path"])
+    assert cost.frames == pytest.approx(num_frames, rel=0.05)
+    assert 0 < cost.minutes < 1
+    frame_bytes = 96 * 96 * 3 + 24 + 1280
+    assert cost.disk_gb == pytest.approx(2 * num_frames * frame_bytes / 1e9, rel=0.05)
 
 
-# --- bad and odd files -------------------------------------------------------------------------------------------------
+# --- bad and odd files ---------------------------------------------------------------------------
 
 
-def flv_with_duration(source, path, seconds):
+def write_flv_with_duration(source, path, seconds):
     """A copy whose header promises another length."""
     data = bytearray(source.read_bytes())
-    place = data.index(b"duration") + 9  # after the name and the type of the value
-    data[place : place + 8] = struct.pack(">d", seconds)
+    position = data.index(b"duration") + 9  # after the name and the type of the value
+    data[position : position + 8] = struct.pack(">d", seconds)
     path.write_bytes(data)
 
 
 def write_float_wav(path, sample_rate=22_050):
+    """One second of a tone as float32, in a file without pictures."""
     sound = (0.3 * np.sin(np.arange(sample_rate) / 9)).astype("<f4").tobytes()
-    head = b"fmt " + struct.pack("<IHHIIHH", 16, 3, 1, sample_rate, 4 * sample_rate, 4, 32)
-    body = b"WAVE" + head + b"data" + struct.pack("<I", len(sound)) + sound
+    form = struct.pack("<IHHIIHH", 16, 3, 1, sample_rate, 4 * sample_rate, 4, 32)
+    body = b"WAVEfmt " + form + b"data" + struct.pack("<I", len(sound)) + sound
     path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
 
 
 def write_clocked(path, frames, times, audio, rotation=0):
     """An mp4 whose frames are shown at `times` (s), perhaps stored turned."""
+    millisecond = Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30, options={"crf": "15"})
-        video.height, video.width, video.pix_fmt, video.time_base = (
-            *frames.shape[1:3],
-            "yuv420p",
-            Fraction(1, 1000),
-        )
-        video.codec_context.time_base = Fraction(1, 1000)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        video.time_base = millisecond
+        video.codec_context.time_base = millisecond
         if rotation:
             video.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=16_000, layout="mono")
-        for image, seconds in zip(frames, times):
+        for image, seconds in zip(frames, times, strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
+            frame.pts = round(1000 * seconds)
+            frame.time_base = millisecond
             container.mux(video.encode(frame))
         frame = av.AudioFrame.from_ndarray(audio[None], format="fltp", layout="mono")
         frame.sample_rate = 16_000
         container.mux([*video.encode(None), *sound.encode(frame), *sound.encode(None)])
 
 
+# File -> what its reason must match; None where it must go in.
+REASONS = {
+    "good.mp4": None,
+    "cut.mp4": "not a readable video",
+    "ends_early.flv": "truncated",
+    "promises_more.flv": "of 60.00 s are there",
+    "promises_less.flv": None,
+    "silent.mp4": "silent",
+    "mute.mp4": "no sound",
+    "half_the_sound.mp4": "the sound ends after",
+    "speech.mp4": "only sound, no video",
+    "empty.mp4": "empty, 0 bytes",
+    "letter.mp4": "not a readable video",
+    "playlist.mp4": "not a",
+    "playlist_of_files.mp4": "not a",
+    "noise.mp4": "not a readable video",
+    "damaged.mp4": "",
+    "wall.mp4": "no face found",
+    "two.mp4": "more than one face",
+    "leaves.mp4": "face lost from frame",
+    "profile.mp4": "turned|no face found",
+    "variable.mp4": None,
+    "portrait.mp4": None,
+    "hole.mp4": "no picture from 0.0 to 900.0 s",
+    "gone.mp4": "no such file",
+}
+# The same of clips that are wrong by their row of the manifest.
+REASONS_OF_ROWS = {
+    "deadly": "killed the process that read it, SIGSEGV",
+    "sound_gone": "no_such.wav: no such file",
+    "sound_lies": "letter.mp4: not a readable video",
+    "sound_22_kHz": None,
+    "only_sound": "only sound, no video; crops need the picture",
+    "other_size": "bytes, the manifest says 12",
+}
+
+
 @pytest.fixture(scope="module")
-def bad(trees, film, tmp_path_factory):
-    """(folder, {file: words that its reason must have, or None where it must go in})."""
+def bad_folder(trees, film, tmp_path_factory):
+    """A folder with the files of `REASONS`, but gone.mp4."""
     folder = tmp_path_factory.mktemp("bad")
     root, files = trees["ravdess"]
-    flv = trees["crema-d"][0] / trees["crema-d"][1][0]
-    frames, audio = film.frames, film.audio
-    whole = (root / files[0]).read_bytes()
+    flv_root, flv_files = trees["crema-d"]
+    write_damaged_copies(folder, root / files[0], flv_root / flv_files[0])
+    write_odd_sounds(folder, film)
+    write_no_videos(folder)
+    write_odd_pictures(folder, film)
+    write_odd_clocks(folder, film)
+    return folder
+
+
+def write_damaged_copies(folder, mp4, flv):
+    whole = mp4.read_bytes()
+    half = len(whole) // 2
     (folder / "good.mp4").write_bytes(whole)
-    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    (folder / "ends_early.flv").write_bytes(flv.read_bytes()[: flv.stat().st_size // 2])
-    flv_with_duration(flv, folder / "promises_more.flv", 60.0)
-    flv_with_duration(flv, folder / "promises_less.flv", 0.1)
-    make(folder / "silent.mp4", frames, 0 * audio)
-    make(folder / "mute.mp4", frames, None)
-    make(
-        folder / "half_the_sound.mp4",
-        frames,
-        np.where(np.arange(len(audio)) < len(audio) / 4, audio, 0),
-    )
+    (folder / "cut.mp4").write_bytes(whole[:half])
+    damaged = bytearray(whole)
+    quarter = len(whole) // 4
+    damaged[quarter : quarter + 800] = np.random.default_rng(3).bytes(800)
+    (folder / "damaged.mp4").write_bytes(damaged)
+
+    flv_bytes = flv.read_bytes()
+    (folder / "ends_early.flv").write_bytes(flv_bytes[: len(flv_bytes) // 2])
+    write_flv_with_duration(flv, folder / "promises_more.flv", 60.0)
+    write_flv_with_duration(flv, folder / "promises_less.flv", 0.1)
+
+
+def write_odd_sounds(folder, film):
+    write_clip(folder / "silent.mp4", film.frames, 0 * film.audio)
+    write_clip(folder / "mute.mp4", film.frames, None)
+    first_quarter = film.audio.copy()
+    first_quarter[-(-len(film.audio) // 4) :] = 0
+    write_clip(folder / "half_the_sound.mp4", film.frames, first_quarter)
     write_float_wav(folder / "speech.mp4")
+
+
+def write_no_videos(folder):
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "letter.mp4").write_text("Dear reader,\nthis is not a video.\n" * 50)
     (folder / "playlist.mp4").write_text(
@@ -361,364 +440,324 @@ def bad(trees, film, tmp_path_factory):
     )
     (folder / "playlist_of_files.mp4").write_text(f"ffconcat version 1.0\nfile {folder}/good.mp4\n")
     (folder / "noise.mp4").write_bytes(np.random.default_rng(2).bytes(50_000))
-    damaged = bytearray(whole)
-    damaged[len(whole) // 4 : len(whole) // 4 + 800] = np.random.default_rng(3).bytes(800)
-    (folder / "damaged.mp4").write_bytes(damaged)
-    make(folder / "wall.mp4", np.full_like(frames[:20], 90), audio[: 20 * 640])
-    make(folder / "two.mp4", np.concatenate([frames, frames[:, :, ::-1]], axis=2), audio)
-    leaving = [
-        np.concatenate([np.full((128, 16 * k, 3), 90, np.uint8), frame], axis=1)[:, :128]
-        for k, frame in enumerate(frames)
-    ]
-    make(
-        folder / "leaves.mp4",
-        [frame if k < 8 else leaving[min(k - 7, 8)] for k, frame in enumerate(frames)],
-        audio,
-    )
-    turned, said = performed(yaw=1.5)
-    make(folder / "profile.mp4", turned, said)
-    times = np.cumsum(np.random.default_rng(4).choice([0.02, 0.04, 0.06], len(frames)))
-    write_clocked(folder / "variable.mp4", frames, times - times[0], audio)
-    write_clocked(
-        folder / "portrait.mp4",
-        np.rot90(frames, 1, (1, 2)),
-        np.arange(len(frames)) / 25,
-        audio,
-        rotation=-90,
-    )
-    write_clocked(folder / "hole.mp4", frames[:4], [0, 0.04, 900, 900.04], audio)
-    return folder, {
-        "good.mp4": None,
-        "cut.mp4": "not a readable video",
-        "ends_early.flv": "truncated",
-        "promises_more.flv": "of 60.00 s are there",
-        "promises_less.flv": None,
-        "silent.mp4": "silent",
-        "mute.mp4": "no sound",
-        "half_the_sound.mp4": "the sound ends after",
-        "speech.mp4": "only sound, no video",
-        "empty.mp4": "empty, 0 bytes",
-        "letter.mp4": "not a readable video",
-        "playlist.mp4": "not a",
-        "playlist_of_files.mp4": "not a",
-        "noise.mp4": "not a readable video",
-        "damaged.mp4": "",
-        "wall.mp4": "no face found",
-        "two.mp4": "more than one face",
-        "leaves.mp4": "face lost from frame",
-        "profile.mp4": "turned|no face found",
-        "variable.mp4": None,
-        "portrait.mp4": None,
-        "hole.mp4": "no picture from 0.0 to 900.0 s",
-        "gone.mp4": "no such file",
-    }
+
+
+def write_odd_pictures(folder, film):
+    frames = film.frames
+    write_clip(folder / "wall.mp4", np.full_like(frames[:20], 90), film.audio[: 20 * FRAME])
+    mirrored = frames[:, :, ::-1]
+    write_clip(folder / "two.mp4", np.concatenate([frames, mirrored], axis=2), film.audio)
+    write_clip(folder / "leaves.mp4", leaving_frames(frames), film.audio)
+    turned, audio = turned_performance(yaw=1.5)
+    write_clip(folder / "profile.mp4", turned, audio)
+
+
+def leaving_frames(frames):
+    """Eight frames as they are, then the face leaves on the right and stays away."""
+    leaving = list(frames[:8])
+    for number in range(8, len(frames)):
+        step = min(number - 7, 8)
+        wall = np.full((128, 16 * step, 3), 90, np.uint8)
+        leaving.append(np.concatenate([wall, frames[step]], axis=1)[:, :128])
+    return leaving
+
+
+def write_odd_clocks(folder, film):
+    frames = film.frames
+    steps = np.random.default_rng(4).choice([0.02, 0.04, 0.06], len(frames))
+    times = np.cumsum(steps)
+    write_clocked(folder / "variable.mp4", frames, times - times[0], film.audio)
+    stored = np.rot90(frames, 1, (1, 2))
+    regular = np.arange(len(frames)) / 25
+    write_clocked(folder / "portrait.mp4", stored, regular, film.audio, rotation=-90)
+    write_clocked(folder / "hole.mp4", frames[:4], [0, 0.04, 900, 900.04], film.audio)
 
 
 @pytest.fixture(scope="module")
-def batch(bad, tmp_path_factory):
-    """All of them in one batch with two workers, one of which is killed by a clip: the store and what ingest returned."""
-    folder, expected = bad
+def batch(bad_folder, tmp_path_factory):
+    """All bad files in one batch with two workers, one of which is killed by a clip.
+
+    Returns the manifest, what `ingest` returned, and the store's folder.
+    """
     out = tmp_path_factory.mktemp("batch") / "store"
-    make(
-        folder / "deadly.mp4",
-        np.full((6, 64, 64, 3), MAGENTA, np.uint8),
-        np.ones(6 * 640, np.float32) * 0.1,
-    )
-    clips = pd.concat(
-        [
-            manifest(folder, ["deadly.mp4", *expected]),
-            manifest(folder, [("good.mp4", "no_such.wav"), ("good.mp4", "letter.mp4")]).assign(
-                name=["sound_gone", "sound_lies"]
-            ),
-            manifest(folder, [("good.mp4", "speech.mp4")]).assign(name=["sound_22_kHz"]),
-            manifest(folder, [("", "speech.mp4")]).assign(name=["only_sound"]),
-            manifest(folder, ["good.mp4"]).assign(name=["other_size"], bytes=12),
-        ],
-        ignore_index=True,
-    )
-    done = ingest(
-        clips,
-        folder,
-        out,
-        IngestConfig(detector="troublesome:touchy", limit_seconds=300),
-        progress=False,
-    )
-    return clips, done, out
+    write_coloured_clip(bad_folder / "deadly.mp4", MAGENTA)
+    rows = [manifest_row(bad_folder, file) for file in ("deadly.mp4", *REASONS)]
+    rows += [
+        manifest_row(bad_folder, "good.mp4", "no_such.wav", name="sound_gone"),
+        manifest_row(bad_folder, "good.mp4", "letter.mp4", name="sound_lies"),
+        manifest_row(bad_folder, "good.mp4", "speech.mp4", name="sound_22_kHz"),
+        manifest_row(bad_folder, "", "speech.mp4", name="only_sound"),
+        manifest_row(bad_folder, "good.mp4", name="other_size", bytes=12),
+    ]
+    clips = manifest_of(rows)
+    config = IngestConfig(detector="troublesome:crash_or_hang", limit_seconds=300)
+    result = ingest(clips, bad_folder, out, config, progress=False)
+    return clips, result, out
 
 
-def test_every_bad_file_gets_one_line_and_stops_nothing(bad, batch):
-    clips, done, _ = batch
-    reasons = dict(done.rejected)
-    expected = {Path(file).stem: words for file, words in bad[1].items()} | {
-        "deadly": "killed the process that read it, SIGSEGV",
-        "sound_gone": "no_such.wav: no such file",
-        "sound_lies": "letter.mp4: not a readable video",
-        "sound_22_kHz": None,
-        "only_sound": "only sound, no video; crops need the picture",
-        "other_size": "bytes, the manifest says 12",
-    }
-    for name, words in expected.items():
-        if words is None:
+def test_every_bad_file_gets_one_line_and_stops_nothing(bad_folder, batch):
+    clips, result, _ = batch
+    reasons = dict(result.rejected)
+    expected = {Path(file).stem: pattern for file, pattern in REASONS.items()} | REASONS_OF_ROWS
+    for name, pattern in expected.items():
+        if pattern is None:
             assert name not in reasons, (name, reasons[name])
-        elif words:
-            assert re.search(words, reasons[name]), (name, reasons[name])
+        elif pattern:
+            assert re.search(pattern, reasons[name]), (name, reasons[name])
     for name, reason in reasons.items():
-        assert "\n" not in reason and "could not be used" not in reason, (name, reason)
-        assert str(bad[0]) not in reason.split(";")[0], (
-            "the report names files relative to the root"
-        )
-    assert done.clips + len(reasons) == len(clips) == len(expected)
+        assert "\n" not in reason, name
+        assert "could not be used" not in reason, (name, reason)
+        statement = reason.split(";")[0]
+        assert str(bad_folder) not in statement, "the report names files relative to the root"
+    assert result.clips + len(reasons) == len(clips) == len(expected)
 
 
 def test_odd_clocks_and_turned_pictures_become_the_same_crops(batch, film):
     _, _, out = batch
     store = Store(out)
-    rows = {row["name"]: number for number, row in store.clips.iterrows()}
-    good, portrait = (
-        store.face[store.frames(rows[name])].astype(int) for name in ("good", "portrait")
-    )
-    assert good.shape == portrait.shape and np.abs(good - portrait).mean() < 4
-    variable = store.clips.iloc[rows["variable"]]
+    number_of = {row["name"]: number for number, row in store.clips.iterrows()}
+    good = store.face[store.frames(number_of["good"])].astype(int)
+    portrait = store.face[store.frames(number_of["portrait"])].astype(int)
+    assert good.shape == portrait.shape
+    assert np.abs(good - portrait).mean() < 4
+    variable = store.clips.iloc[number_of["variable"]]
     assert variable["num_frames"] == pytest.approx(len(film.frames), rel=0.2)
-    assert len(store.sound(rows["variable"])) == variable["num_frames"] * 640
-    lower = store.sound(rows["sound_22_kHz"])  # 22.05 kHz float32: 390 Hz stays 390 Hz
-    spectrum = np.abs(np.fft.rfft(lower[:16_000], 16_000))
+    assert len(store.sound(number_of["variable"])) == variable["num_frames"] * FRAME
+    resampled = store.sound(number_of["sound_22_kHz"])  # 22.05 kHz float32: 390 Hz stays 390 Hz
+    spectrum = np.abs(np.fft.rfft(resampled[:SECOND], SECOND))
     assert spectrum.argmax() == pytest.approx(22_050 / 9 / 2 / np.pi, abs=2)
 
 
 def test_the_report_shows_each_left_out_clip_with_its_reason_and_counts(batch):
-    clips, done, out = batch
-    page, table = (out / "report.html").read_text(), pd.read_csv(out / "rejected.csv", dtype=str)
-    assert dict(zip(table["name"], table["reason"])) == dict(done.rejected)
+    clips, result, out = batch
+    page = (out / "report.html").read_text()
+    table = pd.read_csv(out / "rejected.csv", dtype=str)
+    assert dict(zip(table["name"], table["reason"], strict=True)) == dict(result.rejected)
     assert set(table.columns) == {*COLUMNS, "kind", "reason"}
-    assert (
-        f"{done.clips} of {len(clips)} clips accepted" in page
-        and "A clip is accepted when one face" in page
-    )
+    assert f"{result.clips} of {len(clips)} clips accepted" in page
+    assert "A clip is accepted when one face" in page
+    plain_page = page.replace("&#x27;", "'")
     for kind, number in table["kind"].value_counts().items():
-        assert f"<td>{kind}</td><td>{number}</td>" in page.replace("&#x27;", "'")
+        assert f"<td>{kind}</td><td>{number}</td>" in plain_page
     row = re.search(r"<tr><td>([^\n]*?)</td><td>wall.mp4</td><td>no face found", page)
-    assert (
-        row.group(1)
-        .rpartition("<tr><td>")[2]
-        .startswith('<img alt="" src="data:image/jpeg;base64,/9j/')
-    )
-    assert "http" not in page.replace("http-equiv", "") and 'src="data:' in page
-    assert reason_kind("face lost from frame 3 to 20; it must") == reason_kind(
-        "face lost from frame 9 to 95; it must"
-    )
+    first_cell = row.group(1).rpartition("<tr><td>")[2]
+    assert first_cell.startswith('<img alt="" src="data:image/jpeg;base64,/9j/')
+    assert "http" not in page.replace("http-equiv", "")
+    assert 'src="data:' in page
+
+
+def test_reasons_that_differ_in_their_numbers_are_of_one_kind():
+    reason = "face lost from frame 3 to 20; it must"
+    assert reason_kind(reason) == reason_kind("face lost from frame 9 to 95; it must")
 
 
 def test_unreadable_permissions_are_one_clip_s_reason(trees, tmp_path, monkeypatch):
     root, clips = clips_of(trees, "ravdess")
-    job = Job("a", root, clips["path"][0], "", 0, tmp_path / "piece", HERE)
+    job = Job("a", root, clips["path"][0], "", 0, tmp_path / "piece", IN_PROCESS)
 
-    def forbidden(*_, **__):
+    def refuse_file(*_, **__):
         raise av.error.PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("av.open", forbidden)
-    assert (
-        make_piece(job)["reason"]
-        == "not a readable video (Permission denied); convert it, e.g. with ffmpeg, to mp4"
-    )
+    monkeypatch.setattr("av.open", refuse_file)
+    reason = make_piece(job)["reason"]
+    assert reason.startswith("not a readable video (Permission denied); convert it")
 
-    def folder_forbidden(*_, **__):
+    def refuse_folder(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "is_file", folder_forbidden)
+    monkeypatch.setattr(Path, "is_file", refuse_folder)
     assert make_piece(job)["reason"] == "not readable (Permission denied)"
 
 
 def test_what_nobody_foresaw_is_one_clip_s_reason(trees, tmp_path, monkeypatch):
     root, clips = clips_of(trees, "ravdess")
-    monkeypatch.setattr("cdrl.corpora.ingest.align", lambda *_: 1 / 0)
-    with pytest.raises(
-        InputError,
-        match="none of 4 clips could be used .4 could not be used.*ZeroDivisionError: division by",
-    ):
-        ingest(clips, root, tmp_path / "store", HERE, progress=False)
+    monkeypatch.setattr("cdrl.corpora.ingest_worker.align", lambda *_: 1 / 0)
+    pattern = "none of 4 clips could be used .4 could not be used.*ZeroDivisionError: division by"
+    with pytest.raises(InputError, match=pattern):
+        ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
 
 
-def test_silence_can_be_allowed(bad, tmp_path):
-    clips = manifest(bad[0], ["mute.mp4", "silent.mp4"])
-    done = ingest(
-        clips, bad[0], tmp_path / "store", replace(HERE, require_sound=False), progress=False
-    )
-    assert done.clips == 2 and [len(Store(tmp_path / "store").sound(k)) > 0 for k in (0, 1)] == [
-        False,
-        True,
-    ]
+def test_silence_can_be_allowed(bad_folder, tmp_path):
+    clips = manifest(bad_folder, ["mute.mp4", "silent.mp4"])
+    config = replace(IN_PROCESS, require_sound=False)
+    result = ingest(clips, bad_folder, tmp_path / "store", config, progress=False)
+    assert result.clips == 2
+    store = Store(tmp_path / "store")
+    assert len(store.sound(0)) == 0
+    assert len(store.sound(1)) > 0
 
 
 def test_a_full_disk_stops_the_batch_and_is_no_clip_s_fault(trees, tmp_path):
     root, clips = clips_of(trees, "ravdess")
+    out = tmp_path / "store"
+    pattern = "store.pieces: cannot be written .File too large.; free some space"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # what a full disk or a quota does
     try:
-        with pytest.raises(
-            InputError, match="store.pieces: cannot be written .File too large.; free some space"
-        ):
-            ingest(clips, root, tmp_path / "store", HERE, progress=False)
+        with pytest.raises(InputError, match=pattern):
+            ingest(clips, root, out, IN_PROCESS, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "store.pieces").glob("*.json"))
-    assert ingest(clips, root, tmp_path / "store", HERE, progress=False).clips == 4
+    assert ingest(clips, root, out, IN_PROCESS, progress=False).clips == 4
 
 
-# --- workers, kills, resumption ----------------------------------------------------------------------------------------
+# --- workers, kills, resumption ------------------------------------------------------------------
 
 
 def test_a_clip_that_takes_too_long_is_left_out_and_tried_again_only_with_more_time(tmp_path):
-    make(
-        tmp_path / "endless.mp4",
-        np.full((6, 64, 64, 3), CYAN, np.uint8),
-        np.ones(6 * 640, np.float32) * 0.1,
-    )
+    write_coloured_clip(tmp_path / "endless.mp4", CYAN)
     clips = manifest(tmp_path, ["endless.mp4"])
-    config = IngestConfig(workers=1, detector="troublesome:touchy", limit_seconds=1.0)
-    for limit, least in ((1.0, 1.0), (1.0, 0.0), (2.0, 2.0)):
+    config = IngestConfig(workers=1, detector="troublesome:crash_or_hang", limit_seconds=1.0)
+    pattern = r"none of 1 clips .* endless: took longer than \d s and was stopped; raise the time"
+    for limit, least_seconds in ((1.0, 1.0), (1.0, 0.0), (2.0, 2.0)):
+        limited = replace(config, limit_seconds=limit)
         start = time.monotonic()
-        with pytest.raises(
-            InputError,
-            match=r"none of 1 clips .* endless: took longer than \d s and was stopped; raise the time",
-        ):
-            ingest(
-                clips,
-                tmp_path,
-                tmp_path / "store",
-                replace(config, limit_seconds=limit),
-                progress=False,
-            )
-        assert time.monotonic() - start > least
-    (held,) = (tmp_path / "store.pieces").glob("*.json")
-    assert json.loads(held.read_text())["limit"] == 2.0
+        with pytest.raises(InputError, match=pattern):
+            ingest(clips, tmp_path, tmp_path / "store", limited, progress=False)
+        assert time.monotonic() - start > least_seconds
+    (reason_file,) = (tmp_path / "store.pieces").glob("*.json")
+    assert json.loads(reason_file.read_text())["limit"] == 2.0
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(trees, bad, tmp_path):
+INGEST_SCRIPT = """
+import sys
+from pathlib import Path
+
+import pandas
+
+from cdrl.core.settings import IngestConfig
+from cdrl.corpora.ingest import ingest
+
+if __name__ == "__main__":
+    clips = pandas.read_parquet(sys.argv[1])
+    ingest(clips, Path(sys.argv[2]), Path(sys.argv[3]), IngestConfig(workers=1))
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(trees, tmp_path):
     root, clips = clips_of(trees, "ravdess")
     clips = pd.concat([clips, manifest(root, ["gone.mp4"])], ignore_index=True)
     clips.to_parquet(tmp_path / "clips.parquet")
-    code = (
-        "import sys, pandas\nfrom pathlib import Path\nfrom cdrl.core.settings import IngestConfig\n"
-        "from cdrl.corpora.ingest import ingest\n"
-        "if __name__ == '__main__':\n"
-        "    ingest(pandas.read_parquet(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), IngestConfig(workers=1))\n"
-    )
-    (tmp_path / "script.py").write_text(code)
+    script = tmp_path / "script.py"
+    script.write_text(INGEST_SCRIPT)
     out = tmp_path / "killed"
-    pieces = out.with_name("killed.pieces")
-    words = [sys.executable, tmp_path / "script.py", tmp_path / "clips.parquet", root, out]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen(list(map(str, words)), env=environment, stderr=subprocess.DEVNULL)
+    pieces = tmp_path / "killed.pieces"
+    num_pieces = kill_after_two_pieces(
+        [str(script), str(tmp_path / "clips.parquet"), str(root), str(out)], pieces
+    )
+    assert num_pieces >= 2
+    assert not out.exists()
+
+    (pieces / "half.123.partial").mkdir()  # what a kill may leave
+    result = ingest(clips, root, out, IN_PROCESS, progress=False)
+    assert 0 < result.read_frames < result.frames
+    whole = ingest(clips, root, tmp_path / "whole", IN_PROCESS, progress=False)
+    assert whole.read_frames == whole.frames == result.frames
+    assert_same_bytes(out, tmp_path / "whole")
+    assert not pieces.exists()
+
+
+def kill_after_two_pieces(arguments, pieces):
+    """Run Python, kill it when two pieces are there; returns how many there are then."""
+    environment = os.environ | {"PYTHONPATH": str(repository_root())}
+    process = subprocess.Popen(
+        [sys.executable, *arguments], env=environment, stderr=subprocess.DEVNULL
+    )
     while len(list(pieces.glob("*/store.json"))) < 2:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.005)
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    held = {
-        path: path.stat().st_mtime_ns
-        for path in pieces.glob("*/face.npy")
-        if path.with_name("store.json").exists()
-    }
-    assert not out.exists() and psutil.wait_procs(children, timeout=60)[1] == [], (
-        "workers end with their parent"
-    )
-    (pieces / "half.123.partial").mkdir()  # what a kill may leave
-    done = ingest(clips, root, out, HERE, progress=False)
-    assert 0 < done.read_frames < done.frames and len(held) >= 2
-    whole = ingest(clips, root, tmp_path / "whole", HERE, progress=False)
-    assert whole.read_frames == whole.frames == done.frames and same_bytes(out, tmp_path / "whole")
-    assert not pieces.exists()
+    num_pieces = len(list(pieces.glob("*/store.json")))
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == [], "workers end with their parent"
+    return num_pieces
 
 
 def test_a_finished_store_is_read_and_never_overwritten(trees, tmp_path):
     root, clips = clips_of(trees, "crema-d")
     out = tmp_path / "store"
-    ingest(clips, root, out, HERE, progress=False)
-    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    ingest(clips, root, out, IN_PROCESS, progress=False)
+    before = change_times(out)
     assert ingest(clips, root, out, IngestConfig(workers=2), progress=False).read_frames == 0
-    with pytest.raises(
-        InputError,
-        match=r"holds a finished store, made with frame_rate=25.0, crop_size=96; choose another --out",
-    ):
-        ingest(clips, root, out, replace(HERE, frame_rate=30.0, crop_size=64), progress=False)
+    pattern = (
+        "holds a finished store, made with frame_rate=25.0, crop_size=96; choose another --out"
+    )
+    other_settings = replace(IN_PROCESS, frame_rate=30.0, crop_size=64)
+    with pytest.raises(InputError, match=pattern):
+        ingest(clips, root, out, other_settings, progress=False)
     with pytest.raises(InputError, match="holds a finished store, made of another manifest"):
-        ingest(clips[:1], root, out, HERE, progress=False)
-    assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+        ingest(clips[:1], root, out, IN_PROCESS, progress=False)
+    assert change_times(out) == before
 
 
 def test_memory_is_bounded_however_long_a_clip_is(film, tmp_path):
     large = film.frames.repeat(4, axis=1).repeat(4, axis=2)[:25]
-    tone = 0.1 * np.sin(np.arange(400 * 640) / 9).astype(np.float32)
-    make(tmp_path / "short.mp4", large[:8], tone[: 8 * 640])
+    tone = 0.1 * np.sin(np.arange(400 * FRAME) / 9).astype(np.float32)
+    write_clip(tmp_path / "short.mp4", large[:8], tone[: 8 * FRAME])
     there_and_back = [*range(25), *range(23, 0, -1)]
-    make(tmp_path / "long.mp4", (large[there_and_back[k % 48]] for k in range(400)), tone)
+    long_frames = (large[there_and_back[k % 48]] for k in range(400))
+    write_clip(tmp_path / "long.mp4", long_frames, tone)
+
     config = IngestConfig(held_mb=20, limit_seconds=500, stride=8)
     job = Job("long", tmp_path, "long.mp4", "", 0, tmp_path / "piece", config)
-    ((_, (frames, growth)),) = run_each(peak_growth, [job], 1, 500)
-    assert frames == 400 and growth < 80, (
-        f"{growth:.0f} MB; all its frames are {400 * large[0].nbytes >> 20} MB"
-    )
+    ((_, (num_frames, growth)),) = run_each(peak_growth, [job], 1, 500)
+    assert num_frames == 400
+    all_frames_mb = 400 * large[0].nbytes >> 20
+    assert growth < 80, f"{growth:.0f} MB; all its frames are {all_frames_mb} MB"
 
 
-# --- detectors and boxes -----------------------------------------------------------------------------------------------
+# --- detectors and boxes -------------------------------------------------------------------------
 
 
-def test_boxes_found_before_choose_the_person(bad, film, tmp_path):
-    clips = manifest(bad[0], ["two.mp4"])
-    boxes, _, _ = find_face(0, film.frames[0], True)
-    width, count = film.frames.shape[2], len(film.frames)
-    for side, shift in (("left", 0), ("right", width)):
-        left, top, right, bottom = boxes[0]
-        if side == "right":  # the right half is the left one mirrored
-            left, right = width - right, width - left
-        table = np.array(
-            [[frame, left + shift, top, right + shift, bottom] for frame in range(0, count, 5)]
-        )
-        (tmp_path / side).mkdir()
-        pd.DataFrame(table, columns=BOX_COLUMNS).to_csv(tmp_path / side / "two.csv", index=False)
-        if side == "right":
-            (tmp_path / side / "two.csv").unlink()
-            np.savez(tmp_path / side / "two.npz", frame=table[:, 0], boxes=table[:, 1:])
-        done = ingest(
-            clips,
-            bad[0],
-            tmp_path / f"{side}_store",
-            replace(HERE, boxes=str(tmp_path / side)),
-            progress=False,
-        )
-        assert done.clips == 1
-    one, other = (Store(tmp_path / f"{side}_store") for side in ("left", "right"))
-    assert np.median(one.transforms[:, 0, 2]) < np.median(other.transforms[:, 0, 2]) - width / 2
-    mirrored = other.face[:, :, ::-1].astype(int)
-    assert (
-        np.abs(one.face.astype(int) - mirrored).mean()
-        < 8
-        < np.abs(one.face.astype(int) - mirrored[::-1]).mean() + 8
-    )
+def test_boxes_found_before_choose_the_person(bad_folder, film, tmp_path):
+    clips = manifest(bad_folder, ["two.mp4"])
+    width = film.frames.shape[2]
+    numbers = np.arange(0, len(film.frames), 5)
+    left, top, right, bottom = find_face(0, film.frames[0], True).boxes[0]
+    left_boxes = np.tile([left, top, right, bottom], (len(numbers), 1))
+    # The right half of the picture is the left one mirrored.
+    right_boxes = np.tile([2 * width - right, top, 2 * width - left, bottom], (len(numbers), 1))
+
+    (tmp_path / "left").mkdir()
+    table = np.column_stack([numbers, left_boxes])
+    pd.DataFrame(table, columns=BOX_COLUMNS).to_csv(tmp_path / "left" / "two.csv", index=False)
+    (tmp_path / "right").mkdir()
+    np.savez(tmp_path / "right" / "two.npz", frame=numbers, boxes=right_boxes)
+
+    stores = []
+    for side in ("left", "right"):
+        config = replace(IN_PROCESS, boxes=str(tmp_path / side))
+        out = tmp_path / f"{side}_store"
+        assert ingest(clips, bad_folder, out, config, progress=False).clips == 1
+        stores.append(Store(out))
+    left_store, right_store = stores
+    left_position = np.median(left_store.transforms[:, 0, 2])
+    right_position = np.median(right_store.transforms[:, 0, 2])
+    assert left_position < right_position - width / 2
+    crops = left_store.face.astype(int)
+    mirrored = right_store.face[:, :, ::-1].astype(int)
+    assert np.abs(crops - mirrored).mean() < 8
+    assert np.abs(crops - mirrored[::-1]).mean() > 0
 
 
-def test_boxes_that_are_missing_far_or_unreadable_are_a_reason(bad, tmp_path):
-    clips = manifest(bad[0], ["good.mp4"])
+def test_boxes_that_are_missing_far_or_unreadable_are_a_reason(bad_folder, tmp_path):
+    clips = manifest(bad_folder, ["good.mp4"])
+    config = replace(IN_PROCESS, boxes=str(tmp_path))
 
     def reason():
         with pytest.raises(InputError) as caught:
-            ingest(
-                clips,
-                bad[0],
-                tmp_path / "store",
-                replace(HERE, boxes=str(tmp_path)),
-                progress=False,
-            )
+            ingest(clips, bad_folder, tmp_path / "store", config, progress=False)
         return str(caught.value)
 
-    assert "good: no boxes: neither good.csv nor good.npz is in the folder of boxes" in reason()
+    missing = reason()
+    assert "good: no boxes: neither good.csv nor good.npz is in the folder of boxes" in missing
     (tmp_path / "good.csv").write_text("frame,x,y\n0,1,2\n")
-    assert (
-        "boxes good.csv: not readable" in reason()
-        and "columns frame, left, top, right, bottom" in reason()
-    )
+    unreadable = reason()
+    assert "boxes good.csv: not readable" in unreadable
+    assert "columns frame, left, top, right, bottom" in unreadable
     (tmp_path / "good.csv").write_text("frame,left,top,right,bottom\n900,1,2,30,40\n")
     assert "no face found" in reason()
     (tmp_path / "empty.npz").write_bytes(b"PK")
@@ -726,126 +765,119 @@ def test_boxes_that_are_missing_far_or_unreadable_are_a_reason(bad, tmp_path):
         read_boxes(tmp_path / "empty.npz")
 
 
-@pytest.mark.parametrize(
-    "name, words",
-    [
-        (
-            "mediapipe",
-            "detector mediapipe: no version that holds .* pip install .mediapipe<=0.10.21., or --detector embedded",
-        ),
-        (
-            "facenet-pytorch",
-            "detector facenet-pytorch: not installed; pip install --no-deps facenet-pytorch",
-        ),
-        (
-            "haar",
-            "unknown detector 'haar': accepted are embedded, mediapipe, facenet-pytorch, or module:function",
-        ),
-        ("no_such_module:find", "detector no_such_module:find: cannot be imported"),
-    ],
-)
+MISSING_DETECTORS = {
+    "mediapipe": "detector mediapipe: no version that holds .* "
+    "pip install .mediapipe<=0.10.21., or --detector embedded",
+    "facenet-pytorch": "detector facenet-pytorch: not installed; "
+    "pip install --no-deps facenet-pytorch",
+    "no_such_module:find": "detector no_such_module:find: cannot be imported",
+}
+
+
+@pytest.mark.parametrize("name", list(MISSING_DETECTORS))
 def test_a_detector_that_is_not_there_is_refused_before_anything_is_read(
-    trees, tmp_path, monkeypatch, name, words
+    trees, tmp_path, monkeypatch, name
 ):
-    for module in ("mediapipe", "facenet_pytorch"):
-        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
     monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.face_detection", None)
+    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
     load_detector.cache_clear()
     root, clips = clips_of(trees, "crema-d")
-    with pytest.raises(InputError, match=words):
-        ingest(clips, root, tmp_path / "store", replace(HERE, detector=name), progress=False)
+    config = replace(IN_PROCESS, detector=name)
+    with pytest.raises(InputError, match=MISSING_DETECTORS[name]):
+        ingest(clips, root, tmp_path / "store", config, progress=False)
     assert not list(tmp_path.iterdir())
 
 
-# --- manifests and the command -----------------------------------------------------------------------------------------
+def test_an_unknown_detector_is_refused():
+    accepted = "accepted are embedded, mediapipe, facenet-pytorch, or module:function"
+    with pytest.raises(InputError, match=f"unknown detector 'haar': {accepted}"):
+        load_detector("haar")
+
+
+# --- manifests and the command -------------------------------------------------------------------
 
 
 def test_a_manifest_that_is_none_is_refused(trees, tmp_path):
     root, clips = clips_of(trees, "crema-d")
-    for wrong, words in (
-        (
-            clips.drop(columns=["take", "path"]),
-            "manifest: no column take, path; a table with the columns name, corpus",
-        ),
+    without_columns = clips.drop(columns=["take", "path"])
+    same_names = clips.assign(name="a")
+    cases = [
+        (without_columns, "manifest: no column take, path; a table with the columns name, corpus"),
         (clips[:0], "manifest: no clip in it"),
-        (clips.assign(name="a"), "manifest: the name 'a' stands for several clips"),
-    ):
-        with pytest.raises(InputError, match=words):
-            ingest(wrong, root, tmp_path / "store", HERE, progress=False)
+        (same_names, "manifest: the name 'a' stands for several clips"),
+    ]
+    for wrong, pattern in cases:
+        with pytest.raises(InputError, match=pattern):
+            ingest(wrong, root, tmp_path / "store", IN_PROCESS, progress=False)
 
 
-def test_the_command_says_its_cost_first_and_writes_a_store(trees, tmp_path, capsys):
+@pytest.fixture
+def ingest_words(trees, tmp_path):
+    """The words of `cdrl data ingest` with a saved manifest."""
     root, clips = clips_of(trees, "crema-d")
     clips.to_parquet(tmp_path / "clips.parquet")
-    words = [
-        "data",
-        "ingest",
-        str(root),
-        "--manifest",
-        str(tmp_path / "clips.parquet"),
-        "--out",
-        str(tmp_path / "store"),
-    ]
-    assert main([*words, "--workers", "0", "--fps", "30", "--crop-size", "64"]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert re.match(
-        r"2 clips into .*store: about \d+ frames, [\d.]+ minutes on 1 idle cores, .*Ctrl-C is safe",
-        printed[0],
-    )
-    assert printed[-1].startswith("2 clips in, 0 left out: reasons in")
+    manifest_words = ["--manifest", str(tmp_path / "clips.parquet")]
+    return ["data", "ingest", str(root), *manifest_words, "--out", str(tmp_path / "store")]
+
+
+def test_the_command_says_its_cost_first_and_writes_a_store(ingest_words, tmp_path, capsys):
+    assert main([*ingest_words, "--workers", "0", "--fps", "30", "--crop-size", "64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cost = r"about \d+ frames, [\d.]+ minutes on 1 idle cores, .*Ctrl-C is safe"
+    assert re.match(f"2 clips into .*store: {cost}", lines[0])
+    assert lines[-1].startswith("2 clips in, 0 left out: reasons in")
     assert Store(tmp_path / "store").face.shape[1] == 64
-    (tmp_path / "letter.parquet").write_text("no table")
-    for change, words_back in (
-        (
-            ["--manifest", str(tmp_path / "letter.parquet")],
-            "letter.parquet: no manifest that can be read",
-        ),
-        (["--fps", "0"], "argument --fps: 0: a number above 0 is needed"),
-    ):
-        assert main([*words, *change]) == 2
-        assert words_back in capsys.readouterr().err
-    assert (
-        main(["data", "ingest", str(root), "--out", str(tmp_path / "named"), "--workers", "0"]) == 0
-    )
-    assert (
-        set(Store(tmp_path / "named").clips["corpus"]) == {"crema-d"}
-        and "2 clips in, 0 left out" in capsys.readouterr().out
-    )
+
+
+def test_the_command_refuses_bad_values_in_one_line(ingest_words, tmp_path, capsys):
+    letter = tmp_path / "letter.parquet"
+    letter.write_text("no table")
+    assert main([*ingest_words, "--manifest", str(letter)]) == 2
+    assert "letter.parquet: no manifest that can be read" in capsys.readouterr().err
+    assert main([*ingest_words, "--fps", "0"]) == 2
+    assert "argument --fps: 0: a number above 0 is needed" in capsys.readouterr().err
+
+
+def test_the_command_takes_a_folder_by_its_names(trees, tmp_path, capsys):
+    root, _ = trees["crema-d"]
+    out = tmp_path / "named"
+    assert main(["data", "ingest", str(root), "--out", str(out), "--workers", "0"]) == 0
+    assert set(Store(out).clips["corpus"]) == {"crema-d"}
+    assert "2 clips in, 0 left out" in capsys.readouterr().out
     assert main(["data", "ingest", str(root / "none"), "--out", str(tmp_path / "b")]) == 2
     assert "none: not a folder; give the one that holds the corpus" in capsys.readouterr().err
 
 
-def test_the_studio_s_tree_is_written_by_a_command_and_resumes(tmp_path, capsys, monkeypatch):
-    words = [
-        "data",
-        "studio",
-        "--layout",
-        "crema-d",
-        "--out",
-        str(tmp_path),
-        "--people",
-        "1",
-        "--sentences",
-        "1",
-        "--size",
-        "32",
-    ]
-    assert main(words) == 0 and len(list(tmp_path.glob("1001_DFA_*.flv"))) == 6
+STUDIO_WORDS = ["--layout", "crema-d", "--people", "1", "--sentences", "1", "--size", "32"]
+
+
+def test_the_studio_s_tree_is_written_by_a_command_and_resumes(tmp_path, capsys):
+    words = ["data", "studio", *STUDIO_WORDS, "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert len(list(tmp_path.glob("1001_DFA_*.flv"))) == 6
     assert "6 files in" in capsys.readouterr().out
-    kept = {path: path.stat().st_mtime_ns for path in list(tmp_path.iterdir())[1:]}
-    next(path for path in tmp_path.iterdir() if path not in kept).unlink()
-    assert main(words) == 0 and all(path.stat().st_mtime_ns == when for path, when in kept.items())
-    assert len(list(tmp_path.iterdir())) == 6 and read_audio(next(iter(kept)), 0, 1).any()
-    capsys.readouterr()
-    for change, words_back in (
-        (["--layout", "vox"], "unknown layout 'vox': accepted are mead, ravdess, crema-d"),
-        (
-            ["--people", "9"],
-            "layout crema-d: 9 people and 1 sentences asked for; it has 1 to 4 people and 1 to 12 sentences",
-        ),
-    ):
-        assert main([*words, *change]) == 2 and words_back in capsys.readouterr().err
-    with pytest.raises(
-        InputError, match="layout crema-d: no surprised; accepted are angry, disgusted"
-    ):
+
+    times = change_times(tmp_path)
+    lost = min(times)
+    (tmp_path / lost).unlink()
+    del times[lost]
+    assert main(words) == 0
+    new_times = change_times(tmp_path)
+    assert len(new_times) == 6
+    for name, changed_ns in times.items():
+        assert new_times[name] == changed_ns
+    assert read_audio(tmp_path / min(times), 0, 1).any()
+
+
+def test_a_layout_that_is_not_there_is_refused(tmp_path, capsys):
+    words = ["data", "studio", *STUDIO_WORDS, "--out", str(tmp_path)]
+    assert main([*words, "--layout", "vox"]) == 2
+    accepted = "unknown layout 'vox': accepted are mead, ravdess, crema-d"
+    assert accepted in capsys.readouterr().err
+    assert main([*words, "--people", "9"]) == 2
+    message = capsys.readouterr().err
+    assert "layout crema-d: 9 people and 1 sentences asked for" in message
+    assert "it has 1 to 4 people and 1 to 12 sentences" in message
+    with pytest.raises(InputError, match="crema-d: no surprised; accepted are angry, disgusted"):
         write_layout("crema-d", tmp_path, emotions=("surprised",))

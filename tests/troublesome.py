@@ -1,11 +1,13 @@
-"""What worker processes of the tests run: jobs that die, hang or never start, a detector that does, and memory measured."""
+"""What worker processes of the tests run: jobs and a detector that die, hang or never start."""
 
 import os
+import resource
 import signal
 import time
 from dataclasses import replace
 
-MAGENTA, CYAN = (255, 0, 255), (0, 255, 255)
+MAGENTA = (255, 0, 255)
+CYAN = (0, 255, 255)
 
 
 def play(job):
@@ -33,7 +35,7 @@ class Stillborn:
         return os._exit, (5,)
 
 
-def touchy(index, frame, small):
+def crash_or_hang(index, frame, small):
     """A detector that dies of magenta and never ends at cyan."""
     from cdrl.media.faces import find_face
 
@@ -46,12 +48,18 @@ def touchy(index, frame, small):
 
 
 def peak_growth(job):
-    """(frames, MB by which this fresh process grows at most over a clip after a short one has loaded everything)."""
-    import resource
+    """Memory that a clip costs in this fresh process, after a short one has loaded everything.
 
-    from cdrl.corpora.ingest import make_piece
+    Returns:
+        Frames of the clip, and MB by which the process grows at most.
+    """
+    from cdrl.corpora.ingest_worker import make_piece
 
     make_piece(replace(job, path="short.mp4", piece=job.piece.with_name("short")))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_mb()
     frames = make_piece(job).get("frames")
-    return frames, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return frames, peak_memory_mb() - before
+
+
+def peak_memory_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
