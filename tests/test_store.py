@@ -6,62 +6,56 @@ import pytest
 from cdrl.core.errors import InputError
 from cdrl.corpora.store import Store, StoreWriter
 
+WHOLE_BOX = (0, 0, 1, 1)
 
-def row(name, **labels):
+
+def row(name, speaker="s"):
     return {
         "name": name,
         "corpus": "test",
         "split": "train",
-        "speaker": "s",
+        "speaker": speaker,
         "sentence": "t",
         "emotion": "happy",
         "intensity": 2,
         "frame_rate": 25.0,
-        **labels,
     }
 
 
 def clip(length, seed):
+    """Crops, transforms and sound of `length` frames."""
     random = np.random.default_rng(seed)
     face = random.integers(0, 255, (length, 8, 8, 3), dtype=np.uint8)
-    return (
-        face,
-        np.tile(np.eye(2, 3, dtype=np.float32), (length, 1, 1)),
-        random.uniform(-1, 1, length * 640),
-    )
+    transforms = np.tile(np.eye(2, 3, dtype=np.float32), (length, 1, 1))
+    audio = random.uniform(-1, 1, length * 640)
+    return face, transforms, audio
 
 
-def write(path, lengths=(3, 5)):
+def write_two_clips(path):
+    """A store of clips of 3 and 5 frames."""
     with StoreWriter(path) as writer:
-        for k, length in enumerate(lengths):
-            face, transforms, audio = clip(length, k)
-            writer.add(
-                row(f"clip{k}", speaker=f"s{k}"),
-                face,
-                transforms,
-                audio,
-                (0.25, 0.5, 0.75, 0.9),
-                {"viseme": np.full(length, k, np.uint8)},
-            )
+        for number, length in enumerate((3, 5)):
+            truth = {"viseme": np.full(length, number, np.uint8)}
+            labels = row(f"clip{number}", speaker=f"s{number}")
+            writer.add(labels, *clip(length, number), (0.25, 0.5, 0.75, 0.9), truth)
 
 
 def test_what_was_written_is_read(tmp_path):
-    write(tmp_path / "store")
+    write_two_clips(tmp_path / "store")
     store = Store(tmp_path / "store")
-    assert len(store) == 8 and list(store.clips.name) == ["clip0", "clip1"]
+    assert len(store) == 8
+    assert list(store.clips.name) == ["clip0", "clip1"]
     face, _, audio = clip(5, 1)
     assert np.array_equal(store.face[store.frames(1)], face)
     assert np.abs(store.sound(1) - audio).max() < 2 / 32767
-    assert (
-        list(store.truth["viseme"]) == [0] * 3 + [1] * 5
-        and list(store.per_frame("speaker")) == ["s0"] * 3 + ["s1"] * 5
-    )
+    assert list(store.truth["viseme"]) == [0] * 3 + [1] * 5
+    assert list(store.per_frame("speaker")) == ["s0"] * 3 + ["s1"] * 5
     assert store.mouth_boxes().shape == (8, 4)
 
 
 def test_an_interrupted_store_leaves_nothing_that_looks_finished(tmp_path):
     with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path / "store") as writer:
-        writer.add(row("a"), *clip(3, 0), (0, 0, 1, 1))
+        writer.add(row("a"), *clip(3, 0), WHOLE_BOX)
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="no finished crop store here; run notebook 00"):
@@ -69,16 +63,14 @@ def test_an_interrupted_store_leaves_nothing_that_looks_finished(tmp_path):
 
 
 def test_a_store_of_another_format_is_refused(tmp_path):
-    write(tmp_path / "store")
+    write_two_clips(tmp_path / "store")
     (tmp_path / "store" / "store.json").write_text('{"format": 99}')
     with pytest.raises(InputError, match="store format 99, this version reads 1"):
         Store(tmp_path / "store")
 
 
 def test_clips_of_one_store_have_the_same_truth(tmp_path):
-    with (
-        pytest.raises(ValueError, match="this store holds"),
-        StoreWriter(tmp_path / "store") as writer,
-    ):
-        writer.add(row("a"), *clip(3, 0), (0, 0, 1, 1), {"viseme": np.zeros(3, np.uint8)})
-        writer.add(row("b"), *clip(3, 0), (0, 0, 1, 1), {"viseme": np.zeros((3, 2), np.uint8)})
+    writer = StoreWriter(tmp_path / "store")
+    with pytest.raises(ValueError, match="this store holds"), writer:
+        writer.add(row("a"), *clip(3, 0), WHOLE_BOX, {"viseme": np.zeros(3, np.uint8)})
+        writer.add(row("b"), *clip(3, 0), WHOLE_BOX, {"viseme": np.zeros((3, 2), np.uint8)})
