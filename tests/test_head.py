@@ -5,7 +5,7 @@ import pytest
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
-from cdrl.studio.head import LANDMARKS, PACK, PARTS, load_head
+from cdrl.studio.head import LANDMARKS, PARTS, load_head, pack_path
 from cdrl.studio.people import HAIR_STYLES, LIMIT, person_vertices, sample_person, sample_scene
 
 
@@ -15,8 +15,8 @@ def head():
 
 
 def test_pack_is_small_and_its_licence_lies_beside_it():
-    assert PACK.stat().st_size < 1_500_000
-    licence = (PACK.parent / "README.md").read_text()
+    assert pack_path().stat().st_size < 1_500_000
+    licence = (pack_path().parent / "README.md").read_text()
     assert "CC0 1.0" in licence and "MakeHuman" in licence and "Mika Suominen" in licence
 
 
@@ -37,7 +37,7 @@ def test_upper_skull_has_no_rigid_motion_left_in_any_mode(head, modes):
     rest = head.vertices[head.skull].astype(np.float64)
     rest_centred = rest - rest.mean(0)
     for name in modes.names:
-        moved = rest + modes.moved({name: 1.0}, len(head.vertices))[head.skull]
+        moved = rest + modes.displacement({name: 1.0}, len(head.vertices))[head.skull]
         assert np.abs(moved.mean(0) - rest.mean(0)).max() < 1e-3, name
         u, _, vt = np.linalg.svd((moved - moved.mean(0)).T @ rest_centred)
         angle = np.degrees(np.arccos(np.clip((np.trace(u @ vt) - 1) / 2, -1, 1)))
@@ -45,18 +45,18 @@ def test_upper_skull_has_no_rigid_motion_left_in_any_mode(head, modes):
 
 
 def test_jaw_drops_while_the_upper_skull_stays(head):
-    moved = head.actions.moved({"jawOpen": 1.0}, len(head.vertices))
+    moved = head.actions.displacement({"jawOpen": 1.0}, len(head.vertices))
     assert np.abs(moved[head.skull]).max() < 0.002
     assert moved[head.landmarks[LANDMARKS.index("chin")], 1] < -0.15
 
 
 def test_modes_add_up_linearly_and_no_mode_is_no_motion(head):
-    both = head.actions.moved({"jawOpen": 0.5, "mouthPucker": 0.25}, len(head.vertices))
+    both = head.actions.displacement({"jawOpen": 0.5, "mouthPucker": 0.25}, len(head.vertices))
     one, other = (
-        head.actions.moved({name: 1.0}, len(head.vertices)) for name in ("jawOpen", "mouthPucker")
+        head.actions.displacement({name: 1.0}, len(head.vertices)) for name in ("jawOpen", "mouthPucker")
     )
     np.testing.assert_allclose(both, 0.5 * one + 0.25 * other, atol=1e-6)
-    assert not head.actions.moved({}, len(head.vertices)).any()
+    assert not head.actions.displacement({}, len(head.vertices)).any()
 
 
 def test_landmarks_lie_where_their_names_say(head):

@@ -63,7 +63,7 @@ def scalp_weights():
     """
     head = load_head()
     kept = np.flatnonzero(
-        (head.part == 0) & (head.ears < 0.1) & (head.light > 0.25) & (head.vertices[:, 1] > -1.5)
+        (head.part == 0) & (head.ears < 0.1) & (head.sky_visibility > 0.25) & (head.vertices[:, 1] > -1.5)
     )
     offset = (head.vertices[kept] - CENTRE).astype(np.float64)
     phi = np.arctan2(offset[:, 0], offset[:, 2])

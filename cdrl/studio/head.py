@@ -1,9 +1,11 @@
-"""The studio's head: mesh, 52 facial actions, identity modes and landmarks, read from `data/head/head.npz`.
+"""The studio's head: mesh, 52 facial actions, identity modes and landmarks of `data/head/head.npz`.
 
-Lengths are decimetres; +x is the subject's left, +y up, +z out of the face; the origin lies between the eyes. The pack
-is built by `scripts/build_head_pack.py` from CC0 data (see `data/head/README.md`); rendering needs no other package.
+Lengths are decimetres; +x is the subject's left, +y up, +z out of the face; the origin lies between
+the eyes. The file is built by `scripts/build_head_pack.py` from CC0 data (see
+`data/head/README.md`); rendering needs no other package.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from cdrl.core.errors import InputError
+from cdrl.core.paths import data_root
 
-PACK = Path(__file__).resolve().parents[2] / "data" / "head" / "head.npz"
 HEAD_WIDTH = 1.5  # decimetres, between the temples of the average head; the unit of pose tx, ty
 PARTS = ("skin", "mouth", "left_eye", "right_eye", "upper_teeth", "lower_teeth", "tongue", "lashes")
 # Left and right are the SUBJECT's; the subject's left is on the right of the picture.
@@ -50,20 +52,39 @@ LANDMARKS = (
 
 
 @dataclass(frozen=True)
-class Modes:
-    """Sparse displacements: mode m moves vertices `rows[offsets[m]:offsets[m + 1]]` by `deltas` (same slice), in dm."""
+class Blendshapes:
+    """Named sparse displacements of the mesh.
+
+    Shape m moves the vertices `vertex_ids[offsets[m]:offsets[m + 1]]` by the same slice of
+    `deltas`.
+
+    Attributes:
+        names: M names.
+        vertex_ids: (N,) int64 vertex numbers.
+        deltas: (N, 3) float32 displacements, dm.
+        offsets: (M + 1,) int64 first entry of each shape.
+    """
 
     names: tuple[str, ...]
-    rows: np.ndarray
+    vertex_ids: np.ndarray
     deltas: np.ndarray
     offsets: np.ndarray
 
-    def moved(self, weights: dict[str, float], num_vertices: int) -> np.ndarray:
-        """Sum of weighted modes as a dense (V, 3) array in dm; {} gives zeros."""
+    def displacement(self, weights: Mapping[str, float], num_vertices: int) -> np.ndarray:
+        """Weighted sum of shapes as a dense array.
+
+        Args:
+            weights: name of a shape -> its weight; empty gives zeros.
+            num_vertices: V, of the whole mesh.
+
+        Returns:
+            (V, 3) float32, dm.
+        """
         total = np.zeros((num_vertices, 3), np.float32)
         for name, weight in weights.items():
-            part = slice(*self.offsets[(m := self.names.index(name)) : m + 2])
-            total[self.rows[part]] += np.float32(weight) * self.deltas[part]
+            index = self.names.index(name)
+            entries = slice(self.offsets[index], self.offsets[index + 1])
+            total[self.vertex_ids[entries]] += np.float32(weight) * self.deltas[entries]
         return total
 
 
@@ -71,9 +92,18 @@ class Modes:
 class Head:
     """The average adult head.
 
-    vertices (V, 3) float32 dm; triangles (F, 3) int32, without eyeballs; part (V,) index into `PARTS`; uv (V, 2) as in
-    MakeHuman; lips, eyelids, ears (V,) in [0, 1]; light (V,) in [0, 1], share of open sky seen at rest; skull (V,)
-    bool, the part that stays still under every mode; landmarks (L,) vertex numbers in the order of `LANDMARKS`.
+    Attributes:
+        vertices: (V, 3) float32, dm.
+        triangles: (F, 3) int32 vertex numbers, without eyeballs.
+        part: (V,) index into `PARTS`.
+        uv: (V, 2) texture coordinates as in MakeHuman.
+        lips: (V,) in [0, 1], mask.
+        ears: (V,) in [0, 1], mask.
+        sky_visibility: (V,) in [0, 1], share of the sky that is not occluded at rest.
+        skull: (V,) bool, the part that stays still under every shape.
+        landmarks: (L,) vertex numbers in the order of `LANDMARKS`.
+        identity: shapes of the head that tell people apart.
+        actions: the facial actions, in the order of `vocabulary.ACTIONS`.
     """
 
     vertices: np.ndarray
@@ -81,54 +111,64 @@ class Head:
     part: np.ndarray
     uv: np.ndarray
     lips: np.ndarray
-    eyelids: np.ndarray
     ears: np.ndarray
-    light: np.ndarray
+    sky_visibility: np.ndarray
     skull: np.ndarray
     landmarks: np.ndarray
-    identity: Modes
-    actions: Modes
+    identity: Blendshapes
+    actions: Blendshapes
 
     def vertices_of(self, part: str) -> np.ndarray:
-        """Vertex numbers of one of `PARTS`."""
+        """Vertex numbers (N,) of one of `PARTS`."""
         return np.flatnonzero(self.part == PARTS.index(part))
 
 
-def _modes(pack, prefix: str) -> Modes:
-    deltas = np.ascontiguousarray(pack[f"{prefix}_deltas"].astype(np.float32))
-    offsets = pack[f"{prefix}_offsets"].astype(np.int64)
-    return Modes(
-        tuple(map(str, pack[f"{prefix}_names"])),
-        pack[f"{prefix}_rows"].astype(np.int64),
-        deltas,
-        offsets,
-    )
+def pack_path() -> Path:
+    """The file with the head's arrays, in the data folder."""
+    return data_root() / "head" / "head.npz"
+
+
+def load_head(path: Path | None = None) -> Head:
+    """Read the head (about 0.1 s, then cached).
+
+    Args:
+        path: the file; by default the one of the data folder.
+
+    Raises:
+        InputError: if the file is not there.
+    """
+    return _read_head(pack_path() if path is None else path)
 
 
 @lru_cache(maxsize=1)
-def load_head(path: Path = PACK) -> Head:
-    """Read the pack (about 0.1 s, then cached).
-
-    Raises:
-        InputError: if the pack is not there.
-    """
-    if not Path(path).exists():
+def _read_head(path: Path) -> Head:
+    if not path.exists():
         raise InputError(
             f"no head at {path}: restore data/head/head.npz or run scripts/build_head_pack.py"
         )
     with np.load(path, allow_pickle=False) as pack:
         masks = pack["masks"].astype(np.float32) / 255
+        sky_visibility = pack["light"].astype(np.float32) / 255
         return Head(
             vertices=pack["vertices"],
             triangles=pack["triangles"].astype(np.int32),
             part=pack["part"],
             uv=pack["uv"],
             lips=masks[:, 0],
-            eyelids=masks[:, 1],
             ears=masks[:, 2],
-            light=pack["light"].astype(np.float32) / 255,
+            sky_visibility=sky_visibility,
             skull=pack["skull"],
             landmarks=pack["landmarks"].astype(np.int64),
-            identity=_modes(pack, "identity"),
-            actions=_modes(pack, "action"),
+            identity=_read_shapes(pack, "identity"),
+            actions=_read_shapes(pack, "action"),
         )
+
+
+def _read_shapes(pack: Mapping[str, np.ndarray], prefix: str) -> Blendshapes:
+    deltas = pack[f"{prefix}_deltas"].astype(np.float32)
+    return Blendshapes(
+        names=tuple(map(str, pack[f"{prefix}_names"])),
+        vertex_ids=pack[f"{prefix}_rows"].astype(np.int64),
+        deltas=np.ascontiguousarray(deltas),
+        offsets=pack[f"{prefix}_offsets"].astype(np.int64),
+    )

@@ -204,7 +204,7 @@ def person_vertices(person: Person) -> np.ndarray:
     head = load_head()
     macro = {f"{race}-{person.sex}": share for race, share in zip(RACES, person.races, strict=True)}
     macro |= {f"age-{person.sex}": 0.75 * person.age, f"weight-{person.sex}": person.weight}
-    return head.vertices + head.identity.moved(macro | dict(person.shape), len(head.vertices))
+    return head.vertices + head.identity.displacement(macro | dict(person.shape), len(head.vertices))
 
 
 def _direction(azimuth, elevation) -> tuple[float, float, float]:

@@ -163,7 +163,7 @@ def _surface(person: Person, head, vertices, eyes, hair_start):
     ears = np.zeros(total, np.float32)
     ears[:count] = head.ears
     tint *= 1 - ears[:, None] * (0.0, 0.08, 0.09)
-    light[:count] = np.maximum(head.light, 0.55 * lips[:count])
+    light[:count] = np.maximum(head.sky_visibility, 0.55 * lips[:count])
     depth = head.vertices[:, 2]
     inside = np.isin(head.part, INSIDE)
     light[:count][inside] = (0.04 + 0.60 * _smooth(1.0, 1.5, depth))[inside]
@@ -281,7 +281,7 @@ def render(person: Person | int, coefficients, pose, gaze, scene: Scene | int, s
         model.lips,
         model.landmarks,
         model.texture,
-        actions.rows,
+        actions.vertex_ids,
         actions.deltas,
         actions.offsets,
         coefficients,
