@@ -16,6 +16,11 @@ def repository_root() -> Path:
     return PACKAGE.parent
 
 
+def import_root() -> Path:
+    """Return the folder that the package lies in; `PYTHONPATH` of a process that must import it."""
+    return PACKAGE.parent
+
+
 def in_clone() -> bool:
     """Whether the package lies in a clone of the repository, not in an installed wheel."""
     return (repository_root() / "pyproject.toml").is_file()
