@@ -1,10 +1,15 @@
-"""How every committed network is made again: `cdrl train NAME`. The corpora they need are rendered once and kept.
+"""How every committed network is made again: `cdrl train NAME`.
 
-Minutes: one core, OMP_NUM_THREADS=1, beside another training, corpora not counted; read off a clock, to the minute or so.
+The corpora that recipes need are rendered once and kept.
 """
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from cdrl.core.checkpoint import load_card, save_weights
 from cdrl.core.files import read_json, write_json
@@ -28,9 +33,10 @@ from cdrl.editors.image import (
 )
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
 from cdrl.editors.renderer import rendering_scores, sample_changes, train_action_renderer
-from cdrl.evaluation import judge_training
-from cdrl.priors.actions import ACTION_TRACKER, load_tracker, track
-from cdrl.priors.features import extract
+from cdrl.evaluation.judge_training import train_identity, train_judge, train_tracker
+from cdrl.models.action_editor import ActionManipulator
+from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, TrackedActions, load_tracker, track
+from cdrl.priors.features import Features, extract
 from cdrl.representation.content import train_content
 from cdrl.representation.distillation import distil, fit_scores
 from cdrl.representation.emotion import train_emotion
@@ -40,261 +46,409 @@ from cdrl.studio import corpus as studio
 from cdrl.studio.changes import render_changes
 from cdrl.studio.sentences import SENTENCES
 from cdrl.studio.speech import speak_all, utterance, voice_of
-from cdrl.training import backbones as priors
+from cdrl.training.audio_prior import Utterance, train_audio_prior
+from cdrl.training.backbones import train_backbone, train_identity_backbone
+from cdrl.training.language_prior import train_language_prior
 from cdrl.training.tracker import train_action_tracker
 
 PEOPLE = {"priors": 640, "train": 640, "action_tracker": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
+SPEAKERS = 160  # of the audio prior
+UTTERANCES = 3000
+HELD_OUT_UTTERANCES = 120
 GENERATOR_STEPS = 600
+GENERATOR_BATCH = 6
 RENDERER_STEPS = {"pixels": 16000, "perceptual": 4000}
-CHANGES = {"train": 1280, "choose": 96}  # clips that are rendered with changed actions
-GUIDANCE_CARD = {
-    "command": "cdrl train guidance",
-    "licence": "Apache-2.0",
-    "held_out": "results/study: the rows of the method",
-    "truth": "speaker, sentence, emotion and level of training clips; pairs by the audio prior; the frozen backbones saw coefficients",
-}
+TRAINING_CHANGES = 1280  # clips that are rendered with changed actions
+HELD_OUT_CHANGES = 96
+LICENCE = "Apache-2.0"
+
+Card = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a committed network is made again.
+
+    Args:
+        name: of its weights.
+        description: what it computes and how it is trained.
+        minutes: one core with OMP_NUM_THREADS=1, beside another training, read off a clock;
+            corpora are not counted.
+        make: (folder of the weights, folder of what is kept between steps) -> card.
+    """
+
+    name: str
+    description: str
+    minutes: str
+    make: Callable[[Path, Path], Card]
+
+    @property
+    def summary(self) -> str:
+        """Description and cost in one line."""
+        return f"{self.description}; {self.minutes}."
 
 
 def corpus(split: str, work: Path) -> Store:
     """The rendered corpus of a split, made where it is missing.
 
-    `priors`, `train` and `action_tracker` are 261,000 frames each, 9 minutes on two idle cores, 8 GB; `judge` a quarter of that.
+    `priors`, `train` and `action_tracker` are 261,000 frames each, 9 minutes on two idle cores,
+    8 GB; `judge` is a quarter of that.
+
+    Args:
+        split: of the studio.
+        work: folder of the recipe; corpora lie beside it.
     """
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
-        specs = studio.specs(split, people=PEOPLE[split], clips=CLIPS)
-        studio.generate(specs, path, split)
+        clips = studio.specs(split, people=PEOPLE[split], clips=CLIPS)
+        studio.generate(clips, path, split)
     return Store(path)
 
 
-def _speech(people: tuple, texts: tuple, count: int) -> list:
-    """`count` utterances as (sound, start seconds, end seconds, phonemes); every person, text and emotion in turn."""
-    items = [
-        utterance(
-            voice_of(people[k % len(people)]),
-            texts[(k * 7) % len(texts)],
-            EMOTIONS[k % 8],
-            1 + k % 3,
+# Priors
+
+
+def _speak(split: str, texts: str, count: int) -> list[Utterance]:
+    """Utterances of a split's people; every person, text and emotion in turn."""
+    people = studio.SPLITS[split].people[:SPEAKERS]
+    sentences = SENTENCES[texts]
+    items = []
+    for number in range(count):
+        voice = voice_of(people[number % len(people)])
+        text = sentences[(number * 7) % len(sentences)]
+        emotion = EMOTIONS[number % 8]
+        level = 1 + number % 3
+        items.append(utterance(voice, text, emotion, level))
+
+    utterances = []
+    for speech in speak_all(items):
+        utterances.append(
+            Utterance(speech.audio, speech.start_seconds, speech.end_seconds, speech.phoneme)
         )
-        for k in range(count)
-    ]
-    found = speak_all(items)
-    return [(s.audio, s.start_seconds, s.end_seconds, s.phoneme) for s in found]
+    return utterances
 
 
-def audio_prior(out: Path, work: Path) -> dict:
-    """Frame-wise phonemes from log-mel; 3,000 espeak-ng utterances (needs the extra [studio]); 4 minutes."""
-    train, held_out = (
-        _speech(studio.SPLITS[split].people[:160], SENTENCES[texts], count)
-        for split, texts, count in (("priors", "train", 3000), ("choose", "choose", 120))
-    )
-    return priors.train_audio_prior(train, held_out, Path(out), Path(work))
+def _make_audio_prior(out: Path, work: Path) -> Card:
+    utterances = _speak("priors", "train", UTTERANCES)
+    held_out = _speak("choose", "choose", HELD_OUT_UTTERANCES)
+    return train_audio_prior(utterances, held_out, out, work)
 
 
-def face_backbone(out: Path, work: Path) -> dict:
-    """Facial actions from the aligned face; 30 minutes."""
-    return _backbone("face", out, work, 10_000, 2500)
+def _make_face_backbone(out: Path, work: Path) -> Card:
+    return _make_backbone("face", out, work, 10_000, 2500)
 
 
-def mouth_backbone(out: Path, work: Path) -> dict:
-    """Mouth actions from the mouth's box; 15 minutes."""
-    return _backbone("mouth", out, work, 12_000, 5000)
+def _make_mouth_backbone(out: Path, work: Path) -> Card:
+    return _make_backbone("mouth", out, work, 12_000, 5000)
 
 
-def _backbone(kind: str, out: Path, work: Path, steps: int, more_steps: int) -> dict:
-    """On the people of `priors`, then on those of `train` too: the people that CCRL, CERL and the hosts are trained on as well."""
-    first, others, held_out = (corpus(split, work) for split in ("priors", "train", "choose"))
-    return priors.train_backbone(
-        kind, first, held_out, Path(out), Path(work), steps, others, more_steps
-    )
+def _make_backbone(kind: str, out: Path, work: Path, steps: int, more_steps: int) -> Card:
+    """On the people of `priors`, then on those of `train` too.
+
+    The latter are also the people that CCRL, CERL and the editors are trained on.
+    """
+    first = corpus("priors", work)
+    others = corpus("train", work)
+    held_out = corpus("choose", work)
+    return train_backbone(kind, first, held_out, out, work, steps, others, more_steps)
 
 
-def face_identity(out: Path, work: Path) -> dict:
-    """A face backbone that never saw a coefficient: speaker labels only, for the study; 5 minutes."""
-    return priors.train_identity_backbone(
-        "face", corpus("priors", work), corpus("choose", work), Path(out), Path(work)
-    )
+def _make_face_identity(out: Path, work: Path) -> Card:
+    return _make_identity_backbone("face", out, work)
 
 
-def mouth_identity(out: Path, work: Path) -> dict:
-    """A mouth backbone that never saw a coefficient: speaker labels only, for the study; 4 minutes."""
-    return priors.train_identity_backbone(
-        "mouth", corpus("priors", work), corpus("choose", work), Path(out), Path(work)
-    )
+def _make_mouth_identity(out: Path, work: Path) -> Card:
+    return _make_identity_backbone("mouth", out, work)
 
 
-def language_prior(out: Path, work: Path) -> dict:
-    """A tiny CLIP over captions of facial actions, on the frozen face backbone; 2 minutes."""
-    return priors.train_language_prior(
-        corpus("priors", work), corpus("choose", work), Path(out), Path(work)
-    )
+def _make_identity_backbone(kind: str, out: Path, work: Path) -> Card:
+    people = corpus("priors", work)
+    held_out = corpus("choose", work)
+    return train_identity_backbone(kind, people, held_out, out, work)
 
 
-def judge_a(out: Path, work: Path) -> dict:
-    """First emotion judge (evaluation only); 9 minutes."""
-    return judge_training.train_judge(
-        "judge_a", corpus("judge", work), corpus("choose", work), Path(out), Path(work)
-    )
+def _make_language_prior(out: Path, work: Path) -> Card:
+    people = corpus("priors", work)
+    held_out = corpus("choose", work)
+    return train_language_prior(people, held_out, out, work)
 
 
-def judge_b(out: Path, work: Path) -> dict:
-    """Second emotion judge, another architecture (evaluation only); 12 minutes."""
-    return judge_training.train_judge(
-        "judge_b", corpus("judge", work), corpus("choose", work), Path(out), Path(work)
-    )
+# Networks of the evaluation
 
 
-def tracker(out: Path, work: Path) -> dict:
-    """Facial actions and landmarks from a crop (evaluation only); 13 minutes."""
-    return judge_training.train_tracker(
-        corpus("judge", work), corpus("choose", work), Path(out), Path(work)
-    )
+def _make_judge_a(out: Path, work: Path) -> Card:
+    return train_judge("judge_a", corpus("judge", work), corpus("choose", work), out, work)
 
 
-def identity(out: Path, work: Path) -> dict:
-    """Who is it (evaluation only); 6 minutes."""
-    return judge_training.train_identity(
-        corpus("judge", work), corpus("choose", work), Path(out), Path(work)
-    )
+def _make_judge_b(out: Path, work: Path) -> Card:
+    return train_judge("judge_b", corpus("judge", work), corpus("choose", work), out, work)
 
 
-def guidance(out: Path, work: Path) -> dict:
-    """The committed content and emotion encoders (CCRL, CERL), trained as the study's first seed; 6 minutes."""
-    folder = Path(out) / "guidance"
-    features = extract(corpus("train", work), Path(work) / "features")
+def _make_tracker(out: Path, work: Path) -> Card:
+    return train_tracker(corpus("judge", work), corpus("choose", work), out, work)
+
+
+def _make_identity(out: Path, work: Path) -> Card:
+    return train_identity(corpus("judge", work), corpus("choose", work), out, work)
+
+
+# Guidance
+
+
+def _make_guidance(out: Path, work: Path) -> Card:
+    """Train both encoders as the study's first seed does."""
+    folder = out / "guidance"
+    features = extract(corpus("train", work), work / "features")
     study = StudyConfig()
-    settings = ContentConfig(steps=study.content_steps, pairs=study.pairs)
-    _, content = train_content(
-        features, find_pairs(features, settings), settings, folder / "content"
-    )
-    _, emotion = train_emotion(
-        features, EmotionConfig(steps=study.emotion_steps), "embedded", folder / "emotion"
-    )
-    for kind in ("content", "emotion"):
+    content_config = ContentConfig(steps=study.content_steps, pairs=study.pairs)
+    emotion_config = EmotionConfig(steps=study.emotion_steps)
+    pairs = find_pairs(features, content_config)
+    _, content_history = train_content(features, pairs, content_config, folder / "content")
+    _, emotion_history = train_emotion(features, emotion_config, "embedded", folder / "emotion")
+
+    scores = {}
+    for kind, history in (("content", content_history), ("emotion", emotion_history)):
         shutil.rmtree(folder / kind / "training")
-        write_json(
-            folder / kind / "model.json", read_json(folder / kind / "model.json") | GUIDANCE_CARD
-        )
-    last = {f"content.{k}": v for k, v in content.iloc[-1].items()} | {
-        f"emotion.{k}": v for k, v in emotion.iloc[-1].items()
+        _complete_guidance_card(folder / kind / "model.json")
+        for name, value in history.iloc[-1].items():
+            scores[f"{kind}.{name}"] = round(float(value), 4)
+    return {"scores": scores}
+
+
+def _complete_guidance_card(path: Path) -> None:
+    """Add to the card of an encoder how it is made again."""
+    card = read_json(path) | {
+        "command": "cdrl train guidance",
+        "licence": LICENCE,
+        "held_out": "results/study: the rows of the method",
+        "truth": "speaker, sentence, emotion and level of training clips; pairs by the audio "
+        "prior; the frozen backbones saw coefficients",
     }
-    return {"scores": {name: round(float(value), 4) for name, value in last.items()}}
+    write_json(path, card)
 
 
-def generator_start(out: Path, work: Path) -> dict:
-    """The image host without guidance, what both variants of notebook 05 begin with; 5 minutes."""
-    return train_start(corpus("train", work), Path(out), Path(work))
+# Editors
 
 
-def generator(out: Path, work: Path) -> dict:
-    """The image host with CDRL guidance, what `cdrl edit --fit` begins with; 3 minutes."""
-    config = GeneratorConfig(steps=GENERATOR_STEPS, batch=6)
-    store = corpus("train", work)
-    net, history = train_image_editor(store, WindowGuidance(Guidance()), config, "cdrl", Path(work))
-    card = image_entries(net, Path(out)) | {
+def _make_generator_start(out: Path, work: Path) -> Card:
+    return train_start(corpus("train", work), out, work)
+
+
+def _make_generator(out: Path, work: Path) -> Card:
+    config = GeneratorConfig(steps=GENERATOR_STEPS, batch=GENERATOR_BATCH)
+    guidance = WindowGuidance(Guidance())
+    editor, history = train_image_editor(
+        corpus("train", work), guidance, config, "cdrl", Path(work)
+    )
+    card = image_entries(editor, out) | {
         "name": "generator",
         "command": "cdrl train generator",
-        "licence": "Apache-2.0",
+        "licence": LICENCE,
         "truth": "none: crops, emotion and level of unpaired clips, CDRL guidance; no true edit",
-        "trained_on": f"{PEOPLE['train']} people, from generator_start, {config.steps} steps of {config.batch} windows",
-        "scores": history.tail(10).mean().drop("step").round(4).to_dict(),
+        "trained_on": f"{PEOPLE['train']} people, from generator_start, {config.steps} steps of "
+        f"{config.batch} windows",
+        "scores": _last_terms(history),
     }
-    save_weights(Path(out) / "generator.safetensors", net, card)
+    save_weights(out / "generator.safetensors", editor, card)
     return card
 
 
-def action_tracker(out: Path, work: Path) -> dict:
-    """The coefficient host's tracker: facial actions from the backbones' features; 8 minutes."""
-    *found, held_out = (
-        extract(corpus(split, work), Path(work) / split)
-        for split in ("train", "action_tracker", "choose")
-    )
-    return train_action_tracker(tuple(found), held_out, Path(out), Path(work) / "training")
+def _last_terms(history: pd.DataFrame) -> dict[str, float]:
+    """The terms of the last ten rows of a history, averaged."""
+    terms = history.tail(10).mean().drop("step")
+    return terms.round(4).to_dict()
 
 
-def action_manipulator(out: Path, work: Path) -> dict:
-    """The coefficient host with distilled CDRL guidance, unpaired; its card holds the students' fit on other people; 5 minutes."""
-    features = {
-        split: extract(corpus(split, work), Path(work) / split) for split in ("train", "choose")
-    }
-    tracked = {split: track(each, load_tracker()) for split, each in features.items()}
-    teacher, config = Guidance(), ActionsConfig()
-    students = distil(features["train"], tracked["train"], teacher, config, Path(work) / "students")
+def _make_action_tracker(out: Path, work: Path) -> Card:
+    corpora = (_extract("train", work), _extract("action_tracker", work))
+    return train_action_tracker(corpora, _extract("choose", work), out, work / "training")
+
+
+def _extract(split: str, work: Path) -> Features:
+    return extract(corpus(split, work), work / split)
+
+
+def _make_action_manipulator(out: Path, work: Path) -> Card:
+    features = _extract("train", work)
+    held_out = _extract("choose", work)
+    tracker = load_tracker()
+    tracked = track(features, tracker)
+    held_out_tracked = track(held_out, tracker)
+
+    teacher = Guidance()
+    config = ActionsConfig()
+    students = distil(features, tracked, teacher, config, work / "students")
     manipulator, history = train_action_manipulator(
-        tracked["train"], ActionWindowGuidance(students), config, "cdrl", Path(work) / "manipulator"
+        tracked, ActionWindowGuidance(students), config, "cdrl", work / "manipulator"
     )
-    fit = fit_scores(students, features["choose"], tracked["choose"], teacher)
-    store = features["train"].store
-    learnt = EditorCard(MANIPULATOR, emotions_of(store), store.crop)
-    card = card_entries(learnt, Path(out)) | {
+
+    scores = {}
+    for name, value in fit_scores(students, held_out, held_out_tracked, teacher).items():
+        scores[f"student.{name}"] = round(value, 4)
+    store = features.store
+    editor_card = EditorCard(MANIPULATOR, emotions_of(store), store.crop)
+    card = card_entries(editor_card, out) | {
         "model": {},
         "command": "cdrl train action_manipulator",
-        "licence": "Apache-2.0",
+        "licence": LICENCE,
         "tracker": ACTION_TRACKER,
-        "truth": "none: tracked actions, emotion and level of unpaired clips, distilled guidance; no true edit",
+        "truth": "none: tracked actions, emotion and level of unpaired clips, distilled guidance; "
+        "no true edit",
         "trained_on": f"{PEOPLE['train']} people, {config.steps} steps of {config.batch} windows",
-        "scores": {f"student.{k}": round(v, 4) for k, v in fit.items()}
-        | history.tail(10).mean().drop("step").round(4).to_dict(),
+        "scores": scores | _last_terms(history),
     }
-    save_weights(Path(out) / "action_manipulator.safetensors", manipulator, card)
+    save_weights(out / "action_manipulator.safetensors", manipulator, card)
     return card
 
 
-def action_renderer(out: Path, work: Path) -> dict:
-    """The coefficient host's neural renderer: clips with changed actions, 10 minutes to render on two idle cores; then 75 and 30 minutes."""
-    tracker, manipulator, found = load_tracker(), load_manipulator(), {}
-    for split, number in CHANGES.items():
-        features = extract(corpus(split, work), Path(work) / split)
-        tracked, path = track(features, tracker), Path(work) / f"{split}_changed"
-        if not (path / "store.json").exists():
-            render_changes(features.store, sample_changes(manipulator, tracked, number), path)
-        found[split] = features.store, Store(path), tracked.coefficients
-    store = found["train"][0]
+@dataclass(frozen=True)
+class _Changes:
+    """Clips, and the same clips rendered with changed actions.
+
+    Args:
+        source: the clips.
+        changed: rendered again.
+        coefficients: (N, 52) tracked actions of the source.
+    """
+
+    source: Store
+    changed: Store
+    coefficients: Any
+
+
+def _render_changes(
+    split: str, count: int, tracker: ActionTracker, manipulator: ActionManipulator, work: Path
+) -> _Changes:
+    features = _extract(split, work)
+    tracked: TrackedActions = track(features, tracker)
+    path = work / f"{split}_changed"
+    if not (path / "store.json").exists():
+        changes = sample_changes(manipulator, tracked, count)
+        render_changes(features.store, changes, path)
+    return _Changes(features.store, Store(path), tracked.coefficients)
+
+
+def _make_action_renderer(out: Path, work: Path) -> Card:
+    tracker = load_tracker()
+    manipulator = load_manipulator()
+    train = _render_changes("train", TRAINING_CHANGES, tracker, manipulator, work)
+    held_out = _render_changes("choose", HELD_OUT_CHANGES, tracker, manipulator, work)
+
     renderer, history = train_action_renderer(
-        *found["train"], RENDERER_STEPS, Path(work) / "training"
+        train.source, train.changed, train.coefficients, RENDERER_STEPS, work / "training"
     )
-    scores = rendering_scores(renderer, *found["choose"])
-    learnt = EditorCard(RENDERER, tuple(load_card(MANIPULATOR)["emotions"]), store.crop)
-    card = card_entries(learnt, Path(out)) | {
+    terms = history["perceptual"].tail(10).mean().drop("step").to_dict()
+    held_out_scores = rendering_scores(
+        renderer, held_out.source, held_out.changed, held_out.coefficients
+    )
+    scores = {}
+    for name, value in (held_out_scores | terms).items():
+        scores[name] = round(value, 4)
+
+    emotions = tuple(load_card(MANIPULATOR)["emotions"])
+    editor_card = EditorCard(RENDERER, emotions, train.source.crop)
+    card = card_entries(editor_card, out) | {
         "model": {},
         "editor": KIND,
         "command": "cdrl train action_renderer",
-        "licence": "Apache-2.0",
+        "licence": LICENCE,
         "manipulator": MANIPULATOR,
         "tracker": ACTION_TRACKER,
         "held_out": "choosing set: other people and other sentences",
-        "truth": "pairs: training clips, and the same clips rendered with their actions changed as the action manipulator with CDRL edits them; no true edit",
-        "trained_on": f"{PEOPLE['train']} people, {CHANGES['train']} changed clips, {RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['perceptual']} that compare features of the vision prior too",
-        "scores": {
-            name: round(value, 4)
-            for name, value in (
-                scores | history["perceptual"].tail(10).mean().drop("step").to_dict()
-            ).items()
-        },
+        "truth": "pairs: training clips, and the same clips rendered with their actions changed as "
+        "the action manipulator with CDRL edits them; no true edit",
+        "trained_on": f"{PEOPLE['train']} people, {TRAINING_CHANGES} changed clips, "
+        f"{RENDERER_STEPS['pixels']} steps of 24 frames, and {RENDERER_STEPS['perceptual']} that "
+        "compare features of the vision prior too",
+        "scores": scores,
     }
-    save_weights(Path(out) / "action_renderer.safetensors", renderer, card)
+    save_weights(out / "action_renderer.safetensors", renderer, card)
     return card
 
 
-RECIPES = {
-    recipe.__name__: recipe
-    for recipe in (
-        audio_prior,
-        face_backbone,
-        mouth_backbone,
-        face_identity,
-        mouth_identity,
-        language_prior,
-        judge_a,
-        judge_b,
-        tracker,
-        identity,
-        guidance,
-        generator_start,
-        generator,
-        action_tracker,
-        action_manipulator,
-        action_renderer,
-    )
-}
+_ALL = (
+    Recipe(
+        "audio_prior",
+        "Frame-wise phonemes from log-mel; 3,000 espeak-ng utterances (needs the extra [studio])",
+        "4 minutes",
+        _make_audio_prior,
+    ),
+    Recipe(
+        "face_backbone", "Facial actions from the aligned face", "30 minutes", _make_face_backbone
+    ),
+    Recipe(
+        "mouth_backbone", "Mouth actions from the mouth's box", "15 minutes", _make_mouth_backbone
+    ),
+    Recipe(
+        "face_identity",
+        "A face backbone that never saw a coefficient: speaker labels only, for the study",
+        "5 minutes",
+        _make_face_identity,
+    ),
+    Recipe(
+        "mouth_identity",
+        "A mouth backbone that never saw a coefficient: speaker labels only, for the study",
+        "4 minutes",
+        _make_mouth_identity,
+    ),
+    Recipe(
+        "language_prior",
+        "A tiny CLIP over captions of facial actions, on the frozen face backbone",
+        "2 minutes",
+        _make_language_prior,
+    ),
+    Recipe("judge_a", "First emotion judge (evaluation only)", "9 minutes", _make_judge_a),
+    Recipe(
+        "judge_b",
+        "Second emotion judge, another architecture (evaluation only)",
+        "12 minutes",
+        _make_judge_b,
+    ),
+    Recipe(
+        "tracker",
+        "Facial actions and landmarks from a crop (evaluation only)",
+        "13 minutes",
+        _make_tracker,
+    ),
+    Recipe(
+        "identity", "Identity embedding of a crop (evaluation only)", "6 minutes", _make_identity
+    ),
+    Recipe(
+        "guidance",
+        "The content and emotion encoders (CCRL, CERL), trained as the study's first seed",
+        "6 minutes",
+        _make_guidance,
+    ),
+    Recipe(
+        "generator_start",
+        "The image editor without guidance, where both variants of notebook 05 begin",
+        "5 minutes",
+        _make_generator_start,
+    ),
+    Recipe(
+        "generator",
+        "The image editor with CDRL guidance, where `cdrl edit --fit` begins",
+        "3 minutes",
+        _make_generator,
+    ),
+    Recipe(
+        "action_tracker",
+        "Facial actions from the features of the backbones",
+        "8 minutes",
+        _make_action_tracker,
+    ),
+    Recipe(
+        "action_manipulator",
+        "Edits facial actions, trained on unpaired clips with distilled CDRL guidance",
+        "5 minutes",
+        _make_action_manipulator,
+    ),
+    Recipe(
+        "action_renderer",
+        "Draws changed facial actions into crops, trained on clips rendered with changed actions",
+        "75 and 30 minutes, after 10 of rendering on two idle cores",
+        _make_action_renderer,
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in _ALL}

@@ -175,8 +175,8 @@ def _description(name: str, card: dict[str, Any]) -> str:
     if name in DESCRIPTIONS:
         return DESCRIPTIONS[name]
     recipe = RECIPES.get(name)
-    if recipe is not None and recipe.__doc__:
-        return recipe.__doc__.splitlines()[0]
+    if recipe is not None:
+        return recipe.summary
     return card.get("what", "A network of this kit.")
 
 

@@ -1,0 +1,1 @@
+"""Training: one loop, and the networks that everything else builds on."""

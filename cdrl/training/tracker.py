@@ -1,6 +1,7 @@
-"""The tracker of the coefficient host: facial actions from the frozen backbones' features, training people only."""
+"""Training of the action tracker: facial actions from the features of the frozen backbones."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,20 +12,58 @@ from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import window_rows
 from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, track
 from cdrl.priors.features import Features
-from cdrl.training.backbones import r2
-from cdrl.training.loop import LoopConfig, train
+from cdrl.training.cards import STD_FLOOR, r2, r2_scores, training_card, true_actions
+from cdrl.training.loop import LoopConfig, Terms, train
 
-WINDOW, BATCH = 24, 32  # frames, clips
+WINDOW = 24  # frames
+BATCH = 32  # windows
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class TrackingSampler:
+    """Draws windows of features with their true actions.
+
+    Args:
+        corpora: each has the same share of the batches.
+    """
+
+    def __init__(self, corpora: tuple[Features, ...]):
+        self.corpora = corpora
+        self.truth = [true_actions(features.store) for features in corpora]
+
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """Draw a batch.
+
+        Args:
+            random: where all that is drawn comes from.
+
+        Returns:
+            Features (B, T, F) and actions (B, T, 52), float32.
+        """
+        number = random.integers(len(self.corpora))
+        features = self.corpora[number]
+        lengths = features.store.clips["num_frames"].to_numpy()
+        long_enough = np.flatnonzero(lengths >= WINDOW)
+        clips = random.choice(long_enough, BATCH)
+        starts = random.integers(0, lengths[clips] - WINDOW + 1)
+        rows = window_rows(features.store, clips, starts, WINDOW)
+        joined = np.concatenate([features.face[rows], features.mouth[rows]], -1)
+        inputs = torch.from_numpy(joined.astype(np.float32))
+        return inputs, torch.from_numpy(self.truth[number][rows])
 
 
 def train_action_tracker(
-    features: tuple[Features, ...], held_out: Features, out: Path, work: Path, steps: int = 5000
-) -> dict:
-    """Fit the head that reads all 52 actions from a window of face and mouth features.
+    corpora: tuple[Features, ...], held_out: Features, out: Path, work: Path, steps: int = 5000
+) -> dict[str, Any]:
+    """Fit the network that reads all 52 actions from a window of face and mouth features.
 
     Args:
-        features, held_out: of stores with truth; those to learn from, taken by lot, and other people. out: folder of the weights.
-            work: folder of the checkpoint.
+        corpora: features of stores with truth, to train on.
+        held_out: features of a store of other people, with truth.
+        out: folder of the weights.
+        work: folder of the checkpoint.
+        steps: optimiser steps.
 
     Returns:
         The card; `scores.r2` is the mean over actions with variance, on the held-out people.
@@ -32,63 +71,46 @@ def train_action_tracker(
     Raises:
         InputError: a store whose clips have no true coefficients.
     """
-    for store in (*(each.store for each in features), held_out.store):
-        if "coefficients" not in store.truth:
-            raise InputError(
-                f"{store.path}: no true coefficients here; the tracker is fitted to a store of the studio"
-            )
-    truth = [each.store.truth["coefficients"][:].astype(np.float32) for each in features]
-    shape = {"features": held_out.face.shape[1] + held_out.mouth.shape[1]}
+    for features in (*corpora, held_out):
+        _require_truth(features)
+    sampler = TrackingSampler(corpora)
+    size = held_out.face.shape[1] + held_out.mouth.shape[1]
     torch.manual_seed(0)
-    model = ActionTracker(**shape)
-    model.mean.copy_(torch.from_numpy(truth[0].mean(0)))
-    model.std.copy_(torch.from_numpy(truth[0].std(0) + 0.02))
-    lengths = [each.store.clips["num_frames"].to_numpy() for each in features]
+    model = ActionTracker(features=size)
+    model.mean.copy_(torch.from_numpy(sampler.truth[0].mean(0)))
+    model.std.copy_(torch.from_numpy(sampler.truth[0].std(0) + STD_FLOOR))
 
-    def sample(random):
-        k = random.integers(len(features))
-        clips = random.choice(np.flatnonzero(lengths[k] >= WINDOW), BATCH)
-        rows = window_rows(
-            features[k].store, clips, random.integers(0, lengths[k][clips] - WINDOW + 1), WINDOW
-        )
-        seen = np.concatenate([features[k].face[rows], features[k].mouth[rows]], -1).astype(
-            np.float32
-        )
-        return torch.from_numpy(seen), torch.from_numpy(truth[k][rows])
-
-    def objective(batch):
-        error = (model(batch[0]) - batch[1]) / model.std
+    def objective(batch: Batch) -> Terms:
+        inputs, actions = batch
+        error = (model(inputs) - actions) / model.std
         return {"coefficients": error.square().mean((1, 2))}
 
     config = LoopConfig(
         steps=steps, learning_rate=2e-3, save_every=500, weights={"coefficients": 1.0}
     )
-    train(model, objective, sample, config, work, "action reader")
-    model.eval().requires_grad_(False)
-    wanted, found = (
-        held_out.store.truth["coefficients"][:].astype(np.float32),
-        track(held_out, model).coefficients,
+    train(model, objective, sampler, config, work, "action tracker")
+    model.eval()
+    model.requires_grad_(False)
+
+    predictions = track(held_out, model).coefficients
+    values = r2(true_actions(held_out.store), predictions)
+    people = 0
+    for features in corpora:
+        people += features.store.clips.speaker.nunique()
+    card = training_card(
+        ACTION_TRACKER,
+        {"features": size},
+        f"ARKit coefficients ({len(ACTIONS)}) of {people} studio people, no emotion label",
+        r2_scores(held_out.store, values, range(len(ACTIONS)), len(predictions)),
+        steps,
     )
-    score = r2(wanted, found)
-    people = sum(each.store.clips.speaker.nunique() for each in features)
-    card = {
-        "name": ACTION_TRACKER,
-        "model": shape,
-        "steps": steps,
-        "command": f"cdrl train {ACTION_TRACKER}",
-        "licence": "Apache-2.0",
-        "truth": f"ARKit coefficients (52) of {people} studio people, no emotion label",
-        "held_out": "choosing set: other people and other sentences",
-        "scores": {
-            "r2": round(float(np.nanmean(score)), 4),
-            "n": len(found),
-            "people": int(held_out.store.clips.speaker.nunique()),
-            **{
-                f"r2.{a}": round(float(s), 3)
-                for a, s in zip(ACTIONS, score, strict=True)
-                if np.isfinite(s)
-            },
-        },
-    }
     save_weights(Path(out) / f"{ACTION_TRACKER}.safetensors", model, card)
     return card
+
+
+def _require_truth(features: Features) -> None:
+    if "coefficients" not in features.store.truth:
+        raise InputError(
+            f"{features.store.path}: no true coefficients here; the tracker is fitted to a store "
+            "of the studio"
+        )
