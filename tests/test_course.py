@@ -1,9 +1,10 @@
-"""The notebooks as a course: none lacks a part of the argument, and what they tell to try is accepted as it stands."""
+"""The notebooks as a course: every part of the argument, and commands that are accepted."""
 
 import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -21,129 +22,175 @@ from cdrl.priors.language import WORDS
 ROOT = repository_root()
 PAPER = "arxiv.org/abs/2504.05672"
 PARTS = ("**Question.**", "**Idea", "**Figure.**", "**Reading.**", "## Try next")
+SOURCE = re.compile(r"arxiv\.org/abs/[\d.]+\d|doi\.org/[\w./-]+")
+REFUTATION = re.compile(r"[Rr]efute|would mean|would have proved us")
+PATHS = pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
+
+
+def read_cells(path):
+    return nbformat.read(path, as_version=4).cells
 
 
 def prose(path):
-    return "\n\n".join(
-        cell.source
-        for cell in nbformat.read(path, as_version=4).cells
-        if cell.cell_type == "markdown"
-    )
+    texts = [cell.source for cell in read_cells(path) if cell.cell_type == "markdown"]
+    return "\n\n".join(texts)
 
 
-@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
+def code(path):
+    texts = [cell.source for cell in read_cells(path) if cell.cell_type == "code"]
+    return "\n\n".join(texts)
+
+
+@PATHS
 def test_no_part_of_the_argument_is_missing(path):
     text = prose(path)
     assert [part for part in PARTS if part not in text] == []
-    first = nbformat.read(path, as_version=4).cells[0].source
-    assert "$$" in first and PAPER in first, "the idea has its equation and its source"
-    assert len(set(re.findall(r"arxiv\.org/abs/[\d.]+\d|doi\.org/[\w./-]+", text))) >= 2, (
-        "and a classical one"
-    )
-    assert re.search(r"[Rr]efuted|would mean|would have proved us", text), (
-        "what would have refuted it"
-    )
+
+
+@PATHS
+def test_the_idea_has_its_equation_and_its_sources(path):
+    first = read_cells(path)[0].source
+    assert "$$" in first
+    assert PAPER in first
+    assert len(set(SOURCE.findall(prose(path)))) >= 2
+
+
+@PATHS
+def test_a_notebook_says_what_would_have_refuted_it(path):
+    assert REFUTATION.search(prose(path))
+
+
+@PATHS
+def test_settings_that_a_notebook_prints_exist(path):
+    stage = list(STAGES)[int(path.name[:2])]
+    config = stage_config(stage, "cpu", {})
+    names = re.findall(r"\bconfig\.(\w+)", code(path))
+    assert [name for name in names if not hasattr(config, name)] == []
 
 
 def commands(path):
     """The lines that a notebook gives to be typed, each command alone."""
+    lines = []
     for block in re.findall(r"^```\n(.*?)^```", prose(path), re.S | re.M):
-        yield from (part.strip() for line in block.splitlines() for part in line.split("&&"))
+        for line in block.splitlines():
+            lines += [part.strip() for part in line.split("&&")]
+    return lines
 
 
-@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
+@PATHS
 def test_what_a_notebook_tells_to_try_is_accepted_and_changes_something(path, tmp_path):
-    tried = [shlex.split(line) for line in commands(path)]
-    runs = [words for words in tried if words[:2] == ["cdrl", "run"]]
-    assert runs, "a run with one thing changed"
-    for words in tried:
-        if words[0] == "cdrl":
-            chosen = build_parser().parse_args(words[1:])
-            if words[1] == "run":
-                check_settings(parse_settings(chosen.set), chosen.preset)
-            elif words[1] == "edit":
-                assert (ROOT / chosen.source).is_file() and set(
-                    re.findall(r"\w+", chosen.text)
-                ) <= set(WORDS)
-        elif words[0] == "papermill":
-            check_papermill(words[1:])
-        elif words[0] == "printf":
-            grid = tmp_path / words[-1]
-            grid.write_text(words[1].replace("\\n", "\n"))
-            check_grid(read_grid(grid), tmp_path / "grid")
-        else:
-            assert words[0] in ("mkdir", "cp"), words
+    lines = commands(path)
+    assert any(line.startswith("cdrl run ") for line in lines), "a run with one thing changed"
+    for line in lines:
+        check_command(shlex.split(line), tmp_path)
+
+
+def check_command(words, tmp_path):
+    if words[0] == "cdrl":
+        check_cdrl(words)
+    elif words[0] == "papermill":
+        check_papermill(words[1:])
+    elif words[0] == "printf":
+        grid = tmp_path / words[-1]
+        grid.write_text(words[1].replace("\\n", "\n"))
+        check_grid(read_grid(grid), tmp_path / "grid")
+    else:
+        assert words[0] in ("mkdir", "cp"), words
+
+
+def check_cdrl(words):
+    arguments = build_parser().parse_args(words[1:])
+    if words[1] == "run":
+        check_settings(parse_settings(arguments.set), arguments.preset)
+    elif words[1] == "edit":
+        assert (ROOT / arguments.source).is_file()
+        assert set(re.findall(r"\w+", arguments.text)) <= set(WORDS)
 
 
 def check_settings(settings, preset):
-    for stage in STAGES:  # as `cdrl run` asks before anything runs
+    """Every setting is accepted, as `cdrl run` checks before anything runs, and changes a value."""
+    for stage in STAGES:
         stage_config(stage, preset, settings)
     for name, value in settings.items():
         stage, _, field = name.partition(".")
         before = getattr(stage_config(stage, preset, {}), field)
-        assert getattr(stage_config(stage, preset, {name: value}), field) != before, (
-            f"{name} is {before} already"
-        )
+        after = getattr(stage_config(stage, preset, {name: value}), field)
+        assert after != before, f"{name} is {before} already"
 
 
 def check_papermill(words):
-    source, target, given = words[0], words[1], parameters(words)
-    assert (ROOT / source).is_file() and target.endswith(".ipynb")
-    assert set(given) <= set(declared_parameters(ROOT / source))
-    check_settings(given["settings"], given.get("preset", "cpu"))
+    source, target = words[0], words[1]
+    parameters = papermill_parameters(words)
+    assert (ROOT / source).is_file()
+    assert target.endswith(".ipynb")
+    assert set(parameters) <= set(declared_parameters(ROOT / source))
+    check_settings(parameters["settings"], parameters.get("preset", "cpu"))
 
 
-def parameters(words):
-    """What the words behind `papermill` give the notebook."""
-    given, rest = {}, words[2:]
-    while rest:
-        option, value, *rest = rest
+def papermill_parameters(words):
+    """The parameters that the words behind `papermill` give the notebook."""
+    parameters = {}
+    position = 2
+    while position < len(words):
+        option = words[position]
         if option == "-p":
-            given[value], *rest = rest
+            parameters[words[position + 1]] = words[position + 2]
+            position += 3
         elif option == "-y":
-            given |= yaml.safe_load(value)
+            parameters |= yaml.safe_load(words[position + 1])
+            position += 2
         else:
-            assert (option, value) == ("-k", "python3")
-    return given | {"settings": {name: str(value) for name, value in given["settings"].items()}}
+            assert words[position : position + 2] == ["-k", "python3"]
+            position += 2
+    settings = {name: str(value) for name, value in parameters["settings"].items()}
+    return parameters | {"settings": settings}
 
 
-def asked(words):
-    """(folder of the run, preset, settings, the one stage to be made or None for all) of a command; None for one that makes no stage."""
+class Request(NamedTuple):
+    """What a command makes: stages of a run, or one of them."""
+
+    run: str
+    preset: str
+    settings: dict
+    only_stage: str | None
+
+
+def requested_stages(words):
+    """The stages that a command makes; None where it makes none."""
     if words[:2] == ["cdrl", "run"]:
-        chosen = build_parser().parse_args(words[1:])
-        return chosen.out, chosen.preset, parse_settings(chosen.set), None
+        arguments = build_parser().parse_args(words[1:])
+        settings = parse_settings(arguments.set)
+        return Request(arguments.out, arguments.preset, settings, None)
     if words[0] == "papermill":
-        given = parameters(words[1:])
-        return (
-            given["run_folder"],
-            given.get("preset", "cpu"),
-            given["settings"],
-            list(STAGES)[int(Path(words[1]).name[:2])],
-        )
+        parameters = papermill_parameters(words[1:])
+        stage = list(STAGES)[int(Path(words[1]).name[:2])]
+        preset = parameters.get("preset", "cpu")
+        return Request(parameters["run_folder"], preset, parameters["settings"], stage)
     return None
 
 
-@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
+@PATHS
 def test_what_is_told_to_be_copied_is_all_that_stays_the_same(path, tmp_path):
-    """After the copies that stand before it, a run is not refused, and makes nothing but what its settings change and what follows."""
+    """After the copies before it a run is accepted, and makes only what its settings change."""
     for stage in STAGES:
         run_stage(stage_config(stage, "cpu", {}), tmp_path / "runs" / "demo", lambda out: {})
     for command in commands(path):
         words = shlex.split(command)
+        request = requested_stages(words)
         if words[0] in ("mkdir", "cp"):
             subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
-        elif asked(words):
-            run, preset, settings, only = asked(words)
-            configs = {stage: stage_config(stage, preset, settings) for stage in STAGES}
-            for config in configs.values():
-                check_stage(config, tmp_path / run)
-            there = [
-                stage
-                for stage in STAGES
-                if (stage_folder(tmp_path / run, stage) / RESULTS).exists()
-            ]
-            changed = min(list(STAGES).index(name.partition(".")[0]) for name in settings)
-            assert there == list(STAGES)[:changed] and only in (None, list(STAGES)[changed]), (
-                command
-            )
-            run_stage(configs[list(STAGES)[changed]], tmp_path / run, lambda out: {})
+        elif request is not None:
+            check_copies(request, tmp_path / request.run, command)
+
+
+def check_copies(request, run, command):
+    names = list(STAGES)
+    configs = {}
+    for stage in names:
+        configs[stage] = stage_config(stage, request.preset, request.settings)
+        check_stage(configs[stage], run)
+    copied = [stage for stage in names if (stage_folder(run, stage) / RESULTS).exists()]
+    changed = min(names.index(name.partition(".")[0]) for name in request.settings)
+    assert copied == names[:changed], command
+    assert request.only_stage in (None, names[changed]), command
+    run_stage(configs[names[changed]], run, lambda out: {})

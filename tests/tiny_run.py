@@ -1,4 +1,4 @@
-"""A run folder with two maps, written by hand in a second: what the explorer and its tests in a browser read."""
+"""A run folder with two maps, written in a second: what explorer, dial and their tests read."""
 
 import json
 import shutil
@@ -11,36 +11,64 @@ from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.store import StoreWriter
 
-SIDE, FRAMES, RATE = 48, 10, 25.0
+SIDE = 48  # pixels of a face
+FRAMES = 10  # of a clip
+RATE = 25.0  # Hz
+SAMPLE_RATE = 16000  # Hz
 BRIGHTNESS = 30  # of the blue of frame k of a clip: BRIGHTNESS + 20 k
+CONTENTS = 40  # dimensions of the content code
+MOUTH_BOX = (0.2, 0.5, 0.8, 1.0)
+NOISE = 0.05  # of both codes
 
 
 def face(speaker, emotion, frame):
     """(48, 48, 3) uint8: red tells the emotion, green the speaker, blue the moment."""
+    colour = (30 * SCORED_EMOTIONS.index(emotion) + 20, 60 * speaker + 40, BRIGHTNESS + 20 * frame)
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)
-    picture[:] = (
-        30 * SCORED_EMOTIONS.index(emotion) + 20,
-        60 * speaker + 40,
-        BRIGHTNESS + 20 * frame,
-    )
+    picture[:] = colour
     return picture
 
 
 def tiny_run(run, speakers=2, sentences=2, maps=True, made_by=None, sound=True):
-    """Writes a corpus of speakers x sentences x 7 emotions, embeddings, maps and results.
+    """Write a corpus of speakers x sentences x 7 emotions, embeddings, maps and results.
 
     Args:
-        run: folder to make. maps: False leaves the map files out. made_by: version of cdrl that it claims.
+        run: folder to make.
+        speakers: number of people.
+        sentences: number that each says.
+        maps: False leaves the map files out.
+        made_by: version of cdrl that the run claims.
+        sound: False makes silent clips.
 
     Returns:
-        Path of the run; its content is (sentence, moment), its emotion is the emotion, each with a little noise.
+        Path of the run. Its content code is (sentence, moment), its emotion code is the emotion,
+        each with a little noise.
     """
-    rng, content, emotion, clips = np.random.default_rng(5), [], [], 0
-    tone = 0.3 * np.sin(np.arange(int(FRAMES / RATE * 16000)) / 8) * sound
+    codes = write_corpus(run, speakers, sentences, sound)
+    folder = stage_folder(run, "probe")
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(5)
+    for space, clean in codes.items():
+        code = clean + NOISE * random.standard_normal(clean.shape)
+        np.save(folder / f"{space}.npy", code.astype(np.float16))
+        projection = random.standard_normal((code.shape[1], 2))
+        if maps:
+            np.save(folder / f"map_{space}.npy", (code @ projection).astype(np.float32))
+            np.save(folder / f"map_{space}_rows.npy", np.arange(len(code)))
+    write_results(folder, "probe", {"content.viseme": 0.5}, made_by)
+    return run
+
+
+def write_corpus(run, speakers, sentences, sound):
+    """Write the reporting store; return the clean codes of all frames, (N, D) each."""
+    samples = np.arange(int(FRAMES / RATE * SAMPLE_RATE))
+    tone = 0.3 * np.sin(samples / 8) * sound
+    moments = np.arange(FRAMES)
+    content, emotion = [], []
     with StoreWriter(stage_folder(run, "corpus") / "report") as writer:
         for speaker in range(speakers):
             for sentence in range(sentences):
-                for name in SCORED_EMOTIONS:
+                for index, name in enumerate(SCORED_EMOTIONS):
                     row = {
                         "name": f"{speaker}_{sentence}_{name}",
                         "corpus": "studio",
@@ -48,42 +76,25 @@ def tiny_run(run, speakers=2, sentences=2, maps=True, made_by=None, sound=True):
                         "emotion": name,
                         "speaker": f"{speaker:04d}",
                         "sentence": f"{sentence:03d}",
-                        "intensity": 1 + clips % 3,
+                        "intensity": 1 + len(content) % 3,
                         "frame_rate": RATE,
                     }
-                    faces = np.stack([face(speaker, name, frame) for frame in range(FRAMES)])
-                    truth = {"viseme": np.arange(FRAMES) % 5 + sentence}
-                    writer.add(
-                        row, faces, np.zeros((FRAMES, 2, 3)), tone, (0.2, 0.5, 0.8, 1.0), truth
-                    )
-                    content.append(np.eye(40)[20 * sentence + np.arange(FRAMES)])
-                    emotion.append(np.tile(np.eye(7)[SCORED_EMOTIONS.index(name)], (FRAMES, 1)))
-                    clips += 1
-    folder = stage_folder(run, "probe")
-    folder.mkdir(parents=True)
-    for space, rows in (("content", content), ("emotion", emotion)):
-        values = np.concatenate(rows) + 0.05 * rng.standard_normal(
-            (clips * FRAMES, rows[0].shape[1])
-        )
-        np.save(folder / f"{space}.npy", values.astype(np.float16))
-        flat = values @ rng.standard_normal((values.shape[1], 2))
-        if maps:
-            np.save(folder / f"map_{space}.npy", flat.astype(np.float32))
-            np.save(folder / f"map_{space}_rows.npy", np.arange(len(flat)))
-    record = {
-        "config": {},
-        "hash": "0",
-        "seconds": 1.0,
-        "peak_gb": 0.1,
-        "scores": {"content.viseme": 0.5},
-        "versions": {"cdrl": made_by or version("cdrl")},
-    }
-    (folder / "results.json").write_text(json.dumps({"stages": {"probe": record}}))
-    return run
+                    faces = np.stack([face(speaker, name, frame) for frame in moments])
+                    transforms = np.zeros((FRAMES, 2, 3))
+                    truth = {"viseme": moments % 5 + sentence}
+                    writer.add(row, faces, transforms, tone, MOUTH_BOX, truth)
+                    content.append(np.eye(CONTENTS)[20 * sentence + moments])
+                    emotion.append(np.tile(np.eye(len(SCORED_EMOTIONS))[index], (FRAMES, 1)))
+    return {"content": np.concatenate(content), "emotion": np.concatenate(emotion)}
 
 
 def tiny_dial(run, made_by=None):
-    """Writes a run that the dial can turn: a tiny corpus, the committed encoders and the committed generator."""
+    """Write a run that the dial can read: a tiny corpus, committed encoders and generator.
+
+    Args:
+        run: folder to make.
+        made_by: version of cdrl that the run claims.
+    """
     weights = data_root() / "weights"
     tiny_run(run, speakers=1, sentences=1)
     for stage in ("content", "emotion"):
@@ -92,13 +103,18 @@ def tiny_dial(run, made_by=None):
     (folder / "cdrl").mkdir(parents=True)
     for kind in ("safetensors", "json"):
         shutil.copy(weights / f"generator.{kind}", folder / "cdrl" / f"model.{kind}")
+    write_results(folder, "generator", {"spfem.loss": 0.5}, made_by)
+    return run
+
+
+def write_results(folder, stage, scores, made_by):
+    """Write the results of one stage, as if a run of `made_by` had finished it."""
     record = {
         "config": {},
         "hash": "0",
         "seconds": 1.0,
         "peak_gb": 0.1,
-        "scores": {"spfem.loss": 0.5},
+        "scores": scores,
         "versions": {"cdrl": made_by or version("cdrl")},
     }
-    (folder / "results.json").write_text(json.dumps({"stages": {"generator": record}}))
-    return run
+    (folder / "results.json").write_text(json.dumps({"stages": {stage: record}}))
