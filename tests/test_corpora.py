@@ -1,4 +1,7 @@
-"""Every corpus adapter in one table: names become labels, what is no clip is told with a reason; manifests and splits."""
+"""Every corpus adapter: names become labels, what is no clip is reported with a reason.
+
+Also manifests, their sums, and splits.
+"""
 
 import os
 import re
@@ -20,16 +23,22 @@ from cdrl.core.vocabulary import (
     SPELLINGS,
     read_emotion,
 )
-from cdrl.corpora import adapters as corpora
 from cdrl.corpora import manifest, splits
-from cdrl.corpora.adapters import CORPORA, MEAD_SPEAKERS
-from cdrl.corpora.check import concerns, corpus_report, read_headers
-from cdrl.corpora.ingest import describe_cost
+from cdrl.corpora.adapters import CORPORA, missing_crema_d
+from cdrl.corpora.check import concerns, describe_corpus, read_headers
+from cdrl.corpora.ingest_cost import describe_cost
 from cdrl.corpora.samples import sample_folder
 from cdrl.corpora.scan import scan
 
+# The 47 speakers of MEAD's public release that published splits name; its page says "about 48".
+MEAD_MEN = (3, 5, 7, 9, 11, 12, 13, 19, *range(22, 36), 37, 39, 40, 41, 42)
+MEAD_WOMEN = (9, 11, 14, 15, 16, 18, 19, 21, 23, 24, 25, 26, 28, 29, 33, 35, 36, 37, 38, 40)
+MEAD_SPEAKERS = (
+    *(f"M{number:03d}" for number in MEAD_MEN),
+    *(f"W{number:03d}" for number in MEAD_WOMEN),
+)
 MEAD = "M003/video/front/angry/level_3/"
-# corpus -> {path: (speaker, sentence, emotion, intensity, camera, take, sound)} of clips, {path: (kind, reason)} of the rest.
+# corpus -> {path: (speaker, sentence, emotion, intensity, camera, take, sound)} of its clips.
 CLIPS = {
     "mead": {
         f"{MEAD}001.mp4": (
@@ -95,6 +104,7 @@ CLIPS = {
         "bo/fear/zwei und drei.mov": ("bo", "bo/fear/zwei und drei", "fear", 2, "", "", ""),
     },
 }
+# corpus -> {path: (kind of the remark, pattern of its reason)} of other files; None for no remark.
 OTHERS = {
     "mead": {
         "M003/audio/angry/level_3/001.m4a": None,  # the sound of a clip
@@ -152,179 +162,191 @@ ADAPTERS = sorted(CLIPS)
 FIELDS = ["speaker", "sentence", "emotion", "intensity", "camera", "take", "sound"]
 
 
-def make(root, paths, content=b"x"):
+def make_files(root, paths, content=b"x"):
     """Placeholder files below a root."""
     for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
     return root
 
 
-def said(found, path):
+def remark_on(result, path):
     """(kind, reason) of the one remark on a path."""
-    (remark,) = [remark for remark in found.remarks if remark.path == str(path)]
+    (remark,) = [remark for remark in result.remarks if remark.path == str(path)]
     return remark.kind, remark.reason
 
 
 def clips_of(corpus, paths):
     """A manifest of names alone, without files."""
-    rows = [
-        CORPORA[corpus].parse(PurePosixPath("root") / path) | {"path": path, "corpus": corpus}
-        for path in paths
-    ]
-    return pd.DataFrame([row for row in rows if "left_out" not in row])
+    rows = []
+    for path in paths:
+        labels = CORPORA[corpus].parse(PurePosixPath("root") / path)
+        if "left_out" not in labels:
+            rows.append(labels | {"path": path, "corpus": corpus})
+    return pd.DataFrame(rows)
+
+
+def mead_names():
+    """Of MEAD the front view and some numbers only."""
+    numbers = (1, 2, 3, 16, 17, 28, 29, 30)
+    names = []
+    for speaker in MEAD_SPEAKERS:
+        for emotion in EMOTIONS:
+            for level in (1,) if emotion == "neutral" else (1, 2, 3):
+                folder = f"{speaker}/video/front/{emotion}/level_{level}"
+                names += [f"{folder}/{number:03d}.mp4" for number in numbers]
+    return names
+
+
+def ravdess_names():
+    names = []
+    for emotion in RAVDESS_EMOTIONS:
+        for intensity in ("01",) if emotion == "01" else ("01", "02"):
+            for take in ("01-01", "01-02", "02-01", "02-02"):
+                kind = f"{emotion}-{intensity}-{take}"
+                names += [f"01-01-{kind}-{actor:02d}.mp4" for actor in range(1, 25)]
+    return names
+
+
+def crema_d_names():
+    actors = [str(number) for number in range(1001, 1092)]
+    return missing_crema_d(pd.DataFrame({"speaker": actors, "name": ""}))
 
 
 @cache
-def full(corpus):
-    """The names of a whole corpus; of MEAD the front view and some numbers only."""
-    if corpus == "mead":
-        levels = [(e, k) for e in EMOTIONS for k in ((1,) if e == "neutral" else (1, 2, 3))]
-        numbers = (1, 2, 3, 16, 17, 28, 29, 30)
-        return clips_of(
-            corpus,
-            [
-                f"{s}/video/front/{e}/level_{k}/{n:03d}.mp4"
-                for s in MEAD_SPEAKERS
-                for e, k in levels
-                for n in numbers
-            ],
-        )
-    if corpus == "ravdess":
-        codes = [(e, k) for e in RAVDESS_EMOTIONS for k in ("01", "02") if (e, k) != ("01", "02")]
-        return clips_of(
-            corpus,
-            [
-                f"01-01-{e}-{k}-{s}-{r}-{a:02d}.mp4"
-                for e, k in codes
-                for s in ("01", "02")
-                for r in ("01", "02")
-                for a in range(1, 25)
-            ],
-        )
-    return clips_of(
-        corpus,
-        corpora.missing_crema_d(
-            pd.DataFrame({"speaker": [str(1000 + k) for k in range(1, 92)], "name": ""})
-        ),
-    )
+def whole_corpus(corpus):
+    """A manifest of the names of a whole corpus."""
+    names_of = {"mead": mead_names, "ravdess": ravdess_names, "crema-d": crema_d_names}
+    return clips_of(corpus, names_of[corpus]())
 
 
 @pytest.mark.parametrize("corpus", ADAPTERS)
-def test_names_become_the_labels_of_a_manifest_and_the_rest_is_told_with_reasons(corpus, tmp_path):
-    make(tmp_path, [*CLIPS[corpus], *OTHERS[corpus]])
-    found = scan(tmp_path, corpus)
-    assert tuple(found.clips.columns) == manifest.COLUMNS and set(found.clips["corpus"]) == {corpus}
-    assert {row.path: tuple(row[FIELDS]) for _, row in found.clips.iterrows()} == CLIPS[corpus]
-    assert found.clips["bytes"].eq(1).all() and found.clips["sha256"].eq("").all()
-    told = {remark.path for remark in found.remarks if remark.kind != "note"}
-    assert told == {path for path, expected in OTHERS[corpus].items() if expected}
-    for path, expected in OTHERS[corpus].items():
-        if expected:
-            kind, reason = said(found, path)
-            assert kind == expected[0] and re.search(expected[1], reason), (path, kind, reason)
+def test_names_become_the_labels_of_a_manifest(corpus, tmp_path):
+    make_files(tmp_path, [*CLIPS[corpus], *OTHERS[corpus]])
+    clips = scan(tmp_path, corpus).clips
+    assert tuple(clips.columns) == manifest.COLUMNS
+    assert set(clips["corpus"]) == {corpus}
+    labels_of_path = {row.path: tuple(row[FIELDS]) for _, row in clips.iterrows()}
+    assert labels_of_path == CLIPS[corpus]
+    assert clips["bytes"].eq(1).all()
+    assert clips["sha256"].eq("").all()
+
+
+@pytest.mark.parametrize("corpus", ADAPTERS)
+def test_what_is_no_clip_is_reported_with_a_reason(corpus, tmp_path):
+    make_files(tmp_path, [*CLIPS[corpus], *OTHERS[corpus]])
+    result = scan(tmp_path, corpus)
+    expected = {path: remark for path, remark in OTHERS[corpus].items() if remark is not None}
+    assert {remark.path for remark in result.remarks if remark.kind != "note"} == set(expected)
+    for path, (expected_kind, pattern) in expected.items():
+        kind, reason = remark_on(result, path)
+        assert kind == expected_kind, (path, reason)
+        assert re.search(pattern, reason), (path, reason)
 
 
 @pytest.mark.parametrize("corpus", ADAPTERS)
 def test_a_root_is_recognised_by_the_names_in_it(corpus, tmp_path):
-    assert scan(make(tmp_path, [*CLIPS[corpus], *OTHERS[corpus]])).corpus == corpus
+    make_files(tmp_path, [*CLIPS[corpus], *OTHERS[corpus]])
+    assert scan(tmp_path).corpus == corpus
 
 
 @pytest.mark.parametrize("corpus", ADAPTERS)
 def test_names_are_unique_and_safe_as_file_names(corpus, tmp_path):
-    names = scan(make(tmp_path, CLIPS[corpus]), corpus).clips["name"]
-    assert names.str.fullmatch(r"[A-Za-z0-9._-]+").all() and names.str.lower().is_unique
+    make_files(tmp_path, CLIPS[corpus])
+    names = scan(tmp_path, corpus).clips["name"]
+    assert names.str.fullmatch(r"[A-Za-z0-9._-]+").all()
+    assert names.str.lower().is_unique
 
 
 @pytest.mark.parametrize("corpus", ADAPTERS)
-def test_what_disks_do_to_a_corpus_is_told(corpus, tmp_path, monkeypatch):
+def test_what_disks_do_to_a_corpus_is_reported(corpus, tmp_path, monkeypatch):
     good, empty, locked = list(CLIPS[corpus])[:3]
-    make(tmp_path, [good, locked])
-    make(tmp_path, [empty], b"")
+    make_files(tmp_path, [good, locked])
+    make_files(tmp_path, [empty], b"")
     (tmp_path / locked).chmod(0)
-    access = os.access
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: Path(path) != tmp_path / locked and access(path, mode)
-    )  # as root too
-    strays = [
-        "__MACOSX/" + good,
-        ".DS_Store",
-        str(Path(good).parent / "._clip.mp4"),
-        "Thumbs.db",
-        "readme.txt",
-    ]
-    make(tmp_path, strays)
-    pointer = list(CLIPS[corpus])[-1].replace("one.mp4", "two.mp4")
-    if pointer not in (good, empty, locked):
-        make(
-            tmp_path,
-            [pointer],
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
-        )
-        assert (
-            said(scan(tmp_path, corpus), pointer)[1]
-            == "a Git LFS pointer, not the clip: git lfs pull"
-        )
-    found = scan(tmp_path, corpus)
-    assert list(found.clips["path"]) == [good]
-    assert said(found, empty) == ("unusable", "empty (0 bytes): fetch it again")
-    assert said(found, locked) == ("unusable", "its permissions forbid reading it (chmod +r)")
-    assert said(found, "__MACOSX") == ("stray", "left behind by a file manager or an unpacker")
-    assert {remark.path for remark in found.remarks if remark.kind == "stray"} >= {
-        ".DS_Store",
-        "Thumbs.db",
-        "readme.txt",
-    }
+    real_access = os.access
+
+    def access_for_no_root(path, mode):
+        return Path(path) != tmp_path / locked and real_access(path, mode)
+
+    monkeypatch.setattr(os, "access", access_for_no_root)
+    hidden = str(Path(good).parent / "._clip.mp4")
+    strays = [f"__MACOSX/{good}", ".DS_Store", hidden, "Thumbs.db", "readme.txt"]
+    make_files(tmp_path, strays)
+
+    result = scan(tmp_path, corpus)
+    assert list(result.clips["path"]) == [good]
+    assert remark_on(result, empty) == ("unusable", "empty (0 bytes): fetch it again")
+    assert remark_on(result, locked) == ("unusable", "its permissions forbid reading it (chmod +r)")
+    assert remark_on(result, "__MACOSX") == (
+        "stray",
+        "left behind by a file manager or an unpacker",
+    )
+    stray_paths = {remark.path for remark in result.remarks if remark.kind == "stray"}
+    assert stray_paths >= {".DS_Store", "Thumbs.db", "readme.txt"}
 
 
-def test_links_are_followed_once_and_a_link_to_nothing_is_told(tmp_path):
-    root = make(tmp_path / "root", ["ann/happy/a.mp4"])
+@pytest.mark.parametrize("corpus", ADAPTERS)
+def test_a_git_lfs_pointer_is_reported(corpus, tmp_path):
+    good = next(iter(CLIPS[corpus]))
+    pointer = list(CLIPS[corpus])[-1]
+    make_files(tmp_path, [good])
+    text = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    make_files(tmp_path, [pointer], text)
+    result = scan(tmp_path, corpus)
+    assert list(result.clips["path"]) == [good]
+    _, reason = remark_on(result, pointer)
+    assert reason == "a Git LFS pointer, not the clip: git lfs pull"
+
+
+def test_links_are_followed_once_and_a_link_to_nothing_is_reported(tmp_path):
+    root = make_files(tmp_path / "root", ["ann/happy/a.mp4"])
     (root / "ann" / "happy" / "b.mp4").symlink_to(tmp_path / "gone.mp4")
     (root / "ann" / "loop").symlink_to(root)
-    found = scan(root, "folder")
-    assert list(found.clips["path"]) == ["ann/happy/a.mp4"]
-    assert said(found, "ann/happy/b.mp4") == ("unusable", "a link to nothing")
+    result = scan(root, "folder")
+    assert list(result.clips["path"]) == ["ann/happy/a.mp4"]
+    assert remark_on(result, "ann/happy/b.mp4") == ("unusable", "a link to nothing")
 
 
-def test_names_that_are_not_utf8_or_collide_are_told_or_told_apart(tmp_path):
-    make(
-        tmp_path,
-        ["ann/happy/a b.mp4", "ann/happy/a_b.mp4", "ann/happy/A_b.mp4", "ann/happy/口.mp4"],
-    )
-    (tmp_path / "ann" / "happy" / os.fsdecode(b"\xff.mp4")).write_bytes(b"x")
-    found = scan(tmp_path)
-    assert found.clips["name"].str.lower().is_unique and len(found.clips) == 4
-    assert [r.reason for r in found.remarks] == ["its name is not UTF-8: rename it"]
+def test_names_that_are_not_utf8_are_reported_and_those_that_collide_told_apart(tmp_path):
+    colliding = ["ann/happy/a b.mp4", "ann/happy/a_b.mp4", "ann/happy/A_b.mp4", "ann/happy/口.mp4"]
+    make_files(tmp_path, colliding)
+    not_utf8 = os.fsdecode(b"\xff.mp4")
+    (tmp_path / "ann" / "happy" / not_utf8).write_bytes(b"x")
+    result = scan(tmp_path)
+    assert result.clips["name"].str.lower().is_unique
+    assert len(result.clips) == 4
+    (remark,) = result.remarks
+    assert remark.reason == "its name is not UTF-8: rename it"
 
 
 def test_a_root_may_be_one_speaker_of_mead(tmp_path):
-    root = make(tmp_path, [f"{MEAD}001.mp4"]) / "M003"
-    found = scan(root)
-    assert found.corpus == "mead" and list(found.clips["name"]) == ["M003_front_angry_3_001"]
-    assert said(found, "video/front/angry/level_3/001.mp4") == (
-        "note",
-        "no sound file of it; fine where the video holds its sound",
-    )
+    make_files(tmp_path, [f"{MEAD}001.mp4"])
+    result = scan(tmp_path / "M003")
+    assert result.corpus == "mead"
+    assert list(result.clips["name"]) == ["M003_front_angry_3_001"]
+    kind, reason = remark_on(result, "video/front/angry/level_3/001.mp4")
+    assert kind == "note"
+    assert reason == "no sound file of it; fine where the video holds its sound"
 
 
 def test_a_sound_without_pictures_is_a_row_without_path(tmp_path):
-    found = scan(make(tmp_path, ["Actor_01/03-01-05-01-01-01-01.wav"]))
-    assert found.clips.loc[0, ["path", "sound"]].tolist() == [
-        "",
-        "Actor_01/03-01-05-01-01-01-01.wav",
-    ]
-    assert describe_cost(found.clips, tmp_path, IngestConfig()).startswith(
-        "nothing to do, these are sounds"
-    )
+    sound = "Actor_01/03-01-05-01-01-01-01.wav"
+    make_files(tmp_path, [sound])
+    clips = scan(tmp_path).clips
+    assert clips.loc[0, ["path", "sound"]].tolist() == ["", sound]
+    cost = describe_cost(clips, tmp_path, IngestConfig())
+    assert cost.startswith("nothing to do, these are sounds")
 
 
 @pytest.mark.parametrize(
-    "files, corpus, message",
+    "files, corpus, pattern",
     [
         (
             [],
             "",
-            "none of 0 video and sound files is named as a known corpus names them: mead M003/video",
+            "none of 0 video and sound files is named as a known corpus names them: mead M003",
         ),
         (["holiday.mp4"], "", "none of 1 video and sound files"),
         (
@@ -341,74 +363,69 @@ def test_a_sound_without_pictures_is_a_row_without_path(tmp_path):
         (
             ["holiday.mp4"],
             "studio",
-            "corpus studio is generated by notebook 00, no folder of files: there is nothing to check",
+            "corpus studio is generated by notebook 00, no folder of files: there is nothing to",
         ),
     ],
 )
-def test_an_unusable_root_is_refused_with_the_reason(files, corpus, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        scan(make(tmp_path, files), corpus)
-    with pytest.raises(
-        InputError, match="gone: no such folder; give the folder that holds the corpus"
-    ):
-        scan(tmp_path / "gone", corpus)
+def test_an_unusable_root_is_refused_with_the_reason(files, corpus, pattern, tmp_path):
+    make_files(tmp_path, files)
+    with pytest.raises(InputError, match=pattern):
+        scan(tmp_path, corpus)
+
+
+def test_a_root_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match="gone: no such folder; give the folder that holds the"):
+        scan(tmp_path / "gone")
 
 
 HEAD = "path,speaker,sentence,emotion,intensity\n"
+LABELS_WITH_SOUND = """\
+\ufeffpath, speaker,sentence,emotion,intensity,sound
+x/a.mp4,Ann,s1,Anger,3,
+x\\b.mp4,Ann,"s1, too",joy,,s/b.wav
+"""
 
 
 def test_a_label_file_gives_a_folder_its_labels(tmp_path):
-    make(tmp_path, ["x/a.mp4", "x/b.mp4", "x/c.mp4", "s/b.wav"])
-    text = '\ufeffpath, speaker,sentence,emotion,intensity,sound\nx/a.mp4,Ann,s1,Anger,3,\nx\\b.mp4,Ann,"s1, too",joy,,s/b.wav\n'
-    (tmp_path / "labels.csv").write_text(text)
-    found = scan(tmp_path)
-    rows = found.clips.set_index("path")
-    assert found.corpus == "folder" and rows.loc["x/a.mp4", FIELDS].tolist() == [
-        "Ann",
-        "s1",
-        "angry",
-        3,
-        "",
-        "",
-        "",
-    ]
-    assert rows.loc["x/b.mp4", FIELDS].tolist() == ["Ann", "s1, too", "happy", 2, "", "", "s/b.wav"]
-    assert said(found, "x/c.mp4") == ("unusable", "no line of labels.csv names it")
+    make_files(tmp_path, ["x/a.mp4", "x/b.mp4", "x/c.mp4", "s/b.wav"])
+    (tmp_path / "labels.csv").write_text(LABELS_WITH_SOUND)
+    result = scan(tmp_path)
+    assert result.corpus == "folder"
+    rows = result.clips.set_index("path")
+    assert rows.loc["x/a.mp4", FIELDS].tolist() == ["Ann", "s1", "angry", 3, "", "", ""]
+    labels = rows.loc["x/b.mp4", FIELDS].tolist()
+    assert labels == ["Ann", "s1, too", "happy", 2, "", "", "s/b.wav"]
+    assert remark_on(result, "x/c.mp4") == ("unusable", "no line of labels.csv names it")
 
 
 @pytest.mark.parametrize(
-    "line, message",
+    "line, pattern",
     [
         (
             "a.mp4,ann,s1,hapy,",
-            r"labels.csv line 3, column emotion: unknown emotion 'hapy' \(did you mean happy\?\)",
+            r", column emotion: unknown emotion 'hapy' \(did you mean happy\?\)",
         ),
-        ("a.mp4,ann,s1,happy,4", "labels.csv line 3, column intensity: '4' is none of 1, 2, 3"),
-        ("a.mp4,,s1,happy,", "labels.csv line 3, column speaker: empty"),
-        (
-            "A.mp4,ann,s1,happy,",
-            r"labels.csv line 3, column path: no file A.mp4 below the root \(upper and lower",
-        ),
-        (
-            "../a.mp4,ann,s1,happy,",
-            "labels.csv line 3, column path: ../a.mp4 does not lie below the root",
-        ),
-        ("b.mp4,ann,s1,happy,", "labels.csv line 3, column path: b.mp4 has a line already"),
-        ("a.mp4,ann,s1,happy,1,2", "labels.csv line 3: as many cells as columns are needed"),
-        ("a.mp4,ann", "labels.csv line 3: as many cells as columns are needed"),
+        ("a.mp4,ann,s1,happy,4", ", column intensity: '4' is none of 1, 2, 3"),
+        ("a.mp4,,s1,happy,", ", column speaker: empty"),
+        ("A.mp4,ann,s1,happy,", r", column path: no file A.mp4 below the root \(upper and lower"),
+        ("../a.mp4,ann,s1,happy,", ", column path: ../a.mp4 does not lie below the root"),
+        ("b.mp4,ann,s1,happy,", ", column path: b.mp4 has a line already"),
+        ("a.mp4,ann,s1,happy,1,2", ": as many cells as columns are needed"),
+        ("a.mp4,ann", ": as many cells as columns are needed"),
     ],
 )
-def test_a_bad_line_of_the_label_file_is_told_with_line_and_column(line, message, tmp_path):
-    make(tmp_path, ["a.mp4", "b.mp4"])
-    (tmp_path / "labels.csv").write_text(HEAD + "b.mp4,ann,s1,sad,1\n" + line + "\n")
-    found = scan(tmp_path)
-    assert list(found.clips["path"]) == ["b.mp4"]
-    kind, reason = said(found, "labels.csv:3")
-    assert kind == "unusable" and re.match(message, reason), reason
+def test_a_bad_line_of_the_label_file_is_reported_with_line_and_column(line, pattern, tmp_path):
+    make_files(tmp_path, ["a.mp4", "b.mp4"])
+    (tmp_path / "labels.csv").write_text(f"{HEAD}b.mp4,ann,s1,sad,1\n{line}\n")
+    result = scan(tmp_path)
+    assert list(result.clips["path"]) == ["b.mp4"]
+    kind, reason = remark_on(result, "labels.csv:3")
+    assert kind == "unusable"
+    assert re.match(f"labels.csv line 3{pattern}", reason), reason
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, pattern",
     [
         (
             b"path,speaker,emotion\n",
@@ -423,214 +440,249 @@ def test_a_bad_line_of_the_label_file_is_told_with_line_and_column(line, message
         (b"", "line 1 has no column path"),
     ],
 )
-def test_a_label_file_that_is_no_table_is_refused(content, message, tmp_path):
-    make(tmp_path, ["a.mp4"])
+def test_a_label_file_that_is_no_table_is_refused(content, pattern, tmp_path):
+    make_files(tmp_path, ["a.mp4"])
     (tmp_path / "labels.csv").write_bytes(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=pattern):
         scan(tmp_path)
 
 
 def test_a_template_says_what_a_folder_s_names_mean(tmp_path):
-    make(tmp_path, ["joy/ann_s1_3_a.mp4", "joy/ann.mp4"])
-    found = scan(tmp_path, template="{emotion}/{speaker}_{sentence}_{intensity}_{take}")
-    assert found.clips.loc[0, FIELDS].tolist() == ["ann", "s1", "happy", 3, "", "a", ""]
-    assert said(found, "joy/ann.mp4")[1].startswith(
-        "its path has not the form {emotion}/{speaker}_"
-    )
-    with pytest.raises(
-        InputError,
-        match=r"template '\{speaker\}/\{mood\}': \{speaker\} and \{emotion\} are needed once",
-    ):
+    make_files(tmp_path, ["joy/ann_s1_3_a.mp4", "joy/ann.mp4"])
+    result = scan(tmp_path, template="{emotion}/{speaker}_{sentence}_{intensity}_{take}")
+    assert result.clips.loc[0, FIELDS].tolist() == ["ann", "s1", "happy", 3, "", "a", ""]
+    _, reason = remark_on(result, "joy/ann.mp4")
+    assert reason.startswith("its path has not the form {emotion}/{speaker}_")
+
+
+def test_a_template_with_an_unknown_field_is_refused(tmp_path):
+    make_files(tmp_path, ["joy/ann.mp4"])
+    pattern = r"template '\{speaker\}/\{mood\}': \{speaker\} and \{emotion\} are needed once"
+    with pytest.raises(InputError, match=pattern):
         scan(tmp_path, template="{speaker}/{mood}")
 
 
-def test_other_spellings_of_emotions_are_read_and_every_corpus_speaks_our_words():
-    assert [read_emotion(word) for word in (" Anger", "JOY", "fear", "calm")] == [
-        "angry",
-        "happy",
-        "fear",
-        "calm",
-    ]
-    assert set(SPELLINGS.values()) <= set(EMOTIONS) and set(RAVDESS_EMOTIONS.values()) <= set(
-        EMOTIONS
-    ) | set(FOREIGN_EMOTIONS)
+def test_other_spellings_of_emotions_are_read():
+    assert read_emotion(" Anger") == "angry"
+    assert read_emotion("JOY") == "happy"
+    assert read_emotion("fear") == "fear"
+    assert read_emotion("calm") == "calm"
     with pytest.raises(InputError, match="unknown emotion 'xyz': accepted are angry"):
         read_emotion("xyz")
 
 
-def test_whole_corpora_miss_nothing_and_a_lost_clip_is_named():
-    sizes = {"ravdess": 24 * 52, "crema-d": 91 * 82 - 4, "mead": 47 * 22 * 8}
-    for corpus, size in sizes.items():
-        clips = full(corpus)
-        assert (
-            len(clips) == size and CORPORA[corpus].missing(clips) == [] and clips["name"].is_unique
-        )
-        assert concerns(clips) == [] or corpus == "mead"
-    assert CORPORA["ravdess"].missing(
-        full("ravdess").query("name != 'ravdess-05-02-01-02-07'")
-    ) == ["ravdess-05-02-01-02-07"]
-    assert CORPORA["crema-d"].missing(full("crema-d").query("name != '1001_IEO_SAD_HI'")) == [
-        "1001_IEO_SAD_HI"
-    ]
-    lost = full("mead").query("not (speaker == 'M003' and emotion == 'sad' and intensity == 2)")
-    assert CORPORA["mead"].missing(lost) == ["M003/front/sad/level_2"]
+def test_every_corpus_speaks_our_words():
+    assert set(SPELLINGS.values()) <= set(EMOTIONS)
+    assert set(RAVDESS_EMOTIONS.values()) <= {*EMOTIONS, *FOREIGN_EMOTIONS}
+
+
+@pytest.mark.parametrize(
+    "corpus, size", [("ravdess", 24 * 52), ("crema-d", 91 * 82 - 4), ("mead", 47 * 22 * 8)]
+)
+def test_whole_corpora_miss_nothing(corpus, size):
+    clips = whole_corpus(corpus)
+    assert len(clips) == size
+    assert CORPORA[corpus].missing(clips) == []
+    assert clips["name"].is_unique
+    if corpus != "mead":
+        assert concerns(clips) == []
+
+
+@pytest.mark.parametrize(
+    "corpus, remaining, missing",
+    [
+        ("ravdess", "name != 'ravdess-05-02-01-02-07'", "ravdess-05-02-01-02-07"),
+        ("crema-d", "name != '1001_IEO_SAD_HI'", "1001_IEO_SAD_HI"),
+        (
+            "mead",
+            "not (speaker == 'M003' and emotion == 'sad' and intensity == 2)",
+            "M003/front/sad/level_2",
+        ),
+    ],
+)
+def test_a_lost_clip_is_named(corpus, remaining, missing):
+    clips = whole_corpus(corpus).query(remaining)
+    assert CORPORA[corpus].missing(clips) == [missing]
 
 
 def test_a_set_where_the_sentence_tells_the_emotion_is_flagged():
-    mead = full("mead")
-    usual = concerns(
-        mead[mead["take"].isin(["028", "029", "030"])]
-    )  # MEAD's own test set: the last sentences
-    assert len(usual) == 1 and usual[0].startswith(
-        "emotion and sentence are confounded: none of 24 sentences is said in two emotions, so content predicts emotion and "
-        "no pair can be aligned; the sentence alone tells the emotion of 100% of the clips (chance 14%)"
-    )
-    mixed = concerns(mead)
-    assert (
-        "largely confounded" in mixed[0]
-        and "3 of 49 sentences are said in two emotions" in mixed[0]
-    )
-    assert (
-        mixed[1]
-        == "no sentence of contempt, disgusted is said in another emotion: no pair can be aligned for it"
-    )
-    common = concerns(mead[mead["sentence"].str.startswith("common")])
-    assert common == []
+    mead = whole_corpus("mead")
+    # MEAD's own test set: the last sentences.
+    (concern,) = concerns(mead[mead["take"].isin(["028", "029", "030"])])
+    assert concern.startswith("emotion and sentence are confounded: none of 24 sentences is said")
+    assert "no pair can be aligned" in concern
+    assert "tells the emotion of 100% of the clips (chance 14%)" in concern
+
+    largely, unpaired = concerns(mead)
+    assert "largely confounded" in largely
+    assert "3 of 49 sentences are said in two emotions" in largely
+    assert unpaired.startswith("no sentence of contempt, disgusted is said in another emotion")
+    assert "no pair can be aligned for it" in unpaired
+
+    is_common = mead["sentence"].str.startswith("common")
+    assert concerns(mead[is_common]) == []
 
 
 def test_too_few_speakers_and_a_single_emotion_are_flagged():
-    crossed = pd.DataFrame(
-        [
-            {"speaker": s, "sentence": t, "emotion": e}
-            for s in range(12)
-            for t in "ab"
-            for e in ("sad", "happy")
-        ]
-    )
+    rows = []
+    for speaker in range(12):
+        for sentence in "ab":
+            for emotion in ("sad", "happy"):
+                rows.append({"speaker": speaker, "sentence": sentence, "emotion": emotion})
+    crossed = pd.DataFrame(rows)
     assert concerns(crossed) == []
     assert concerns(crossed[crossed.speaker < 11]) == [
         "too few speakers: 11, 12 are needed; an interval over them says little"
     ]
-    assert "no disjoint train, choose and report parts" in concerns(crossed[crossed.speaker < 2])[0]
+    two_speakers = concerns(crossed[crossed.speaker < 2])
+    assert "no disjoint train, choose and report parts" in two_speakers[0]
     assert concerns(crossed[crossed.emotion == "sad"]) == [
         "one emotion only (sad): there is nothing to contrast"
     ]
 
 
-def test_the_committed_samples_are_checked_with_what_an_ingest_costs(tmp_path):
-    root = shutil.copytree(sample_folder(), tmp_path / "samples")
-    (root / "1001_TSI_SAD_XX.flv").write_bytes(b"no video")
-    found = scan(root)
-    seconds, remarks = read_headers(root, found.clips)
-    assert (
-        found.corpus == "crema-d"
-        and len(found.clips) == 7
-        and len(seconds) == 6
-        and (abs(seconds - 2.2) < 0.5).all()
-    )
-    assert [r[:2] for r in remarks] == [
-        ("unreadable", "1001_TSI_SAD_XX.flv")
-    ] and "not a readable video" in remarks[0].reason
-    lines = corpus_report(found, [])
-    assert lines[0].startswith(
-        "corpus crema-d: clips 7, speakers 1, sentences 2, emotions 6, 0.002 GB"
-    )
+@pytest.fixture
+def sample_root(tmp_path):
+    """A folder with copies of the six committed samples."""
+    return Path(shutil.copytree(sample_folder(), tmp_path / "samples"))
+
+
+def test_the_committed_samples_are_checked_with_what_an_ingest_costs(sample_root):
+    (sample_root / "1001_TSI_SAD_XX.flv").write_bytes(b"no video")
+    result = scan(sample_root)
+    assert result.corpus == "crema-d"
+    assert len(result.clips) == 7
+    seconds, remarks = read_headers(sample_root, result.clips)
+    assert len(seconds) == 6
+    assert (abs(seconds - 2.2) < 0.5).all()
+    (remark,) = remarks
+    assert remark.kind == "unreadable"
+    assert remark.path == "1001_TSI_SAD_XX.flv"
+    assert "not a readable video" in remark.reason
+
+    lines = describe_corpus(result, [])
+    counts = "corpus crema-d: clips 7, speakers 1, sentences 2, emotions 6, 0.002 GB"
+    assert lines[0].startswith(counts)
     assert lines[2].split() == ["1001", "1", "1", "1", "1", "1", "2"]
     assert any(line.startswith("missing: 75, 1001_IEO_ANG_HI") for line in lines)
-    words = describe_cost(found.clips, root, IngestConfig())
-    frames = int(words.split()[1])
-    assert abs(frames - 7 * seconds.mean() * 25) < 1
-    assert f"{frames / 30 / 2 / 60:.1f} minutes on 2 idle cores" in describe_cost(
-        found.clips, root, IngestConfig(), 30
-    )
+
+    cost = describe_cost(result.clips, sample_root, IngestConfig())
+    num_frames = int(cost.split()[1])
+    assert abs(num_frames - 7 * seconds.mean() * 25) < 1
+    measured_cost = describe_cost(result.clips, sample_root, IngestConfig(), 30)
+    minutes = num_frames / 30 / 2 / 60
+    assert f"{minutes:.1f} minutes on 2 idle cores" in measured_cost
 
 
-def test_check_and_ingest_tell_the_same_cost(tmp_path, capsys):
-    root = shutil.copytree(sample_folder(), tmp_path / "samples")
-    assert main(["data", "check", str(root), "--manifest", str(tmp_path / "m.parquet")]) == 0
-    told = capsys.readouterr().out.splitlines()[-1].removeprefix("ingest: ")
-    assert main(["data", "ingest", str(root), "--out", str(tmp_path / "store")]) == 0
-    assert told in capsys.readouterr().out.splitlines()[0] and "on 2 idle cores" in told
+def test_check_and_ingest_print_the_same_cost(sample_root, tmp_path, capsys):
+    manifest_file = str(tmp_path / "m.parquet")
+    assert main(["data", "check", str(sample_root), "--manifest", manifest_file]) == 0
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    cost = last_line.removeprefix("ingest: ")
+    assert "on 2 idle cores" in cost
+    assert main(["data", "ingest", str(sample_root), "--out", str(tmp_path / "store")]) == 0
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert cost in first_line
+
+
+def write_wav(path, rate, layout):
+    """One second of silence."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=rate, layout=layout)
+        frame = av.AudioFrame(format="flt", layout=layout, samples=rate)
+        plane = frame.planes[0]
+        plane.update(bytes(plane.buffer_size))
+        frame.rate = rate
+        container.mux([*stream.encode(frame), *stream.encode(None)])
 
 
 def test_a_name_that_lies_is_found_on_opening(tmp_path):
     root = tmp_path / "Actor_01"
     root.mkdir()
-    for number, (rate, layout) in enumerate([(22_050, "mono"), (48_000, "stereo")], 1):
-        with av.open(str(root / f"03-01-05-01-01-0{number}-01.wav"), "w") as out:
-            stream = out.add_stream("pcm_f32le", rate=rate, layout=layout)
-            frame = av.AudioFrame(format="flt", layout=layout, samples=rate)
-            frame.planes[0].update(bytes(frame.planes[0].buffer_size))
-            frame.rate = rate
-            out.mux([*stream.encode(frame), *stream.encode(None)])
-    shutil.copy(root / "03-01-05-01-01-01-01.wav", root / "01-01-05-01-01-01-01.mp4")
-    found = scan(root)
-    seconds, remarks = read_headers(root, found.clips)
-    assert [(r.kind, r.path) for r in remarks] == [("unreadable", "01-01-05-01-01-01-01.mp4")]
-    assert remarks[0].reason.startswith("only sound, no video stream that can be decoded") and list(
-        seconds
-    ) == [1.0]
-    (root / "01-01-05-01-01-01-01.mp4").unlink()
-    assert [r.reason for r in read_headers(root, scan(root).clips)[1]] == [
-        "sound at 22050 Hz, as released 48000: somebody converted it"
-    ]
+    write_wav(root / "03-01-05-01-01-01-01.wav", 22_050, "mono")
+    write_wav(root / "03-01-05-01-01-02-01.wav", 48_000, "stereo")
+    video = root / "01-01-05-01-01-01-01.mp4"
+    shutil.copy(root / "03-01-05-01-01-01-01.wav", video)
+    seconds, (remark,) = read_headers(root, scan(root).clips)
+    assert list(seconds) == [1.0]
+    assert remark.kind == "unreadable"
+    assert remark.path == video.name
+    assert remark.reason.startswith("only sound, no video stream that can be decoded")
+
+    video.unlink()
+    _, (remark,) = read_headers(root, scan(root).clips)
+    assert remark.reason == "sound at 22050 Hz, as released 48000: somebody converted it"
+
+
+SUM_OF_X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 
 
 def test_sums_go_on_after_a_kill_and_read_nothing_twice(tmp_path, monkeypatch):
-    root, record = make(tmp_path / "root", CLIPS["crema-d"]), tmp_path / "sums.jsonl"
+    root = make_files(tmp_path / "root", CLIPS["crema-d"])
+    record = tmp_path / "sums.jsonl"
     clips = scan(root).clips
     summed = manifest.add_sums(root, clips, record)
-    assert set(summed["sha256"]) == {
-        "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-    }  # of "x"
+    assert set(summed["sha256"]) == {SUM_OF_X}
+
     lines = record.read_text().splitlines()
     record.write_text("\n".join(lines[:3]) + '\n{"path": "Vide')  # two sums and a half line
-    read, digest = [], manifest.hashlib.file_digest
-    monkeypatch.setattr(
-        manifest.hashlib,
-        "file_digest",
-        lambda file, kind: read.append(file.name) or digest(file, kind),
-    )
-    assert manifest.add_sums(root, clips, record).equals(summed) and len(read) == 2
-    assert manifest.add_sums(root, clips, record).equals(summed) and len(read) == 2
+    files_read = []
+    real_digest = manifest.hashlib.file_digest
+
+    def recorded_digest(file, kind):
+        files_read.append(file.name)
+        return real_digest(file, kind)
+
+    monkeypatch.setattr(manifest.hashlib, "file_digest", recorded_digest)
+    assert manifest.add_sums(root, clips, record).equals(summed)
+    assert len(files_read) == 2
+    assert manifest.add_sums(root, clips, record).equals(summed)
+    assert len(files_read) == 2
     os.utime(root / clips["path"][0], ns=(0, 0))
     manifest.add_sums(root, clips, record)
-    assert len(read) == 3
+    assert len(files_read) == 3
     (root / clips["path"][0]).unlink()
     with pytest.raises(InputError, match="cannot be read .*; mend it, then go on"):
         manifest.add_sums(root, clips, record)
 
 
-def test_a_manifest_is_saved_whole_and_compared(tmp_path, monkeypatch):
-    root, file = make(tmp_path / "root", CLIPS["crema-d"]), tmp_path / "sub" / "m.parquet"
-    clips = manifest.add_sums(root, scan(root).clips, tmp_path / "sums.jsonl")
+def test_a_manifest_is_compared_with_a_saved_one(tmp_path):
+    root = make_files(tmp_path / "root", CLIPS["crema-d"])
+    record = tmp_path / "sums.jsonl"
+    saved = manifest.add_sums(root, scan(root).clips, record)
+    same_size, other_size, gone, _ = sorted(CLIPS["crema-d"])
+    (root / same_size).write_bytes(b"y")
+    (root / other_size).write_bytes(b"longer")
+    (root / gone).unlink()
+    new = "1003_DFA_ANG_XX.flv"
+    make_files(root, [new])
+    clips = scan(root).clips
+    assert manifest.compare(clips, saved) == {"gone": [gone], "new": [new], "altered": [other_size]}
+    summed = manifest.add_sums(root, clips, record)
+    assert manifest.compare(summed, saved)["altered"] == [same_size, other_size]
+
+
+def test_a_manifest_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    root = make_files(tmp_path / "root", CLIPS["crema-d"])
+    file = tmp_path / "sub" / "m.parquet"
+    clips = scan(root).clips
     manifest.save_manifest(clips, file)
-    saved = manifest.load_manifest(file)
-    assert saved.equals(clips) and [path.name for path in file.parent.iterdir()] == ["m.parquet"]
-    paths = sorted(CLIPS["crema-d"])
-    (root / paths[0]).write_bytes(b"y")  # as long as before
-    (root / paths[1]).write_bytes(b"longer")
-    (root / paths[2]).unlink()
-    make(root, ["1003_DFA_ANG_XX.flv"])
-    now = scan(root).clips
-    assert manifest.compare(now, saved) == {
-        "gone": [paths[2]],
-        "new": ["1003_DFA_ANG_XX.flv"],
-        "altered": [paths[1]],
-    }
-    now = manifest.add_sums(root, now, tmp_path / "sums.jsonl")
-    assert manifest.compare(now, saved)["altered"] == paths[:2]
-    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        manifest.save_manifest(now, file)
     assert manifest.load_manifest(file).equals(clips)
+    assert list(file.parent.iterdir()) == [file]
+
+    def interrupted(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        manifest.save_manifest(clips[:1], file)
+    assert manifest.load_manifest(file).equals(clips)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_what_is_no_manifest_is_refused(tmp_path):
-    with pytest.raises(
-        InputError,
-        match="gone.parquet: no manifest that can be read; make one with cdrl data check ROOT --write",
-    ):
+    remedy = "make one with cdrl data check ROOT --write"
+    with pytest.raises(InputError, match=f"gone.parquet: no manifest that can be read; {remedy}"):
         manifest.load_manifest(tmp_path / "gone.parquet")
     (tmp_path / "text.parquet").write_text("text")
     with pytest.raises(InputError, match="text.parquet: no manifest that can be read"):
@@ -640,156 +692,203 @@ def test_what_is_no_manifest_is_refused(tmp_path):
         manifest.load_manifest(tmp_path / "other.parquet")
 
 
-def test_cdrl_data_check_prints_writes_and_tells_what_changed(tmp_path, capsys):
-    root, file = make(tmp_path / "root", CLIPS["crema-d"]), tmp_path / "m.parquet"
-    words = ["data", "check", str(root), "--manifest", str(file), "--sums", "--write"]
-    assert main(words) == 0
+@pytest.fixture
+def placeholder_root(tmp_path):
+    return make_files(tmp_path / "root", CLIPS["crema-d"])
+
+
+def has_sums(file):
+    return manifest.load_manifest(file)["sha256"].ne("").all()
+
+
+def test_cdrl_data_check_prints_and_writes_a_manifest(placeholder_root, tmp_path, capsys):
+    file = tmp_path / "m.parquet"
+    words = ["data", "check", str(placeholder_root), "--manifest", str(file)]
+    assert main([*words, "--sums", "--write"]) == 0
     printed = capsys.readouterr().out
-    assert "corpus crema-d: clips 4" in printed and "a guess, no header could be read" in printed
-    assert (
-        f"manifest: {file}, with sums" in printed
-        and manifest.load_manifest(file)["sha256"].ne("").all()
-    )
-    assert (
-        main(words[:5] + ["--sums"]) == 0 and f"as in {file} (by sums)" in capsys.readouterr().out
-    )
-    assert (
-        main(words[:5] + ["--write"]) == 0 and manifest.load_manifest(file)["sha256"].ne("").all()
-    )  # sums stay
-    (root / sorted(CLIPS["crema-d"])[0]).write_bytes(b"longer")
+    assert "corpus crema-d: clips 4" in printed
+    assert "a guess, no header could be read" in printed
+    assert f"manifest: {file}, with sums" in printed
+    assert has_sums(file)
+    assert main([*words, "--sums"]) == 0
+    assert f"as in {file} (by sums)" in capsys.readouterr().out
+    assert main([*words, "--write"]) == 0
+    assert has_sums(file), "sums stay"
+
+
+def test_cdrl_data_check_says_what_changed_and_overwrites_nothing(
+    placeholder_root, tmp_path, capsys
+):
+    file = tmp_path / "m.parquet"
+    words = ["data", "check", str(placeholder_root), "--manifest", str(file), "--sums", "--write"]
+    assert main(words) == 0
+    changed = min(CLIPS["crema-d"])
+    (placeholder_root / changed).write_bytes(b"longer")
     capsys.readouterr()
     assert main(words) == 2
     printed = capsys.readouterr()
-    assert f"altered since {file}: 1, 1040_ITH_SAD_X.mp4" in printed.out
-    assert "says otherwise, as printed above: remove it or give another --manifest" in printed.err
-    assert main(words[:3] + ["--split", "strict"]) == 0
+    assert f"altered since {file}: 1, {changed}" in printed.out
+    assert "remove it or give another --manifest" in printed.err
+
+
+def test_cdrl_data_check_says_what_a_split_makes_of_the_clips(placeholder_root, capsys):
+    assert main(["data", "check", str(placeholder_root), "--split", "strict"]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "split strict: train 0 clips of 0, choose 0 clips of 0, report 0 clips of 0 speakers, in none 4"
-        in printed
-    )
+    sizes = "train 0 clips of 0, choose 0 clips of 0, report 0 clips of 0 speakers, in none 4"
+    assert f"split strict: {sizes}" in printed
     assert "beware of the split: choose: not one clip is here" in printed
+
+
+def test_cdrl_data_check_refuses_bad_values(placeholder_root, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "gone")]) == 2
-    assert main(["data", "check", str(root), "--frames-per-second", "0"]) == 2
-    assert "argument --frames-per-second: 0: a number above 0 is needed" in capsys.readouterr().err
+    assert main(["data", "check", str(placeholder_root), "--frames-per-second", "0"]) == 2
+    message = capsys.readouterr().err
+    assert "argument --frames-per-second: 0: a number above 0 is needed" in message
 
 
-@pytest.mark.parametrize(
-    "name", ["crema-d_strict", "mead_paper", "mead_strict", "ravdess_paper", "ravdess_strict"]
-)
+COMMITTED_SPLITS = [
+    "crema-d_strict",
+    "mead_paper",
+    "mead_strict",
+    "ravdess_paper",
+    "ravdess_strict",
+]
+SPLITS_WITH_DRIVERS = ["mead_paper", "ravdess_paper"]
+STRICT_SPLITS = [name for name in COMMITTED_SPLITS if name.endswith("strict")]
+
+
+def committed_split(name):
+    """(split, clips of the whole corpus) of a committed split."""
+    return splits.load_split(name), whole_corpus(name.partition("_")[0])
+
+
+@pytest.mark.parametrize("name", COMMITTED_SPLITS)
 def test_committed_splits_keep_apart_what_they_say(name):
-    split, clips = splits.load_split(name), full(name.partition("_")[0])
+    split, clips = committed_split(name)
     part = splits.parts_of(split, clips)
     assert set(part) - {""} == set(split["parts"])
     for pair, columns in split["apart"].items():
         one, other = pair.split("|")
         for column in columns:
-            assert not set(clips[column][part == one]) & set(clips[column][part == other]), (
-                pair,
-                column,
-            )
-    if name.endswith("strict"):
-        assert {"train|choose", "train|report", "choose|report"} == set(split["apart"])
-        assert all(
-            split["apart"][pair] == ["speaker", "sentence"]
-            for pair in ("train|choose", "train|report")
-        )
-        held = [
-            line
-            for line in splits.split_concerns(split, clips)
-            if not line.startswith(("train:", "choose:"))
-        ]
-        assert all(
-            "share" in line and line.startswith("choose and report") or "too few" in line
-            for line in held
-        ), held
-    if "drivers" in split:
-        reported = set(clips["speaker"][part == "report"])
-        assert (
-            set(split["drivers"]) == set(split["drivers"].values()) == reported
-            and len(reported) == 6
-        )
-        assert all(actor != driver for actor, driver in split["drivers"].items())
+            values = set(clips[column][part == one])
+            assert not values & set(clips[column][part == other]), (pair, column)
 
 
-def test_all_committed_splits_are_under_test_and_the_strict_ones_are_as_drawn():
-    assert splits.split_names() == [
-        "crema-d_strict",
-        "mead_paper",
-        "mead_strict",
-        "ravdess_paper",
-        "ravdess_strict",
-    ]
-    for corpus in ("crema-d", "ravdess"):
-        assert splits.draw_split(full(corpus)) == splits.load_split(f"{corpus}_strict")
+@pytest.mark.parametrize("name", STRICT_SPLITS)
+def test_strict_splits_keep_people_and_sentences_of_train_apart(name):
+    split, clips = committed_split(name)
+    assert set(split["apart"]) == {"train|choose", "train|report", "choose|report"}
+    assert split["apart"]["train|choose"] == ["speaker", "sentence"]
+    assert split["apart"]["train|report"] == ["speaker", "sentence"]
+    for concern in splits.split_concerns(split, clips):
+        if concern.startswith(("train:", "choose:")):
+            continue
+        shares = concern.startswith("choose and report") and "share" in concern
+        assert shares or "too few" in concern, concern
 
 
-def test_the_paper_s_splits_have_the_paper_s_counts():
-    mead = full("mead")
-    part = splits.parts_of(splits.load_split("mead_paper"), mead)
-    people = mead.groupby(part)["speaker"].agg(lambda names: sorted(set(names)))
-    assert people["report"] == ["M003", "M009", "M012", "M030", "W015", "W029"] and people[
-        "choose"
-    ] == ["W021"]
-    assert len(people["train"]) == 35 and not set(people["train"]) & {
-        "M013",
-        "M026",
-        "W009",
-        "W024",
-        "W037",
-        "W021",
-    }
-    assert mead[part == "report"].groupby("speaker").size().eq(22).all()
-    ravdess = full("ravdess")
-    part = splits.parts_of(splits.load_split("ravdess_paper"), ravdess)
-    assert (
-        ravdess[part == "report"].groupby("speaker").size().eq(7).all()
-        and (part == "train").sum() == 6 * 7 * 3
-    )
-    assert "train and report share 6 speakers, e.g. Actor_01" in splits.split_concerns(
-        splits.load_split("ravdess_paper"), ravdess
-    )
+@pytest.mark.parametrize("name", SPLITS_WITH_DRIVERS)
+def test_drivers_are_other_people_of_the_report(name):
+    split, clips = committed_split(name)
+    drivers = split["drivers"]
+    part = splits.parts_of(split, clips)
+    reported = set(clips["speaker"][part == "report"])
+    assert set(drivers) == set(drivers.values()) == reported
+    assert len(reported) == 6
+    assert all(actor != driver for actor, driver in drivers.items())
 
 
-def test_a_split_is_drawn_for_any_folder_and_stays_when_clips_are_added():
-    grid = [(s, t, e) for s in "abcdefgh" for t in ("s1", "s2", "s3") for e in ("sad", "happy")]
-    clips = pd.DataFrame(grid, columns=["speaker", "sentence", "emotion"]).assign(
-        corpus="folder", take=""
-    )
-    split = splits.draw_split(clips)
-    assert splits.draw_split(clips.iloc[::-1].iloc[1:]) == split and split["apart"][
-        "choose|report"
-    ] == ["speaker", "sentence"]
-    assert not [line for line in splits.split_concerns(split, clips) if "share" in line]
-    unknown = clips.assign(sentence=[str(k) for k in range(len(clips))])
-    assert splits.draw_split(unknown)["apart"]["train|report"] == ["speaker"]
-    assert (splits.parts_of(splits.draw_split(unknown), unknown) != "").all()
-    with pytest.raises(
-        InputError, match="2 speakers: train, choose and report need one each; add people"
-    ):
-        splits.draw_split(clips[clips.speaker < "c"])
+def test_all_committed_splits_are_under_test():
+    assert splits.split_names() == COMMITTED_SPLITS
+    with_drivers = [name for name in COMMITTED_SPLITS if "drivers" in splits.load_split(name)]
+    assert with_drivers == SPLITS_WITH_DRIVERS
+
+
+@pytest.mark.parametrize("corpus", ["crema-d", "ravdess"])
+def test_committed_strict_splits_are_as_drawn(corpus):
+    assert splits.draw_split(whole_corpus(corpus)) == splits.load_split(f"{corpus}_strict")
+
+
+def test_the_paper_s_split_of_mead_has_the_paper_s_counts():
+    split, clips = committed_split("mead_paper")
+    part = splits.parts_of(split, clips)
+    people = {name: sorted(set(clips["speaker"][part == name])) for name in set(part)}
+    assert people["report"] == ["M003", "M009", "M012", "M030", "W015", "W029"]
+    assert people["choose"] == ["W021"]
+    assert len(people["train"]) == 35
+    others = {"M013", "M026", "W009", "W024", "W037", "W021"}
+    assert not others & set(people["train"])
+    clips_per_speaker = clips[part == "report"].groupby("speaker").size()
+    assert clips_per_speaker.eq(22).all()
+
+
+def test_the_paper_s_split_of_ravdess_has_the_paper_s_counts():
+    split, clips = committed_split("ravdess_paper")
+    part = splits.parts_of(split, clips)
+    clips_per_speaker = clips[part == "report"].groupby("speaker").size()
+    assert clips_per_speaker.eq(7).all()
+    assert (part == "train").sum() == 6 * 7 * 3
+    shared = "train and report share 6 speakers, e.g. Actor_01"
+    assert shared in splits.split_concerns(split, clips)
+
+
+@pytest.fixture
+def crossed_folder():
+    """Clips of eight people, three sentences and two emotions."""
+    rows = []
+    for speaker in "abcdefgh":
+        for sentence in ("s1", "s2", "s3"):
+            for emotion in ("sad", "happy"):
+                rows.append((speaker, sentence, emotion))
+    clips = pd.DataFrame(rows, columns=["speaker", "sentence", "emotion"])
+    return clips.assign(corpus="folder", take="")
+
+
+def test_a_split_is_drawn_for_any_folder_and_stays_when_clips_are_added(crossed_folder):
+    split = splits.draw_split(crossed_folder)
+    reversed_without_one = crossed_folder.iloc[::-1].iloc[1:]
+    assert splits.draw_split(reversed_without_one) == split
+    assert split["apart"]["choose|report"] == ["speaker", "sentence"]
+    concerns_of_split = splits.split_concerns(split, crossed_folder)
+    assert not [concern for concern in concerns_of_split if "share" in concern]
+
+
+def test_a_split_of_unknown_sentences_keeps_people_apart_alone(crossed_folder):
+    sentences = [str(number) for number in range(len(crossed_folder))]
+    unknown = crossed_folder.assign(sentence=sentences)
+    split = splits.draw_split(unknown)
+    assert split["apart"]["train|report"] == ["speaker"]
+    assert (splits.parts_of(split, unknown) != "").all()
+
+
+def test_a_split_needs_three_speakers(crossed_folder):
+    two_speakers = crossed_folder[crossed_folder.speaker < "c"]
+    pattern = "2 speakers: train, choose and report need one each; add people"
+    with pytest.raises(InputError, match=pattern):
+        splits.draw_split(two_speakers)
 
 
 def test_a_split_that_is_none_is_refused(tmp_path):
-    with pytest.raises(
-        InputError, match="no split mead_papr: accepted are crema-d_strict, mead_paper, mead_strict"
-    ):
+    accepted = "accepted are crema-d_strict, mead_paper, mead_strict"
+    with pytest.raises(InputError, match=f"no split mead_papr: {accepted}"):
         splits.load_split("mead_papr")
-    (tmp_path / "s.json").write_text("[]")
+    file = tmp_path / "s.json"
+    file.write_text("[]")
     with pytest.raises(InputError, match="s.json: no split; it needs parts"):
-        splits.load_split(tmp_path / "s.json")
-    (tmp_path / "s.json").write_text('{"parts": {"trian": [{"spekaer": ["a"]}]}}')
+        splits.load_split(file)
+    file.write_text('{"parts": {"trian": [{"spekaer": ["a"]}]}}')
     with pytest.raises(InputError, match="s.json: unknown spekaer, trian; keys are corpus"):
-        splits.load_split(tmp_path / "s.json")
+        splits.load_split(file)
+
+
+def test_a_split_of_other_clips_is_refused():
+    split, mead = committed_split("mead_paper")
     with pytest.raises(InputError, match="the split is of mead, the clips are of ravdess"):
-        splits.parts_of(splits.load_split("mead_paper"), full("ravdess"))
-    with pytest.raises(
-        InputError, match="none of 24 clips is in a part of this split: the paper's"
-    ):
-        splits.parts_of(
-            splits.load_split("mead_paper"),
-            full("mead").query("speaker == 'M003' and intensity == 2").head(24),
-        )
+        splits.parts_of(split, whole_corpus("ravdess"))
+    in_no_part = mead.query("speaker == 'M003' and intensity == 2").head(24)
+    pattern = "none of 24 clips is in a part of this split: the paper's"
+    with pytest.raises(InputError, match=pattern):
+        splits.parts_of(split, in_no_part)
 
 
 RAVDESS_ROOT = os.environ.get("CDRL_RAVDESS_ROOT")
@@ -800,16 +899,17 @@ needs_ravdess = pytest.mark.skipif(
 
 @needs_ravdess
 def test_a_real_ravdess_root_is_read_name_by_name():
-    found = scan(Path(RAVDESS_ROOT))
-    assert (
-        found.corpus == "ravdess"
-        and len(found.clips)
-        and not [r for r in found.remarks if r.kind == "unusable"]
-    )
-    grid = found.clips.groupby(["speaker", "emotion"]).size().unstack()
-    assert grid.notna().all().all() and (grid["angry"] == 2 * grid["neutral"]).all()
-    assert "calm" not in set(found.clips["emotion"])
-    assert not [r for r in read_headers(Path(RAVDESS_ROOT), found.clips)[1] if r.kind == "unreadable"]
+    root = Path(RAVDESS_ROOT)
+    result = scan(root)
+    assert result.corpus == "ravdess"
+    assert len(result.clips)
+    assert not [remark for remark in result.remarks if remark.kind == "unusable"]
+    counts = result.clips.groupby(["speaker", "emotion"]).size().unstack()
+    assert counts.notna().all().all()
+    assert (counts["angry"] == 2 * counts["neutral"]).all()
+    assert "calm" not in set(result.clips["emotion"])
+    _, remarks = read_headers(root, result.clips)
+    assert not [remark for remark in remarks if remark.kind == "unreadable"]
 
 
 @needs_ravdess
@@ -819,10 +919,8 @@ def test_real_ravdess_sounds_decode_whatever_chunks_they_carry_and_however_many_
         pytest.skip("CDRL_RAVDESS_ROOT holds no original .wav")
     for wave in waves[:8]:
         with av.open(str(wave)) as container:
-            samples = sum(frame.samples for frame in container.decode(audio=0))
-            promised = (
-                container.duration
-                / av.time_base
-                * container.streams.audio[0].codec_context.sample_rate
-            )
-        assert samples > 48_000 and abs(samples - promised) < 50
+            num_samples = sum(frame.samples for frame in container.decode(audio=0))
+            seconds = container.duration / av.time_base
+            promised = seconds * container.streams.audio[0].codec_context.sample_rate
+        assert num_samples > 48_000
+        assert abs(num_samples - promised) < 50

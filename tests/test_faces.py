@@ -24,9 +24,7 @@ from cdrl.media.faces import (
 )
 from cdrl.media.image_warp import affine_warp
 from cdrl.media.mesh import (
-    LEFT_EYE,
     LIPS,
-    RIGHT_EYE,
     Region,
     detect_faces,
     intersection_over_union,
@@ -37,6 +35,9 @@ from cdrl.media.mesh import (
 from cdrl.media.released_crop import OUTLINE, box_transforms, landmark_box
 from cdrl.media.video import read_video
 
+# Mesh points of the eyes' corners. Left and right are the picture's.
+LEFT_EYE = (33, 133)  # outer and inner corner
+RIGHT_EYE = (362, 263)  # inner and outer corner
 NO_MOUTH = np.zeros(4, np.float32)
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
 

@@ -47,13 +47,6 @@ MEAD_CAMERAS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "d
 # own. All other numbers are sentences of one emotion.
 MEAD_SHARED = ("angry", "fear", "happy", "neutral", "sad", "surprised")
 MEAD_LAST_SHARED = 3
-# The 47 of the public release that published splits name; its page says "about 48".
-MEAD_MEN = (3, 5, 7, 9, 11, 12, 13, 19, *range(22, 36), 37, 39, 40, 41, 42)
-MEAD_WOMEN = (9, 11, 14, 15, 16, 18, 19, 21, 23, 24, 25, 26, 28, 29, 33, 35, 36, 37, 38, 40)
-MEAD_SPEAKERS = (
-    *(f"M{number:03d}" for number in MEAD_MEN),
-    *(f"W{number:03d}" for number in MEAD_WOMEN),
-)
 # RAVDESS's `normal` is stored as the middle level.
 RAVDESS_INTENSITIES = {"01": 2, "02": 3}
 RAVDESS_NAME = re.compile(r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")

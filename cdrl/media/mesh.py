@@ -26,10 +26,8 @@ MESH_SIZE = 192  # pixels a side that the mesh sees
 OVERLAP = 0.3
 # The mesh sees a square of this many times the face's longer side.
 MARGIN = 1.5
-# Mesh points, by their fixed numbers. Left and right are the picture's.
-LEFT_EYE = (33, 133)  # outer and inner corner
-RIGHT_EYE = (362, 263)  # inner and outer corner
-# Outer corners, mid upper lip, mid lower lip, and the neighbours of these two.
+# Mesh points, by their fixed numbers: outer corners, mid upper lip, mid lower lip, and the
+# neighbours of these two.
 LIPS = (61, 291, 0, 17, 37, 267, 84, 314)
 
 
