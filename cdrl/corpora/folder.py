@@ -92,7 +92,7 @@ def read_labels(root: Path) -> tuple[dict[str, dict], dict[str, str]]:
         root: the folder with the file.
 
     Returns:
-        {path: labels} of every usable line; {place: reason} of the others, with line and column.
+        {path: labels} of every usable line; {location: reason} of the others, with line and column.
 
     Raises:
         InputError: where the file has not the columns, or is no UTF-8 text.
@@ -106,11 +106,11 @@ def read_labels(root: Path) -> tuple[dict[str, dict], dict[str, str]]:
             reader = csv.DictReader(text)
             reader.fieldnames = _checked_columns(file, reader.fieldnames)
             for row in reader:
-                place = f"{LABELS} line {reader.line_num}"
+                location = f"{LABELS} line {reader.line_num}"
                 try:
-                    path, labels = _read_row(row, place, root)
+                    path, labels = _read_row(row, location, root)
                     if path in labels_of_path:
-                        raise InputError(f"{place}, column path: {path} has a line already")
+                        raise InputError(f"{location}, column path: {path} has a line already")
                     labels_of_path[path] = labels
                 except InputError as error:
                     faults[f"{LABELS}:{reader.line_num}"] = str(error)
@@ -137,35 +137,36 @@ def _checked_columns(file: Path, names: Sequence[str] | None) -> list[str]:
     return columns
 
 
-def _read_row(row: dict, place: str, root: Path) -> tuple[str, dict]:
+def _read_row(row: dict, location: str, root: Path) -> tuple[str, dict]:
     """(path, labels) of one line."""
     if None in row or None in row.values():
         raise InputError(
-            f"{place}: as many cells as columns are needed; put quotes around a text with a comma"
+            f"{location}: as many cells as columns are needed; put quotes around a text with a "
+            "comma"
         )
     values = {name: cell.strip() for name, cell in row.items()}
     for name in REQUIRED:
         if not values[name]:
-            raise InputError(f"{place}, column {name}: empty")
-    path = _read_path(values["path"], f"{place}, column path", root)
-    sound = _read_path(values.get("sound", ""), f"{place}, column sound", root)
+            raise InputError(f"{location}, column {name}: empty")
+    path = _read_path(values["path"], f"{location}, column path", root)
+    sound = _read_path(values.get("sound", ""), f"{location}, column sound", root)
     try:
         labels = _read_labels(values, PurePosixPath(path))
     except InputError as error:
-        raise InputError(f"{place}, {error}") from None
+        raise InputError(f"{location}, {error}") from None
     return path, labels | {"sound": sound}
 
 
-def _read_path(cell: str, place: str, root: Path) -> str:
+def _read_path(cell: str, location: str, root: Path) -> str:
     """A path below the root, with /; "" for an empty cell."""
     if not cell:
         return ""
     text = cell.replace("\\", "/")
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{place}: {text} does not lie below the root")
+        raise InputError(f"{location}: {text} does not lie below the root")
     if not (root / path).is_file():
-        raise InputError(f"{place}: no file {text} below the root (upper and lower case count)")
+        raise InputError(f"{location}: no file {text} below the root (upper and lower case count)")
     return str(path)
 
 

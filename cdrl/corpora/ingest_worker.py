@@ -152,7 +152,7 @@ class _FrameSource:
         self.times: list[
             float
         ] = []  # of the file's own frames, seconds; grows in the first reading
-        self.kept: list[np.ndarray] | None = []  # (H, W, 3) frames; None where they are too many
+        self.cache: list[np.ndarray] | None = []  # (H, W, 3) frames; None: too many to keep
         self.last: np.ndarray | None = None  # the last frame that was read
 
     def read(self) -> Iterator[np.ndarray]:
@@ -162,15 +162,15 @@ class _FrameSource:
         for frame in self._decode(self.times):
             num_bytes += frame.nbytes
             self.last = frame
-            if self.kept is not None:
-                self.kept.append(frame)
+            if self.cache is not None:
+                self.cache.append(frame)
             if num_bytes > limit:
-                self.kept = None
+                self.cache = None
             yield frame
 
     def crops(self, alignment: Alignment) -> Iterator[np.ndarray]:
         """Yield the face crops, (1, C, C, 3) each."""
-        frames = self._decode([]) if self.kept is None else self.kept
+        frames = self._decode([]) if self.cache is None else self.cache
         for index, frame in enumerate(frames):
             yield crop([frame], alignment.part(index, index + 1), self.config.crop_size)
 

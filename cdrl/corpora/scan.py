@@ -204,11 +204,11 @@ def _list_files(root: Path) -> tuple[list[_File], list[Remark]]:
     files = []
     remarks = []
     progress = tqdm(_walk(root), desc="names", unit="file", mininterval=2, delay=2, leave=False)
-    for found in progress:
-        if isinstance(found, _File):
-            files.append(found)
+    for item in progress:
+        if isinstance(item, _File):
+            files.append(item)
         else:
-            remarks.append(found)
+            remarks.append(item)
     return files, remarks
 
 

@@ -1,4 +1,4 @@
-"""Three curves of a speaking mouth: jaw opening, lip width and lip rounding, from facial actions."""
+"""Three curves of a speaking mouth: jaw opening, lip width, lip rounding, from facial actions."""
 
 import numpy as np
 
