@@ -47,10 +47,14 @@ def frame_phonemes(utterance: Utterance) -> np.ndarray:
     Returns:
         (T,) int64, a step each 10 ms; 0 (silence) where none is spoken.
     """
-    labels = np.zeros(len(utterance.sound) // HOP + 1, np.int64)
+    steps = len(utterance.sound) // HOP + 1
+    labels = np.zeros(steps, np.int64)
+
     phones = zip(utterance.starts, utterance.ends, utterance.phonemes, strict=True)
     for start, end, phoneme in phones:
-        labels[round(start * AUDIO_RATE / HOP) : round(end * AUDIO_RATE / HOP)] = phoneme
+        first = round(start * AUDIO_RATE / HOP)
+        last = round(end * AUDIO_RATE / HOP)
+        labels[first:last] = phoneme
     return labels
 
 
@@ -77,21 +81,35 @@ class ExcerptSampler:
         spectrograms = []
         labels = []
         for number in random.integers(0, len(self.utterances), BATCH):
-            sound = _vary(self.utterances[number].sound, random)
-            mel = log_mel(torch.from_numpy(sound.astype(np.float32))[None])[0]
-            first = int(random.integers(0, max(mel.shape[1] - EXCERPT, 0) + 1))
-            excerpt = mel[:, first : first + EXCERPT]
-            label = torch.from_numpy(self.labels[number][first : first + EXCERPT])
-            spectrograms.append(F.pad(excerpt, (0, EXCERPT - excerpt.shape[1])))
-            labels.append(F.pad(label, (0, EXCERPT - len(label)), value=NO_LABEL))
+            excerpt, label = self._draw_excerpt(number, random)
+            missing = EXCERPT - excerpt.shape[1]
+            spectrograms.append(F.pad(excerpt, (0, missing)))
+
+            missing = EXCERPT - len(label)
+            labels.append(F.pad(label, (0, missing), value=NO_LABEL))
         return torch.stack(spectrograms), torch.stack(labels)
+
+    def _draw_excerpt(
+        self, number: int, random: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mel spectrogram (48, T) and phonemes (T,); shorter where the utterance is."""
+        sound = _vary(self.utterances[number].sound, random)
+        [mel] = log_mel(torch.from_numpy(sound)[None])
+
+        spare = max(mel.shape[1] - EXCERPT, 0)
+        first = int(random.integers(0, spare + 1))
+        end = first + EXCERPT
+        label = self.labels[number][first:end]
+        return mel[:, first:end], torch.from_numpy(label)
 
 
 def _vary(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(S,) -> (S,): another loudness, and white noise."""
+    """(S,) -> (S,) float32: another loudness, and white noise."""
     louder = sound * random.uniform(0.3, 1.5)
     noise = random.standard_normal(len(louder)).astype(np.float32)
-    return louder + noise * 10 ** random.uniform(-5, -2)
+    noise_level = 10 ** random.uniform(-5, -2)
+    noisy = louder + noise * noise_level
+    return noisy.astype(np.float32)
 
 
 def train_audio_prior(
@@ -141,15 +159,20 @@ def _accuracy_scores(model: PhonemeNet, held_out: list[Utterance]) -> dict[str, 
     hits = []
     labels = []
     for utterance in held_out:
-        logits, _ = model(log_mel(torch.from_numpy(utterance.sound)[None]))
+        sound = torch.from_numpy(utterance.sound)
+        logits, _ = model(log_mel(sound[None]))
         predicted = logits[0].argmax(0).numpy()
+
         label = frame_phonemes(utterance)
         hits.append(predicted == label)
         labels.append(label)
+
+    accuracy = np.concatenate(hits).mean()
     all_labels = np.concatenate(labels)
+    most_frequent = np.bincount(all_labels).max()
     return {
-        "accuracy": float(np.concatenate(hits).mean()),
-        "majority": float(np.bincount(all_labels).max() / len(all_labels)),
+        "accuracy": float(accuracy),
+        "majority": float(most_frequent / len(all_labels)),
         "n": len(all_labels),
         "utterances": len(held_out),
     }

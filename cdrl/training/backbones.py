@@ -26,6 +26,7 @@ from cdrl.training.loop import LoopConfig, Terms, train
 BATCH = 64
 ARC_SCALE = 16.0
 ARC_MARGIN = 0.2  # radians
+MAX_COSINE = 1 - 1e-6  # the arc cosine has no gradient at 1
 # Of a second corpus, frames this far apart are kept in memory: neighbours show the same.
 FRAME_STRIDE = 5
 SCORED_FRAMES = 6000  # of the held-out people, by the action backbones
@@ -86,11 +87,16 @@ class ActionSampler:
         Returns:
             Views (B, 3, H, W) and actions (B, K).
         """
-        frames = self.corpora[random.integers(len(self.corpora))]
+        number = random.integers(len(self.corpora))
+        frames = self.corpora[number]
         rows = random.integers(0, len(frames.boxes), BATCH)
-        crops = torch.from_numpy(frames.crops[rows]).permute(0, 3, 1, 2).float() / 255
+
+        pixels = torch.from_numpy(frames.crops[rows])
+        crops = pixels.permute(0, 3, 1, 2).float() / 255
         augmented, _ = augment(crops, random)
-        views = self.view(augmented, torch.from_numpy(frames.boxes[rows]))
+        boxes = torch.from_numpy(frames.boxes[rows])
+        views = self.view(augmented, boxes)
+
         actions = (frames.actions[rows] - self.mean) / self.std
         return views, torch.from_numpy(actions)
 
@@ -127,38 +133,45 @@ def train_backbone(
     mean = truth.mean(0)
     std = truth.std(0) + STD_FLOOR
     backbone = BACKBONES[kind]()
-    model = nn.Sequential(backbone, nn.Linear(backbone.out.out_features, len(index)))
+    view = VIEWS[kind]
+    features = backbone.out.out_features
+    model = nn.Sequential(backbone, nn.Linear(features, len(index)))
 
     def objective(batch: Batch) -> Terms:
         views, actions = batch
-        return {"coefficients": (model(views) - actions).square().mean(1)}
+        error = model(views) - actions
+        return {"coefficients": error.square().mean(1)}
 
     config = LoopConfig(
         steps=steps, learning_rate=2e-3, save_every=500, weights={"coefficients": 1.0}
     )
-    sampler = ActionSampler([_all_frames(corpus, index)], VIEWS[kind], mean, std)
+    sampler = ActionSampler([_all_frames(corpus, index)], view, mean, std)
     train(model, objective, sampler, config, work, f"{kind} backbone")
 
     people = corpus.clips.speaker.nunique()
     if others is not None:
         people += others.clips.speaker.nunique()
         corpora = [_every_few_frames(corpus, index), _every_few_frames(others, index)]
+        sampler = ActionSampler(corpora, view, mean, std)
         wider = replace(config, steps=more_steps, learning_rate=1e-3, warmup=100)
-        wider_sampler = ActionSampler(corpora, VIEWS[kind], mean, std)
         wider_work = Path(work) / "wider"
-        train(model, objective, wider_sampler, wider, wider_work, f"{kind} backbone, more people")
+        train(model, objective, sampler, wider, wider_work, f"{kind} backbone, more people")
 
     rows = _scored_rows(held_out, SCORED_FRAMES)
-    predictions = _apply(model, VIEWS[kind], held_out, rows, parts=60) * std + mean
-    values = r2(true_actions(held_out)[rows][:, index], predictions)
+    outputs = _apply(model, view, held_out, rows, parts=60)
+    predictions = outputs * std + mean
+    held_out_truth = true_actions(held_out)[rows][:, index]
+    values = r2(held_out_truth, predictions)
+
+    name = f"{kind}_backbone"
     card = training_card(
-        f"{kind}_backbone",
-        {"features": backbone.out.out_features},
+        name,
+        {"features": features},
         f"ARKit coefficients ({len(index)}) of {people} studio people, no emotion label",
         r2_scores(held_out, values, index, len(rows)),
         steps + more_steps,
     )
-    save_weights(out / f"{kind}_backbone.safetensors", backbone, card)
+    save_weights(out / f"{name}.safetensors", backbone, card)
     return card
 
 
@@ -170,18 +183,24 @@ def _all_frames(store: Store, index: np.ndarray) -> ActionFrames:
 def _every_few_frames(store: Store, index: np.ndarray) -> ActionFrames:
     """Frames of each clip that are `FRAME_STRIDE` apart, in memory."""
     all_rows = np.arange(len(store))
-    crops = []
-    rows = []
+    crops_of_clips = []
+    rows_of_clips = []
     for clip in range(len(store.clips)):
-        first = clip % FRAME_STRIDE
-        clip_rows = all_rows[store.frames(clip)][first::FRAME_STRIDE]
-        span = np.asarray(store.face[clip_rows[0] : clip_rows[-1] + 1])
-        crops.append(span[::FRAME_STRIDE])
-        rows.append(clip_rows)
-    chosen_rows = np.concatenate(rows)
-    actions = true_actions(store)[:, index]
+        clip_rows = all_rows[store.frames(clip)]
+        offset = clip % FRAME_STRIDE
+        clip_rows = clip_rows[offset::FRAME_STRIDE]
+        rows_of_clips.append(clip_rows)
+
+        first = clip_rows[0]
+        last = clip_rows[-1]
+        span = np.asarray(store.face[first : last + 1])
+        crops_of_clips.append(span[::FRAME_STRIDE])
+
+    crops = np.concatenate(crops_of_clips)
+    rows = np.concatenate(rows_of_clips)
     boxes = store.mouth_boxes()
-    return ActionFrames(np.concatenate(crops), boxes[chosen_rows], actions[chosen_rows])
+    actions = true_actions(store)[:, index]
+    return ActionFrames(crops, boxes[rows], actions[rows])
 
 
 def _scored_rows(store: Store, limit: int) -> np.ndarray:
@@ -213,6 +232,7 @@ class IdentitySampler:
         self.corpus = corpus
         self.view = view
         self.boxes = corpus.mouth_boxes()
+
         speakers, labels = np.unique(corpus.per_frame("speaker"), return_inverse=True)
         self.people = len(speakers)
         self.labels = labels
@@ -228,8 +248,9 @@ class IdentitySampler:
         """
         rows = random.integers(0, len(self.corpus), BATCH)
         crops, _ = augment(load_images(self.corpus, rows), random)
-        views = self.view(crops, torch.from_numpy(self.boxes[rows]))
-        return views, torch.from_numpy(self.labels[rows])
+        boxes = torch.from_numpy(self.boxes[rows])
+        labels = torch.from_numpy(self.labels[rows])
+        return self.view(crops, boxes), labels
 
 
 class IdentityObjective(nn.Module):
@@ -251,11 +272,14 @@ class IdentityObjective(nn.Module):
         """Batch of `IdentitySampler` -> {identity: (B,) nats}."""
         views, labels = batch
         codes = F.normalize(self.net(views), dim=1)
-        cosine = codes @ F.normalize(self.people.weight, dim=1).T
-        margin = ARC_MARGIN * F.one_hot(labels, cosine.shape[1])
-        angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos() + margin
+        centres = F.normalize(self.people.weight, dim=1)
+        cosine = (codes @ centres.T).clamp(-MAX_COSINE, MAX_COSINE)
+
+        margin = ARC_MARGIN * F.one_hot(labels, len(centres))
+        angle = cosine.acos() + margin
         logits = ARC_SCALE * angle.clamp(max=np.pi).cos()
-        return {"identity": F.cross_entropy(logits, labels, reduction="none")}
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        return {"identity": loss}
 
 
 def train_identity_backbone(
@@ -278,7 +302,8 @@ def train_identity_backbone(
         are nearer than frames of two people.
     """
     name = f"{kind}_identity"
-    sampler = IdentitySampler(corpus, VIEWS[kind])
+    view = VIEWS[kind]
+    sampler = IdentitySampler(corpus, view)
     backbone = BACKBONES[kind]()
     objective = IdentityObjective(backbone, sampler.people)
     config = LoopConfig(
@@ -290,7 +315,7 @@ def train_identity_backbone(
         name,
         {"features": backbone.out.out_features},
         f"speaker labels of {sampler.people} studio people; no coefficient, no emotion, no phoneme",
-        _identity_scores(backbone, VIEWS[kind], held_out),
+        _identity_scores(backbone, view, held_out),
         steps,
     )
     save_weights(out / f"{name}.safetensors", backbone, card)
@@ -299,22 +324,29 @@ def train_identity_backbone(
 
 def _identity_scores(backbone: Backbone, view: View, held_out: Store) -> dict[str, Any]:
     """How often two frames of one person, of two clips, are nearer than frames of two people."""
-    rows = np.sort(_scored_rows(held_out, SCORED_IDENTITY_FRAMES))
-    codes = torch.from_numpy(_apply(backbone, view, held_out, rows, parts=20))
-    codes = F.normalize(codes, dim=1)
+    rows = _scored_rows(held_out, SCORED_IDENTITY_FRAMES)
+    rows = np.sort(rows)
+    features = _apply(backbone, view, held_out, rows, parts=20)
+    codes = F.normalize(torch.from_numpy(features), dim=1)
     cosine = (codes @ codes.T).numpy()
+
     speaker = held_out.per_frame("speaker")[rows]
     clip = held_out.per_frame("name")[rows]
     same_speaker = speaker[:, None] == speaker[None]
     two_clips = clip[:, None] != clip[None]
 
-    random = np.random.default_rng(1)
-    of_one = random.choice(cosine[same_speaker & two_clips], SCORED_IDENTITY_PAIRS)
-    random = np.random.default_rng(1)
-    of_two = random.choice(cosine[~same_speaker], SCORED_IDENTITY_PAIRS)
+    of_one_person = _sample_pairs(cosine[same_speaker & two_clips])
+    of_two_people = _sample_pairs(cosine[~same_speaker])
+    auc = (of_one_person > of_two_people).mean()
     return {
-        "auc": float((of_one > of_two).mean()),
+        "auc": float(auc),
         "auc.chance": 0.5,
         "n": len(rows),
         "people": int(held_out.clips.speaker.nunique()),
     }
+
+
+def _sample_pairs(cosine: np.ndarray) -> np.ndarray:
+    """(N,) of the cosines (M,), drawn with the same numbers each time."""
+    random = np.random.default_rng(1)
+    return random.choice(cosine, SCORED_IDENTITY_PAIRS)

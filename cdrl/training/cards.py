@@ -28,7 +28,10 @@ def training_card(
     """
     rounded = {}
     for score, value in scores.items():
-        rounded[score] = round(value, 4) if isinstance(value, float) else value
+        if isinstance(value, float):
+            value = round(value, 4)
+        rounded[score] = value
+
     return {
         "name": name,
         "model": arguments,
@@ -71,14 +74,14 @@ def r2_scores(
     Returns:
         r2 (mean over actions that move), n, people, and r2.ACTION of each.
     """
-    scores: dict[str, Any] = {
-        "r2": float(np.nanmean(values)),
-        "n": frames,
-        "people": int(held_out.clips.speaker.nunique()),
-    }
+    mean = np.nanmean(values)
+    people = held_out.clips.speaker.nunique()
+    scores: dict[str, Any] = {"r2": float(mean), "n": frames, "people": int(people)}
+
     for action, value in zip(index, values, strict=True):
         if np.isfinite(value):
-            scores[f"r2.{ACTIONS[action]}"] = round(float(value), 3)
+            name = ACTIONS[action]
+            scores[f"r2.{name}"] = round(float(value), 3)
     return scores
 
 

@@ -85,14 +85,17 @@ def _groups_of_captions(captions: list[str]) -> torch.Tensor:
 def _clip_loss(model: CLIP, batch: Batch) -> Terms:
     """Symmetric InfoNCE of the batch; captions with equal phrases are all positives."""
     features, tokens, group = batch
-    noisy = features + IMAGE_NOISE * torch.randn_like(features)
-    image = F.normalize(model.visual.project(noisy), dim=-1)
+    noise = IMAGE_NOISE * torch.randn_like(features)
+    projected = model.visual.project(features + noise)
+    image = F.normalize(projected, dim=-1)
     text = encode_tokens(model, tokens)
     scale = model.logit_scale.exp().clamp(max=MAX_SCALE)
     logits = scale * image @ text.T
 
-    same = (group[:, None] == group[None]).float()
-    target = same / same.sum(1, keepdim=True)
+    same = group[:, None] == group[None]
+    positives = same.float()
+    target = positives / positives.sum(1, keepdim=True)
+
     image_to_text = F.cross_entropy(logits, target, reduction="none")
     text_to_image = F.cross_entropy(logits.T, target, reduction="none")
     return {"clip": (image_to_text + text_to_image) / 2}
@@ -156,49 +159,57 @@ def _backbone_features(model: CLIP, store: Store, rows: np.ndarray) -> torch.Ten
 
 @torch.no_grad()
 def _language_scores(held_out: Store, prior: LanguagePrior) -> dict[str, Any]:
-    random = np.random.default_rng(2)
-    hits = _caption_hits(held_out, prior, random)
-    correct = _zero_shot_hits(held_out, prior)
+    caption_hits = _caption_hits(held_out, prior)
+    caption_r1 = caption_hits.float().mean()
+    zero_shot_hits = _zero_shot_hits(held_out, prior)
+    zero_shot = np.mean(zero_shot_hits)
     return {
-        "caption_r1": float(hits.float().mean()),
+        "caption_r1": float(caption_r1),
         "caption_r1.chance": 1 / RETRIEVAL,
-        "zero_shot": float(np.mean(correct)),
+        "zero_shot": float(zero_shot),
         "zero_shot.chance": 1 / len(SCORED_EMOTIONS),
-        "n_clips": len(correct),
+        "n_clips": len(zero_shot_hits),
     }
 
 
-def _caption_hits(
-    held_out: Store, prior: LanguagePrior, random: np.random.Generator
-) -> torch.Tensor:
+def _caption_hits(held_out: Store, prior: LanguagePrior) -> torch.Tensor:
     """(N,) bool: the caption of a frame is the nearest of 64."""
-    rows = np.sort(random.choice(len(held_out), RETRIEVAL * RETRIEVALS, replace=False))
-    images = []
-    for part in np.array_split(rows, RETRIEVALS):
-        images.append(_embed_images(held_out, prior, part))
-    image = torch.cat(images)
-    captions = _captions(held_out.truth["coefficients"], rows, random)
-    text = prior.text_embedding(captions)
+    random = np.random.default_rng(2)
+    count = RETRIEVAL * RETRIEVALS
+    rows = random.choice(len(held_out), count, replace=False)
+    rows = np.sort(rows)
 
-    order = torch.from_numpy(random.permutation(len(rows))).view(-1, RETRIEVAL)
+    image_parts = []
+    for part in np.array_split(rows, RETRIEVALS):
+        image_parts.append(_embed_images(held_out, prior, part))
+    images = torch.cat(image_parts)
+    captions = _captions(held_out.truth["coefficients"], rows, random)
+    texts = prior.text_embedding(captions)
+
     hits = []
-    for group in order:
-        nearest = (image[group] @ text[group].T).argmax(1)
+    order = torch.from_numpy(random.permutation(count))
+    for group in order.view(-1, RETRIEVAL):
+        similarity = images[group] @ texts[group].T
+        nearest = similarity.argmax(1)
         hits.append(nearest == torch.arange(RETRIEVAL))
     return torch.cat(hits)
 
 
 def _zero_shot_hits(held_out: Store, prior: LanguagePrior) -> list[bool]:
     """Is the description of a clip's emotion the nearest to its mean image embedding?"""
-    classes = prior.text_embedding([DESCRIPTIONS[name] for name in SCORED_EMOTIONS])
+    descriptions = [DESCRIPTIONS[name] for name in SCORED_EMOTIONS]
+    classes = prior.text_embedding(descriptions)
     emotions = held_out.clips.emotion
-    clips = [clip for clip in range(len(held_out.clips)) if emotions[clip] in SCORED_EMOTIONS]
+    scored = np.flatnonzero(emotions.isin(SCORED_EMOTIONS))
+
     hits = []
-    for clip in clips[::CLIP_STRIDE]:
+    for clip in scored[::CLIP_STRIDE]:
         frames = held_out.frames(clip)
         rows = np.arange(frames.start, frames.stop, CLIP_FRAME_STRIDE)
-        mean = _embed_images(held_out, prior, rows).mean(0)
-        nearest = int((classes @ mean).argmax())
+        embeddings = _embed_images(held_out, prior, rows)
+        similarity = classes @ embeddings.mean(0)
+
+        nearest = int(similarity.argmax())
         hits.append(SCORED_EMOTIONS[nearest] == emotions[clip])
     return hits
 

@@ -63,6 +63,7 @@ def loop_config(settings: ContentConfig | EmotionConfig, terms: Iterable[str]) -
     weights = {}
     for name in terms:
         weights[name] = getattr(settings, f"{name}_weight")
+
     return LoopConfig(
         steps=settings.steps,
         learning_rate=settings.learning_rate,
@@ -202,8 +203,10 @@ def _terms_of_batch(
     """Draw the batch of a step and compute the mean of every term; missing samples are NaN."""
     torch.manual_seed((config.seed * 1_000_003 + step) % 2**31)
     batch = sample(np.random.default_rng([config.seed, step]))
+    batch = to_device(batch, engine.device)
     with engine.autocast():
-        values = objective(to_device(batch, engine.device))
+        values = objective(batch)
+
     terms = {}
     for name, value in values.items():
         terms[name] = value.float().nanmean()
@@ -220,6 +223,7 @@ def _weighted_sum(terms: Terms, weights: dict[str, float]) -> torch.Tensor:
     if unknown:
         accepted = ", ".join(sorted(terms))
         raise InputError(f"loss weights {unknown} name no term: this objective has {accepted}")
+
     device = next(iter(terms.values())).device
     total = torch.zeros((), device=device)
     for name, value in terms.items():
@@ -309,8 +313,10 @@ class Checkpoint:
         """
         if self.path is None or not self.path.exists():
             return 0, TrainingLog()
+
         state = torch.load(self.path, weights_only=True, map_location="cpu")
         load_trained_state(self.model, state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.engine.load_state_dict(state["scaler"])
-        return state["step"], TrainingLog(state["rows"], state["sums"], state["count"])
+        log = TrainingLog(state["rows"], state["sums"], state["count"])
+        return state["step"], log

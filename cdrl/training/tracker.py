@@ -10,6 +10,7 @@ from cdrl.core.checkpoint import save_weights
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import window_rows
+from cdrl.corpora.store import Store
 from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, track
 from cdrl.priors.features import Features
 from cdrl.training.cards import STD_FLOOR, r2, r2_scores, training_card, true_actions
@@ -43,14 +44,23 @@ class TrackingSampler:
         """
         number = random.integers(len(self.corpora))
         features = self.corpora[number]
-        lengths = features.store.clips["num_frames"].to_numpy()
-        long_enough = np.flatnonzero(lengths >= WINDOW)
-        clips = random.choice(long_enough, BATCH)
-        starts = random.integers(0, lengths[clips] - WINDOW + 1)
-        rows = window_rows(features.store, clips, starts, WINDOW)
-        joined = np.concatenate([features.face[rows], features.mouth[rows]], -1)
-        inputs = torch.from_numpy(joined.astype(np.float32))
-        return inputs, torch.from_numpy(self.truth[number][rows])
+        rows = _draw_windows(features.store, random)
+
+        face = features.face[rows]
+        mouth = features.mouth[rows]
+        inputs = np.concatenate([face, mouth], -1).astype(np.float32)
+        actions = self.truth[number][rows]
+        return torch.from_numpy(inputs), torch.from_numpy(actions)
+
+
+def _draw_windows(store: Store, random: np.random.Generator) -> np.ndarray:
+    """(B, T) frame rows of windows; a clip that is too short for them is left out."""
+    lengths = store.clips["num_frames"].to_numpy()
+    long_enough = np.flatnonzero(lengths >= WINDOW)
+    clips = random.choice(long_enough, BATCH)
+    spare = lengths[clips] - WINDOW
+    starts = random.integers(0, spare + 1)
+    return window_rows(store, clips, starts, WINDOW)
 
 
 def train_action_tracker(
@@ -73,12 +83,15 @@ def train_action_tracker(
     """
     for features in (*corpora, held_out):
         _require_truth(features)
+
     sampler = TrackingSampler(corpora)
     size = held_out.face.shape[1] + held_out.mouth.shape[1]
     torch.manual_seed(0)
     model = ActionTracker(features=size)
-    model.mean.copy_(torch.from_numpy(sampler.truth[0].mean(0)))
-    model.std.copy_(torch.from_numpy(sampler.truth[0].std(0) + STD_FLOOR))
+    truth = sampler.truth[0]
+    std = truth.std(0) + STD_FLOOR
+    model.mean.copy_(torch.from_numpy(truth.mean(0)))
+    model.std.copy_(torch.from_numpy(std))
 
     def objective(batch: Batch) -> Terms:
         inputs, actions = batch
@@ -94,6 +107,8 @@ def train_action_tracker(
 
     predictions = track(held_out, model).coefficients
     values = r2(true_actions(held_out.store), predictions)
+    scores = r2_scores(held_out.store, values, range(len(ACTIONS)), len(predictions))
+
     people = 0
     for features in corpora:
         people += features.store.clips.speaker.nunique()
@@ -101,7 +116,7 @@ def train_action_tracker(
         ACTION_TRACKER,
         {"features": size},
         f"ARKit coefficients ({len(ACTIONS)}) of {people} studio people, no emotion label",
-        r2_scores(held_out.store, values, range(len(ACTIONS)), len(predictions)),
+        scores,
         steps,
     )
     save_weights(Path(out) / f"{ACTION_TRACKER}.safetensors", model, card)
