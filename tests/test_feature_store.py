@@ -19,7 +19,7 @@ from cdrl.evaluation.controls import without_information
 from cdrl.priors import features as feature_store
 from cdrl.priors import iresnet as released_vision
 from cdrl.priors.audio import EmbeddedAudioPrior
-from cdrl.priors.feature_files import FeatureWriter, open_features
+from cdrl.priors.feature_files import FeatureWriter, open_feature_file
 from cdrl.priors.features import KINDS, Features, extract
 from cdrl.priors.vision import VisionPrior, vision_prior
 
@@ -53,7 +53,7 @@ def store(tmp_path):
 def asked(monkeypatch):
     """How many frames the vision prior and how many clips the audio prior were asked for, sizes of one frame and one second aside."""
     count = {"frames": 0, "clips": 0}
-    see, listen = VisionPrior.forward, EmbeddedAudioPrior.listen
+    see, listen = VisionPrior.forward, EmbeddedAudioPrior.extract_clips
 
     def seen(self, images, boxes):
         count["frames"] += len(images) if len(images) > 1 else 0
@@ -64,7 +64,7 @@ def asked(monkeypatch):
         return listen(self, clips)
 
     monkeypatch.setattr(VisionPrior, "forward", seen)
-    monkeypatch.setattr(EmbeddedAudioPrior, "listen", heard)
+    monkeypatch.setattr(EmbeddedAudioPrior, "extract_clips", heard)
     return count
 
 
@@ -78,7 +78,7 @@ def test_features_are_what_the_priors_say_memory_mapped_and_readable_by_the_libr
         EmbeddedAudioPrior(),
     )
     face, mouth = prior(
-        batches.images(store, np.arange(len(store))), torch.from_numpy(store.mouth_boxes())
+        batches.load_images(store, np.arange(len(store))), torch.from_numpy(store.mouth_boxes())
     )
     sound = torch.cat([heard(store.sound(k), length, 25.0) for k, length in enumerate(LENGTHS)])
     for kind, wanted in (("face", face), ("mouth", mouth), ("language", face), ("audio", sound)):
@@ -221,7 +221,7 @@ def test_two_processes_do_not_write_one_folder_and_a_number_that_does_not_fit_is
         writer.write([0], np.full((2, 3), np.inf, np.float16))
     writer.write([0], np.ones((2, 3), np.float16))
     writer.finish()
-    assert open_features(tmp_path / "a.safetensors")["features"].sum() == 6
+    assert open_feature_file(tmp_path / "a.safetensors")["features"].sum() == 6
 
 
 def test_features_that_are_not_there_are_told_and_plain_arrays_of_before_are_not_believed(
@@ -243,8 +243,8 @@ def test_features_that_are_not_there_are_told_and_plain_arrays_of_before_are_not
 
 def test_fingerprints_are_kept_beside_the_store_and_made_anew_when_it_changes(store, monkeypatch):
     first = clip_fingerprints(store)
-    assert len(first["seen"]) == 4 and all(
-        len(text) == 32 for text in first["seen"] + first["heard"]
+    assert len(first["visual"]) == 4 and all(
+        len(text) == 32 for text in first["visual"] + first["audio"]
     )
     monkeypatch.setattr(type(store), "frames", None)  # reading the crops again would fail
     assert clip_fingerprints(store) == first
@@ -255,16 +255,16 @@ def test_fingerprints_are_kept_beside_the_store_and_made_anew_when_it_changes(st
     os.utime(store.path / "face.npy", (1, 1))
     second = clip_fingerprints(Store(store.path))
     assert (
-        second["seen"][0] != first["seen"][0]
-        and second["seen"][1:] == first["seen"][1:]
-        and second["heard"] == first["heard"]
+        second["visual"][0] != first["visual"][0]
+        and second["visual"][1:] == first["visual"][1:]
+        and second["audio"] == first["audio"]
     )
 
 
 def test_another_vision_prior_is_chosen_by_name_and_its_controls_look_through_it(
     store, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(released_vision, "SIZE", 56)
+    monkeypatch.setattr(released_vision, "INPUT_SIZE", 56)
     features = extract(store, tmp_path / "features", vision=vision_prior("iresnet50/random"))
     assert (
         features.face.shape == (22, 256)

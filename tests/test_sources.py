@@ -172,7 +172,7 @@ def test_without_torchaudio_its_bundles_are_refused_with_the_remedy(monkeypatch)
         InputError,
         match=r"audio prior 'HUBERT_BASE' needs torchaudio: pip install -e .\.\[audio\]., or use audio=embedded",
     ):
-        sources.bundle("HUBERT_BASE")
+        sources.find_bundle("HUBERT_BASE")
 
 
 def test_torchaudio_s_own_downloader_brings_its_file_into_the_folder(tmp_path, monkeypatch):

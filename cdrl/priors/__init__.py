@@ -1,1 +1,1 @@
-"""Frozen outside knowledge: audio, vision and language priors, the action tracker, their features."""
+"""Frozen outside knowledge: audio, vision and language priors, and features made by them."""

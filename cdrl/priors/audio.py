@@ -1,11 +1,13 @@
-"""The content prior: what is being said, read from sound alone, at the frame rate of the video.
+"""The audio prior: the content of speech, from sound alone, at the frame rate of the video.
 
-Two families behind one call, `(sound, num_frames, frame_rate) -> (num_frames, D)`, and `extract_clips` for many clips at once:
-the embedded network (log-mel -> frame-wise phonemes, trained by this kit, no download), and torchaudio's bundles
-(`cdrl.priors.bundles`: WAV2VEC2_XLSR53 layer 20 as in the CDRL release, HuBERT).
+Two families with one call, `(sound, num_frames, frame_rate) -> (num_frames, D)`, and
+`extract_clips` for many clips at once: the embedded network (log-mel -> frame-wise phonemes,
+trained by this kit, no download), and torchaudio's bundles (`cdrl.priors.bundles`: WAV2VEC2_XLSR53
+layer 20 as in the CDRL release, HuBERT).
 """
 
 import math
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,14 +15,34 @@ import torch.nn.functional as F
 from scipy.fft import dct
 from torch import nn
 
-from cdrl.core.checkpoint import load_card, load_weights, weights_path
+from cdrl.core.checkpoint import load_network, weights_path
 from cdrl.core.weight_files import checksum
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.priors.bundles import BundleAudioPrior
+from cdrl.priors.bundles import BundleAudioPrior, SoundClip
 
-HOP = 160  # 10 ms
-WINDOW = 400  # 25 ms
+HOP = 160  # samples, 10 ms
+WINDOW = 400  # samples, 25 ms
 MELS = 48
+CEPSTRA = 13
+DILATIONS = (1, 2, 4, 8, 1, 2, 4)
+
+
+class AudioPrior(Protocol):
+    """What every audio prior can do.
+
+    Attributes:
+        identity: what makes the features: name, sha256 of the weights, settings.
+    """
+
+    identity: dict[str, Any]
+
+    def __call__(self, sound: np.ndarray, num_frames: int, frame_rate: float) -> torch.Tensor:
+        """(S,) float32 at 16 kHz -> (num_frames, D) on the CPU."""
+        ...
+
+    def extract_clips(self, clips: list[SoundClip]) -> list[torch.Tensor]:
+        """Extract the features of many clips at once, (num_frames, D) each."""
+        ...
 
 
 def mel_filters(
@@ -28,19 +50,32 @@ def mel_filters(
 ) -> torch.Tensor:
     """Triangular filters on the HTK mel scale, mel = 2595 log10(1 + f / 700).
 
+    Args:
+        mels: number of filters.
+        bins: number of frequencies of the spectrum.
+        rate: of the sound, Hz.
+
     Returns:
         (mels, bins); every row has a peak of at most 1.
     """
-    top = 2595 * math.log10(1 + rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, mels + 2) / 2595) - 1)
+    top_mel = 2595 * math.log10(1 + rate / 2 / 700)
+    mel = torch.linspace(0, top_mel, mels + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+
+    edges = edges[:, None]
+    left = edges[:-2]
+    centre = edges[1:-1]
+    right = edges[2:]
+
     frequencies = torch.linspace(0, rate / 2, bins)
-    rise = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
+    rise = (frequencies - left) / (centre - left)
+    fall = (right - frequencies) / (right - centre)
+
     return torch.minimum(rise, fall).clamp(min=0)
 
 
 def log_mel(sound: torch.Tensor) -> torch.Tensor:
-    """Log-mel spectrogram, 25 ms Hann windows every 10 ms, mean and level of the utterance removed.
+    """Log-mel spectrogram, 25 ms Hann windows every 10 ms, the level of the utterance removed.
 
     Args:
         sound: (B, S) float in [-1, 1] at 16 kHz.
@@ -56,19 +91,22 @@ def log_mel(sound: torch.Tensor) -> torch.Tensor:
         center=True,
         pad_mode="constant",
         return_complex=True,
-    ).abs()
-    mel = torch.log(
-        torch.einsum("mf,bft->bmt", mel_filters().to(sound.device), spectrum.square()) + 1e-5
     )
-    return mel - mel.mean((1, 2), keepdim=True)
+    power = spectrum.abs().square()
+    filters = mel_filters().to(sound.device)
+    mel = torch.einsum("mf,bft->bmt", filters, power)
+    log = torch.log(mel + 1e-5)
+
+    return log - log.mean((1, 2), keepdim=True)
 
 
 class PhonemeNet(nn.Module):
-    """Dilated convolutions over log-mel; its last hidden layer is the content prior.
+    """Dilated convolutions over log-mel; the last hidden layer is the audio prior.
 
     Args:
         phonemes: number of classes of the training head.
-        width, features: hidden and output channels.
+        width: hidden channels.
+        features: output channels.
 
     Example:
         PhonemeNet(41)(torch.zeros(1, 48, 100))[1].shape == (1, 64, 100)
@@ -76,20 +114,36 @@ class PhonemeNet(nn.Module):
 
     def __init__(self, phonemes: int, width: int = 128, features: int = 64):
         super().__init__()
+
         self.stem = nn.Conv1d(MELS, width, 5, padding=2)
-        self.layers = nn.ModuleList(
-            [nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4, 8, 1, 2, 4)]
-        )
-        self.norms = nn.ModuleList([nn.GroupNorm(8, width) for _ in self.layers])
+        self.layers = nn.ModuleList()
+        for dilation in DILATIONS:
+            layer = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+            self.layers.append(layer)
+
+        self.norms = nn.ModuleList()
+        for _ in DILATIONS:
+            self.norms.append(nn.GroupNorm(8, width))
+
         self.bottleneck = nn.Conv1d(width, features, 1)
         self.head = nn.Conv1d(features, phonemes, 1)
 
     def forward(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 48, T) log-mel at 100 Hz -> phoneme logits (B, K, T) and features (B, 64, T)."""
+        """Classify phonemes.
+
+        Args:
+            mel: (B, 48, T) log-mel at 100 Hz.
+
+        Returns:
+            Phoneme logits (B, K, T) and features (B, 64, T).
+        """
         x = F.silu(self.stem(mel))
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = x + F.silu(norm(layer(x)))
+            hidden = norm(layer(x))
+            x = x + F.silu(hidden)
+
         features = torch.tanh(self.bottleneck(x))
+
         return self.head(features), features
 
 
@@ -99,52 +153,87 @@ def to_frames(
     """Average features over the span of each video frame.
 
     Args:
-        features: (T, D) at `rate` per second, the first one centred on time 0.
+        features: (T, D), the first one centred on time 0.
+        rate: of the features, Hz.
+        num_frames: of the video.
+        frame_rate: of the video, Hz.
 
     Returns:
-        (num_frames, D); frame k covers k / frame_rate to (k + 1) / frame_rate seconds. Past the end the last is repeated.
+        (num_frames, D); frame k covers k / frame_rate to (k + 1) / frame_rate seconds. Past the end
+        the last is repeated.
     """
-    total = torch.cat([features.new_zeros(1, features.shape[1]), features.cumsum(0)])
-    edges = torch.arange(num_frames + 1, dtype=torch.float64) / frame_rate * rate
-    first = edges[:-1].round().long().clamp(max=len(features) - 1)
-    last = torch.maximum(edges[1:].round().long().clamp(max=len(features)), first + 1)
-    return (total[last] - total[first]) / (last - first)[:, None].to(total)
+    count = len(features)
+    seconds = torch.arange(num_frames + 1, dtype=torch.float64) / frame_rate
+    edges = (seconds * rate).round().long()
+
+    first = edges[:-1].clamp(max=count - 1)
+    end = edges[1:].clamp(max=count)
+    end = torch.maximum(end, first + 1)
+
+    zero = features.new_zeros(1, features.shape[1])
+    total = torch.cat([zero, features.cumsum(0)])
+
+    sums = total[end] - total[first]
+    lengths = (end - first)[:, None]
+
+    return sums / lengths.to(total)
 
 
 def cepstra(sound: np.ndarray, num_frames: int, frame_rate: float) -> torch.Tensor:
-    """Mel-frequency cepstral coefficients 1 to 13, standardised over the clip: the audio features that nobody learnt.
+    """Mel-frequency cepstral coefficients 1 to 13, standardised over the clip; nothing is learnt.
 
     Args:
         sound: (S,) float32 at 16 kHz.
+        num_frames: of the video.
+        frame_rate: of the video, Hz.
 
     Returns:
-        (num_frames, 13), mean 0 and deviation 1 per coefficient.
+        (num_frames, 13), mean 0 and standard deviation 1 per coefficient.
     """
-    mel = log_mel(torch.as_tensor(sound, dtype=torch.float32)[None])[0].T.numpy()
-    found = torch.from_numpy(dct(mel, type=2, norm="ortho", axis=1)[:, 1:14].astype(np.float32))
-    found = to_frames(found, AUDIO_RATE / HOP, num_frames, frame_rate)
-    return (found - found.mean(0)) / (found.std(0) + 1e-6)
+    mel = log_mel(_as_batch(sound))[0]
+    coefficients = dct(mel.T.numpy(), type=2, norm="ortho", axis=1)
+    coefficients = coefficients[:, 1 : CEPSTRA + 1].astype(np.float32)
+
+    features = torch.from_numpy(coefficients)
+    frames = to_frames(features, AUDIO_RATE / HOP, num_frames, frame_rate)
+
+    centred = frames - frames.mean(0)
+
+    return centred / (frames.std(0) + 1e-6)
+
+
+def _as_batch(sound: np.ndarray) -> torch.Tensor:
+    """(S,) -> (1, S) float32."""
+    return torch.as_tensor(sound, dtype=torch.float32)[None]
 
 
 class EmbeddedAudioPrior:
     """The committed phoneme network.
+
+    Args:
+        weights: name or path of weights (see `cdrl.core.checkpoint.find_network`).
+
+    Attributes:
+        identity: name and sha256 of the weights; features are stored under it.
 
     Example:
         EmbeddedAudioPrior()(sound, num_frames=50, frame_rate=25.0).shape == (50, 64)
     """
 
     def __init__(self, weights: str = "audio_prior"):
-        self.identity = {"name": weights, "sha256": checksum(weights_path(weights))}
-        self.net = load_weights(weights, PhonemeNet(**load_card(weights)["model"]))
+        digest = checksum(weights_path(weights))
+        self.identity = {"name": weights, "sha256": digest}
+        self.net = load_network(PhonemeNet, weights)
 
     @torch.no_grad()
     def __call__(self, sound: np.ndarray, num_frames: int, frame_rate: float) -> torch.Tensor:
         """(S,) float32 at 16 kHz -> (num_frames, 64) in [-1, 1]."""
-        features = self.net(log_mel(torch.as_tensor(sound, dtype=torch.float32)[None]))[1][0].T
-        return to_frames(features, AUDIO_RATE / HOP, num_frames, frame_rate)
+        mel = log_mel(_as_batch(sound))
+        _, features = self.net(mel)
+        return to_frames(features[0].T, AUDIO_RATE / HOP, num_frames, frame_rate)
 
-    def extract_clips(self, clips: list) -> list[torch.Tensor]:
-        """(sound, num_frames, frame_rate) of each clip -> its features, one by one."""
+    def extract_clips(self, clips: list[SoundClip]) -> list[torch.Tensor]:
+        """Extract the features of each clip, one by one: (num_frames, 64) each."""
         return [self(*clip) for clip in clips]
 
 
@@ -154,11 +243,18 @@ def audio_prior(
     windows: str = "whole",
     weights: str = "",
     device: str = "cpu",
-):
-    """The audio prior called `name`: `embedded`, a .safetensors path, or a torchaudio bundle (see `BundleAudioPrior`).
+) -> AudioPrior:
+    """Build an audio prior.
+
+    Args:
+        name: `embedded`, a .safetensors path, or a torchaudio bundle (see `BundleAudioPrior`).
+        layer: of a bundle.
+        windows: of a bundle.
+        weights: of a bundle.
+        device: of a bundle.
 
     Raises:
-        InputError: for any other name.
+        InputError: any other name, or what is wrong with the weights.
     """
     if name == "embedded":
         return EmbeddedAudioPrior()

@@ -1,15 +1,20 @@
-"""The wide audio priors: wav2vec 2.0 and HuBERT as torchaudio bundles, any transformer layer, on real or random weights.
+"""The wide audio priors: wav2vec 2.0 and HuBERT as torchaudio bundles, any transformer layer.
 
-torchaudio is imported only when such a prior is asked for. Two ways to cut the sound:
+torchaudio is imported only when such a prior is built. There are two ways to cut the sound.
 
-`whole`: a clip at once, the waveform normalised where the bundle says so, clips batched; a video frame takes the features at
-its middle. `released`: as the CDRL release did it, 30 frames a second, 128 frames at a time with 15 of the window before, whose
-outputs are dropped; each window is stretched to its frames with the ends aligned, and the waveform is not normalised, because
-the release called the network's parts and so went past that step. Its last linear map, 1024 to 512, was never published:
-here the transformer's 1024 numbers are kept.
+`whole`: a clip at once, the waveform normalised where the bundle says so, clips batched; a video
+frame takes the features at its middle.
+
+`released`: as the CDRL release did it, 30 frames a second, 128 frames at a time with 15 of the
+window before, whose outputs are dropped. Each window is stretched to its frames with the ends
+aligned. The waveform is not normalised, because the release called the network's parts and so left
+that step out. Its last linear map, 1024 to 512, was never published: here the transformer's 1024
+numbers are kept.
 """
 
 from math import ceil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,56 +25,79 @@ from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.priors import sources
 
-HOP, FIELD = 320, 400  # samples from one output to the next, and those that one output hears
-RELEASED_RATE, RELEASED_WINDOW, RELEASED_OVERLAP = 30, 128, 15  # frames a second; frames
+HOP = 320  # samples from one output to the next
+FIELD = 400  # samples that one output depends on
+RELEASED_RATE = 30  # frames a second
+RELEASED_WINDOW = 128  # frames
+RELEASED_OVERLAP = 15  # frames
 WINDOWS = ("whole", "released")
+
+SoundClip = tuple[np.ndarray, int, float]  # (S,) float32 at 16 kHz, frames, frames a second
 
 
 def released_windows(num_frames: int) -> list[tuple[int, int, int]]:
-    """The release's windows over a clip, in frames: (first, end, how many of its outputs are dropped).
+    """Cut a clip into the windows of the release.
+
+    Returns:
+        First frame, end, and how many outputs are dropped, for each window.
 
     >>> released_windows(300)
     [(0, 128, 0), (113, 241, 15), (226, 300, 15)]
     """
-    found, done = [], 0
+    windows = []
+    done = 0
     while done < num_frames:
         first = max(0, done - RELEASED_OVERLAP)
         end = min(num_frames, first + RELEASED_WINDOW)
-        found.append((first, end, done - first))
+        windows.append((first, end, done - first))
         done = end
-    return found
+
+    return windows
 
 
 def at_frames(features: torch.Tensor, num_frames: int, frame_rate: float) -> torch.Tensor:
-    """Features at the middle of each video frame, linear between outputs, held at the ends.
+    """Interpolate features at the middle of each video frame; the ends are repeated.
 
     Args:
         features: (T, D), output t centred on sample 320 t + 200.
+        num_frames: of the video.
+        frame_rate: of the video, Hz.
 
     Returns:
-        (num_frames, D); frame k is looked up at (k + 1/2) / frame_rate seconds.
+        (num_frames, D); frame k is interpolated at (k + 1/2) / frame_rate seconds.
     """
-    seconds = (
-        torch.arange(num_frames, dtype=torch.float64, device=features.device) + 0.5
-    ) / frame_rate
-    place = ((seconds * AUDIO_RATE - FIELD / 2) / HOP).clamp(0, len(features) - 1)
-    before = place.long()
-    after = (before + 1).clamp(max=len(features) - 1)
-    return torch.lerp(features[before], features[after], (place - before)[:, None].to(features))
+    last = len(features) - 1
+    middle = torch.arange(num_frames, dtype=torch.float64, device=features.device) + 0.5
+    seconds = middle / frame_rate
+    position = (seconds * AUDIO_RATE - FIELD / 2) / HOP
+    position = position.clamp(0, last)
+
+    before = position.long()
+    after = (before + 1).clamp(max=last)
+
+    weight = (position - before)[:, None]
+
+    return torch.lerp(features[before], features[after], weight.to(features))
 
 
 class BundleAudioPrior:
     """One transformer layer of a torchaudio bundle, at the frame rate of the video.
 
     Args:
-        name: WAV2VEC2_XLSR53 (the release's), WAV2VEC2_BASE, HUBERT_BASE, HUBERT_LARGE, ...; with `/random` behind it the same
-            architecture with weights drawn from seed 0, for trials and tests.
+        name: WAV2VEC2_XLSR53 (the release's), WAV2VEC2_BASE, HUBERT_BASE, HUBERT_LARGE, ...; with
+            `/random` behind it the same architecture with weights drawn from seed 0, for trials
+            and tests.
         layer: 1-based; the release takes 20 of XLSR-53's 24.
-        windows: `whole` or `released`, see above.
-        weights: folder or file of the weights (see `cdrl.priors.sources`). device: of the network.
+        windows: `whole` or `released`, see the module.
+        weights: folder or file of the weights (see `cdrl.priors.sources`).
+        device: of the network.
+
+    Attributes:
+        identity: name, layer, windows and sha256 of the weights; features are stored under it.
 
     Raises:
-        InputError: torchaudio missing, an unknown bundle or layer, weights that are not at hand or not this bundle's.
+        InputError: torchaudio missing, an unknown bundle or layer, weights that are missing or not
+            this bundle's.
     """
 
     def __init__(
@@ -80,97 +108,142 @@ class BundleAudioPrior:
         weights: str = "",
         device: str = "cpu",
     ):
-        self.bundle, random = sources.bundle(name), name.endswith("/random")
+        self.bundle = sources.find_bundle(name)
+        self._check(name, layer, windows)
+        path = None
+        digest = "random"
+        if not name.endswith("/random"):
+            path = sources.require_file(sources.audio_source(name), weights)
+            digest = verify(path)
+
+        self.identity = {"name": name, "layer": layer, "windows": windows, "sha256": digest}
+        self.layer = layer
+        self.windows = windows
+        self.device = torch.device(device)
+        self.model = self._build(path).to(self.device)
+
+    def _check(self, name: str, layer: int, windows: str) -> None:
         depth = self.bundle._params["encoder_num_layers"]
         if not 1 <= layer <= depth:
             raise InputError(
-                f"audio prior {name}: layer {layer} does not exist, it has layers 1 to {depth}; choose one with "
-                f"--set priors.audio_layer={depth // 2}"
+                f"audio prior {name}: layer {layer} does not exist, it has layers 1 to {depth}; "
+                f"choose one with --set priors.audio_layer={depth // 2}"
             )
         if windows not in WINDOWS:
-            raise InputError(
-                f"audio prior {name}: windows={windows}: accepted are {', '.join(WINDOWS)}"
-            )
-        path = None if random else sources.require_file(sources.audio_source(name), weights)
-        self.identity = {
-            "name": name,
-            "layer": layer,
-            "windows": windows,
-            "sha256": verify(path) if path else "random",
-        }
-        self.layer, self.windows, self.device = layer, windows, torch.device(device)
-        self.model = self._build(path).to(self.device)
+            accepted = ", ".join(WINDOWS)
+            raise InputError(f"audio prior {name}: windows={windows}: accepted are {accepted}")
 
-    def _build(self, path) -> torch.nn.Module:
+    def _build(self, path: Path | None) -> Any:
+        """Build the network with weights of a file, or random ones."""
         from torchaudio.models import wav2vec2_model
 
         if path is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return wav2vec2_model(**self.bundle._params).eval().requires_grad_(False)
+                model = wav2vec2_model(**self.bundle._params)
+            return model.eval().requires_grad_(False)
+
         with torch.device("meta"):  # no time or memory for weights that are replaced at once
             model = wav2vec2_model(**self.bundle._params)
+
         return fill(model, read_state(path), path, assign=True)
 
     def __call__(self, sound: np.ndarray, num_frames: int, frame_rate: float) -> torch.Tensor:
-        """(S,) float32 at 16 kHz -> (num_frames, D) on the CPU; D is 768 (BASE) or 1024 (XLSR53, LARGE).
+        """Extract the features of one clip.
 
         XLSR-53 to layer 20 takes 0.6 s of one core for a second of sound, and 1.3 GB.
+
+        Args:
+            sound: (S,) float32 at 16 kHz.
+            num_frames: of the video.
+            frame_rate: of the video, Hz.
+
+        Returns:
+            (num_frames, D) on the CPU; D is 768 (BASE) or 1024 (XLSR53, LARGE).
         """
         return self.extract_clips([(sound, num_frames, frame_rate)])[0]
 
-    def extract_clips(self, clips: list) -> list[torch.Tensor]:
-        """(sound, num_frames, frame_rate) of each clip -> its features, all in one batch; the same as one by one to 1e-4."""
-        clips = [
-            (torch.as_tensor(sound, dtype=torch.float32, device=self.device), *rest)
-            for sound, *rest in clips
-        ]
-        if self.windows == "released":
-            return self._listen_released(clips)
-        normal = self.bundle._normalize_waveform
-        heard = self._transform(
-            [F.layer_norm(sound, sound.shape) if normal else sound for sound, *_ in clips]
-        )
-        return [
-            at_frames(found, *rest).cpu() for found, (_, *rest) in zip(heard, clips, strict=True)
-        ]
+    def extract_clips(self, clips: list[SoundClip]) -> list[torch.Tensor]:
+        """Extract the features of clips in one batch; they differ from single ones by 1e-4 at most.
 
-    def _listen_released(self, clips: list) -> list[torch.Tensor]:
-        out = []
-        for sound, num_frames, frame_rate in clips:
-            frames = max(
-                1, round(num_frames * RELEASED_RATE / frame_rate)
-            )  # a clip at another rate is heard at 30 all the same
-            windows, step = released_windows(frames), AUDIO_RATE / RELEASED_RATE
-            heard = self._transform(
-                [sound[int(first * step) : ceil(end * step)] for first, end, _ in windows]
-            )
-            found = [
-                F.interpolate(one.T[None], end - first, mode="linear", align_corners=True)[0].T[
-                    dropped:
-                ]
-                for one, (first, end, dropped) in zip(heard, windows, strict=True)
-            ]
-            found = torch.cat(found)
-            if frames != num_frames:
-                found = F.interpolate(
-                    found.T[None], num_frames, mode="linear", align_corners=False
-                )[0].T
-            out.append(found.cpu())
-        return out
+        Args:
+            clips: sound (S,), frames and frame rate of each.
+
+        Returns:
+            (num_frames, D) for each clip, on the CPU.
+        """
+        if self.windows == "released":
+            return [self._extract_released(*clip) for clip in clips]
+
+        sounds = [self._load(sound) for sound, _, _ in clips]
+        if self.bundle._normalize_waveform:
+            sounds = [F.layer_norm(sound, sound.shape) for sound in sounds]
+
+        features = []
+        outputs = self._transform(sounds)
+        for output, (_, num_frames, frame_rate) in zip(outputs, clips, strict=True):
+            frames = at_frames(output, num_frames, frame_rate)
+            features.append(frames.cpu())
+
+        return features
+
+    def _load(self, sound: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(sound, dtype=torch.float32, device=self.device)
+
+    def _extract_released(
+        self, sound: np.ndarray, num_frames: int, frame_rate: float
+    ) -> torch.Tensor:
+        """Extract the features of one clip in the windows of the release."""
+        # Sound of a clip at another frame rate is cut at 30 frames a second all the same.
+        released_frames = max(1, round(num_frames * RELEASED_RATE / frame_rate))
+        windows = released_windows(released_frames)
+        step = AUDIO_RATE / RELEASED_RATE
+        whole = self._load(sound)
+        sounds = [whole[int(first * step) : ceil(end * step)] for first, end, _ in windows]
+
+        parts = []
+        outputs = self._transform(sounds)
+        for output, (first, end, dropped) in zip(outputs, windows, strict=True):
+            stretched = _resample(output, end - first, align_corners=True)
+            parts.append(stretched[dropped:])
+
+        features = torch.cat(parts)
+        if released_frames != num_frames:
+            features = _resample(features, num_frames, align_corners=False)
+
+        return features.cpu()
 
     @torch.no_grad()
     def _transform(self, sounds: list[torch.Tensor]) -> list[torch.Tensor]:
-        """(S,) each -> (T, D) each, T = (S - 400) // 320 + 1.
+        """Run the network: (S,) each -> (T, D) each, T = (S - 400) // 320 + 1.
 
-        Convolutions see one sound at a time, because BASE's group norm averages over time and padding would change it; the
-        transformer sees all, padding masked.
+        Convolutions get one sound at a time, because BASE's group norm averages over time and
+        padding would change it; the transformer gets all, padding masked.
         """
-        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
-            sounds = [F.pad(sound, (0, max(0, FIELD - len(sound)))) for sound in sounds]
-            heard = [self.model.feature_extractor(sound[None], None)[0][0] for sound in sounds]
-            lengths = torch.tensor([len(one) for one in heard], device=self.device)
-            padded = torch.nn.utils.rnn.pad_sequence(heard, batch_first=True)
-            mask = None if bool((lengths == lengths[0]).all()) else lengths
-            found = self.model.encoder.extract_features(padded, mask, self.layer)[-1].float()
-        return [one[: len(part)] for one, part in zip(found, heard, strict=True)]
+        on_gpu = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.float16, enabled=on_gpu):
+            convolved = [self._convolve(sound) for sound in sounds]
+
+            lengths = torch.tensor([len(part) for part in convolved], device=self.device)
+            padded = torch.nn.utils.rnn.pad_sequence(convolved, batch_first=True)
+            all_alike = bool((lengths == lengths[0]).all())
+            mask = None if all_alike else lengths
+
+            layers = self.model.encoder.extract_features(padded, mask, self.layer)
+            outputs = layers[-1].float()
+
+        return [output[: len(part)] for output, part in zip(outputs, convolved, strict=True)]
+
+    def _convolve(self, sound: torch.Tensor) -> torch.Tensor:
+        """(S,) -> (T, C), from a sound that is padded to one output at least."""
+        missing = max(0, FIELD - len(sound))
+        padded = F.pad(sound, (0, missing))
+        features, _ = self.model.feature_extractor(padded[None], None)
+        return features[0]
+
+
+def _resample(features: torch.Tensor, count: int, align_corners: bool) -> torch.Tensor:
+    """(T, D) -> (count, D), linear."""
+    channels_first = features.T[None]
+    resampled = F.interpolate(channels_first, count, mode="linear", align_corners=align_corners)
+    return resampled[0].T

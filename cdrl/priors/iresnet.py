@@ -53,6 +53,7 @@ class IResNetBlock(nn.Module):
         skip = x if self.downsample is None else self.downsample(x)
         hidden = self.conv2(hidden)
         hidden = self.bn3(hidden)
+
         return hidden + skip
 
 
@@ -164,6 +165,7 @@ class ReleasedVision(nn.Module):
         regions = _numbered_regions(boxes, maps)
         face = maps.mean((2, 3))
         mouth = roi_align(maps, regions, MOUTH_GRID, sampling_ratio=2, aligned=True)
+
         return face, mouth.flatten(1)
 
 
@@ -178,6 +180,7 @@ def _backbone_state(path: Path) -> State:
         name = name.removeprefix("img_encoder.")
         if not name.startswith(_UNUSED_PARTS):
             backbone[name] = value
+
     return backbone
 
 

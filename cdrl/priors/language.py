@@ -1,12 +1,15 @@
-"""The emotion prior's outside knowledge: a vision-language model (CLIP), embedded or any open_clip model by name.
+"""The language prior: a vision-language model (CLIP), embedded or any open_clip model by name.
 
-The embedded one is an open_clip `CLIP` with a tiny text tower and the frozen face backbone as its image tower, trained on
-captions of facial ACTIONS ("brows lowered, lips pressed"). Emotions are never named to it: they meet it only as the action
-descriptions of CERL's prompts. Its text tower knows the words of `WORDS` and no others.
+The embedded one is an open_clip `CLIP` with a tiny text tower and the frozen face backbone as its
+image tower, trained on captions of facial ACTIONS ("brows lowered, lips pressed"). Its captions
+name no emotion: emotions come in only as the action descriptions of CERL's prompts. Its text tower
+knows the words of `WORDS` and no others.
 """
 
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +17,14 @@ import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import nn
 
-from cdrl.core.checkpoint import load_card, load_weights, weights_path
+from cdrl.core.checkpoint import freeze, load_network, weights_path
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.core.weight_files import checksum
 from cdrl.priors.clip_models import open_clip_model, text_tower
 from cdrl.priors.vision import face_backbone, face_view
 
-# Phrase <- mean of these actions; what a caption can say.
+# Phrases of a caption, and the actions whose mean decides on each.
 PHRASES = {
     "brows lowered": ("browDownLeft", "browDownRight"),
     "inner brows raised": ("browInnerUp",),
@@ -42,15 +45,23 @@ PHRASES = {
     "chin raised": ("mouthShrugLower",),
     "one lip corner tightened": ("mouthDimpleLeft", "mouthDimpleRight"),
 }
+# Least value of a phrase, and the word that tells its degree.
 DEGREES = ((0.12, "slightly"), (0.3, ""), (0.6, "strongly"))
 RELAXED = "face relaxed"
-WORDS = tuple(
-    sorted(
-        {word for phrase in (*PHRASES, RELAXED, "slightly strongly and") for word in phrase.split()}
-    )
-)
 
-# CERL's prompts: facial cues per emotion, in words the embedded tower knows, alphabetical like EMOTIONS.
+
+def _vocabulary() -> tuple[str, ...]:
+    """Collect the words of all captions, sorted."""
+    words = {"slightly", "strongly", "and"}
+    for phrase in (*PHRASES, RELAXED):
+        words.update(phrase.split())
+    return tuple(sorted(words))
+
+
+WORDS = _vocabulary()
+
+# CERL's prompts: facial cues of each emotion, in the words of the embedded text tower, alphabetical
+# like EMOTIONS.
 DESCRIPTIONS = {
     "angry": "brows strongly lowered, eyes narrowed, lips pressed, upper lip slightly raised",
     "contempt": "one lip corner tightened, eyes slightly narrowed, lip corners slightly up",
@@ -62,64 +73,96 @@ DESCRIPTIONS = {
     "surprised": "inner brows raised, outer brows strongly raised, eyes wide, jaw open",
 }
 CONTEXT_LENGTH = 64
+CONTEXT_RESERVE = 10  # tokens of a text that are kept for start, end and context
 
 
 def caption(coefficients: np.ndarray, random: np.random.Generator) -> str:
-    """Say in words what a face does, the phrases in random order.
+    """Describe in words what a face does, the phrases in random order.
 
     Args:
         coefficients: (52,) facial actions in [0, 1], order `ACTIONS`.
+        random: draws the order.
 
     Returns:
         For example "lip corners strongly up, cheeks raised"; zeros give "face relaxed".
     """
-    said = []
+    phrases = []
     for phrase, actions in PHRASES.items():
         values = [coefficients[ACTIONS.index(name)] for name in actions]
-        value = max(values) if phrase.startswith("one") else float(np.mean(values))
-        degree = [word for threshold, word in DEGREES if value >= threshold]
-        if degree:
-            *start, end = phrase.split()
-            said.append(" ".join([*start, degree[-1], end]) if degree[-1] else phrase)
-    return ", ".join(random.permutation(said)) if said else RELAXED
+        is_one_sided = phrase.startswith("one")
+        value = max(values) if is_one_sided else float(np.mean(values))
+
+        degrees = [word for threshold, word in DEGREES if value >= threshold]
+        if degrees:
+            phrases.append(_with_degree(phrase, degrees[-1]))
+
+    if not phrases:
+        return RELAXED
+
+    return ", ".join(random.permutation(phrases))
+
+
+def _with_degree(phrase: str, degree: str) -> str:
+    """Put a word of degree before the last word of a phrase."""
+    if not degree:
+        return phrase
+    *start, end = phrase.split()
+    return " ".join([*start, degree, end])
 
 
 class WordTokenizer:
-    """Whole words of `WORDS` -> ids; 0 pads, then the start token, the words, and last (the largest id) the end token."""
+    """Whole words -> ids: 0 pads, then the start token, the words, and last the end token.
 
-    def __init__(self, words: tuple = WORDS, context_length: int = CONTEXT_LENGTH):
-        self.words, self.context_length = words, context_length
-        self.start, self.end = 1, len(words) + 2
-        self.ids = {word: number + 2 for number, word in enumerate(words)}
+    Args:
+        words: that the tower knows.
+        context_length: tokens of a text, with start, end and padding.
+    """
+
+    def __init__(self, words: tuple[str, ...] = WORDS, context_length: int = CONTEXT_LENGTH):
+        self.words = words
+        self.context_length = context_length
+        self.start = 1
+        self.end = len(words) + 2
+        self.ids = {word: number for number, word in enumerate(words, 2)}
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
         """Texts -> (B, context_length) int64.
 
         Raises:
-            InputError: naming the first word that the tower never learnt.
+            InputError: a text that is too long, or a word that the tower never learnt, which is
+                named.
         """
-        out = torch.zeros(len(texts), self.context_length, dtype=torch.long)
+        tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in enumerate(texts):
-            words = re.findall(r"[^\s,.;]+", text.lower())
-            for word in words:
-                if word not in self.ids:
-                    near = get_close_matches(word, self.words, n=1)
-                    hint = f" (did you mean {near[0]!r}?)" if near else ""
-                    raise InputError(
-                        f"the embedded language prior does not know the word {word!r}{hint}: it knows "
-                        f"{', '.join(self.words)}; any other words need a real CLIP (language=ViT-B-32/openai)"
-                    )
-            if len(words) > self.context_length - 10:
-                raise InputError(
-                    f"text of {len(words)} words: at most {self.context_length - 10} are accepted"
-                )
-            ids = [self.start, *(self.ids[word] for word in words), self.end]
-            out[row, : len(ids)] = torch.tensor(ids)
-        return out
+            ids = self._text_ids(text)
+            tokens[row, : len(ids)] = torch.tensor(ids)
+        return tokens
+
+    def _text_ids(self, text: str) -> list[int]:
+        words = re.findall(r"[^\s,.;]+", text.lower())
+        word_ids = [self._word_id(word) for word in words]
+        longest = self.context_length - CONTEXT_RESERVE
+        if len(words) > longest:
+            raise InputError(f"text of {len(words)} words: at most {longest} are accepted")
+        return [self.start, *word_ids, self.end]
+
+    def _word_id(self, word: str) -> int:
+        if word in self.ids:
+            return self.ids[word]
+        similar = get_close_matches(word, self.words, n=1)
+        hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+        raise InputError(
+            f"the embedded language prior does not know the word {word!r}{hint}: it knows "
+            f"{', '.join(self.words)}; any other words need a real CLIP (language=ViT-B-32/openai)"
+        )
 
 
 class FaceTower(nn.Module):
-    """The frozen face backbone as a CLIP image tower: a crop -> its features -> the shared space."""
+    """The frozen face backbone as a CLIP image tower: crop -> features -> the shared space.
+
+    Args:
+        embed_dim: length of the shared space.
+    """
 
     def __init__(self, embed_dim: int):
         super().__init__()
@@ -128,11 +171,18 @@ class FaceTower(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, embed_dim)."""
-        return self.project(self.backbone(face_view(images)))
+        features = self.backbone(face_view(images))
+        return self.project(features)
 
 
 def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
-    """The embedded CLIP, untrained: open_clip's own class, a small text tower over `WORDS`, `FaceTower` for images."""
+    """Build the embedded CLIP, untrained: open_clip's class with `FaceTower` for images.
+
+    Args:
+        embed_dim: length of the shared space.
+        width: of the text tower.
+        layers: of the text tower.
+    """
     text = CLIPTextCfg(
         context_length=CONTEXT_LENGTH,
         vocab_size=len(WORDS) + 3,
@@ -143,84 +193,116 @@ def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
     vision = CLIPVisionCfg(image_size=32, patch_size=32, width=32, layers=1, head_width=32)
     model = CLIP(embed_dim, vision, text)
     model.visual = FaceTower(embed_dim)
+
     return model
 
 
 def encode_tokens(
-    model: CLIP, ids: torch.Tensor, context: torch.Tensor | None = None
+    model: nn.Module, ids: torch.Tensor, context: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The text tower; a causal one on no more positions than needed, because padding behind the end changes nothing there.
+    """Run the text tower on tokens.
+
+    A causal tower runs on no more positions than needed, because padding behind the end changes
+    nothing before it.
 
     Args:
-        ids: (B, L) tokens, the end token the largest id of its row. context: (B, M, W) embeddings put after the start token.
+        model: an open_clip model.
+        ids: (B, L) tokens; the end token is the largest id of its row.
+        context: (B, M, W) embeddings put behind the start token.
 
     Returns:
         (B, embedding), unit norm.
     """
     tower = text_tower(model)
     ids = ids.to(tower.token_embedding.weight.device)
-    words, end = tower.token_embedding(ids), ids.argmax(1)
+    words = tower.token_embedding(ids)
+    end = ids.argmax(1)
+
     if context is not None:
-        words, end = torch.cat([words[:, :1], context, words[:, 1:]], 1), end + context.shape[1]
-    positions, causal = tower.positional_embedding, tower.attn_mask is not None
-    length = min(int(end.max()) + 1 if causal else words.shape[1], len(positions))
-    words, end = words[:, :length] + positions[:length], end.clamp(max=length - 1)
-    hidden = tower.transformer(
-        words, attn_mask=tower.attn_mask[:length, :length] if causal else None
-    )
-    hidden = tower.ln_final(hidden)[torch.arange(len(ids)), end]
+        words = torch.cat([words[:, :1], context, words[:, 1:]], 1)
+        end = end + context.shape[1]
+
+    positions = tower.positional_embedding
+    is_causal = tower.attn_mask is not None
+    needed = int(end.max()) + 1 if is_causal else words.shape[1]
+    length = min(needed, len(positions))
+
+    words = words[:, :length] + positions[:length]
+    end = end.clamp(max=length - 1)
+
+    mask = tower.attn_mask[:length, :length] if is_causal else None
+    hidden = tower.transformer(words, attn_mask=mask)
+    hidden = tower.ln_final(hidden)
+    text = hidden[torch.arange(len(ids)), end]
+
+    return F.normalize(_project_text(tower, text), dim=-1)
+
+
+def _project_text(tower: Any, text: torch.Tensor) -> torch.Tensor:
+    """(B, W) -> (B, embedding), by a layer or a matrix."""
     project = tower.text_projection
-    return F.normalize(
-        project(hidden) if isinstance(project, nn.Module) else hidden @ project, dim=-1
-    )
+    return project(text) if isinstance(project, nn.Module) else text @ project
 
 
 class LanguagePrior(nn.Module):
     """A frozen vision-language model with its own transform and tokenizer.
 
     Args:
-        name: `embedded`, a .safetensors path of a trained `tiny_clip`, or MODEL/PRETRAINED of open_clip
-            (`ViT-B-32/openai`, the release's; `ViT-B-32/random` builds it with weights drawn from seed 0, for tests).
+        name: `embedded`, a .safetensors path of a trained `tiny_clip`, or MODEL/PRETRAINED of
+            open_clip (`ViT-B-32/openai`, the release's; `ViT-B-32/random` has weights drawn from
+            seed 0, for tests).
         weights: folder or file of an open_clip model's weights (see `cdrl.priors.sources`).
 
     Attributes:
-        features: length of `image_features`. embedding: length of the shared space. identity: name and sha256.
+        embedded: whether it is a `tiny_clip`.
+        features: length of `image_features`.
+        embedding: length of the shared space.
+        identity: name and sha256 of the weights; features are stored under it.
 
     Raises:
-        InputError: unknown model, or weights that are not at hand.
+        InputError: unknown model, or weights that are missing.
     """
+
+    model: Any
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, name: str = "embedded", weights: str = ""):
         super().__init__()
+
         self.name = name
         self.embedded = name == "embedded" or name.endswith(".safetensors")
+        self.tokenize: Callable[[list[str]], torch.Tensor]
         if self.embedded:
-            stored = "language_prior" if name == "embedded" else name
-            self.model = load_weights(stored, tiny_clip(**load_card(stored)["model"]))
-            self.identity = {"name": stored, "sha256": checksum(weights_path(stored))}
-            self.tokenize, self.features, self.embedding = (
-                WordTokenizer(),
-                256,
-                self.model.text_projection.shape[1],
-            )
+            self._load_embedded("language_prior" if name == "embedded" else name)
         else:
-            self.model, self.tokenize, pictures, self.identity = open_clip_model(name, weights)
-            self.size, self.interpolation = pictures["size"], pictures["interpolation"]
-            self.register_buffer(
-                "mean", torch.tensor(pictures["mean"])[:, None, None], persistent=False
-            )
-            self.register_buffer(
-                "std", torch.tensor(pictures["std"])[:, None, None], persistent=False
-            )
-            project = text_tower(self.model).text_projection
-            self.features = self.embedding = (
-                project.out_features if isinstance(project, nn.Linear) else project.shape[1]
-            )
-        self.requires_grad_(False).eval()
+            self._load_open_clip(name, weights)
+        freeze(self)
 
-    def train(self, mode: bool = True) -> "LanguagePrior":
-        """Frozen: stays in eval mode."""
-        return super().train(False)
+    def _load_embedded(self, weights: str) -> None:
+        self.model = load_network(tiny_clip, weights)
+        self.identity = {"name": weights, "sha256": checksum(weights_path(weights))}
+        self.tokenize = WordTokenizer()
+        self.features = 256
+        self.embedding = self.model.text_projection.shape[1]
+
+    def _load_open_clip(self, name: str, weights: str) -> None:
+        clip = open_clip_model(name, weights)
+        self.model = clip.model
+        self.tokenize = clip.tokenize
+        self.identity = clip.identity
+        self.size = clip.size
+        self.interpolation = clip.interpolation
+
+        mean = torch.tensor(clip.mean)[:, None, None]
+        std = torch.tensor(clip.std)[:, None, None]
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+        project = text_tower(self.model).text_projection
+        is_layer = isinstance(project, nn.Linear)
+        self.embedding = project.out_features if is_layer else project.shape[1]
+        self.features = self.embedding
 
     def image_features(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, features), differentiable to the pixels."""
@@ -232,25 +314,34 @@ class LanguagePrior(nn.Module):
         return self.model.encode_image((images - self.mean) / self.std)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, features) -> (B, embedding), unit norm: the prior's own zero-shot image embedding."""
-        return F.normalize(
-            self.model.visual.project(features) if self.embedded else features, dim=-1
-        )
+        """Project image features to the prior's own zero-shot image embedding.
+
+        Args:
+            features: (B, features).
+
+        Returns:
+            (B, embedding), unit norm.
+        """
+        if self.embedded:
+            features = self.model.visual.project(features)
+        return F.normalize(features, dim=-1)
 
     def text_embedding(self, texts: list[str]) -> torch.Tensor:
-        """Texts -> (B, embedding), unit norm."""
-        ids = self.tokenize(texts).to(text_tower(self.model).token_embedding.weight.device)
+        """Encode texts: (B, embedding), unit norm."""
+        device = text_tower(self.model).token_embedding.weight.device
+        ids = self.tokenize(texts).to(device)
         return F.normalize(self.model.encode_text(ids), dim=-1)
 
     def prompt_embedding(self, context: torch.Tensor, texts: list[str]) -> torch.Tensor:
-        """Encode [start, context tokens, text, end]: learnable prompts (CoOp), differentiable to the context.
+        """Encode [start, context tokens, text, end]: learnable prompts (CoOp, arXiv:2109.01134).
 
         Args:
             context: (K, M, W) token embeddings, put before each text.
             texts: K descriptions.
 
         Returns:
-            (K, embedding), unit norm. With M = 0 it equals `text_embedding`.
+            (K, embedding), unit norm, differentiable to the context. With M = 0 it equals
+            `text_embedding`.
         """
         return encode_tokens(self.model, self.tokenize(texts), context)
 

@@ -1,10 +1,11 @@
 """Vision priors: frozen features of face and mouth.
 
-Both parts read the same aligned crop: `face_view` resizes it, `mouth_view` cuts the mouth box of the
-clip out of it. Boxes are relative, so a crop of any resolution gives the same view, and both views
-are differentiable to the pixels.
+Both parts read the same aligned crop: `face_view` resizes it, `mouth_view` cuts the mouth box of
+the clip out of it. Boxes are relative, so a crop of any resolution gives the same view, and both
+views are differentiable to the pixels.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -51,6 +52,7 @@ def mouth_view(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     mouths = F.grid_sample(
         images, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
+
     return mouths * 2 - 1
 
 
@@ -95,6 +97,7 @@ class ResidualBlock(nn.Module):
         skip = self.skip(F.avg_pool2d(x, 2))
         hidden = self.second(hidden)
         hidden = self.norms[1](hidden)
+
         return F.silu(skip + hidden)
 
 
@@ -190,7 +193,7 @@ def _weights_identity(name: str) -> dict[str, str]:
 
 
 def vision_prior(
-    name: str | tuple[str, str] = "embedded", weights: str = ""
+    name: str | Sequence[str] = "embedded", weights: str = ""
 ) -> VisionPrior | ReleasedVision:
     """Build a vision prior.
 
@@ -201,7 +204,7 @@ def vision_prior(
     Raises:
         InputError: any other name, or weights that are missing.
     """
-    if isinstance(name, (tuple, list)):
+    if not isinstance(name, str):
         face, mouth = name
         return VisionPrior(face, mouth)
     if name == "embedded":
