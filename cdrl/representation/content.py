@@ -68,6 +68,7 @@ class ContentObjective(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.config = config
+
         self.emotion = Adversary(config.embedding, len(EMOTIONS))
         self.speaker = Adversary(config.embedding, speakers)
         self.read = nn.Linear(config.embedding, len(units))
@@ -84,13 +85,13 @@ class ContentObjective(nn.Module):
         emotion = _label_of_moments(batch["emotion"], moments)
         speaker = _label_of_moments(batch["speaker"], moments)
         one_hot = F.one_hot(emotion, len(EMOTIONS)).float()
-        floor = 0.5 / flat.shape[1] ** 0.5
+        floor = variance_target(flat.shape[1])
         return {
             "contrast": contrast,
             "wrong_image": self._wrong_image(batch),
             "sound": self._sound(flat, batch["audio"]),
-            "emotion": F.cross_entropy(self.emotion(flat), emotion, reduction="none"),
-            "speaker": F.cross_entropy(self.speaker(flat), speaker, reduction="none"),
+            "emotion": adversarial_loss(self.emotion, flat, emotion),
+            "speaker": adversarial_loss(self.speaker, flat, speaker),
             "covariance": cross_covariance(flat, one_hot),
             "variance": variance_floor(flat, floor),
         }
@@ -111,12 +112,16 @@ class ContentObjective(nn.Module):
         candidates = candidates[:, :, None].expand(-1, -1, moments, -1, -1)
         # With negatives of one clip, the clips are not exchanged: the first one is the anchor.
         anchors = slice(None) if self.config.negatives == "two" else slice(1)
+        anchor = embedding[anchors]
+        candidates = candidates[anchors]
+        positive = batch["positive"][anchors]
+        valid = batch["valid"][anchors]
         return info_nce(
-            embedding[anchors].flatten(0, 2),
-            candidates[anchors].flatten(0, 2),
-            batch["positive"][anchors].flatten(),
+            anchor.flatten(0, 2),
+            candidates.flatten(0, 2),
+            positive.flatten(),
             self.config.temperature,
-            batch["valid"][anchors].flatten(0, 2),
+            valid.flatten(0, 2),
         )
 
     def _wrong_image(self, batch: Batch) -> torch.Tensor:
@@ -130,15 +135,18 @@ class ContentObjective(nn.Module):
         audio = batch["audio"][:, :, moments]
         query = self._embed(face[0, :, moments], mouth[0, :, moments], audio[0])
 
-        candidates = []
+        images = []
         for shift in IMAGE_SHIFTS:
             image_face = face[1].roll(shift, 1)[:, moments]
             image_mouth = mouth[1].roll(shift, 1)[:, moments]
-            candidates.append(self._embed(image_face, image_mouth, audio[1]))
+            images.append(self._embed(image_face, image_mouth, audio[1]))
+
+        candidates = torch.stack(images, 2)  # (P, S / 4, 3, D)
+        positive = batch["image_positive"][:, moments]
         return info_nce(
             query.flatten(0, 1),
-            torch.stack(candidates, 2).flatten(0, 1),
-            batch["image_positive"][:, moments].flatten(),
+            candidates.flatten(0, 1),
+            positive.flatten(),
             self.config.temperature,
         )
 
@@ -148,6 +156,33 @@ class ContentObjective(nn.Module):
         audio_of_moments = audio[..., middle, :].flatten(0, 2)  # (2 P S, A)
         unit = torch.cdist(audio_of_moments, self.units).argmin(1)
         return F.cross_entropy(self.read(self.scale * flat), unit, reduction="none")
+
+
+def adversarial_loss(
+    adversary: Adversary, embedding: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of an adversary.
+
+    Args:
+        adversary: behind gradient reversal.
+        embedding: (B, D).
+        labels: (B,) int64.
+
+    Returns:
+        (B,) nats; the entropy of the labels for an embedding without the label.
+    """
+    return F.cross_entropy(adversary(embedding), labels, reduction="none")
+
+
+def variance_target(size: int) -> float:
+    """Standard deviation below which a dimension is taken for collapsed.
+
+    Half of what the dimensions of a unit vector have, if all vary alike.
+
+    Args:
+        size: dimensions of the embedding.
+    """
+    return 0.5 / size**0.5
 
 
 def _label_of_moments(labels: torch.Tensor, moments: int) -> torch.Tensor:
@@ -170,11 +205,12 @@ def sound_units(features: Features, config: ContentConfig) -> torch.Tensor:
     stride = max(1, len(features.audio) // UNIT_FRAMES)
     audio = np.asarray(features.audio[::stride], np.float32)
     distinct = np.unique(audio, axis=0)
-    clustering = MiniBatchKMeans(
-        min(config.units, len(distinct)), batch_size=2048, n_init=1, random_state=config.seed
-    )
+    count = min(config.units, len(distinct))
+
+    clustering = MiniBatchKMeans(count, batch_size=2048, n_init=1, random_state=config.seed)
     clustering.fit(audio)
-    return torch.from_numpy(clustering.cluster_centers_.astype(np.float32))
+    centres = clustering.cluster_centers_.astype(np.float32)
+    return torch.from_numpy(centres)
 
 
 def train_content(
@@ -235,13 +271,17 @@ def embed_content(
         (N, D) float32, unit norm.
     """
     rows = np.arange(len(features.store)) if image_rows is None else np.asarray(image_rows)
-    parts = np.array_split(np.arange(len(rows)), max(1, len(rows) // EMBED_BATCH))
+    part_count = max(1, len(rows) // EMBED_BATCH)
+    positions = np.arange(len(rows))
+
     embeddings = []
-    for part in parts:
+    for part in np.array_split(positions, part_count):
         face, mouth = features.windows(rows[part], ("face", "mouth"), encoder.window)
         audio = None
         if audio_rows is not None:
             part_audio_rows = np.asarray(audio_rows)[part]
             (audio,) = features.windows(part_audio_rows, ("audio",), encoder.window)
-        embeddings.append(encoder(face, mouth, audio).numpy())
+        embedding = encoder(face, mouth, audio)
+        embeddings.append(embedding.numpy())
+
     return np.concatenate(embeddings)

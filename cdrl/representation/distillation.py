@@ -148,11 +148,14 @@ class DistillationSampler:
         """
         rows = self._draw_rows(random)
         emotion = self._embed_emotion(rows)
-        content = torch.from_numpy(self.content[rows[:, REACH:-REACH]])
+        middle_rows = rows[:, REACH:-REACH]
+        content = torch.from_numpy(self.content[middle_rows])
+
         if self.shuffled:
             order = torch.from_numpy(random.permutation(BATCH))
             content = content[order]
             emotion = emotion[order]
+
         coefficients = torch.from_numpy(self.tracked.coefficients[rows])
         return {"coefficients": coefficients, "content": content, "emotion": emotion}
 
@@ -161,14 +164,19 @@ class DistillationSampler:
         window = int(random.integers(MIN_WINDOW, MAX_WINDOW + 1))
         long_enough = np.flatnonzero(self.lengths >= window)
         clips = random.choice(long_enough, BATCH)
-        starts = random.integers(0, self.lengths[clips] - window + 1)
+
+        spare = self.lengths[clips] - window
+        starts = random.integers(0, spare + 1)
         return window_rows(self.features.store, clips, starts, window)
 
     @torch.no_grad()
     def _embed_emotion(self, rows: np.ndarray) -> torch.Tensor:
         """(B, T) frame rows -> (B, D) emotion embeddings."""
-        joined = np.concatenate([self.features.language[rows], self.features.mouth[rows]], -1)
-        return self.guidance.emotion_encoder(torch.from_numpy(joined.astype(np.float32)))
+        language = self.features.language[rows]
+        mouth = self.features.mouth[rows]
+        joined = np.concatenate([language, mouth], -1)
+        inputs = torch.from_numpy(joined.astype(np.float32))
+        return self.guidance.emotion_encoder(inputs)
 
 
 def feature_stats(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -219,8 +227,10 @@ def distil(
 
     def objective(batch: Batch) -> Batch:
         coefficients = batch["coefficients"]
-        cosine = (student.content_student(coefficients) * batch["content"]).sum(-1)
+        content_embedding = student.content_student(coefficients)
+        cosine = (content_embedding * batch["content"]).sum(-1)
         content = 1 - cosine.mean(1)
+
         emotion = student.emotion(coefficients, embedding=batch["emotion"])
         return {"content": content, "emotion": emotion}
 
@@ -262,10 +272,15 @@ def fit_scores(
     """
     sampler = DistillationSampler(features, tracked, guidance)
     random = np.random.default_rng(3)
-    rows = [_agreement(student, sampler(random)) for _ in range(batches)]
-    scores: dict[str, float] = {}
+    rows = []
+    for _ in range(batches):
+        batch = sampler(random)
+        rows.append(_agreement(student, batch))
+
+    scores = {}
     for name in rows[0]:
-        scores[name] = float(np.mean([row[name] for row in rows]))
+        values = [row[name] for row in rows]
+        scores[name] = float(np.mean(values))
     scores["n"] = batches * BATCH
     return scores
 
@@ -280,7 +295,11 @@ def _agreement(student: ActionGuidance, batch: Batch) -> dict[str, float]:
     chance = {}
     for name, embedding in embeddings.items():
         target = batch[name]
-        agreement[name] = float((embedding * target).sum(-1).mean())
+        cosine = (embedding * target).sum(-1)
+        agreement[name] = float(cosine.mean())
+
         other_target = target.roll(1, 0)
-        chance[f"{name}.chance"] = float((embedding * other_target).sum(-1).mean())
+        cosine = (embedding * other_target).sum(-1)
+        chance[f"{name}.chance"] = float(cosine.mean())
+
     return agreement | chance

@@ -22,6 +22,7 @@ from cdrl.models.adversary import Adversary
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
+from cdrl.representation.content import adversarial_loss, variance_target
 from cdrl.training.loop import loop_config, train
 
 TERMS = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
@@ -81,21 +82,30 @@ class EmotionObjective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Batch of `EmotionSampler` -> {term: values}."""
-        embedding = self.encoder(batch["features"].flatten(0, 1))  # (2 P, D)
+        features = batch["features"].flatten(0, 1)
         emotion = batch["emotion"].flatten()
         level = batch["level"].flatten()
         speaker = batch["speaker"].flatten()
+
+        embedding = self.encoder(features)  # (2 P, D)
         prompts = self.prompts()
         direction = self._direction(embedding, prompts[batch["emotion"]])
-        floor = 0.5 / embedding.shape[1] ** 0.5
+
+        temperature = self.config.temperature
+        floor = variance_target(embedding.shape[1])
         return {
-            "prior": info_nce(embedding, prompts, emotion, self.config.temperature),
-            "contrast": supervised_contrastive(embedding, emotion, self.config.temperature),
+            "prior": info_nce(embedding, prompts, emotion, temperature),
+            "contrast": supervised_contrastive(embedding, emotion, temperature),
             "direction": direction,
-            "intensity": (self.level(embedding)[:, 0] - level).square(),
-            "speaker": F.cross_entropy(self.speaker(embedding), speaker, reduction="none"),
+            "intensity": self._intensity(embedding, level),
+            "speaker": adversarial_loss(self.speaker, embedding, speaker),
             "variance": variance_floor(embedding, floor),
         }
+
+    def _intensity(self, embedding: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """(B,): squared error of the level read from embeddings (B, D)."""
+        readout = self.level(embedding)[:, 0]
+        return (readout - level).square()
 
     def _direction(self, embedding: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
         """(P,): 1 - cosine of the change of embeddings (2 P, D) and of their prompts (2, P, D)."""
@@ -132,11 +142,15 @@ class EmotionSampler:
                 "such clips"
             )
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
-        level = np.where(clips["emotion"] == "neutral", 0, clips["intensity"] / LEVELS)
+
+        is_neutral = clips["emotion"] == "neutral"
+        level = np.where(is_neutral, 0, clips["intensity"] / LEVELS)
         self.level = level.astype(np.float32)
+
         self.speakers = sorted(set(clips["speaker"]))
         speaker_index = {name: index for index, name in enumerate(self.speakers)}
         self.speaker = clips["speaker"].map(speaker_index).to_numpy()
+
         self.starts = clips["start"].to_numpy()
         self.lengths = clips["num_frames"].to_numpy()
 
@@ -155,22 +169,29 @@ class EmotionSampler:
         window = SHORT_WINDOW if is_short else self.config.window
         clips = self._draw_clips(random)
         middles = self._draw_middles(clips, window, random)
+
+        emotion = self.emotion[clips]
+        level = self.level[clips]
+        speaker = self.speaker[clips]
         return {
             "features": window_features(self.features, middles, window),
-            "emotion": torch.from_numpy(self.emotion[clips]),
-            "level": torch.from_numpy(self.level[clips]),
-            "speaker": torch.from_numpy(self.speaker[clips]),
+            "emotion": torch.from_numpy(emotion),
+            "level": torch.from_numpy(level),
+            "speaker": torch.from_numpy(speaker),
         }
 
     def _draw_clips(self, random: np.random.Generator) -> np.ndarray:
         """(2, P) clips of the same content in two emotions."""
         clips = np.empty((2, self.config.batch), int)
         for pair in range(self.config.batch):
-            group = self.groups[random.integers(len(self.groups))]
+            number = random.integers(len(self.groups))
+            group = self.groups[number]
             first = random.choice(group)
-            in_other_emotion = group[self.emotion[group] != self.emotion[first]]
             clips[0, pair] = first
-            clips[1, pair] = random.choice(in_other_emotion)
+
+            differs = self.emotion[group] != self.emotion[first]
+            clips[1, pair] = random.choice(group[differs])
+
         return clips
 
     def _draw_middles(
@@ -206,23 +227,29 @@ def window_features(features: Features, middles: np.ndarray, window: int) -> tor
     Returns:
         (..., T, L + M) float32: image features of the language prior, then those of the mouth.
     """
-    count = window if window <= SHORT_WINDOW else window // 2 + 1
-    starts = features.store.clips["start"].to_numpy()
-    lengths = features.store.clips["num_frames"].to_numpy()
+    clips = features.store.clips
+    starts = clips["start"].to_numpy()
+    lengths = clips["num_frames"].to_numpy()
     clip = np.searchsorted(starts, middles, side="right") - 1
     first = starts[clip]
     last = first + lengths[clip] - 1
 
-    half_width = np.minimum(window // 2, (lengths[clip] - 1) / 2)
+    half_width = np.minimum(window // 2, (last - first) / 2)
     inside = np.clip(middles, first + half_width, last - half_width)
-    steps = half_width[..., None] * np.linspace(-1, 1, count)
-    index = np.rint(inside[..., None] + steps).astype(int)
-    return torch.from_numpy(_features_of_frames(features, index))
+
+    count = window if window <= SHORT_WINDOW else window // 2 + 1
+    steps = np.linspace(-1, 1, count)
+    positions = inside[..., None] + half_width[..., None] * steps
+    index = np.rint(positions).astype(int)
+    frames = _features_of_frames(features, index)
+    return torch.from_numpy(frames)
 
 
 def _features_of_frames(features: Features, index: np.ndarray | slice) -> np.ndarray:
     """(..., L + M) float32 of some frame rows (...)."""
-    joined = np.concatenate([features.language[index], features.mouth[index]], -1)
+    language = features.language[index]
+    mouth = features.mouth[index]
+    joined = np.concatenate([language, mouth], -1)
     return joined.astype(np.float32)
 
 
@@ -282,7 +309,9 @@ def embed_clips(encoder: EmotionEncoder, features: Features) -> np.ndarray:
     embeddings = []
     for clip in range(len(features.store.clips)):
         frames = _features_of_frames(features, features.store.frames(clip))
-        embeddings.append(encoder(torch.from_numpy(frames)[None]))
+        batch_of_one = torch.from_numpy(frames)[None]
+        embeddings.append(encoder(batch_of_one))
+
     return torch.cat(embeddings).numpy()
 
 
@@ -301,11 +330,14 @@ def embed_emotion(
         (N, D) float32, unit norm.
     """
     count = len(features.store)
+    part_count = max(1, count // EMBED_BATCH)
     window = window or encoder.window
+
     embeddings = []
-    for rows in np.array_split(np.arange(count), max(1, count // EMBED_BATCH)):
+    for rows in np.array_split(np.arange(count), part_count):
         windows = window_features(features, rows, window)
         embeddings.append(encoder(windows).numpy())
+
     return np.concatenate(embeddings)
 
 
@@ -315,15 +347,23 @@ def _prototypes(encoder: EmotionEncoder, features: Features) -> torch.Tensor:
     A level without clips takes the mean of its label; a label without clips has zeros.
     """
     embeddings = torch.from_numpy(embed_clips(encoder, features))
-    clips = features.store.clips
+    emotions = features.store.clips["emotion"].to_numpy()
+    levels = features.store.clips["intensity"].to_numpy()
+
     means = []
     for name in EMOTIONS:
-        has_label = (clips["emotion"] == name).to_numpy()
+        has_label = emotions == name
         for level in range(1, LEVELS + 1):
-            has_level = has_label & (clips["intensity"] == level).to_numpy()
-            members = np.flatnonzero(has_level if has_level.any() else has_label)
-            if len(members):
-                means.append(embeddings[members].mean(0))
-            else:
-                means.append(torch.zeros(embeddings.shape[1]))
-    return F.normalize(torch.stack(means), dim=-1).view(len(EMOTIONS), LEVELS, -1)
+            has_level = has_label & (levels == level)
+            members = has_level if has_level.any() else has_label
+            means.append(_mean_of(embeddings, np.flatnonzero(members)))
+
+    prototypes = F.normalize(torch.stack(means), dim=-1)
+    return prototypes.view(len(EMOTIONS), LEVELS, -1)
+
+
+def _mean_of(embeddings: torch.Tensor, members: np.ndarray) -> torch.Tensor:
+    """(D,) mean of some of the embeddings (C, D); zeros where there are none."""
+    if len(members):
+        return embeddings[members].mean(0)
+    return torch.zeros(embeddings.shape[1])

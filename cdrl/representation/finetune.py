@@ -36,6 +36,7 @@ def select_clips(features: Features, clips: Sequence[int] | np.ndarray) -> Featu
     """
     store = copy.copy(features.store)
     store.clips = features.store.clips.iloc[clips].reset_index(drop=True)
+
     selected = copy.copy(features)
     selected.store = store
     return selected
@@ -116,8 +117,10 @@ def fit_emotion(
     prior = LanguagePrior(language)
     trained = copy.deepcopy(encoder).requires_grad_(True)
     objective = EmotionObjective(trained, prior, config, speakers)
+
     loop = _slow(loop_config(replace(config, steps=steps), EMOTION_TERMS))
     _train_on_both(objective, training_sampler, new_sampler, loop, without=("intensity",))
+
     with torch.no_grad():
         prompts = objective.prompts()
     return trained.requires_grad_(False), prompts
@@ -166,6 +169,7 @@ def _joined_terms(objective: nn.Module, without: tuple[str, ...]) -> Callable[[l
             if name in without:
                 new_values = new_values[:0]
             joined[name] = torch.cat([values.reshape(-1), new_values])
+
         return joined
 
     return terms

@@ -54,11 +54,13 @@ def find_pairs(features: Features, config: ContentConfig) -> pd.DataFrame:
     random = np.random.default_rng([config.seed, 11])
     clip_pairs = _draw_pairs(features, config.pairs, random)
     align = _build_aligner(features, config.alignment)
+
     rows = []
     for a, b in sorted(clip_pairs):
         aligned, quality = align(a, b)
         is_good = aligned is not None and not quality > MAX_PATH_COST
         rows.append({"a": a, "b": b, "quality": quality, "kept": is_good, "aligned": aligned})
+
     return pd.DataFrame(rows)
 
 
@@ -73,6 +75,7 @@ def _draw_pairs(
             f"{features.store.path}: no sentence is said in two emotions, so content and emotion "
             "cannot be told apart; take sentences common to several emotions"
         )
+
     pairs: set[tuple[int, int]] = set()
     for draw in range(count * DRAWS_PER_PAIR):
         sentence = sentences[random.integers(len(sentences))]
@@ -84,6 +87,7 @@ def _draw_pairs(
             pairs.add((a, b))
         if len(pairs) == count:
             break
+
     return pairs
 
 
@@ -154,6 +158,7 @@ class _CepstraAligner:
             length = int(self.lengths[clip])
             rate = float(self.rates[clip])
             self.cepstra[clip] = cepstra(sound, length, rate).numpy()
+
         return self.cepstra[clip]
 
 
@@ -232,8 +237,8 @@ class PairSampler:
         clips = np.array([pairs["a"], pairs["b"]])  # (2, P)
         face, mouth, audio = self._draw_windows(clips, moments, random)
 
-        audio_of_moments = audio[0, :, :, self.config.window // 2]  # (P, S, A)
-        valid = self._valid_candidates(moments, audio_of_moments)
+        middle = self.config.window // 2
+        valid = self._valid_candidates(moments, audio[0, :, :, middle])
         _, batch, count = moments.shape
         positive = torch.arange(count).expand(2, batch, -1)
         image_positive = torch.zeros(batch, count, dtype=torch.long)
@@ -263,24 +268,32 @@ class PairSampler:
         """(2, P, S): S frames of the first clip, in order, and the same moments in the second."""
         moments_a = []
         moments_b = []
+        count = self.config.moments
         for aligned, clip_b in zip(pairs["aligned"], pairs["b"], strict=True):
-            too_few = len(aligned) < self.config.moments
-            drawn = random.choice(len(aligned), self.config.moments, replace=too_few)
-            frames_a = np.sort(drawn)
-            frames_b = np.round(np.asarray(aligned)[frames_a]).astype(int)
+            too_few = len(aligned) < count
+            frames_a = random.choice(len(aligned), count, replace=too_few)
+            frames_a = np.sort(frames_a)
             moments_a.append(frames_a)
-            moments_b.append(np.clip(frames_b, 0, self.lengths[clip_b] - 1))
+
+            frames_b = np.asarray(aligned)[frames_a]
+            frames_b = np.round(frames_b).astype(int)
+            last_frame = self.lengths[clip_b] - 1
+            moments_b.append(np.clip(frames_b, 0, last_frame))
+
         return np.array([moments_a, moments_b])
 
     def _draw_windows(
         self, clips: np.ndarray, moments: np.ndarray, random: np.random.Generator
     ) -> list[torch.Tensor]:
         """Face, mouth and audio windows (2, P, S, T, D); a share of the clips has short windows."""
+        window = self.config.window
         is_short = random.random(clips.shape) < self.config.short_window_prob
-        reach = np.where(is_short, SHORT_WINDOW_REACH, self.config.window)
-        rows = self.starts[clips][..., None] + moments
+        reach = np.where(is_short, SHORT_WINDOW_REACH, window)
+
+        clip_starts = self.starts[clips]
+        rows = clip_starts[..., None] + moments
         kinds = ("face", "mouth", "audio")
-        return self.features.windows(rows, kinds, self.config.window, reach[..., None])
+        return self.features.windows(rows, kinds, window, reach[..., None])
 
     def _valid_candidates(self, moments: np.ndarray, audio: torch.Tensor) -> torch.Tensor:
         """Mark the positives and the negatives among the candidates.
@@ -298,12 +311,15 @@ class PairSampler:
         distance = np.abs(moments[..., :, None] - moments[..., None, :])
         is_near = distance <= self.config.temporal_exclusion  # (2, P, S, S)
         near_in_either = torch.from_numpy(is_near[0] | is_near[1])
+
         unit = F.normalize(audio, dim=-1)
-        sounds_alike = (unit @ unit.transpose(1, 2)) > self.config.false_negative_cosine
+        cosine = unit @ unit.transpose(1, 2)
+        sounds_alike = cosine > self.config.false_negative_cosine
         negative = ~(near_in_either | sounds_alike)
         negative = negative.expand(2, -1, -1, -1)
 
-        same_moment = torch.eye(moments.shape[2], dtype=torch.bool).expand_as(negative)
+        same_moment = torch.eye(moments.shape[2], dtype=torch.bool)
+        same_moment = same_moment.expand_as(negative)
         in_other_clip = negative | same_moment
         in_own_clip = torch.zeros_like(negative)
         if self.config.negatives == "two":
@@ -317,11 +333,13 @@ class PairSampler:
 
         The mean holds the lasting look of a clip; its movement stays as it is.
         """
-        means = self.means[kind]
         others = random.integers(0, len(self.starts), clips.shape)
         is_swapped = random.random(clips.shape) < self.config.mean_swap_prob
         factor = torch.from_numpy(is_swapped).float()
-        change = (means[others] - means[clips]) * factor[..., None]  # (2, P, D)
+
+        means = self.means[kind]
+        difference = means[others] - means[clips]  # (2, P, D)
+        change = difference * factor[..., None]
         return windows + change[:, :, None, None]
 
 
@@ -359,6 +377,7 @@ def chance_loss(sampler: PairSampler, batches: int = 20) -> float:
     losses = []
     for number in range(batches):
         batch = sampler(np.random.default_rng([sampler.config.seed, number]))
-        candidates = batch["valid"].sum(3)
-        losses.append(candidates.float().log().mean())
+        candidates = batch["valid"].sum(3).float()
+        losses.append(candidates.log().mean())
+
     return float(np.mean(losses))

@@ -55,6 +55,7 @@ def frame_phonemes(utterance: Utterance) -> np.ndarray:
         first = round(start * AUDIO_RATE / HOP)
         last = round(end * AUDIO_RATE / HOP)
         labels[first:last] = phoneme
+
     return labels
 
 
@@ -87,25 +88,29 @@ class ExcerptSampler:
 
             missing = EXCERPT - len(label)
             labels.append(F.pad(label, (0, missing), value=NO_LABEL))
+
         return torch.stack(spectrograms), torch.stack(labels)
 
     def _draw_excerpt(
         self, number: int, random: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-mel spectrogram (48, T) and phonemes (T,); shorter where the utterance is."""
-        sound = _vary(self.utterances[number].sound, random)
-        [mel] = log_mel(torch.from_numpy(sound)[None])
+        sound = self.utterances[number].sound
+        varied = torch.from_numpy(_vary(sound, random))
+        [mel] = log_mel(varied[None])
+        label = torch.from_numpy(self.labels[number])
 
         spare = max(mel.shape[1] - EXCERPT, 0)
         first = int(random.integers(0, spare + 1))
         end = first + EXCERPT
-        label = self.labels[number][first:end]
-        return mel[:, first:end], torch.from_numpy(label)
+        return mel[:, first:end], label[first:end]
 
 
 def _vary(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """(S,) -> (S,) float32: another loudness, and white noise."""
-    louder = sound * random.uniform(0.3, 1.5)
+    gain = random.uniform(0.3, 1.5)
+    louder = sound * gain
+
     noise = random.standard_normal(len(louder)).astype(np.float32)
     noise_level = 10 ** random.uniform(-5, -2)
     noisy = louder + noise * noise_level

@@ -215,8 +215,10 @@ def _apply(model: nn.Module, view: View, store: Store, rows: np.ndarray, parts: 
     boxes = torch.from_numpy(store.mouth_boxes())
     outputs = []
     for part in np.array_split(rows, parts):
-        views = view(load_images(store, part), boxes[part])
+        crops = load_images(store, part)
+        views = view(crops, boxes[part])
         outputs.append(model(views).numpy())
+
     return np.concatenate(outputs)
 
 
@@ -247,10 +249,13 @@ class IdentitySampler:
             Views (B, 3, H, W) and labels (B,).
         """
         rows = random.integers(0, len(self.corpus), BATCH)
-        crops, _ = augment(load_images(self.corpus, rows), random)
+        crops = load_images(self.corpus, rows)
+        augmented, _ = augment(crops, random)
         boxes = torch.from_numpy(self.boxes[rows])
-        labels = torch.from_numpy(self.labels[rows])
-        return self.view(crops, boxes), labels
+        views = self.view(augmented, boxes)
+
+        labels = self.labels[rows]
+        return views, torch.from_numpy(labels)
 
 
 class IdentityObjective(nn.Module):
@@ -273,11 +278,13 @@ class IdentityObjective(nn.Module):
         views, labels = batch
         codes = F.normalize(self.net(views), dim=1)
         centres = F.normalize(self.people.weight, dim=1)
-        cosine = (codes @ centres.T).clamp(-MAX_COSINE, MAX_COSINE)
+        cosine = codes @ centres.T
+        angle = cosine.clamp(-MAX_COSINE, MAX_COSINE).acos()
 
         margin = ARC_MARGIN * F.one_hot(labels, len(centres))
-        angle = cosine.acos() + margin
-        logits = ARC_SCALE * angle.clamp(max=np.pi).cos()
+        enlarged = (angle + margin).clamp(max=np.pi)
+        logits = ARC_SCALE * enlarged.cos()
+
         loss = F.cross_entropy(logits, labels, reduction="none")
         return {"identity": loss}
 

@@ -77,8 +77,10 @@ def _groups_of_captions(captions: list[str]) -> torch.Tensor:
     numbers: dict[str, int] = {}
     groups = []
     for text in captions:
-        phrases = ", ".join(sorted(text.split(", ")))
-        groups.append(numbers.setdefault(phrases, len(numbers)))
+        phrases = sorted(text.split(", "))
+        joined = ", ".join(phrases)
+        groups.append(numbers.setdefault(joined, len(numbers)))
+
     return torch.tensor(groups)
 
 
@@ -89,6 +91,7 @@ def _clip_loss(model: CLIP, batch: Batch) -> Terms:
     projected = model.visual.project(features + noise)
     image = F.normalize(projected, dim=-1)
     text = encode_tokens(model, tokens)
+
     scale = model.logit_scale.exp().clamp(max=MAX_SCALE)
     logits = scale * image @ text.T
 
@@ -154,6 +157,7 @@ def _backbone_features(model: CLIP, store: Store, rows: np.ndarray) -> torch.Ten
     for part in np.array_split(rows, 240):
         views = face_view(load_images(store, part))
         features.append(model.visual.backbone(views))
+
     return torch.cat(features)
 
 
@@ -182,8 +186,10 @@ def _caption_hits(held_out: Store, prior: LanguagePrior) -> torch.Tensor:
     image_parts = []
     for part in np.array_split(rows, RETRIEVALS):
         image_parts.append(_embed_images(held_out, prior, part))
+
     images = torch.cat(image_parts)
-    captions = _captions(held_out.truth["coefficients"], rows, random)
+    coefficients = held_out.truth["coefficients"]
+    captions = _captions(coefficients, rows, random)
     texts = prior.text_embedding(captions)
 
     hits = []

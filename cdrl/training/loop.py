@@ -106,6 +106,7 @@ class TrainingLog:
         row: dict[str, float] = {"step": step}
         for name, total in self.sums.items():
             row[name] = total / self.count
+
         self.rows.append(row)
         self.sums = {}
         self.count = 0
@@ -210,6 +211,7 @@ def _terms_of_batch(
     terms = {}
     for name, value in values.items():
         terms[name] = value.float().nanmean()
+
     return terms
 
 
@@ -230,6 +232,7 @@ def _weighted_sum(terms: Terms, weights: dict[str, float]) -> torch.Tensor:
         weight = weights.get(name, 0.0)
         if weight:
             total = total + weight * value
+
     return total
 
 
@@ -318,5 +321,6 @@ class Checkpoint:
         load_trained_state(self.model, state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.engine.load_state_dict(state["scaler"])
+
         log = TrainingLog(state["rows"], state["sums"], state["count"])
         return state["step"], log

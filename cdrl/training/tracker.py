@@ -48,7 +48,9 @@ class TrackingSampler:
 
         face = features.face[rows]
         mouth = features.mouth[rows]
-        inputs = np.concatenate([face, mouth], -1).astype(np.float32)
+        joined = np.concatenate([face, mouth], -1)
+        inputs = joined.astype(np.float32)
+
         actions = self.truth[number][rows]
         return torch.from_numpy(inputs), torch.from_numpy(actions)
 
@@ -58,6 +60,7 @@ def _draw_windows(store: Store, random: np.random.Generator) -> np.ndarray:
     lengths = store.clips["num_frames"].to_numpy()
     long_enough = np.flatnonzero(lengths >= WINDOW)
     clips = random.choice(long_enough, BATCH)
+
     spare = lengths[clips] - WINDOW
     starts = random.integers(0, spare + 1)
     return window_rows(store, clips, starts, WINDOW)
