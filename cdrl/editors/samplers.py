@@ -40,8 +40,14 @@ def group_by_emotion(emotion: np.ndarray, usable: np.ndarray) -> list[np.ndarray
 def check_emotions(groups: list[np.ndarray], needed: int, frames: int, path: object) -> None:
     """Refuses clips of too few emotions.
 
+    Args:
+        groups: (G,) clip numbers of each emotion, see `group_by_emotion`.
+        needed: emotions at least.
+        frames: that a clip has at least.
+        path: of the store, for the message.
+
     Raises:
-        InputError: naming the corpus and how many emotions its clips of `frames` frames show.
+        InputError: naming the store and how many emotions its clips show.
     """
     if len(groups) < needed:
         raise InputError(
