@@ -80,6 +80,7 @@ class ActionGuidance(nn.Module):
         with torch.no_grad():
             source_embedding = self.content_student(source)
         output_embedding = self.content_student(output)
+
         cosine = (source_embedding * output_embedding).sum(-1)
         return 1 - cosine.mean(1)
 

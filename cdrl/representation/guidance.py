@@ -92,8 +92,8 @@ class Guidance(nn.Module):
     @property
     def emotions(self) -> tuple[str, ...]:
         """The labels of which the emotion encoder saw clips."""
-        has_prototype = self._has_prototype().tolist()
-        return tuple(EMOTIONS[index] for index in range(len(EMOTIONS)) if has_prototype[index])
+        indices = self._has_prototype().nonzero()[:, 0].tolist()
+        return tuple(EMOTIONS[index] for index in indices)
 
     def mouth_boxes(self, images: torch.Tensor) -> torch.Tensor:
         """Find the mouth in each clip by the kit's face mesh.
@@ -108,8 +108,10 @@ class Guidance(nn.Module):
             box in an aligned crop, for a clip in which no face is found.
         """
         self._check("source", images, 1)
-        pixels = (images.detach().clamp(0, 1) * 255).round().byte()
+        scaled = images.detach().clamp(0, 1) * 255
+        pixels = scaled.round().byte()
         clips = pixels.permute(0, 1, 3, 4, 2).cpu().numpy()
+
         boxes = [mouth_box(clip) for clip in clips]
         return images.new_tensor(np.array(boxes))
 
@@ -136,7 +138,8 @@ class Guidance(nn.Module):
         window = self.content_encoder.window
         steps = torch.arange(window) - window // 2
         middles = torch.arange(CONTENT_MARGIN, frames - CONTENT_MARGIN)
-        index = (middles[:, None] + steps).clamp(0, frames - 1)  # (T - 4, W)
+        index = middles[:, None] + steps  # (T - 4, W)
+        index = index.clamp(0, frames - 1)
 
         face_windows = face.view(batch, frames, -1)[:, index]  # (B, T - 4, W, D)
         mouth_windows = mouth.view(batch, frames, -1)[:, index]
@@ -165,11 +168,15 @@ class Guidance(nn.Module):
         if boxes is None:
             boxes = images.new_tensor(DEFAULT_MOUTH_BOX).expand(batch, -1)
         flat_images = images.flatten(0, 1)
-        face, mouth = self.vision(flat_images, boxes.repeat_interleave(frames, 0))
+        frame_boxes = boxes.repeat_interleave(frames, 0)
+        face, mouth = self.vision(flat_images, frame_boxes)
 
         # The image tower of the embedded CLIP is the face backbone: its features are there already.
-        shares_backbone = self.language.embedded and isinstance(self.vision, VisionPrior)
-        image_features = face if shares_backbone else self.language.image_features(flat_images)
+        if self.language.embedded and isinstance(self.vision, VisionPrior):
+            image_features = face
+        else:
+            image_features = self.language.image_features(flat_images)
+
         features = torch.cat([image_features, mouth], -1)
         return self.emotion_encoder(features.view(batch, frames, -1))
 
@@ -342,12 +349,18 @@ class Guidance(nn.Module):
             names = self._check_labels(labels)
             index = torch.tensor([emotion_index(name) for name in names])
             return F.one_hot(index, len(EMOTIONS)).to(self.prototypes)
+
         if text is not None:
-            similarities = [self._text_similarity(words) for words in _as_list("text", text)]
-            return torch.stack([self._softmax(similarity) for similarity in similarities])
+            weights = []
+            for description in _as_list("text", text):
+                similarity = self._text_similarity(description)
+                weights.append(self._softmax(similarity))
+            return torch.stack(weights)
+
         embedding = self._embed_reference(reference)
         similarity = torch.einsum("bd,kld->bkl", embedding, self.prototypes)
-        return self._softmax(similarity.amax(-1))
+        of_nearest_level = similarity.amax(-1)
+        return self._softmax(of_nearest_level)
 
     def _text_targets(self, text: Words, intensity: float) -> torch.Tensor:
         """(B, D): the prototypes, mixed by the weights of each text, at an intensity."""
@@ -355,6 +368,7 @@ class Guidance(nn.Module):
         for weights in self.mixture(text=text):
             prototypes = torch.einsum("k,kld->ld", weights, self.prototypes)
             targets.append(interpolate_levels(prototypes, intensity))
+
         return torch.stack(targets)
 
     def _text_similarity(self, text: str) -> torch.Tensor:
@@ -364,7 +378,9 @@ class Guidance(nn.Module):
             descriptions = [DESCRIPTIONS[name] for name in EMOTIONS]
             embedding = self.language.text_embedding([text, *descriptions])
             self._text_similarities[text] = embedding[1:] @ embedding[0]
-        return self._text_similarities[text].to(self.prototypes.device)
+
+        similarity = self._text_similarities[text]
+        return similarity.to(self.prototypes.device)
 
     def _softmax(self, similarity: torch.Tensor) -> torch.Tensor:
         """(..., 8) cosines -> (..., 8) weights, 0 for emotions without a prototype."""
@@ -518,10 +534,12 @@ def interpolate_levels(levels: torch.Tensor, intensity: float) -> torch.Tensor:
         raise InputError(
             f"intensity {intensity}: a number from 1/3 (level 1) to 1 (level 3) is needed"
         )
+
     level = min(max(3 * intensity - 1, 0.0), 2.0)
     below = min(int(level), 1)
     step = levels[below + 1] - levels[below]
-    return F.normalize(levels[below] + (level - below) * step, dim=-1)
+    interpolated = levels[below] + (level - below) * step
+    return F.normalize(interpolated, dim=-1)
 
 
 def _refuse_all_but_one(**inputs: Any) -> None:
@@ -538,9 +556,8 @@ def _as_list(keyword: str, words: Words) -> list[str]:
     texts = [words] if isinstance(words, str) else words
     is_list = isinstance(texts, (list, tuple)) and len(texts) > 0
     if not is_list or not all(isinstance(text, str) for text in texts):
-        raise InputError(
-            f"{keyword}: a string, or a list of strings, is needed, got {type(words).__name__}"
-        )
+        got = type(words).__name__
+        raise InputError(f"{keyword}: a string, or a list of strings, is needed, got {got}")
     return list(texts)
 
 
