@@ -39,7 +39,7 @@ def test_a_performance_has_the_stated_shapes_and_ranges():
 def test_the_same_spec_gives_the_same_clip():
     spec = SPECS[3]
     first = act(spec)
-    for cached in (expression.style_of, expression.resting_face, articulation.speaker_targets):
+    for cached in (expression.emotion_style, expression.resting_face, articulation.speaker_targets):
         cached.cache_clear()
     second = act(spec, speak_all([utterance_of(spec)])[0])
     for name in ("coefficients", "pose", "gaze", "viseme", "phoneme", "audio"):
@@ -191,13 +191,13 @@ def test_emotions_have_their_actions_and_people_their_styles():
         ("fear", "mouthStretchLeft"),
     ):
         assert max(means, key=lambda name: means[name][COLUMN[action]]) == emotion
-    styles = np.stack([expression.style_of(person, "angry")[0] for person in range(20)])
+    styles = np.stack([expression.emotion_style(person, "angry").strength for person in range(20)])
     assert np.median(np.abs(np.corrcoef(styles)[np.triu_indices(20, 1)])) < 0.98
 
 
 def test_contempt_lives_on_one_side_of_the_face():
     for person in range(30):
-        sides = expression.style_of(person, "contempt")[1]
+        sides = expression.emotion_style(person, "contempt").side_factor
         left, right = sides[COLUMN["mouthDimpleLeft"]], sides[COLUMN["mouthDimpleRight"]]
         assert max(left, right) > 5 * min(left, right)
 

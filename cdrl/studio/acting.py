@@ -194,7 +194,7 @@ def _track(spec: ClipSpec, speech: Speech) -> _Track:
         rng, times, spoken.channels.shape[1], 3.0
     )
     pitch, look, between_blinks, restless = _MANNER[spec.emotion]
-    scale = expression.scale_of(spec.intensity)
+    scale = expression.intensity_scale(spec.intensity)
     pose = _pose(rng, times, spoken, restless**scale)
     pose[:, 1] += pitch * scale * rng.lognormal(0, 0.4)
     gaze = _gaze(rng, times) + [0, look * scale * rng.lognormal(0, 0.4)] - 0.5 * pose[:, :2]
@@ -262,7 +262,7 @@ def _acted(
     emotional = expression.express(
         person, emotion, intensity, seed, articulation.frame_times(len(track.pose))
     )
-    coefficients = _join(track.spoken, emotional, emotion, expression.scale_of(intensity))
+    coefficients = _join(track.spoken, emotional, emotion, expression.intensity_scale(intensity))
     _add_eyes(coefficients, track.blink, track.gaze)
     return np.clip(coefficients, 0, 1)
 

@@ -1,42 +1,44 @@
 """Emotions as facial actions over time: every person has a style, every clip a choice.
 
-An emotion is a list of actions (after Ekman and Friesen's FACS prototypes) with the strength they reach at level 3. A
-person uses some of them, more on one side than the other; a clip drops or stresses some, rises and fades at its own
-times, and carries a trace of something else. Nothing here knows what is being said; `acting` joins the two.
+An emotion is a list of action units (after the prototypes of Ekman and Friesen's FACS) with the
+strength they reach at level 3. A person uses some of them, more on one side than on the other; a
+clip drops or stresses some, rises and fades at its own times, and carries a trace of another
+emotion. Nothing here knows what is being said; `acting` joins the two.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
 
-# Group -> facial actions it moves; L and R are drawn apart for those with two sides.
-GROUPS = {
-    "brow_down": ("browDownLeft", "browDownRight"),
-    "brow_inner": ("browInnerUp",),
-    "brow_outer": ("browOuterUpLeft", "browOuterUpRight"),
-    "cheek": ("cheekSquintLeft", "cheekSquintRight"),
-    "squint": ("eyeSquintLeft", "eyeSquintRight"),
-    "eye_wide": ("eyeWideLeft", "eyeWideRight"),
-    "droop": ("eyeBlinkLeft", "eyeBlinkRight"),
-    "sneer": ("noseSneerLeft", "noseSneerRight"),
-    "smile": ("mouthSmileLeft", "mouthSmileRight"),
-    "dimple": ("mouthDimpleLeft", "mouthDimpleRight"),
-    "frown": ("mouthFrownLeft", "mouthFrownRight"),
-    "upper": ("mouthUpperUpLeft", "mouthUpperUpRight"),
-    "lower": ("mouthLowerDownLeft", "mouthLowerDownRight"),
-    "stretch": ("mouthStretchLeft", "mouthStretchRight"),
-    "press": ("mouthPressLeft", "mouthPressRight"),
-    "chin": ("mouthShrugLower",),
-    "roll": ("mouthRollUpper", "mouthRollLower"),
-    "jaw": ("jawOpen",),
-    "jaw_forward": ("jawForward",),
-    "funnel": ("mouthFunnel",),
-    "pucker": ("mouthPucker",),
+# Action unit -> facial actions (blendshapes) it moves; the FACS number is in the comment.
+ACTION_UNITS = {
+    "brow_down": ("browDownLeft", "browDownRight"),  # AU 4
+    "brow_inner": ("browInnerUp",),  # AU 1
+    "brow_outer": ("browOuterUpLeft", "browOuterUpRight"),  # AU 2
+    "cheek": ("cheekSquintLeft", "cheekSquintRight"),  # AU 6
+    "squint": ("eyeSquintLeft", "eyeSquintRight"),  # AU 7
+    "eye_wide": ("eyeWideLeft", "eyeWideRight"),  # AU 5
+    "droop": ("eyeBlinkLeft", "eyeBlinkRight"),  # AU 43, partly
+    "sneer": ("noseSneerLeft", "noseSneerRight"),  # AU 9
+    "smile": ("mouthSmileLeft", "mouthSmileRight"),  # AU 12
+    "dimple": ("mouthDimpleLeft", "mouthDimpleRight"),  # AU 14
+    "frown": ("mouthFrownLeft", "mouthFrownRight"),  # AU 15
+    "upper": ("mouthUpperUpLeft", "mouthUpperUpRight"),  # AU 10
+    "lower": ("mouthLowerDownLeft", "mouthLowerDownRight"),  # AU 16
+    "stretch": ("mouthStretchLeft", "mouthStretchRight"),  # AU 20
+    "press": ("mouthPressLeft", "mouthPressRight"),  # AU 24
+    "chin": ("mouthShrugLower",),  # AU 17
+    "roll": ("mouthRollUpper", "mouthRollLower"),  # AU 28
+    "jaw": ("jawOpen",),  # AU 26
+    "jaw_forward": ("jawForward",),  # AU 29
+    "funnel": ("mouthFunnel",),  # AU 22
+    "pucker": ("mouthPucker",),  # AU 18
 }
 
-# Emotion -> group -> (strength at level 3, chance that a person has it in his style).
+# Emotion -> action unit -> (strength at level 3, chance that it is in a person's style).
 STYLES = {
     "angry": {
         "brow_down": (0.90, 1.0),
@@ -132,15 +134,18 @@ ARTICULATION = {
     "surprised": (1.20, 1.00),
 }
 
-_LEVELS = (
-    (0.0, 1.0, 2.0, 3.0, 4.5),
-    (0.0, 0.42, 0.72, 1.0, 1.4),
-)  # level -> scale, straight lines between
+# Level -> share of an emotion's full strength, straight lines between.
+LEVELS = (0.0, 1.0, 2.0, 3.0, 4.5)
+LEVEL_SCALES = (0.0, 0.42, 0.72, 1.0, 1.4)
+
 _REST_SEED, _STYLE_SEED, _CLIP_SEED = 31, 32, 33
-_TRACE = 0.18  # largest share of another emotion in a clip
-_CHOICE, _DROPPED = 0.25, 0.08
-_NAMES = tuple(GROUPS)
-_DROOP = _NAMES.index("droop")
+_LARGEST_TRACE = 0.18  # largest share of another emotion in a clip
+_CHOICE_SCATTER = 0.25  # of the logarithm of a unit's strength, over clips
+_DROP_CHANCE = 0.08  # that a clip nearly leaves out a unit
+_LARGEST_DROOP = 0.3  # more is a shut eye
+_UNITS = tuple(ACTION_UNITS)
+_DROOP = _UNITS.index("droop")
+# Units that a face at rest may show.
 _RESTING = (
     "brow_down",
     "brow_inner",
@@ -151,65 +156,125 @@ _RESTING = (
     "press",
     "upper",
     "chin",
-)  # a face at rest
-_SIDES = {side: np.array([name.endswith(side) for name in ACTIONS]) for side in ("Left", "Right")}
-# (G, 52) 1 where the group moves the action.
-_MOVES = np.array([[float(name in GROUPS[group]) for name in ACTIONS] for group in _NAMES])
+)
 
 
-def scale_of(level: float) -> float:
-    """How much of an emotion's full strength a level means: 1 -> .42, 2 -> .72, 3 -> 1, 4.5 -> 1.4."""
-    return float(np.interp(level, *_LEVELS))
+def _is_side(side: str) -> np.ndarray:
+    """(52,) bool: the actions of one side of the face, Left or Right."""
+    return np.array([name.endswith(side) for name in ACTIONS])
+
+
+def _unit_actions() -> np.ndarray:
+    """(U, 52): 1 where the unit moves the action."""
+    matrix = np.zeros((len(_UNITS), len(ACTIONS)))
+    for row, unit in enumerate(_UNITS):
+        for action in ACTION_UNITS[unit]:
+            matrix[row, ACTIONS.index(action)] = 1.0
+    return matrix
+
+
+_IS_LEFT = _is_side("Left")
+_IS_RIGHT = _is_side("Right")
+_UNIT_ACTIONS = _unit_actions()
+
+
+class EmotionStyle(NamedTuple):
+    """How one person shows one emotion at level 3.
+
+    Attributes:
+        strength: (U,) of each action unit.
+        side_factor: (52,) factor of each action: one side of the face moves more than the other.
+    """
+
+    strength: np.ndarray
+    side_factor: np.ndarray
+
+
+def intensity_scale(level: float) -> float:
+    """How much of an emotion's full strength a level means.
+
+    Args:
+        level: 0 to 4.5.
+
+    Returns:
+        0 for level 0, .42 for 1, .72 for 2, 1 for 3, 1.4 for 4.5, straight lines between.
+    """
+    return float(np.interp(level, LEVELS, LEVEL_SCALES))
 
 
 @lru_cache(maxsize=1024)
 def resting_face(person: int) -> np.ndarray:
-    """(52,) the few facial actions a person wears when nothing is expressed, up to about .15."""
+    """(52,) facial actions of a person who expresses nothing: a few, up to about .15."""
     rng = np.random.default_rng([_REST_SEED, person])
-    amount = np.zeros(len(_NAMES))
-    for name in rng.choice(_RESTING, 3, replace=False):
-        amount[_NAMES.index(name)] = abs(rng.normal(0, 0.07))
-    return np.clip(amount @ _MOVES, 0, 0.2)
+    strength = np.zeros(len(_UNITS))
+    for unit in rng.choice(_RESTING, 3, replace=False):
+        strength[_UNITS.index(unit)] = abs(rng.normal(0, 0.07))
+    return np.clip(strength @ _UNIT_ACTIONS, 0, 0.2)
 
 
 @lru_cache(maxsize=8192)
-def style_of(person: int, emotion: str) -> tuple[np.ndarray, np.ndarray]:
-    """A person's way with one emotion at level 3: (G,) strength of each group, (52,) factor of each side.
+def emotion_style(person: int, emotion: str) -> EmotionStyle:
+    """How a person shows an emotion at level 3, in every clip.
 
-    The emotion's first action is always there; contempt lives on one side of the face.
+    The emotion's first action unit is always there; contempt lives on one side of the face.
     """
     rng = np.random.default_rng([_STYLE_SEED, person, EMOTIONS.index(emotion)])
-    expressive = np.random.default_rng([_STYLE_SEED, person]).lognormal(0, 0.18)
-    strength = np.zeros(len(_NAMES))
-    for name, (full, chance) in STYLES[emotion].items():
-        used = rng.random() < chance
-        strength[_NAMES.index(name)] = full * rng.lognormal(0, 0.25) * (1.0 if used else 0.12)
+    person_rng = np.random.default_rng([_STYLE_SEED, person])
+    expressiveness = person_rng.lognormal(0, 0.18)
+    strength = np.zeros(len(_UNITS))
+    for unit, (full_strength, chance) in STYLES[emotion].items():
+        share = 1.0 if rng.random() < chance else 0.12
+        strength[_UNITS.index(unit)] = full_strength * rng.lognormal(0, 0.25) * share
+    left, right = _side_factors(rng, emotion)
+    side_factor = np.where(_IS_LEFT, left, np.where(_IS_RIGHT, right, 1.0))
+    return EmotionStyle(np.minimum(strength * expressiveness, 1.1), side_factor)
+
+
+def _side_factors(rng: np.random.Generator, emotion: str) -> tuple[float, float]:
+    """Factors of the left and the right side of the face."""
     lean = rng.normal(0, 0.12)
-    left, right = np.exp(lean), np.exp(-lean)
-    if emotion == "contempt":
-        left, right = (1.0, 0.15) if rng.random() < 0.5 else (0.15, 1.0)
-    sides = np.where(_SIDES["Left"], left, np.where(_SIDES["Right"], right, 1.0))
-    return np.minimum(strength * expressive, 1.1), sides
+    if emotion != "contempt":
+        return np.exp(lean), np.exp(-lean)
+    left_only = rng.random() < 0.5
+    return (1.0, 0.15) if left_only else (0.15, 1.0)
 
 
 def slow_noise(
-    rng: np.random.Generator, times: np.ndarray, columns: int, fastest: float = 1.2
+    rng: np.random.Generator, times: np.ndarray, columns: int, highest: float = 1.2
 ) -> np.ndarray:
-    """(T, columns) smooth noise of mean 0 and standard deviation about 1: four sines from .15 Hz to `fastest`."""
-    frequency = rng.uniform(0.15, fastest, (4, columns))
+    """Smooth noise of mean 0 and standard deviation about 1: four sines.
+
+    Args:
+        rng: source of frequencies and phases.
+        times: (T,) seconds.
+        columns: independent curves.
+        highest: highest frequency in Hz; the lowest is .15.
+
+    Returns:
+        (T, columns).
+    """
+    frequency = rng.uniform(0.15, highest, (4, columns))
     phase = rng.uniform(0, 2 * np.pi, (4, columns))
-    return np.sin(2 * np.pi * times[:, None, None] * frequency + phase).sum(1) / np.sqrt(2)
+    angle = 2 * np.pi * times[:, None, None] * frequency + phase
+    return np.sin(angle).sum(1) / np.sqrt(2)
 
 
 def envelope(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """(T,) 0 to about 1: an expression's rise from what is there at the start, its hold and its partial fading."""
+    """Strength of an expression over a clip: it rises from a floor, holds and fades partly.
+
+    Args:
+        rng: source of the times.
+        times: (T,) seconds, the middles of the frames.
+
+    Returns:
+        (T,) 0 to about 1.
+    """
     length = times[-1] + times[0]
-    floor, onset, attack = (
-        rng.uniform(0.35, 0.95),
-        rng.uniform(-0.2, 0.35) * length,
-        rng.uniform(0.15, 0.5),
-    )
-    fade_at, fade = rng.uniform(0.6, 1.2) * length, rng.uniform(0.05, 0.45)
+    floor = rng.uniform(0.35, 0.95)
+    onset = rng.uniform(-0.2, 0.35) * length
+    attack = rng.uniform(0.15, 0.5)
+    fade_at = rng.uniform(0.6, 1.2) * length
+    fade = rng.uniform(0.05, 0.45)
     rise = 1 / (1 + np.exp(-(times - onset) / (attack / 4)))
     fall = 1 - fade / (1 + np.exp(-(times - fade_at) / 0.08))
     return (floor + (1 - floor) * rise) * fall
@@ -221,28 +286,49 @@ def express(
     """Facial actions of an emotion, in one person's style, in one clip.
 
     Args:
-        level: 1 to 3 as labelled; 0 to 4.5 accepted. Only the strength depends on it, never the choice.
+        person: id.
+        emotion: one of `vocabulary.EMOTIONS`.
+        level: 1 to 3 as labelled; 0 to 4.5 accepted. Only the strength depends on it, never the
+            choice of actions.
         clip: numbers that name the clip; with the emotion they seed the clip's own choice.
         times: (T,) seconds.
 
     Returns:
         (T, 52) in [0, 1], the resting face included; level 0 of any emotion is a neutral face.
     """
-    strength, sides = style_of(person, emotion)
+    style = emotion_style(person, emotion)
     rng = np.random.default_rng([_CLIP_SEED, *clip, EMOTIONS.index(emotion)])
-    choice = rng.lognormal(0, _CHOICE, len(_NAMES)) * np.where(
-        rng.random(len(_NAMES)) < _DROPPED, 0.2, 1.0
-    )
-    for name in list(STYLES[emotion])[:1]:  # the action without which it would be another emotion
-        choice[_NAMES.index(name)] = np.clip(choice[_NAMES.index(name)], 0.6, 1.4)
-    scale = scale_of(level) * rng.lognormal(0, 0.18)
-    tilt = np.exp(rng.normal(0, 0.08) * (_SIDES["Left"] * 1.0 - _SIDES["Right"]))
-    shape = envelope(rng, times)[:, None] * (1 + 0.12 * slow_noise(rng, times, len(_NAMES)))
-    moved = shape * (strength * choice * scale)
-    moved[:, _DROOP] = np.minimum(moved[:, _DROOP], 0.3)  # more is a shut eye
-    other = EMOTIONS[
-        rng.integers(len(EMOTIONS))
-    ]  # a trace of something else: classes overlap, most of all at level 1
-    trace = rng.uniform(0, _TRACE) * style_of(person, other)[0] * rng.lognormal(0, 0.4, len(_NAMES))
-    trace = trace * np.maximum(0, 0.7 + 0.5 * slow_noise(rng, times, 1, 0.5))
-    return np.clip(resting_face(person) + (moved @ _MOVES) * sides * tilt + trace @ _MOVES, 0, 1)
+    choice = _clip_choice(rng, emotion)
+    scale = intensity_scale(level) * rng.lognormal(0, 0.18)
+    tilt = np.exp(rng.normal(0, 0.08) * (_IS_LEFT * 1.0 - _IS_RIGHT))
+    shape = envelope(rng, times)[:, None]
+    shape = shape * (1 + 0.12 * slow_noise(rng, times, len(_UNITS)))
+    units = shape * (style.strength * choice * scale)
+    units[:, _DROOP] = np.minimum(units[:, _DROOP], _LARGEST_DROOP)
+    trace = _trace(rng, person, times)
+    emotional = (units @ _UNIT_ACTIONS) * style.side_factor * tilt
+    return np.clip(resting_face(person) + emotional + trace @ _UNIT_ACTIONS, 0, 1)
+
+
+def _clip_choice(rng: np.random.Generator, emotion: str) -> np.ndarray:
+    """(U,) factor of each unit in one clip; the first unit of the emotion stays near 1.
+
+    Without its first unit it would be another emotion.
+    """
+    choice = rng.lognormal(0, _CHOICE_SCATTER, len(_UNITS))
+    is_dropped = rng.random(len(_UNITS)) < _DROP_CHANCE
+    choice = choice * np.where(is_dropped, 0.2, 1.0)
+    if STYLES[emotion]:
+        first_unit = _UNITS.index(next(iter(STYLES[emotion])))
+        choice[first_unit] = np.clip(choice[first_unit], 0.6, 1.4)
+    return choice
+
+
+def _trace(rng: np.random.Generator, person: int, times: np.ndarray) -> np.ndarray:
+    """(T, U) units of another emotion: classes overlap, most of all at level 1."""
+    other = EMOTIONS[rng.integers(len(EMOTIONS))]
+    share = rng.uniform(0, _LARGEST_TRACE)
+    strength = emotion_style(person, other).strength
+    trace = share * strength * rng.lognormal(0, 0.4, len(_UNITS))
+    presence = np.maximum(0, 0.7 + 0.5 * slow_noise(rng, times, 1, 0.5))
+    return trace * presence

@@ -1,308 +1,625 @@
-"""The inner loops of the renderer, compiled once by numba and kept on disk."""
+"""The inner loops of the renderer, compiled once by numba and kept on disk.
+
+One frame: blendshapes and eye rotation move the vertices, the head pose turns them, vertex normals
+and one soft light model shade them, a z-buffer finds the triangle of every sample, and four samples
+make a pixel.
+
+The arithmetic is compiled with `fastmath`, and 64-bit numbers enter where an integer meets a 32-bit
+one. Both decide the last bit of a colour, so the order of operations and the types in this file are
+part of the corpus. Small functions are inlined before the compiler reorders anything: the result is
+that of one long function.
+"""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 FAST = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
+INLINE = {**FAST, "inline": "always"}
+SAMPLES = 4  # per pixel, two by two
+HALF = np.float32(0.5)
+ONE = np.float32(1.0)
+ZERO = np.float32(0.0)
+BYTE = np.float32(1.0 / 255.0)
+SHALLOWEST = np.float32(1e-6)  # an edge with a smaller slope does not bound a row of samples
+FAR = np.float32(1e9)
+
+
+class PersonModel(NamedTuple):
+    """A person ready to render: geometry, material and texture.
+
+    Triangles before `opaque_end` are opaque; the others are cut out by the texture's alpha. Back
+    faces are drawn only from `opaque_end` to `two_sided_end`.
+
+    Attributes:
+        vertices: (V, 3) float32 neutral positions, dm.
+        triangles: (F, 3) int32 vertex numbers.
+        opaque_end: number of opaque triangles.
+        two_sided_end: number of the first triangle after those that show both sides.
+        uv: (V, 2) float32 texture coordinates in texels.
+        albedo_factor: (V, 3) float32 factor on the texture's colour.
+        sky_visibility: (V,) float32 share of the sky that is not occluded, at rest.
+        specular: (V, 2) float32 strength and exponent of the highlight.
+        head_weight: (V,) float32 skinning weight: 1 turns with the head, 0 stays with the body.
+        eye_ranges: (2, 2) first and last + 1 vertex of the left and the right eyeball.
+        eye_spheres: (2, 4) float32 centre and radius of the eyeballs, dm.
+        mouth_interior: (N,) vertices inside the mouth; they receive light as the lips part.
+        inner_lips: (2,) vertices in the inner middle of the upper and the lower lip.
+        landmarks: (L,) vertex numbers.
+        texture: (H, W, 4) uint8 RGBA.
+    """
+
+    vertices: np.ndarray
+    triangles: np.ndarray
+    opaque_end: int
+    two_sided_end: int
+    uv: np.ndarray
+    albedo_factor: np.ndarray
+    sky_visibility: np.ndarray
+    specular: np.ndarray
+    head_weight: np.ndarray
+    eye_ranges: np.ndarray
+    eye_spheres: np.ndarray
+    mouth_interior: np.ndarray
+    inner_lips: np.ndarray
+    landmarks: np.ndarray
+    texture: np.ndarray
+
+
+class SparseShapes(NamedTuple):
+    """Blendshapes as arrays.
+
+    Shape a moves the vertices `vertex_ids[offsets[a]:offsets[a + 1]]` by the same slice of
+    `deltas`.
+
+    Attributes:
+        vertex_ids: (N,) vertex numbers.
+        deltas: (N, 3) float32 displacements, dm.
+        offsets: (A + 1,) first entry of each shape.
+    """
+
+    vertex_ids: np.ndarray
+    deltas: np.ndarray
+    offsets: np.ndarray
+
+
+class Motion(NamedTuple):
+    """What moves, frame by frame.
+
+    Attributes:
+        coefficients: (T, A) float32 blendshape weights.
+        head_rotations: (T, 3, 3) float32.
+        eye_rotations: (T, 3, 3) float32, in the head's frame.
+        translations: (T, 3) float32, dm.
+        neck: (3,) float32 joint that the head turns about, dm.
+    """
+
+    coefficients: np.ndarray
+    head_rotations: np.ndarray
+    eye_rotations: np.ndarray
+    translations: np.ndarray
+    neck: np.ndarray
+
+
+class Camera(NamedTuple):
+    """A pinhole camera on the z axis, in samples (two a pixel).
+
+    Attributes:
+        focal: (T,) float32 focal length.
+        centre: (2,) float32 principal point.
+        distance: float32, dm, from the origin.
+        height: float32, dm, of the optical axis.
+    """
+
+    focal: np.ndarray
+    centre: np.ndarray
+    distance: np.float32
+    height: np.float32
+
+
+class Lights(NamedTuple):
+    """A key and a fill light, and a sky above a ground.
+
+    All are (3,) float32: unit vectors towards the two lights, and linear colours.
+    """
+
+    key_direction: np.ndarray
+    key: np.ndarray
+    fill_direction: np.ndarray
+    fill: np.ndarray
+    sky: np.ndarray
+    ground: np.ndarray
+
+
+# --- geometry ---------------------------------------------------------------------------------
+
+
+@njit(**INLINE)
+def _add_rotated(offset: float, row: np.ndarray, x: float, y: float, z: float) -> float:
+    """An offset plus one component of a rotated vector."""
+    return offset + row[0] * x + row[1] * y + row[2] * z
+
+
+@njit(**INLINE)
+def _dot(direction: np.ndarray, x: float, y: float, z: float) -> float:
+    return x * direction[0] + y * direction[1] + z * direction[2]
+
+
+@njit(**INLINE)
+def _clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+@njit(**INLINE)
+def _corners(triangles: np.ndarray, t: int) -> tuple[int, int, int]:
+    return triangles[t, 0], triangles[t, 1], triangles[t, 2]
 
 
 @njit(**FAST)
-def _deform(neutral, rows, deltas, offsets, weights, out):
-    """out = neutral + sum of weighted sparse actions."""
-    out[:] = neutral
-    for action in range(len(weights)):
-        weight = weights[action]
+def _deform(
+    neutral: np.ndarray, shapes: SparseShapes, weights: np.ndarray, points: np.ndarray
+) -> None:
+    """Neutral positions plus the weighted blendshapes, into `points`."""
+    points[:] = neutral
+    for shape in range(len(weights)):
+        weight = weights[shape]
         if weight != 0.0:
-            for i in range(offsets[action], offsets[action + 1]):
+            for i in range(shapes.offsets[shape], shapes.offsets[shape + 1]):
+                vertex = shapes.vertex_ids[i]
                 for axis in range(3):
-                    out[rows[i], axis] += weight * deltas[i, axis]
+                    points[vertex, axis] += weight * shapes.deltas[i, axis]
 
 
 @njit(**FAST)
-def _turn_eyes(points, eyes, centres, look):
+def _rotate_eyes(points: np.ndarray, model: PersonModel, rotation: np.ndarray) -> None:
+    """Turn both eyeballs about their centres, in place."""
     for eye in range(2):
-        cx, cy, cz = centres[eye, 0], centres[eye, 1], centres[eye, 2]
-        for i in range(eyes[eye, 0], eyes[eye, 1]):
-            x, y, z = points[i, 0] - cx, points[i, 1] - cy, points[i, 2] - cz
-            points[i, 0] = cx + look[0, 0] * x + look[0, 1] * y + look[0, 2] * z
-            points[i, 1] = cy + look[1, 0] * x + look[1, 1] * y + look[1, 2] * z
-            points[i, 2] = cz + look[2, 0] * x + look[2, 1] * y + look[2, 2] * z
+        centre = model.eye_spheres[eye]
+        for i in range(model.eye_ranges[eye, 0], model.eye_ranges[eye, 1]):
+            x = points[i, 0] - centre[0]
+            y = points[i, 1] - centre[1]
+            z = points[i, 2] - centre[2]
+            for axis in range(3):
+                points[i, axis] = _add_rotated(centre[axis], rotation[axis], x, y, z)
 
 
 @njit(**FAST)
-def _pose(points, follow, turn, shift, pivot):
-    """Turns about the pivot by the share `follow`, then shifts everything."""
+def _pose_head(
+    points: np.ndarray,
+    head_weight: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    neck: np.ndarray,
+) -> None:
+    """Turn each vertex about the neck by its weight, then translate all of them, in place."""
     for i in range(len(points)):
-        x, y, z, f = (
-            points[i, 0] - pivot[0],
-            points[i, 1] - pivot[1],
-            points[i, 2] - pivot[2],
-            follow[i],
-        )
-        a = turn[0, 0] * x + turn[0, 1] * y + turn[0, 2] * z
-        b = turn[1, 0] * x + turn[1, 1] * y + turn[1, 2] * z
-        c = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z
-        points[i, 0] = pivot[0] + x + f * (a - x) + shift[0]
-        points[i, 1] = pivot[1] + y + f * (b - y) + shift[1]
-        points[i, 2] = pivot[2] + z + f * (c - z) + shift[2]
+        x = points[i, 0] - neck[0]
+        y = points[i, 1] - neck[1]
+        z = points[i, 2] - neck[2]
+        weight = head_weight[i]
+        rotated_x = _dot(rotation[0], x, y, z)
+        rotated_y = _dot(rotation[1], x, y, z)
+        rotated_z = _dot(rotation[2], x, y, z)
+        points[i, 0] = neck[0] + x + weight * (rotated_x - x) + translation[0]
+        points[i, 1] = neck[1] + y + weight * (rotated_y - y) + translation[1]
+        points[i, 2] = neck[2] + z + weight * (rotated_z - z) + translation[2]
+
+
+@njit(**INLINE)
+def _edge(points: np.ndarray, start: int, end: int) -> tuple[float, float, float]:
+    x = points[end, 0] - points[start, 0]
+    y = points[end, 1] - points[start, 1]
+    z = points[end, 2] - points[start, 2]
+    return x, y, z
 
 
 @njit(**FAST)
-def _normals(points, triangles, out):
-    """Area-weighted vertex normals, unit length."""
-    out[:] = 0.0
+def _vertex_normals(points: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> None:
+    """Area-weighted vertex normals of unit length, into `normals`."""
+    normals[:] = 0.0
     for t in range(len(triangles)):
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = (
-            points[j, 0] - points[i, 0],
-            points[j, 1] - points[i, 1],
-            points[j, 2] - points[i, 2],
-        )
-        bx, by, bz = (
-            points[k, 0] - points[i, 0],
-            points[k, 1] - points[i, 1],
-            points[k, 2] - points[i, 2],
-        )
-        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        i, j, k = _corners(triangles, t)
+        ax, ay, az = _edge(points, i, j)
+        bx, by, bz = _edge(points, i, k)
+        nx = ay * bz - az * by
+        ny = az * bx - ax * bz
+        nz = ax * by - ay * bx
         for corner in (i, j, k):
-            out[corner, 0] += nx
-            out[corner, 1] += ny
-            out[corner, 2] += nz
-    for i in range(len(out)):
-        length = math.sqrt(out[i, 0] ** 2 + out[i, 1] ** 2 + out[i, 2] ** 2) + np.float32(1e-12)
+            normals[corner, 0] += nx
+            normals[corner, 1] += ny
+            normals[corner, 2] += nz
+    for i in range(len(normals)):
+        square = normals[i, 0] ** 2 + normals[i, 1] ** 2 + normals[i, 2] ** 2
+        length = math.sqrt(square) + np.float32(1e-12)
         for axis in range(3):
-            out[i, axis] /= length
+            normals[i, axis] /= length
+
+
+@njit(**INLINE)
+def _project(points: np.ndarray, camera: Camera, focal: float, screen: np.ndarray) -> None:
+    """Perspective projection: column, row (samples) and depth of every vertex, into `screen`."""
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        scale = focal / (camera.distance - z)
+        screen[i, 0] = camera.centre[0] + scale * x
+        screen[i, 1] = camera.centre[1] - scale * (y - camera.height)
+        screen[i, 2] = -z
+
+
+# --- light ------------------------------------------------------------------------------------
+
+
+@njit(**INLINE)
+def _occlude_eyes(points: np.ndarray, model: PersonModel, sky_visibility: np.ndarray) -> None:
+    """The upper lid shades the eyeball: less sky at its top and at its sides."""
+    for eye in range(2):
+        sphere = model.eye_spheres[eye]
+        for i in range(model.eye_ranges[eye, 0], model.eye_ranges[eye, 1]):
+            y = (points[i, 1] - sphere[1]) / sphere[3]
+            x = abs(points[i, 0] - sphere[0]) / sphere[3]
+            under_lid = _clamp(y + np.float32(0.15), ZERO, np.float32(0.7))
+            from_lid = np.float32(0.75) * under_lid
+            from_sides = np.float32(0.2) * x * x
+            sky_visibility[i] = np.float32(0.85) - from_lid - from_sides
+
+
+@njit(**INLINE)
+def _light_mouth(points: np.ndarray, model: PersonModel, sky_visibility: np.ndarray) -> None:
+    """Light enters the mouth as the lips part."""
+    upper = model.inner_lips[0]
+    lower = model.inner_lips[1]
+    gap = points[upper, 1] - points[lower, 1]
+    gap_at_rest = model.vertices[upper, 1] - model.vertices[lower, 1]
+    opening = _clamp((gap - gap_at_rest) * np.float32(10.0), ZERO, ONE)
+    share = np.float32(0.12) + np.float32(0.88) * opening
+    for i in model.mouth_interior:
+        sky_visibility[i] = model.sky_visibility[i] * share
+
+
+@njit(**INLINE)
+def _direct_visibility(sky_visibility: float) -> float:
+    """Share of a direct light that reaches a point which sees this share of the sky."""
+    if sky_visibility > 0.3:
+        return min(np.float32(0.25) + np.float32(1.1) * sky_visibility, ONE)
+    return np.float32(1.9) * sky_visibility
 
 
 @njit(**FAST)
-def _shade(normals, tint, light, gloss, lights, half, out):
-    """Per vertex: factor on the texture (3, gamma 2 space) and highlight (1). Light wraps further for red: skin."""
+def _shade_vertices(
+    normals: np.ndarray,
+    model: PersonModel,
+    sky_visibility: np.ndarray,
+    lights: Lights,
+    half_vector: np.ndarray,
+    shading: np.ndarray,
+) -> None:
+    """Factor on the texture (three columns, gamma 2) and highlight (fourth column) of each vertex.
+
+    Wrapped diffuse light, wider for red than for blue as on skin, plus a hemisphere of sky and
+    ground.
+    """
     for i in range(len(normals)):
-        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
-        key = nx * lights[0, 0] + ny * lights[0, 1] + nz * lights[0, 2]
-        fill = max(nx * lights[2, 0] + ny * lights[2, 1] + nz * lights[2, 2], np.float32(0.0))
-        up = np.float32(0.5) + np.float32(0.5) * ny
-        open_sky = light[i]
-        direct = (
-            min(np.float32(0.25) + np.float32(1.1) * open_sky, np.float32(1.0))
-            if open_sky > 0.3
-            else np.float32(1.9) * open_sky
-        )
+        nx = normals[i, 0]
+        ny = normals[i, 1]
+        nz = normals[i, 2]
+        key_cosine = _dot(lights.key_direction, nx, ny, nz)
+        fill_cosine = max(_dot(lights.fill_direction, nx, ny, nz), ZERO)
+        up = HALF + HALF * ny
+        visibility = sky_visibility[i]
+        direct = _direct_visibility(visibility)
         for c in range(3):
             wrap = np.float32(0.30) - np.float32(0.10) * c
-            lit = max(key + wrap, np.float32(0.0)) / (np.float32(1.0) + wrap)
-            ambient = (lights[5, c] + (lights[4, c] - lights[5, c]) * up) * open_sky
-            total = ambient + direct * (lit * lights[1, c] + fill * lights[3, c])
-            out[i, c] = math.sqrt(total) * tint[i, c]
-        shine = nx * half[0] + ny * half[1] + nz * half[2]
-        out[i, 3] = gloss[i, 0] * direct * shine ** gloss[i, 1] if shine > 0.3 else np.float32(0.0)
+            diffuse = max(key_cosine + wrap, ZERO) / (ONE + wrap)
+            ground = lights.ground[c]
+            ambient = (ground + (lights.sky[c] - ground) * up) * visibility
+            key = diffuse * lights.key[c]
+            fill = fill_cosine * lights.fill[c]
+            light = ambient + direct * (key + fill)
+            shading[i, c] = math.sqrt(light) * model.albedo_factor[i, c]
+        half_cosine = _dot(half_vector, nx, ny, nz)
+        if half_cosine > 0.3:
+            strength = model.specular[i, 0]
+            exponent = model.specular[i, 1]
+            shading[i, 3] = strength * direct * half_cosine**exponent
+        else:
+            shading[i, 3] = ZERO
+
+
+# --- z-buffer ---------------------------------------------------------------------------------
+
+
+@njit(**INLINE)
+def _sample_range(first: float, second: float, third: float, side: int) -> tuple[int, int]:
+    """First and last sample along one axis that a triangle with these corners can cover.
+
+    Samples lie at half numbers: the first at or after x is int(x + 0.5), the last before it is one
+    less.
+    """
+    low = max(int(min(first, second, third) + HALF), 0)
+    high = min(int(max(first, second, third) + HALF) - 1, side - 1)
+    return low, high
+
+
+@njit(**INLINE)
+def _clip_span(
+    span: tuple[float, float], edge: tuple[float, float], at_row: float, x0: float
+) -> tuple[float, float]:
+    """The part of a row inside one edge of a triangle, one sample wider than that.
+
+    Args:
+        span: first and last column.
+        edge: change of the edge's barycentric coordinate a column, and its inverse.
+        at_row: the coordinate at column `x0` of this row.
+        x0: column of the triangle's first corner.
+    """
+    low, high = span
+    slope, inverse = edge
+    crossing = x0 - HALF - at_row * inverse
+    if slope > SHALLOWEST:
+        low = max(low, crossing - ONE)
+    elif slope < -SHALLOWEST:
+        high = min(high, crossing + ONE)
+    return low, high
+
+
+@njit(**INLINE)
+def _interpolate(
+    values: np.ndarray,
+    corners: tuple[int, int, int],
+    weights: tuple[float, float, float],
+    column: int,
+) -> float:
+    """One column of per-vertex values at a point of a triangle."""
+    i, j, k = corners
+    a, b, c = weights
+    return a * values[i, column] + b * values[j, column] + c * values[k, column]
+
+
+@njit(**INLINE)
+def _passes_alpha(
+    model: PersonModel, t: int, weights: tuple[float, float, float], row: int, column: int
+) -> bool:
+    """Alpha to coverage: each of a pixel's four samples has its own threshold on the alpha."""
+    corners = _corners(model.triangles, t)
+    u = int(_interpolate(model.uv, corners, weights, 0))
+    v = int(_interpolate(model.uv, corners, weights, 1))
+    height, width = model.texture.shape[:2]
+    texel_column = _clamp(u, 0, width - 1)
+    texel_row = _clamp(v, 0, height - 1)
+    alpha = model.texture[texel_row, texel_column, 3]
+    sample = (row & 1) * 2 + ((row ^ column) & 1)
+    return alpha >= 32 + 64 * sample
 
 
 @njit(**FAST)
-def _cover(screen, triangles, opaque, single, uv, texture, depth, owner):
-    """Nearest triangle of every sample; from number `opaque` on where alpha allows, up to `single` from both sides."""
-    side, h, one, tiny = depth.shape[0], np.float32(0.5), np.float32(1.0), np.float32(1e-6)
-    height, width = texture.shape[0], texture.shape[1]
-    for t in range(len(triangles)):
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        x0, y0, x1, y1, x2, y2 = (
-            screen[i, 0],
-            screen[i, 1],
-            screen[j, 0],
-            screen[j, 1],
-            screen[k, 0],
-            screen[k, 1],
-        )
+def _rasterise(
+    screen: np.ndarray, model: PersonModel, depth: np.ndarray, nearest: np.ndarray
+) -> None:
+    """Nearest triangle of every sample, into `nearest`, and its depth, into `depth`."""
+    side = depth.shape[0]
+    for t in range(len(model.triangles)):
+        i, j, k = _corners(model.triangles, t)
+        x0, y0, z0 = screen[i, 0], screen[i, 1], screen[i, 2]
+        x1, y1, z1 = screen[j, 0], screen[j, 1], screen[j, 2]
+        x2, y2, z2 = screen[k, 0], screen[k, 1], screen[k, 2]
+
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0.0 or (area > 0.0 and (t < opaque or t >= single)):
+        one_sided = t < model.opaque_end or t >= model.two_sided_end
+        if area == 0.0 or (area > 0.0 and one_sided):
             continue
-        # Samples lie at half numbers: the first at or after x is int(x + 0.5), the last before it one less.
-        left, right = max(int(min(x0, x1, x2) + h), 0), min(int(max(x0, x1, x2) + h) - 1, side - 1)
-        top, bottom = max(int(min(y0, y1, y2) + h), 0), min(int(max(y0, y1, y2) + h) - 1, side - 1)
+        left, right = _sample_range(x0, x1, x2, side)
+        top, bottom = _sample_range(y0, y1, y2, side)
         if left > right or top > bottom:
             continue
-        scale = np.float32(1.0) / area
+
+        # Barycentric coordinates a, b, c: their change a column (x) and a row (y).
+        scale = ONE / area
         bx, by = (y2 - y0) * scale, (x0 - x2) * scale
         cx, cy = (y0 - y1) * scale, (x1 - x0) * scale
         ax, ay = -bx - cx, -by - cy
-        ib, ic, ia = one / bx, one / cx, one / ax
-        z0, z1, z2 = screen[i, 2], screen[j, 2], screen[k, 2]
+        edge_b = (bx, ONE / bx)
+        edge_c = (cx, ONE / cx)
+        edge_a = (ax, ONE / ax)
         for row in range(top, bottom + 1):
-            dy = np.float32(row) + h - y0
-            b0, c0, a0 = by * dy, cy * dy, one + ay * dy
-            # Where the row enters and leaves the triangle, one sample wider than that; the test below decides.
-            low, high = np.float32(left), np.float32(right)
-            for slope, inverse, value in ((bx, ib, b0), (cx, ic, c0), (ax, ia, a0)):
-                crossing = x0 - h - value * inverse
-                if slope > tiny:
-                    low = max(low, crossing - one)
-                elif slope < -tiny:
-                    high = min(high, crossing + one)
+            dy = np.float32(row) + HALF - y0
+            row_b = by * dy
+            row_c = cy * dy
+            row_a = ONE + ay * dy
+            span = (np.float32(left), np.float32(right))
+            span = _clip_span(span, edge_b, row_b, x0)
+            span = _clip_span(span, edge_c, row_c, x0)
+            span = _clip_span(span, edge_a, row_a, x0)
+            low, high = span
             if high < low:
                 continue
             for column in range(int(low), int(high) + 1):
-                dx = np.float32(column) + h - x0
-                b = b0 + bx * dx
-                c = c0 + cx * dx
-                a = one - b - c
+                dx = np.float32(column) + HALF - x0
+                b = row_b + bx * dx
+                c = row_c + cx * dx
+                a = ONE - b - c
                 if a < 0.0 or b < 0.0 or c < 0.0:
                     continue
                 z = a * z0 + b * z1 + c * z2
                 if z >= depth[row, column]:
                     continue
-                if t >= opaque:
-                    u = min(max(int(a * uv[i, 0] + b * uv[j, 0] + c * uv[k, 0]), 0), width - 1)
-                    v = min(max(int(a * uv[i, 1] + b * uv[j, 1] + c * uv[k, 1]), 0), height - 1)
-                    # Alpha to coverage: each of a pixel's four samples has its own threshold.
-                    level = 32 + 64 * ((row & 1) * 2 + ((row ^ column) & 1))
-                    if texture[v, u, 3] < level:
-                        continue
+                if t >= model.opaque_end and not _passes_alpha(model, t, (a, b, c), row, column):
+                    continue
                 depth[row, column] = z
-                owner[row, column] = t
+                nearest[row, column] = t
+
+
+# --- pixels -----------------------------------------------------------------------------------
+
+
+@njit(**INLINE)
+def _barycentric(
+    screen: np.ndarray, corners: tuple[int, int, int], row: int, column: int
+) -> tuple[float, float, float]:
+    """Barycentric coordinates of a sample in its triangle."""
+    i, j, k = corners
+    x0, y0 = screen[i, 0], screen[i, 1]
+    x1, y1 = screen[j, 0], screen[j, 1]
+    x2, y2 = screen[k, 0], screen[k, 1]
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    scale = ONE / area
+    dx = np.float32(column) + HALF - x0
+    dy = np.float32(row) + HALF - y0
+    b = ((y2 - y0) * dx + (x0 - x2) * dy) * scale
+    c = ((y0 - y1) * dx + (x1 - x0) * dy) * scale
+    a = ONE - b - c
+    return a, b, c
+
+
+@njit(**INLINE)
+def _bilinear(
+    upper: np.ndarray,
+    lower: np.ndarray,
+    column: int,
+    weights: tuple[float, float, float, float],
+    channel: int,
+) -> float:
+    """One channel between four texels: two of an upper row, two of the row below."""
+    w00, w01, w10, w11 = weights
+    upper_left = w00 * upper[column, channel]
+    upper_right = w01 * upper[column + 1, channel]
+    lower_left = w10 * lower[column, channel]
+    lower_right = w11 * lower[column + 1, channel]
+    return upper_left + upper_right + lower_left + lower_right
+
+
+@njit(**INLINE)
+def _shade_sample(
+    screen: np.ndarray, model: PersonModel, shading: np.ndarray, t: int, row: int, column: int
+) -> tuple[float, float, float]:
+    """Colour of one sample: bilinear texture times interpolated shading, plus the highlight."""
+    corners = _corners(model.triangles, t)
+    weights = _barycentric(screen, corners, row, column)
+
+    height, width = model.texture.shape[:2]
+    u = _interpolate(model.uv, corners, weights, 0) - HALF
+    v = _interpolate(model.uv, corners, weights, 1) - HALF
+    u0 = _clamp(int(u), 0, width - 2)
+    v0 = _clamp(int(v), 0, height - 2)
+    fu = _clamp(u - u0, ZERO, ONE)
+    fv = _clamp(v - v0, ZERO, ONE)
+    texel_weights = ((1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv)
+    upper = model.texture[v0]
+    lower = model.texture[v0 + 1]
+
+    highlight = _interpolate(shading, corners, weights, 3)
+    red = BYTE * _bilinear(upper, lower, u0, texel_weights, 0)
+    green = BYTE * _bilinear(upper, lower, u0, texel_weights, 1)
+    blue = BYTE * _bilinear(upper, lower, u0, texel_weights, 2)
+    red = highlight + red * _interpolate(shading, corners, weights, 0)
+    green = highlight + green * _interpolate(shading, corners, weights, 1)
+    blue = highlight + blue * _interpolate(shading, corners, weights, 2)
+    return red, green, blue
+
+
+@njit(**INLINE)
+def _to_byte(total: float) -> int:
+    """The mean of a pixel's samples, from their sum in [0, 4], as a rounded byte."""
+    return np.uint8(min(total * np.float32(63.75) + HALF, np.float32(255.0)))
 
 
 @njit(**FAST)
-def _colour(screen, triangles, uv, shade, texture, owner, background, frame):
-    """Shades every sample that has an owner and averages the four samples of each pixel."""
-    size, h = frame.shape[0], np.float32(0.5)
-    height, width = texture.shape[0], texture.shape[1]
+def _resolve(
+    screen: np.ndarray,
+    model: PersonModel,
+    shading: np.ndarray,
+    nearest: np.ndarray,
+    background: np.ndarray,
+    frame: np.ndarray,
+) -> None:
+    """Shade every covered sample and average the samples of each pixel, into `frame`."""
+    size = frame.shape[0]
     for y in range(size):
         for x in range(size):
-            red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-            for sample in range(4):
-                row, column = 2 * y + sample // 2, 2 * x + sample % 2
-                t = owner[row, column]
+            red, green, blue = ZERO, ZERO, ZERO
+            for sample in range(SAMPLES):
+                row = 2 * y + sample // 2
+                column = 2 * x + sample % 2
+                t = nearest[row, column]
                 if t < 0:
                     red += background[y, x, 0]
                     green += background[y, x, 1]
                     blue += background[y, x, 2]
-                    continue
-                i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                x0, y0, x1, y1, x2, y2 = (
-                    screen[i, 0],
-                    screen[i, 1],
-                    screen[j, 0],
-                    screen[j, 1],
-                    screen[k, 0],
-                    screen[k, 1],
-                )
-                scale = np.float32(1.0) / ((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
-                dx, dy = np.float32(column) + h - x0, np.float32(row) + h - y0
-                b = ((y2 - y0) * dx + (x0 - x2) * dy) * scale
-                c = ((y0 - y1) * dx + (x1 - x0) * dy) * scale
-                a = np.float32(1.0) - b - c
-                u = a * uv[i, 0] + b * uv[j, 0] + c * uv[k, 0] - np.float32(0.5)
-                v = a * uv[i, 1] + b * uv[j, 1] + c * uv[k, 1] - np.float32(0.5)
-                u0, v0 = min(max(int(u), 0), width - 2), min(max(int(v), 0), height - 2)
-                fu, fv = (
-                    min(max(u - u0, np.float32(0.0)), np.float32(1.0)),
-                    min(max(v - v0, np.float32(0.0)), np.float32(1.0)),
-                )
-                w00, w01 = (1 - fu) * (1 - fv), fu * (1 - fv)
-                w10, w11 = (1 - fu) * fv, fu * fv
-                shine = a * shade[i, 3] + b * shade[j, 3] + c * shade[k, 3]
-                p, q = texture[v0], texture[v0 + 1]
-                n = np.float32(1.0 / 255.0)
-                red += shine + n * (
-                    w00 * p[u0, 0] + w01 * p[u0 + 1, 0] + w10 * q[u0, 0] + w11 * q[u0 + 1, 0]
-                ) * (a * shade[i, 0] + b * shade[j, 0] + c * shade[k, 0])
-                green += shine + n * (
-                    w00 * p[u0, 1] + w01 * p[u0 + 1, 1] + w10 * q[u0, 1] + w11 * q[u0 + 1, 1]
-                ) * (a * shade[i, 1] + b * shade[j, 1] + c * shade[k, 1])
-                blue += shine + n * (
-                    w00 * p[u0, 2] + w01 * p[u0 + 1, 2] + w10 * q[u0, 2] + w11 * q[u0 + 1, 2]
-                ) * (a * shade[i, 2] + b * shade[j, 2] + c * shade[k, 2])
-            frame[y, x, 0] = np.uint8(
-                min(red * np.float32(63.75) + np.float32(0.5), np.float32(255.0))
-            )
-            frame[y, x, 1] = np.uint8(
-                min(green * np.float32(63.75) + np.float32(0.5), np.float32(255.0))
-            )
-            frame[y, x, 2] = np.uint8(
-                min(blue * np.float32(63.75) + np.float32(0.5), np.float32(255.0))
-            )
+                else:
+                    colour = _shade_sample(screen, model, shading, t, row, column)
+                    red += colour[0]
+                    green += colour[1]
+                    blue += colour[2]
+            frame[y, x, 0] = _to_byte(red)
+            frame[y, x, 1] = _to_byte(green)
+            frame[y, x, 2] = _to_byte(blue)
+
+
+# --- a clip -----------------------------------------------------------------------------------
+
+
+@njit(**INLINE)
+def _half_vector(key_direction: np.ndarray) -> np.ndarray:
+    """Unit vector (3,) half-way between the key light and the camera."""
+    half = key_direction + np.array([0.0, 0.0, 1.0], np.float32)
+    half /= np.float32(math.sqrt(half[0] ** 2 + half[1] ** 2 + half[2] ** 2))
+    return half
 
 
 @njit(**FAST)
 def film(
-    neutral,
-    triangles,
-    opaque,
-    single,
-    uv,
-    tint,
-    light,
-    gloss,
-    follow,
-    eyes,
-    centres,
-    inside,
-    lips,
-    landmarks,
-    texture,
-    rows,
-    deltas,
-    offsets,
-    coefficients,
-    turns,
-    looks,
-    shift,
-    focal,
-    centre,
-    distance,
-    height,
-    pivot,
-    lights,
-    background,
-    size,
-):
-    """All frames (T, size, size, 3) uint8 and landmarks (T, L, 2) float32 in pixels; see `render.render`."""
-    num_frames, side, count = len(coefficients), 2 * size, len(neutral)
+    model: PersonModel,
+    shapes: SparseShapes,
+    motion: Motion,
+    camera: Camera,
+    lights: Lights,
+    background: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Render a clip; see `render.render`.
+
+    Args:
+        model: the person.
+        shapes: the facial actions.
+        motion: T frames of coefficients, head pose and gaze.
+        camera: in samples, two a pixel.
+        lights: linear.
+        background: (size, size, 3) float32 in [0, 1], behind the head.
+
+    Returns:
+        Frames (T, size, size, 3) uint8, and landmarks (T, L, 2) float32 in pixels.
+    """
+    num_frames = len(motion.coefficients)
+    num_vertices = len(model.vertices)
+    size = len(background)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
-    marks = np.empty((num_frames, len(landmarks), 2), np.float32)
-    points, normals = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
-    screen, shade = np.empty((count, 3), np.float32), np.empty((count, 4), np.float32)
-    open_sky = light.copy()
-    depth, owner = np.empty((side, side), np.float32), np.empty((side, side), np.int32)
-    half = lights[0] + np.array([0.0, 0.0, 1.0], np.float32)
-    half /= np.float32(math.sqrt(half[0] ** 2 + half[1] ** 2 + half[2] ** 2))
+    landmarks = np.empty((num_frames, len(model.landmarks), 2), np.float32)
+    points = np.empty((num_vertices, 3), np.float32)
+    normals = np.empty((num_vertices, 3), np.float32)
+    screen = np.empty((num_vertices, 3), np.float32)
+    shading = np.empty((num_vertices, 4), np.float32)
+    depth = np.empty((2 * size, 2 * size), np.float32)
+    nearest = np.empty((2 * size, 2 * size), np.int32)
+    sky_visibility = model.sky_visibility.copy()
+    half_vector = _half_vector(lights.key_direction)
+
     for frame in range(num_frames):
-        _deform(neutral, rows, deltas, offsets, coefficients[frame], points)
-        _turn_eyes(points, eyes, centres, looks[frame])
-        for eye in range(2):  # the upper lid shades the eyeball
-            for i in range(eyes[eye, 0], eyes[eye, 1]):
-                y = (points[i, 1] - centres[eye, 1]) / centres[eye, 3]
-                x = abs(points[i, 0] - centres[eye, 0]) / centres[eye, 3]
-                open_sky[i] = (
-                    np.float32(0.85)
-                    - np.float32(0.75)
-                    * min(max(y + np.float32(0.15), np.float32(0.0)), np.float32(0.7))
-                    - np.float32(0.2) * x * x
-                )
-        parted = (
-            points[lips[0], 1] - points[lips[1], 1] - (neutral[lips[0], 1] - neutral[lips[1], 1])
-        )
-        for i in inside:  # light enters as the lips part
-            open_sky[i] = light[i] * (
-                np.float32(0.12)
-                + np.float32(0.88)
-                * min(max(parted * np.float32(10.0), np.float32(0.0)), np.float32(1.0))
-            )
-        _pose(points, follow, turns[frame], shift[frame], pivot)
-        _normals(points, triangles, normals)
-        _shade(normals, tint, open_sky, gloss, lights, half, shade)
-        for i in range(count):
-            near = focal[frame] / (distance - points[i, 2])
-            screen[i, 0] = centre[0] + near * points[i, 0]
-            screen[i, 1] = centre[1] - near * (points[i, 1] - height)
-            screen[i, 2] = -points[i, 2]
-        depth[:] = np.float32(1e9)
-        owner[:] = -1
-        _cover(screen, triangles, opaque, single, uv, texture, depth, owner)
-        _colour(screen, triangles, uv, shade, texture, owner, background, frames[frame])
-        for m in range(len(landmarks)):
-            marks[frame, m, 0] = np.float32(0.5) * screen[landmarks[m], 0]
-            marks[frame, m, 1] = np.float32(0.5) * screen[landmarks[m], 1]
-    return frames, marks
+        _deform(model.vertices, shapes, motion.coefficients[frame], points)
+        _rotate_eyes(points, model, motion.eye_rotations[frame])
+        _occlude_eyes(points, model, sky_visibility)
+        _light_mouth(points, model, sky_visibility)
+        rotation = motion.head_rotations[frame]
+        translation = motion.translations[frame]
+        _pose_head(points, model.head_weight, rotation, translation, motion.neck)
+        _vertex_normals(points, model.triangles, normals)
+        _shade_vertices(normals, model, sky_visibility, lights, half_vector, shading)
+        _project(points, camera, camera.focal[frame], screen)
+        depth[:] = FAR
+        nearest[:] = -1
+        _rasterise(screen, model, depth, nearest)
+        _resolve(screen, model, shading, nearest, background, frames[frame])
+        for number in range(len(model.landmarks)):
+            vertex = model.landmarks[number]
+            landmarks[frame, number, 0] = HALF * screen[vertex, 0]
+            landmarks[frame, number, 1] = HALF * screen[vertex, 1]
+    return frames, landmarks
