@@ -91,6 +91,7 @@ def _nearest_frames(path: Path, source_times: list[float]) -> Iterator[np.ndarra
 def _scale_to_height(image: np.ndarray, height: int) -> np.ndarray:
     """(H, W, 3) uint8 -> (height, an even width, 3)."""
     source_height, source_width = image.shape[:2]
+
     factor = source_height / height
     width = 2 * round(source_width / factor / 2)
     if (source_height, source_width) == (height, width):

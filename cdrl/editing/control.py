@@ -54,11 +54,13 @@ def read_reference(guidance: Guidance, path: Path, emotions: tuple[str, ...] = E
     strongest = next(iter(mixture))
 
     stretches = min(STRETCHES, len(crops) // MIN_EMOTION_FRAMES)
+
     agreeing = 0
     for stretch in np.array_split(crops, stretches):
         weights = guidance.mixture(reference=image_tensor(stretch)[None])
         emotion = EMOTIONS[int(weights.argmax())]
         agreeing += emotion == strongest
+
     return Reading(mixture, agreeing, stretches)
 
 
@@ -93,7 +95,9 @@ def read_crops(
     Raises:
         InputError: as there.
     """
-    images = image_tensor(np.asarray(crops)[_spread(len(crops))])
+    numbers = _spread(len(crops))
+    images = image_tensor(np.asarray(crops)[numbers])
+
     try:
         weights = guidance.mixture(reference=images[None])
         return _to_mixture(weights[0], emotions)

@@ -149,6 +149,7 @@ def _edit_window(
     """
     images = image_tensor(crops)
     number = len(weights)
+
     clips = images[None].expand(number, -1, -1, -1, -1)
     curve = torch.tensor(np.array(intensity))
     curves = curve.expand(number, -1)
@@ -184,8 +185,8 @@ def smooth(field: torch.Tensor) -> torch.Tensor:
     """
     kernel = field.new_tensor(SMOOTHING) / sum(SMOOTHING)
     kernel = kernel.view(1, 1, -1)
-    margins = (SMOOTHING_REACH, SMOOTHING_REACH)
 
+    margins = (SMOOTHING_REACH, SMOOTHING_REACH)
     series = field.flatten(1).T[:, None]
     padded = F.pad(series, margins, mode="replicate")
     averaged = F.conv1d(padded, kernel)[:, 0]
@@ -304,6 +305,7 @@ def edited_frames(
     chunk = min(CHUNK, max(MIN_CHUNK, MAX_BUFFER_BYTES // first_frame.nbytes))
     source = chain([first_frame], remaining)
     del first_frame
+
     # Not `tee`: that keeps 57 frames however few are needed.
     waiting: deque[np.ndarray] = deque()
     crops = _crop_frames(source, alignment, waiting)

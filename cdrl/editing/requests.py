@@ -49,6 +49,7 @@ class EditRequests:
     def __init__(self, table: pd.DataFrame, sources: Store):
         source = table["source"].to_numpy()
         clip_lengths = sources.clips["num_frames"].to_numpy()
+
         counts = clip_lengths[source]
         starts = np.cumsum(counts) - counts
 
@@ -95,11 +96,13 @@ def plan_edits(
         and `cross` (a neutral test clip, asked for the emotion of each of the driver's test clips).
     """
     clips = stores["report"].clips
+
     if drivers:
         requests = _intra_requests(clips) + _cross_requests(clips, drivers)
     else:
         learnt = stores.get("host", stores["train"]).clips
         requests = _draw_requests(clips, set(learnt.emotion), number, seed)
+
     if len(requests) > number:
         evenly_spread = np.linspace(0, len(requests) - 1, number).astype(int)
         requests = [requests[index] for index in evenly_spread]
@@ -119,6 +122,7 @@ def _draw_requests(clips: pd.DataFrame, learnt: set[str], number: int, seed: int
     random = np.random.default_rng([seed, 9303])
     targets = [name for name in SCORED_EMOTIONS if name in learnt]
     people = sorted(set(clips.speaker))
+
     requests = []
     for turn in range(number):
         target = targets[turn % len(targets)]
@@ -140,6 +144,7 @@ def _intra_requests(clips: pd.DataFrame) -> list[Request]:
     for number in range(len(clips)):
         clip = clips.iloc[number]
         level = int(clip.intensity)
+
         request = Request(number, clip.emotion, level, clip["name"], "intra")
         requests.append(request)
     return requests

@@ -108,9 +108,9 @@ class ActionEditor(nn.Module):
         low, high, _ = selection.indices(count)
         first = max(0, low - margin)
         last = min(count, high + margin)
+        inner = slice(low - first, high - first)
         frames = frames[:, first:last]
         intensity = intensity[:, first:last]
-        inner = slice(low - first, high - first)
 
         number = len(intensity)
         actions = self.actions(frames, step)
@@ -136,6 +136,7 @@ class ActionEditor(nn.Module):
         face, mouth = self.vision(images, boxes)
         features = torch.cat([face, mouth], 1)
         features = features.unflatten(0, frames.shape[:2])
+
         tracked = self.tracker(features, step)
         return tracked.clamp(0, 1)
 

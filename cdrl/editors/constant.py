@@ -54,6 +54,7 @@ class ClipMeans:
 def clip_means(store: Store) -> ClipMeans:
     """The mean of every fourth frame of each clip of a store."""
     means = []
+
     for clip in range(len(store.clips)):
         span = store.frames(clip)
         rows = np.arange(span.start, span.stop, FRAME_STEP)
@@ -185,6 +186,7 @@ def fit_forms(
     warp = fit_warp(means, pairs, steps, card)
     picture = add_residual(no_edit, means, pairs, border)
     both = add_residual(warp, means, pairs, border * eyes_and_mouth)
+
     return {"picture": picture.finish(), "warp": warp.finish(), "both": both.finish()}
 
 
@@ -199,7 +201,8 @@ def _mean_remaining_change(edit: ConstantEdit, means: ClipMeans, pairs: np.ndarr
         change = means.images[b] - edited
 
         emotion = means.emotion[b]
-        cell = emotion * LEVELS + means.level[b] - 1
+        level = means.level[b]
+        cell = emotion * LEVELS + level - 1
         total.index_add_(0, cell, change)
         count += torch.bincount(cell, minlength=CELLS)
 
@@ -234,7 +237,9 @@ def residual_error(edit: ConstantEdit | None, means: ClipMeans, pairs: np.ndarra
 def _held_out_pairs(store: Store, pairs: np.ndarray) -> np.ndarray:
     """(P,) bool: pairs of the people who choose the form, one in four; all pairs of few people."""
     _, person_of_clip = np.unique(store.clips.speaker, return_inverse=True)
-    person = person_of_clip[pairs[:, 0]]
+    first_clips = pairs[:, 0]
+    person = person_of_clip[first_clips]
+
     last_fold = FOLDS - 1
     if person.max() < last_fold:
         return np.ones(len(pairs), bool)

@@ -137,6 +137,7 @@ class ImageObjective(nn.Module):
         intensity = batch["intensity"]
         emotion = _one_hot(batch["emotion"])
         target = _one_hot(batch["target"])
+
         edit = self.editor(source, target, batch["target_intensity"])
         back = self.editor(edit.frames, emotion, intensity, MIDDLE)
         same = self.editor(source, emotion, intensity, MIDDLE)
@@ -160,6 +161,7 @@ class ImageObjective(nn.Module):
             source = batch["frames"]
             view = partial(self._discriminator_view, boxes=batch["boxes"])
             terms = adversarial_terms(self.discriminator, source, output, batch, view)
+
         terms |= guided_terms(self.guidance, self.weights, batch, output)
         return terms
 
@@ -176,6 +178,7 @@ class ImageObjective(nn.Module):
         assert self.vision is not None
         jittered = jitter_frames(frames[:, FRAMES])
         batch, count = jittered.shape[:2]
+
         images = jittered.flatten(0, 1)
         frame_boxes = boxes.repeat_interleave(count, 0)
 
@@ -368,6 +371,7 @@ def fit_person(
     copy = deepcopy(editor)
     copy.requires_grad_(True)
     objective = ImageObjective(copy, None, IMAGE_FIT, WindowGuidance(guidance))
+
     sampler = WindowSampler(store, batch, targets=targets, leave_out=leave_out)
     loop = LoopConfig(steps=steps, learning_rate=learning_rate, seed=seed, weights=IMAGE_FIT)
     history = train(objective, objective, sampler, loop, None, "fit to the person")

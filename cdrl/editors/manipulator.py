@@ -53,10 +53,12 @@ class ActionWindowGuidance(nn.Module):
         """(B,) 1 - cos of the emotions of target and output (B, T, 52)."""
         intensity = batch["target_intensity"]
         is_reference = takes_reference(batch)[:, None]
+
         with torch.no_grad():
             labels = emotion_targets(self.guidance, batch["target"], intensity)
             references = self.guidance.emotion_student(batch["reference"])
             targets = torch.where(is_reference, references, labels)
+
         return self.guidance.emotion(output, embedding=targets)
 
 
@@ -104,6 +106,7 @@ class ActionObjective(nn.Module):
         source = batch["source"]
         manipulator = self.manipulator
         std = manipulator.std
+
         target_style = self._style(batch, batch["reference"], batch["target"])
         source_style = self._style(batch, source, batch["emotion"])
         output = manipulator(source, target_style, batch["target_intensity"])
@@ -117,6 +120,7 @@ class ActionObjective(nn.Module):
         output_style = manipulator.style_encoder(output)
         style_difference = (output_style - target_style.detach()).abs()
         terms["style"] = style_difference.mean(1)
+
         jaw_correlation = correlation(output[..., JAW], source[..., JAW])
         terms["speech"] = 1 - jaw_correlation
         terms["temporal_smoothness"] = change_acceleration(output, source, std)

@@ -74,6 +74,7 @@ def adversarial_terms(
     emotion = batch["emotion"]
     target = batch["target"]
     target_intensity = batch["target_intensity"]
+
     with torch.no_grad():
         real = source if view is None else view(source)
     heads = discriminator(real)
@@ -81,6 +82,7 @@ def adversarial_terms(
 
     logit_real = conditional_logit(heads, emotion, batch["intensity"])
     logit_misnamed = conditional_logit(heads, target, target_intensity)
+
     edited_heads = discriminator(edited.detach())
     logit_edited = conditional_logit(edited_heads, target, target_intensity)
     with fixed_parameters(discriminator):
@@ -144,6 +146,7 @@ def emotion_targets(
         (B, D), unit norm, without a gradient.
     """
     targets = []
+
     for label, level in zip(labels.tolist(), intensity.tolist(), strict=True):
         emotion = EMOTIONS[label]
         if emotion == "neutral":
@@ -206,6 +209,7 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     a = a - a.mean(1, keepdim=True)
     b = b - b.mean(1, keepdim=True)
     covariance = (a * b).mean(1)
+
     variance_a = a.square().mean(1) + 1e-5
     variance_b = b.square().mean(1) + 1e-5
     std_product = (variance_a * variance_b).sqrt()

@@ -57,6 +57,7 @@ def render_edit(
     coefficients = np.asarray(actions, np.float32)
     edited = replace(performance, coefficients=coefficients)
     frames, _ = render_performance(spec, edited, frame_size)
+
     if alignment is None:
         alignment = faces.align(frames, name=name)
     return faces.crop(frames, alignment, crop_size)
@@ -91,10 +92,12 @@ def render_action_edits(
     """
     vision = VisionPrior()
     crop_size = sources.face.shape[1]
+
     rendered = []
     for clip, target, level in edits:
         actions = track_clip(sources, clip, tracker, vision)
         edited = edit_actions(manipulator, actions, target, level / LEVELS)
+
         name = sources.clips.name[clip]
         alignment = alignment_of(sources, clip)
         crops = render_edit(name, edited, alignment, frame_size, crop_size)

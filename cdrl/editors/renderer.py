@@ -92,6 +92,7 @@ def sample_changes(
         (number of a clip, change (T, 52)) each, as `changes.render_changes` takes them.
     """
     random = np.random.default_rng([seed, 4711])
+
     changes = []
     for turn in range(number):
         clip = int(random.integers(len(tracked.clips)))
@@ -101,6 +102,7 @@ def sample_changes(
         actions = tracked.clip(clip)
         edited = edit_actions(manipulator, actions, emotion, intensity)
         changes.append((clip, edited - actions))
+
     return changes
 
 
@@ -128,6 +130,7 @@ class ChangeSampler:
         sources = [source_of(name) for name in changed.clips.name]
         self.origin = numbers_of_clips(store, sources)
         check_lengths(store, changed, self.origin)
+
         self.length = changed.clips["num_frames"].to_numpy()
         self.boxes = store.mouth_boxes()
         self.usable = np.flatnonzero(self.length >= WINDOW)
@@ -144,26 +147,42 @@ class ChangeSampler:
         clips = random.choice(self.usable, self.batch)
         starts = draw_starts(self.length[clips], WINDOW, random)
         mirrored = draw_mirrored(self.batch, random)
+        windows = self._source_windows(clips, starts) | self._changed_windows(clips, starts)
+        actions = windows["actions"]
+        change = windows["change"]
+        mirror_image = {
+            "frames": windows["frames"].flip(-1),
+            "truth": windows["truth"].flip(-1),
+            "actions": actions[..., MIRRORED],
+            "change": change[..., MIRRORED],
+            "boxes": mirror_boxes(windows["boxes"]),
+        }
 
+        batch = {}
+        for name, values in windows.items():
+            batch[name] = mirror_where(mirrored, values, mirror_image[name])
+        return batch
+
+    def _source_windows(self, clips: np.ndarray, starts: np.ndarray) -> Batch:
+        """frames, actions and boxes of windows of the sources of changed clips (B,)."""
         rows = window_rows(self.store, self.origin[clips], starts, WINDOW)
         rows = rows[:, ::STRIDE]
-        frames = load_images(self.store, rows.ravel())
-        frames = frames.unflatten(0, rows.shape)
-        actions = _single_precision(self.actions[rows])
-        boxes = _single_precision(self.boxes[rows[:, 1]])
-
-        changed_rows = window_rows(self.changed, clips, starts, WINDOW)
-        changed_rows = changed_rows[:, ::STRIDE]
-        truth = load_images(self.changed, changed_rows[:, 1])[:, None]
-        change = _single_precision(self.changed.truth["change"][changed_rows.ravel()])
-        change = change.unflatten(0, changed_rows.shape)
+        images = load_images(self.store, rows.ravel())
+        middle = rows[:, 1]
         return {
-            "frames": mirror_where(mirrored, frames, frames.flip(-1)),
-            "truth": mirror_where(mirrored, truth, truth.flip(-1)),
-            "actions": mirror_where(mirrored, actions, actions[..., MIRRORED]),
-            "change": mirror_where(mirrored, change, change[..., MIRRORED]),
-            "boxes": mirror_where(mirrored, boxes, mirror_boxes(boxes)),
+            "frames": images.unflatten(0, rows.shape),
+            "actions": _single_precision(self.actions[rows]),
+            "boxes": _single_precision(self.boxes[middle]),
         }
+
+    def _changed_windows(self, clips: np.ndarray, starts: np.ndarray) -> Batch:
+        """Truth and change of windows of changed clips (B,)."""
+        rows = window_rows(self.changed, clips, starts, WINDOW)
+        rows = rows[:, ::STRIDE]
+        middle = rows[:, 1]
+        truth = load_images(self.changed, middle)
+        change = _single_precision(self.changed.truth["change"][rows.ravel()])
+        return {"truth": truth[:, None], "change": change.unflatten(0, rows.shape)}
 
 
 def _single_precision(values: np.ndarray) -> torch.Tensor:

@@ -95,11 +95,13 @@ def draw_balanced(groups: list[np.ndarray], count: int, random: np.random.Genera
         (count,) clip numbers.
     """
     first = random.integers(len(groups))
+
     clips = []
     for turn in range(count):
         group = groups[(first + turn) % len(groups)]
         clip = random.choice(group)
         clips.append(clip)
+
     return np.array(clips)
 
 
@@ -218,6 +220,7 @@ class WindowSampler:
         is_usable = (self.length >= WINDOW) & ~left_out
         usable = np.flatnonzero(is_usable)
         self.groups = group_by_emotion(self.emotion, usable)
+
         needed = 1 if targets else 2
         check_emotions(self.groups, needed, WINDOW, store.path)
 
@@ -233,6 +236,7 @@ class WindowSampler:
         starts = draw_starts(self.length[clips], WINDOW, random)
         rows, frames = window_frames(self.store, clips, starts)
         boxes = torch.from_numpy(self.boxes[clips])
+
         if self.mirror:
             mirrored = draw_mirrored(len(clips), random)
             frames = mirror_where(mirrored, frames, frames.flip(-1))
@@ -252,6 +256,7 @@ class WindowSampler:
             "target_intensity": target_intensity,
             "reference": torch.from_numpy(reference),
         }
+
         if self.audio is not None:
             audio = np.asarray(self.audio[rows], np.float32)
             batch["audio"] = torch.from_numpy(audio)
