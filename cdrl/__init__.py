@@ -1,10 +1,14 @@
 """Contrastive decoupled representation learning for talking heads.
 
-`from cdrl import Guidance` is all that a generator of one's own needs; `import cdrl` alone loads nothing heavy.
+`from cdrl import Guidance` gives the supervision for a generator of your own. `import cdrl` alone
+loads nothing heavy.
 """
 
+from typing import Any
 
-def __getattr__(name: str):
+
+def __getattr__(name: str) -> Any:
+    """Import `Guidance` on its first use."""
     if name == "Guidance":
         from cdrl.representation.guidance import Guidance
 

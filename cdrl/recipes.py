@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cdrl.core.checkpoint import load_card, save_weights
@@ -35,7 +36,7 @@ from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipula
 from cdrl.editors.renderer import rendering_scores, sample_changes, train_action_renderer
 from cdrl.evaluation.judge_training import train_identity, train_judge, train_tracker
 from cdrl.models.action_editor import ActionManipulator
-from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, TrackedActions, load_tracker, track
+from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, load_tracker, track
 from cdrl.priors.features import Features, extract
 from cdrl.representation.content import train_content
 from cdrl.representation.distillation import distil, fit_scores
@@ -101,8 +102,10 @@ def corpus(split: str, work: Path) -> Store:
     """
     path = Path(work).parent / "corpora" / split
     if not (path / "store.json").exists():
-        clips = studio.specs(split, people=PEOPLE[split], clips=CLIPS)
+        people = PEOPLE[split]
+        clips = studio.specs(split, people=people, clips=CLIPS)
         studio.generate(clips, path, split)
+
     return Store(path)
 
 
@@ -201,10 +204,12 @@ def _make_guidance(out: Path, work: Path) -> Card:
     folder = out / "guidance"
     features = extract(corpus("train", work), work / "features")
     study = StudyConfig()
+
     content_config = ContentConfig(steps=study.content_steps, pairs=study.pairs)
-    emotion_config = EmotionConfig(steps=study.emotion_steps)
     pairs = find_pairs(features, content_config)
     _, content_history = train_content(features, pairs, content_config, folder / "content")
+
+    emotion_config = EmotionConfig(steps=study.emotion_steps)
     _, emotion_history = train_emotion(features, emotion_config, "embedded", folder / "emotion")
 
     scores = {}
@@ -314,18 +319,20 @@ class _Changes:
 
     source: Store
     changed: Store
-    coefficients: Any
+    coefficients: np.ndarray
 
 
 def _render_changes(
     split: str, count: int, tracker: ActionTracker, manipulator: ActionManipulator, work: Path
 ) -> _Changes:
     features = _extract(split, work)
-    tracked: TrackedActions = track(features, tracker)
+    tracked = track(features, tracker)
+
     path = work / f"{split}_changed"
     if not (path / "store.json").exists():
         changes = sample_changes(manipulator, tracked, count)
         render_changes(features.store, changes, path)
+
     return _Changes(features.store, Store(path), tracked.coefficients)
 
 

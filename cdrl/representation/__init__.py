@@ -1,1 +1,1 @@
-"""The two decoupled representations: content (CCRL), emotion (CERL), and guidance made of both."""
+"""The two decoupled representations, content (CCRL) and emotion (CERL), and guidance by both."""

@@ -32,7 +32,7 @@ def select_clips(features: Features, clips: Sequence[int] | np.ndarray) -> Featu
 
     Args:
         features: of all clips.
-        clips: numbers of the clips.
+        clips: (C,) numbers of the clips.
     """
     store = copy.copy(features.store)
     store.clips = features.store.clips.iloc[clips].reset_index(drop=True)

@@ -56,7 +56,7 @@ class Engine:
         """Add the gradients of a loss to those of the parameters.
 
         Args:
-            loss: scalar of shape (), float32.
+            loss: float32 scalar, the mean over (B,) samples.
         """
         self.scaler.scale(loss).backward()
 
