@@ -1,4 +1,4 @@
-"""Scores of an edit on outputs whose score is known: the truth, the copied source, a dead mouth, a trembling one."""
+"""Scores of an edit on outputs of known score: the truth, a copied source, a still mouth."""
 
 import numpy as np
 import pytest
@@ -26,10 +26,12 @@ TARGET = np.tile(["happy", "sad"], 20)
 def curves(seed=0, clips=40):
     """(T, 3) per clip: smooth curves whose mean differs from clip to clip."""
     rng = np.random.default_rng([seed, 21])
-    lengths = rng.integers(20, 40, clips)
-    return [
-        0.3 + rng.normal(0, 0.05, 3) + np.cumsum(rng.normal(0, 0.03, (T, 3)), 0) for T in lengths
-    ]
+    all_curves = []
+    for num_frames in rng.integers(20, 40, clips):
+        level = 0.3 + rng.normal(0, 0.05, 3)
+        motion = np.cumsum(rng.normal(0, 0.03, (num_frames, 3)), 0)
+        all_curves.append(level + motion)
+    return all_curves
 
 
 TRUTH = curves()
@@ -37,52 +39,63 @@ TRUTH = curves()
 
 def plus_noise(size, seed=1):
     rng = np.random.default_rng([seed, 22])
-    return [
-        clip + size * np.concatenate(TRUTH).std(0) * rng.normal(size=clip.shape) for clip in TRUTH
-    ]
+    std = np.concatenate(TRUTH).std(0)
+    return [clip + size * std * rng.normal(size=clip.shape) for clip in TRUTH]
+
+
+def naive_correlation(output, truth):
+    """Mean over curves of the correlation of two (T, 3) arrays."""
+    return np.mean([np.corrcoef(output[:, k], truth[:, k])[0, 1] for k in range(3)])
 
 
 def test_mouth_curves_are_read_from_their_actions():
     face = np.zeros((4, 52))
     face[1, ACTIONS.index("jawOpen")] = 0.8
-    face[2, [ACTIONS.index("mouthPucker"), ACTIONS.index("mouthFunnel")]] = 0.6, 0.2
-    face[
-        3, [ACTIONS.index(f"mouth{name}") for name in ("SmileLeft", "SmileRight", "StretchLeft")]
-    ] = 0.6
-    assert np.allclose(mouth_curves(face), [[0, 0, 0], [0.8, 0, 0], [0, -0.4, 0.4], [0, 0.3, 0]])
+    face[2, ACTIONS.index("mouthPucker")] = 0.6
+    face[2, ACTIONS.index("mouthFunnel")] = 0.2
+    for name in ("SmileLeft", "SmileRight", "StretchLeft"):
+        face[3, ACTIONS.index(f"mouth{name}")] = 0.6
+    expected = [[0, 0, 0], [0.8, 0, 0], [0, -0.4, 0.4], [0, 0.3, 0]]
+    assert np.allclose(mouth_curves(face), expected)
 
 
 def test_mouth_error_of_the_truth_is_zero_of_its_mean_one_and_of_noise_the_noise():
-    pooled = np.concatenate(TRUTH)
+    mean = np.concatenate(TRUTH).mean(0)
+    constant = [np.broadcast_to(mean, clip.shape) for clip in TRUTH]
     assert mouth_error(TRUTH, TRUTH).value == pytest.approx(0, abs=1e-6)
-    assert mouth_error(
-        [np.broadcast_to(pooled.mean(0), clip.shape) for clip in TRUTH], TRUTH
-    ).value == pytest.approx(1)
+    assert mouth_error(constant, TRUTH).value == pytest.approx(1)
     assert mouth_error(plus_noise(0.5), TRUTH).value == pytest.approx(0.5, rel=0.05)
 
 
 def test_mouth_error_and_correlation_agree_with_numpy_on_all_frames():
     output = np.concatenate(plus_noise(0.7))
     truth = np.concatenate(TRUTH)
-    naive = np.sqrt(
-        np.mean([np.mean((output[:, k] - truth[:, k]) ** 2) / truth[:, k].var() for k in range(3)])
-    )
-    assert mouth_error(plus_noise(0.7), TRUTH).value == pytest.approx(naive, abs=1e-10)
-    naive = np.mean([np.corrcoef(output[:, k], truth[:, k])[0, 1] for k in range(3)])
-    assert mouth_correlation(plus_noise(0.7), TRUTH).value == pytest.approx(naive, abs=1e-10)
+    squared_errors = []
+    for k in range(3):
+        squared_error = np.mean((output[:, k] - truth[:, k]) ** 2)
+        squared_errors.append(squared_error / truth[:, k].var())
+    expected = np.sqrt(np.mean(squared_errors))
+    assert mouth_error(plus_noise(0.7), TRUTH).value == pytest.approx(expected, abs=1e-10)
+    expected = naive_correlation(output, truth)
+    assert mouth_correlation(plus_noise(0.7), TRUTH).value == pytest.approx(expected, abs=1e-10)
 
 
-def test_one_emotion_is_measured_in_the_deviations_of_all_clips():
-    quiet = [0.01 * clip if emotion == "sad" else clip for clip, emotion in zip(TRUTH, TARGET)]
-    output = [clip + 0.05 for clip in quiet]
-    rows = estimate_per_emotion("x", {"mouth_error": mouth_error(output, quiet)}, SPEAKERS, TARGET)
-    assert rows["x.mouth_error.sad"].value == pytest.approx(
-        rows["x.mouth_error.happy"].value, rel=1e-6
-    )
+def test_one_emotion_is_measured_in_the_stds_of_all_clips():
+    truth = []
+    for clip, emotion in zip(TRUTH, TARGET, strict=True):
+        truth.append(0.01 * clip if emotion == "sad" else clip)
+    output = [clip + 0.05 for clip in truth]
+    error = mouth_error(output, truth)
+    rows = estimate_per_emotion("x", {"mouth_error": error}, SPEAKERS, TARGET)
+    happy = rows["x.mouth_error.happy"].value
+    assert rows["x.mouth_error.sad"].value == pytest.approx(happy, rel=1e-6)
 
 
 def test_pooled_correlation_sees_the_level_of_a_clip_and_the_correlation_per_clip_does_not():
-    shifted = [clip + np.random.default_rng(k).normal(0, 0.3, 3) for k, clip in enumerate(TRUTH)]
+    shifted = []
+    for number, clip in enumerate(TRUTH):
+        shift = np.random.default_rng(number).normal(0, 0.3, 3)
+        shifted.append(clip + shift)
     assert speech_correlation(shifted, TRUTH).value == pytest.approx(1)
     assert mouth_correlation(shifted, TRUTH).value < 0.75
 
@@ -97,44 +110,47 @@ def test_a_copied_source_keeps_all_speech_and_a_dead_mouth_none():
 
 def test_speech_correlation_agrees_with_numpy_and_leaves_out_what_the_source_never_moves():
     output = plus_noise(0.5)
-    naive = np.mean(
-        [
-            np.mean([np.corrcoef(a[:, k], b[:, k])[0, 1] for k in range(3)])
-            for a, b in zip(output, TRUTH)
-        ]
-    )
-    assert speech_correlation(output, TRUTH).value == pytest.approx(naive, abs=1e-10)
+    correlations = []
+    for output_clip, true_clip in zip(output, TRUTH, strict=True):
+        correlations.append(naive_correlation(output_clip, true_clip))
+    expected = np.mean(correlations)
+    assert speech_correlation(output, TRUTH).value == pytest.approx(expected, abs=1e-10)
+
     still = [np.c_[clip[:, :2], np.full(len(clip), 0.1)] for clip in TRUTH]
     assert speech_correlation(still, still).value == pytest.approx(1)
-    asleep = [np.zeros_like(TRUTH[0]), *TRUTH[1:]]
-    measure = speech_correlation(TRUTH, asleep)
-    assert measure.value == pytest.approx(1)
-    assert measure.rows[0].tolist() == [0, 0]
+    first_still = [np.zeros_like(TRUTH[0]), *TRUTH[1:]]
+    statistics = speech_correlation(TRUTH, first_still)
+    assert statistics.value == pytest.approx(1)
+    assert statistics.rows[0].tolist() == [0, 0]
 
 
 def test_curves_must_match_and_the_truth_must_move():
     with pytest.raises(ValueError, match=r"differ in shape: \(5, 3\) and \(6, 3\)"):
         mouth_error([np.zeros((5, 3))], [np.zeros((6, 3))])
+    no_rounding = [np.c_[clip[:, :2], np.zeros(len(clip))] for clip in TRUTH]
     with pytest.raises(ValueError, match="never move lip rounding"):
-        mouth_error(TRUTH, [np.c_[clip[:, :2], np.zeros(len(clip))] for clip in TRUTH])
+        mouth_error(TRUTH, no_rounding)
 
 
 def test_psnr_has_its_closed_form():
     frames = np.full((3, 8, 8, 3), 0.4)
     assert psnr(frames + 0.1, frames) == pytest.approx(20, abs=1e-4)
     assert psnr(frames, frames) == pytest.approx(100)
-    bytes_ = np.full((2, 8, 8, 3), 100, np.uint8)
-    assert psnr(bytes_ + np.uint8(51), bytes_) == pytest.approx(-20 * np.log10(0.2), abs=1e-4)
+    levels = np.full((2, 8, 8, 3), 100, np.uint8)
+    expected = -20 * np.log10(0.2)
+    assert psnr(levels + np.uint8(51), levels) == pytest.approx(expected, abs=1e-4)
 
 
 def test_mouth_l1_counts_the_mouth_and_nothing_else():
-    landmarks = np.tile(np.array([[0.4, 0.6], [0.6, 0.6], [0.5, 0.55], [0.5, 0.75]]), (3, 1, 1))
+    points = np.array([[0.4, 0.6], [0.6, 0.6], [0.5, 0.55], [0.5, 0.75]])
+    landmarks = np.tile(points, (3, 1, 1))
     boxes = mouth_box(landmarks)
     assert np.allclose(boxes, [0.35, 0.5, 0.65, 0.8])
     truth = np.full((3, 40, 40, 3), 0.5)
     outside = truth.copy()
+    outside[:, :20] = 0
     inside = truth.copy()
-    outside[:, :20], inside[:, 20:32, 14:26] = 0, 0.7
+    inside[:, 20:32, 14:26] = 0.7
     assert mouth_l1(outside, truth, boxes) == 0
     assert mouth_l1(inside, truth, boxes) == pytest.approx(0.2, abs=1e-6)
     assert mouth_box(landmarks - 0.5).min() == 0
@@ -152,9 +168,8 @@ def test_identity_is_one_for_another_true_frame_and_zero_for_a_stranger():
     assert identity(another, truth, another, SPEAKERS).value == 1
     assert identity(third, truth, another, SPEAKERS).value == pytest.approx(1, abs=0.05)
     assert identity(truth, truth, another, SPEAKERS).value > 1.05
-    assert identity(np.roll(truth, 8, axis=0), truth, another, SPEAKERS).value == pytest.approx(
-        0, abs=0.15
-    )
+    stranger = np.roll(truth, 8, axis=0)
+    assert identity(stranger, truth, another, SPEAKERS).value == pytest.approx(0, abs=0.15)
 
 
 def test_identity_agrees_with_a_naive_loop_and_needs_two_people():
@@ -166,16 +181,12 @@ def test_identity_agrees_with_a_naive_loop_and_needs_two_people():
     over = 0
     under = 0
     for k in range(40):
-        strangers = np.mean(
-            [cos(truth[k], truth[j]) for j in range(40) if SPEAKERS[j] != SPEAKERS[k]]
-        )
-        over, under = (
-            over + cos(output[k], truth[k]) - strangers,
-            under + cos(another[k], truth[k]) - strangers,
-        )
-    assert identity(output, truth, another, SPEAKERS).value == pytest.approx(
-        over / under, abs=1e-10
-    )
+        others = np.flatnonzero(SPEAKERS[k] != SPEAKERS)
+        to_strangers = np.mean([cos(truth[k], truth[j]) for j in others])
+        over += cos(output[k], truth[k]) - to_strangers
+        under += cos(another[k], truth[k]) - to_strangers
+    expected = over / under
+    assert identity(output, truth, another, SPEAKERS).value == pytest.approx(expected, abs=1e-10)
     with pytest.raises(ValueError, match="two people or more"):
         identity(output, truth, another, np.zeros(40))
 
@@ -184,22 +195,23 @@ def test_jitter_is_one_for_the_source_and_scales_with_the_trembling():
     rng = np.random.default_rng(5)
     source = [np.cumsum(rng.normal(size=(30, 6, 2)), 0) for _ in range(4)]
     assert jitter(source, source).value == 1
-    assert jitter(
-        [2 * clip + np.arange(30)[:, None, None] for clip in source], source
-    ).value == pytest.approx(2)
-    assert jitter([clip + rng.normal(size=clip.shape) for clip in source], source).value > 1.3
+    drift = np.arange(30)[:, None, None]
+    doubled = [2 * clip + drift for clip in source]
+    assert jitter(doubled, source).value == pytest.approx(2)
+    trembling = [clip + rng.normal(size=clip.shape) for clip in source]
+    assert jitter(trembling, source).value > 1.3
+
+    def mean_acceleration(clips):
+        accelerations = []
+        for clip in clips:
+            for t in range(1, 29):
+                second_difference = clip[t + 1] - 2 * clip[t] + clip[t - 1]
+                accelerations.append(np.linalg.norm(second_difference, axis=-1))
+        return np.mean(accelerations)
+
     other = [np.cumsum(rng.normal(size=(30, 6, 2)), 0) for _ in range(4)]
-    naive = [
-        np.mean(
-            [
-                np.linalg.norm(c[t + 1] - 2 * c[t] + c[t - 1], axis=-1)
-                for c in clips
-                for t in range(1, 29)
-            ]
-        )
-        for clips in (other, source)
-    ]
-    assert jitter(other, source).value == pytest.approx(naive[0] / naive[1], abs=1e-10)
+    expected = mean_acceleration(other) / mean_acceleration(source)
+    assert jitter(other, source).value == pytest.approx(expected, abs=1e-10)
 
 
 def test_emotion_accuracy_is_the_lower_judge():
@@ -207,11 +219,8 @@ def test_emotion_accuracy_is_the_lower_judge():
     wrong = np.where(TARGET == "happy", "sad", "happy")
     half = np.where(np.arange(40) < 20, perfect, wrong)
     assert emotion_accuracy(perfect, perfect, TARGET).value == 1
-    assert (
-        emotion_accuracy(perfect, half, TARGET).value
-        == emotion_accuracy(half, perfect, TARGET).value
-        == 0.5
-    )
+    assert emotion_accuracy(perfect, half, TARGET).value == 0.5
+    assert emotion_accuracy(half, perfect, TARGET).value == 0.5
     assert emotion_accuracy(wrong, perfect, TARGET).value == 0
 
 
@@ -219,11 +228,14 @@ def test_emotion_accuracy_is_the_lower_judge():
 def test_a_known_share_of_right_edits_is_read_at_its_size(leak):
     rng = np.random.default_rng(6)
     target = rng.choice(list("abcdefg"), 6000)
-    judges = [
-        np.where(rng.random(6000) < leak, target, rng.choice(list("abcdefg"), 6000))
-        for _ in range(2)
-    ]
-    assert emotion_accuracy(*judges, target).value == pytest.approx(leak + (1 - leak) / 7, abs=0.02)
+
+    def judge():
+        is_right = rng.random(6000) < leak
+        guess = rng.choice(list("abcdefg"), 6000)
+        return np.where(is_right, target, guess)
+
+    expected = leak + (1 - leak) / 7
+    assert emotion_accuracy(judge(), judge(), target).value == pytest.approx(expected, abs=0.02)
 
 
 def test_rows_print_both_judges_the_truth_and_exaggeration():
@@ -252,13 +264,22 @@ def test_rows_print_both_judges_the_truth_and_exaggeration():
     assert copied.details["exaggerated"] == 0
 
 
+def test_without_true_edits_the_accuracy_on_the_sources_stands_beside_it():
+    accuracy = emotion_accuracy(TARGET, TARGET, TARGET)
+    rows = estimate_emotion_accuracy("x", accuracy, TARGET, SPEAKERS, source_accuracy=0.6)
+    details = rows["x.emotion_accuracy"].details
+    assert details["sources"] == 0.6
+    assert "truth" not in details
+    assert "exaggerated" not in details
+
+
 def test_rows_have_an_interval_over_speakers_and_a_mean_of_emotions():
-    measure = mouth_error(plus_noise(0.5), TRUTH)
-    rows = estimate_per_emotion("x", {"mouth_error": measure}, SPEAKERS, TARGET)
-    cells = rows["x.mouth_error"]
-    assert cells.low < cells.value < cells.high
+    scores = {"mouth_error": mouth_error(plus_noise(0.5), TRUTH)}
+    rows = estimate_per_emotion("x", scores, SPEAKERS, TARGET)
+    overall = rows["x.mouth_error"]
+    assert overall.low < overall.value < overall.high
     assert set(rows) == {"x.mouth_error", "x.mouth_error.happy", "x.mouth_error.sad"}
     emotions = [rows[f"x.mouth_error.{emotion}"].value for emotion in ("happy", "sad")]
-    assert cells.details["mean_of_emotions"] == np.mean(emotions)
+    assert overall.details["mean_of_emotions"] == np.mean(emotions)
     with pytest.raises(ValueError, match="mouth_error: 40 clips measured, 3 speakers given"):
-        estimate_per_emotion("x", {"mouth_error": measure}, SPEAKERS[:3], TARGET[:3])
+        estimate_per_emotion("x", scores, SPEAKERS[:3], TARGET[:3])

@@ -1,4 +1,4 @@
-"""The networks behind the committed weights: every recipe runs from a corpus to a card, and the judges stand apart."""
+"""The networks behind the committed weights: every recipe runs, and the judges stand apart."""
 
 from functools import partial
 
@@ -65,7 +65,7 @@ def test_the_committed_cards_say_what_the_code_makes(name):
 
 
 def test_a_judge_is_the_linear_readout_of_its_action_network(stores, tmp_path, monkeypatch):
-    """The two linear layers are folded into one: class scores equal those of the regression on the actions."""
+    """Class scores of the one folded layer equal those of the regression on the actions."""
     readouts = []
 
     class RecordedRegression(judge_training.LogisticRegression):

@@ -1,4 +1,7 @@
-"""FAD and CSIM on the papers' networks: their files' names and shapes, their parts by hand, their preparation; weights are random, none are here."""
+"""FAD and CSIM on the papers' networks: names and shapes of weights, parts by hand, input.
+
+The weights are random: the published ones are not here.
+"""
 
 from types import SimpleNamespace
 
@@ -63,10 +66,8 @@ def test_the_face_network_has_the_names_of_arcface_pytorch(face):
                     f"{stem}.downsample.0.weight",
                     *(f"{stem}.downsample.1.{part}" for part in BATCH_NORM),
                 ]
-    names += [f"{bn}.{part}" for bn in ("bn4", "bn5") for part in BATCH_NORM] + [
-        "fc5.weight",
-        "fc5.bias",
-    ]
+    names += [f"{bn}.{part}" for bn in ("bn4", "bn5") for part in BATCH_NORM]
+    names += ["fc5.weight", "fc5.bias"]
     state = face.state_dict()
     assert sorted(state) == sorted(names)
     assert state["fc5.weight"].shape == (512, 512 * 8 * 8)
@@ -81,24 +82,26 @@ def test_a_block_of_the_face_network_by_hand(face):
 
     def normal(value, bn):
         shape = (1, -1, 1, 1)
-        spread = (bn.running_var + bn.eps).sqrt()
-        return (value - bn.running_mean.view(shape)) / spread.view(shape) * bn.weight.view(
-            shape
-        ) + bn.bias.view(shape)
+        std = (bn.running_var + bn.eps).sqrt()
+        standardised = (value - bn.running_mean.view(shape)) / std.view(shape)
+        return standardised * bn.weight.view(shape) + bn.bias.view(shape)
 
-    def bend(value):
+    def prelu(value):
         return torch.where(value > 0, value, block.prelu.weight * value)
 
     conv = torch.nn.functional.conv2d
-    inner = bend(normal(conv(normal(x, block.bn0), block.conv1.weight, padding=1), block.bn1))
-    inner = normal(conv(inner, block.conv2.weight, stride=2, padding=1), block.bn2)
-    beside = normal(conv(x, block.downsample[0].weight, stride=2), block.downsample[1])
-    torch.testing.assert_close(block(x), bend(inner + beside), rtol=1e-4, atol=1e-5)
+    hidden = conv(normal(x, block.bn0), block.conv1.weight, padding=1)
+    hidden = prelu(normal(hidden, block.bn1))
+    hidden = conv(hidden, block.conv2.weight, stride=2, padding=1)
+    hidden = normal(hidden, block.bn2)
+    shortcut = conv(x, block.downsample[0].weight, stride=2)
+    shortcut = normal(shortcut, block.downsample[1])
+    torch.testing.assert_close(block(x), prelu(hidden + shortcut), rtol=1e-4, atol=1e-5)
 
 
 def test_the_expression_network_has_the_names_of_efficientface(expression):
     state = expression.state_dict()
-    for name, shape in {
+    shapes = {
         "conv1.0.weight": (29, 3, 3, 3),
         "stage2.0.branch1.0.weight": (29, 1, 3, 3),
         "stage2.0.branch1.2.weight": (58, 29, 1, 1),
@@ -118,11 +121,11 @@ def test_the_expression_network_has_the_names_of_efficientface(expression):
         "modulator.spatial_att.gate_s.gate_s_conv_final.weight": (1, 7, 1, 1),
         "conv5.0.weight": (1024, 464, 1, 1),
         "fc.weight": (7, 1024),
-    }.items():
+    }
+    for name, shape in shapes.items():
         assert tuple(state[name].shape) == shape, name
-    assert (
-        round(sum(value.numel() for value in expression.parameters()) / 1e6, 2) == 1.28
-    )  # million, as its authors count
+    num_parameters = sum(value.numel() for value in expression.parameters())
+    assert round(num_parameters / 1e6, 2) == 1.28  # million, as its authors count
 
 
 def test_a_quarter_sees_nothing_of_the_others(expression):
@@ -133,66 +136,67 @@ def test_a_quarter_sees_nothing_of_the_others(expression):
     assert differs[14:, :14].all()
     assert not differs[:14].any()
     assert not differs[:, 14:].any()
-    alone = expression.local.conv2_1(
-        x[..., 28:, :28]
-    )  # the second filters are those of the quarter below, left
+    # The second filters are those of the quarter below, left.
+    alone = expression.local.conv2_1(x[..., 28:, :28])
     alone = torch.relu(expression.local.bn2_1(alone))
     alone = torch.relu(expression.local.bn2_2(expression.local.conv2_2(alone)))
     torch.testing.assert_close(expression.local(x)[..., 14:, :14], alone)
 
 
-def test_the_gate_multiplies_what_channel_and_place_say(expression):
+def test_the_gate_multiplies_the_attention_of_channel_and_place(expression):
     x = torch.randn(2, 116, 28, 28)
     gate = expression.modulator
     channel = gate.channel_att.gate_c(torch.nn.functional.avg_pool2d(x, 28).flatten(1))
     place = gate.spatial_att.gate_s(x)
-    found = gate(x)
+    gated = gate(x)
     for b, c, i, j in ((0, 0, 0, 0), (1, 115, 27, 3), (0, 50, 14, 14)):
-        wanted = x[b, c, i, j] * torch.sigmoid(channel[b, c] * place[b, 0, i, j])
-        assert float(found[b, c, i, j]) == pytest.approx(float(wanted), rel=1e-4, abs=1e-6)
+        attention = torch.sigmoid(channel[b, c] * place[b, 0, i, j])
+        expected = float(x[b, c, i, j] * attention)
+        assert float(gated[b, c, i, j]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-# --- their weights and what they are shown ---
+# --- their weights and their input ---
+
+
+def pillow_crops(frames, size, side, mode):
+    """(T, C, side, side) in [0, 1]: the middle of frames that Pillow resized to `size` pixels."""
+    border = (size - side) // 2
+    images = []
+    for frame in frames:
+        picture = Image.fromarray(frame).convert(mode)
+        picture = picture.resize((size, size), Image.BILINEAR)
+        picture = picture.crop((border, border, border + side, border + side))
+        pixels = np.atleast_3d(np.asarray(picture, np.float32) / 255)
+        images.append(pixels.transpose(2, 0, 1))
+    return np.array(images)
 
 
 def test_frames_are_prepared_as_the_release_does(face, expression):
     frames = crops(2, 200)
-    for network, whole, side, mode in ((face, 164, 128, "L"), (expression, 256, 224, "RGB")):
-        border = (whole - side) // 2
-        given = []
-        for frame in frames:
-            picture = Image.fromarray(frame).convert(mode).resize((whole, whole), Image.BILINEAR)
-            picture = picture.crop((border, border, border + side, border + side))
-            given.append(np.atleast_3d(np.asarray(picture, np.float32) / 255).transpose(2, 0, 1))
-        mean, deviation = (
-            (0.5, 0.5)
-            if mode == "L"
-            else (
-                np.array([[[0.57535914]], [[0.44928582]], [[0.40079932]]]),
-                np.array([[[0.20735591]], [[0.18981615]], [[0.18132027]]]),
-            )
-        )
-        wanted = network(torch.from_numpy((np.array(given) - mean) / deviation).float()).numpy()
-        found = published_features(network, frames)
-        assert found.shape == (2, {"L": 512, "RGB": 1024}[mode])
-        assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
-        np.testing.assert_allclose(
-            published_features(network, frames[1:]), found[1:], rtol=1e-4, atol=1e-5
-        )
+    rgb_mean = np.array([0.57535914, 0.44928582, 0.40079932]).reshape(3, 1, 1)
+    rgb_std = np.array([0.20735591, 0.18981615, 0.18132027]).reshape(3, 1, 1)
+    cases = (
+        (face, pillow_crops(frames, 164, 128, "L"), 0.5, 0.5, 512),
+        (expression, pillow_crops(frames, 256, 224, "RGB"), rgb_mean, rgb_std, 1024),
+    )
+    for network, images, mean, std, num_features in cases:
+        standardised = torch.from_numpy((images - mean) / std).float()
+        expected = network(standardised).numpy()
+        features = published_features(network, frames)
+        assert features.shape == (2, num_features)
+        assert np.abs(features - expected).max() < 0.02 * np.abs(expected).max()
+        alone = published_features(network, frames[1:])
+        np.testing.assert_allclose(alone, features[1:], rtol=1e-4, atol=1e-5)
 
 
 def test_weights_load_as_they_were_published_and_others_are_refused(tmp_path, expression):
-    wrapped = {
-        "epoch": 9,
-        "state_dict": {f"module.{name}": value for name, value in expression.state_dict().items()},
-    }
+    state = expression.state_dict()
+    of_parallel = {f"module.{name}": value for name, value in state.items()}
     path = tmp_path / "EfficientFace_Trained_on_AffectNet7.pth.tar"
-    torch.save(wrapped, path)
+    torch.save({"epoch": 9, "state_dict": of_parallel}, path)
     frames = crops(1)
-    assert np.array_equal(
-        published_features(load_published("expression", path), frames),
-        published_features(expression, frames),
-    )
+    features = published_features(load_published("expression", path), frames)
+    assert np.array_equal(features, published_features(expression, frames))
     with pytest.raises(InputError, match="weights of another model"):
         load_published("face", path)
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")

@@ -32,6 +32,7 @@ def without_information(
     """
     random = np.random.default_rng([seed, 8101])
     size = features.store.face.shape[1]
+
     if kind == "noise":
         pixels = random.random((NUM_NOISE_IMAGES, 3, size, size), dtype=np.float32)
     else:
@@ -42,18 +43,21 @@ def without_information(
     image_of_frame = random.integers(0, len(images), len(features.store))
 
     replaced = copy.copy(features)
+
     for name, values in arrays.items():
         setattr(replaced, name, values.half().numpy()[image_of_frame])
+
     return replaced
 
 
 def _encode(images: torch.Tensor, features: Features, language: str) -> dict[str, torch.Tensor]:
-    """(n, 3, H, W) -> face, mouth and language features, (n, D) each, by the priors of `features`."""
+    """(n, 3, H, W) -> face, mouth and language features, (n, D) each, by the named priors."""
     vision = vision_prior(features.names["vision"])
     language_prior = LanguagePrior(language)
     boxes = torch.tensor([MOUTH_BOX]).expand(len(images), -1)
 
     faces, mouths, languages = [], [], []
+
     for part, part_boxes in zip(images.split(_BATCH_SIZE), boxes.split(_BATCH_SIZE), strict=True):
         face, mouth = vision(part, part_boxes)
         faces.append(face)
@@ -64,4 +68,5 @@ def _encode(images: torch.Tensor, features: Features, language: str) -> dict[str
     # One file serves both where the language prior's image tower is the face backbone.
     shares_file = features.priors["language"] == features.priors["face"]
     arrays["language"] = arrays["face"] if shares_file else torch.cat(languages)
+
     return arrays

@@ -19,6 +19,7 @@ def gaussian_kernel(features: np.ndarray) -> np.ndarray:
     """
     features = np.asarray(features, np.float64)
     features = features - features.mean(0)
+
     squares = (features**2).sum(1)
     twice_products = (2 * features) @ features.T
     distance = np.maximum(squares[:, None] + squares[None] - twice_products, 0)
@@ -26,9 +27,11 @@ def gaussian_kernel(features: np.ndarray) -> np.ndarray:
 
     pairs = np.triu_indices(len(distance), 1)
     width = np.median(distance[pairs])
+
     if width <= _SMALLEST:
         # More than half of the pairs are equal: the median says nothing, the mean does.
         width = distance.mean()
+
     if width <= _SMALLEST:
         return np.ones_like(distance)
 
@@ -76,23 +79,27 @@ def hsic(
     random = np.random.default_rng([seed, 7301])
     rows = np.sort(random.permutation(len(first))[:max_frames])
     row_clips = rows if clip is None else np.asarray(clip)[rows]
+
     first_kernel = _centred(gaussian_kernel(first[rows]))
     second_kernel = _centred(gaussian_kernel(second[rows]))
 
     scale = (len(rows) - 1) ** 2
     value = float((first_kernel * second_kernel).sum() / scale)
-    squares = (first_kernel * first_kernel).sum() * (second_kernel * second_kernel).sum()
-    with_itself = np.sqrt(squares) / scale
+
+    first_square = (first_kernel * first_kernel).sum()
+    second_square = (second_kernel * second_kernel).sum()
+    with_itself = np.sqrt(first_square * second_square) / scale
     normalised = value / with_itself if with_itself > _SMALLEST else 0.0
 
     null = _permuted_values(first_kernel, second_kernel, row_clips, num_permutations, random)
+
     # Single precision in the permutations: a constant code must not win by rounding.
-    num_as_large = 1 + np.sum(null >= value * (1 - 1e-4) - _SMALLEST)
+    threshold = value * (1 - 1e-4) - _SMALLEST
+    num_as_large = 1 + np.sum(null >= threshold)
     p = float(num_as_large / (num_permutations + 1))
 
-    return Estimate(
-        value, n=len(rows), chance=float(null.mean()), p=p, details={"normalised": normalised}
-    )
+    estimate = Estimate(value, n=len(rows), chance=float(null.mean()), p=p)
+    return estimate.with_details(normalised=normalised)
 
 
 def _permuted_values(
@@ -102,14 +109,16 @@ def _permuted_values(
     num_permutations: int,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """(P,) values of two (n, n) centred kernels when whole clips, (n,), of the second are exchanged."""
+    """(P,) values of two (n, n) centred kernels, the clips, (n,), of the second permuted."""
     scale = (len(clip) - 1) ** 2
     begins = np.flatnonzero(clip[1:] != clip[:-1]) + 1
     runs = np.split(np.arange(len(clip)), begins)
+
     first_single = first_kernel.astype(np.float32)
     second_single = second_kernel.astype(np.float32)
 
     values = np.empty(num_permutations)
+
     for draw in range(num_permutations):
         permuted_runs = [runs[number] for number in random.permutation(len(runs))]
         order = np.concatenate(permuted_runs)
@@ -132,11 +141,14 @@ def effective_rank(features: np.ndarray) -> float:
     features = np.asarray(features, np.float64)
     covariance = np.atleast_2d(np.cov(features, rowvar=False))
     variances = np.linalg.eigvalsh(covariance).clip(0)
+
     mean_square = float((features**2).mean())
+
     if variances.sum() <= _SMALLEST * max(1.0, mean_square):
         return 0.0
 
     shares = variances / variances.sum()
     shares = shares[shares > 1e-15]
     entropy = -(shares * np.log(shares)).sum()
+
     return float(np.exp(entropy))

@@ -1,4 +1,4 @@
-"""Variants of the edit compared clip by clip: the paired difference, and the mouth at equal emotion accuracy."""
+"""Variants of the edit compared clip by clip: paired differences, the mouth at equal accuracy."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,7 +35,7 @@ StatisticRows = Mapping[str, np.ndarray]
 
 
 def single_judge(accuracy: ScoreStatistics, judge: int) -> ScoreStatistics:
-    """The accuracy of judge 0 or 1 alone, from `edit_scores.emotion_accuracy`, whose rows are (C, 3)."""
+    """The accuracy of judge 0 or 1 alone, from `edit_scores.emotion_accuracy`, (C, 3) rows."""
     return mean_statistics(accuracy.rows[:, judge])
 
 
@@ -62,6 +62,7 @@ def estimate_differences(
     """
     clips = np.asarray(clips)
     target = np.asarray(target)
+
     differences = {}
     for name in first:
         if name not in second:
@@ -74,6 +75,7 @@ def estimate_differences(
             second_part = second[name].subset(selected)
             difference = paired_difference(first_part, second_part, clips[selected], seed)
             differences[f"{prefix}.{name}.{emotion}"] = difference
+
     return differences
 
 
@@ -94,6 +96,7 @@ def error_at(accuracy: np.ndarray, error: np.ndarray, level: np.ndarray) -> np.n
     reaches = accuracy >= level[..., None] - 1e-12
     after = reaches.argmax(-1)
     before = np.maximum(after - 1, 0)
+
     accuracy_before = _at_scale(accuracy, before)
     accuracy_after = _at_scale(accuracy, after)
     error_before = _at_scale(error, before)
@@ -101,8 +104,11 @@ def error_at(accuracy: np.ndarray, error: np.ndarray, level: np.ndarray) -> np.n
 
     rises = accuracy_after > accuracy_before
     rise = np.where(rises, accuracy_after - accuracy_before, 1)
-    fraction = np.where(rises, (level - accuracy_before) / rise, 1.0).clip(0, 1)
+    fraction = np.where(rises, (level - accuracy_before) / rise, 1.0)
+    fraction = fraction.clip(0, 1)
+
     interpolated = error_before + fraction * (error_after - error_before)
+
     return np.where(reaches.any(-1), interpolated, np.nan)
 
 
@@ -114,7 +120,7 @@ def _at_scale(values: np.ndarray, scale_index: np.ndarray) -> np.ndarray:
 def equal_accuracy(
     first: Sequence[Curve], second: Sequence[Curve], clips: ArrayLike, seed: int = 0
 ) -> dict[str, Estimate]:
-    """The error of `first` minus that of `second` at equal emotion accuracy, along their intensity scales.
+    """The error of `first` minus that of `second` at equal emotion accuracy.
 
     `at_best`: at the highest accuracy of the weaker variant. `over_accuracies`: the mean over
     `NUM_ACCURACIES` accuracies from what the source scores up to there. In every resample of the
@@ -135,6 +141,7 @@ def equal_accuracy(
     all_once = np.ones((1, num_clips), int)
     # The clips themselves, then every resample of them.
     counts = np.concatenate([all_once, resample_counts(num_clips, seed)])
+
     first_curves = [_resampled_curve(curve, clips, counts) for curve in first]
     second_curves = [_resampled_curve(curve, clips, counts) for curve in second]
 
@@ -152,6 +159,7 @@ def equal_accuracy(
         best[0],
         num_clips,
     )
+
     return {"at_best": at_best, "over_accuracies": over_accuracies}
 
 
@@ -164,6 +172,7 @@ def _resampled_curve(curve: Curve, clips: ArrayLike, counts: np.ndarray) -> np.n
             sums = sum_by_group(statistics.rows, clips)
             values.append(statistics.formula(counts @ sums))
         points.append(values)
+
     return np.array(points).transpose(1, 2, 0)
 
 
@@ -179,6 +188,7 @@ def _least_error(curves: list[np.ndarray], level: np.ndarray) -> np.ndarray:
     for accuracy, error in curves:
         error_at_level = error_at(accuracy, error, level)
         errors.append(np.where(np.isnan(error_at_level), np.inf, error_at_level))
+
     return np.min(errors, 0)
 
 
@@ -192,13 +202,20 @@ def _estimate_error_difference(
     first: np.ndarray, second: np.ndarray, accuracy: float, num_clips: int
 ) -> Estimate:
     """The first entry of (1 + draws,) errors gives the value, the others its interval and p."""
-    differences = (first - second)[1:]
-    differences = differences[np.isfinite(differences)]
-    low, high = percentile_interval(differences)
-    details = {"accuracy": float(accuracy), "first": float(first[0]), "second": float(second[0])}
-    p = two_sided_p(differences, 1 / len(differences))
-    value = float(first[0] - second[0])
-    return Estimate(value, low, high, num_clips, p=p, details=details)
+    differences = first - second
+
+    resampled = differences[1:]
+    resampled = resampled[np.isfinite(resampled)]
+    low, high = percentile_interval(resampled)
+
+    return Estimate(
+        value=float(differences[0]),
+        low=low,
+        high=high,
+        n=num_clips,
+        p=two_sided_p(resampled, 1 / len(resampled)),
+        details={"accuracy": float(accuracy), "first": float(first[0]), "second": float(second[0])},
+    )
 
 
 def parse_intensity_scales(text: str) -> list[float]:
@@ -215,11 +232,13 @@ def parse_intensity_scales(text: str) -> list[float]:
         scales = {1.0, *map(float, parts)}
     except ValueError:
         scales = {0.0}
+
     if not all(0 < scale <= MAX_INTENSITY for scale in scales):
         raise InputError(
             f"sweep={text}: numbers above 0 up to {MAX_INTENSITY:g} are accepted, as in "
             "sweep=0.5,1.5"
         )
+
     return sorted(scales)
 
 
@@ -239,6 +258,7 @@ def estimate_intensity_curve(
         for name in SWEEP_SCORES:
             value = restore_statistics(name, statistics[name]).value
             estimates[f"{prefix}.scale_{percent:03d}.{name}"] = Estimate(value)
+
     return estimates
 
 
@@ -250,7 +270,7 @@ def estimate_at_equal_accuracy(
     seed: int = 0,
     name: str = "mouth_error",
 ) -> dict[str, Estimate]:
-    """Estimate the difference of two variants at equal accuracy, by the lower judge and by each judge alone.
+    """Estimate the difference of two variants at equal accuracy, by the lower and by each judge.
 
     Args:
         prefix: "spfem.image.cdrl_minus_baseline".
@@ -269,9 +289,13 @@ def estimate_at_equal_accuracy(
     for suffix, judge in _JUDGE_OF_SUFFIX.items():
         first_curves = [_curve_points(curve, judge) for curve in first]
         second_curves = [_curve_points(curve, judge) for curve in second]
+
         difference = equal_accuracy(first_curves, second_curves, clips, seed)
-        estimates[f"{prefix}.{name}.at_equal_accuracy{suffix}"] = difference["at_best"]
-        estimates[f"{prefix}.{name}.over_accuracies{suffix}"] = difference["over_accuracies"]
+        at_best = f"{prefix}.{name}.at_equal_accuracy{suffix}"
+        over_accuracies = f"{prefix}.{name}.over_accuracies{suffix}"
+        estimates[at_best] = difference["at_best"]
+        estimates[over_accuracies] = difference["over_accuracies"]
+
     return estimates
 
 
@@ -284,4 +308,5 @@ def _curve_points(curve: Sequence[StatisticRows], judge: int | None) -> list[Cur
             accuracy = single_judge(accuracy, judge)
         error = restore_statistics("mouth_error", statistics["mouth_error"])
         points.append((accuracy, error))
+
     return points

@@ -79,8 +79,10 @@ def evaluate_edits(
     """
     references = read_references(edits, judges, config.seed)
     available = available_needs(edits, references, config)
+
     names = [metric.name for metric in METRICS if metric.needs <= available]
     set_metrics = [metric for metric in SET_METRICS if metric.needs <= available]
+
     notes = left_out_notes([*METRICS, *SET_METRICS], available)
     syncnet = load_syncnet(config.syncnet) if config.syncnet else None
     frame_sets = _FrameSets(edits, judges, set_metrics, config)
@@ -91,10 +93,13 @@ def evaluate_edits(
         name = f"{prefix}.{variant}"
         rows = edit_statistics(output, edits, references, judges, variant, names, syncnet)
         statistics[variant] = rows
-        estimates.update(estimate_variant(name, rows, references, edits, config.seed))
+
+        clip_estimates = estimate_variant(name, rows, references, edits, config.seed)
         set_estimates, set_notes = frame_sets.score(name, output)
+        estimates.update(clip_estimates)
         estimates.update(set_estimates)
         notes.extend(set_notes)
+
     return EditEvaluation(estimates, statistics, references, notes)
 
 
@@ -127,6 +132,7 @@ class _FrameSets:
         self.metrics = metrics
         self.networks = [metric.network for metric in metrics]
         self.extractor = FeatureExtractor(judges, config.arcface, config.efficient_face)
+
         self.untouched = []
         if metrics:
             for number in range(len(edits.report.clips)):
@@ -137,11 +143,14 @@ class _FrameSets:
         """The estimates of one variant, and notes on what had too few frames."""
         if not self.metrics:
             return {}, []
+
         edited = []
         for edit in range(len(self.edits)):
             edited.append(self.extractor.extract(output(edit), self.networks))
+
         requests = self.edits.requests.clips
         clips = self.edits.report.clips
+
         return score_sets(prefix, edited, requests, self.untouched, clips, self.metrics)
 
 
@@ -154,7 +163,7 @@ def edit_statistics(
     names: Sequence[str] = TABLE_SCORES,
     syncnet: SyncNet | None = None,
 ) -> dict[str, np.ndarray]:
-    """Every score's statistics per edit: what intervals, differences and means over seeds are made from.
+    """Compute the statistics of every score, one row an edit.
 
     Args:
         outputs: number of an edit -> its crops.
@@ -168,13 +177,18 @@ def edit_statistics(
     Returns:
         Score -> (E, M) rows.
     """
+    with_identity = "identity" in names
+
     readings = []
     clip_values: dict[str, list[float]] = {}
     for edit in tqdm(range(len(edits)), desc=title, mininterval=2):
         frames = outputs(edit)
-        readings.append(read_clip(judges, frames, with_identity="identity" in names))
-        for name, value in _clip_values(edits, edit, frames, names, syncnet).items():
+        readings.append(read_clip(judges, frames, with_identity))
+
+        values = _clip_values(edits, edit, frames, names, syncnet)
+        for name, value in values.items():
             clip_values.setdefault(name, []).append(value)
+
     return statistics_from_readings(readings, edits, references, names, clip_values)
 
 
@@ -187,10 +201,12 @@ def _clip_values(
         truth = edits.truth(edit)
         values["psnr"] = psnr(frames, truth)
         values["mouth_l1"] = mouth_l1(frames, truth, edits.mouth_boxes(edit))
+
     if syncnet is not None:
         sound = edits.report.sound(int(edits.sources[edit]))
         lse = lse_of_clip(syncnet, frames, sound, edits.frame_rate(edit))
         values.update(zip(LIP_SYNC_SCORES, lse, strict=True))
+
     return values
 
 
@@ -201,7 +217,7 @@ def statistics_from_readings(
     names: Sequence[str] = SWEEP_SCORES,
     clip_values: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The statistics of clips that were read before; without `clip_values` those that need no frames.
+    """Compute the statistics of clips that were read before.
 
     Args:
         readings: of the edited clips.
@@ -239,9 +255,11 @@ def estimate_variant(
     """
     speakers = np.tile(edits.speakers, times)
     target = np.tile(edits.target_emotions, times)
+
     scores = {name: restore_statistics(name, rows) for name, rows in statistics.items()}
     accuracy = scores.pop("emotion_accuracy", None)
     estimates = estimate_per_emotion(prefix, scores, speakers, target, seed)
+
     if accuracy is None:
         return estimates
 
@@ -249,9 +267,11 @@ def estimate_variant(
     if references.truth:
         once = accuracy_of_readings(references.truth, edits.target_emotions)
         truth = ScoreStatistics(np.tile(once.rows, (times, 1)), once.formula)
+
     of_emotion = estimate_emotion_accuracy(
         prefix, accuracy, target, speakers, truth, references.source_accuracy, seed
     )
+
     return estimates | of_emotion
 
 
@@ -286,6 +306,7 @@ def sweep_intensity(
         heading = f"{title} at {scale:g}"
         statistics = edit_statistics(scaled, edits, references, judges, heading, SWEEP_SCORES)
         curve.append(statistics)
+
     return curve
 
 
@@ -321,4 +342,5 @@ def format_estimates(estimates: Mapping[str, Estimate], scores: Sequence[str]) -
                 cells.append(f"{score} {estimate.value:.3f} {interval}")
         variant = prefix.rpartition(".")[2]
         lines.append(f"{variant}: {', '.join(cells)}")
+
     return "\n".join(lines)

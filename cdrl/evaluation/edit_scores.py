@@ -8,18 +8,21 @@ order) and gives `ScoreStatistics`: additive statistics per clip with a formula.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cdrl.evaluation.estimate import (
+    CentralMoments,
     Estimate,
     ScoreStatistics,
+    central_moments,
     estimate_score,
     mean_statistics,
     ratio,
+    raw_moments,
 )
+from cdrl.evaluation.retrieval import unit_rows
 from cdrl.media.mouth_curves import CURVES
 
 # Mean squared errors below this are perfect: PSNR stops at 100 dB.
@@ -28,24 +31,15 @@ SMALLEST_MSE = 1e-10
 STILL = 1e-4
 
 
-class CurveMoments(NamedTuple):
-    """Second moments of the mouth curves of an output and of the truth, (..., 3) each."""
-
-    squared_error: np.ndarray
-    output_variance: np.ndarray
-    truth_variance: np.ndarray
-    covariance: np.ndarray
-
-
 def _moment_sums(output: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(18,) count, first and second moments of two (T, 3) curves, curve by curve."""
     if output.shape != truth.shape:
         raise ValueError(f"curves of one clip differ in shape: {output.shape} and {truth.shape}")
+
     output = np.asarray(output, np.float64)
     truth = np.asarray(truth, np.float64)
-    ones = np.ones_like(output)
-    products = [ones, output, truth, output**2, truth**2, output * truth]
-    sums = [product.sum(0) for product in products]
+
+    sums = [moment.sum(0) for moment in raw_moments(output, truth)]
     return np.stack(sums, axis=1).ravel()
 
 
@@ -54,23 +48,18 @@ def _moment_rows(output: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> n
     rows = []
     for output_curves, truth_curves in zip(output, truth, strict=True):
         rows.append(_moment_sums(output_curves, truth_curves))
+
     return np.stack(rows)
 
 
-def _central_moments(sums: np.ndarray) -> CurveMoments:
-    """(..., 18) summed moments -> central moments."""
-    moments = sums.reshape(*sums.shape[:-1], len(CURVES), 6)
-    count, output, truth, output_squares, truth_squares, products = np.moveaxis(moments, -1, 0)
-    return CurveMoments(
-        squared_error=(output_squares + truth_squares - 2 * products) / count,
-        output_variance=output_squares / count - (output / count) ** 2,
-        truth_variance=truth_squares / count - (truth / count) ** 2,
-        covariance=products / count - output * truth / count**2,
-    )
+def _curve_moments(sums: np.ndarray) -> CentralMoments:
+    """(..., 18) summed moments -> central moments of the output (first) and the truth, (..., 3)."""
+    of_curves = sums.reshape(*sums.shape[:-1], len(CURVES), 6)
+    return central_moments(of_curves)
 
 
 def mouth_error(output: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> ScoreStatistics:
-    """RMS error of the three mouth curves, each in units of the truth's std, pooled over all frames.
+    """RMS error of the three mouth curves, each in stds of the truth, pooled over all frames.
 
     The stds are the truth's over ALL clips, also for the value of one emotion.
 
@@ -90,8 +79,9 @@ def mouth_error(output: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> Sc
 
 def mouth_error_from_moments(rows: np.ndarray) -> ScoreStatistics:
     """`mouth_error` from its own statistics, (C, 18)."""
-    truth_variance = _central_moments(rows.sum(0)).truth_variance
+    truth_variance = _curve_moments(rows.sum(0)).second_variance
     is_still = truth_variance <= STILL**2
+
     if np.any(is_still):
         names = [name for name, still in zip(CURVES, is_still, strict=True) if still]
         raise ValueError(
@@ -99,8 +89,9 @@ def mouth_error_from_moments(rows: np.ndarray) -> ScoreStatistics:
         )
 
     def root_mean_square(sums: np.ndarray) -> np.ndarray:
-        squared_error = _central_moments(sums).squared_error.clip(0)
-        return np.sqrt((squared_error / truth_variance).mean(-1))
+        squared_error = _curve_moments(sums).squared_difference.clip(0)
+        relative_error = squared_error / truth_variance
+        return np.sqrt(relative_error.mean(-1))
 
     return ScoreStatistics(rows, root_mean_square)
 
@@ -125,8 +116,11 @@ def mouth_correlation_from_moments(rows: np.ndarray) -> ScoreStatistics:
 
 def _mean_correlation(sums: np.ndarray) -> np.ndarray:
     """(..., 18) summed moments of the three curves -> (...) mean of their three correlations."""
-    moments = _central_moments(sums)
-    variances = moments.output_variance.clip(0) * moments.truth_variance.clip(0)
+    moments = _curve_moments(sums)
+    output_variance = moments.first_variance.clip(0)
+    truth_variance = moments.second_variance.clip(0)
+
+    variances = output_variance * truth_variance
     scale = np.sqrt(np.maximum(variances, STILL**4))
     correlations = np.where(variances > STILL**4, moments.covariance / scale, 0.0)
     return correlations.mean(-1)
@@ -135,7 +129,7 @@ def _mean_correlation(sums: np.ndarray) -> np.ndarray:
 def speech_correlation(
     output: Sequence[np.ndarray], source: Sequence[np.ndarray]
 ) -> ScoreStatistics:
-    """Pearson r of the mouth curves within each clip, output against SOURCE, mean over curves and clips.
+    """Pearson r of the mouth curves within each clip, output against SOURCE, mean over all.
 
     Args:
         output: (T, 3) curves per clip.
@@ -150,20 +144,23 @@ def speech_correlation(
     values = []
     for output_curves, source_curves in zip(output, source, strict=True):
         values.append(_correlation_within_clip(output_curves, source_curves))
+
     return mean_statistics(values)
 
 
 def _correlation_within_clip(output: np.ndarray, source: np.ndarray) -> float:
     """Mean correlation of the curves that the source moves; nan where it moves none."""
-    moments = _central_moments(_moment_sums(output, source))
-    output_variance = np.maximum(moments.output_variance, STILL**2)
-    source_variance = np.maximum(moments.truth_variance, STILL**2)
+    moments = _curve_moments(_moment_sums(output, source))
+    output_variance = np.maximum(moments.first_variance, STILL**2)
+    source_variance = np.maximum(moments.second_variance, STILL**2)
     scale = np.sqrt(output_variance * source_variance)
-    output_moves = moments.output_variance > STILL**2
-    source_moves = moments.truth_variance > STILL**2
-    correlations = np.where(output_moves, moments.covariance / scale, 0.0)
+
+    output_moves = moments.first_variance > STILL**2
+    source_moves = moments.second_variance > STILL**2
     if not source_moves.any():
         return float("nan")
+
+    correlations = np.where(output_moves, moments.covariance / scale, 0.0)
     return float(correlations[source_moves].mean())
 
 
@@ -179,17 +176,19 @@ def psnr(output: np.ndarray, truth: np.ndarray) -> float:
     """
     difference = _as_floats(output) - _as_floats(truth)
     squared_error = (difference**2).mean(axis=(1, 2, 3))
-    decibels = -10 * np.log10(np.maximum(squared_error, SMALLEST_MSE))
+    squared_error = np.maximum(squared_error, SMALLEST_MSE)
+    decibels = -10 * np.log10(squared_error)
+
     return float(np.mean(decibels))
 
 
 def mouth_box(landmarks: np.ndarray, margin: float = 0.25) -> np.ndarray:
-    """The box around one clip's mouth, frame by frame, each side moved out by a part of the box's size.
+    """The box around one clip's mouth, frame by frame, each side moved out by a margin.
 
     Args:
         landmarks: (T, M, 2) x, y of the MOUTH points of the TRUE edit, relative to the crop, 0 to
             1.
-        margin: that part.
+        margin: relative to the size of the box.
 
     Returns:
         (T, 4) left, top, right, bottom, within [0, 1].
@@ -197,8 +196,10 @@ def mouth_box(landmarks: np.ndarray, margin: float = 0.25) -> np.ndarray:
     landmarks = np.asarray(landmarks, np.float64)
     top_left = landmarks.min(1)
     bottom_right = landmarks.max(1)
+
     border = margin * (bottom_right - top_left)
     boxes = np.concatenate([top_left - border, bottom_right + border], axis=1)
+
     return np.clip(boxes, 0, 1)
 
 
@@ -215,12 +216,15 @@ def mouth_l1(output: np.ndarray, truth: np.ndarray, boxes: np.ndarray) -> float:
     """
     height, width = truth.shape[1:3]
     frames = zip(_as_floats(output), _as_floats(truth), boxes, strict=True)
+
     errors = []
     for output_frame, truth_frame, (left, top, right, bottom) in frames:
         rows = _pixel_range(top, bottom, height)
         columns = _pixel_range(left, right, width)
+
         difference = output_frame[rows, columns] - truth_frame[rows, columns]
         errors.append(np.abs(difference).mean())
+
     return float(np.mean(errors))
 
 
@@ -236,6 +240,7 @@ def _as_floats(frames: np.ndarray) -> np.ndarray:
     frames = np.asarray(frames)
     if frames.dtype == np.uint8:
         return frames.astype(np.float32) / 255
+
     return frames.astype(np.float32)
 
 
@@ -260,24 +265,22 @@ def identity(
     Raises:
         ValueError: where there is one person only.
     """
-    output = _unit_rows(output)
-    truth = _unit_rows(truth)
-    another = _unit_rows(another)
+    output = unit_rows(output)
+    truth = unit_rows(truth)
+    another = unit_rows(another)
+
     speakers = np.asarray(speakers)
     is_stranger = speakers[:, None] != speakers
     if not is_stranger.any(1).all():
         raise ValueError("identity needs two people or more: there is no stranger to compare with")
-    to_strangers = ((truth @ truth.T) * is_stranger).sum(1) / is_stranger.sum(1)
+
+    cosines = (truth @ truth.T) * is_stranger
+    to_strangers = cosines.sum(1) / is_stranger.sum(1)
+
     output_excess = (output * truth).sum(1) - to_strangers
     person_excess = (another * truth).sum(1) - to_strangers
+
     return ScoreStatistics(np.stack([output_excess, person_excess], axis=1), ratio)
-
-
-def _unit_rows(embeddings: np.ndarray) -> np.ndarray:
-    """(C, D) float64 rows of length 1."""
-    embeddings = np.asarray(embeddings, np.float64)
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return embeddings / np.maximum(lengths, 1e-12)
 
 
 def jitter(output: Sequence[np.ndarray], source: Sequence[np.ndarray]) -> ScoreStatistics:
@@ -294,6 +297,7 @@ def jitter(output: Sequence[np.ndarray], source: Sequence[np.ndarray]) -> ScoreS
     rows = []
     for output_points, source_points in zip(output, source, strict=True):
         rows.append([_total_acceleration(output_points), _total_acceleration(source_points)])
+
     return ScoreStatistics(np.array(rows), ratio)
 
 
@@ -318,7 +322,10 @@ def emotion_accuracy(first: ArrayLike, second: ArrayLike, target: ArrayLike) -> 
     target = np.asarray(target)
     first_hits = np.asarray(first) == target
     second_hits = np.asarray(second) == target
-    rows = np.stack([first_hits, second_hits, np.ones(len(target))], axis=1)
+    ones = np.ones(len(target))
+
+    rows = np.stack([first_hits, second_hits, ones], axis=1)
+
     return accuracy_from_hits(rows.astype(np.float64))
 
 
@@ -361,15 +368,20 @@ def estimate_emotion_accuracy(
     estimates = estimate_per_emotion(prefix, {"emotion_accuracy": output}, speakers, target, seed)
     name = f"{prefix}.emotion_accuracy"
     overall = estimates[name]
+
     if source_accuracy is not None:
         overall = overall.with_details(sources=source_accuracy)
+
     overall = overall.with_details(**_accuracy_of_each_judge("judge", output))
+
     if truth is not None:
         overall = overall.with_details(**_accuracy_of_each_judge("truth", truth))
         is_exaggerated = int(overall.value > truth.value)
         overall = overall.with_details(truth=truth.value, exaggerated=is_exaggerated)
+
     num_targets = len(np.unique(np.asarray(target)))
     estimates[name] = replace(overall, chance=1 / num_targets)
+
     return estimates
 
 
@@ -406,6 +418,7 @@ def estimate_per_emotion(
     """
     speakers = np.asarray(speakers)
     target = np.asarray(target)
+
     estimates = {}
     for name, statistics in scores.items():
         num_rows = len(statistics.rows)
@@ -421,4 +434,5 @@ def estimate_per_emotion(
         overall = estimate_score(statistics, speakers, seed)
         estimates[f"{prefix}.{name}"] = overall.with_details(mean_of_emotions=mean)
         estimates.update(of_emotions)
+
     return estimates

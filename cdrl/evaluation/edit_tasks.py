@@ -1,4 +1,4 @@
-"""The edits that are evaluated: source clips, what is requested of each, and the true edits where they exist."""
+"""The edits that are evaluated: source clips, requests, and true edits where they exist."""
 
 from typing import Any
 
@@ -35,6 +35,7 @@ class Edits:
         self.requests = requests
         self.sources = sources
         self.size = size
+
         self.speakers = requests.clips.speaker.to_numpy()
         self.target_emotions = requests.clips.emotion.to_numpy()
 
@@ -51,7 +52,7 @@ class Edits:
         return self.clip(self.sources[edit])
 
     def intensity(self, edit: int, scale: float = 1.0) -> float:
-        """The requested level, a third for each, times an intensity scale; at most the highest accepted."""
+        """The requested level, a third for each, times a scale; at most the highest accepted."""
         level = float(self.requests.clips.intensity.iloc[edit])
         return min(level / 3 * scale, MAX_INTENSITY)
 
@@ -64,6 +65,7 @@ class Edits:
         clips = self.report.clips
         source = self.sources[edit]
         same_speaker = clips.speaker == clips.speaker[source]
+
         return np.flatnonzero(same_speaker & (clips.index != source))
 
 
@@ -91,6 +93,7 @@ class TrueEdits(Edits):
         random = np.random.default_rng([seed, 6, edit])
         number = int(random.choice(self.other_clips(edit)))
         frames = self.report.frames(number)
+
         return resize_crops(self.report.face[frames][::8], self.size)
 
     def mouth_boxes(self, edit: int) -> np.ndarray:
@@ -101,9 +104,10 @@ class TrueEdits(Edits):
 
 def resize_crops(crops: np.ndarray, size: int) -> np.ndarray:
     """(T, C, C, 3) uint8 -> (T, size, size, 3) uint8, antialiased."""
-    images = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float()
+    images = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2)
     resized = F.interpolate(
-        images, (size, size), mode="bilinear", antialias=True, align_corners=False
+        images.float(), (size, size), mode="bilinear", antialias=True, align_corners=False
     )
+
     levels = resized.round().clamp(0, 255).byte()
     return levels.permute(0, 2, 3, 1).numpy()

@@ -11,6 +11,7 @@ the true value in .72 to .79 of cases with 3 speakers, .82 to .86 with 5, .88 to
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,6 +84,7 @@ class Estimate:
         for name, detail in self.details.items():
             if isinstance(detail, str) or np.isfinite(detail):
                 details[name] = detail
+
         return Estimate(
             self.value,
             low=_finite_or_none(self.low),
@@ -103,10 +105,12 @@ class Estimate:
             "p": self.p,
         }
         columns.update(self.details)
+
         numbers = {}
         for name, value in columns.items():
             if isinstance(value, (int, float, np.number)):
                 numbers[name] = float(value)
+
         return numbers
 
 
@@ -117,20 +121,50 @@ def _finite_or_none(number: float | None) -> float | None:
     return number
 
 
+class CentralMoments(NamedTuple):
+    """Central second moments of two series, (...) each."""
+
+    first_variance: np.ndarray
+    second_variance: np.ndarray
+    covariance: np.ndarray
+    squared_difference: np.ndarray
+
+
+def raw_moments(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
+    """Ones, two series of one shape (...,), their squares and product; their sums are moments."""
+    return [np.ones_like(first), first, second, first**2, second**2, first * second]
+
+
+def central_moments(sums: np.ndarray) -> CentralMoments:
+    """(..., 6) sums of `raw_moments` -> central moments."""
+    count, first, second, first_squares, second_squares, products = np.moveaxis(sums, -1, 0)
+    first_variance = first_squares / count - (first / count) ** 2
+    second_variance = second_squares / count - (second / count) ** 2
+
+    covariance = products / count - first * second / count**2
+    squared_difference = (first_squares + second_squares - 2 * products) / count
+
+    return CentralMoments(first_variance, second_variance, covariance, squared_difference)
+
+
 def mean_statistics(values: ArrayLike) -> ScoreStatistics:
-    """The statistics of the plain mean of (C,) values; nan values (skipped clips) carry no weight."""
+    """The statistics of the plain mean of (C,) values; nan (a skipped clip) carries no weight."""
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
+
     numerators = np.where(finite, values, 0)
     rows = np.stack([numerators, finite], axis=1)
+
     return ScoreStatistics(rows.astype(np.float64))
 
 
 def sum_by_group(rows: np.ndarray, groups: ArrayLike) -> np.ndarray:
     """(C, M) statistics summed within each of G groups -> (G, M), groups in sorted order."""
     _, group_index = np.unique(np.asarray(groups), return_inverse=True)
-    columns = np.asarray(rows, np.float64).T
-    sums = [np.bincount(group_index, column) for column in columns]
+    sums = []
+    for column in np.asarray(rows, np.float64).T:
+        sums.append(np.bincount(group_index, column))
+
     return np.stack(sums, axis=1)
 
 
@@ -156,6 +190,7 @@ def two_sided_p(differences: np.ndarray, smallest: float) -> float:
     not_above = np.mean(differences <= 0)
     not_below = np.mean(differences >= 0)
     tail = 2 * min(not_above, not_below)
+
     return float(np.clip(tail, smallest, 1))
 
 
@@ -183,11 +218,14 @@ def bootstrap_interval(
     sums = sum_by_group(statistics.rows, groups)
     if len(sums) < 2:
         return float("nan"), float("nan")
+
     counts = resample_counts(len(sums), seed, draws)
     values = statistics.formula(counts @ sums)
     values = values[np.isfinite(values)]
+
     if len(values) == 0:
         return float("nan"), float("nan")
+
     return percentile_interval(values, confidence)
 
 
@@ -220,18 +258,22 @@ def paired_difference(
         raise ValueError(
             f"paired measures need the same clips: got {num_rows} and {len(second.rows)} rows"
         )
+
     if groups is None:
         groups = np.arange(num_rows)
+
     first_sums = sum_by_group(first.rows, groups)
     second_sums = sum_by_group(second.rows, groups)
 
     counts = resample_counts(len(first_sums), seed, draws)
     differences = first.formula(counts @ first_sums) - second.formula(counts @ second_sums)
+
     differences = differences[np.isfinite(differences)]
     low, high = percentile_interval(differences)
 
     value = first.value - second.value
     p = two_sided_p(differences, 1 / draws)
+
     return Estimate(value, low, high, len(first_sums), p=p)
 
 
@@ -257,7 +299,7 @@ def estimate_score(
 
 
 def flatten_scores(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """Estimates under the names that are printed: `content.viseme`, `content.viseme.low`, `.n` and so on.
+    """Estimates under their printed names: `content.viseme`, `content.viseme.low`, `.n` and so on.
 
     >>> flatten_scores({"content.viseme": Estimate(0.5, chance=0.25, details={"probe": "linear"})})
     {'content.viseme': 0.5, 'content.viseme.chance': 0.25}
@@ -267,4 +309,5 @@ def flatten_scores(estimates: Mapping[str, Estimate]) -> dict[str, float]:
         flat[name] = float(estimate.value)
         for part, number in estimate.numbers().items():
             flat[f"{name}.{part}"] = number
+
     return flat

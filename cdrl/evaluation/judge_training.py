@@ -48,34 +48,43 @@ def train_action_network(
     """
     architecture, seed = NETWORKS[name]
     torch.manual_seed(seed)
+
     actions = corpus.truth["coefficients"][:].astype(np.float32)
     landmarks = corpus.truth["landmarks"][:].astype(np.float32)
-    targets = np.concatenate([actions, landmarks.reshape(len(landmarks), -1)], 1)
+    flat_landmarks = landmarks.reshape(len(landmarks), -1)
+
+    targets = np.concatenate([actions, flat_landmarks], 1)
     mean = targets.mean(0)
     std = targets.std(0) + SMALLEST_STD
     network = FrameNet(architecture, targets.shape[1])
+
     mean_tensor = torch.from_numpy(mean)
     std_tensor = torch.from_numpy(std)
 
     def sample(random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         rows = random.integers(0, len(corpus), BATCH_SIZE)
         crops = batches.load_images(corpus, rows)
+
         points = torch.from_numpy(landmarks[rows])
         crops, moved_points = batches.augment(crops, random, points)
         assert moved_points is not None
-        values = torch.cat([torch.from_numpy(actions[rows]), moved_points.flatten(1)], 1)
+
+        true_actions = torch.from_numpy(actions[rows])
+        values = torch.cat([true_actions, moved_points.flatten(1)], 1)
         return crops, (values - mean_tensor) / std_tensor
 
     def objective(batch: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
         crops, standardised = batch
         squared_error = (network(crops) - standardised).square()
-        return {
-            "actions": squared_error[:, : len(ACTIONS)].mean(1),
-            "landmarks": squared_error[:, len(ACTIONS) :].mean(1),
-        }
+
+        action_error = squared_error[:, : len(ACTIONS)]
+        landmark_error = squared_error[:, len(ACTIONS) :]
+
+        return {"actions": action_error.mean(1), "landmarks": landmark_error.mean(1)}
 
     config = _loop_config(steps, seed, {"actions": 1.0, "landmarks": 0.5})
     train(network, objective, sample, config, work, name)
+
     return network, mean, std
 
 
@@ -111,9 +120,11 @@ def train_judge(
 
     architecture, _ = NETWORKS[name]
     model = {"architecture": architecture, "outputs": len(SCORED_EMOTIONS)}
+
     card = _card(name, model, "actions and landmarks, then emotion labels", steps, corpus)
     card["scores"] = score_judge(judge, held_out)
     save_weights(out / f"{name}.safetensors", judge, card)
+
     return card
 
 
@@ -130,6 +141,7 @@ def _fit_readout(action_network: FrameNet, corpus: Store) -> LogisticRegression:
         labels += [SCORED_EMOTIONS.index(emotion)] * len(rows)
 
     actions = torch.cat(predictions)[:, : len(ACTIONS)].numpy()
+
     return LogisticRegression(C=0.01, max_iter=1000).fit(actions, np.array(labels))
 
 
@@ -145,18 +157,23 @@ def _fold_readout(name: str, action_network: FrameNet, readout: LogisticRegressi
     architecture, _ = NETWORKS[name]
     judge = FrameNet(architecture, len(SCORED_EMOTIONS)).eval()
     state = judge.state_dict()
+
     body = {}
     for key, value in action_network.state_dict().items():
         if value.shape == state[key].shape:
             body[key] = value
+
     judge.load_state_dict(body, strict=False)
 
     action_layer = action_network.last()
     emotion_layer = judge.last()
+
     weight = torch.from_numpy(readout.coef_).float()
     intercept = torch.from_numpy(readout.intercept_).float()
+
     emotion_layer.weight.copy_(weight @ action_layer.weight[: len(ACTIONS)])
     emotion_layer.bias.copy_(weight @ action_layer.bias[: len(ACTIONS)] + intercept)
+
     return judge
 
 
@@ -201,12 +218,20 @@ def train_tracker(corpus: Store, held_out: Store, out: Path, work: Path, steps: 
     network, mean, std = train_action_network("tracker", corpus, work, steps)
     architecture, _ = NETWORKS["tracker"]
     model = {"architecture": architecture, "outputs": len(mean)}
+
     card = _card("tracker", model, "actions and landmarks", steps, corpus)
-    card["mean"] = [round(float(value), 5) for value in mean]
-    card["deviation"] = [round(float(value), 5) for value in std]
+
+    card["mean"] = _rounded(mean)
+    card["deviation"] = _rounded(std)
     card["scores"] = _score_tracker(network, mean, std, held_out)
     save_weights(out / "tracker.safetensors", network, card)
+
     return card
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """(n,) as they are written in a card."""
+    return [round(float(value), 5) for value in values]
 
 
 @torch.no_grad()
@@ -218,22 +243,27 @@ def _score_tracker(
     outputs = []
     for part in np.array_split(rows, 60):
         outputs.append(network(batches.load_images(held_out, part)))
+
     predictions = torch.cat(outputs).numpy() * std + mean
+    actions = predictions[:, : len(ACTIONS)]
+    landmarks = predictions[:, len(ACTIONS) :].reshape(len(rows), -1, 2)
 
     true_actions = held_out.truth["coefficients"][rows].astype(np.float32)
-    action_scores = r2(true_actions, predictions[:, : len(ACTIONS)])
     true_landmarks = held_out.truth["landmarks"][rows].astype(np.float32)
-    landmarks = predictions[:, len(ACTIONS) :].reshape(len(rows), -1, 2)
+
+    action_scores = r2(true_actions, actions)
     distances = np.linalg.norm(landmarks - true_landmarks, axis=-1)
 
-    scores = {
+    scores: dict[str, float] = {
         "r2": round(float(np.nanmean(action_scores)), 4),
         "n": len(rows),
         "landmark_error_percent": round(float(distances.mean() * 100), 3),
     }
+
     for action, score in zip(ACTIONS, action_scores, strict=True):
         if np.isfinite(score):
             scores[f"r2.{action}"] = round(float(score), 3)
+
     return scores
 
 
@@ -262,9 +292,11 @@ def train_identity(
     """
     architecture, seed = NETWORKS["identity"]
     torch.manual_seed(seed)
+
     people = sorted(set(corpus.clips.speaker))
     number_of = {person: number for number, person in enumerate(people)}
     labels = np.array([number_of[person] for person in corpus.per_frame("speaker")])
+
     network = FrameNet(architecture, IDENTITY_DIMENSIONS)
     classes = nn.Embedding(len(people), IDENTITY_DIMENSIONS)
 
@@ -278,6 +310,7 @@ def train_identity(
         embedding = F.normalize(network(crops), dim=1)
         centres = F.normalize(classes.weight, dim=1)
         logits = COSINE_SCALE * (embedding @ centres.T)
+
         return {"identity": F.cross_entropy(logits, people_of_crops, reduction="none")}
 
     model = nn.ModuleDict({"net": network, "classes": classes})
@@ -285,29 +318,35 @@ def train_identity(
     train(model, objective, sample, config, work, "identity")
 
     shape = {"architecture": architecture, "outputs": IDENTITY_DIMENSIONS}
+
     card = _card("identity", shape, "speaker labels", steps, corpus)
     card["scores"] = _score_identity(network, held_out)
     save_weights(out / "identity.safetensors", network, card)
+
     return card
 
 
 @torch.no_grad()
 def _score_identity(network: FrameNet, held_out: Store) -> dict[str, float]:
-    """How well two frames of one person are told from frames of two; clips are never compared alone."""
+    """How well frames of one person, from two clips, are told from frames of two people."""
     rows = _draw_rows(held_out, IDENTITY_FRAMES)
     embeddings = []
     for part in np.array_split(rows, 20):
         images = batches.load_images(held_out, part)
         embeddings.append(F.normalize(network(images), dim=1))
+
     embedding = torch.cat(embeddings)
     cosine = (embedding @ embedding.T).numpy()
 
     people = held_out.per_frame("speaker")[rows]
     clips = held_out.per_frame("name")[rows]
+
     same_person = people[:, None] == people[None]
     other_clip = clips[:, None] != clips[None]
+
     of_one = cosine[same_person & other_clip]
     of_two = cosine[~same_person]
+
     random = np.random.default_rng(1)
     drawn_of_one = random.choice(of_one, AUC_PAIRS)
     drawn_of_two = random.choice(of_two, AUC_PAIRS)

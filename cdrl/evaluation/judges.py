@@ -104,11 +104,16 @@ class Judges:
             crop.
         """
         card = self.cards["tracker"]
-        standardised = self._run("tracker", frames).numpy()
-        outputs = standardised * np.array(card["deviation"]) + np.array(card["mean"])
+        mean = np.array(card["mean"])
+        std = np.array(card["deviation"])
 
-        actions = np.clip(outputs[:, : len(ACTIONS)], 0, 1)
-        landmarks = outputs[:, len(ACTIONS) :].reshape(len(outputs), -1, 2)
+        standardised = self._run("tracker", frames).numpy()
+        outputs = standardised * std + mean
+
+        actions = outputs[:, : len(ACTIONS)].clip(0, 1)
+        points = outputs[:, len(ACTIONS) :]
+        landmarks = points.reshape(len(outputs), -1, 2)
+
         return actions.astype(np.float32), landmarks.astype(np.float32)
 
     @torch.no_grad()
@@ -120,10 +125,12 @@ class Judges:
             inputs.append(arguments[0])
 
         hook = self.networks[name].last().register_forward_pre_hook(keep_input)
+
         try:
             self._run(name, frames)
         finally:
             hook.remove()
+
         return torch.cat(inputs).numpy()
 
     def identity(self, frames: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What probes predict from frozen embeddings of new people and sentences: wanted factors, and leaks.
+"""What probes predict from frozen embeddings of new people: wanted factors, and leaks.
 
 A wanted factor is scored by the linear probe, an unwanted one by the HIGHEST of the three
 (`cdrl.evaluation.probes`).
@@ -58,6 +58,7 @@ class ProbeCorpus:
         clip = self.frames["clip"].to_numpy()
         fit_rows = sample_frames(clip, fit, self.max_fit, self.seed)
         score_rows = sample_frames(clip, score, self.max_score, self.seed)
+
         return fit_rows, score_rows
 
     def missing_reason(self, factor: str, per_clip: bool) -> str:
@@ -74,11 +75,13 @@ class ProbeCorpus:
         if factor == "intensity":
             fit = self._with_levels(fit, per_clip)
             score = self._with_levels(score, per_clip)
+
         num_fit_values = table[factor].iloc[fit].nunique()
         num_score_values = table[factor].iloc[score].nunique()
 
         if min(num_fit_values, num_score_values) < 2:
             return f"fewer than two values of {factor} to fit, or to score"
+
         return ""
 
     def probe(
@@ -101,6 +104,7 @@ class ProbeCorpus:
         table = self.table(per_clip)
         labels = table[factor].to_numpy()
         speakers = table["speaker"].to_numpy()
+
         fit, score = self.split_rows(factor, per_clip)
         features = self._features(features, per_clip)
 
@@ -135,10 +139,11 @@ class ProbeCorpus:
         """
         result = self.probe(features, factor, per_clip, kinds)
         _, score = self.split_rows(factor, per_clip)
-        labels = self.table(per_clip)[factor].to_numpy()[score]
-        clip = score if per_clip else self.frames["clip"].to_numpy()[score]
+        labels = self.table(per_clip)[factor].to_numpy()
+        clips = np.arange(len(self.clips)) if per_clip else self.frames["clip"].to_numpy()
+
         predicted = result.predicted[result.best]
-        accuracies = permutation_accuracies(predicted, labels, clip, self.seed)
+        accuracies = permutation_accuracies(predicted, labels[score], clips[score], self.seed)
         low, high = np.quantile(accuracies, NULL_INTERVAL)
 
         return result.estimate(seed=self.seed).with_details(
@@ -158,6 +163,7 @@ class ProbeCorpus:
         table = self.table(per_clip)
         levels = table["intensity"].to_numpy()
         speakers = table["speaker"].to_numpy()
+
         fit, score = self.split_rows("intensity", per_clip)
         fit = self._with_levels(fit, per_clip)
         score = self._with_levels(score, per_clip)
@@ -304,6 +310,7 @@ def raw_results(
     for factor, per_clip in factors.items():
         if not corpus.missing_reason(factor, per_clip):
             results[factor] = corpus.probe(raw, factor, per_clip)
+
     return results
 
 
@@ -314,18 +321,21 @@ def _raw_result(raw: Raw, corpus: ProbeCorpus, factor: str, per_clip: bool) -> P
 
 
 def _estimate_at_intensity(result: ProbeResult, corpus: ProbeCorpus, level: int) -> Estimate:
-    """The clip probe of emotion scored on one level; chance: the majority class of its fitting clips."""
+    """The clip probe of emotion scored on one level; chance: the majority of its fitting clips."""
     fit, score = corpus.split_rows("emotion", per_clip=True)
     levels = corpus.clips["intensity"].to_numpy()
     emotions = corpus.clips["emotion"].to_numpy()
+
     has_level = levels[score] == level
     fit_emotions, counts = np.unique(emotions[fit][levels[fit] == level], return_counts=True)
+
     if not has_level.any() or not len(fit_emotions):
         return Estimate(_NAN, _NAN, _NAN, n=0, chance=_NAN)
 
     labels = emotions[score][has_level]
     predicted = result.predicted["linear"][has_level]
     majority = fit_emotions[counts.argmax()]
+
     recalls = []
     for emotion in np.unique(labels):
         recalls.append(np.mean(predicted[labels == emotion] == emotion))
@@ -348,7 +358,7 @@ def permuted_scores(
     prefix: str,
     draws: int = 5,
 ) -> dict[str, Estimate]:
-    """`content_scores` or `emotion_scores` with probes fitted on permuted labels: a control at chance.
+    """`content_scores` or `emotion_scores` with probes fitted on permuted labels, a control.
 
     An embedding in few tight clusters gives each cluster one random label, so that one permutation
     may score far from chance: the mean over permutations (each on other frames, 5,000 at most) does
@@ -380,10 +390,11 @@ def permuted_scores(
 
 def _mean_of_permutations(estimates: list[Estimate]) -> Estimate:
     """One score over several permutations, by the kind of probe with the highest mean."""
-    values_of_kind = {}
+    values_of_kind: dict[str, list[float]] = {}
     for kind in PROBE_KINDS:
         if kind in estimates[0].details:
-            values_of_kind[kind] = [estimate.details[kind] for estimate in estimates]
+            values_of_kind[kind] = [float(estimate.details[kind]) for estimate in estimates]
+
     if not values_of_kind:
         values_of_kind["value"] = [estimate.value for estimate in estimates]
 
@@ -408,7 +419,9 @@ def permutation_accuracies(
     seed: int = 0,
     draws: int = NUM_PERMUTATIONS,
 ) -> np.ndarray:
-    """Accuracies of fixed predictions when the labels of whole clips are permuted: without information.
+    """Accuracies of fixed predictions when the labels of whole clips are permuted.
+
+    This is what the predictions score without information.
 
     Args:
         predicted: (n,) labels.
@@ -423,6 +436,7 @@ def permutation_accuracies(
     random = np.random.default_rng([seed, 7006])
     begins = np.flatnonzero(clip[1:] != clip[:-1]) + 1
     runs = np.split(np.arange(len(clip)), begins)
+
     lengths = [len(run) for run in runs]
     first_labels = labels[[run[0] for run in runs]]
     one_label_a_clip = np.array_equal(labels, np.repeat(first_labels, lengths))

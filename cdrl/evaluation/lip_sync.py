@@ -1,10 +1,12 @@
-"""LSE-D and LSE-C (arXiv:2008.10010) as the paper's release computes them, by SyncNet v2, whose weights a user brings.
+"""LSE-D and LSE-C (arXiv:2008.10010) as the paper's release computes them, by SyncNet v2.
 
-The release applies at 30 frames a second a network that was trained at 25, so its numbers compare
-with its own tables alone; the least distance over shifts hides a constant delay. Differs from the
-release: no sound is cut off, which made up for two frames that its renderer leaves out.
+A user brings its weights. The release applies at 30 frames a second a network that was trained at
+25, so its numbers compare with its own tables alone; the least distance over shifts hides a
+constant delay. Differs from the release: no sound is cut off, which made up for two frames that its
+renderer leaves out.
 """
 
+import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,11 +46,12 @@ def load_syncnet(path: str | Path) -> SyncNet:
     path = Path(path)
     state = read_state(path)
     verify(path)
+
     return fill(SyncNet(), state, path)
 
 
 def cepstra(sound: np.ndarray, frame_rate: float) -> np.ndarray:
-    """Mel-frequency cepstra as `python_speech_features.mfcc` 0.6 computes them, four for each video frame.
+    """Mel-frequency cepstra as `python_speech_features.mfcc` 0.6 computes them, four a frame.
 
     26 triangles on spans of 25 ms, pre-emphasis .97, cosine transform, lifter 22; the first is the
     logarithm of the span's energy.
@@ -64,15 +67,22 @@ def cepstra(sound: np.ndarray, frame_rate: float) -> np.ndarray:
     """
     levels = np.round(np.asarray(sound, np.float64) * 32767)
     emphasised = np.append(levels[:1], levels[1:] - _PRE_EMPHASIS * levels[:-1])
-    step = int(np.floor(SAMPLE_RATE / (_COLUMNS_PER_FRAME * frame_rate) + 0.5))
+
+    columns_per_second = _COLUMNS_PER_FRAME * frame_rate
+    step = int(np.floor(SAMPLE_RATE / columns_per_second + 0.5))
     spans = _overlapping_spans(emphasised, step)
 
-    power = np.abs(np.fft.rfft(spans, _FFT_POINTS)) ** 2 / _FFT_POINTS
+    spectrum = np.fft.rfft(spans, _FFT_POINTS)
+    power = np.abs(spectrum) ** 2 / _FFT_POINTS
+
     smallest = np.finfo(float).eps
     bands = np.maximum(power @ _mel_triangles().T, smallest)
-    coefficients = dct(np.log(bands), type=2, axis=1, norm="ortho")[:, :CEPSTRA]
+    coefficients = dct(np.log(bands), type=2, axis=1, norm="ortho")
+    coefficients = coefficients[:, :CEPSTRA]
+
     orders = np.arange(CEPSTRA)
     coefficients *= 1 + _LIFTER / 2 * np.sin(np.pi * orders / _LIFTER)
+
     energy = np.maximum(power.sum(1), smallest)
     coefficients[:, 0] = np.log(energy)
     return coefficients
@@ -80,31 +90,40 @@ def cepstra(sound: np.ndarray, frame_rate: float) -> np.ndarray:
 
 def _overlapping_spans(sound: np.ndarray, step: int) -> np.ndarray:
     """(S,) -> (M, 400) spans that begin every `step` samples; the last one is filled with zeros."""
-    num_steps = -(-(len(sound) - _SPAN_SAMPLES) // step)
-    num_spans = 1 + max(0, num_steps)
-    needed = (num_spans - 1) * step + _SPAN_SAMPLES
-    padded = np.pad(sound, (0, max(0, needed - len(sound))))
-    starts = np.arange(num_spans)[:, None] * step
-    return padded[starts + np.arange(_SPAN_SAMPLES)]
+    num_later_samples = max(0, len(sound) - _SPAN_SAMPLES)
+    num_steps = math.ceil(num_later_samples / step)
+
+    needed = num_steps * step + _SPAN_SAMPLES
+    missing = max(0, needed - len(sound))
+    padded = np.pad(sound, (0, missing))
+
+    starts = step * np.arange(num_steps + 1)
+    offsets = np.arange(_SPAN_SAMPLES)
+    return padded[starts[:, None] + offsets]
 
 
 @lru_cache(maxsize=1)
 def _mel_triangles() -> np.ndarray:
     """(26, 257) equally wide on the mel scale, corners on whole points of the spectrum."""
-    highest_mel = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    nyquist = SAMPLE_RATE / 2
+    highest_mel = 2595 * np.log10(1 + nyquist / 700)
     mels = np.linspace(0, highest_mel, _NUM_BANDS + 2)
     hertz = 700 * (10 ** (mels / 2595) - 1)
+
     corners = np.floor((_FFT_POINTS + 1) * hertz / SAMPLE_RATE)
-    point = np.arange(_FFT_POINTS // 2 + 1)
     low = corners[:_NUM_BANDS, None]
     middle = corners[1 : _NUM_BANDS + 1, None]
     high = corners[2:, None]
 
+    point = np.arange(_FFT_POINTS // 2 + 1)
     rising = (point - low) / (middle - low)
     falling = (high - point) / (high - middle)
-    is_falling = (point >= middle) & (point < high)
+
     is_rising = (point >= low) & (point < middle)
-    return np.where(is_rising, rising, np.where(is_falling, falling, 0))
+    is_falling = (point >= middle) & (point < high)
+
+    triangles = np.where(is_falling, falling, 0)
+    return np.where(is_rising, rising, triangles)
 
 
 @torch.no_grad()
@@ -128,28 +147,35 @@ def sync_distances(
     """
     num_sound_frames = int(len(sound) * frame_rate // SAMPLE_RATE)
     num_windows = min(len(frames), num_sound_frames) - WINDOW
+
     if num_windows < 1:
         raise InputError(
             f"lip sync: {len(frames)} frames and {len(sound) / SAMPLE_RATE:.2f} s of sound; at "
             f"least {MIN_FRAMES} frames of both are needed"
         )
+
     columns = _cepstra_columns(sound, frame_rate, num_windows)
     images = _network_images(frames)
 
-    visual_parts, audio_parts = [], []
+    visual_parts = []
+    audio_parts = []
     for start in range(0, num_windows, _BATCH_SIZE):
-        windows = range(start, min(start + _BATCH_SIZE, num_windows))
-        clips = [images[first : first + WINDOW].transpose(0, 1) for first in windows]
-        visual_parts.append(network.extract_visual(torch.stack(clips)))
+        stop = min(start + _BATCH_SIZE, num_windows)
+        clips = []
         spectra = []
-        for first in windows:
+        for first in range(start, stop):
             column = _COLUMNS_PER_FRAME * first
+            clips.append(images[first : first + WINDOW].transpose(0, 1))
             spectra.append(columns[None, :, column : column + STEPS])
+        visual_parts.append(network.extract_visual(torch.stack(clips)))
         audio_parts.append(network.extract_audio(torch.stack(spectra)))
 
     visual = torch.cat(visual_parts)
     audio = F.pad(torch.cat(audio_parts), (0, 0, MAX_SHIFT, MAX_SHIFT))
-    shifted = audio.unfold(0, 2 * MAX_SHIFT + 1, 1).transpose(1, 2)  # (T - 5, 21, 1024)
+
+    num_shifts = 2 * MAX_SHIFT + 1
+    shifted = audio.unfold(0, num_shifts, 1).transpose(1, 2)  # (T - 5, 21, 1024)
+
     return F.pairwise_distance(visual[:, None], shifted).numpy()
 
 
@@ -164,16 +190,20 @@ def _network_images(frames: np.ndarray) -> torch.Tensor:
     """(T, H, H, 3) uint8 RGB -> (T, 3, 224, 224) blue, green, red, 0 to 255, the margin cut off."""
     height, width = frames.shape[1:3]
     margin = round(MARGIN * height)
-    inner = frames[:, margin : height - margin, margin : width - margin, ::-1]
-    images = torch.from_numpy(np.ascontiguousarray(inner)).permute(0, 3, 1, 2).float()
+
+    rows = slice(margin, height - margin)
+    columns = slice(margin, width - margin)
+
+    bgr = np.ascontiguousarray(frames[:, rows, columns, ::-1])
+    images = torch.from_numpy(bgr).permute(0, 3, 1, 2).float()
     return F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
 
 
 def lse(distances: np.ndarray) -> tuple[float, float]:
-    """LSE-D and LSE-C of `sync_distances`: the least mean distance over shifts; and the median less it.
+    """LSE-D and LSE-C: the least mean distance over shifts, and the median minus it.
 
     Args:
-        distances: (T, 21).
+        distances: (T, 21) of `sync_distances`.
 
     Returns:
         Lower LSE-D and higher LSE-C: more in time. LSE-D of the release's own edits is 9.2 to 9.9;
@@ -201,5 +231,7 @@ def lse_of_clip(
     num_sound_frames = len(sound) * frame_rate / SAMPLE_RATE
     if min(len(frames), num_sound_frames) < MIN_FRAMES:
         return float("nan"), float("nan")
+
     distances = sync_distances(network, frames, sound, frame_rate)
+
     return lse(distances)

@@ -1,4 +1,4 @@
-"""Every score of an edit, with what it needs. A score whose needs are not met is left out with the reason."""
+"""Every score of an edit, with what it needs; without that it is left out, and why is told."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,9 +82,16 @@ def left_out_notes(metrics: Iterable[Needing], available: set[str]) -> list[str]
     """One line for each thing that is missing: the scores that need it, and why they do."""
     left_out: dict[str, list[str]] = {}
     for metric in metrics:
-        for need in sorted(metric.needs - available):
+        missing = metric.needs - available
+        for need in sorted(missing):
             left_out.setdefault(need, []).append(metric.name)
-    return [f"left out {', '.join(names)}: {MISSING[need]}" for need, names in left_out.items()]
+
+    notes = []
+    for need, names in left_out.items():
+        scores = ", ".join(names)
+        notes.append(f"left out {scores}: {MISSING[need]}")
+
+    return notes
 
 
 def _emotion_accuracy(readings: EditReadings) -> ScoreStatistics:
@@ -120,9 +127,11 @@ def _identity(readings: EditReadings) -> ScoreStatistics:
     """Identity in the true edit is the goal; where there is none, identity in the source clip."""
     references = readings.references
     goal = references.truth or references.source
+
     output = np.array(collect(readings.outputs, "identity"))
     expected = np.array(collect(goal, "identity"))
     another = np.asarray(references.another_identity)
+
     return edit_scores.identity(output, expected, another, readings.speakers)
 
 
@@ -183,11 +192,12 @@ _METRIC_OF = {metric.name: metric for metric in METRICS}
 
 
 def compute_statistics(readings: EditReadings, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The statistics of the named scores: name -> (E, M) rows, what intervals and differences need."""
+    """The statistics of the named scores: name -> (E, M) rows."""
     statistics = {}
     for metric in METRICS:
         if metric.name in names:
             statistics[metric.name] = metric.compute(readings).rows
+
     return statistics
 
 

@@ -1,6 +1,6 @@
 """Tables of clips and frames, and which clips fit a probe and which score it."""
 
-from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,6 +96,7 @@ def split_clips(
             f"no split for {factor}: {fit.sum()} clips to fit, {score.sum()} to score; take more "
             "people"
         )
+
     return fit, score
 
 
@@ -115,13 +116,15 @@ def _split_within(
     """Both parts have the same values of one column, and no value of the other in common."""
     shared_values = clips[shared].to_numpy()
     disjoint_values = clips[disjoint].to_numpy()
+
     fit_values = _draw_part(disjoint_values[usable], shared_values[usable], 0.5, random)
     fit = np.isin(disjoint_values, list(fit_values))
 
-    fit_shared = shared_values[fit & usable]
-    score_shared = shared_values[~fit & usable]
-    in_both = np.isin(shared_values, np.intersect1d(fit_shared, score_shared))
-    in_both &= usable
+    of_fit = shared_values[fit & usable]
+    of_score = shared_values[~fit & usable]
+
+    common = np.intersect1d(of_fit, of_score)
+    in_both = np.isin(shared_values, common) & usable
 
     return fit & in_both, ~fit & in_both
 
@@ -130,6 +133,7 @@ def _given_split(clips: pd.DataFrame, usable: np.ndarray) -> tuple[np.ndarray, n
     """The parts that the columns `fit` and `score` give."""
     given_fit = clips["fit"].to_numpy(bool)
     given_score = clips["score"].to_numpy(bool) if "score" in clips else ~given_fit
+
     fit = given_fit & usable
     score = given_score & usable
 
@@ -141,6 +145,7 @@ def _given_split(clips: pd.DataFrame, usable: np.ndarray) -> tuple[np.ndarray, n
                 f"{len(common)} {name}s are in the fitting AND the scoring part, e.g. {common[0]}: "
                 "take them out of one"
             )
+
     return fit, score
 
 
@@ -159,9 +164,11 @@ def _draw_split(
 
     speakers = clips["speaker"].to_numpy()
     sentences = clips["sentence"].to_numpy()
+
     one_group = np.zeros(usable.sum())
     fit_people = _draw_part(speakers[usable], one_group, fit_share, random)
     fit_sentences = _draw_part(sentences[usable], one_group, fit_share, random)
+
     by_fit_person = np.isin(speakers, list(fit_people))
     of_fit_sentence = np.isin(sentences, list(fit_sentences))
 
@@ -171,17 +178,19 @@ def _draw_split(
 
     fit = by_fit_person & of_fit_sentence & usable
     score = ~by_fit_person & ~of_fit_sentence & usable
+
     return fit, score
 
 
 def _draw_part(
     values: np.ndarray, groups: np.ndarray, share: float, random: np.random.Generator
-) -> set[Hashable]:
+) -> set[Any]:
     """A random share of the distinct values, drawn evenly within those of the same first group."""
     table = pd.DataFrame({"value": values, "group": groups})
     first_group = table.groupby("value")["group"].min()
 
-    part: set[Hashable] = set()
+    part: set[Any] = set()
+
     for _, members in first_group.groupby(first_group):
         names = random.permutation(np.sort(members.index.to_numpy()))
         size = min(len(names) - 1, round(share * len(names)))
@@ -206,6 +215,7 @@ def clip_means(features: np.ndarray, clip: np.ndarray, num_clips: int) -> np.nda
     """
     begins = np.r_[True, clip[1:] != clip[:-1]]
     starts = np.flatnonzero(begins)
+
     if len(starts) != num_clips:
         raise ValueError(
             f"{num_clips} clips, but the frames come in {len(starts)} runs: order the frames clip "
@@ -235,4 +245,5 @@ def sample_frames(clip: np.ndarray, selected: np.ndarray, at_most: int, seed: in
     if len(rows) > at_most:
         random = np.random.default_rng([seed, 7005])
         rows = np.sort(random.choice(rows, at_most, replace=False))
+
     return rows

@@ -1,4 +1,4 @@
-"""Probes: how well a classifier that never saw these people predicts a label from frozen embeddings.
+"""Probes: how well a classifier predicts a label of new people from frozen embeddings.
 
 All are fitted on features standardised with the fitting part's mean and std: `linear` logistic
 regression, C = 1; `knn` 20 nearest neighbours by cosine; `mlp` one hidden layer of 128 with early
@@ -25,8 +25,10 @@ from cdrl.evaluation.estimate import (
     Estimate,
     ScoreStatistics,
     bootstrap_interval,
+    central_moments,
     estimate_score,
     mean_statistics,
+    raw_moments,
 )
 
 PROBE_KINDS = ("linear", "knn", "mlp")
@@ -74,7 +76,7 @@ class ProbeResult:
         return self.score[self.best]
 
     def interval(self, kind: str | None = None, seed: int = 0) -> tuple[float, float]:
-        """95 % bootstrap interval over speakers of one kind's accuracy (default: of the highest)."""
+        """95 % bootstrap interval over speakers of one kind's accuracy (default: the highest)."""
         hits = self.hits[kind or self.best]
         return bootstrap_interval(mean_statistics(hits), self.groups, seed)
 
@@ -130,18 +132,21 @@ def fit_probes(
     labels_fit = np.asarray(labels_fit)
     labels_score = np.asarray(labels_score)
     _check_parts(labels_fit, labels_score)
+
     if permuted:
         random = np.random.default_rng([seed, 7002])
         labels_fit = random.permutation(labels_fit)
 
     predicted = _predict_all(kinds, features_fit, labels_fit, features_score, seed)
     hits = {kind: predictions == labels_score for kind, predictions in predicted.items()}
+
     balanced = {}
     for kind, predictions in predicted.items():
         balanced[kind] = _balanced_accuracy(labels_score, predictions)
 
     if groups_score is None:
         groups_score = np.arange(len(labels_score))
+
     chance_hits = labels_score == _majority(labels_fit)
     is_unseen = ~np.isin(labels_score, labels_fit)
 
@@ -180,10 +185,11 @@ def _predict_all(
     features_score: np.ndarray,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Kind of probe -> (n_score,) predictions; the majority class where features or labels are constant."""
+    """Kind of probe -> (n_score,) predictions; the majority where nothing can be learnt."""
     scaler = StandardScaler().fit(np.asarray(features_fit, np.float64))
     fit = scaler.transform(features_fit).astype(np.float32)
     scored = scaler.transform(features_score).astype(np.float32)
+
     _, class_counts = np.unique(labels_fit, return_counts=True)
     is_informative = len(class_counts) > 1 and np.any(scaler.var_ > 0)
 
@@ -215,6 +221,7 @@ def _classifier(kind: str, num_rows: int, class_counts: np.ndarray, seed: int) -
     # Early stopping holds out a tenth, stratified: impossible for tiny sets.
     early_stopping = class_counts.min() >= 2 and num_rows >= 10 * len(class_counts)
     batch_size = 512 if num_rows >= 2000 else "auto"
+
     return MLPClassifier(
         (128,),
         early_stopping=early_stopping,
@@ -256,10 +263,12 @@ def _principal_axes(fit: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np
     covariance = np.cov(fit, rowvar=False).reshape(num_dimensions, -1)
     variances, axes = np.linalg.eigh(covariance)
     is_filled = variances > SMALLEST_VARIANCE * variances.max()
+
     if is_filled.all():
         return fit, scored
 
     axes = axes[:, is_filled].astype(np.float32)
+
     return fit @ axes, scored @ axes
 
 
@@ -285,9 +294,12 @@ def leak_share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> Estimate
         1 for an embedding equal to the raw features, 0 for a constant one; `raw` is the raw
         features' accuracy.
     """
-    columns = [result.hits[result.best], raw.hits[raw.best], result.chance_hits]
-    rows = np.stack(columns, axis=1).astype(np.float64)
-    statistics = ScoreStatistics(rows, _excess_ratio)
+    hits = result.hits[result.best]
+    raw_hits = raw.hits[raw.best]
+    rows = np.stack([hits, raw_hits, result.chance_hits], axis=1)
+
+    statistics = ScoreStatistics(rows.astype(np.float64), _excess_ratio)
+
     return estimate_score(statistics, result.groups, seed, chance=0.0, raw=raw.highest)
 
 
@@ -335,6 +347,7 @@ def spearman_probe(
     penalties = np.logspace(-1, 4, 11)
     model = make_pipeline(StandardScaler(), RidgeCV(penalties))
     model.fit(np.asarray(features_fit, np.float64), values_fit)
+
     predictions = model.predict(np.asarray(features_score, np.float64))
     # A code without information predicts one value up to rounding: ranks of rounding errors are not
     # a score.
@@ -342,6 +355,7 @@ def spearman_probe(
 
     correlation = correlation_statistics(rankdata(predictions), rankdata(values_score))
     num_speakers = len(np.unique(groups_score))
+
     return estimate_score(
         correlation, groups_score, seed, chance=0.0, n_fit=len(values_fit), speakers=num_speakers
     )
@@ -351,18 +365,17 @@ def correlation_statistics(first: ArrayLike, second: ArrayLike) -> ScoreStatisti
     """The statistics of Pearson's r of two (n,) series; 0 where either is constant."""
     first = np.asarray(first, np.float64)
     second = np.asarray(second, np.float64)
-    first = first - first.mean()
-    second = second - second.mean()
-    columns = [np.ones_like(first), first, second, first**2, second**2, first * second]
+
+    columns = raw_moments(first - first.mean(), second - second.mean())
     return ScoreStatistics(np.stack(columns, axis=1), _pearson)
 
 
 def _pearson(sums: np.ndarray) -> np.ndarray:
     """(..., 6) count, first and second moments -> (...) Pearson's r."""
-    count, first, second, first_squares, second_squares, products = np.moveaxis(sums, -1, 0)
-    first_variance = first_squares / count - (first / count) ** 2
-    second_variance = second_squares / count - (second / count) ** 2
-    covariance = products / count - first * second / count**2
-    variances = first_variance.clip(0) * second_variance.clip(0)
+    moments = central_moments(sums)
+    first_variance = moments.first_variance.clip(0)
+    second_variance = moments.second_variance.clip(0)
+
+    variances = first_variance * second_variance
     scale = np.sqrt(np.maximum(variances, _STILL))
-    return np.where(variances > _STILL, covariance / scale, 0.0)
+    return np.where(variances > _STILL, moments.covariance / scale, 0.0)

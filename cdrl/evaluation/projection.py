@@ -33,6 +33,7 @@ def umap_map(
     """
     if len(embedding) < MIN_ROWS:
         raise ValueError(f"a map needs {MIN_ROWS} rows or more: got {len(embedding)}")
+
     # numba compiles for seconds: only who draws a map pays.
     import umap
 
@@ -43,6 +44,7 @@ def umap_map(
     n_neighbors = min(n_neighbors, len(points) - 1)
     search = NearestNeighbors(n_neighbors=n_neighbors).fit(points)
     distances, nearest = search.kneighbors(points)
+
     model = umap.UMAP(
         n_neighbors=n_neighbors,
         metric="euclidean",
@@ -56,6 +58,7 @@ def umap_map(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         coordinates = model.fit_transform(points)
+
     return coordinates.astype(np.float32), rows
 
 
@@ -78,12 +81,14 @@ def map_quality(
     num_rows = len(embedding)
     positions = np.linspace(0, num_rows - 1, min(max_rows, num_rows))
     rows = np.unique(positions.astype(int))
+
     full = unit_rows(embedding[rows])
     flat = np.asarray(coordinates, np.float64)[rows]
 
     k = min(n_neighbors, (len(rows) - 1) // 2)
     nearest_full = _nearest(full, k)
     nearest_flat = _nearest(flat, k)
+
     shares = []
     for in_full, in_flat in zip(nearest_full, nearest_flat, strict=True):
         shares.append(len(np.intersect1d(in_full, in_flat)) / k)

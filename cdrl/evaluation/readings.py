@@ -1,9 +1,10 @@
 """What the evaluation networks read in clips: of edits, of their sources, of true edits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,15 +86,23 @@ def read_clip(judges: Judges, frames: np.ndarray, with_identity: bool = True) ->
     """
     images = frames_to_tensor(frames)
     actions, landmarks = judges.track(images)
-    emotions = []
+
+    emotions = {}
     for name in JUDGES:
         probabilities = judges.emotion(name, images)
-        emotions.append(SCORED_EMOTIONS[int(probabilities.argmax())])
-    curves = mouth_curves(actions)
-    if not with_identity:
-        return ClipReading(curves, landmarks, *emotions)
-    identity = judges.identity(images).mean(0)
-    return ClipReading(curves, landmarks, *emotions, identity=identity)
+        emotions[name] = SCORED_EMOTIONS[int(probabilities.argmax())]
+
+    identity = np.zeros(0)
+    if with_identity:
+        identity = judges.identity(images).mean(0)
+
+    return ClipReading(
+        mouth_curves=mouth_curves(actions),
+        landmarks=landmarks,
+        judge_a=emotions["judge_a"],
+        judge_b=emotions["judge_b"],
+        identity=identity,
+    )
 
 
 def read_references(edits: Edits, judges: Judges, seed: int = 0) -> References:
@@ -110,12 +119,16 @@ def read_references(edits: Edits, judges: Judges, seed: int = 0) -> References:
 
 
 def _references_with_truth(edits: TrueEdits, judges: Judges, seed: int) -> References:
-    source, truth, another = [], [], []
+    source = []
+    truth = []
+    another = []
     for edit in tqdm(range(len(edits)), desc="judging the truth", mininterval=2):
         source.append(read_clip(judges, edits.source(edit)))
         truth.append(read_clip(judges, edits.truth(edit)))
+
         images = frames_to_tensor(edits.another(edit, seed))
         another.append(judges.identity(images).mean(0))
+
     return References(source, truth, np.array(another))
 
 
@@ -123,14 +136,16 @@ def _references_without_truth(edits: Edits, judges: Judges) -> References:
     untouched = []
     for number in tqdm(range(len(edits.report.clips)), desc="judging the sources", mininterval=2):
         untouched.append(read_clip(judges, edits.clip(number)))
+
     source = [untouched[number] for number in edits.sources]
     another = _another_identity(edits, untouched)
     accuracy = _accuracy_on_labels(edits, untouched)
+
     return References(source, [], another, accuracy)
 
 
 def _another_identity(edits: Edits, untouched: list[ClipReading]) -> np.ndarray | None:
-    """(E, D) identity in another clip of each edit's person; None where somebody has one clip only."""
+    """(E, D) identity in another clip of each edit's person; None where somebody has one clip."""
     identities = []
     for edit, source in enumerate(edits.sources):
         others = edits.other_clips(edit)
@@ -138,6 +153,7 @@ def _another_identity(edits: Edits, untouched: list[ClipReading]) -> np.ndarray 
             return None
         number = others[source % len(others)]
         identities.append(untouched[number].identity)
+
     return np.array(identities)
 
 
@@ -145,46 +161,67 @@ def _accuracy_on_labels(edits: Edits, untouched: list[ClipReading]) -> float:
     """Accuracy of the lower judge on the clips whose label it knows."""
     labels = edits.report.clips.emotion
     is_scored = labels.isin(SCORED_EMOTIONS).to_numpy()
+
     accuracies = []
     for judge in JUDGES:
         emotions = np.array(collect(untouched, judge))
         hits = emotions[is_scored] == labels.to_numpy()[is_scored]
         accuracies.append(np.mean(hits))
+
     return float(min(accuracies))
 
 
 def save_references(references: References, path: Path) -> None:
     """Write references as one .npz of plain arrays, the frames of all clips one after another."""
     lengths = [len(reading.mouth_curves) for reading in references.truth]
-    arrays = {"another": references.another_identity, "lengths": np.array(lengths)}
-    for kind, readings in (("source", references.source), ("truth", references.truth)):
-        for name, file_name in _FILE_NAMES.items():
-            values = collect(readings, name)
-            join: Callable = np.concatenate if name in _PER_FRAME else np.array
-            arrays[f"{kind}.{file_name}"] = join(values)
+    arrays = {
+        "another": np.asarray(references.another_identity),
+        "lengths": np.array(lengths),
+        **_join_readings("source", references.source),
+        **_join_readings("truth", references.truth),
+    }
+
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _join_readings(kind: str, readings: list[ClipReading]) -> dict[str, np.ndarray]:
+    """KIND.FIELD -> the values of all clips, frames one after another."""
+    arrays = {}
+    for name, file_name in _FILE_NAMES.items():
+        values = collect(readings, name)
+        key = f"{kind}.{file_name}"
+        if name in _PER_FRAME:
+            arrays[key] = np.concatenate(values)
+        else:
+            arrays[key] = np.array(values)
+
+    return arrays
 
 
 def load_references(path: Path) -> References:
     """Read references as `save_references` wrote them."""
     with np.load(path) as arrays:
-        ends = np.cumsum(arrays["lengths"])[:-1]
-        source = _load_readings(arrays, "source", ends)
-        truth = _load_readings(arrays, "truth", ends)
-        return References(source, truth, arrays["another"])
+        ends = np.cumsum(arrays["lengths"])
+        return References(
+            source=_split_readings("source", arrays, ends[:-1]),
+            truth=_split_readings("truth", arrays, ends[:-1]),
+            another_identity=arrays["another"],
+        )
 
 
-def _load_readings(
-    arrays: Mapping[str, np.ndarray], kind: str, ends: np.ndarray
+def _split_readings(
+    kind: str, arrays: Mapping[str, np.ndarray], ends: np.ndarray
 ) -> list[ClipReading]:
-    """The readings of one kind; ends: (C - 1,) where in the joined frames each clip but the last ends."""
+    """The readings of one kind; ends: (C - 1,) joined frames where each clip but the last ends."""
     columns = {}
     for name, file_name in _FILE_NAMES.items():
         values = arrays[f"{kind}.{file_name}"]
         columns[name] = np.split(values, ends) if name in _PER_FRAME else list(values)
+
     readings = []
     for number in range(len(ends) + 1):
-        fields = {name: column[number] for name, column in columns.items()}
+        fields: dict[str, Any] = {name: column[number] for name, column in columns.items()}
         readings.append(ClipReading(**fields))
+
     return readings

@@ -1,4 +1,4 @@
-"""Distances between sets of frames as the paper's release computes them, on a named network's features.
+"""Distances between sets of frames as the paper's release computes them.
 
 FAD takes an ArcFace ResNet-18 (`resnet18_110.pth` of arcface-pytorch), CSIM an EfficientFace
 trained on AffectNet-7, weights that a user brings. Numbers on other networks do not compare with
@@ -16,6 +16,7 @@ from torch import nn
 
 from cdrl.core.devices import pick_device
 from cdrl.core.weight_files import fill, read_state, verify
+from cdrl.evaluation.retrieval import unit_rows
 from cdrl.models.published import EXPRESSION_SIDE, FACE_SIDE, EfficientFace, FaceNet
 
 EPSILON = 1e-6  # added to the diagonals where the product of covariances has no root
@@ -30,11 +31,11 @@ _BATCH_SIZE = 32
 
 @lru_cache(maxsize=4)
 def load_published(kind: str, path: str | Path) -> nn.Module:
-    """Load a published network with a user's weights, frozen, in eval mode, on the GPU where there is one.
+    """Load a published network, frozen, in eval mode, on the GPU where there is one.
 
     Args:
         kind: "face" (FAD) or "expression" (CSIM).
-        path: file of the weights.
+        path: file of its weights, a user's.
 
     Raises:
         InputError: no such file, one that holds more than tensors, another network's weights, or a
@@ -44,6 +45,7 @@ def load_published(kind: str, path: str | Path) -> nn.Module:
     state = read_state(path)
     verify(path)
     network: nn.Module = FaceNet() if kind == "face" else EfficientFace()
+
     return fill(network, state, path).to(pick_device("auto"))
 
 
@@ -70,6 +72,7 @@ def published_features(network: nn.Module, frames: np.ndarray) -> np.ndarray:
         images = part.permute(0, 3, 1, 2).float() / 255
         inputs = prepare(images).to(device)
         features.append(network(inputs).cpu())
+
     return torch.cat(features).numpy()
 
 
@@ -78,6 +81,7 @@ def _prepare_face(images: torch.Tensor) -> torch.Tensor:
     weights = torch.tensor(_GREY)[:, None, None]
     grey = (images * weights).sum(1, keepdim=True)
     inner = _resize_and_crop(grey, FACE_RESIZED, FACE_SIDE)
+
     return _normalise(inner, mean=(0.5,), std=(0.5,))
 
 
@@ -92,8 +96,10 @@ def _resize_and_crop(images: torch.Tensor, size: int, side: int) -> torch.Tensor
     resized = F.interpolate(
         images, (size, size), mode="bilinear", antialias=True, align_corners=False
     )
+
     border = (size - side) // 2
-    return resized[..., border : border + side, border : border + side]
+    inner = slice(border, border + side)
+    return resized[..., inner, inner]
 
 
 def _normalise(
@@ -121,13 +127,17 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     first_mean, first_covariance = _gaussian(first)
     second_mean, second_covariance = _gaussian(second)
     root = sqrtm(first_covariance @ second_covariance)
+
     if not np.isfinite(root).all():
         guard = EPSILON * np.eye(len(root))
         root = sqrtm((first_covariance + guard) @ (second_covariance + guard))
 
     between_means = np.square(first_mean - second_mean).sum()
     variances = np.trace(first_covariance + second_covariance)
-    value = between_means + variances - 2 * np.trace(root.real)
+    common = np.trace(root.real)
+
+    value = between_means + variances - 2 * common
+
     return float(max(value, 0.0))
 
 
@@ -136,6 +146,7 @@ def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = np.asarray(features, np.float64)
     mean = features.mean(0)
     covariance = np.cov(features, rowvar=False)
+
     return mean, covariance.reshape(len(mean), -1)
 
 
@@ -156,12 +167,11 @@ def set_similarity(
     random = np.random.default_rng(seed)
     first_rows = _draw_unit_rows(first, number, random)
     second_rows = _draw_unit_rows(second, number, random)
+
     return float((first_rows @ second_rows.T).mean())
 
 
 def _draw_unit_rows(features: np.ndarray, number: int, random: np.random.Generator) -> np.ndarray:
     """(N, D) -> (n, D) float64 rows of length 1, drawn at random."""
-    order = random.permutation(len(features))[:number]
-    rows = np.asarray(features, np.float64)[order]
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, 1e-12)
+    rows = random.permutation(len(features))[:number]
+    return unit_rows(features[rows])

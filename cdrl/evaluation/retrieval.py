@@ -30,6 +30,7 @@ def standardise(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, np.float64)
     centred = features - features.mean(0)
     std = np.maximum(features.std(0), 1e-9)
+
     return (centred / std).astype(np.float32)
 
 
@@ -77,6 +78,7 @@ def draw_galleries(
     """
     random = np.random.default_rng([seed, 7101])
     usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
+
     speakers = clips["speaker"].to_numpy()
     emotions = clips["emotion"].to_numpy()
     sentences = clips["sentence"].to_numpy()
@@ -85,8 +87,10 @@ def draw_galleries(
     for clip in usable:
         takes = takes_of.setdefault((speakers[clip], emotions[clip]), {})
         takes.setdefault(sentences[clip], []).append(int(clip))
+
     large = [key for key, takes in takes_of.items() if len(takes) >= num_sentences]
     large.sort(key=str)
+
     if not large:
         return []
 
@@ -103,9 +107,9 @@ def draw_galleries(
 
         takes = takes_of[candidates[random.integers(len(candidates))]]
         others = sorted((name for name in takes if name != sentence), key=str)
-        others = random.permutation(others)[: num_sentences - 1]
+        drawn = random.permutation(np.array(others))[: num_sentences - 1]
         gallery = []
-        for name in [sentence, *others]:
+        for name in [sentence, *drawn]:
             clips_of_sentence = takes[name]
             gallery.append(clips_of_sentence[random.integers(len(clips_of_sentence))])
         galleries.append((int(query), gallery))
@@ -138,6 +142,7 @@ def frame_hits(
     is_hit[:, length:] = False
 
     hits = (is_nearest & is_hit).sum(1) / is_nearest.sum(1)
+
     return hits, is_hit.mean(1)
 
 
@@ -195,6 +200,7 @@ def retrieval_r1(
     random = np.random.default_rng([seed, 7102])
     search = _Search(unit_rows(features), frames, moments_of)
     galleries = draw_galleries(clips, num_queries, num_sentences, seed)
+
     retrievals = []
     speakers: list[Hashable] = []
     for query, gallery in galleries:
@@ -204,6 +210,7 @@ def retrieval_r1(
             speakers += [clips["speaker"].iloc[query]] * len(retrieval.hits)
 
     num_skipped = len(galleries) - len(retrievals)
+
     if not retrievals:
         raise InputError(
             f"no gallery of {num_sentences} sentences by another speaker in another emotion among "
@@ -213,14 +220,17 @@ def retrieval_r1(
     hits = np.concatenate([retrieval.hits for retrieval in retrievals])
     chance = np.concatenate([retrieval.chance for retrieval in retrievals])
     sizes = [retrieval.size for retrieval in retrievals]
+
     estimate = estimate_score(
         mean_statistics(hits), np.array(speakers), seed, chance=float(np.mean(chance))
     )
     estimate = estimate.with_details(gallery=float(np.mean(sizes)), skipped=num_skipped)
+
     if moments_of is not None:
         return estimate
 
     num_inexact = sum(not retrieval.is_exact for retrieval in retrievals)
+
     return estimate.with_details(inexact=num_inexact / len(galleries))
 
 
@@ -248,9 +258,10 @@ class _Search:
     def retrieve(
         self, query: int, gallery: list[int], per_query: int, random: np.random.Generator
     ) -> _Retrieval | None:
-        """Search frames of a query clip, drawn at random; None where the clips cannot be aligned."""
+        """Search randomly drawn frames of a clip; None where the clips cannot be aligned."""
         target = gallery[0]
         moments = self.align(query, target)
+
         if moments is None:
             return None
 
@@ -259,15 +270,19 @@ class _Search:
         # The target clip comes first, so positions in it are positions in the gallery.
         gallery_embedding = np.concatenate([self.embedding[self.rows(clip)] for clip in gallery])
         target_length = self.starts[target + 1] - self.starts[target]
+
         hits, chance = frame_hits(
             query_embedding[chosen], gallery_embedding, moments[chosen], target_length
         )
         is_exact = self._have_same_phones(query, target)
+
         return _Retrieval(hits, chance, len(gallery_embedding), is_exact)
 
     def _have_same_phones(self, first: int, second: int) -> bool:
         if self.phonemes is None:
             return True
+
         first_phones, _ = label_runs(self.phonemes[self.rows(first)])
         second_phones, _ = label_runs(self.phonemes[self.rows(second)])
+
         return np.array_equal(first_phones, second_phones)

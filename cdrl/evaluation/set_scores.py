@@ -1,4 +1,4 @@
-"""FAD and CSIM, distances between sets of frames: on the kit's networks, and on the papers' where a user names their weights."""
+"""FAD and CSIM, distances between sets of frames, on the kit's networks and on published ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,9 +61,10 @@ class FeatureExtractor:
     def __init__(self, judges: Judges, arcface: str = "", efficient_face: str = "") -> None:
         self.judges = judges
         self.published: dict[str, nn.Module] = {}
-        for kind, path in (("face", arcface), ("expression", efficient_face)):
-            if path:
-                self.published[kind] = load_published(kind, path)
+        if arcface:
+            self.published["face"] = load_published("face", arcface)
+        if efficient_face:
+            self.published["expression"] = load_published("expression", efficient_face)
 
     def extract(self, frames: np.ndarray, networks: Sequence[str]) -> dict[str, np.ndarray]:
         """(T, S, S, 3) uint8 -> network: (T, D) features, for each network that is named."""
@@ -76,6 +77,7 @@ class FeatureExtractor:
                 features[network] = self.judges.identity(images)
             else:
                 features[network] = self.judges.features(network, images)
+
         return features
 
 
@@ -87,9 +89,10 @@ def score_sets(
     clips: pd.DataFrame,
     metrics: Sequence[SetMetric],
 ) -> tuple[dict[str, Estimate], list[str]]:
-    """FAD and CSIM per protocol and emotion, and their plain mean over emotions, as in the release's tables.
+    """FAD and CSIM per protocol and emotion, and their plain mean over emotions.
 
-    The real set is the untouched frames of the SOURCE actors in the target emotion.
+    As in the release's tables, the real set is the untouched frames of the SOURCE actors in the
+    target emotion.
 
     Args:
         prefix: of the printed names, as in "spfem.image.cdrl".
@@ -105,6 +108,7 @@ def score_sets(
     """
     if "protocol" not in requests:
         requests = requests.assign(protocol="intra")
+
     estimates: dict[str, Estimate] = {}
     notes = []
     for protocol in sorted(set(requests.protocol)):
@@ -132,6 +136,7 @@ def score_sets(
                     f"left out {metric.name} of {protocol} edits to {', '.join(too_few)}: fewer "
                     f"than {min_frames} frames, made or real"
                 )
+
     return estimates, notes
 
 
@@ -141,9 +146,10 @@ def _frames_by_person(
     """The features of the selected clips, person by person: (n, D) each; selected: (C,) bool."""
     frames = {}
     for person in sorted(set(table.speaker[selected])):
-        numbers = np.flatnonzero(selected & (table.speaker == person))
+        numbers = np.flatnonzero(selected & (table.speaker == person)).tolist()
         parts = [features[number][network] for number in numbers]
         frames[person] = np.concatenate(parts)
+
     return frames
 
 
@@ -158,14 +164,22 @@ def _distance(
         real_frames = np.concatenate(list(real.values()))
         edited_frames = np.concatenate(list(edited.values()))
         return frechet_distance(real_frames, edited_frames)
-    similarities = [set_similarity(frames, edited[person]) for person, frames in real.items()]
+
+    similarities = []
+    for person, frames in real.items():
+        similarities.append(set_similarity(frames, edited[person]))
+
     return float(np.mean(similarities))
 
 
 def _estimates_of_emotions(name: str, values: dict[str, float]) -> dict[str, Estimate]:
     """The value for each emotion, and the mean of all under `name`; nothing without a value."""
-    estimates = {f"{name}.{emotion}": Estimate(value) for emotion, value in values.items()}
+    estimates = {}
+    for emotion, value in values.items():
+        estimates[f"{name}.{emotion}"] = Estimate(value)
+
     if values:
         mean = float(np.mean(list(values.values())))
         estimates[name] = Estimate(mean, details={"emotions": len(values)})
+
     return estimates

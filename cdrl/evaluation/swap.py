@@ -57,7 +57,7 @@ def draw_triples(
     moments_of: Alignment | None = None,
     sounds_alike: SoundsAlike | None = None,
 ) -> Triples:
-    """Draw an anchor, the same moment in another person and emotion, and another moment of that clip.
+    """Draw anchors, the same moment in another person and emotion, and another moment of it.
 
     x: a frame. y: the aligned frame of a clip of the same sentence in another emotion by another
     speaker. z: a frame of y's clip whose viseme is neither y's nor x's, 2 to 4 frames away for one
@@ -110,8 +110,10 @@ def draw_triples(
             f"no triple among {len(clips)} clips: it takes one sentence by two speakers in two "
             "emotions"
         )
+
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     anchors, positives, negatives, far_flags, anchor_clips = columns
+
     return Triples(
         anchors,
         positives,
@@ -139,28 +141,37 @@ class _Partners:
         self.speaker = clips["speaker"].to_numpy()
         self.sentence = clips["sentence"].to_numpy()
         self.emotion = clips["emotion"].to_numpy()
-        self.usable = np.flatnonzero(clips["emotion"].isin(SCORED_EMOTIONS).to_numpy())
+
+        is_scored = clips["emotion"].isin(SCORED_EMOTIONS)
+        self.usable = np.flatnonzero(is_scored.to_numpy())
+
         self.moments: dict[tuple[int, int], np.ndarray | None] = {}
         self.not_aligned: set[tuple[int, int]] = set()
 
     def draw(self, random: np.random.Generator) -> tuple[int, int, np.ndarray] | None:
-        """A clip, its partner and the (T,) moments of the partner; None where the draw gives none."""
+        """A clip, its partner and the (T,) moments of the partner; None without a partner."""
         first = int(random.choice(self.usable))
+
         same_sentence = self.sentence[self.usable] == self.sentence[first]
         other_emotion = self.emotion[self.usable] != self.emotion[first]
         other_speaker = self.speaker[self.usable] != self.speaker[first]
         partners = self.usable[same_sentence & other_emotion & other_speaker]
+
         if not len(partners):
             return None
 
         second = int(random.choice(partners))
         pair = (first, second)
+
         if pair not in self.moments:
             self.moments[pair] = self.align(first, second)
+
         moments = self.moments[pair]
+
         if moments is None:
             self.not_aligned.add(pair)
             return None
+
         return first, second, moments
 
 
@@ -178,6 +189,7 @@ def _has_distance(candidates: np.ndarray, positive: int, far: bool) -> np.ndarra
     distance = np.abs(candidates - positive)
     if far:
         return distance > NEAR[1]
+
     return (distance >= NEAR[0]) & (distance <= NEAR[1])
 
 
@@ -189,11 +201,14 @@ def triple_wins(embed: Embed, triples: Triples) -> np.ndarray:
         triples: n of them; all three images are given the anchor's audio.
     """
     audio = triples.anchor
+
     anchor = unit_rows(embed(triples.anchor, audio))
     positive = unit_rows(embed(triples.positive, audio))
     negative = unit_rows(embed(triples.negative, audio))
+
     margin = (anchor * positive).sum(1) - (anchor * negative).sum(1)
     is_tie = np.abs(margin) <= TIE
+
     return np.where(is_tie, 0.5, margin > 0)
 
 
@@ -213,9 +228,13 @@ def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> Estimate:
         An encoder that listens only to the audio scores exactly .5.
     """
     wins = triple_wins(embed, triples)
-    estimate = estimate_score(mean_statistics(wins), triples.speaker, seed, chance=0.5)
+    near_wins = wins[~triples.far]
+    far_wins = wins[triples.far]
+
+    statistics = mean_statistics(wins)
+    estimate = estimate_score(statistics, triples.speaker, seed, chance=0.5)
     return estimate.with_details(
-        skipped=triples.skipped, near=_mean(wins[~triples.far]), far=_mean(wins[triples.far])
+        skipped=triples.skipped, near=_mean(near_wins), far=_mean(far_wins)
     )
 
 
@@ -225,7 +244,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 0) -> Estimate:
-    """How far the embedding moves when only the audio is exchanged, over how far when only the image is.
+    """How far an exchange of the audio moves the embedding, over how far one of the image does.
 
     Both exchanges take the same frame of another clip.
 
@@ -243,6 +262,7 @@ def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 
     random = np.random.default_rng([seed, 7202])
     clip = frames["clip"].to_numpy()
     kept, exchanged = random.integers(len(clip), size=(2, num))
+
     is_other_clip = clip[kept] != clip[exchanged]
     kept = kept[is_other_clip]
     exchanged = exchanged[is_other_clip]
@@ -254,8 +274,10 @@ def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 
     statistics = ScoreStatistics(np.stack([audio, image], axis=1), ratio)
     speakers = frames["speaker"].to_numpy()[kept]
     estimate = estimate_score(statistics, speakers, seed)
+
+    is_image_only = not audio.any()
     return estimate.with_details(
-        audio=float(audio.mean()), image=float(image.mean()), by_construction=int(not audio.any())
+        audio=float(audio.mean()), image=float(image.mean()), by_construction=int(is_image_only)
     )
 
 
