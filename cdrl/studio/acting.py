@@ -1,15 +1,16 @@
-"""A clip from its description: what is said, by whom, how; the truth of every frame; the same clip in another emotion.
+"""A clip from its description, the truth of every frame, and the same clip in another emotion.
 
     spec --speech--> phonemes and sound --articulation--> jaw and lips -+
       |                                                                 +--> 52 facial actions
       +--expression--> facial actions of the emotion -------------------+
       +--> head pose, gaze, blinks, scene
 
-`act` and `true_edit` are one function that differs in the emotion put on top, so the edit's truth cannot drift from the
-clip. Everything is a function of the spec.
+`act` and `true_edit` are one function that differs in the emotion put on top, so the edit's truth
+cannot drift from the clip. Everything is a function of the spec.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,21 +21,37 @@ from cdrl.studio.sentences import TEXTS
 from cdrl.studio.speech import AUDIO_RATE, Speech, Utterance, speak_all, utterance, voice_of
 
 SAMPLES_PER_FRAME = 640  # 16 kHz / 25 fps
-_CLIP_SEED, _GAZE_RANGE = (
-    41,
-    (0.6, 0.45),
-)  # radians of yaw and pitch at which an eyeLook action is 1
+HIGHEST_LEVEL = 4.5
+_CLIP_SEED = 41
+_GAZE_RANGE = (0.6, 0.45)  # radians of yaw and pitch at which an eyeLook action is 1
 _COLUMN = {name: index for index, name in enumerate(ACTIONS)}
-# Emotion at level 3 -> head pitch (radians, positive is down), gaze pitch, seconds between blinks, restlessness.
-_MANNER = {
-    "angry": (0.05, 0.00, 3.5, 1.15),
-    "contempt": (-0.05, 0.03, 3.5, 0.9),
-    "disgusted": (-0.02, 0.03, 3.0, 1.0),
-    "fear": (-0.02, 0.00, 2.2, 1.2),
-    "happy": (-0.02, 0.00, 3.0, 1.15),
-    "neutral": (0.0, 0.0, 3.2, 1.0),
-    "sad": (0.09, 0.07, 2.6, 0.7),
-    "surprised": (-0.04, 0.0, 4.0, 1.1),
+_SIDES = ("Left", "Right")
+# Head pose: yaw, pitch, roll (radians), tx, ty (head widths), log of scale.
+_POSE_SCATTER = [0.10, 0.06, 0.04, 0.03, 0.03, 0.04]  # of a clip's mean pose
+_DRIFT_SCATTER = [0.045, 0.030, 0.025, 0.010, 0.008, 0.008]  # within a clip
+_POSE_LIMITS = np.array([0.45, 0.3, 0.25, 0.12, 0.12, 0.15])
+# Closing of the lids in a blink, 0 to 1, by the seconds since it began.
+_BLINK_SECONDS, _BLINK_CLOSING = (0, 0.08, 0.12, 0.28), (0, 1, 1, 0)
+
+
+class _Manner(NamedTuple):
+    """How an emotion at level 3 holds head and eyes."""
+
+    head_pitch: float  # radians, positive is down
+    gaze_pitch: float  # radians, positive is down
+    blink_seconds: float  # between blinks
+    restlessness: float  # factor of the head's movement
+
+
+_MANNERS = {
+    "angry": _Manner(0.05, 0.00, 3.5, 1.15),
+    "contempt": _Manner(-0.05, 0.03, 3.5, 0.9),
+    "disgusted": _Manner(-0.02, 0.03, 3.0, 1.0),
+    "fear": _Manner(-0.02, 0.00, 2.2, 1.2),
+    "happy": _Manner(-0.02, 0.00, 3.0, 1.15),
+    "neutral": _Manner(0.0, 0.0, 3.2, 1.0),
+    "sad": _Manner(0.09, 0.07, 2.6, 0.7),
+    "surprised": _Manner(-0.04, 0.0, 4.0, 1.1),
 }
 
 
@@ -43,8 +60,14 @@ class ClipSpec:
     """Everything that determines a clip of the studio.
 
     Attributes:
-        person: id, 0 or more. sentence: id in `sentences.TEXTS`. emotion: one of `vocabulary.EMOTIONS`.
-        intensity: 1 to 3; neutral has 1 only. take: tells repetitions apart.
+        person: id, 0 or more.
+        sentence: id in `sentences.TEXTS`.
+        emotion: one of `vocabulary.EMOTIONS`.
+        intensity: 1 to 3; neutral has 1 only.
+        take: 0 or more, tells repetitions apart.
+
+    Raises:
+        InputError: a value that is not accepted.
     """
 
     person: int
@@ -53,16 +76,18 @@ class ClipSpec:
     intensity: int
     take: int = 0
 
-    def __post_init__(self):
-        levels = (1,) if self.emotion == "neutral" else INTENSITIES
+    def __post_init__(self) -> None:
         emotion_index(self.emotion)
+        levels = (1,) if self.emotion == "neutral" else INTENSITIES
         if self.intensity not in levels:
+            accepted = ", ".join(map(str, levels))
             raise InputError(
-                f"intensity {self.intensity!r} of {self.emotion}: accepted are {', '.join(map(str, levels))}"
+                f"intensity {self.intensity!r} of {self.emotion}: accepted are {accepted}"
             )
         if self.sentence not in TEXTS:
             raise InputError(
-                f"unknown sentence {self.sentence!r}: accepted are the ids in sentences.TEXTS, such as 300"
+                f"unknown sentence {self.sentence!r}: accepted are the ids in sentences.TEXTS, "
+                "such as 300"
             )
         if self.person < 0 or self.take < 0:
             raise InputError(f"person {self.person!r}, take {self.take!r}: both are 0 or more")
@@ -70,20 +95,24 @@ class ClipSpec:
     @property
     def seed(self) -> tuple[int, ...]:
         """The numbers that seed whatever is particular to this clip."""
-        return (self.person, self.sentence, EMOTIONS.index(self.emotion), self.intensity, self.take)
+        emotion = EMOTIONS.index(self.emotion)
+        return (self.person, self.sentence, emotion, self.intensity, self.take)
 
 
 @dataclass(frozen=True)
 class Performance:
-    """T frames at 25 fps.
+    """The truth of T frames at 25 a second.
 
     Attributes:
-        coefficients: (T, 52) float32 in [0, 1], order `vocabulary.ACTIONS`; blinks and the lids' share of gaze
-            included.
-        pose: (T, 6) float32: yaw, pitch, roll (radians; positive: to the person's left, down, onto the left shoulder),
-            tx, ty (fractions of the head's width; positive: image right, down), log of scale.
-        gaze: (T, 2) float32 radians in the head's frame: yaw (positive: to the person's left), pitch (positive: down).
-        viseme, phoneme: (T,) uint8, positions in `vocabulary.VISEMES` and `PHONEMES`.
+        coefficients: (T, 52) float32 in [0, 1], order `vocabulary.ACTIONS`; blinks and the lids'
+            part of the gaze included.
+        pose: (T, 6) float32: yaw, pitch, roll (radians; positive: to the person's left, down, onto
+            the left shoulder), tx, ty (fractions of the head's width; positive: image right, down),
+            log of scale.
+        gaze: (T, 2) float32 radians in the head's frame: yaw (positive: to the person's left),
+            pitch (positive: down).
+        viseme: (T,) uint8, positions in `vocabulary.VISEMES`.
+        phoneme: (T,) uint8, positions in `vocabulary.PHONEMES`.
         audio: (640 T,) float32 in [-1, 1], 16 kHz.
         scene: seed of light, background and camera.
     """
@@ -98,17 +127,19 @@ class Performance:
 
 
 def utterance_of(spec: ClipSpec) -> Utterance:
-    """What the synthesiser is asked for, for this clip."""
-    return utterance(
-        voice_of(spec.person), TEXTS[spec.sentence], spec.emotion, spec.intensity, spec.seed
-    )
+    """The request to the synthesiser for a clip."""
+    voice = voice_of(spec.person)
+    text = TEXTS[spec.sentence]
+    return utterance(voice, text, spec.emotion, spec.intensity, spec.seed)
 
 
 def act(spec: ClipSpec, speech: Speech | None = None) -> Performance:
-    """The clip.
+    """Act a clip.
 
     Args:
-        speech: the answer to `utterance_of(spec)` where it was asked for in a batch; else it is asked for here.
+        spec: which clip.
+        speech: the sound of `utterance_of(spec)` where it was made in a batch; by default it is
+            made here.
 
     >>> performance = act(ClipSpec(600, 601, "happy", 2))
     >>> performance.coefficients.shape[1], len(performance.audio) == 640 * len(performance.viseme)
@@ -120,31 +151,41 @@ def act(spec: ClipSpec, speech: Speech | None = None) -> Performance:
 def true_edit(
     spec: ClipSpec, emotion: str, intensity: float, speech: Speech | None = None
 ) -> Performance:
-    """The same clip re-acted in another emotion: what a perfect edit of it would look like.
+    """The same clip acted again in another emotion: what a perfect edit of it would look like.
 
-    Sound, timing, articulation, pose, gaze, blinks and scene are those of `act(spec)`; the emotional actions, and what
-    they do to the speaking mouth, are the person's own for `emotion`.
+    Sound, timing, articulation, pose, gaze, blinks and scene are those of `act(spec)`; the
+    emotional actions, and their effect on the speaking mouth, are the person's own for `emotion`.
 
     Args:
-        intensity: level, 1 to 3; 0 to 4.5 accepted (level = 3 x the strength of `cdrl edit`). Of no effect on neutral.
+        spec: the clip.
+        emotion: of the edit, one of `vocabulary.EMOTIONS`.
+        intensity: level, 1 to 3; 0 to 4.5 accepted (level = 3 x the strength of `cdrl edit`). Of no
+            effect on neutral.
+        speech: as in `act`.
 
     Returns:
-        a Performance; with the spec's own emotion and intensity, exactly `act(spec)`.
+        A performance; with the spec's own emotion and intensity, exactly `act(spec)`.
+
+    Raises:
+        InputError: an unknown emotion, or a level outside the range.
     """
     emotion_index(emotion)
-    if not 0 <= intensity <= 4.5:
+    if not 0 <= intensity <= HIGHEST_LEVEL:
         raise InputError(
-            f"intensity {intensity!r}: accepted are levels from 0 to 4.5 (1 to 3 are the labelled ones)"
+            f"intensity {intensity!r}: accepted are levels from 0 to {HIGHEST_LEVEL} "
+            "(1 to 3 are the labelled ones)"
         )
-    track = _track(spec, speech or speak_all([utterance_of(spec)])[0])
+    track = _track(spec, speech)
+    coefficients = _emotional_coefficients(track, emotion, intensity, spec.person, spec.seed)
+    scene = np.random.SeedSequence([_CLIP_SEED, *spec.seed]).generate_state(1)
     return Performance(
-        coefficients=_acted(track, emotion, intensity, spec.person, spec.seed).astype(np.float32),
+        coefficients=coefficients.astype(np.float32),
         pose=track.pose,
         gaze=track.gaze,
         viseme=track.spoken.viseme,
         phoneme=track.spoken.phoneme,
         audio=track.audio,
-        scene=int(np.random.SeedSequence([_CLIP_SEED, *spec.seed]).generate_state(1)[0]),
+        scene=int(scene[0]),
     )
 
 
@@ -155,185 +196,283 @@ def expected_edit(
     people: tuple[int, ...],
     speech: Speech | None = None,
 ) -> np.ndarray:
-    """The mean of a clip's true edits acted as others act: all that can be known of an edit when the person's own way is not.
+    """The mean of a clip's true edits as other people would act them.
 
-    Speech, gaze and blinks are the clip's. The mean has the least squared error of all answers.
+    All that can be known of an edit when the person's own style is not: the mean has the least
+    squared error of all answers. Speech, gaze and blinks are the clip's.
 
     Args:
-        people: ids of those others; each acts once. intensity, speech: as in `true_edit`.
+        spec: the clip.
+        emotion: as in `true_edit`.
+        intensity: as in `true_edit`.
+        people: ids of the others; each acts once.
+        speech: as in `act`.
 
     Returns:
-        (T, 52) in [0, 1].
+        (T, 52) float32 in [0, 1].
     """
-    track = _track(spec, speech or speak_all([utterance_of(spec)])[0])
-    takes = [_acted(track, emotion, intensity, person, (person, *spec.seed)) for person in people]
-    return np.mean(takes, axis=0).astype(np.float32)
+    track = _track(spec, speech)
+    edits = []
+    for person in people:
+        seed = (person, *spec.seed)
+        edits.append(_emotional_coefficients(track, emotion, intensity, person, seed))
+    return np.mean(edits, axis=0).astype(np.float32)
 
 
-# --- what an edit must leave alone -----------------------------------------------------------------------------------
+# --- what an edit must leave alone ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Track:
-    spoken: articulation.Articulation
-    audio: np.ndarray
-    pose: np.ndarray
-    gaze: np.ndarray
-    blink: np.ndarray
-
-
-def _track(spec: ClipSpec, speech: Speech) -> _Track:
     """Everything of a clip but its emotional actions."""
+
+    spoken: articulation.Articulation
+    audio: np.ndarray  # (640 T,)
+    pose: np.ndarray  # (T, 6)
+    gaze: np.ndarray  # (T, 2)
+    blink: np.ndarray  # (T,)
+
+
+def _track(spec: ClipSpec, speech: Speech | None) -> _Track:
+    if speech is None:
+        speech = speak_all([utterance_of(spec)])[0]
     rng = np.random.default_rng([_CLIP_SEED, *spec.seed])
-    speech = _in_clip(speech, lead=rng.uniform(0.04, 0.14), tail=rng.uniform(0.08, 0.20))
+    lead = rng.uniform(0.04, 0.14)
+    tail = rng.uniform(0.08, 0.20)
+    speech = _pad_speech(speech, lead, tail)
     num_frames = len(speech.audio) // SAMPLES_PER_FRAME
     times = articulation.frame_times(num_frames)
     spoken = articulation.articulate(speech, spec.person, num_frames)
-    spoken.channels[:] *= rng.lognormal(0, 0.06, spoken.channels.shape[1])
-    spoken.channels[:] *= 1 + 0.05 * expression.slow_noise(
-        rng, times, spoken.channels.shape[1], 3.0
-    )
-    pitch, look, between_blinks, restless = _MANNER[spec.emotion]
+    _vary_articulation(spoken.channels, rng, times)
+
+    manner = _MANNERS[spec.emotion]
     scale = expression.intensity_scale(spec.intensity)
-    pose = _pose(rng, times, spoken, restless**scale)
-    pose[:, 1] += pitch * scale * rng.lognormal(0, 0.4)
-    gaze = _gaze(rng, times) + [0, look * scale * rng.lognormal(0, 0.4)] - 0.5 * pose[:, :2]
-    blink = _blinks(rng, times, between_blinks)
+    pose = _pose(rng, times, spoken, manner.restlessness**scale)
+    pose[:, 1] += manner.head_pitch * scale * rng.lognormal(0, 0.4)
+    gaze = _gaze(rng, times)
+    gaze[:, 1] += manner.gaze_pitch * scale * rng.lognormal(0, 0.4)
+    gaze -= 0.5 * pose[:, :2]
+    blink = _blinks(rng, times, manner.blink_seconds)
     return _Track(spoken, speech.audio, pose.astype(np.float32), gaze.astype(np.float32), blink)
 
 
-def _in_clip(speech: Speech, lead: float, tail: float) -> Speech:
-    """The speech with silence before and after it, in whole frames."""
+def _pad_speech(speech: Speech, lead: float, tail: float) -> Speech:
+    """The speech with silence before and after it (seconds), in whole frames."""
     before = round(lead * AUDIO_RATE)
-    length = before + len(speech.audio) + round(tail * AUDIO_RATE)
-    audio = np.zeros(-(-length // SAMPLES_PER_FRAME) * SAMPLES_PER_FRAME, np.float32)
-    audio[before : before + len(speech.audio)] = speech.audio
-    start = np.append(speech.start_seconds, speech.end_seconds[-1]) + before / AUDIO_RATE
-    start[0] = 0  # the utterance's own first silence joins the lead
-    end = np.append(start[1:], len(audio) / AUDIO_RATE)
-    return Speech(audio, np.append(speech.phoneme, 0).astype(np.uint8), start, end)
+    after = round(tail * AUDIO_RATE)
+    end = before + len(speech.audio)
+    num_frames = -(-(end + after) // SAMPLES_PER_FRAME)
+    audio = np.zeros(num_frames * SAMPLES_PER_FRAME, np.float32)
+    audio[before:end] = speech.audio
+    starts = np.append(speech.start_seconds, speech.end_seconds[-1]) + before / AUDIO_RATE
+    starts[0] = 0  # the utterance's own first silence joins the lead
+    ends = np.append(starts[1:], len(audio) / AUDIO_RATE)
+    phoneme = np.append(speech.phoneme, 0)
+    return Speech(audio, phoneme.astype(np.uint8), starts, ends)
 
 
-def _pose(rng, times: np.ndarray, spoken: articulation.Articulation, restless: float) -> np.ndarray:
-    """(T, 6) where the head is: a place, slow drift, and small nods on open vowels."""
-    place = rng.normal(0, [0.10, 0.06, 0.04, 0.03, 0.03, 0.04])
-    drift = (
-        expression.slow_noise(rng, times, 6, 0.9)
-        * [0.045, 0.030, 0.025, 0.010, 0.008, 0.008]
-        * restless
-    )
-    jaw = spoken.channels[:, 0] - spoken.channels[:, 0].mean()
-    nods = (
-        np.convolve(jaw, np.hanning(9) / np.hanning(9).sum(), mode="same")
-        * rng.normal(0.10, 0.08)
-        * restless
-    )
-    pose = place + drift
+def _vary_articulation(channels: np.ndarray, rng: np.random.Generator, times: np.ndarray) -> None:
+    """No two takes move alike: each channel's size varies by clip and slowly within it, in place.
+
+    Args:
+        channels: (T, 13).
+        rng: of the clip.
+        times: (T,) seconds.
+    """
+    num_channels = channels.shape[1]
+    channels *= rng.lognormal(0, 0.06, num_channels)
+    channels *= 1 + 0.05 * expression.slow_noise(rng, times, num_channels, 3.0)
+
+
+def _pose(
+    rng: np.random.Generator,
+    times: np.ndarray,
+    spoken: articulation.Articulation,
+    restlessness: float,
+) -> np.ndarray:
+    """(T, 6) pose of the head: a mean, slow drift, and small nods on open vowels."""
+    mean = rng.normal(0, _POSE_SCATTER)
+    drift = expression.slow_noise(rng, times, 6, 0.9) * _DRIFT_SCATTER * restlessness
+    jaw = spoken.channels[:, 0]
+    window = np.hanning(9)
+    smooth_jaw = np.convolve(jaw - jaw.mean(), window / window.sum(), mode="same")
+    nods = smooth_jaw * rng.normal(0.10, 0.08) * restlessness
+    pose = mean + drift
     pose[:, 1] += nods
-    return np.clip(
-        pose, [-0.45, -0.3, -0.25, -0.12, -0.12, -0.15], [0.45, 0.3, 0.25, 0.12, 0.12, 0.15]
-    )
+    return np.clip(pose, -_POSE_LIMITS, _POSE_LIMITS)
 
 
-def _gaze(rng, times: np.ndarray) -> np.ndarray:
+def _gaze(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     """(T, 2) fixations of about .7 s joined by saccades of one or two frames."""
-    number = int(times[-1] / 0.2) + 2
-    start = np.cumsum(rng.gamma(3.0, 0.23, number)) - 0.4
-    points = (
-        rng.normal(0, [0.07, 0.04], (number + 1, 2))
-        * np.where(rng.random(number + 1) < 0.25, 2.0, 1.0)[:, None]
-    )
-    moved = np.clip((times[:, None] - start) / 0.05, 0, 1)
-    return points[0] + moved @ np.diff(points, axis=0)
+    num_saccades = int(times[-1] / 0.2) + 2
+    saccades = np.cumsum(rng.gamma(3.0, 0.23, num_saccades)) - 0.4
+    fixations = rng.normal(0, [0.07, 0.04], (num_saccades + 1, 2))
+    is_wide = rng.random(num_saccades + 1) < 0.25
+    fixations = fixations * np.where(is_wide, 2.0, 1.0)[:, None]
+    progress = np.clip((times[:, None] - saccades) / 0.05, 0, 1)
+    return fixations[0] + progress @ np.diff(fixations, axis=0)
 
 
-def _blinks(rng, times: np.ndarray, between: float) -> np.ndarray:
+def _blinks(rng: np.random.Generator, times: np.ndarray, interval: float) -> np.ndarray:
     """(T,) 0 to 1: lids shut; 80 ms to close, 160 ms to open."""
-    start = np.cumsum(rng.gamma(2.0, between / 2, 8)) - rng.uniform(0, between)
-    since = times[:, None] - start
-    shape = np.interp(since, [0, 0.08, 0.12, 0.28], [0, 1, 1, 0], left=0, right=0)
-    return shape.max(1) * rng.uniform(0.9, 1.0)
+    starts = np.cumsum(rng.gamma(2.0, interval / 2, 8)) - rng.uniform(0, interval)
+    since = times[:, None] - starts
+    closing = np.interp(since, _BLINK_SECONDS, _BLINK_CLOSING, left=0, right=0)
+    return closing.max(1) * rng.uniform(0.9, 1.0)
 
 
-def _acted(
+def _emotional_coefficients(
     track: _Track, emotion: str, intensity: float, person: int, seed: tuple[int, ...]
 ) -> np.ndarray:
     """(T, 52) in [0, 1]: a person's emotion over what is said."""
-    emotional = expression.express(
-        person, emotion, intensity, seed, articulation.frame_times(len(track.pose))
-    )
-    coefficients = _join(track.spoken, emotional, emotion, expression.intensity_scale(intensity))
+    times = articulation.frame_times(len(track.pose))
+    emotional = expression.express(person, emotion, intensity, seed, times)
+    scale = expression.intensity_scale(intensity)
+    coefficients = _combine_mouth(track.spoken, emotional, emotion, scale)
     _add_eyes(coefficients, track.blink, track.gaze)
     return np.clip(coefficients, 0, 1)
 
 
-# --- speech and emotion in one mouth ---------------------------------------------------------------------------------
+# --- speech and emotion in one mouth ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _SpeakingMouth:
+    """What limits the mouth's actions in T frames; all arrays are (T,)."""
+
+    channel: dict[str, np.ndarray]  # speech movement by name of `articulation.CHANNELS`
+    closure: np.ndarray  # 1 where the lips must touch
+    free: np.ndarray  # 1 where they need not
+    jaw: np.ndarray  # opening, of speech and emotion
+    smile: np.ndarray  # mean of both sides, of the emotion
+    stretch: np.ndarray  # mean of both sides, of the emotion
 
 
 def _both(name: str) -> list[int]:
-    return [_COLUMN[f"{name}Left"], _COLUMN[f"{name}Right"]]
+    """Columns of an action's left and right side."""
+    return [_COLUMN[f"{name}{side}"] for side in _SIDES]
 
 
-def _join(
+def _combine_mouth(
     spoken: articulation.Articulation, emotional: np.ndarray, emotion: str, scale: float
 ) -> np.ndarray:
-    """(T, 52): the speaking mouth inside the emotional face.
+    """The speaking mouth inside the emotional face.
 
-    Rounding gives way to a smile and a smile to rounding; lips press only while the mouth is nearly shut; an open jaw
-    shows more of a raised lip. A closure overrides everything: the jaw shuts and no lip is parted.
+    Rounding gives way to a smile and a smile to rounding; lips press only while the mouth is nearly
+    shut; an open jaw shows more of a raised lip. A closure overrides everything: the jaw shuts and
+    no lip is parted.
+
+    Args:
+        spoken: movement of the mouth without emotion.
+        emotional: (T, 52) actions without speech.
+        emotion: decides how much jaw and lips move in speech.
+        scale: of the emotion's intensity.
+
+    Returns:
+        (T, 52), not yet clipped.
     """
-    jaw_gain, lip_gain = (factor ** min(scale, 1.2) for factor in expression.ARTICULATION[emotion])
-    said = dict(zip(articulation.CHANNELS, spoken.channels.T * lip_gain))
-    free = 1 - spoken.closure
+    mouth = _speaking_mouth(spoken, emotional, emotion, scale)
     out = emotional.copy()
-    smile = emotional[:, _both("mouthSmile")].mean(1)
-    stretch = emotional[:, _both("mouthStretch")].mean(1)
-    rounding = np.clip(said["pucker"] + 0.6 * said["funnel"], 0, 1)
-    jaw = said["jaw"] * jaw_gain / lip_gain + emotional[:, _COLUMN["jawOpen"]] * (
-        1 - 0.4 * said["jaw"]
-    )
-    out[:, _COLUMN["jawOpen"]] = jaw = free * jaw + spoken.closure * np.minimum(jaw, 0.05)
-    out[:, _COLUMN["mouthClose"]] = spoken.closure * jaw + free * np.minimum(
-        said["close"], 0.5 * jaw
-    )
-    slack = np.clip(1 - jaw / 0.3, 0, 1)
-    narrow = np.clip(1 - 0.45 * smile - 0.35 * stretch, 0, 1)
-    out[:, _COLUMN["mouthPucker"]] = said["pucker"] * narrow + emotional[:, _COLUMN["mouthPucker"]]
-    out[:, _COLUMN["mouthFunnel"]] = said["funnel"] * narrow + emotional[
-        :, _COLUMN["mouthFunnel"]
-    ] * (0.4 + 0.6 * free)
-    for side in ("Left", "Right"):
-        column = {
-            name: _COLUMN[f"mouth{name}{side}"]
-            for name in ("Smile", "Stretch", "UpperUp", "LowerDown", "Press")
-        }
-        out[:, _COLUMN[f"mouthDimple{side}"]] += said["dimple"] * (1 - 0.3 * smile)
-        out[:, column["Smile"]] *= 1 - 0.4 * rounding - 0.15 * spoken.closure
-        out[:, column["Stretch"]] = out[:, column["Stretch"]] * (1 - 0.4 * rounding) + said[
-            "wide"
-        ] * (1 - 0.3 * smile)
-        parted = free * (0.65 + 0.35 * np.clip(jaw / 0.3, 0, 1))
-        out[:, column["UpperUp"]] = out[:, column["UpperUp"]] * parted + said["upper"] * free
-        out[:, column["LowerDown"]] = out[:, column["LowerDown"]] * parted + said["lower"] * free
-        out[:, column["Press"]] = np.maximum(
-            out[:, column["Press"]] * (0.15 + 0.85 * slack), said["press"]
-        )
-    for name in ("mouthRollLower", "mouthRollUpper", "mouthShrugLower"):
-        out[:, _COLUMN[name]] *= 0.3 + 0.7 * slack
-    out[:, _COLUMN["mouthRollLower"]] += said["tuck"]
-    out[:, _COLUMN["mouthRollUpper"]] += 0.4 * said["press"]
-    out[:, _COLUMN["mouthShrugUpper"]] += said["shrug"]
-    out[:, _COLUMN["jawForward"]] += said["forward"]
-    out[:, _COLUMN["tongueOut"]] = said["tongue"] * np.clip(jaw / 0.12, 0, 1) * free
+    _set_jaw(out, mouth)
+    _set_rounding(out, emotional, mouth)
+    for side in _SIDES:
+        _set_lips(out, side, mouth)
+    _set_inner_lips(out, mouth)
     return out
 
 
+def _speaking_mouth(
+    spoken: articulation.Articulation, emotional: np.ndarray, emotion: str, scale: float
+) -> _SpeakingMouth:
+    jaw_factor, lip_factor = expression.ARTICULATION[emotion]
+    exponent = min(scale, 1.2)
+    jaw_gain = jaw_factor**exponent
+    lip_gain = lip_factor**exponent
+    scaled = spoken.channels.T * lip_gain
+    channel = dict(zip(articulation.CHANNELS, scaled, strict=True))
+    free = 1 - spoken.closure
+    speech_jaw = channel["jaw"] * jaw_gain / lip_gain
+    emotional_jaw = emotional[:, _COLUMN["jawOpen"]] * (1 - 0.4 * channel["jaw"])
+    jaw = speech_jaw + emotional_jaw
+    return _SpeakingMouth(
+        channel=channel,
+        closure=spoken.closure,
+        free=free,
+        jaw=free * jaw + spoken.closure * np.minimum(jaw, 0.05),
+        smile=emotional[:, _both("mouthSmile")].mean(1),
+        stretch=emotional[:, _both("mouthStretch")].mean(1),
+    )
+
+
+def _set_jaw(out: np.ndarray, mouth: _SpeakingMouth) -> None:
+    """Opening of the jaw, and lips that close over it."""
+    close = np.minimum(mouth.channel["close"], 0.5 * mouth.jaw)
+    out[:, _COLUMN["jawOpen"]] = mouth.jaw
+    out[:, _COLUMN["mouthClose"]] = mouth.closure * mouth.jaw + mouth.free * close
+    open_enough = np.clip(mouth.jaw / 0.12, 0, 1)
+    out[:, _COLUMN["tongueOut"]] = mouth.channel["tongue"] * open_enough * mouth.free
+    out[:, _COLUMN["jawForward"]] += mouth.channel["forward"]
+
+
+def _set_rounding(out: np.ndarray, emotional: np.ndarray, mouth: _SpeakingMouth) -> None:
+    """Pucker and funnel of speech, less in a wide mouth, with those of the emotion."""
+    pucker = _COLUMN["mouthPucker"]
+    funnel = _COLUMN["mouthFunnel"]
+    narrow = np.clip(1 - 0.45 * mouth.smile - 0.35 * mouth.stretch, 0, 1)
+    parting = 0.4 + 0.6 * mouth.free
+    out[:, pucker] = mouth.channel["pucker"] * narrow + emotional[:, pucker]
+    out[:, funnel] = mouth.channel["funnel"] * narrow + emotional[:, funnel] * parting
+
+
+def _set_lips(out: np.ndarray, side: str, mouth: _SpeakingMouth) -> None:
+    """The actions of one side of the mouth, in place."""
+    dimple = _COLUMN[f"mouthDimple{side}"]
+    smile = _COLUMN[f"mouthSmile{side}"]
+    stretch = _COLUMN[f"mouthStretch{side}"]
+    upper = _COLUMN[f"mouthUpperUp{side}"]
+    lower = _COLUMN[f"mouthLowerDown{side}"]
+    press = _COLUMN[f"mouthPress{side}"]
+    channel = mouth.channel
+    rounding = np.clip(channel["pucker"] + 0.6 * channel["funnel"], 0, 1)
+    room = 1 - 0.3 * mouth.smile
+    parting = mouth.free * (0.65 + 0.35 * np.clip(mouth.jaw / 0.3, 0, 1))
+
+    out[:, dimple] += channel["dimple"] * room
+    out[:, smile] *= 1 - 0.4 * rounding - 0.15 * mouth.closure
+    out[:, stretch] = out[:, stretch] * (1 - 0.4 * rounding) + channel["wide"] * room
+    out[:, upper] = out[:, upper] * parting + channel["upper"] * mouth.free
+    out[:, lower] = out[:, lower] * parting + channel["lower"] * mouth.free
+    emotional_press = out[:, press] * (0.15 + 0.85 * _shut(mouth))
+    out[:, press] = np.maximum(emotional_press, channel["press"])
+
+
+def _shut(mouth: _SpeakingMouth) -> np.ndarray:
+    """(T,) 1 with a shut jaw, 0 from an opening of .3 on."""
+    return np.clip(1 - mouth.jaw / 0.3, 0, 1)
+
+
+def _set_inner_lips(out: np.ndarray, mouth: _SpeakingMouth) -> None:
+    """Rolled and shrugged lips: of the emotion while the jaw is shut, and of speech, in place."""
+    shut = 0.3 + 0.7 * _shut(mouth)
+    for name in ("mouthRollLower", "mouthRollUpper", "mouthShrugLower"):
+        out[:, _COLUMN[name]] *= shut
+    out[:, _COLUMN["mouthRollLower"]] += mouth.channel["tuck"]
+    out[:, _COLUMN["mouthRollUpper"]] += 0.4 * mouth.channel["press"]
+    out[:, _COLUMN["mouthShrugUpper"]] += mouth.channel["shrug"]
+
+
 def _add_eyes(coefficients: np.ndarray, blink: np.ndarray, gaze: np.ndarray) -> None:
-    """Blinks over drooping or widened lids; the eyeLook actions that belong to the gaze. In place."""
-    for name in _both("eyeBlink"):
-        coefficients[:, name] = np.maximum(coefficients[:, name], blink)
-    for name in [*_both("eyeWide"), *_both("eyeSquint")]:
-        coefficients[:, name] *= 1 - blink
+    """Blinks over drooping or widened lids, and the eyeLook actions of the gaze, in place.
+
+    Args:
+        coefficients: (T, 52).
+        blink: (T,) 0 to 1.
+        gaze: (T, 2) radians, yaw and pitch.
+    """
+    for column in _both("eyeBlink"):
+        coefficients[:, column] = np.maximum(coefficients[:, column], blink)
+    for column in [*_both("eyeWide"), *_both("eyeSquint")]:
+        coefficients[:, column] *= 1 - blink
     yaw, pitch = gaze.T / np.array(_GAZE_RANGE)[:, None]
     for side, outward in (("Left", yaw), ("Right", -yaw)):
         coefficients[:, _COLUMN[f"eyeLookOut{side}"]] = np.maximum(outward, 0)

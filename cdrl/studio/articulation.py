@@ -1,14 +1,15 @@
 """Phonemes -> movements of jaw and lips, with coarticulation.
 
-Every phoneme pulls each articulator towards a target with a strength (its dominance) that falls off exponentially
-outside its own time; the position is the weighted mean of all pulls and of a weak pull to rest (Cohen and Massaro,
-"Modeling coarticulation in synthetic visual speech", 1993). So rounding begins before its vowel, a jaw never opens
-fully in a short one, and a consonant that does not care about the lips wears its neighbours' shape. Bilabials, alone,
-must close.
+Every phoneme pulls each articulator towards a target with a strength (its dominance) that falls off
+exponentially outside its own time; the position is the weighted mean of all pulls and of a weak
+pull to rest (Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993). So
+rounding begins before its vowel, a jaw never opens fully in a short one, and a consonant that does
+not involve the lips takes its neighbours' shape. Only bilabials must close.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,7 +53,7 @@ TARGETS = {
     "oh": (0.44, 0.20, 0.50, 0.00, 0.00, 0.00, 0.16, 0.00, 0.00, 0.00, 0.04, 0.00, 0.00),
     "ou": (0.18, 0.70, 0.24, 0.00, 0.00, 0.00, 0.03, 0.00, 0.00, 0.08, 0.06, 0.00, 0.00),
 }
-# Viseme -> dominance over jaw / rounding (pucker, funnel) / the other channels.
+# Viseme -> dominance over the jaw, rounding (pucker, funnel), the other channels.
 DOMINANCE = {
     "sil": (0.8, 0.6, 0.8),
     "PP": (2.5, 0.4, 4.0),
@@ -70,23 +71,24 @@ DOMINANCE = {
     "oh": (1.8, 3.0, 1.6),
     "ou": (1.6, 3.2, 1.7),
 }
-_GROUP = np.array([0, 1, 1] + [2] * 10)  # channel -> column of DOMINANCE
-# Phonemes that differ from their viseme: channel -> factor.
-_VARIANT = {
+# Channel -> column of `DOMINANCE`: jaw, then pucker and funnel, then the others.
+DOMINANCE_COLUMN = np.array([0, 1, 1] + [2] * 10)
+# Phonemes that differ from their viseme: channel -> factor on its target.
+PHONEME_FACTORS = {
     "AX": {"jaw": 0.75, "wide": 0.7},
     "AH": {"jaw": 0.85},
     "AE": {"wide": 3.0},
     "UH": {"pucker": 0.7},
     "AO": {"funnel": 0.85},
 }
-# Diphthongs end in another shape from half their time on.
+REST_DOMINANCE = 0.12
+FIRM_VISEMES = ("PP", "FF", "sil")  # they reach their targets however short they are
+# Diphthongs end in another viseme from half their time on.
 _GLIDE = {"AY": "ih", "EY": "ih", "OY": "ih", "AW": "ou", "OW": "ou"}
-_FALL = np.array([0.013, 0.024, 0.014])  # seconds, dominance falls to 1/e, per group
-_REST = 0.12
-_HOLD, _EDGE = (
-    0.024,
-    0.034,
-)  # seconds: a closure holds at least twice the first (> one frame), its edges last the second
+_FALL_SECONDS = np.array([0.013, 0.024, 0.014])  # dominance falls to 1/e, per column of DOMINANCE
+_FULL_SECONDS = 0.07  # a sound of this length has its full dominance
+_HOLD_SECONDS = 0.024  # a closure holds at least twice this: more than one frame
+_EDGE_SECONDS = 0.034  # a closure's onset and release
 _SEED = 21
 # Standard deviation over people of the logarithm of each channel's strength.
 _SCATTER = (0.12, 0.12, 0.12, 0.15, 0.20, 0.18, 0.14, 0.08, 0.14, 0.20, 0.20, 0.20, 0.16)
@@ -99,7 +101,8 @@ class Articulation:
     Attributes:
         channels: (T, 13) float64 in [0, 1], order `CHANNELS`.
         closure: (T,) 1 where the lips must touch (P, B, M), 0 where they are free.
-        phoneme, viseme: (T,) uint8, what is spoken at the middle of each frame.
+        phoneme: (T,) uint8, position in `vocabulary.PHONEMES` at the middle of each frame.
+        viseme: (T,) uint8, position in `vocabulary.VISEMES`.
     """
 
     channels: np.ndarray
@@ -108,32 +111,69 @@ class Articulation:
     viseme: np.ndarray
 
 
+class Segments(NamedTuple):
+    """P phonemes in order of time, with diphthongs cut in two.
+
+    Attributes:
+        phonemes: P names.
+        visemes: P names.
+        starts: (P,) seconds.
+        ends: (P,) seconds.
+    """
+
+    phonemes: list[str]
+    visemes: list[str]
+    starts: np.ndarray
+    ends: np.ndarray
+
+
 def frame_times(num_frames: int) -> np.ndarray:
-    """(T,) seconds: the middle of each frame; frame t shows the sound of samples 640 t to 640 (t + 1)."""
+    """(T,) seconds: the middle of each frame.
+
+    Frame t shows the sound of samples 640 t to 640 (t + 1).
+    """
     return (np.arange(num_frames) + 0.5) / FRAME_RATE
 
 
 @lru_cache(maxsize=1024)
 def speaker_targets(person: int) -> tuple[np.ndarray, np.ndarray]:
-    """A person's own mouth shapes: (15, 13) targets and (3,) fall times, scattered around the table."""
+    """A person's own mouth shapes, scattered around the table.
+
+    Returns:
+        Targets (15, 13), and fall times (3,) in seconds.
+    """
     rng = np.random.default_rng([_SEED, person])
-    targets = np.array([TARGETS[name] for name in VISEMES])
+    targets = np.array([TARGETS[viseme] for viseme in VISEMES])
     strength = rng.lognormal(0, _SCATTER)
     targets = targets * strength * rng.lognormal(0, 0.12, targets.shape)
-    return np.clip(targets, 0, 0.9), _FALL * rng.lognormal(0, 0.15, 3)
+    fall_seconds = _FALL_SECONDS * rng.lognormal(0, 0.15, 3)
+    return np.clip(targets, 0, 0.9), fall_seconds
 
 
-def _segments(speech: Speech) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
-    """Phonemes, diphthongs cut in two: names, visemes, starts, ends."""
-    rows = []
-    for index, start, end in zip(speech.phoneme, speech.start_seconds, speech.end_seconds):
-        name = PHONEMES[index]
-        middle = (start + end) / 2 if name in _GLIDE else end
-        rows.append((name, PHONEME_TO_VISEME[name], start, middle))
-        if name in _GLIDE:
-            rows.append((name, _GLIDE[name], middle, end))
-    names, visemes, starts, ends = zip(*rows)
-    return names, visemes, np.array(starts), np.array(ends)
+def cut_segments(speech: Speech) -> Segments:
+    """The phonemes of an utterance with their visemes; a diphthong has two, one after the other."""
+    phonemes: list[str] = []
+    visemes: list[str] = []
+    starts: list[float] = []
+    ends: list[float] = []
+
+    def append(phoneme: str, viseme: str, start: float, end: float) -> None:
+        phonemes.append(phoneme)
+        visemes.append(viseme)
+        starts.append(start)
+        ends.append(end)
+
+    times = zip(speech.start_seconds, speech.end_seconds, strict=True)
+    for index, (start, end) in zip(speech.phoneme, times, strict=True):
+        phoneme = PHONEMES[index]
+        viseme = PHONEME_TO_VISEME[phoneme]
+        if phoneme in _GLIDE:
+            middle = (start + end) / 2
+            append(phoneme, viseme, start, middle)
+            append(phoneme, _GLIDE[phoneme], middle, end)
+        else:
+            append(phoneme, viseme, start, end)
+    return Segments(phonemes, visemes, np.array(starts), np.array(ends))
 
 
 def articulate(speech: Speech, person: int, num_frames: int) -> Articulation:
@@ -141,53 +181,89 @@ def articulate(speech: Speech, person: int, num_frames: int) -> Articulation:
 
     Args:
         speech: its times count from the beginning of the clip.
+        person: id.
         num_frames: T, at 25 frames a second.
 
     Returns:
-        every P, B and M has at least one frame of closure 1; jaw about .05 in silence, .4 to .6 in "father".
+        Every P, B and M has at least one frame of closure 1; the jaw is about .05 in silence, .4 to
+        .6 in "father".
     """
-    targets, fall = speaker_targets(person)
-    names, visemes, starts, ends = _segments(speech)
-    shape = np.array([VISEMES.index(name) for name in visemes])
-    goal = targets[shape]
-    for row, name in enumerate(names):
-        for channel, factor in _VARIANT.get(name, {}).items():
-            goal[row, CHANNELS.index(channel)] *= factor
-    pull = np.array([DOMINANCE[name] for name in visemes])
-    firm = np.isin(visemes, ("PP", "FF", "sil"))
-    pull = (
-        pull * np.where(firm, 1.0, np.clip((ends - starts) / 0.07, 0.3, 1.3))[:, None]
-    )  # short sounds undershoot
-    times = frame_times(num_frames)[:, None]
-    away = np.maximum(
-        np.maximum(starts - times, times - ends), 0
-    )  # (T, P) seconds outside the sound
-    weight = np.exp(-away[:, :, None] / fall) * pull  # (T, P, 3)
-    channels = np.empty((num_frames, len(CHANNELS)))
-    for group in range(3):
-        columns = _GROUP == group
-        total = weight[:, :, group].sum(1, keepdims=True) + _REST
-        channels[:, columns] = (
-            weight[:, :, group] @ goal[:, columns] + _REST * targets[0, columns]
-        ) / total
-    spoken = np.searchsorted(speech.end_seconds, times[:, 0], side="right").clip(
-        max=len(speech.phoneme) - 1
+    segments = cut_segments(speech)
+    times = frame_times(num_frames)
+    phoneme, viseme = _spoken_at(speech, times)
+    return Articulation(
+        channels=_coarticulate(segments, person, times),
+        closure=_closure(segments, times),
+        phoneme=phoneme,
+        viseme=viseme,
     )
-    phoneme = speech.phoneme[spoken]
-    viseme = np.array(
-        [VISEMES.index(PHONEME_TO_VISEME[PHONEMES[index]]) for index in phoneme], np.uint8
-    )
-    return Articulation(channels, _closure(times[:, 0], visemes, starts, ends), phoneme, viseme)
 
 
-def _closure(
-    times: np.ndarray, visemes: list[str], starts: np.ndarray, ends: np.ndarray
-) -> np.ndarray:
+def _coarticulate(segments: Segments, person: int, times: np.ndarray) -> np.ndarray:
+    """Position of every articulator: the mean of all targets, weighted by dominance.
+
+    Args:
+        segments: P segments.
+        person: id.
+        times: (T,) seconds.
+
+    Returns:
+        (T, 13).
+    """
+    targets, fall_seconds = speaker_targets(person)
+    goals = _segment_targets(segments, targets)
+    before = segments.starts - times[:, None]
+    after = times[:, None] - segments.ends
+    distance = np.maximum(np.maximum(before, after), 0)  # (T, P) seconds outside the segment
+    fall = np.exp(-distance[:, :, None] / fall_seconds)
+    dominance = fall * _segment_dominance(segments)  # (T, P, 3)
+
+    channels = np.empty((len(times), len(CHANNELS)))
+    for column in range(3):
+        members = column == DOMINANCE_COLUMN
+        weights = dominance[:, :, column]
+        pull = weights @ goals[:, members] + REST_DOMINANCE * targets[0, members]
+        channels[:, members] = pull / (weights.sum(1, keepdims=True) + REST_DOMINANCE)
+    return channels
+
+
+def _segment_targets(segments: Segments, targets: np.ndarray) -> np.ndarray:
+    """(P, 13) targets of each segment: its viseme's, with what its phoneme does otherwise."""
+    viseme_ids = [VISEMES.index(viseme) for viseme in segments.visemes]
+    goals = targets[viseme_ids]
+    for row, phoneme in enumerate(segments.phonemes):
+        for channel, factor in PHONEME_FACTORS.get(phoneme, {}).items():
+            goals[row, CHANNELS.index(channel)] *= factor
+    return goals
+
+
+def _segment_dominance(segments: Segments) -> np.ndarray:
+    """(P, 3) dominance of each segment at its own time; short sounds undershoot."""
+    dominance = np.array([DOMINANCE[viseme] for viseme in segments.visemes])
+    is_firm = np.isin(segments.visemes, FIRM_VISEMES)
+    seconds = segments.ends - segments.starts
+    share = np.clip(seconds / _FULL_SECONDS, 0.3, 1.3)
+    return dominance * np.where(is_firm, 1.0, share)[:, None]
+
+
+def _spoken_at(speech: Speech, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Phoneme and viseme (T,) uint8 at each of the times (T,)."""
+    position = np.searchsorted(speech.end_seconds, times, side="right")
+    phoneme = speech.phoneme[position.clip(max=len(speech.phoneme) - 1)]
+    viseme = [VISEMES.index(PHONEME_TO_VISEME[PHONEMES[index]]) for index in phoneme]
+    return phoneme, np.array(viseme, np.uint8)
+
+
+def _closure(segments: Segments, times: np.ndarray) -> np.ndarray:
     """(T,) smooth 0 to 1: lips together around every bilabial."""
-    bilabial = np.array(visemes) == "PP"
+    bilabial = np.array(segments.visemes) == "PP"
     if not bilabial.any():
         return np.zeros(len(times))
-    middle = (starts + ends)[bilabial] / 2
-    hold = np.maximum((ends - starts)[bilabial] / 2 - 0.010, _HOLD)
-    outside = np.maximum(np.abs(times[:, None] - middle) - hold, 0) / _EDGE
-    return (0.5 + 0.5 * np.cos(np.pi * np.minimum(outside, 1))).max(1)
+    starts = segments.starts[bilabial]
+    ends = segments.ends[bilabial]
+    middle = (starts + ends) / 2
+    hold = np.maximum((ends - starts) / 2 - 0.010, _HOLD_SECONDS)
+    distance = np.abs(times[:, None] - middle) - hold
+    outside = np.maximum(distance, 0) / _EDGE_SECONDS
+    closure = 0.5 + 0.5 * np.cos(np.pi * np.minimum(outside, 1))
+    return closure.max(1)
