@@ -1,8 +1,10 @@
-"""CCRL as released, so that its checkpoints (full size) and its shortcomings (any size) can be examined; no part of our method.
+"""CCRL as released, so that its checkpoints and its shortcomings can be examined.
 
-Our words on the left, the release's state dict on the right (`load_released` applies it):
+The checkpoints have the full size; the shortcomings show at any size. Our names on the left, the
+release's state dict on the right (`load_released` applies it):
 
-    image.*                       img_encoder.*   IResNet-50; layer4, bn2, fc and features are stored there and never used
+    image.*                       img_encoder.*   IResNet-50; its parts layer4, bn2, fc and features
+                                                  are stored and never used
     key.{0..3}.*                  mask_learning.image_feature_mapping.residual_block{1..4}.*
     audio.convolutions.{0..3}.*   mask_learning.audio_feature_mapping.conv{1..4}.*
     audio.out.*                   mask_learning.audio_feature_mapping.fc.*
@@ -10,6 +12,7 @@ Our words on the left, the release's state dict on the right (`load_released` ap
 """
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -17,9 +20,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.core.errors import InputError
+from cdrl.core.weight_files import State, read_state
 from cdrl.priors.iresnet import IResNet
 
-SIDE, CHANNELS = 28, 256  # of the map that stands for content
+# Of the map that stands for content.
+SIDE = 28
+CHANNELS = 256
 _RENAMED = (
     (r"^img_encoder\.(?!layer4|bn2|fc|features)", "image."),
     (r"^mask_learning\.audio_feature_mapping\.fc\.", "audio.out."),
@@ -27,6 +33,7 @@ _RENAMED = (
     (r"^mask_learning\.linear_k\.", "keys."),
     (r"^mask_learning\.linear_v\.", "value."),
 )
+# Parts that the release numbers from 1.
 _NUMBERED = (
     (r"^mask_learning\.image_feature_mapping\.residual_block(\d)\.", "key."),
     (r"^mask_learning\.audio_feature_mapping\.conv(\d)\.", "audio.convolutions."),
@@ -35,50 +42,75 @@ _UNUSED = re.compile(r"^(img_encoder\.)?(layer4|bn2|fc|features)\.")
 
 
 class KeyBlock(nn.Module):
-    """3x3 conv, BN, ReLU, 3x3 conv, BN, plus the identity or a 1x1 conv with BN, ReLU."""
+    """3x3 conv, BN, ReLU, 3x3 conv, BN, plus the identity or a 1x1 conv with BN, ReLU.
+
+    Args:
+        channels: of the input.
+        out: channels of the output.
+    """
 
     def __init__(self, channels: int, out: int):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(channels, out, 3, 1, 1), nn.BatchNorm2d(out)
-        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1), nn.BatchNorm2d(out)
-        changes = channels != out
-        self.skip_connection = (
-            nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out))
-            if changes
-            else nn.Sequential()
-        )
+
+        self.conv1 = nn.Conv2d(channels, out, 3, 1, 1)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1)
+        self.bn2 = nn.BatchNorm2d(out)
+
+        self.skip_connection = nn.Sequential()
+        if channels != out:
+            self.skip_connection.append(nn.Conv2d(channels, out, 1, bias=False))
+            self.skip_connection.append(nn.BatchNorm2d(out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        """(B, channels, h, w) -> (B, out, h, w)."""
+        hidden = self.conv1(x)
+        hidden = F.relu(self.bn1(hidden))
+        hidden = self.conv2(hidden)
+        hidden = self.bn2(hidden)
+
         return F.relu(hidden + self.skip_connection(x))
 
 
 class AudioMap(nn.Module):
-    """One frame's audio vector (B, 1, A) -> one map (B, 1, side, side)."""
+    """One frame's audio vector -> one map.
+
+    Args:
+        audio: length of the vector.
+        side: of the map.
+    """
 
     def __init__(self, audio: int, side: int):
         super().__init__()
-        widths = (1, 64, 64, 64, 1)
-        self.convolutions = nn.ModuleList(
-            [nn.Conv1d(a, b, 3, 1, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        )
-        self.out, self.side = nn.Linear(audio, side * side), side
+
+        self.convolutions = nn.ModuleList()
+        for channels, out in pairwise((1, 64, 64, 64, 1)):
+            self.convolutions.append(nn.Conv1d(channels, out, 3, 1, 1))
+        self.out = nn.Linear(audio, side * side)
+        self.side = side
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        """(B, 1, A) -> (B, 1, side, side)."""
         for convolution in self.convolutions:
             audio = F.relu(convolution(audio))
-        return self.out(audio.flatten(1)).view(-1, 1, self.side, self.side)
+
+        audio_map = self.out(audio.flatten(1))
+        return audio_map.view(-1, 1, self.side, self.side)
 
 
 class ReleasedContent(nn.Module):
-    """The released CCRL network, forward pass and shapes as published; 13.75 M parameters besides the image encoder.
+    """The released CCRL network, forward pass and shapes as published.
 
-    The audio map is repeated over all channels, so the attention's logits are an outer product: rank one. The same audio
-    reaches anchor and positive, so the loss can be met by the audio; `tests/test_released.py` holds both as facts.
+    It has 13.75 M parameters besides the image encoder. The audio map is repeated over all
+    channels, so the attention's logits are an outer product: rank one. The same audio reaches
+    anchor and positive, so the audio alone can meet the loss. `tests/test_released.py` checks both.
 
     Args:
-        image: frozen image encoder, (B, 3, H, W) -> (B, channels, side, side); None: the release's IResNet-50.
-        channels, side: of the map that stands for content. audio: length of a frame's audio vector.
+        image: frozen image encoder, (B, 3, H, W) -> (B, channels, side, side); None: the release's
+            IResNet-50.
+        channels: of the map that stands for content.
+        side: of the map.
+        audio: length of a frame's audio vector.
     """
 
     def __init__(
@@ -89,105 +121,138 @@ class ReleasedContent(nn.Module):
         audio: int = 512,
     ):
         super().__init__()
-        self.image, self.channels, self.side = image or IResNet(), channels, side
+
+        self.image = IResNet() if image is None else image
+        self.channels = channels
+        self.side = side
+
+        self.key = nn.ModuleList()
         widths = (channels, 2 * channels, 2 * channels, channels, channels)
-        self.key = nn.ModuleList(
-            [KeyBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        for block_channels, out in pairwise(widths):
+            self.key.append(KeyBlock(block_channels, out))
+
         self.audio = AudioMap(audio, side)
-        self.query, self.keys, self.value = (nn.Linear(side * side, side * side) for _ in range(3))
+        positions = side * side
+        self.query = nn.Linear(positions, positions)
+        self.keys = nn.Linear(positions, positions)
+        self.value = nn.Linear(positions, positions)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 224, 224) in [-1, 1] -> (B, 256, 28, 28); the release fed BGR."""
+        """(B, 3, 224, 224) in [-1, 1], BGR in the release -> (B, 256, 28, 28)."""
         return self.image(images)
 
     def logits(self, features: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-        """(B, 256, 28, 28), (B, 1, 512) -> (B, 784, 784) attention logits, query by key position; of rank one."""
+        """Compute attention logits, which are of rank one.
+
+        Args:
+            features: (B, 256, 28, 28).
+            audio: (B, 1, 512).
+
+        Returns:
+            (B, 784, 784), query by key position.
+        """
         key = features
         for block in self.key:
             key = block(key)
-        query = self.query(self.audio(audio).expand(-1, self.channels, -1, -1).flatten(2))
-        return query.transpose(1, 2) @ self.keys(key.flatten(2)) / self.side
+
+        audio_map = self.audio(audio).expand(-1, self.channels, -1, -1)
+        query = self.query(audio_map.flatten(2))
+
+        keys = self.keys(key.flatten(2))
+
+        return query.transpose(1, 2) @ keys / self.side
 
     def forward(self, images: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 224, 224), (B, 1, 512) -> content (B, 256, 28, 28)."""
+        """Compute content maps.
+
+        Args:
+            images: (B, 3, 224, 224) in [-1, 1].
+            audio: (B, 1, 512).
+
+        Returns:
+            (B, 256, 28, 28).
+        """
         features = self.features(images)
-        attention = self.logits(features, audio).softmax(-1)
-        return (self.value(features.flatten(2)) @ attention.transpose(1, 2)).view_as(features)
+        logits = self.logits(features, audio)
+        attention = logits.softmax(-1)
+
+        value = self.value(features.flatten(2))
+        content = value @ attention.transpose(1, 2)
+
+        return content.view_as(features)
 
 
 def release_name(name: str) -> str:
-    """Our name of a parameter of the release; the name itself where it has none.
+    """Translate a parameter's name in the release to ours; an unknown name stays.
 
     >>> release_name("mask_learning.image_feature_mapping.residual_block2.conv1.weight")
     'key.1.conv1.weight'
     """
     for pattern, ours in _NUMBERED:
-        name = re.sub(pattern, lambda found, ours=ours: f"{ours}{int(found[1]) - 1}.", name)
+        match = re.match(pattern, name)
+        if match:
+            number = int(match[1]) - 1
+            return f"{ours}{number}.{name[match.end() :]}"
     for pattern, ours in _RENAMED:
         name = re.sub(pattern, ours, name)
     return name
 
 
 def load_released(path: Path, model: ReleasedContent | None = None) -> ReleasedContent:
-    """Fill the network from a checkpoint of the release: `NN_DCL.pth` (all of it) or `backbone.pth` (the image encoder).
+    """Fill the network from a checkpoint of the release.
 
     Args:
-        path: a .pth; read with `weights_only`, so that it cannot run code. model: what to fill; a new one by default.
+        path: `NN_DCL.pth` (all of it) or `backbone.pth` (the image encoder); nothing in it is
+            executed.
+        model: what to fill; a new one by default.
 
     Returns:
         The network, frozen, in eval mode (the release left its frozen BatchNorm in train mode).
 
     Raises:
-        InputError: missing, unreadable, or with keys or shapes of another network, the first of which is named.
+        InputError: missing, unreadable, or with keys or shapes of another network; the message has
+            the first that differs.
     """
-    model, state = model or ReleasedContent(), read_checkpoint(path, "NN_DCL.pth and backbone.pth")
-    whole = any(name.startswith("mask_learning.") for name in state)
-    if not whole:
-        state = {
-            f"img_encoder.{name.removeprefix('img_encoder.')}": value
-            for name, value in state.items()
-        }
-    state = {release_name(name): value for name, value in state.items() if not _UNUSED.match(name)}
-    wanted = {
-        name: value
-        for name, value in model.state_dict().items()
-        if whole or name.startswith("image.")
-    }
-    check_keys(path, wanted, state)
+    if model is None:
+        model = ReleasedContent()
+    released = read_state(path)
+    is_whole = any(name.startswith("mask_learning.") for name in released)
+    state = {}
+    for name, value in released.items():
+        if _UNUSED.match(name):
+            continue
+        if not is_whole:
+            name = f"img_encoder.{name.removeprefix('img_encoder.')}"
+        state[release_name(name)] = value
+
+    expected = {}
+    for name, value in model.state_dict().items():
+        if is_whole or name.startswith("image."):
+            expected[name] = value
+    check_keys(path, expected, state)
     model.load_state_dict(state, strict=False)
+
     return model.eval().requires_grad_(False)
 
 
-def read_checkpoint(path: Path, accepted: str) -> dict:
-    """The flat state dict in a .pth of the release, read so that it cannot run code.
+def check_keys(path: Path, expected: State, state: State) -> None:
+    """Refuse a state dict of another network; the message has the first key that differs.
+
+    Args:
+        path: of the checkpoint.
+        expected: the network's state dict.
+        state: the checkpoint's.
 
     Raises:
-        InputError: missing, unreadable, or anything else than tensors by name.
+        InputError: keys or shapes differ.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; accepted are {accepted} of the CDRL release")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - whatever the unpickler says, it is not such a checkpoint
+    differing = sorted(expected.keys() ^ state.keys())
+    if not differing:
+        for name, value in expected.items():
+            if value.shape != state[name].shape:
+                differing.append(name)
+    if differing:
         raise InputError(
-            f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})"
-        ) from None
-    tensors = isinstance(state, dict) and all(
-        isinstance(value, torch.Tensor) for value in state.values()
-    )
-    if not tensors or not state:
-        raise InputError(f"{path}: a flat state dict of tensors is needed, as {accepted} are")
-    return state
-
-
-def check_keys(path: Path, wanted: dict, state: dict) -> None:
-    """Refuses a state dict whose keys or shapes are another network's, naming the first that differs."""
-    wrong = sorted(set(wanted) ^ set(state)) or [
-        name for name in wanted if wanted[name].shape != state[name].shape
-    ]
-    if wrong:
-        raise InputError(
-            f"{path}: {len(wrong)} keys or shapes differ from the released network, the first is {wrong[0]}"
+            f"{path}: {len(differing)} keys or shapes differ from the released network, "
+            f"the first is {differing[0]}"
         )
