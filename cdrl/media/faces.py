@@ -413,7 +413,7 @@ def _mouth_box(lips: np.ndarray, transforms: np.ndarray, poses: np.ndarray) -> n
         (4,) float32 left, top, right, bottom, 0 to 1.
     """
     linear = transforms[:, :, :2]
-    relative = _to_crop(lips, transforms) / CROP_SIZE
+    relative = to_crop(lips, transforms) / CROP_SIZE
     middles = (relative.min(axis=1) + relative.max(axis=1)) / 2
     x, y = np.median(middles, axis=0)
 
@@ -427,7 +427,7 @@ def _mouth_box(lips: np.ndarray, transforms: np.ndarray, poses: np.ndarray) -> n
     return np.array([x - half_width, y - half_height, x + half_width, y + half_height], np.float32)
 
 
-def _to_crop(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+def to_crop(points: np.ndarray, transforms: np.ndarray) -> np.ndarray:
     """(T, L, 2) points in frame pixels -> (T, L, 2) in crop coordinates, 0 to `CROP_SIZE`."""
     inverse = np.linalg.inv(transforms[:, :, :2])
     return np.einsum("tij,tlj->tli", inverse, points - transforms[:, None, :, 2])
@@ -553,7 +553,7 @@ def alignment_error(
         of the clip's mean eye middle from its nominal place. About .01 to .02 on studio clips; 0
         for the true alignment.
     """
-    in_crop = _to_crop(landmarks, alignment.transforms.astype(np.float64))
+    in_crop = to_crop(landmarks, alignment.transforms.astype(np.float64))
     right_eye = [names.index("right_eye_outer"), names.index("right_eye_inner")]
     left_eye = [names.index("left_eye_outer"), names.index("left_eye_inner")]
     rigid = in_crop[:, [*right_eye, *left_eye, names.index("nose_bridge")]]
