@@ -170,7 +170,7 @@ def test_the_module_that_changes_clips_cannot_reach_a_true_edit():
     for node in ast.walk(ast.parse(Path(changes.__file__).read_text())):
         if isinstance(node, ast.ImportFrom):
             names |= {node.module, *(alias.name for alias in node.names)}
-    assert {"act", "cdrl.studio.pools"} <= names
+    assert {"act", "cdrl.core.pools"} <= names
     assert not names & {"true_edit", "cdrl.studio.edits", "render_edit"}
 
 

@@ -1,63 +1,91 @@
-"""Which clips make up the studio corpus, and the process pool that renders them into a crop store.
+"""Which clips make up the studio corpus, and the pool that renders them into a crop store.
 
-A clip is its `ClipSpec`; its name says all of it, so any frame can be made again from the name alone.
+A clip is its `ClipSpec`; its name says all of it, so any frame can be made again from the name
+alone.
 """
 
 import json
 import re
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
+from cdrl.core.pools import in_order
 from cdrl.core.vocabulary import INTENSITIES, SCORED_EMOTIONS
 from cdrl.corpora.store import StoreWriter
 from cdrl.studio.acting import ClipSpec, Performance, act, true_edit, utterance_of
+from cdrl.studio.articulation import FRAME_RATE
 from cdrl.studio.sentences import sentence_ids
 from cdrl.studio.speech import Speech, speak_all
 
-# Counts up whenever a clip of the same name would look, move or sound different; scores compare within one version.
+# Counts up whenever a clip of the same name would look, move or sound different; scores compare
+# within one version.
 VERSION = 1
-FRAME_RATE = 25.0
+DEFAULT_CLIPS = 8  # per person, of a drawn split
 _LEVEL_SEED, _DRAW_SEED = 51, 52
-_BATCH = 4  # clips a worker is handed at once
+_BATCH = 4  # clips a worker is given at once
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class Split:
-    """People and sentences; no person is in two splits, no sentence in two of train, choose, report and judge."""
+    """People and sentences.
+
+    No person is in two splits, no sentence in two of train, choose, report and judge.
+
+    Attributes:
+        people: ids.
+        sentences: ids.
+        is_drawn: each person says some sentences, drawn at random; otherwise the split is crossed
+            (see `specs`).
+    """
 
     people: tuple[int, ...]
     sentences: tuple[int, ...]
+    is_drawn: bool
 
 
+_TRAIN_SENTENCES = sentence_ids("train")
+_SMOKE_SENTENCES = sentence_ids("smoke")
 SPLITS = {
-    # More people for the frozen backbones, who learn from `train` too: people are what they lack.
-    "priors": Split((*range(160), *range(1000, 1640)), sentence_ids("train")),
-    "train": Split(tuple(range(2000, 2640)), sentence_ids("train")),
-    "choose": Split(tuple(range(200, 224)), sentence_ids("choose")),
-    "report": Split(tuple(range(300, 324)), sentence_ids("report")),
-    "judge": Split(tuple(range(400, 560)), sentence_ids("judge")),
-    # For the action reader, on features of backbones that never met them: those fit the people they learnt from better than others.
-    "action_tracker": Split(tuple(range(3000, 3640)), sentence_ids("train")),
-    # The preset `smoke`: its speech is committed. Its two parts share neither a person nor a sentence.
-    "smoke_train": Split(tuple(range(600, 604)), sentence_ids("smoke")[:2]),
-    "smoke_report": Split(tuple(range(604, 608)), sentence_ids("smoke")[2:]),
+    # More people for the frozen backbones, who also learn from `train`: people are what they lack.
+    "priors": Split((*range(160), *range(1000, 1640)), _TRAIN_SENTENCES, is_drawn=True),
+    "train": Split(tuple(range(2000, 2640)), _TRAIN_SENTENCES, is_drawn=True),
+    "choose": Split(tuple(range(200, 224)), sentence_ids("choose"), is_drawn=False),
+    "report": Split(tuple(range(300, 324)), sentence_ids("report"), is_drawn=False),
+    "judge": Split(tuple(range(400, 560)), sentence_ids("judge"), is_drawn=True),
+    # The backbones fit the people they learnt from better than others, so the action tracker learns
+    # from people that they never met.
+    "action_tracker": Split(tuple(range(3000, 3640)), _TRAIN_SENTENCES, is_drawn=True),
+    # The preset `smoke`: its speech is committed. Its two parts share neither a person nor a
+    # sentence.
+    "smoke_train": Split(tuple(range(600, 604)), _SMOKE_SENTENCES[:2], is_drawn=True),
+    "smoke_report": Split(tuple(range(604, 608)), _SMOKE_SENTENCES[2:], is_drawn=False),
 }
 
 
+# --- lists of clips ---------------------------------------------------------------------------
+
+
 def level_of(person: int, sentence: int, emotion: str) -> int:
-    """The one intensity, 1 to 3, at which a person says a sentence in an emotion; neutral has 1 only."""
+    """The one intensity, 1 to 3, at which a person says a sentence in an emotion.
+
+    Neutral has 1 only.
+    """
     if emotion == "neutral":
         return 1
-    rng = np.random.default_rng([_LEVEL_SEED, person, sentence, SCORED_EMOTIONS.index(emotion)])
-    return int(rng.choice(INTENSITIES))
+    seed = [_LEVEL_SEED, person, sentence, SCORED_EMOTIONS.index(emotion)]
+    return int(np.random.default_rng(seed).choice(INTENSITIES))
+
+
+def _leveled_spec(person: int, sentence: int, emotion: str) -> ClipSpec:
+    """The clip of a person, a sentence and an emotion, at its one intensity."""
+    return ClipSpec(person, sentence, emotion, level_of(person, sentence, emotion))
 
 
 def specs(
@@ -69,100 +97,107 @@ def specs(
 ) -> list[ClipSpec]:
     """The clips of a split, in the order of their names' numbers.
 
-    `priors`, `train`, `action_tracker` and `judge` are drawn: each person says `clips / 2` sentences of the split, each in two emotions (parallel
-    clips; an odd count gives the last sentence three), so that every emotion comes equally often. The others are
-    crossed: the first half of the people says the first half of the sentences, the second half the rest, each in all
-    seven scored emotions; a probe fitted on one half meets neither a person nor a sentence of it in the other.
+    `priors`, `train`, `action_tracker` and `judge` are drawn: each person says `clips / 2`
+    sentences of the split, each in two emotions (parallel clips; an odd count gives the last
+    sentence three), so that every emotion comes equally often. The others are crossed: the first
+    half of the people says the first half of the sentences, the second half the rest, each in all
+    seven scored emotions; a probe fitted on one half meets neither a person nor a sentence of it in
+    the other.
 
     Args:
-        people: how many (drawn splits: the first ones; else half of them from each half). Default: all.
+        split: key of `SPLITS`.
+        people: how many (drawn splits: the first ones; else half of them from each half). Default:
+            all.
         clips: per person, drawn splits only; default 8.
-        sentences: how many in all, half for each half of the people; crossed splits only. Default: all.
+        sentences: how many in all, half for each half of the people; crossed splits only. Default:
+            all.
         seed: of the draw.
 
-    >>> len(specs("report")), len(specs("report", people=12, sentences=6)), len(specs("train", people=10, clips=8))
-    (1008, 252, 80)
+    Raises:
+        InputError: an unknown split, or more than it has.
+
+    >>> len(specs("report")), len(specs("report", people=12, sentences=6))
+    (1008, 252)
+    >>> len(specs("train", people=10, clips=8))
+    80
     """
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}: accepted are {', '.join(SPLITS)}")
-    chosen = SPLITS[split]
-    number = len(chosen.people) if people is None else people
-    if not 1 <= number <= len(chosen.people):
+    entry = SPLITS[split]
+    num_people = len(entry.people) if people is None else people
+    if not 1 <= num_people <= len(entry.people):
         raise InputError(
-            f"split {split}: {number} people asked for, it has 1 to {len(chosen.people)}"
+            f"split {split}: {num_people} people asked for, it has 1 to {len(entry.people)}"
         )
-    if split in ("priors", "train", "action_tracker", "judge", "smoke_train"):
-        return _drawn(chosen, number, 8 if clips is None else clips, seed)
-    return _crossed(
-        split, chosen, number, len(chosen.sentences) if sentences is None else sentences
-    )
-
-
-def _crossed(split: str, chosen: Split, people: int, sentences: int) -> list[ClipSpec]:
-    if people < 2 or not 2 <= sentences <= len(chosen.sentences):
+    if entry.is_drawn:
+        return _drawn(entry, num_people, DEFAULT_CLIPS if clips is None else clips, seed)
+    num_sentences = len(entry.sentences) if sentences is None else sentences
+    if num_people < 2 or not 2 <= num_sentences <= len(entry.sentences):
         raise InputError(
-            f"split {split}: {people} people and {sentences} sentences asked for; a crossed split takes 2 or more "
-            f"people and 2 to {len(chosen.sentences)} sentences"
+            f"split {split}: {num_people} people and {num_sentences} sentences asked for; a "
+            f"crossed split takes 2 or more people and 2 to {len(entry.sentences)} sentences"
         )
-    found = []
-    for size, texts, group in zip(
-        ((people + 1) // 2, people // 2),
-        _halves(chosen.sentences, sentences),
-        _halves(chosen.people, len(chosen.people)),
-    ):
-        for person in group[:size]:
-            found += [
-                ClipSpec(person, sentence, emotion, level_of(person, sentence, emotion))
-                for sentence in texts
-                for emotion in SCORED_EMOTIONS
-            ]
-    return found
+    return _crossed(entry, num_people, num_sentences)
 
 
-def _halves(items, number: int) -> tuple:
-    """The first (number + 1) // 2 of the first half of `items`, and number // 2 of the second."""
+def _crossed(split: Split, num_people: int, num_sentences: int) -> list[ClipSpec]:
+    """Two halves that share neither people nor sentences, each in all emotions."""
+    first_people, second_people = _halves(split.people, num_people)
+    first_sentences, second_sentences = _halves(split.sentences, num_sentences)
+    first = _all_combinations(first_people, first_sentences)
+    return first + _all_combinations(second_people, second_sentences)
+
+
+def _all_combinations(people: Sequence[int], sentences: Sequence[int]) -> list[ClipSpec]:
+    """Every person with every sentence in every scored emotion."""
+    clips = []
+    for person in people:
+        for sentence in sentences:
+            for emotion in SCORED_EMOTIONS:
+                clips.append(_leveled_spec(person, sentence, emotion))
+    return clips
+
+
+def _halves(items: Sequence[_Item], number: int) -> tuple[Sequence[_Item], Sequence[_Item]]:
+    """The first (number + 1) // 2 of the first half of `items`, number // 2 of the second."""
     middle = (len(items) + 1) // 2
-    return tuple(items[:middle][: (number + 1) // 2]), tuple(items[middle:][: number // 2])
+    first = items[:middle]
+    second = items[middle:]
+    return first[: (number + 1) // 2], second[: number // 2]
 
 
-def _drawn(chosen: Split, people: int, clips: int, seed: int) -> list[ClipSpec]:
-    if not 2 <= clips <= 2 * len(chosen.sentences):
-        raise InputError(
-            f"{clips} clips per person asked for: accepted are 2 to {2 * len(chosen.sentences)}"
-        )
-    found = []
-    for person in chosen.people[:people]:
+def _drawn(split: Split, num_people: int, num_clips: int, seed: int) -> list[ClipSpec]:
+    """The first people of a split with sentences drawn for each of them."""
+    most = 2 * len(split.sentences)
+    if not 2 <= num_clips <= most:
+        raise InputError(f"{num_clips} clips per person asked for: accepted are 2 to {most}")
+    clips = []
+    for person in split.people[:num_people]:
         rng = np.random.default_rng([_DRAW_SEED, seed, person])
-        texts = np.sort(rng.choice(chosen.sentences, clips // 2, replace=False))
-        emotions = _turns(rng, clips)
-        for index, emotion in enumerate(emotions):
-            sentence = int(texts[min(index // 2, len(texts) - 1)])
-            found.append(ClipSpec(person, sentence, emotion, level_of(person, sentence, emotion)))
-    return found
+        sentences = np.sort(rng.choice(split.sentences, num_clips // 2, replace=False))
+        for index, emotion in enumerate(_shuffled_rounds(rng, num_clips)):
+            sentence = sentences[min(index // 2, len(sentences) - 1)]
+            clips.append(_leveled_spec(person, int(sentence), emotion))
+    return clips
 
 
-def _turns(rng: np.random.Generator, number: int) -> list[str]:
-    """Emotions in turn, a new order each round, never the same in two or three neighbouring places."""
-    found: list[str] = []
-    while len(found) < number:
-        order = [str(name) for name in rng.permutation(SCORED_EMOTIONS)]
-        if not set(found[-2:]) & set(order[:2]):
-            found += order
-    return found[:number]
+def _shuffled_rounds(rng: np.random.Generator, number: int) -> list[str]:
+    """Emotions round by round in a new order, never the same in two or three neighbours."""
+    emotions: list[str] = []
+    while len(emotions) < number:
+        order = [str(emotion) for emotion in rng.permutation(SCORED_EMOTIONS)]
+        if not set(emotions[-2:]) & set(order[:2]):
+            emotions += order
+    return emotions[:number]
 
 
 def smoke_specs() -> list[ClipSpec]:
-    """Every clip that the preset `smoke` can ask for, whatever its seed: 112; their speech is committed."""
+    """Every clip that the preset `smoke` can need, whatever its seed: 112 with committed speech."""
     drawn = SPLITS["smoke_train"]
-    return specs("smoke_report") + [
-        ClipSpec(person, sentence, emotion, level_of(person, sentence, emotion))
-        for person in drawn.people
-        for sentence in drawn.sentences
-        for emotion in SCORED_EMOTIONS
-    ]
+    return specs("smoke_report") + _all_combinations(drawn.people, drawn.sentences)
 
 
-# --- names -----------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------
 
 
 def name_of(spec: ClipSpec) -> str:
@@ -171,13 +206,12 @@ def name_of(spec: ClipSpec) -> str:
     >>> name_of(ClipSpec(300, 301, "happy", 3))
     'studio-0300-301-happy-3-0'
     """
-    return (
-        f"studio-{spec.person:04d}-{spec.sentence:03d}-{spec.emotion}-{spec.intensity}-{spec.take}"
-    )
+    speaker_and_sentence = f"{spec.person:04d}-{spec.sentence:03d}"
+    return f"studio-{speaker_and_sentence}-{spec.emotion}-{spec.intensity}-{spec.take}"
 
 
 def spec_of(name: str) -> ClipSpec:
-    """The clip that a name means; `name_of` turned round.
+    """The clip that a name means; the inverse of `name_of`.
 
     Raises:
         InputError: for a name of another form.
@@ -185,19 +219,29 @@ def spec_of(name: str) -> ClipSpec:
     match = re.fullmatch(r"studio-(\d{4,})-(\d{3,})-([a-z]+)-(\d)-(\d+)", name)
     if match is None:
         raise InputError(
-            f"{name!r} is no clip of the studio: accepted are names such as studio-0300-301-happy-3-0"
+            f"{name!r} is no clip of the studio: accepted are names such as "
+            "studio-0300-301-happy-3-0"
         )
     person, sentence, emotion, intensity, take = match.groups()
     return ClipSpec(int(person), int(sentence), emotion, int(intensity), int(take))
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- pictures ---------------------------------------------------------------------------------
 
 
 def render_performance(
     spec: ClipSpec, performance: Performance, size: int = 128
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(T, size, size, 3) uint8 frames of a performance and (T, L, 2) landmarks in their pixels."""
+    """Render a performance of a clip's person.
+
+    Args:
+        spec: for the person.
+        performance: T frames.
+        size: side of the frames in pixels.
+
+    Returns:
+        Frames (T, size, size, 3) uint8, and landmarks (T, L, 2) in their pixels.
+    """
     from cdrl.studio.render import render
 
     return render(
@@ -211,17 +255,49 @@ def render_performance(
 
 
 def render_edit(spec: ClipSpec, emotion: str, intensity: float, size: int = 128) -> np.ndarray:
-    """(T, size, size, 3) uint8: the frames of the true edit (evaluation only, never trained on)."""
-    return render_performance(spec, true_edit(spec, emotion, intensity), size)[0]
+    """Frames (T, size, size, 3) uint8 of the true edit (evaluation only, never trained on).
+
+    Args:
+        spec: the clip.
+        emotion: of the edit.
+        intensity: level, as in `true_edit`.
+        size: side of the frames in pixels.
+    """
+    frames, _ = render_performance(spec, true_edit(spec, emotion, intensity), size)
+    return frames
 
 
 @dataclass(frozen=True)
-class Made:
-    """What `generate` did: clips and frames written, and (name, reason) of those whose face was not found."""
+class GenerationReport:
+    """What `generate` wrote.
+
+    Attributes:
+        clips: number of clips.
+        frames: number of frames.
+        missing: (name, reason) of each clip whose face was not found.
+    """
 
     clips: int
     frames: int
     missing: tuple[tuple[str, str], ...]
+
+
+class StoredClip(NamedTuple):
+    """A clip as `StoreWriter.add` takes it, without its labels.
+
+    Attributes:
+        face: (T, C, C, 3) uint8 crops.
+        transforms: (T, 2, 3) crop -> frame pixels.
+        audio: (S,) 16 kHz.
+        mouth_box: (4,) in the crop.
+        truth: name -> (T, ...).
+    """
+
+    face: np.ndarray
+    transforms: np.ndarray
+    audio: np.ndarray
+    mouth_box: np.ndarray
+    truth: dict[str, np.ndarray]
 
 
 def generate(
@@ -233,43 +309,50 @@ def generate(
     workers: int = 2,
     progress: bool = True,
     crop: str = "aligned",
-) -> Made:
-    """Act, render, find and crop the face, and write a crop store; the same bytes for any number of workers.
+) -> GenerationReport:
+    """Act, render, find and crop the face, and write a crop store.
+
+    The store has the same bytes for any number of workers.
 
     Args:
-        clips: as `specs` lists them. out_path: the store's folder; it appears when it is complete.
-        split: written to the column of that name. frame_size: pixels, rendered. crop_size: pixels, of the face crop.
-        workers: processes; each runs an espeak helper of its own where speech is not cached. 1: in this process.
+        clips: as `specs` lists them.
+        out_path: the store's folder; it appears when it is complete.
+        split: written to the column of that name.
+        frame_size: pixels, rendered.
+        crop_size: pixels, of the face crop.
+        workers: processes; each runs an espeak process of its own where speech is not cached. 1: in
+            this process.
+        progress: show a bar.
         crop: aligned or released.
 
     Returns:
-        counts; clips without a face are also listed in the store's `missing.json`.
+        Counts; clips without a face are also listed in the store's `missing.json`.
     """
-    batches = [clips[start : start + _BATCH] for start in range(0, len(clips), _BATCH)]
-    missing, done, frames = [], 0, 0
-    with (
-        StoreWriter(out_path, crop) as writer,
-        tqdm(total=len(clips), unit="clip", disable=not progress, desc=split) as bar,
-    ):
-        for batch, results in zip(
-            batches, _in_order(batches, (frame_size, crop_size, crop), workers)
-        ):
-            for spec, result in zip(batch, results):
+    jobs = []
+    for start in range(0, len(clips), _BATCH):
+        jobs.append((clips[start : start + _BATCH], frame_size, crop_size, crop))
+    missing: list[tuple[str, str]] = []
+    bar = tqdm(total=len(clips), unit="clip", disable=not progress, desc=split)
+    with StoreWriter(out_path, crop) as writer, bar:
+        batches = in_order(_make_batch, jobs, workers)
+        for (batch, *_), results in zip(jobs, batches, strict=True):
+            for spec, result in zip(batch, results, strict=True):
                 if isinstance(result, str):
                     missing.append((name_of(spec), result))
                 else:
-                    writer.add({**_row(spec), "split": split}, **result)
-                    done, frames = done + 1, frames + len(result["face"])
+                    writer.add(_labels(spec, split), *result)
                 bar.update()
         (writer.partial / "missing.json").write_text(json.dumps(missing, indent=1))
     if missing and progress:
         tqdm.write(
-            f"{split}: no face found in {len(missing)} of {len(clips)} clips, listed in {out_path}/missing.json"
+            f"{split}: no face found in {len(missing)} of {len(clips)} clips, listed in "
+            f"{out_path}/missing.json"
         )
-    return Made(done, frames, tuple(missing))
+    return GenerationReport(len(clips) - len(missing), writer.frames, tuple(missing))
 
 
-def _row(spec: ClipSpec) -> dict:
+def _labels(spec: ClipSpec, split: str) -> dict[str, str | int | float]:
+    """A clip's row of the store."""
     return {
         "name": name_of(spec),
         "corpus": "studio",
@@ -278,35 +361,24 @@ def _row(spec: ClipSpec) -> dict:
         "emotion": spec.emotion,
         "intensity": spec.intensity,
         "frame_rate": FRAME_RATE,
+        "split": split,
     }
 
 
-def _in_order(batches: list, sizes: tuple[int, int, str], workers: int):
-    """Results of every batch in order; a pool works a few batches ahead, never more."""
-    if workers <= 1:
-        yield from (_make(batch, *sizes) for batch in batches)
-        return
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=threadpool_limits, initargs=(1,)
-    ) as pool:
-        waiting, ahead = deque(), iter(batches)
-        for batch in ahead:
-            waiting.append(pool.submit(_make, batch, *sizes))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _make_batch(
+    batch: list[ClipSpec], frame_size: int, crop_size: int, crop: str
+) -> list[StoredClip | str]:
+    """Each clip, or the reason why its face was not found."""
+    utterances = [utterance_of(spec) for spec in batch]
+    clips = []
+    for spec, speech in zip(batch, speak_all(utterances), strict=True):
+        clips.append(_make_clip(spec, speech, frame_size, crop_size, crop))
+    return clips
 
 
-def _make(batch: list[ClipSpec], frame_size: int, crop_size: int, crop: str) -> list:
-    """For each clip the arguments of `StoreWriter.add`, or the reason why its face was not found."""
-    speeches = speak_all([utterance_of(spec) for spec in batch])
-    return [
-        _clip(spec, speech, frame_size, crop_size, crop) for spec, speech in zip(batch, speeches)
-    ]
-
-
-def _clip(spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int, crop: str) -> dict | str:
+def _make_clip(
+    spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int, crop: str
+) -> StoredClip | str:
     from cdrl.media import faces
 
     performance = act(spec, speech)
@@ -315,22 +387,14 @@ def _clip(spec: ClipSpec, speech: Speech, frame_size: int, crop_size: int, crop:
         alignment = faces.align(frames, name=name_of(spec), crop=crop)
     except InputError as error:
         return str(error)
-    inverse = np.linalg.inv(alignment.transforms[:, :, :2])
-    relative = (
-        np.einsum("tij,tlj->tli", inverse, landmarks - alignment.transforms[:, None, :, 2])
-        / faces.CROP
-    )
-    return {
-        "face": faces.crop(frames, alignment, size=crop_size),
-        "transforms": alignment.transforms,
-        "audio": performance.audio,
-        "mouth_box": alignment.mouth_box,
-        "truth": {
-            "coefficients": performance.coefficients.astype(np.float16),
-            "viseme": performance.viseme,
-            "phoneme": performance.phoneme,
-            "landmarks": relative.astype(np.float16),
-            "pose": performance.pose.astype(np.float16),
-            "gaze": performance.gaze.astype(np.float16),
-        },
+    relative = faces.to_crop(landmarks, alignment.transforms) / faces.CROP_SIZE
+    truth = {
+        "coefficients": performance.coefficients.astype(np.float16),
+        "viseme": performance.viseme,
+        "phoneme": performance.phoneme,
+        "landmarks": relative.astype(np.float16),
+        "pose": performance.pose.astype(np.float16),
+        "gaze": performance.gaze.astype(np.float16),
     }
+    face = faces.crop(frames, alignment, size=crop_size)
+    return StoredClip(face, alignment.transforms, performance.audio, alignment.mouth_box, truth)

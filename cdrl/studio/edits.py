@@ -1,129 +1,135 @@
-"""True edits: the same clip acted again in another emotion. For the evaluation, and for the one row that says what they would be worth.
+"""True edits: the same clip acted again in another emotion.
 
-No training may import this module: the study's upper bound, `paired`, is handed a store of those of the training people.
+For the evaluation, and for the one row that says what they would be worth. No training may import
+this module: the study's upper bound, `paired`, is given a store of those of the training people.
 """
 
+from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from cdrl.core.pools import in_order
 from cdrl.core.vocabulary import INTENSITIES, SCORED_EMOTIONS
 from cdrl.corpora.store import Store, StoreWriter
-from cdrl.studio.acting import ClipSpec, true_edit, utterance_of
-from cdrl.studio.corpus import render_performance, spec_of
-from cdrl.studio.pools import in_order
-from cdrl.studio.speech import speak_all
+from cdrl.studio.acting import true_edit
+from cdrl.studio.corpus import StoredClip, render_performance, spec_of
 
 ARROW = "->"
+SEED = 9101
+# Labels of a source that its edits have too.
+LABELS = ("corpus", "speaker", "sentence", "frame_rate")
 
 
 def draw_edits(sources: Store, number: int, seed: int = 0) -> list[tuple[int, str, int]]:
-    """Which clips are to be edited into what: targets in turn, never the source's own emotion, people in turn for each target.
+    """Which clips are to be edited into what.
+
+    Targets in turn, never the source's own emotion, and people in turn for each target.
 
     Args:
-        sources: the reporting store. number: edits.
+        sources: the reporting store.
+        number: of edits.
+        seed: of the draw.
 
     Returns:
         (source clip, target emotion, level 1 to 3) each; neutral at level 1.
     """
-    random, found = np.random.default_rng([seed, 9101]), []
-    clips, people = sources.clips, sorted(set(sources.clips.speaker))
-    period = len(people) // gcd(
-        len(SCORED_EMOTIONS) + 1, len(people)
-    )  # rounds until a target meets the same people again
-    for k in range(number):
-        target, turn = SCORED_EMOTIONS[k % len(SCORED_EMOTIONS)], k // len(SCORED_EMOTIONS)
-        person = people[(k + turn + turn // period) % len(people)]
-        fitting = np.flatnonzero(
-            (clips.speaker == person)
-            & (clips.emotion != target)
-            & clips.emotion.isin(SCORED_EMOTIONS)
-        )
-        level = 1 if target == "neutral" else int(random.choice(INTENSITIES))
-        found.append((int(random.choice(fitting)), target, level))
-    return found
+    rng = np.random.default_rng([seed, SEED])
+    clips = sources.clips
+    people = sorted(set(clips.speaker))
+    num_targets = len(SCORED_EMOTIONS)
+    # Rounds until a target meets the same people again.
+    period = len(people) // gcd(num_targets + 1, len(people))
+    edits = []
+    for index in range(number):
+        target = SCORED_EMOTIONS[index % num_targets]
+        turn = index // num_targets
+        person = people[(index + turn + turn // period) % len(people)]
+        is_other_emotion = (clips.emotion != target) & clips.emotion.isin(SCORED_EMOTIONS)
+        candidates = np.flatnonzero((clips.speaker == person) & is_other_emotion)
+        level = 1 if target == "neutral" else int(rng.choice(INTENSITIES))
+        edits.append((int(rng.choice(candidates)), target, level))
+    return edits
 
 
 def edit_name(source: str, target: str, level: int) -> str:
-    """Name of an edit, as in `studio-0300-301-happy-3-0->angry-2`."""
+    """Name of an edit, as in `studio-0300-301-happy-3-0->angry-2`.
+
+    Args:
+        source: name of the clip.
+        target: emotion.
+        level: 1 to 3.
+    """
     return f"{source}{ARROW}{target}-{level}"
 
 
 def source_of(name: str) -> str:
     """Name of the clip that an edit was made from."""
-    return name.split(ARROW)[0]
+    source, _, _ = name.partition(ARROW)
+    return source
 
 
 def generate_edits(
     sources: Store,
-    wanted: list[tuple[int, str, int]],
+    edits: Sequence[tuple[int, str, int]],
     out_path: Path,
     frame_size: int,
     crop_size: int,
     workers: int = 2,
 ) -> None:
-    """Render true edits into a store, each cropped where its SOURCE's face was found, so that pixels compare.
+    """Render true edits into a store.
+
+    Each is cropped where its SOURCE's face was found, so that pixels compare.
 
     Args:
-        sources: store of the source clips. wanted: as `draw_edits` lists them. workers: processes.
+        sources: store of the source clips.
+        edits: as `draw_edits` lists them.
+        out_path: the new store's folder.
+        frame_size: pixels, rendered.
+        crop_size: pixels, of the face crop.
+        workers: processes.
     """
+    mouth_boxes = sources.clip_mouth_boxes()
     jobs = []
-    for clip, target, level in wanted:
-        row = sources.clips.iloc[clip]
-        box = row[["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]].to_numpy(np.float32)
-        jobs.append(
-            (
-                row["name"],
-                target,
-                level,
-                sources.transforms[sources.frames(clip)][:],
-                box,
-                frame_size,
-                crop_size,
-            )
-        )
+    for clip, target, level in edits:
+        name = sources.clips.iloc[clip]["name"]
+        transforms = sources.transforms[sources.frames(clip)][:]
+        jobs.append((name, target, level, transforms, mouth_boxes[clip], frame_size, crop_size))
     with StoreWriter(out_path, sources.crop) as writer:
-        results = tqdm(
-            in_order(_make, jobs, workers), total=len(jobs), unit="clip", desc="true edits"
-        )
-        for (clip, target, level), result in zip(wanted, results, strict=True):
-            row = sources.clips.iloc[clip]
-            labels = {key: row[key] for key in ("corpus", "speaker", "sentence", "frame_rate")}
-            name = edit_name(row["name"], target, level)
-            writer.add(
-                {"name": name, "split": "edits", "emotion": target, "intensity": level, **labels},
-                **result,
-            )
+        results = in_order(_make_edit, jobs, workers)
+        bar = tqdm(results, total=len(jobs), unit="clip", desc="true edits")
+        for (clip, target, level), result in zip(edits, bar, strict=True):
+            source = sources.clips.iloc[clip]
+            labels = {key: source[key] for key in LABELS}
+            labels["name"] = edit_name(source["name"], target, level)
+            labels["split"] = "edits"
+            labels["emotion"] = target
+            labels["intensity"] = level
+            writer.add(labels, *result)
 
 
-def _make(
+def _make_edit(
     name: str,
     target: str,
     level: int,
     transforms: np.ndarray,
-    box: np.ndarray,
+    mouth_box: np.ndarray,
     frame_size: int,
     crop_size: int,
-) -> dict:
+) -> StoredClip:
+    """One edit of the clip of this name, in its source's crop."""
     from cdrl.media import faces
 
-    spec: ClipSpec = spec_of(name)
-    speech = speak_all([utterance_of(spec)])[0]
-    performance = true_edit(spec, target, level, speech)
+    spec = spec_of(name)
+    performance = true_edit(spec, target, level)
     frames, landmarks = render_performance(spec, performance, frame_size)
-    inverse = np.linalg.inv(transforms[:, :, :2])
-    relative = (
-        np.einsum("tij,tlj->tli", inverse, landmarks - transforms[:, None, :, 2]) / faces.CROP
-    )
-    return {
-        "face": faces.crop(frames, faces.Alignment(transforms, box), size=crop_size),
-        "transforms": transforms,
-        "audio": performance.audio,
-        "mouth_box": box,
-        "truth": {
-            "coefficients": performance.coefficients.astype(np.float16),
-            "landmarks": relative.astype(np.float16),
-        },
+    alignment = faces.Alignment(transforms, mouth_box)
+    relative = faces.to_crop(landmarks, transforms) / faces.CROP_SIZE
+    truth = {
+        "coefficients": performance.coefficients.astype(np.float16),
+        "landmarks": relative.astype(np.float16),
     }
+    face = faces.crop(frames, alignment, size=crop_size)
+    return StoredClip(face, transforms, performance.audio, mouth_box, truth)

@@ -19,7 +19,8 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import CREMA_D_EMOTIONS, SCORED_EMOTIONS
 from cdrl.media.encoding import SYNTHETIC
 from cdrl.studio.acting import ClipSpec, act, utterance_of
-from cdrl.studio.corpus import FRAME_RATE, SPLITS, level_of, render_performance
+from cdrl.studio.articulation import FRAME_RATE
+from cdrl.studio.corpus import SPLITS, level_of, render_performance
 from cdrl.studio.people import sample_person
 from cdrl.studio.speech import AUDIO_RATE, speak_all
 
