@@ -1,6 +1,6 @@
-"""How every committed network is made again: `cdrl train NAME`.
+"""How every committed network is trained again: `cdrl train NAME`.
 
-The corpora that recipes need are rendered once and kept.
+The corpora that recipes need are rendered once and stay on the disk.
 """
 
 import shutil
@@ -69,14 +69,14 @@ Card = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a committed network is made again.
+    """How a committed network is trained again.
 
     Args:
         name: of its weights.
         description: what it computes and how it is trained.
         minutes: one core with OMP_NUM_THREADS=1, beside another training, read off a clock;
             corpora are not counted.
-        make: (folder of the weights, folder of what is kept between steps) -> card.
+        make: (folder of the weights, folder of corpora, features and checkpoints) -> card.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Recipe:
 
 
 def corpus(split: str, work: Path) -> Store:
-    """The rendered corpus of a split, made where it is missing.
+    """The rendered corpus of a split, rendered where it is missing.
 
     `priors`, `train` and `action_tracker` are 261,000 frames each, 9 minutes on two idle cores,
     8 GB; `judge` is a quarter of that.
@@ -222,7 +222,7 @@ def _make_guidance(out: Path, work: Path) -> Card:
 
 
 def _complete_guidance_card(path: Path) -> None:
-    """Add to the card of an encoder how it is made again."""
+    """Add to the card of an encoder how it is trained again."""
     card = read_json(path) | {
         "command": "cdrl train guidance",
         "licence": LICENCE,

@@ -175,7 +175,7 @@ def adversarial_loss(
 
 
 def variance_target(size: int) -> float:
-    """Standard deviation below which a dimension is taken for collapsed.
+    """Standard deviation below which a dimension counts as collapsed.
 
     Half of what the dimensions of a unit vector have, if all vary alike.
 

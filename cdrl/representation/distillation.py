@@ -140,7 +140,7 @@ class DistillationSampler:
         """Draw a batch of windows of one length T.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             coefficients: (B, T, 52) actions.

@@ -158,7 +158,7 @@ class EmotionSampler:
         """Draw a batch; the first axis counts the two clips of a pair.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             features: (2, P, T, L + M) float32, see `window_features`.

@@ -58,7 +58,7 @@ class Guidance(nn.Module):
 
     Example:
         guidance = Guidance()
-        boxes = guidance.mouth_boxes(source)  # (B, T, 3, H, W) -> (B, 4), found once
+        boxes = guidance.mouth_boxes(source)  # (B, T, 3, H, W) -> (B, 4), once
         content = guidance.content(source, output, boxes=boxes)  # (B,)
         emotion = guidance.emotion(output, labels="happy", boxes=boxes)  # (B,)
 
@@ -295,7 +295,7 @@ class Guidance(nn.Module):
         Args:
             labels: one of `emotions`, or a list of them.
             text: a description of facial cues, or a list of them; see `mixture`.
-            reference: (B, T, 3, H, W) frames of reference clips, whose mouth boxes are found here.
+            reference: (B, T, 3, H, W) frames of reference clips, whose mouth boxes are detected.
             embedding: (B, D) emotion embeddings, passed through.
             intensity: of labels and text, 1/3 to 1: levels 1 to 3 of the training clips,
                 interpolated.

@@ -222,7 +222,7 @@ class PairSampler:
         """Draw a batch; the first axis counts the two clips of a pair, each the anchor in turn.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             face, mouth, audio: (2, P, S, T, D) windows around the moments.

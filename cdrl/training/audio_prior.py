@@ -74,7 +74,7 @@ class ExcerptSampler:
         """Draw a batch.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             Log-mel spectrograms (B, 48, T) and phonemes (B, T), -1 behind the end.

@@ -27,7 +27,7 @@ BATCH = 64
 ARC_SCALE = 16.0
 ARC_MARGIN = 0.2  # radians
 MAX_COSINE = 1 - 1e-6  # the arc cosine has no gradient at 1
-# Of a second corpus, frames this far apart are kept in memory: neighbours show the same.
+# Frames this far apart are loaded where there are two corpora: neighbours are nearly alike.
 FRAME_STRIDE = 5
 SCORED_FRAMES = 6000  # of the held-out people, by the action backbones
 SCORED_IDENTITY_FRAMES = 2000
@@ -82,7 +82,7 @@ class ActionSampler:
         """Draw a batch.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             Views (B, 3, H, W) and actions (B, K).
@@ -243,7 +243,7 @@ class IdentitySampler:
         """Draw a batch.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             Views (B, 3, H, W) and labels (B,).
@@ -259,7 +259,7 @@ class IdentitySampler:
 
 
 class IdentityObjective(nn.Module):
-    """ArcFace: cross-entropy of scaled cosines, the right angle made larger by a margin.
+    """ArcFace: cross-entropy of scaled cosines; the angle to the true class has a margin added.
 
     Eq. 3 of arXiv:1801.07698, with a scale of 16 and a margin of .2.
 

@@ -56,14 +56,19 @@ class CaptionSampler:
         """Draw a batch.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             Image features (B, 256), tokens (B, L), and groups (B,) of captions with equal phrases.
         """
-        drawn = np.sort(random.integers(0, len(self.rows), BATCH))
-        captions = _captions(self.coefficients, self.rows[drawn], random)
-        return self.features[drawn], self.tokenize(captions), _groups_of_captions(captions)
+        positions = random.integers(0, len(self.rows), BATCH)
+        positions = np.sort(positions)
+        rows = self.rows[positions]
+        captions = _captions(self.coefficients, rows, random)
+
+        tokens = self.tokenize(captions)
+        groups = _groups_of_captions(captions)
+        return self.features[positions], tokens, groups
 
 
 def _captions(coefficients: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> list[str]:

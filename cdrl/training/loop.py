@@ -266,9 +266,9 @@ class Checkpoint:
 
     Args:
         folder: of checkpoint.pt; None keeps nothing.
-        model: its trained parts are kept.
-        optimiser: kept.
-        engine: its state is kept, as that of its gradient scaler.
+        model: its trained parts are saved.
+        optimiser: its state is saved.
+        engine: its state is saved, as that of its gradient scaler.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class TrackingSampler:
         """Draw a batch.
 
         Args:
-            random: where all that is drawn comes from.
+            random: source of the random numbers.
 
         Returns:
             Features (B, T, F) and actions (B, T, 52), float32.
