@@ -65,7 +65,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def mead(tmp_path_factory):
-    """Four rendered people as MEAD holds them, level 3: two of the paper's six actors, two others."""
+    """Four rendered people as MEAD holds them, level 3: two of the paper's actors, two others."""
     root = tmp_path_factory.mktemp("corpora") / "mead"
     write_layout("mead", root, 4, 2, 96, EMOTIONS, progress=False, level=3)
     return root

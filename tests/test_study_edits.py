@@ -14,12 +14,13 @@ from cdrl.core.files import read_json, write_json
 from cdrl.core.former_names import EDITORS as FORMER_EDITORS
 from cdrl.core.paths import repository_root
 from cdrl.core.results import all_scores
-from cdrl.core.settings import StudyConfig
+from cdrl.core.settings import StudyConfig, from_dict
 from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import RENDERER
 from cdrl.evaluation.edit_comparison import parse_intensity_scales
 from cdrl.evaluation.readings import load_references, save_references
+from cdrl.models.image_editor import MAX_INTENSITY
 from cdrl.priors.actions import ACTION_TRACKER
 from cdrl.study.action_jobs import tracker_folder
 from cdrl.study.edit_jobs import (
@@ -427,11 +428,11 @@ def test_intensity_scales_are_checked(scales):
     assert "sweep=0.5,1.5" in str(refused.value)
 
 
-def test_intensity_scales_are_checked_before_anything_runs(tmp_path):
-    config = StudyConfig(edit_sweep="0.5,2", half="edit")
-    with pytest.raises(InputError, match="sweep=0.5,2"):
-        run_study(tmp_path / "out", tmp_path / "work", config)
-    assert not (tmp_path / "work").exists()
+@pytest.mark.parametrize("scales", ["0.5,2", "strong", "0"])
+def test_intensity_scales_of_the_study_are_checked_before_anything_runs(scales):
+    with pytest.raises(InputError, match=f"edit_sweep={scales}") as refused:
+        from_dict(StudyConfig, {"edit_sweep": scales, "half": "edit"})
+    assert str(MAX_INTENSITY) in str(refused.value)
 
 
 def test_one_half_has_its_own_jobs():

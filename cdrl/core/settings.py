@@ -24,7 +24,7 @@ from cdrl.core.former_names import former_spelling, renamed_setting
 from cdrl.core.presets import PRESETS
 
 MOST_STEPS = 10_000_000
-LARGEST_SCALE = 2.5  # of the intensity
+LARGEST_SCALE = 1.5  # of the intensity, as `MAX_INTENSITY` of the editors
 CHECKED = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
 Config = TypeVar("Config")
