@@ -1,1 +1,1 @@
-"""Editors: who turns a clip and an emotion into an edited clip."""
+"""Editors: they turn a clip and an emotion into an edited clip."""
