@@ -1,259 +1,315 @@
-"""`cdrl edit` on files that phones, editors and accidents make: handled, or left out with one line that says why."""
+"""`cdrl edit` on files of phones, editors and accidents: edited, or left out with a line."""
 
+import io
 import re
 import shutil
 import weakref
+from contextlib import redirect_stdout
+from dataclasses import replace
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 from test_edit import sound_packets
-from test_ingest import performed
+from test_ingest import turned_performance
 from test_media import encode
 
-from cdrl.cli.edit import _read
+from cdrl.cli.edit import read_emotion
 from cdrl.cli.main import build_parser, main
+from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.samples import sample_paths
-from cdrl.editing import pipeline as edit
+from cdrl.editing import pipeline
 from cdrl.editing.compare import write_comparison
-from cdrl.editing.control import describe_mixture
+from cdrl.editing.control import describe_mixture, emotion_weights
+from cdrl.editors.loading import load_editor
 from cdrl.media.encoding import SYNTHETIC, write_video
 from cdrl.media.faces import align
-from cdrl.media.image_warp import warp
+from cdrl.media.image_warp import affine_warp
 from cdrl.media.video import read_metadata, read_video, read_video_stream, video_facts
-from cdrl.models.image_editor import label_weights
 
-RIGHT = 20  # columns at the left and right edge that no crop reaches
+OUTSIDE = 20  # columns at the left edge that no crop reaches
+EDITED = ["good.mp4", "mute.mov.mp4", "portrait.mp4", "uhd.mp4", "varying.mp4"]
+ENLARGE = np.array([[1 / 6, 0, -80], [0, 1 / 6, 0]])  # six times as large, in a wider frame
+
+
+def sample(name):
+    """The committed real clip of an emotion, by its code in the file's name."""
+    return next(path for path in sample_paths() if name in path.name)
 
 
 @pytest.fixture(scope="module")
 def clip():
-    """Half a second of a real neutral clip, at its own rate."""
-    whole = read_video(next(path for path in sample_paths() if "NEU" in path.name), frame_rate=None)
+    """Frames, rate and sound of half a second of a real neutral clip."""
+    whole = read_video(sample("NEU"), frame_rate=None)
     return whole.frames[10:26], whole.frame_rate, whole.audio[5_300:13_800]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, clip):
-    """Videos that can be edited, videos that cannot, and a file that is none."""
+    """Videos that can be edited, videos that cannot, and a file that is no video."""
     frames, rate, audio = clip
-    made = tmp_path_factory.mktemp("videos")
-    write_video(made / "good.mp4", frames, rate, audio)
-    write_video(made / "mute.mov.mp4", frames, rate)
-    # A phone held upright: the pixels lie, the container says how to turn them.
-    encode(
-        made / "portrait.mp4",
-        np.rot90(frames[:, :, 60:420], -1, (1, 2)),
-        30,
-        audio=audio,
-        sample_rate=16_000,
-        rotation=90,
-    )
-    irregular(made / "varying.mkv", frames)
-    enlarged = np.stack(
-        [
-            warp(frame, np.array([[1 / 6, 0, -80], [0, 1 / 6, 0]]), 2160, 3840, 1)
-            for frame in frames[:4]
-        ]
-    )
-    encode(made / "uhd.mp4", enlarged, 30)
-    write_video(made / "two.mp4", np.concatenate([frames, frames], 2), rate)
-    write_video(made / "wall.mp4", np.full((12, 96, 96, 3), 128, np.uint8), 25.0)
-    walls = np.full((48, *frames.shape[1:]), 70, np.uint8)
-    for k, wall in enumerate(walls):  # walks out to the right, 10 pixels a frame
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(folder / "good.mp4", frames, rate, audio)
+    write_video(folder / "mute.mov.mp4", frames, rate)
+    write_portrait(folder / "portrait.mp4", frames, audio)
+    write_irregular(folder / "varying.mkv", frames)
+    large_frames = [affine_warp(frame, ENLARGE, 2160, 3840, 1) for frame in frames[:4]]
+    encode(folder / "uhd.mp4", np.stack(large_frames), 30)
+
+    write_video(folder / "two.mp4", np.concatenate([frames, frames], 2), rate)
+    write_video(folder / "wall.mp4", np.full((12, 96, 96, 3), 128, np.uint8), 25.0)
+    write_video(folder / "leaving.mp4", leaving_frames(frames), rate)
+    profile = turned_performance(yaw=1.6)[0][:10]
+    write_video(folder / "profile.mp4", profile, 25.0)
+    (folder / "broken.avi").write_bytes(b"not a video")
+    (folder / "notes.txt").write_text("ignored")
+    return folder
+
+
+def write_portrait(path, frames, audio):
+    """A phone held upright: the pixels lie, the container says how to turn them."""
+    lying = np.rot90(frames[:, :, 60:420], -1, (1, 2))
+    encode(path, lying, 30, audio=audio, sample_rate=16_000, rotation=90)
+
+
+def leaving_frames(frames):
+    """Frames in which the face moves out to the right, 10 pixels a frame."""
+    leaving = np.full((48, *frames.shape[1:]), 70, np.uint8)
+    for k, wall in enumerate(leaving):
         wall[:, 10 * k :] = frames[k % 16][:, : 480 - 10 * k]
-    write_video(made / "leaving.mp4", walls, rate)
-    write_video(made / "profile.mp4", performed(1.6)[0][:10], 25.0)
-    (made / "broken.avi").write_bytes(b"not a video")
-    (made / "notes.txt").write_text("ignored")
-    return made
+    return leaving
 
 
-def irregular(path, frames):
+def write_irregular(path, frames):
     """Frames whose distances are 20 to 60 ms, as screen recorders and phones write them."""
+    millisecond = Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         video = container.add_stream("mpeg4", rate=25)
-        video.width, video.height, video.pix_fmt, video.bit_rate = (
-            frames.shape[2],
-            frames.shape[1],
-            "yuv420p",
-            4_000_000,
-        )
-        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        video.bit_rate = 4_000_000
+        video.time_base = millisecond
+        video.codec_context.time_base = millisecond
         for k, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = 40 * k + 20 * (k % 2), Fraction(1, 1000)
+            frame.pts = 40 * k + 20 * (k % 2)
+            frame.time_base = millisecond
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
 
 
-def times(path):
-    found = []
-    for _ in read_video_stream(path, None, times=found):
+def frame_times(path):
+    """(T,) seconds of the frames of a video, from the first on."""
+    times = []
+    for _ in read_video_stream(path, None, times=times):
         pass
-    return np.array(found) - found[0]
+    return np.array(times) - times[0]
 
 
-def test_a_folder_is_edited_and_what_is_left_out_says_why(folder, tmp_path, capsys):
-    assert main(["edit", str(folder), "happy", "--out", str(tmp_path / "out")]) == 0
-    printed = capsys.readouterr().out.splitlines()
-    edited = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert edited == ["good.mp4", "mute.mov.mp4", "portrait.mp4", "uhd.mp4", "varying.mp4"]
-    assert f"5 of 10 videos edited into {tmp_path / 'out'}, 5 left out" in printed
-    reasons = dict(
-        line.removeprefix("left out ").split(": ", 1)
-        for line in printed
-        if line.startswith("left out")
-    )
+@pytest.fixture(scope="module")
+def edited_folder(folder, tmp_path_factory):
+    """The folder of the edits, and the lines that the command printed."""
+    out = tmp_path_factory.mktemp("edits") / "out"
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["edit", str(folder), "happy", "--out", str(out)]) == 0
+    return out, printed.getvalue().splitlines()
+
+
+@pytest.fixture(scope="module")
+def edited(edited_folder):
+    """The folder of the edits."""
+    return edited_folder[0]
+
+
+def test_a_folder_is_edited_and_what_is_left_out_says_why(edited_folder):
+    out, lines = edited_folder
+    assert sorted(path.name for path in out.iterdir()) == EDITED
+    assert f"5 of 10 videos edited into {out}, 5 left out" in lines
+
+    reasons = {}
+    for line in lines:
+        if line.startswith("left out "):
+            name, reason = line.removeprefix("left out ").split(": ", 1)
+            reasons[name] = reason
     assert reasons.keys() == {"two.mp4", "wall.mp4", "leaving.mp4", "profile.mp4", "broken.avi"}
-    assert reasons["two.mp4"] == "more than one face (frame 0); give a video that shows one person"
-    assert reasons["wall.mp4"].startswith(
-        "no face found (frames 0 to 11); a frontal face of at least"
-    )
-    assert (
-        reasons["leaving.mp4"].startswith("face lost from frame")
-        and " to 47; " in reasons["leaving.mp4"]
-    )
-    assert "face" in reasons["profile.mp4"] and reasons["broken.avi"].startswith(
-        "not a readable video"
-    )
-    for name in edited:
-        source, out = folder / name.replace("varying.mp4", "varying.mkv"), tmp_path / "out" / name
-        before, after = video_facts(source), video_facts(out)
-        assert (before.width, before.height, before.num_frames) == (
-            after.width,
-            after.height,
-            after.num_frames,
-        ), name
-        assert np.abs(times(source) - times(out)).max() < 0.002, name
-        assert (
-            before.sample_rate == after.sample_rate and read_metadata(out)["comment"] == SYNTHETIC
-        )
-        if before.sample_rate:
-            assert sound_packets(out) == sound_packets(source)
-        a, b = (
-            read_video(path, None, require_audio=False).frames.astype(int) for path in (source, out)
-        )
-        place = align(a.astype(np.uint8)).transforms[0] @ [48, 48, 1]
-        rows, columns = (
-            slice(int(x) - before.width // 20, int(x) + before.width // 20) for x in place[::-1]
-        )
-        assert np.abs(a - b)[:, rows, columns].mean() > 2 * np.abs(a - b)[:, :, :RIGHT].mean(), name
-    assert np.ptp(np.diff(times(tmp_path / "out" / "varying.mp4"))) > 0.03
+    assert "more than one face (frame 0)" in reasons["two.mp4"]
+    assert reasons["wall.mp4"].startswith("no face found (frames 0 to 11)")
+    assert reasons["leaving.mp4"].startswith("face lost from frame")
+    assert " to 47; " in reasons["leaving.mp4"]
+    assert "face" in reasons["profile.mp4"]
+    assert reasons["broken.avi"].startswith("not a readable video")
+
+
+def source_of(folder, name):
+    return folder / name.replace("varying.mp4", "varying.mkv")
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_edit_keeps_size_times_and_sound(folder, edited, name):
+    source = source_of(folder, name)
+    out = edited / name
+    before = video_facts(source)
+    after = video_facts(out)
+    assert (after.width, after.height) == (before.width, before.height)
+    assert after.num_frames == before.num_frames
+    assert np.abs(frame_times(source) - frame_times(out)).max() < 0.002
+    assert after.sample_rate == before.sample_rate
+    if before.sample_rate:
+        assert sound_packets(out) == sound_packets(source)
+    assert read_metadata(out)["comment"] == SYNTHETIC
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_edit_changes_the_face_and_not_the_edge_of_the_frame(folder, edited, name):
+    source = read_video(source_of(folder, name), None, require_audio=False).frames
+    out = read_video(edited / name, None, require_audio=False).frames
+    difference = np.abs(source.astype(int) - out)
+    middle_x, middle_y = align(source).transforms[0] @ [48, 48, 1]
+    half = source.shape[2] // 20
+    rows = slice(int(middle_y) - half, int(middle_y) + half)
+    columns = slice(int(middle_x) - half, int(middle_x) + half)
+    face_change = difference[:, rows, columns].mean()
+    assert face_change > 2 * difference[:, :, :OUTSIDE].mean()
+
+
+def test_irregular_frame_times_stay_irregular(edited):
+    assert np.ptp(np.diff(frame_times(edited / "varying.mp4"))) > 0.03
 
 
 def test_a_folder_without_a_video_that_can_be_edited_fails(folder, tmp_path, capsys):
     bad = tmp_path / "bad"
     bad.mkdir()
     shutil.copy(folder / "wall.mp4", bad)
-    assert main(["edit", str(bad), "--emotion", "sad", "--out", str(tmp_path / "out")]) == 2
+    out = tmp_path / "out"
+    assert main(["edit", str(bad), "--emotion", "sad", "--out", str(out)]) == 2
     printed = capsys.readouterr()
-    assert (
-        "left out wall.mp4: no face found" in printed.out
-        and "none of 1 videos could be edited" in printed.err
-    )
-    assert not (tmp_path / "out").exists()
+    assert "left out wall.mp4: no face found" in printed.out
+    assert "none of 1 videos could be edited" in printed.err
+    assert not out.exists()
 
 
 def test_a_text_a_curve_and_a_comparison_with_the_truth(folder, tmp_path, capsys):
-    truth = next(path for path in sample_paths() if "HAP" in path.name)
-    words = [
-        "edit",
-        str(folder / "good.mp4"),
-        "--text",
-        "lip corners strongly up, cheeks raised",
-        "--curve",
-        "0:0,0.2:0,0.4:1",
-    ]
-    assert main([*words, "--truth", str(truth), "--out", str(tmp_path / "a.mp4")]) == 0
+    truth = sample("HAP")
+    good = folder / "good.mp4"
+    words = ["edit", str(good), "--text", "lip corners strongly up, cheeks raised"]
+    words += ["--curve", "0:0,0.2:0,0.4:1", "--truth", str(truth)]
+    assert main([*words, "--out", str(tmp_path / "a.mp4")]) == 0
     printed = capsys.readouterr().out
-    assert "read as" in printed and "happy" in printed and "a-compare.mp4" in printed
-    source, out, beside = (
-        read_video(path, None, require_audio=False)
-        for path in (folder / "good.mp4", tmp_path / "a.mp4", tmp_path / "a-compare.mp4")
-    )
-    change = np.abs(source.frames.astype(int) - out.frames)[:, 120:240, 180:300].mean((1, 2, 3))
-    assert change[:5].max() < change[13:].min()  # nothing before 0.2 s but the codec's rounding
-    assert beside.frames.shape == (16, 360, 1440, 3) and len(beside.audio) == len(source.audio)
-    assert np.abs(beside.frames[:, :, :480].astype(int) - source.frames).mean() < 2
-    assert (
-        np.abs(beside.frames[0, :, 960:].astype(int) - read_video(truth, None).frames[0]).mean() < 2
-    )
-    with pytest.raises(Exception, match="is there already and is no edit of this kit"):
-        shutil.copy(truth, tmp_path / "mine.mp4")
-        write_comparison(folder / "good.mp4", tmp_path / "a.mp4", tmp_path / "mine.mp4")
+    assert "read as" in printed
+    assert "happy" in printed
+    assert "a-compare.mp4" in printed
+
+    source = read_video(good, None)
+    out = read_video(tmp_path / "a.mp4", None)
+    mouth_change = np.abs(source.frames.astype(int) - out.frames)[:, 120:240, 180:300]
+    change = mouth_change.mean((1, 2, 3))
+    assert change[:5].max() < change[13:].min(), "nothing before 0.2 s but the codec's rounding"
+
+    comparison = read_video(tmp_path / "a-compare.mp4", None)
+    assert comparison.frames.shape == (16, 360, 1440, 3)
+    assert len(comparison.audio) == len(source.audio)
+    left = comparison.frames[:, :, :480].astype(int)
+    assert np.abs(left - source.frames).mean() < 2
+    right = comparison.frames[0, :, 960:].astype(int)
+    assert np.abs(right - read_video(truth, None).frames[0]).mean() < 2
 
 
-def test_a_reference_is_printed_with_what_it_is_read_as_and_how_steadily(folder, capsys):
-    happy = next(path for path in sample_paths() if "HAP" in path.name)
+def test_a_comparison_does_not_replace_a_user_s_own_file(folder, tmp_path):
+    mine = tmp_path / "mine.mp4"
+    shutil.copy(sample("HAP"), mine)
+    with pytest.raises(InputError, match="is there already and is no edit of this kit"):
+        write_comparison(folder / "good.mp4", folder / "good.mp4", mine)
+
+
+def test_a_reference_is_printed_with_its_mixture_and_its_agreement(folder, capsys):
     brief = folder / "good.mp4"
-    for path, ending in (
-        (happy, r", 5 of 5 stretches agree"),
-        (brief, r", \d of 5 stretches agree"),
-    ):
-        chosen = build_parser().parse_args(
-            ["edit", str(brief), "--reference", str(path), "--out", "out.mp4"]
-        )
-        mixture = _read(chosen, EMOTIONS)
+    endings = {sample("HAP"): r", 5 of 5 stretches agree", brief: r", \d of 5 stretches agree"}
+    for path, ending in endings.items():
+        words = ["edit", str(brief), "--reference", str(path), "--out", "out.mp4"]
+        mixture = read_emotion(build_parser().parse_args(words), EMOTIONS)
         line = capsys.readouterr().out
-        assert re.fullmatch(
-            re.escape(f"{path}: read as {describe_mixture(mixture)}") + ending + "\n", line
-        ), line
+        begin = re.escape(f"{path}: read as {describe_mixture(mixture)}")
+        assert re.fullmatch(begin + ending + "\n", line), line
 
 
 def refused(capsys, *words):
+    """The one line with which `cdrl edit` refuses its input."""
     assert main(["edit", *map(str, words)]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith("cdrl: ") and printed.err.count("\n") == 1
+    assert printed.err.startswith("cdrl: ")
+    assert printed.err.count("\n") == 1
     return printed.err[6:-1]
 
 
-def test_what_cannot_be_asked_is_refused_in_one_line(folder, tmp_path, capsys):
-    good, out = folder / "good.mp4", ("--out", tmp_path / "o.mp4")
-    assert "exactly one of --emotion, --text and --reference" in refused(capsys, good, *out)
-    assert "exactly one of --emotion, --text and --reference" in refused(
-        capsys, good, "sad", "--text", "face relaxed", *out
-    )
-    assert "--curve says the intensity" in refused(
-        capsys, good, "sad", "--curve", "0:1", "--intensity", "1", *out
-    )
-    assert "intensity 2: 0 (nothing changes) to 1.5 is accepted" in refused(
-        capsys, good, "sad", "--curve", "0:1,1:2", *out
-    )
-    assert "gone.mp4: no such video file" in refused(capsys, good, "--reference", "gone.mp4", *out)
-    assert "is a folder, so a folder for the edits is needed" in refused(
-        capsys, folder, "sad", *out
-    )
-    assert "--fit: goes with one video" in refused(capsys, folder, "sad", "--fit", folder, *out)
-    assert "no video in it" in refused(capsys, tmp_path, "sad", "--out", tmp_path / "x")
-    shutil.copy(folder / "wall.mp4", tmp_path / "holiday.mp4")
-    with av.open(str(tmp_path / "own.mp4"), "w") as container:  # somebody else's file
+def test_none_or_several_emotions_are_refused(folder, tmp_path, capsys):
+    words = [folder / "good.mp4", "--out", tmp_path / "o.mp4"]
+    message = "exactly one of --emotion, --text and --reference"
+    assert message in refused(capsys, *words)
+    assert message in refused(capsys, *words, "sad", "--text", "face relaxed")
+    assert message in refused(capsys, *words, "sad", "--emotion", "sad")
+
+
+def test_intensities_that_do_not_fit_are_refused(folder, tmp_path, capsys):
+    words = [folder / "good.mp4", "sad", "--out", tmp_path / "o.mp4"]
+    line = refused(capsys, *words, "--curve", "0:1", "--intensity", "1")
+    assert "--curve says the intensity" in line
+    line = refused(capsys, *words, "--curve", "0:1,1:2")
+    assert "intensity 2: 0 (nothing changes) to 1.5 is accepted" in line
+
+
+def test_paths_that_do_not_fit_are_refused(folder, tmp_path, capsys):
+    out = ["--out", tmp_path / "o.mp4"]
+    line = refused(capsys, folder / "good.mp4", "--reference", "gone.mp4", *out)
+    assert "gone.mp4: no such video file" in line
+    line = refused(capsys, folder, "sad", *out)
+    assert "is a folder, so a folder for the edits is needed" in line
+    line = refused(capsys, folder, "sad", "--fit", folder, *out)
+    assert "--fit: goes with one video" in line
+    line = refused(capsys, tmp_path, "sad", "--out", tmp_path / "x")
+    assert "no video in it" in line
+
+
+def test_a_user_s_own_file_is_not_replaced(folder, tmp_path, capsys):
+    own = tmp_path / "own.mp4"
+    with av.open(str(own), "w") as container:
         video = container.add_stream("mpeg4", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
-        container.mux([*video.encode(av.VideoFrame(64, 64, "yuv420p")), *video.encode(None)])
-    line = refused(capsys, good, "sad", "--out", tmp_path / "own.mp4")
+        video.width = 64
+        video.height = 64
+        video.pix_fmt = "yuv420p"
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        container.mux([*video.encode(frame), *video.encode(None)])
+    content = own.read_bytes()
+    line = refused(capsys, folder / "good.mp4", "sad", "--out", own)
     assert "is there already and is no edit of this kit" in line
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.mp4", "own.mp4"]
+    assert own.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["own.mp4"]
 
 
 @pytest.mark.parametrize(("name", "reach"), [("generator", 4), ("action_renderer", 26)])
 def test_of_large_frames_few_are_alive(clip, monkeypatch, name, reach):
-    frames, alive, most = np.concatenate([clip[0]] * 5), [], 0
+    frames = np.concatenate([clip[0]] * 5)
     alignment = align(clip[0])
-    alignment = type(alignment)(np.concatenate([alignment.transforms] * 5), alignment.mouth_box)
+    alignment = replace(alignment, transforms=np.concatenate([alignment.transforms] * 5))
+    references = []
 
     def read():
         for frame in frames:
-            frame = frame.copy()
-            alive.append(weakref.ref(frame))
-            yield frame
+            copy = frame.copy()
+            references.append(weakref.ref(copy))
+            yield copy
 
-    monkeypatch.setattr(edit, "HELD_BYTES", 1)
-    edited = edit.edited_frames(
-        edit.load_editor(name), read(), alignment, label_weights(["sad"]), np.ones(80, np.float32)
-    )
-    for done, _ in enumerate(edited):
-        most = max(most, sum(reference() is not None for reference in alive))
-    assert done == 79 and most <= 4 + 2 * reach + 2
+    monkeypatch.setattr(pipeline, "MAX_BUFFER_BYTES", 1)
+    weights = emotion_weights("sad")
+    intensities = np.ones(80, np.float32)
+    edited = pipeline.edited_frames(load_editor(name), read(), alignment, weights, intensities)
+    num_edited = 0
+    largest = 0
+    for _ in edited:
+        num_edited += 1
+        alive = [reference for reference in references if reference() is not None]
+        largest = max(largest, len(alive))
+    assert num_edited == 80
+    assert largest <= 4 + 2 * reach + 2

@@ -1,5 +1,6 @@
-"""A table of settings, one run of the notebooks for each of its rows: several at once, resumable, failures kept apart.
+"""The command `cdrl grid`: one run of the notebooks for each row of a table of settings.
 
+Several run at once; the command resumes; the failure of one run does not end the others.
 GRID.yaml says what stays and what varies:
 
     preset: smoke                        # default: cpu
@@ -14,267 +15,192 @@ GRID.yaml says what stays and what varies:
     scores: [content.swap_image]         # for the figures; wildcards; default: the main ones
 """
 
+import argparse
 import hashlib
 import multiprocessing
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
-from cdrl.cli.notebooks import notebook_paths, plan_notebooks, run_notebooks
+from cdrl.cli.notebooks import NotebookError, notebook_paths, plan_notebooks, run_notebooks
+from cdrl.cli.options import relative_to_root
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json
-from cdrl.core.paths import repository_root
-from cdrl.core.presets import PRESETS
+from cdrl.core.files import atomic_path, check_disk, read_json
+from cdrl.core.paths import run_path
+from cdrl.core.presets import COSTS, PRESETS
 from cdrl.core.results import RESULTS, all_scores, read_results
-from cdrl.core.settings import STAGES, config_hash, stage_config, stage_folder
+from cdrl.core.settings import STAGES, config_hash, field_names, stage_config, stage_folder
 from cdrl.report.grid_page import write_grid_page
 
+# Keys of GRID.yaml: their types, and these in words.
 KEYS = {
-    "preset": str,
-    "notebooks": list,
-    "settings": dict,
-    "grid": dict,
-    "rows": list,
-    "scores": list,
+    "preset": (str, "a text"),
+    "notebooks": (list, "a list"),
+    "settings": (dict, "names and values"),
+    "grid": (dict, "names and values"),
+    "rows": (list, "a list"),
+    "scores": (list, "a list"),
 }
+LONGEST_NAME = 100  # characters of a run's folder
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What a file asks for.
+    """The content of GRID.yaml.
 
     Attributes:
-        preset: a name in `PRESETS`. notebooks: their paths, in order. rows: {run's name: its settings, as texts}.
-        varied: names of the settings that differ between rows. scores: patterns of the scores to draw.
+        preset: a name in `PRESETS`.
+        notebooks: their paths, in order.
+        rows: {run's name: its settings, as texts}.
+        varied: names of the settings that differ between rows.
+        scores: patterns of the scores to draw.
     """
 
     preset: str
-    notebooks: list
-    rows: dict
-    varied: list
-    scores: list
+    notebooks: list[Path]
+    rows: dict[str, dict[str, str]]
+    varied: list[str]
+    scores: list[str]
 
 
-def read_grid(path, folder=None) -> Grid:
-    """Reads a grid's file; nothing runs.
+@dataclass(frozen=True)
+class Hashes:
+    """What two runs must have in common to share stages.
+
+    Attributes:
+        notebook_settings: settings that are no stage's but a notebook's own.
+        stages: hash of each stage's settings.
+    """
+
+    notebook_settings: dict[str, str]
+    stages: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        seconds: of all its notebooks.
+        peak_gb: peak memory, GB.
+        failure: why it failed, in one line; empty for a complete run.
+    """
+
+    seconds: float = 0.0
+    peak_gb: float = 0.0
+    failure: str = ""
+
+
+def grid(arguments: argparse.Namespace) -> int:
+    """Run a grid.
 
     Args:
-        path: the YAML file. folder: of the notebooks; None for the clone's.
+        arguments: of the command.
+
+    Returns:
+        1 where a run failed, else 0.
+    """
+    workers = arguments.workers
+    if workers < 1:
+        raise InputError(f"--workers {workers}: a whole number from 1 is needed")
+    table = read_grid(arguments.grid)
+    out = run_path(f"runs/{Path(arguments.grid).stem}")
+    if arguments.out:
+        out = Path(arguments.out)
+    out = out.resolve()
+    check_grid(table, out)
+
+    cost = COSTS[table.preset]
+    memory_gb = cost.memory_gb * workers
+    check_disk(out, cost.disk_gb * len(table.rows))
+    print(
+        f"{len(table.rows)} runs of {len(table.notebooks)} notebooks, preset {table.preset}, into "
+        f"{out}: at most {cost.minutes:g} minutes each on 2 idle cores, {memory_gb:g} GB of memory "
+        f"for {workers} at once; Ctrl-C is safe, the same command resumes",
+        flush=True,
+    )
+    results, failures = run_grid(table, out, workers)
+
+    num_failures = len(failures)
+    failed = f", {num_failures} failed: {out / 'failures.csv'}" if num_failures else ""
+    print(
+        f"{results.run.nunique()} runs{failed}. Read {out / 'grid.html'}; every score: "
+        f"{out / 'results.csv'}"
+    )
+    return 1 if num_failures else 0
+
+
+def read_grid(path: Path | str, folder: Path | str | None = None) -> Grid:
+    """Read a grid's file; nothing runs.
+
+    Args:
+        path: the YAML file.
+        folder: of the notebooks; None for the clone's.
 
     Raises:
-        InputError: for a file that is missing or no such table, an unknown key, a notebook that is not there, or two
-            rows that say the same.
+        InputError: for a file that is missing or no such table, an unknown key, a notebook that is
+            not there, or two rows that say the same.
     """
-    given = _read_yaml(Path(path))
-    preset = given.get("preset", "cpu")
+    content = _read_yaml(Path(path))
+    preset = content.get("preset", "cpu")
     if preset not in PRESETS:
         raise InputError(f"{path}: preset {preset!r}: accepted are {', '.join(PRESETS)}")
-    fixed, grid = given.get("settings", {}), given.get("grid", {})
+
+    table = _combine(path, content.get("rows", [{}]), content.get("grid", {}))
+    shared_settings = content.get("settings", {})
+    rows: dict[str, dict[str, str]] = {}
+    varied: dict[str, None] = {}  # an ordered set
+    for row in table:
+        name = _run_name(row)
+        if name in rows:
+            raise InputError(f"{path}: two rows are the same, {name}: remove one")
+        rows[name] = {}
+        for key, value in {**shared_settings, **row}.items():
+            rows[name][key] = _setting_text(path, key, value)
+        varied |= dict.fromkeys(row)
+
+    notebooks = _select_notebooks(path, content.get("notebooks"), notebook_paths(folder))
+    return Grid(preset, notebooks, rows, list(varied), content.get("scores", []))
+
+
+def _combine(path: Path | str, rows: list, grid: dict[str, list]) -> list[dict[str, Any]]:
+    """Every row with every combination of the grid's values."""
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
             raise InputError(f"{path}: grid: {name} needs a list of values, as in {name}: [0, 1]")
-    combinations = [dict(zip(grid, values)) for values in product(*grid.values())]
-    rows = given.get("rows", [{}])
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: rows needs a list of settings, as in - {{content.steps: 200}}")
-    table = [{**row, **combination} for row in rows for combination in combinations]
-    named = {}
-    for row in table:
-        name = _name(row)
-        if name in named:
-            raise InputError(f"{path}: two rows are the same, {name}: remove one")
-        named[name] = {key: _text(path, key, value) for key, value in {**fixed, **row}.items()}
-    varied = list(dict.fromkeys(key for row in table for key in row))
-    return Grid(
-        preset,
-        _chosen(path, given.get("notebooks"), notebook_paths(folder)),
-        named,
-        varied,
-        given.get("scores", []),
-    )
+
+    table = []
+    for row in rows:
+        for combination in product(*grid.values()):
+            combined = dict(zip(grid, combination, strict=True))
+            table.append({**row, **combined})
+    return table
 
 
-def check_grid(grid: Grid, out) -> dict:
-    """The notebooks' parameters of every run: a bad name or value anywhere is refused before anything runs.
-
-    Returns:
-        {run's name: {notebook: its parameters}}.
-
-    Raises:
-        InputError: as `plan` does, naming the run.
-    """
-    planned = {}
-    for name, settings in grid.rows.items():
-        try:
-            planned[name] = plan_notebooks(
-                grid.notebooks, _told(_folder(out, name)), grid.preset, settings
-            )
-        except InputError as error:
-            raise InputError(f"run {name}: {error}") from error
-    return planned
-
-
-def run_grid(grid: Grid, out, workers: int = 1, say=print) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs what is not finished and writes what all runs say.
-
-    Of runs with the same corpus one goes first; the others take hard links to its finished stages as far as they agree.
-    `results.parquet`, `results.csv` and `grid.html` are written anew each time, `failures.csv` where there are any; a
-    failed run is tried again by the next call.
-
-    Args:
-        out: folder of the grid (absolute); each run lies in runs/NAME. workers: runs at once. say: gets a line per run.
-
-    Returns:
-        One row per run and score: run, preset, the varied settings, score, value; and one per failure: run, the
-        settings, reason.
-    """
-    planned, out = check_grid(grid, out), Path(out)
-    hashes = {name: _hashes(grid.preset, settings) for name, settings in grid.rows.items()}
-    first, done = {}, {}
-    for name in planned:
-        first.setdefault(str([hashes[name][part] for part in ("own", "corpus")]), name)
-    leaders = list(first.values())
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
-    spawned = multiprocessing.get_context("spawn")
-    for wave in (leaders, [name for name in planned if name not in leaders]):
-        with ProcessPoolExecutor(
-            workers, mp_context=spawned, initializer=_share_cores, initargs=(threads,)
-        ) as pool:
-            for name in wave:
-                others = [
-                    other
-                    for other in planned
-                    if other != name and hashes[other]["own"] == hashes[name]["own"]
-                ]
-                _borrow(_folder(out, name), hashes[name], [_folder(out, other) for other in others])
-            futures = {
-                pool.submit(_run_one, planned[name], _folder(out, name)): name for name in wave
-            }
-            for future in as_completed(futures):
-                name = futures[future]
-                done[name] = _result(future)
-                state = (
-                    f"failed: {done[name]['reason']}"
-                    if "reason" in done[name]
-                    else f"{done[name]['seconds']:.0f} s"
-                )
-                say(f"[{len(done)}/{len(planned)}] {name}: {state}")
-    return _write(grid, out, done)
-
-
-def _write(grid: Grid, out: Path, done: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rows, failed = [], []
-    for name in grid.rows:
-        label = {"run": name, "preset": grid.preset} | {
-            key: grid.rows[name].get(key, "") for key in grid.varied
-        }
-        if "reason" in done[name]:
-            failed.append(label | {"reason": done[name]["reason"]})
-            continue
-        scores = all_scores(read_results(_folder(out, name))) | {
-            "time.total_seconds": round(done[name]["seconds"], 1),
-            "memory.peak_gb": round(done[name]["peak_gb"], 3),
-        }
-        rows += [label | {"score": score, "value": value} for score, value in scores.items()]
-    columns = ["run", "preset", *grid.varied]
-    results = pd.DataFrame(rows, columns=[*columns, "score", "value"]).astype({"value": float})
-    failures = pd.DataFrame(failed, columns=[*columns, "reason"])
-    _replace(out / "results.parquet", lambda path: results.to_parquet(path, index=False))
-    _replace(out / "results.csv", lambda path: results.to_csv(path, index=False))
-    (out / "failures.csv").unlink(missing_ok=True)
-    if failed:
-        _replace(out / "failures.csv", lambda path: failures.to_csv(path, index=False))
-    _replace(
-        out / "grid.html",
-        lambda path: write_grid_page(results, failures, grid.varied, grid.scores, path),
-    )
-    return results, failures
-
-
-def _run_one(parameters: dict, run: Path) -> dict:
-    """In a worker: seconds and peak_gb of a run, or the one-line reason why it failed."""
-    try:
-        seconds, peak_gb = run_notebooks(parameters, run, say=lambda line: None)
-        read_results(run)
-    except Exception as error:  # every fault of one run is that run's: the others go on
-        line = next(iter(str(error).strip().splitlines()), "")
-        own = type(error).__name__ in ("InputError", "NotebookError")
-        return {"reason": line if own else f"{type(error).__name__}: {line}"}
-    return {"seconds": seconds, "peak_gb": peak_gb}
-
-
-def _result(future) -> dict:
-    try:
-        return future.result()
-    except Exception as error:  # the process itself ended: too little memory, most often
-        line = str(error).partition("\n")[0]
-        return {
-            "reason": f"its process ended ({line}): fewer --workers need less memory; the same command goes on"
-        }
-
-
-def _share_cores(threads: str) -> None:
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, threads)
-
-
-def _borrow(run: Path, hashes: dict, others: list[Path]) -> None:
-    """Hard links to the finished stages of other runs that have the same settings and the same history."""
-    for stage in STAGES:
-        mine = stage_folder(run, stage)
-        if mine.exists():
-            continue
-        for other in others:
-            theirs = stage_folder(other, stage)
-            if (theirs / RESULTS).exists():
-                made = read_json(theirs / RESULTS)["stages"]
-                if all(record["hash"] == hashes.get(name) for name, record in made.items()):
-                    partial = mine.with_name(f".{mine.name}.{os.getpid()}")
-                    shutil.rmtree(partial, ignore_errors=True)
-                    shutil.copytree(theirs, partial, copy_function=os.link)
-                    partial.replace(mine)
-                    break
-        else:
-            return
-
-
-def _hashes(preset: str, settings: dict) -> dict:
-    """Hash of each stage's settings, with those that are no stage's but a notebook's own."""
-    names = {f"{stage}.{field}" for stage in STAGES for field in STAGES[stage].__dataclass_fields__}
-    known = names | {name.partition(".")[2] for name in names}
-    of_stages = {name: value for name, value in settings.items() if name in known}
-    own = {name: value for name, value in settings.items() if name not in known}
-    return {"own": own} | {
-        stage: config_hash(stage_config(stage, preset, of_stages)) for stage in STAGES
-    }
-
-
-def _folder(out, name: str) -> Path:
-    return Path(out).resolve() / "runs" / name
-
-
-def _told(run: Path) -> Path:
-    """What the notebooks are told: relative to the clone where it lies in it, so that they name no home folder."""
-    root = repository_root()
-    return run.relative_to(root) if run.is_relative_to(root) else run
-
-
-def _name(row: dict) -> str:
+def _run_name(row: dict[str, Any]) -> str:
     """A folder's name that says how a run differs: `content.steps=200,seed=1`."""
     text = ",".join(f"{key}={value}" for key, value in row.items()) or "only"
-    plain = "".join(letter if letter.isalnum() or letter in "=,._+-" else "-" for letter in text)
-    if plain == text and len(plain) <= 100:
-        return plain
-    return f"{plain[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    letters = [letter if letter.isalnum() or letter in "=,._+-" else "-" for letter in text]
+    name = "".join(letters)
+    if name == text and len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{name[: LONGEST_NAME - 20]}-{digest[:8]}"
 
 
-def _text(path, name: str, value) -> str:
+def _setting_text(path: Path | str, name: str, value: Any) -> str:
+    """A setting's value as `--set` would have it."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, (str, int, float)):
@@ -282,40 +208,279 @@ def _text(path, name: str, value) -> str:
     return str(value)
 
 
-def _chosen(path, wanted: list | None, found: list[Path]) -> list[Path]:
-    numbers = [each.name[:2] for each in found]
-    asked = [f"{int(each):02d}" if str(each).isdigit() else str(each) for each in wanted or numbers]
-    if asked != numbers[: len(asked)]:
+def _select_notebooks(path: Path | str, entries: list | None, available: list[Path]) -> list[Path]:
+    """The first notebooks, as many as the file lists; each reads the results of those before it."""
+    available_numbers = [notebook.name[:2] for notebook in available]
+    numbers = available_numbers
+    if entries:
+        numbers = [f"{int(each):02d}" if str(each).isdigit() else str(each) for each in entries]
+    if numbers != available_numbers[: len(numbers)]:
         raise InputError(
-            f"{path}: notebooks {', '.join(asked)}: each reads the one before, so they begin with {numbers[0]} and leave "
-            f"none out; there are {', '.join(numbers)}"
+            f"{path}: notebooks {', '.join(numbers)}: each reads the one before, so they begin "
+            f"with {available_numbers[0]} and leave none out; there are "
+            f"{', '.join(available_numbers)}"
         )
-    return found[: len(asked)]
+    return available[: len(numbers)]
 
 
-def _read_yaml(path: Path) -> dict:
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """The content of GRID.yaml, with the types of its values checked."""
     try:
-        given = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise InputError(
             f"{path}: no such grid file ({error.strerror}): see cdrl grid --help"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{path}: is not YAML ({line})") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: needs keys, as in grid: (accepted are {', '.join(KEYS)})")
-    for key, value in given.items():
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not YAML ({reason})") from error
+
+    accepted = ", ".join(KEYS)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: needs keys, as in grid: (accepted are {accepted})")
+    for key, value in content.items():
         if key not in KEYS:
-            raise InputError(f"{path}: unknown key {key!r}: accepted are {', '.join(KEYS)}")
-        if not isinstance(value, KEYS[key]):
-            kind = {str: "a text", list: "a list", dict: "names and values"}[KEYS[key]]
-            raise InputError(f"{path}: {key} needs {kind}, got {value!r}")
-    return given
+            raise InputError(f"{path}: unknown key {key!r}: accepted are {accepted}")
+        kind, description = KEYS[key]
+        if not isinstance(value, kind):
+            raise InputError(f"{path}: {key} needs {description}, got {value!r}")
+    return content
 
 
-def _replace(path: Path, write) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    write(temporary)
-    temporary.replace(path)
+def check_grid(grid: Grid, out: Path | str) -> dict[str, dict[Path, dict]]:
+    """Plan the notebooks of every run: a bad name or value is refused before anything runs.
+
+    Args:
+        grid: the table.
+        out: folder of the grid.
+
+    Returns:
+        {run's name: {notebook: its parameters}}.
+
+    Raises:
+        InputError: as `plan_notebooks` does, with the name of the run.
+    """
+    plans = {}
+    for name, settings in grid.rows.items():
+        run = relative_to_root(_run_folder(out, name))
+        try:
+            plans[name] = plan_notebooks(grid.notebooks, run, grid.preset, settings)
+        except InputError as error:
+            raise InputError(f"run {name}: {error}") from error
+
+    return plans
+
+
+def run_grid(
+    grid: Grid, out: Path | str, workers: int = 1, say: Callable[[str], Any] = print
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run what is not finished and write the results of all runs.
+
+    Of runs with the same corpus one goes first; the others take hard links to its finished stages
+    as far as they agree. `results.parquet`, `results.csv` and `grid.html` are written each time,
+    `failures.csv` where there are any; a failed run is tried again by the next call.
+
+    Args:
+        grid: the table.
+        out: folder of the grid (absolute); each run lies in runs/NAME.
+        workers: runs at once.
+        say: receives a line for each run.
+
+    Returns:
+        One row per run and score: run, preset, the varied settings, score, value; and one per
+        failure: run, the settings, reason.
+    """
+    out = Path(out)
+    plans = check_grid(grid, out)
+    hashes = {name: _hashes(grid.preset, settings) for name, settings in grid.rows.items()}
+    leaders = _leaders(hashes)
+    followers = [name for name in plans if name not in leaders]
+
+    outcomes: dict[str, Outcome] = {}
+    for names in (leaders, followers):
+        for name in names:
+            _share_stages(out, name, hashes)
+        with _pool(workers) as pool:
+            futures: dict[Future, str] = {}
+            for name in names:
+                future = pool.submit(_run_one, plans[name], _run_folder(out, name))
+                futures[future] = name
+            for future in as_completed(futures):
+                name = futures[future]
+                outcome = _outcome(future)
+                outcomes[name] = outcome
+                state = f"failed: {outcome.failure}"
+                if not outcome.failure:
+                    state = f"{outcome.seconds:.0f} s"
+                say(f"[{len(outcomes)}/{len(plans)}] {name}: {state}")
+
+    return _write_results(grid, out, outcomes)
+
+
+def _leaders(hashes: dict[str, Hashes]) -> list[str]:
+    """The first run of each corpus."""
+    leaders: dict[str, str] = {}
+    for name, run_hashes in hashes.items():
+        corpus = f"{run_hashes.notebook_settings} {run_hashes.stages['corpus']}"
+        leaders.setdefault(corpus, name)
+
+    return list(leaders.values())
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Processes for so many runs at once; they share the cores."""
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_limit_threads, initargs=(threads,)
+    )
+
+
+def _limit_threads(threads: int) -> None:
+    """In a worker: numeric threads of its kernels, which inherit its environment."""
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(threads))
+
+
+def _run_one(parameters: dict[Path, dict], run: Path) -> Outcome:
+    """In a worker: execute the notebooks of one run."""
+    try:
+        seconds, peak_gb = run_notebooks(parameters, run, say=_say_nothing)
+        read_results(run)
+    except (InputError, NotebookError) as error:
+        return Outcome(failure=_first_line(error))
+    except Exception as error:  # any other fault of one run does not end the others
+        return Outcome(failure=f"{type(error).__name__}: {_first_line(error)}")
+    return Outcome(seconds, peak_gb)
+
+
+def _say_nothing(line: str) -> None:
+    """Runs that go on at once do not report their notebooks."""
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def _outcome(future: Future) -> Outcome:
+    """How a run ended, its worker process included."""
+    try:
+        return future.result()
+    except Exception as error:  # the process itself ended, most often for lack of memory
+        reason = str(error).partition("\n")[0]
+        return Outcome(
+            failure=f"its process ended ({reason}): fewer --workers need less memory; the same "
+            "command goes on"
+        )
+
+
+def _share_stages(out: Path, name: str, hashes: dict[str, Hashes]) -> None:
+    """Link the finished stages of other runs that agree with this one, from the first stage on."""
+    run = _run_folder(out, name)
+    settings = hashes[name].notebook_settings
+    others = []
+    for other, other_hashes in hashes.items():
+        if other != name and other_hashes.notebook_settings == settings:
+            others.append(_run_folder(out, other))
+
+    for stage in STAGES:
+        if stage_folder(run, stage).exists():
+            continue
+        donor = _donor(stage, hashes[name], others)
+        if donor is None:
+            return
+        _link_folder(stage_folder(donor, stage), stage_folder(run, stage))
+
+
+def _donor(stage: str, hashes: Hashes, runs: Sequence[Path]) -> Path | None:
+    """A run whose finished stage was made with the same settings as all stages before it."""
+    for run in runs:
+        results = stage_folder(run, stage) / RESULTS
+        if not results.exists():
+            continue
+        records = read_json(results)["stages"]
+        differing = [
+            name for name, record in records.items() if record["hash"] != hashes.stages.get(name)
+        ]
+        if not differing:
+            return run
+    return None
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    """Make a copy of a folder out of hard links, whole or not at all."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, copy_function=os.link)
+    partial.replace(target)
+
+
+def _hashes(preset: str, settings: dict[str, str]) -> Hashes:
+    """The hashes of one run's settings."""
+    stage_names = set()
+    for stage, config_class in STAGES.items():
+        for name in field_names(config_class):
+            stage_names |= {name, f"{stage}.{name}"}
+
+    stage_settings = {}
+    notebook_settings = {}
+    for name, value in settings.items():
+        if name in stage_names:
+            stage_settings[name] = value
+        else:
+            notebook_settings[name] = value
+
+    hashes = {}
+    for stage in STAGES:
+        hashes[stage] = config_hash(stage_config(stage, preset, stage_settings))
+    return Hashes(notebook_settings, hashes)
+
+
+def _run_folder(out: Path | str, name: str) -> Path:
+    """The folder of one run, absolute."""
+    return Path(out).resolve() / "runs" / name
+
+
+def _write_results(
+    grid: Grid, out: Path, outcomes: dict[str, Outcome]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write the tables and the page of all runs."""
+    result_rows = []
+    failure_rows = []
+    for name, settings in grid.rows.items():
+        outcome = outcomes[name]
+        label = {"run": name, "preset": grid.preset}
+        for setting in grid.varied:
+            label[setting] = settings.get(setting, "")
+        if outcome.failure:
+            failure_rows.append({**label, "reason": outcome.failure})
+            continue
+        for score, value in _run_scores(_run_folder(out, name), outcome).items():
+            result_rows.append({**label, "score": score, "value": value})
+
+    columns = ["run", "preset", *grid.varied]
+    results = pd.DataFrame(result_rows, columns=[*columns, "score", "value"])
+    results = results.astype({"value": float})
+    failures = pd.DataFrame(failure_rows, columns=[*columns, "reason"])
+
+    with atomic_path(out / "results.parquet") as temporary:
+        results.to_parquet(temporary, index=False)
+    with atomic_path(out / "results.csv") as temporary:
+        results.to_csv(temporary, index=False)
+    (out / "failures.csv").unlink(missing_ok=True)
+    if failure_rows:
+        with atomic_path(out / "failures.csv") as temporary:
+            failures.to_csv(temporary, index=False)
+    with atomic_path(out / "grid.html") as temporary:
+        write_grid_page(results, failures, grid.varied, grid.scores, temporary)
+    return results, failures
+
+
+def _run_scores(run: Path, outcome: Outcome) -> dict[str, float]:
+    """Every score of a run, with its cost."""
+    scores = all_scores(read_results(run))
+    scores["time.total_seconds"] = round(outcome.seconds, 1)
+    scores["memory.peak_gb"] = round(outcome.peak_gb, 3)
+    return scores

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cdrl.cli.commands import COMMANDS, GROUPS, Command
 from cdrl.core.errors import InputError
@@ -63,7 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the parsed `command` is an entry of `COMMANDS`."""
     description = "Edit the emotion of talking heads: CCRL, CERL, SPFEM."
     parser = _OneLineParser(prog="cdrl", description=description)
-    subparsers = {(): parser.add_subparsers(required=True, metavar="COMMAND")}
+    subparsers: dict[tuple[str, ...], Any] = {}
+    subparsers[()] = parser.add_subparsers(required=True, metavar="COMMAND")
 
     for command in COMMANDS:
         *group, name = command.words

@@ -1,17 +1,20 @@
-"""Runs the notebooks in order with papermill, each in this interpreter's own kernel, and resumes an interrupted run.
+"""Runs the notebooks in order with papermill, in kernels of this interpreter; resumes.
 
-A notebook that was executed without an error, from the same source and parameters, and whose run folder still holds
-what it left, is not executed again. Whatever comes after one that is, is (finished stages are read, so it is quick).
+A notebook that was executed without an error, from the same source and parameters, and whose run
+folder still holds its results, is not executed again. All that come after one that is executed are
+executed too; their finished stages are read, so it is quick.
 """
 
 import hashlib
 import json
-import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -23,191 +26,279 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.translators import PythonTranslator
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json
-from cdrl.core.paths import repository_root
+from cdrl.core.files import atomic_path, read_json
+from cdrl.core.paths import notebooks_root, working_root
 from cdrl.core.results import RESULTS
 from cdrl.core.settings import STAGES, stage_config, stage_folder
 from cdrl.core.stage import CONFIG, check_stage
 
-# What the runner itself passes to a notebook whose `parameters` cell declares it.
+# What the runner passes to a notebook whose `parameters` cell declares it.
 RUN_PARAMETERS = ("run_folder", "preset", "settings")
+SAMPLE_SECONDS = 0.5  # between two looks at the memory
+BOOLEANS = {"true": True, "false": False}
 
 
 class OwnKernelManager(AsyncKernelManager):
-    """Starts kernels with this very interpreter: a kernelspec named python3 may belong to another environment."""
+    """Starts kernels of this very interpreter: the spec python3 may be of another environment."""
 
     @property
-    def kernel_spec(self):
-        """`sys.executable -m ipykernel_launcher`; figures are stored as data, not with a copy of plotly.js in each.
+    def kernel_spec(self) -> KernelSpec:
+        """`sys.executable -m ipykernel_launcher`.
 
-        CDRL_HEADLESS tells the explorer that nobody watches.
+        Figures are stored as data, not with a copy of plotly.js in each. CDRL_HEADLESS tells
+        explorer and dial that no browser is there.
         """
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        environment = {"PLOTLY_RENDERER": "plotly_mimetype", "CDRL_HEADLESS": "1"}
         return KernelSpec(
-            argv=[
-                sys.executable,
-                "-m",
-                "ipykernel_launcher",
-                "-f",
-                "{connection_file}",
-                "--log-level=CRITICAL",
-            ],
+            argv=[*command, "--log-level=CRITICAL"],
             display_name="cdrl",
             language="python",
-            env={"PLOTLY_RENDERER": "plotly_mimetype", "CDRL_HEADLESS": "1"},
+            env=environment,
         )
 
 
 class NotebookError(RuntimeError):
-    """A notebook failed by a fault of the kit: one line that names cell, error and executed copy."""
+    """A notebook failed by a fault of the kit: one line with cell, error and executed copy."""
 
 
-def notebook_paths(folder=None):
-    """The ordered notebooks, as paths: 00_..., 01_..., of the clone or of another folder.
+@dataclass(frozen=True)
+class Record:
+    """What the runner writes into the metadata of an executed copy.
+
+    Attributes:
+        mark: hash of the notebook's source and parameters.
+        seconds: of its execution, earlier attempts included.
+        peak_gb: peak memory, GB.
+        stages: {folder of a stage: hash of its results} when it was done.
+    """
+
+    mark: str
+    seconds: float
+    peak_gb: float
+    stages: dict[str, str]
+
+
+def notebook_paths(folder: Path | str | None = None) -> list[Path]:
+    """The notebooks in order: 00_..., 01_...
+
+    Args:
+        folder: that holds them; None for those of the clone or of the installed package.
 
     Raises:
-        InputError: where there are none; a wheel alone does not carry them.
+        InputError: where there are none.
     """
-    folder = Path(folder) if folder else repository_root() / "notebooks"
-    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if not found:
+    folder = Path(folder) if folder else notebooks_root()
+    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not paths:
         raise InputError(
             f"no notebooks in {folder}: clone the repository and install it with pip install -e ."
         )
-    return found
+    return paths
 
 
-def declared_parameters(path):
-    """What a notebook's cell tagged `parameters` declares.
-
-    Returns:
-        {name: {"inferred_type_name", "default", "help", ...}} as papermill infers them; the defaults are texts.
-    """
-    cells = nbformat.read(path, as_version=4).cells
-    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
-    return {each.name: each._asdict() for cell in tagged for each in PythonTranslator.inspect(cell)}
-
-
-def plan_notebooks(paths, run, preset, settings):
-    """Parameters for every notebook, checked before anything runs.
+def declared_parameters(path: Path) -> dict[str, dict[str, Any]]:
+    """What the cell of a notebook that is tagged `parameters` declares.
 
     Args:
-        paths: notebooks.
-        run: folder of the run, as the notebooks are to be told it.
+        path: of the notebook.
+
+    Returns:
+        {name: {"inferred_type_name", "default", "help", ...}} as papermill infers them; the
+        defaults are texts.
+    """
+    declared = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", ()):
+            for parameter in PythonTranslator.inspect(cell):
+                declared[parameter.name] = parameter._asdict()
+
+    return declared
+
+
+def plan_notebooks(
+    paths: Sequence[Path], run: Path | str, preset: str, settings: Mapping[str, str]
+) -> dict[Path, dict[str, Any]]:
+    """Choose the parameters of every notebook; they are checked before anything runs.
+
+    Args:
+        paths: of the notebooks.
+        run: folder of the run, as the notebooks get it.
         preset: name of the preset.
-        settings: mapping of `stage.field`, `field` or the name of a notebook's own parameter to a value's text.
+        settings: {`stage.field`, `field`, or a notebook's own parameter: text of its value}.
 
     Returns:
         {path: parameters}; each gets only what its `parameters` cell declares.
 
     Raises:
-        InputError: for a setting that neither a stage nor a notebook has, a bad value, or a run folder that was made
-            with other settings.
+        InputError: for a setting that neither a stage nor a notebook has, a bad value, or a run
+            folder that was made with other settings.
     """
     declared = {path: declared_parameters(path) for path in paths}
-    own_names = {name for parameters in declared.values() for name in parameters} - set(
-        RUN_PARAMETERS
-    )
-    own = {name: value for name, value in settings.items() if name in own_names}
-    stage_settings = {name: value for name, value in settings.items() if name not in own}
+    own_names: set[str] = set()
+    for parameters in declared.values():
+        own_names |= parameters.keys() - set(RUN_PARAMETERS)
+
+    own_settings = {}
+    stage_settings = {}
+    for name, value in settings.items():
+        if name in own_names:
+            own_settings[name] = value
+        else:
+            stage_settings[name] = value
+
     for stage in STAGES:
-        check_stage(stage_config(stage, preset, stage_settings), repository_root() / run)
-    given = {"run_folder": str(run), "preset": preset, "settings": stage_settings}
-    return {
-        path: {name: value for name, value in given.items() if name in parameters}
-        | {
-            name: _typed(name, value, parameters[name])
-            for name, value in own.items()
-            if name in parameters
-        }
-        for path, parameters in declared.items()
+        config = stage_config(stage, preset, stage_settings)
+        check_stage(config, working_root() / run)
+
+    run_values: dict[str, Any] = {
+        "run_folder": str(run),
+        "preset": preset,
+        "settings": stage_settings,
     }
+    plan = {}
+    for path, parameters in declared.items():
+        values: dict[str, Any] = {}
+        for name, value in run_values.items():
+            if name in parameters:
+                values[name] = value
+        for name, text in own_settings.items():
+            if name in parameters:
+                values[name] = _read_value(name, text, parameters[name])
+        plan[path] = values
+
+    return plan
 
 
-def run_notebooks(parameters, out, first=None, say=None):
-    """Executes notebooks in order into a folder.
+def _read_value(name: str, text: str, parameter: Mapping[str, Any]) -> Any:
+    """The value of a notebook's own parameter, of the type that its cell annotates."""
+    readers: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
+    readers["bool"] = _read_boolean
+    kind = parameter["inferred_type_name"]
+    read = readers.get(kind, json.loads)
+    try:
+        return read(text)
+    except (KeyError, ValueError) as error:
+        default = parameter["default"]
+        raise InputError(f"{name}={text}: {kind} is needed, as in {name}={default}") from error
+
+
+def _read_boolean(text: str) -> bool:
+    """Read true or false, in any case of letters."""
+    return BOOLEANS[text.lower()]
+
+
+def run_notebooks(
+    parameters: Mapping[Path, Mapping[str, Any]],
+    out: Path | str,
+    first: str | None = None,
+    say: Callable[[str], Any] | None = None,
+) -> tuple[float, float]:
+    """Execute notebooks in order into a folder.
 
     Args:
-        parameters: {notebook path: its parameters}, in order, as `plan` returns them.
+        parameters: {notebook path: its parameters}, in order, as `plan_notebooks` returns them.
         out: folder of the run (absolute); the executed copies go to its notebooks/.
-        first: two digits: notebooks before that one are left as they are, that one and all after it are executed.
+        first: two digits: notebooks before that one are left as they are, that one and all after
+            it are executed.
         say: receives one line per notebook; None prints it.
 
     Returns:
-        (seconds, peak_gb): of all notebooks together, those of earlier attempts included.
+        (seconds, peak_gb): of all notebooks together, with those of earlier attempts.
 
     Raises:
-        InputError: what a notebook raised as one.
+        InputError: that a notebook raised.
         NotebookError: for any other error in a notebook.
     """
-    out, fresh, say = Path(out), True, say or partial(print, flush=True)
-    copies = [out / "notebooks" / path.name for path in parameters]
-    for position, (path, values) in enumerate(parameters.items()):
-        label = f"[{position + 1}/{len(parameters)}] {path.stem}"
-        mark = _mark(path, values)
+    out = Path(out)
+    say = say or partial(print, flush=True)
+    copies = {path: out / "notebooks" / path.name for path in parameters}
+    all_done = not first
+    for number, (path, values) in enumerate(parameters.items(), 1):
         if first and path.name < first:
             continue
-        fresh = fresh and not first and _is_done(copies[position], mark, out)
-        if fresh:
-            say(f"{label}: done before ({_record(copies[position])['seconds']:.0f} s)")
+        label = f"[{number}/{len(parameters)}] {path.stem}"
+        copy = copies[path]
+        mark = _mark(path, values)
+        all_done = all_done and _is_done(copy, mark, out)
+        if all_done:
+            say(f"{label}: done before ({_read_record(copy)['seconds']:.0f} s)")
             continue
-        spent, start = _seconds_spent(out, path), time.monotonic()
+
+        earlier_seconds = _seconds_of_attempts(out, path)
+        start = time.monotonic()
         with PeakMemory() as memory:
-            _execute(path, copies[position], values)
-        seconds = spent + time.monotonic() - start
-        _stamp(
-            copies[position],
-            {"mark": mark, "seconds": seconds, "peak_gb": memory.gb, "stages": _stage_digests(out)},
-        )
-        say(f"{label}: {time.monotonic() - start:.0f} s, {memory.gb:.1f} GB")
-    records = [_record(copy) for copy in copies if copy.exists()]
-    return sum(record["seconds"] for record in records), max(
-        record["peak_gb"] for record in records
-    )
+            _execute(path, copy, values)
+        seconds = time.monotonic() - start
+        record = Record(mark, earlier_seconds + seconds, memory.gb, _stage_digests(out))
+        _write_record(copy, record)
+        say(f"{label}: {seconds:.0f} s, {memory.gb:.1f} GB")
+
+    records = [_read_record(copy) for copy in copies.values() if copy.exists()]
+    total_seconds = sum(record["seconds"] for record in records)
+    peak_gb = max(record["peak_gb"] for record in records)
+    return total_seconds, peak_gb
 
 
 class PeakMemory:
     """Samples the memory of this process and all below it, twice a second.
 
     Shared pages count once for each process that maps them, so that `gb` is an upper bound.
+
+    Attributes:
+        gb: largest sum so far, GB.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> "PeakMemory":
         self.gb = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
 
-    def _watch(self):
-        me = psutil.Process()
+    def _watch(self) -> None:
+        """Sample until the end."""
+        process = psutil.Process()
         while True:
-            self.gb = max(
-                self.gb, sum(map(_resident_bytes, [me, *me.children(recursive=True)])) / 1e9
-            )
-            if self._stop.wait(0.5):
+            processes = [process, *process.children(recursive=True)]
+            self.gb = max(self.gb, _resident_gb(processes))
+            if self._stop.wait(SAMPLE_SECONDS):
                 return
 
 
-def _resident_bytes(process):
-    try:
-        return process.memory_info().rss
-    except psutil.Error:  # it ended meanwhile
-        return 0
+def _resident_gb(processes: Iterable[psutil.Process]) -> float:
+    """Memory of processes, GB; one that has ended meanwhile has none."""
+    num_bytes = 0
+    for process in processes:
+        try:
+            num_bytes += process.memory_info().rss
+        except psutil.Error:
+            continue
+    return num_bytes / 1e9
 
 
-def _seconds_spent(out, path):
-    """Seconds of earlier attempts that a notebook's stage has on record: they count although they need not be repeated."""
+def _seconds_of_attempts(out: Path, path: Path) -> float:
+    """Seconds of interrupted attempts that a notebook's stage has on record.
+
+    They count, although their work need not be repeated.
+    """
     configs = sorted(out.glob(f"{path.name[:2]}_*/{CONFIG}"))
     return sum(read_json(file)["seconds"] for file in configs)
 
 
-def _execute(path, copy, parameters):
+def _execute(path: Path, copy: Path, parameters: Mapping[str, Any]) -> None:
+    """Execute one notebook; a failed copy is kept under another name."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     unfinished = copy.with_name(f".{copy.name}")
+    failed = copy.with_name(f"failed_{copy.name}")
+    progress_bar: dict[str, Any] | bool = False  # nothing in a log
+    if sys.stderr.isatty():
+        progress_bar = {"desc": path.stem, "leave": False}
+
     try:
         papermill.execute_notebook(
             path,
@@ -215,79 +306,79 @@ def _execute(path, copy, parameters):
             parameters=parameters,
             kernel_name="python3",
             language="python",
-            cwd=repository_root(),
+            cwd=working_root(),
             kernel_manager_class=OwnKernelManager,
-            progress_bar=_progress_bar(path),
+            progress_bar=progress_bar,
         )
     except PapermillExecutionError as error:
-        failed = copy.with_name(f"failed_{copy.name}")
         unfinished.replace(failed)
-        if error.ename == "InputError":
-            raise InputError(error.evalue) from error
-        line = error.evalue.strip().splitlines()[0] if error.evalue.strip() else ""
-        raise NotebookError(
-            f"{path.name}, cell {error.cell_index}: {error.ename}: {line}; see {failed}"
-        ) from error
+        raise _notebook_error(path, failed, error) from error
     except DeadKernelError as error:
-        failed = copy.with_name(f"failed_{copy.name}")
         unfinished.replace(failed)
+        free_gb = psutil.virtual_memory().available / 1e9
         raise NotebookError(
-            f"{path.name}: its kernel died, most often for want of memory ({psutil.virtual_memory().available / 1e9:.1f} GB are free "
-            f"now): what is complete is kept and the same command goes on; close something, or take --preset smoke; see {failed}"
+            f"{path.name}: its kernel died, most often for want of memory ({free_gb:.1f} GB are "
+            "free now): what is complete is kept and the same command goes on; close something, or "
+            f"take --preset smoke; see {failed}"
         ) from error
-    copy.with_name(f"failed_{copy.name}").unlink(missing_ok=True)
+
+    failed.unlink(missing_ok=True)
     unfinished.replace(copy)
 
 
-def _progress_bar(path):
-    """A bar over the cells where a person watches; nothing in a log."""
-    return {"desc": path.stem, "leave": False} if sys.stderr.isatty() else False
+def _notebook_error(path: Path, failed: Path, error: PapermillExecutionError) -> Exception:
+    """The error of a notebook's cell: an InputError as it is, any other with cell and copy."""
+    if error.ename == "InputError":
+        return InputError(error.evalue)
+    lines = error.evalue.strip().splitlines()
+    reason = lines[0] if lines else ""
+    return NotebookError(
+        f"{path.name}, cell {error.cell_index}: {error.ename}: {reason}; see {failed}"
+    )
 
 
-def _mark(path, parameters):
-    """Changes when the notebook's cells or its parameters do."""
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(path, as_version=4).cells]
-    return hashlib.sha256(json.dumps([cells, parameters], sort_keys=True).encode()).hexdigest()[:16]
+def _mark(path: Path, parameters: Mapping[str, Any]) -> str:
+    """A hash that changes when the notebook's cells or its parameters do."""
+    cells = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        cells.append((cell.cell_type, cell.source))
+    text = json.dumps([cells, parameters], sort_keys=True)
+    return _digest(text.encode())
 
 
-def _stage_digests(out):
-    files = [stage_folder(out, stage) / RESULTS for stage in STAGES]
-    return {
-        file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-        for file in files
-        if file.exists()
-    }
+def _stage_digests(out: Path) -> dict[str, str]:
+    """{folder: hash of its results} of every finished stage of a run."""
+    digests = {}
+    for stage in STAGES:
+        file = stage_folder(out, stage) / RESULTS
+        if file.exists():
+            digests[file.parent.name] = _digest(file.read_bytes())
+
+    return digests
 
 
-def _is_done(copy, mark, out):
-    record = _record(copy) if copy.exists() else {}
-    return record.get("mark") == mark and record["stages"].items() <= _stage_digests(out).items()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _record(copy):
+def _is_done(copy: Path, mark: str, out: Path) -> bool:
+    """Whether a notebook was executed as it is now and its results are still there."""
+    if not copy.exists():
+        return False
+    record = _read_record(copy)
+    if record.get("mark") != mark:
+        return False
+    return record["stages"].items() <= _stage_digests(out).items()
+
+
+def _read_record(copy: Path) -> dict[str, Any]:
+    """What `_write_record` wrote; empty for a copy of another program."""
     return nbformat.read(copy, as_version=4).metadata.get("cdrl", {})
 
 
-def _stamp(copy, record):
+def _write_record(copy: Path, record: Record) -> None:
+    """Write a record into the metadata of an executed copy."""
     notebook = nbformat.read(copy, as_version=4)
-    notebook.metadata["cdrl"] = record
-    temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
-    nbformat.write(notebook, temporary)
-    temporary.replace(copy)
-
-
-def _typed(name, value, parameter):
-    """A notebook parameter's text as the type that its `parameters` cell annotates."""
-    kind = {
-        "int": int,
-        "float": float,
-        "str": str,
-        "bool": lambda text: {"true": True, "false": False}[text.lower()],
-    }
-    inferred = parameter["inferred_type_name"]
-    try:
-        return kind.get(inferred, json.loads)(value)
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{name}={value}: {inferred} is needed, as in {name}={parameter['default']}"
-        ) from error
+    notebook.metadata["cdrl"] = asdict(record)
+    with atomic_path(copy) as temporary:
+        nbformat.write(notebook, temporary)
