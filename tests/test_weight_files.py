@@ -1,0 +1,111 @@
+"""Files of weights: nothing in them is executed, and they are known by their sha256."""
+
+import hashlib
+import json
+import pathlib
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cdrl.core.errors import InputError
+from cdrl.core.weight_files import fill, read_state, verify
+
+
+class Harmful:
+    """A pickle that makes a file when it is opened as pickles usually are."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["backbone.pth", "backbone.safetensors", "backbone.bin"])
+def test_a_pickle_with_code_is_refused_and_nothing_in_it_is_executed(tmp_path, name):
+    harm = tmp_path / "harm"
+    torch.save({"conv1.weight": Harmful(harm)}, tmp_path / name)
+    expected = "nothing in it was executed|not a readable safetensors file"
+    with pytest.raises(InputError, match=expected) as error:
+        read_state(tmp_path / name)
+    assert not harm.exists()
+    assert "\n" not in str(error.value)
+    torch.load(tmp_path / name, weights_only=False)
+    assert harm.exists(), "the same file does harm where it is trusted"
+
+
+def test_a_torchscript_archive_is_not_opened(tmp_path):
+    path = tmp_path / "ViT-B-32-openai.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(InputError, match=r"TorchScript archive.*a .safetensors or a .pth"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_a_file_that_was_cut_short_is_refused(tmp_path, name):
+    path = tmp_path / name
+    state = torch.nn.Linear(64, 64).state_dict()
+    if path.suffix == ".safetensors":
+        save_file(dict(state), path)
+    else:
+        torch.save(state, path)
+    assert torch.equal(read_state(path)["weight"], state["weight"])
+
+    path.write_bytes(path.read_bytes()[:-5000])
+    expected = "not a readable safetensors file|cannot be read, perhaps cut short|or is damaged"
+    with pytest.raises(InputError, match=expected) as error:
+        read_state(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_state_dict_or_another_model_s_is_refused(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(InputError, match=r"list.pth: not a state dict"):
+        read_state(tmp_path / "list.pth")
+    with pytest.raises(InputError, match=r"gone.pth: no such file of weights"):
+        read_state(tmp_path / "gone.pth")
+
+    path = tmp_path / "wrapped.pth"
+    state = torch.nn.Linear(2, 3).state_dict()
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": wrapped}, path)
+    state = read_state(path)
+    assert fill(torch.nn.Linear(2, 3), state, path).weight.shape == (3, 2)
+    with pytest.raises(InputError, match=r"wrapped.pth: weights of another model .*weight"):
+        fill(torch.nn.Linear(4, 3), state, path)
+
+
+def test_a_checksum_is_recorded_on_first_use_and_verified_from_then_on(tmp_path):
+    path = tmp_path / "backbone.pth"
+    path.write_bytes(b"first")
+    digest = hashlib.sha256(b"first").hexdigest()
+    assert verify(path) == digest
+    assert verify(path) == digest
+
+    path.write_bytes(b"second")
+    with pytest.raises(InputError) as error:
+        verify(path)
+    message = str(error.value)
+    assert f"backbone.pth.json says {digest[:12]}" in message
+    assert "damaged or of another version" in message
+    assert "remove backbone.pth.json" in message
+
+    (tmp_path / "backbone.pth.json").unlink()
+    (tmp_path / "backbone.json").write_text(json.dumps({"sha256": "0" * 64}))
+    with pytest.raises(InputError, match="backbone.json says 000000000000"):
+        verify(path)
+
+
+def test_digits_that_a_publisher_put_into_the_name_are_verified(tmp_path):
+    digest = hashlib.sha256(b"a").hexdigest()
+    right = tmp_path / f"net-{digest[:8]}.pt"
+    wrong = tmp_path / "net-deadbeef.pt"
+    dated = tmp_path / "net-20240101.pt"
+    for path in (right, wrong, dated):
+        path.write_bytes(b"a")
+    assert verify(right) == digest
+    assert verify(dated) == digest
+    with pytest.raises(InputError, match=f"begins with {digest[:12]}, its name says deadbeef"):
+        verify(wrong)
