@@ -20,7 +20,7 @@ from cdrl.evaluation.realism import (
     published_features,
     set_similarity,
 )
-from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, score_sets
+from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, FrameSets, score_sets
 from cdrl.models.published import EfficientFace, FaceNet
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -229,7 +229,7 @@ def test_fad_pools_the_actors_and_csim_is_a_mean_over_them():
     untouched = [features_of_clip(random, clip, (1, 1), 40) for clip in range(4)]
     edited = [features_of_clip(random, 0.5, (2, 1), 30) for _ in range(3)]
     metrics = metrics_named("fad", "csim")
-    estimates, notes = score_sets("x", edited, requests, untouched, clips, metrics)
+    estimates, notes = score_sets("x", FrameSets(edited, requests, untouched, clips), metrics)
 
     real_happy = np.concatenate([untouched[0]["face"], untouched[2]["face"]])
     edited_happy = np.concatenate([edited[0]["face"], edited[1]["face"]])
@@ -250,7 +250,9 @@ def test_edits_without_a_protocol_keep_their_timing():
     random = np.random.default_rng(1)
     clips = pd.DataFrame({"speaker": ["a"], "emotion": ["happy"]})
     untouched = [features_of_clip(random, 0, (1, 1), 9)]
-    estimates, _ = score_sets("x", untouched, clips, untouched, clips, metrics_named("csim"))
+    estimates, _ = score_sets(
+        "x", FrameSets(untouched, clips, untouched, clips), metrics_named("csim")
+    )
     assert set(estimates) == {"x.csim.intra", "x.csim.intra.happy"}
 
 
@@ -259,7 +261,9 @@ def test_too_few_frames_for_a_covariance_are_told():
     requests = clips.assign(protocol="intra")
     edited = [{"face": np.ones((5, 3))}]
     untouched = [{"face": np.ones((9, 3))}]
-    estimates, notes = score_sets("x", edited, requests, untouched, clips, metrics_named("fad"))
+    estimates, notes = score_sets(
+        "x", FrameSets(edited, requests, untouched, clips), metrics_named("fad")
+    )
     assert estimates == {}
     assert notes == ["left out fad of intra edits to happy: fewer than 6 frames, made or real"]
 

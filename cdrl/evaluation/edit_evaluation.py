@@ -35,7 +35,13 @@ from cdrl.evaluation.metrics import (
     restore_statistics,
 )
 from cdrl.evaluation.readings import ClipReading, References, read_clip, read_references
-from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, SetMetric, score_sets
+from cdrl.evaluation.set_scores import (
+    SET_METRICS,
+    FeatureExtractor,
+    FrameSets,
+    SetMetric,
+    score_sets,
+)
 from cdrl.models.syncnet import SyncNet
 
 # Number of an edit -> its crops, (T, S, S, 3) uint8.
@@ -85,7 +91,7 @@ def evaluate_edits(
 
     notes = left_out_notes([*METRICS, *SET_METRICS], available)
     syncnet = load_syncnet(config.syncnet) if config.syncnet else None
-    frame_sets = _FrameSets(edits, judges, set_metrics, config)
+    set_scores = _SetScores(edits, judges, set_metrics, config)
 
     estimates = {}
     statistics = {}
@@ -95,7 +101,7 @@ def evaluate_edits(
         statistics[variant] = rows
 
         clip_estimates = estimate_variant(name, rows, references, edits, config.seed)
-        set_estimates, set_notes = frame_sets.score(name, output)
+        set_estimates, set_notes = set_scores.score(name, output)
         estimates.update(clip_estimates)
         estimates.update(set_estimates)
         notes.extend(set_notes)
@@ -122,7 +128,7 @@ def _other_clips_exist(edits: Edits, references: References) -> bool:
     return references.another_identity is not None and num_people > 1
 
 
-class _FrameSets:
+class _SetScores:
     """FAD and CSIM of every variant; the features of the untouched clips are computed once."""
 
     def __init__(
@@ -150,8 +156,9 @@ class _FrameSets:
 
         requests = self.edits.requests.clips
         clips = self.edits.report.clips
+        sets = FrameSets(edited, requests, self.untouched, clips)
 
-        return score_sets(prefix, edited, requests, self.untouched, clips, self.metrics)
+        return score_sets(prefix, sets, self.metrics)
 
 
 def edit_statistics(

@@ -328,7 +328,7 @@ def train_identity(
 
 @torch.no_grad()
 def _score_identity(network: FrameNet, held_out: Store) -> dict[str, float]:
-    """How well frames of one person, from two clips, are told from frames of two people."""
+    """How well frames of one person, from two clips, are separated from frames of two people."""
     rows = _draw_rows(held_out, IDENTITY_FRAMES)
     embeddings = []
     for part in np.array_split(rows, 20):

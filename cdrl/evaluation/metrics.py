@@ -1,4 +1,4 @@
-"""Every score of an edit, with what it needs; without that it is left out, and why is told."""
+"""The scores of an edit. Each declares what it needs; without that it is left out with a reason."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

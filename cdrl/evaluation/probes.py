@@ -24,7 +24,6 @@ from sklearn.preprocessing import StandardScaler
 from cdrl.evaluation.estimate import (
     Estimate,
     ScoreStatistics,
-    bootstrap_interval,
     central_moments,
     estimate_score,
     mean_statistics,
@@ -46,7 +45,6 @@ class ProbeResult:
         balanced: kind -> balanced accuracy (mean recall of the classes that were scored).
         chance: accuracy of always answering the fitting part's majority class.
         n_fit: rows that fitted.
-        n_score: rows that were scored.
         hits: kind -> (n_score,) bool.
         chance_hits: (n_score,) bool, hits of the majority class.
         groups: (n_score,) speaker of each row.
@@ -58,7 +56,6 @@ class ProbeResult:
     balanced: dict[str, float]
     chance: float
     n_fit: int
-    n_score: int
     hits: dict[str, np.ndarray]
     chance_hits: np.ndarray
     groups: np.ndarray
@@ -74,11 +71,6 @@ class ProbeResult:
     def highest(self) -> float:
         """The highest accuracy of all probes: the leak."""
         return self.score[self.best]
-
-    def interval(self, kind: str | None = None, seed: int = 0) -> tuple[float, float]:
-        """95 % bootstrap interval over speakers of one kind's accuracy (default: the highest)."""
-        hits = self.hits[kind or self.best]
-        return bootstrap_interval(mean_statistics(hits), self.groups, seed)
 
     def estimate(self, kind: str | None = None, seed: int = 0) -> Estimate:
         """The accuracy of one kind (default: the highest), and beside it those of all kinds."""
@@ -155,7 +147,6 @@ def fit_probes(
         balanced=balanced,
         chance=float(chance_hits.mean()),
         n_fit=len(labels_fit),
-        n_score=len(labels_score),
         hits=hits,
         chance_hits=chance_hits,
         groups=np.asarray(groups_score),

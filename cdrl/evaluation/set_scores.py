@@ -81,13 +81,55 @@ class FeatureExtractor:
         return features
 
 
+@dataclass(frozen=True)
+class FrameSets:
+    """The features of all edits and of all untouched clips.
+
+    Attributes:
+        edited: features of each edit.
+        requests: table of the edits: speaker, emotion, and protocol where edits differ in timing.
+            Without protocol all edits keep their source's timing, which is `intra`.
+        untouched: features of each clip of the report.
+        clips: table of those clips: speaker, emotion.
+    """
+
+    edited: Sequence[Features]
+    requests: pd.DataFrame
+    untouched: Sequence[Features]
+    clips: pd.DataFrame
+
+    def protocols(self) -> pd.Series:
+        """(E,) the protocol of each edit."""
+        if "protocol" in self.requests:
+            return self.requests.protocol
+        return pd.Series("intra", index=self.requests.index)
+
+    def of_emotion(
+        self, network: str, protocol: str, emotion: str
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """The untouched and the edited frames of one emotion.
+
+        Args:
+            network: whose features.
+            protocol: of the edits.
+            emotion: target of the edits, and label of the untouched clips.
+
+        Returns:
+            Person -> (n, D) untouched frames, of the people who are edited and have some; person ->
+            (n, D) edited frames.
+        """
+        is_edit = (self.protocols() == protocol) & (self.requests.emotion == emotion)
+        edited = _frames_by_person(network, self.edited, self.requests, is_edit)
+
+        of_people = self.clips.speaker.isin(list(edited))
+        is_real = of_people & (self.clips.emotion == emotion)
+        untouched = _frames_by_person(network, self.untouched, self.clips, is_real)
+
+        return untouched, edited
+
+
 def score_sets(
-    prefix: str,
-    edited: Sequence[Features],
-    requests: pd.DataFrame,
-    untouched: Sequence[Features],
-    clips: pd.DataFrame,
-    metrics: Sequence[SetMetric],
+    prefix: str, sets: FrameSets, metrics: Sequence[SetMetric]
 ) -> tuple[dict[str, Estimate], list[str]]:
     """FAD and CSIM per protocol and emotion, and their plain mean over emotions.
 
@@ -96,48 +138,47 @@ def score_sets(
 
     Args:
         prefix: of the printed names, as in "spfem.image.cdrl".
-        edited: features of each edit.
-        requests: table of the edits: speaker, emotion, and protocol where edits differ in timing.
-            Without protocol all edits keep their source's timing, which is `intra`.
-        untouched: features of each clip of the report.
-        clips: table of those clips: speaker, emotion.
+        sets: features of edits and of untouched clips.
         metrics: what to compute.
 
     Returns:
         `PREFIX.METRIC.PROTOCOL[.EMOTION]`, and a line for each score that had too few frames.
     """
-    if "protocol" not in requests:
-        requests = requests.assign(protocol="intra")
-
     estimates: dict[str, Estimate] = {}
     notes = []
-    for protocol in sorted(set(requests.protocol)):
-        of_protocol = requests.protocol == protocol
+    for protocol in sorted(set(sets.protocols())):
         for metric in metrics:
-            num_dimensions = edited[0][metric.network].shape[1]
+            num_dimensions = sets.edited[0][metric.network].shape[1]
             min_frames = FRAMES_PER_DIMENSION * num_dimensions if metric.pooled else 0
-            values: dict[str, float] = {}
-            too_few = []
-            for emotion in sorted(set(requests.emotion[of_protocol])):
-                selected = of_protocol & (requests.emotion == emotion)
-                edited_sets = _frames_by_person(metric.network, edited, requests, selected)
-                people = list(edited_sets)
-                same_emotion = (clips.emotion == emotion) & clips.speaker.isin(people)
-                real_sets = _frames_by_person(metric.network, untouched, clips, same_emotion)
-                if min(_num_frames(edited_sets), _num_frames(real_sets)) < min_frames:
-                    too_few.append(emotion)
-                elif real_sets:
-                    values[emotion] = _distance(metric, real_sets, edited_sets)
+            values, too_few = _score_emotions(metric, protocol, sets, min_frames)
 
             name = f"{prefix}.{metric.name}.{protocol}"
             estimates.update(_estimates_of_emotions(name, values))
             if too_few:
+                emotions = ", ".join(too_few)
                 notes.append(
-                    f"left out {metric.name} of {protocol} edits to {', '.join(too_few)}: fewer "
-                    f"than {min_frames} frames, made or real"
+                    f"left out {metric.name} of {protocol} edits to {emotions}: fewer than "
+                    f"{min_frames} frames, made or real"
                 )
 
     return estimates, notes
+
+
+def _score_emotions(
+    metric: SetMetric, protocol: str, sets: FrameSets, min_frames: int
+) -> tuple[dict[str, float], list[str]]:
+    """Emotion -> value, and the emotions with fewer frames than `min_frames`."""
+    emotions = sets.requests.emotion[sets.protocols() == protocol]
+    values: dict[str, float] = {}
+    too_few = []
+    for emotion in sorted(set(emotions)):
+        untouched, edited = sets.of_emotion(metric.network, protocol, emotion)
+        if min(_num_frames(untouched), _num_frames(edited)) < min_frames:
+            too_few.append(emotion)
+        elif untouched:
+            values[emotion] = _distance(metric, untouched, edited)
+
+    return values, too_few
 
 
 def _frames_by_person(
