@@ -26,7 +26,7 @@ from cdrl.evaluation.edit_tasks import Edits
 from cdrl.evaluation.lip_sync import load_syncnet, lse, lse_of_clip, sync_distances
 from cdrl.evaluation.metrics import METRICS, SYNCNET, left_out_notes
 from cdrl.evaluation.readings import References
-from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, score_sets
+from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, FrameSets, score_sets
 from cdrl.models.published import EfficientFace
 from cdrl.models.syncnet import SyncNet
 from cdrl.priors.features import extract
@@ -207,9 +207,8 @@ def test_csim_is_measured_where_the_weights_are_named(protocol, tmp_path):
     for edit in range(len(edits)):
         copied.append(extractor.extract(edits.source(edit)[:4], ["expression"]))
     csim = [metric for metric in SET_METRICS if metric.name == "csim"]
-    estimates, notes = score_sets(
-        "copy", copied, edits.requests.clips, untouched, edits.report.clips, csim
-    )
+    sets = FrameSets(copied, edits.requests.clips, untouched, edits.report.clips)
+    estimates, notes = score_sets("copy", sets, csim)
     assert {"copy.csim.intra", "copy.csim.cross"} <= estimates.keys()
     assert not notes
     assert all(-1 <= estimate.value <= 1 for estimate in estimates.values())
