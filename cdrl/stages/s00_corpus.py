@@ -83,7 +83,9 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
             _make_store(name, out, config, train, report)
 
     stores = {name: Store(out / name) for name in STORES}
-    scores = {f"corpus.{name}_clips": len(store.clips) for name, store in stores.items()}
+    scores: dict[str, float] = {}
+    for name, store in stores.items():
+        scores[f"corpus.{name}_clips"] = len(store.clips)
 
     rendered = len(stores["train"].clips) + len(stores["report"].clips)
     scores["corpus.rejected_clips"] = len(train) + len(report) - rendered
@@ -148,7 +150,8 @@ def crop_scores(store: Store) -> dict[str, float]:
     errors = [_alignment_error(store, clip) for clip in range(len(store.clips))]
     scores = {}
     for name in names:
-        values = np.concatenate([np.atleast_1d(error[name]) for error in errors]) * PERCENT
+        errors_of_clips = [np.atleast_1d(error[name]) for error in errors]
+        values = np.concatenate(errors_of_clips) * PERCENT
         scores[f"crop.{name}_percent"] = float(values.mean())
         scores[f"crop.{name}_percent.p95"] = float(np.quantile(values, 0.95))
 
@@ -166,7 +169,6 @@ def _alignment_error(store: Store, clip: int) -> dict[str, np.ndarray]:
     frame_landmarks = rotated + transforms[:, None, :, 2]
 
     alignment = faces.Alignment(transforms, np.zeros(4))
-
     return faces.alignment_error(alignment, frame_landmarks, LANDMARKS)
 
 

@@ -12,7 +12,8 @@ from cdrl.core.files import check_disk
 from cdrl.core.settings import CorpusConfig, IngestConfig
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora import samples
-from cdrl.corpora.ingest import describe_cost, expected_cost, ingest
+from cdrl.corpora.ingest import ingest
+from cdrl.corpora.ingest_cost import describe_cost, expected_cost
 from cdrl.corpora.manifest import add_sums
 from cdrl.corpora.rejects import reason_kind
 from cdrl.corpora.scan import scan

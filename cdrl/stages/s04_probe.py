@@ -76,15 +76,14 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     estimates = _probe_estimates(features, corpus, config, content_encoder, codes)
     estimates |= encoder_estimates(features, corpus, content_encoder, config, speech)
     estimates |= reference_estimates(features, corpus, speech)
-
     estimates |= control_estimates(run, features, corpus, config, speech)
+
     notes: list[str] = []
     if speech.uses_dtw:
         estimates, notes = without_truth(estimates, corpus, speech)
 
     estimates_of_real_clips, notes_of_real_clips = real_scores(run, config)
     estimates |= estimates_of_real_clips
-
     notes += notes_of_real_clips
     if notes:
         write_notes(out, notes)
@@ -182,11 +181,12 @@ def _write_map(name: str, code: np.ndarray, config: ProbeConfig, out: Path) -> d
     """Write a map of a code, (N, D), and return how far it can be trusted."""
     coordinates, rows = umap_map(code, config.seed, n_frames=config.map_points)
     np.save(out / f"map_{name}.npy", coordinates)
-
     np.save(out / f"map_{name}_rows.npy", rows)
-    quality = map_quality(code[rows], coordinates)
 
-    return {f"map.{name}.{key}": value for key, value in quality.items()}
+    scores = {}
+    for key, value in map_quality(code[rows], coordinates).items():
+        scores[f"map.{name}.{key}"] = value
+    return scores
 
 
 def without_truth(
@@ -206,7 +206,8 @@ def without_truth(
     for factor, per_clip in PROBED:
         reason = corpus.missing_reason(factor, per_clip)
         if reason:
-            notes.append(f"left out {factor}{' per clip' if per_clip else ''}: {reason}")
+            unit = " per clip" if per_clip else ""
+            notes.append(f"left out {factor}{unit}: {reason}")
 
     empty = sorted(name for name, estimate in estimates.items() if not np.isfinite(estimate.value))
     if empty:

@@ -191,7 +191,8 @@ def _write_side_by_side(clips: list[Path], out: Path) -> None:
 
     columns = []
     for frames in frames_of_clips:
-        columns.append(frames[np.minimum(positions, len(frames) - 1)])
+        stopped = np.minimum(positions, len(frames) - 1)
+        columns.append(frames[stopped])
 
     audio = read_video(clips[0]).audio
     write_video(out, np.concatenate(columns, 2), VIDEO_RATE, audio, {"comment": REAL_NOTE})
@@ -303,8 +304,9 @@ def _write_real(edits: Edits, edit: int, editor: Editor, folder: Path) -> tuple[
     frames = read_video(Path(source.media), rate, require_audio=False).frames
     edited = _edit_frames(editor, frames, name, edits.report.crop, request, rate)
 
+    columns = np.concatenate([frames, edited], 2)
     note = {"comment": f"synthetic: {caption}"}
-    write_video(path, np.concatenate([frames, edited], 2), rate, edits.report.sound(number), note)
+    write_video(path, columns, rate, edits.report.sound(number), note)
 
     return path, caption
 
