@@ -126,8 +126,8 @@ def _make_store(
         studio.generate(report, path, name, *sizes, crop=config.crop)
     elif name == "edits":
         sources = Store(out / "report")
-        drawn = edits.draw_edits(sources, config.edits, config.seed)
-        edits.generate_edits(sources, drawn, path, *sizes)
+        requests = edits.draw_edits(sources, config.edits, config.seed)
+        edits.generate_edits(sources, requests, path, *sizes)
     else:
         samples.ingest_crema_d(samples.sample_paths(), path, config.crop_size, config.crop)
 

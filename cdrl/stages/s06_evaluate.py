@@ -41,7 +41,7 @@ WITHOUT_TRUTH = (
     "stranger of this corpus",
     "frechet.identity, similarity.judge_a: FAD and CSIM by the release's formulas on the kit's own "
     "networks, which do not compare with its tables",
-    "the generator is asked by label and level: of a reference clip it takes those, not its frames",
+    "the editor gets label and level: of a reference clip it uses those, not its frames",
 )
 TIMED_SIZE = 128  # pixels of the frames of the timed edit
 TIMED_CROP = 96  # pixels of its face

@@ -193,8 +193,8 @@ def _train_encoder(
     work: Path, row: Row, settings: ContentConfig, train: Features, seed: int
 ) -> tuple[ContentEncoder, dict[str, float]]:
     """Train the encoder of a row; return it and the scores of its training."""
-    drawn = ContentConfig(pairs=settings.pairs, alignment=settings.alignment, seed=seed)
-    pairs = training_pairs(work, drawn)
+    pair_settings = ContentConfig(pairs=settings.pairs, alignment=settings.alignment, seed=seed)
+    pairs = training_pairs(work, pair_settings)
 
     folder = encoder_folder(work, "content", settings, row.backbone, row.control)
     shuffled = row.control == "shuffled"

@@ -233,8 +233,8 @@ def _render_true_edits(clips: Path, out: Path, number: int, config: StudyConfig)
     if (out / "store.json").exists():
         return
 
-    drawn = studio_edits.draw_edits(store, number)
-    studio_edits.generate_edits(store, drawn, out, FRAME_SIZE, CROP_SIZE, config.workers)
+    requests = studio_edits.draw_edits(store, number)
+    studio_edits.generate_edits(store, requests, out, FRAME_SIZE, CROP_SIZE, config.workers)
 
 
 def _seeds_with_guidance(jobs: list[Job], editors: tuple[str, ...]) -> list[int]:
