@@ -295,8 +295,8 @@ def sweep_intensity(
     """The statistics with nothing done, and at every intensity scale.
 
     Args:
-        nothing_done: statistics of the source.
-        as_requested: statistics at scale 1.
+        nothing_done: score -> (E, M) statistics of the source.
+        as_requested: score -> (E, M) statistics at scale 1.
         scales: the intensity scales.
         outputs: number of an edit, intensity scale -> its crops.
         edits: what was requested.
