@@ -16,7 +16,7 @@ from cdrl.studio import calibration, corpus, edits
 from cdrl.studio.acting import ClipSpec, act, utterance_of
 from cdrl.studio.head import LANDMARKS
 from cdrl.studio.sentences import SENTENCES, TEXTS
-from cdrl.studio.speech import CACHE, read_cache, speak_all
+from cdrl.studio.speech import cache_folder, read_cache, speak_all
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
@@ -89,7 +89,7 @@ def test_another_seed_draws_another_training_list_of_the_same_people():
 
 
 def test_the_committed_speech_covers_smoke_whatever_its_seed():
-    keys = set(read_cache(CACHE))
+    keys = set(read_cache(cache_folder()))
     for seed in range(5):
         found = corpus.specs("smoke_train", clips=4, seed=seed) + corpus.specs("smoke_report")
         assert {utterance_of(spec).key for spec in found} <= keys

@@ -1,5 +1,9 @@
-"""Who is in front of the studio's camera, and how it is lit: every person and every scene follows from one integer."""
+"""Who is in front of the studio's camera, and how it is lit.
 
+Every person and every scene follows from one integer.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,20 +19,24 @@ STYLE_CHANCES = {
     "male": (0.10, 0.15, 0.30, 0.12, 0.20, 0.06, 0.01, 0.02, 0.04),
     "female": (0.00, 0.02, 0.06, 0.08, 0.08, 0.07, 0.24, 0.20, 0.25),
 }
-SPREAD, LIMIT = (
-    0.24,
-    0.6,
-)  # standard deviation and clip of identity weights: wider gives caricatures
+# Standard deviation and clip of the weights of identity modes; wider gives caricatures.
+SPREAD, LIMIT = 0.24, 0.6
+MACRO_MODES = (*RACES, "age-", "weight-")  # first part of the names of modes of the whole head
+# Whole-head forms add up over many modes, and wide eyes read as fear: keep them smaller.
+SUBDUED_MODES = ("head-", "eye-height", "eyebrows", "mouth-angles")
+BROW_WIDTHS = {"male": (0.06, 0.095), "female": (0.045, 0.07)}  # dm, from and to
+LIPSTICK = np.array((0.42, 0.10, 0.14))
+TONE_OF_RACES = (0.82, 0.34, 0.16)  # mean place in `SKIN`, 0 to 1
 # Skin from fairest to darkest, sRGB in [0, 1].
 SKIN = (
     np.array(
         [
-            [238, 203, 187],
-            [228, 184, 158],
-            [208, 156, 122],
-            [172, 118, 86],
-            [126, 84, 62],
-            [86, 57, 45],
+            (238, 203, 187),
+            (228, 184, 158),
+            (208, 156, 122),
+            (172, 118, 86),
+            (126, 84, 62),
+            (86, 57, 45),
         ]
     )
     / 255
@@ -36,13 +44,13 @@ SKIN = (
 HAIR = (
     np.array(
         [
-            [24, 20, 19],
-            [44, 31, 25],
-            [78, 52, 36],
-            [120, 82, 50],
-            [176, 132, 82],
-            [150, 74, 40],
-            [148, 144, 140],
+            (24, 20, 19),
+            (44, 31, 25),
+            (78, 52, 36),
+            (120, 82, 50),
+            (176, 132, 82),
+            (150, 74, 40),
+            (148, 144, 140),
         ]
     )
     / 255
@@ -50,188 +58,289 @@ HAIR = (
 IRIS = (
     np.array(
         [
-            [62, 38, 24],
-            [92, 58, 32],
-            [110, 92, 50],
-            [86, 108, 72],
-            [92, 124, 148],
-            [70, 100, 140],
-            [120, 128, 132],
+            (62, 38, 24),
+            (92, 58, 32),
+            (110, 92, 50),
+            (86, 108, 72),
+            (92, 124, 148),
+            (70, 100, 140),
+            (120, 128, 132),
         ]
     )
     / 255
 )
+Colour = tuple[float, float, float]
+Direction = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Person:
-    """Looks of one person. Colours are sRGB triples in [0, 1], shares are in [0, 1], lengths in dm."""
+    """Looks of one person.
+
+    Colours are sRGB triples in [0, 1], shares are in [0, 1], lengths in dm.
+    """
 
     number: int
     sex: str
-    races: tuple[float, float, float]  # shares of `RACES`, sum 1
+    races: tuple[float, ...]  # shares of `RACES`, sum 1
     age: float  # 0 about 20, 1 about 70 years
     weight: float  # -1 thin to 1 heavy
     shape: tuple[tuple[str, float], ...]  # local identity modes and their weights
-    skin: tuple[float, float, float]
-    lips: tuple[float, float, float]
+    skin: Colour
+    lips: Colour
     blush: float
     freckles: float
     stubble: float
     hair_style: str
-    hair: tuple[float, float, float]
+    hair: Colour
     hairline: float  # shift of the hairline on the forehead, -1 low to 1 receding
     part: float  # side of the parting, -1 to 1
-    brow: tuple[float, float, float]
+    brow: Colour
     brow_width: float  # dm, thickest place
     brow_arch: float
     brow_slope: float
     brow_density: float
-    iris: tuple[float, float, float]
-    shirt: tuple[float, float, float]
+    iris: Colour
+    shirt: Colour
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Light (linear), background (sRGB) and camera. Directions point from the face towards the light."""
+    """Light (linear), background (sRGB) and camera.
 
-    key_direction: tuple[float, float, float]
-    key: tuple[float, float, float]
-    fill_direction: tuple[float, float, float]
-    fill: tuple[float, float, float]
-    sky: tuple[float, float, float]
-    ground: tuple[float, float, float]
-    background: tuple[tuple[float, float, float], tuple[float, float, float]]
+    Directions are unit vectors from the face towards the light.
+    """
+
+    key_direction: Direction
+    key: Colour
+    fill_direction: Direction
+    fill: Colour
+    sky: Colour
+    ground: Colour
+    background: tuple[Colour, Colour]
     background_angle: float  # radians, direction of the gradient
     distance: float  # camera to head, dm
     zoom: float  # 1: the head fills about 80 % of the height
     shift: tuple[float, float]  # of the head in the picture, fractions of its height
 
 
-def _colour(values) -> tuple[float, float, float]:
-    return tuple(float(value) for value in np.clip(values, 0.0, 1.0))
+def _colour(values: np.ndarray) -> Colour:
+    red, green, blue = np.clip(values, 0.0, 1.0)
+    return float(red), float(green), float(blue)
 
 
-def _palette(rng, palette, chances):
-    """One colour of the palette by chance, mixed a little with another and shifted in brightness."""
-    first, second = rng.choice(len(palette), 2, p=np.array(chances) / np.sum(chances))
-    return (0.75 * palette[first] + 0.25 * palette[second]) * rng.uniform(0.85, 1.15)
+def _clipped_normal(rng: np.random.Generator, std: float, limit: float) -> float:
+    return float(np.clip(rng.normal(0, std), -limit, limit))
 
 
-def _shape(rng) -> tuple[tuple[str, float], ...]:
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(rng.uniform(low, high))
+
+
+def _from_palette(
+    rng: np.random.Generator, palette: np.ndarray, weights: Sequence[float]
+) -> np.ndarray:
+    """A colour (3,) of the palette by chance, mixed a little with another, shifted in brightness.
+
+    Args:
+        rng: of the person.
+        palette: (N, 3) sRGB.
+        weights: N, of each colour's chance.
+    """
+    chances = np.array(weights) / np.sum(weights)
+    first, second = rng.choice(len(palette), 2, p=chances)
+    mixed = 0.75 * palette[first] + 0.25 * palette[second]
+    return mixed * rng.uniform(0.85, 1.15)
+
+
+def _sample_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
     """Weights of the local modes: clipped normals; the two sides share nine tenths of theirs."""
-    weights, drawn = {}, {}
-    for name in load_head().identity.names:
-        if name.startswith(RACES + ("age-", "weight-")):
+    weights: list[tuple[str, float]] = []
+    weight_of_both: dict[str, float] = {}
+    for mode in load_head().identity.names:
+        if mode.startswith(MACRO_MODES):
             continue
-        stem = name[2:] if name.startswith(("l-", "r-")) else name
-        if stem not in drawn:
-            drawn[stem] = rng.normal(0, SPREAD)
-        own = rng.normal(0, SPREAD)
-        value = 0.94 * drawn[stem] + 0.2 * own if stem != name else drawn[stem]
-        # Ear shapes and whole-head forms add up over many modes, and wide eyes read as fear: keep them smaller.
-        value *= (
-            0.6 if stem.startswith(("head-", "eye-height", "eyebrows", "mouth-angles")) else 1.0
-        )
-        weights[name] = float(np.clip(value, -LIMIT, LIMIT))
-    return tuple(weights.items())
+        has_sides = mode.startswith(("l-", "r-"))
+        stem = mode[2:] if has_sides else mode
+        if stem not in weight_of_both:
+            weight_of_both[stem] = rng.normal(0, SPREAD)
+        own_weight = rng.normal(0, SPREAD)
+        weight = weight_of_both[stem]
+        if has_sides:
+            weight = 0.94 * weight + 0.2 * own_weight
+        if stem.startswith(SUBDUED_MODES):
+            weight *= 0.6
+        weights.append((mode, float(np.clip(weight, -LIMIT, LIMIT))))
+    return tuple(weights)
+
+
+def _sample_skin(rng: np.random.Generator, races: np.ndarray) -> tuple[np.ndarray, float]:
+    """Colour (3,) of the skin, and its darkness from 0 to 1.
+
+    Args:
+        rng: of the person.
+        races: (3,) shares of `RACES`.
+    """
+    tone = float(np.clip(races @ TONE_OF_RACES + rng.normal(0, 0.1), 0, 1))
+    position = tone * (len(SKIN) - 1)
+    positions = np.arange(len(SKIN))
+    skin = np.array([np.interp(position, positions, channel) for channel in SKIN.T])
+    skin = np.clip(skin + rng.normal(0, 0.012, 3), 0.1, 0.96)
+    return skin, position / (len(SKIN) - 1)
+
+
+def _sample_lips(rng: np.random.Generator, skin: np.ndarray, sex: str) -> np.ndarray:
+    """Colour (3,) of the lips, some of them made up."""
+    chance = 0.45 if sex == "female" else 0.0
+    if rng.random() < chance:
+        lips = skin * 0.45 + LIPSTICK * rng.uniform(0.8, 1.2)
+    else:
+        lips = skin * (0.92, 0.70, 0.70)
+    return lips * rng.uniform(0.92, 1.06)
+
+
+def _hair_chances(fairness: float, age: float) -> tuple[float, ...]:
+    """Weights of the colours in `HAIR`, from black to grey."""
+    fair_colours = (1.6 * fairness, 1.3 * fairness, 1.1 * fairness, 0.6 * fairness)
+    grey = 4 * max(age - 0.5, 0) + 0.02
+    return (1.2, 1.5, *fair_colours, grey)
+
+
+def _iris_chances(fairness: float) -> tuple[float, ...]:
+    """Weights of the colours in `IRIS`, two browns first."""
+    return (2, 1.5, 1.0 * fairness, 0.8 * fairness, 1.0 * fairness, 1.0 * fairness, 0.6 * fairness)
 
 
 @lru_cache(maxsize=1024)
 def sample_person(number: int) -> Person:
-    """The person with this number; the same for ever, any number >= 0.
+    """The person with this number; always the same.
+
+    Args:
+        number: 0 or more.
 
     Raises:
         InputError: for a negative number.
     """
     if number < 0:
         raise InputError(f"person {number}: person numbers are 0 or more")
+    # The order of the draws is part of the corpus: another one makes other people.
     rng = np.random.default_rng([number, 0x9E0])
     sex = ("female", "male")[int(rng.integers(2))]
     races = rng.dirichlet((0.5, 0.5, 0.5))
-    age, weight = float(rng.beta(1.3, 2.2)), float(np.clip(rng.normal(0, 0.35), -0.8, 0.8))
-    tone = float(np.clip(races @ (0.82, 0.34, 0.16) + rng.normal(0, 0.1), 0, 1)) * (len(SKIN) - 1)
-    skin = np.array([np.interp(tone, np.arange(len(SKIN)), SKIN[:, c]) for c in range(3)])
-    skin = np.clip(skin + rng.normal(0, 0.012, 3), 0.1, 0.96)
-    dark = tone / (len(SKIN) - 1)
-    made_up = rng.random() < (0.45 if sex == "female" else 0.0)
-    lips = (
-        skin * (0.92, 0.70, 0.70)
-        if not made_up
-        else skin * 0.45 + np.array((0.42, 0.10, 0.14)) * rng.uniform(0.8, 1.2)
-    )
-    lips = lips * rng.uniform(0.92, 1.06)
-    fair = (1 - dark) ** 2
-    hair = _palette(
-        rng,
-        HAIR,
-        (1.2, 1.5, 1.6 * fair, 1.3 * fair, 1.1 * fair, 0.6 * fair, 4 * max(age - 0.5, 0) + 0.02),
-    )
-    iris = _palette(rng, IRIS, (2, 1.5, 1.0 * fair, 0.8 * fair, 1.0 * fair, 1.0 * fair, 0.6 * fair))
-    style = str(
-        rng.choice(HAIR_STYLES, p=np.array(STYLE_CHANCES[sex]) / np.sum(STYLE_CHANCES[sex]))
-    )
+    age = float(rng.beta(1.3, 2.2))
+    weight = _clipped_normal(rng, 0.35, 0.8)
+    skin, darkness = _sample_skin(rng, races)
+    fairness = (1 - darkness) ** 2
+    lips = _sample_lips(rng, skin, sex)
+    hair = _from_palette(rng, HAIR, _hair_chances(fairness, age))
+    iris = _from_palette(rng, IRIS, _iris_chances(fairness))
+    style_chances = np.array(STYLE_CHANCES[sex])
+    hair_style = rng.choice(HAIR_STYLES, p=style_chances / np.sum(style_chances))
     stubble = float(np.clip(rng.beta(1, 2), 0, 0.9)) if sex == "male" else 0.0
+    shape = _sample_shape(rng)
+    blush = _uniform(rng, 0.05, 0.5)
+    freckles = float(max(rng.normal(-0.3, 0.5), 0)) * fairness
+    hairline = _clipped_normal(rng, 0.4, 1)
+    part = _uniform(rng, -1, 1)
+    brow = hair * rng.uniform(0.55, 0.9)
+    thinnest, thickest = BROW_WIDTHS[sex]
+    brow_width = _uniform(rng, thinnest, thickest)
+    brow_arch = _uniform(rng, 0.2, 1.0)
+    brow_slope = float(rng.normal(0, 0.5))
+    brow_density = _uniform(rng, 0.65, 1.0)
+    shirt = rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)
     return Person(
         number=number,
         sex=sex,
         races=tuple(map(float, races)),
         age=age,
         weight=weight,
-        shape=_shape(rng),
+        shape=shape,
         skin=_colour(skin),
         lips=_colour(lips),
-        blush=float(rng.uniform(0.05, 0.5)),
-        freckles=float(max(rng.normal(-0.3, 0.5), 0)) * fair,
+        blush=blush,
+        freckles=freckles,
         stubble=stubble,
-        hair_style=style,
+        hair_style=str(hair_style),
         hair=_colour(hair),
-        hairline=float(np.clip(rng.normal(0, 0.4), -1, 1)),
-        part=float(rng.uniform(-1, 1)),
-        brow=_colour(hair * rng.uniform(0.55, 0.9)),
-        brow_width=float(rng.uniform(0.045, 0.07) if sex == "female" else rng.uniform(0.06, 0.095)),
-        brow_arch=float(rng.uniform(0.2, 1.0)),
-        brow_slope=float(rng.normal(0, 0.5)),
-        brow_density=float(rng.uniform(0.65, 1.0)),
+        hairline=hairline,
+        part=part,
+        brow=_colour(brow),
+        brow_width=brow_width,
+        brow_arch=brow_arch,
+        brow_slope=brow_slope,
+        brow_density=brow_density,
         iris=_colour(iris),
-        shirt=_colour(rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)),
+        shirt=_colour(shirt),
     )
 
 
 @lru_cache(maxsize=1024)
 def person_vertices(person: Person) -> np.ndarray:
-    """Neutral head (V, 3) of a person in dm, float32: average head plus macro mix plus local modes."""
+    """Neutral head (V, 3) of a person in dm, float32: average head, macro modes, local modes."""
     head = load_head()
-    macro = {f"{race}-{person.sex}": share for race, share in zip(RACES, person.races, strict=True)}
-    macro |= {f"age-{person.sex}": 0.75 * person.age, f"weight-{person.sex}": person.weight}
-    return head.vertices + head.identity.displacement(macro | dict(person.shape), len(head.vertices))
+    weights: dict[str, float] = {}
+    for race, share in zip(RACES, person.races, strict=True):
+        weights[f"{race}-{person.sex}"] = share
+    weights[f"age-{person.sex}"] = 0.75 * person.age
+    weights[f"weight-{person.sex}"] = person.weight
+    weights.update(person.shape)
+    return head.vertices + head.identity.displacement(weights, len(head.vertices))
 
 
-def _direction(azimuth, elevation) -> tuple[float, float, float]:
-    flat = np.cos(elevation)
-    return (float(flat * np.sin(azimuth)), float(np.sin(elevation)), float(flat * np.cos(azimuth)))
+# --- scenes -----------------------------------------------------------------------------------
+
+
+def _direction(azimuth: float, elevation: float) -> Direction:
+    """Unit vector towards a light; azimuth and elevation in radians, 0 in front of the face."""
+    horizontal = np.cos(elevation)
+    x = horizontal * np.sin(azimuth)
+    y = np.sin(elevation)
+    z = horizontal * np.cos(azimuth)
+    return float(x), float(y), float(z)
+
+
+def _light(values: np.ndarray) -> Colour:
+    """A linear colour, not clipped."""
+    red, green, blue = values
+    return float(red), float(green), float(blue)
 
 
 def sample_scene(seed: int) -> Scene:
-    """The scene with this seed: a key light from the front half, a weak fill from the other side, a gradient behind."""
+    """The scene with this seed.
+
+    A key light from the front half, a weak fill from the other side, a gradient behind.
+    """
+    # The order of the draws is part of the corpus.
     rng = np.random.default_rng([seed, 0x5CE])
     side = rng.choice((-1, 1))
-    warm = rng.normal(0, 0.06)
-    tint = np.array((1 + warm, 1.0, 1 - warm))
-    key = rng.uniform(0.50, 0.72) * tint
-    sky = rng.uniform(0.30, 0.44) * (tint[::-1] * 0.5 + 0.5)
+    warmth = rng.normal(0, 0.06)
+    warm = np.array((1 + warmth, 1.0, 1 - warmth))
+    cool = warm[::-1]
+    key = rng.uniform(0.50, 0.72) * warm
+    sky = rng.uniform(0.30, 0.44) * (cool * 0.5 + 0.5)
     first = rng.uniform(0.15, 0.8) * np.clip(1 + rng.normal(0, 0.12, 3), 0.6, 1.4)
     second = first * rng.uniform(0.55, 1.2)
+    key_azimuth = side * rng.uniform(0.1, 0.95)
+    key_elevation = rng.uniform(0.15, 0.8)
+    fill_azimuth = -side * rng.uniform(0.5, 1.2)
+    fill_elevation = rng.uniform(-0.1, 0.4)
+    fill = rng.uniform(0.08, 0.2) * cool
+    background_angle = _uniform(rng, 0, 2 * np.pi)
+    distance = _uniform(rng, 13, 20)
+    zoom = _uniform(rng, 0.95, 1.05)
+    right = float(rng.normal(0, 0.01))
+    down = float(rng.normal(0, 0.01))
     return Scene(
-        key_direction=_direction(side * rng.uniform(0.1, 0.95), rng.uniform(0.15, 0.8)),
-        key=tuple(map(float, key)),
-        fill_direction=_direction(-side * rng.uniform(0.5, 1.2), rng.uniform(-0.1, 0.4)),
-        fill=tuple(map(float, rng.uniform(0.08, 0.2) * tint[::-1])),
-        sky=tuple(map(float, sky)),
-        ground=tuple(map(float, sky * (0.75, 0.62, 0.55))),
+        key_direction=_direction(key_azimuth, key_elevation),
+        key=_light(key),
+        fill_direction=_direction(fill_azimuth, fill_elevation),
+        fill=_light(fill),
+        sky=_light(sky),
+        ground=_light(sky * (0.75, 0.62, 0.55)),
         background=(_colour(first), _colour(second)),
-        background_angle=float(rng.uniform(0, 2 * np.pi)),
-        distance=float(rng.uniform(13, 20)),
-        zoom=float(rng.uniform(0.95, 1.05)),
-        shift=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.01))),
+        background_angle=background_angle,
+        distance=distance,
+        zoom=zoom,
+        shift=(right, down),
     )

@@ -1,9 +1,12 @@
 """espeak-ng's mnemonics of American English -> the kit's phonemes (`vocabulary.PHONEMES`)."""
 
+from collections.abc import Sequence
+
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import PHONEMES
 
-# Mnemonic without stress -> phonemes that share its time equally. R-coloured and syllabic sounds are two.
+# Mnemonic without stress -> phonemes that share its time equally. R-coloured and syllabic sounds
+# are two.
 FROM_ESPEAK = {
     "_": ("sil",),
     "_:": ("sil",),
@@ -82,35 +85,55 @@ FROM_ESPEAK = {
     "aU@": ("AW", "AX"),
 }
 _STRESS = "',%=|~"
+_SILENCE = "sil"
 _SHORTEST = 330  # samples at 22.05 kHz, 15 ms: espeak gives some sounds no time of their own
 
 
-def to_phonemes(events: list, num_samples: int) -> tuple[list[int], list[int]]:
+def to_phonemes(events: Sequence[tuple[str, int]], num_samples: int) -> tuple[list[int], list[int]]:
     """Phonemes and their first samples, in order, beginning with the silence at sample 0.
 
     Args:
-        events: [mnemonic, first sample > 0] in order of time, as `espeak_worker` gives them.
+        events: (mnemonic, first sample > 0) in order of time, as `espeak_worker` gives them.
         num_samples: length of the sound in samples of the same rate.
 
     Returns:
-        phoneme numbers (silence 0; neighbouring silences joined) and first samples, strictly rising.
+        Phoneme numbers (silence 0; neighbouring silences joined) and first samples, strictly
+        rising.
 
-    >>> to_phonemes([["k", 500], ["'A@", 1500], ["_:", 5500]], 6000)[1]
+    Raises:
+        InputError: a mnemonic that the table lacks.
+
+    >>> to_phonemes([("k", 500), ("'A@", 1500), ("_:", 5500)], 6000)[1]
     [0, 500, 1500, 3500, 5500]
     """
-    names, start = ["sil"], [0]
-    for (mnemonic, first), (_, last) in zip(events, [*events[1:], ["", num_samples]]):
-        parts = FROM_ESPEAK.get(mnemonic.strip(_STRESS))
-        if parts is None:
-            raise InputError(
-                f"espeak-ng phoneme {mnemonic!r} is not in FROM_ESPEAK (cdrl/studio/phonemes.py): add it"
-            )
+    names = [_SILENCE]
+    starts = [0]
+    ends = [first for _, first in events[1:]]
+    ends.append(num_samples)
+    for (mnemonic, first), end in zip(events, ends, strict=False):
+        parts = _phonemes_of(mnemonic)
         for index, name in enumerate(parts):
-            at = first + (last - first) * index // len(parts)
-            if name == "sil" and names[-1] == "sil":
+            if name == _SILENCE and names[-1] == _SILENCE:
                 continue
             names.append(name)
-            start.append(at)
-    for index in range(len(start) - 2, 0, -1):  # a sound without time takes some of the one before
-        start[index] = min(start[index], start[index + 1] - _SHORTEST)
-    return [PHONEMES.index(name) for name in names], start
+            starts.append(first + (end - first) * index // len(parts))
+    _lengthen(starts)
+    numbers = [PHONEMES.index(name) for name in names]
+    return numbers, starts
+
+
+def _phonemes_of(mnemonic: str) -> tuple[str, ...]:
+    parts = FROM_ESPEAK.get(mnemonic.strip(_STRESS))
+    if parts is None:
+        raise InputError(
+            f"espeak-ng phoneme {mnemonic!r} is not in FROM_ESPEAK (cdrl/studio/phonemes.py): add "
+            "it"
+        )
+    return parts
+
+
+def _lengthen(starts: list[int]) -> None:
+    """Give a sound without time some of the time of the one before, in place."""
+    for index in range(len(starts) - 2, 0, -1):
+        latest = starts[index + 1] - _SHORTEST
+        starts[index] = min(starts[index], latest)

@@ -1,8 +1,8 @@
 """What the studio's people say: short sentences, one list per split, no text in two of them.
 
-The lists for choosing and reporting are written by hand (two are RAVDESS's, several CREMA-D's, so that real clips of
-the same words exist); those for training and for the evaluation networks are drawn from templates by a seeded
-generator.
+The lists for choosing and reporting are written by hand (two sentences are RAVDESS's, several
+CREMA-D's, so that real clips of the same words exist); those for training and for the evaluation
+networks are drawn from templates by a seeded generator.
 """
 
 import numpy as np
@@ -173,22 +173,35 @@ _DOING = (
 )
 
 
+_WORDS = (_WHO, _DID, _KIND, _THING, _PLACE, _DO, _DOING)
+
+
 def _draw(number: int, seed: int) -> list[str]:
-    """`number` different sentences from three templates, always the same for one seed."""
+    """Different sentences from three templates, always the same for one seed."""
     rng = np.random.default_rng(seed)
-    found: dict[str, None] = {}
-    while len(found) < number:
-        who, did, kind, thing, place, do, doing = (
-            words[rng.integers(len(words))]
-            for words in (_WHO, _DID, _KIND, _THING, _PLACE, _DO, _DOING)
-        )
-        text = (
-            f"{who} {did} the {kind} {thing}.",
-            f"{who} {doing} {place}.",
-            f"{do} the {kind} {thing} {place}.",
-        )
-        found[text[rng.integers(3)]] = None
-    return list(found)
+    sentences: list[str] = []
+    while len(sentences) < number:
+        drawn = [words[rng.integers(len(words))] for words in _WORDS]
+        who, did, kind, thing, place, do, doing = drawn
+        template = rng.integers(3)
+        if template == 0:
+            sentence = f"{who} {did} the {kind} {thing}."
+        elif template == 1:
+            sentence = f"{who} {doing} {place}."
+        else:
+            sentence = f"{do} the {kind} {thing} {place}."
+        if sentence not in sentences:
+            sentences.append(sentence)
+    return sentences
+
+
+def _number_sentences() -> dict[int, str]:
+    """Sentence id -> text, over all splits."""
+    texts = {}
+    for split, sentences in SENTENCES.items():
+        for index, text in enumerate(sentences):
+            texts[FIRST_ID[split] + index] = text
+    return texts
 
 
 _GENERATED = _draw(340, seed=2026)
@@ -202,12 +215,7 @@ SENTENCES = {
 }
 # Split -> number of its first sentence: a sentence's id says which split it belongs to.
 FIRST_ID = {"train": 0, "choose": 200, "report": 300, "judge": 400, "smoke": 600}
-# Sentence id -> text, over all splits.
-TEXTS = {
-    FIRST_ID[split] + index: text
-    for split, texts in SENTENCES.items()
-    for index, text in enumerate(texts)
-}
+TEXTS = _number_sentences()
 
 
 def sentence_ids(split: str) -> tuple[int, ...]:
@@ -216,4 +224,5 @@ def sentence_ids(split: str) -> tuple[int, ...]:
     >>> sentence_ids("smoke")
     (600, 601, 602, 603, 604, 605)
     """
-    return tuple(range(FIRST_ID[split], FIRST_ID[split] + len(SENTENCES[split])))
+    first = FIRST_ID[split]
+    return tuple(range(first, first + len(SENTENCES[split])))

@@ -1,4 +1,4 @@
-"""Speech with exact phoneme times: a voice per person, prosody per emotion, espeak-ng or the committed cache.
+"""Speech with exact phoneme times: a voice per person, prosody per emotion, espeak-ng or its cache.
 
     person -> Voice --(emotion, intensity, seed)--> Utterance --(cache | espeak_worker)--> Speech
 
@@ -12,22 +12,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import av
 import numpy as np
 from scipy.signal import resample_poly
 
 from cdrl.core.errors import InputError
-from cdrl.core.vocabulary import EMOTIONS
+from cdrl.core.files import atomic_path
+from cdrl.core.paths import data_root, import_root
+from cdrl.core.vocabulary import EMOTIONS, PHONEMES
+from cdrl.media.audio import AUDIO_RATE
 from cdrl.studio.espeak_worker import SAMPLE_RATE as ESPEAK_RATE
 from cdrl.studio.people import sample_person
 from cdrl.studio.phonemes import to_phonemes
-
-AUDIO_RATE = 16_000
-CACHE = Path(__file__).resolve().parents[2] / "data" / "speech"
 
 FEMALE_VOICES = (
     "f1",
@@ -78,28 +80,55 @@ MALE_VOICES = (
     "miguel",
 )
 
-# Emotion at level 3 -> factor of the rate, steps of espeak's pitch and pitch range (0-99), gain in dB.
+
+class Prosody(NamedTuple):
+    """What an emotion at level 3 does to a voice.
+
+    Attributes:
+        rate: factor.
+        pitch: steps of espeak's pitch (0-99).
+        range: steps of espeak's pitch range (0-99).
+        gain: dB.
+    """
+
+    rate: float
+    pitch: float
+    range: float
+    gain: float
+
+
 PROSODY = {
-    "angry": (1.12, 9, 22, 4.0),
-    "contempt": (0.90, -5, -8, -1.0),
-    "disgusted": (0.86, -7, 6, -0.5),
-    "fear": (1.20, 17, 4, -1.5),
-    "happy": (1.08, 14, 24, 1.5),
-    "neutral": (1.00, 0, 0, 0.0),
-    "sad": (0.78, -11, -24, -4.0),
-    "surprised": (1.03, 21, 32, 2.0),
+    "angry": Prosody(1.12, 9, 22, 4.0),
+    "contempt": Prosody(0.90, -5, -8, -1.0),
+    "disgusted": Prosody(0.86, -7, 6, -0.5),
+    "fear": Prosody(1.20, 17, 4, -1.5),
+    "happy": Prosody(1.08, 14, 24, 1.5),
+    "neutral": Prosody(1.00, 0, 0, 0.0),
+    "sad": Prosody(0.78, -11, -24, -4.0),
+    "surprised": Prosody(1.03, 21, 32, 2.0),
 }
 _VOICE_SEED, _PROSODY_SEED, _SPEAKER_PROSODY_SEED = 11, 12, 13
 _SYNTHESIS_VOLUME = 60  # low enough that no voice clips; loudness is set afterwards
-_LEAD = 882  # samples of silence put in front, 40 ms at 22.05 kHz: every utterance begins with the phoneme `sil`
+# Samples of silence put in front, 40 ms at 22.05 kHz: every utterance begins with `sil`.
+_LEAD = 882
 _LEVEL = 0.07  # root mean square of neutral speech, full scale 1
+_PEAK = 0.97  # largest sample, full scale 1
+_SILENCE = PHONEMES.index("sil")
+_FULL_SCALE = 32768  # of int16
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How one person speaks: espeak voice variant, rate (words a minute), pitch and range (0-99).
+    """How one person speaks.
 
-    The person's id seeds how strongly each emotion changes these.
+    The person's id seeds how strongly each emotion changes the voice.
+
+    Attributes:
+        person: id.
+        name: espeak voice variant.
+        rate: words a minute.
+        pitch: espeak's, 0-99.
+        range: espeak's pitch range, 0-99.
     """
 
     person: int
@@ -111,7 +140,16 @@ class Voice:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One request to the synthesiser; `gain` (dB) is applied to its sound afterwards."""
+    """One request to the synthesiser.
+
+    Attributes:
+        voice: espeak voice variant.
+        text: English.
+        rate: words a minute.
+        pitch: espeak's, 0-99.
+        range: espeak's pitch range, 0-99.
+        gain: dB, applied to the sound afterwards.
+    """
 
     voice: str
     text: str
@@ -123,17 +161,20 @@ class Utterance:
     @property
     def key(self) -> str:
         """16 hexadecimal digits, the same for equal utterances on every machine."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Sound and its phonemes, one after the other without gaps.
+    """Sound and its P phonemes, one after the other without gaps.
 
     Attributes:
         audio: (S,) float32 in [-1, 1], 16 kHz.
-        phoneme: (P,) uint8, positions in `vocabulary.PHONEMES`; the first is silence, the last is not.
-        start_seconds, end_seconds: (P,) float64; end[p] == start[p + 1], end[-1] == S / 16000.
+        phoneme: (P,) uint8, positions in `vocabulary.PHONEMES`; the first is silence, the last is
+            not.
+        start_seconds: (P,) float64.
+        end_seconds: (P,) float64; end[p] == start[p + 1], end[-1] == S / 16000.
     """
 
     audio: np.ndarray
@@ -142,195 +183,264 @@ class Speech:
     end_seconds: np.ndarray
 
 
+class _StoredSpeech(NamedTuple):
+    """Speech as the cache holds it."""
+
+    audio: np.ndarray  # (S,) int16, 16 kHz
+    phoneme: list[int]  # P positions in `vocabulary.PHONEMES`
+    start: list[int]  # first sample of each
+
+
 def voice_of(person: int) -> Voice:
-    """The voice of a person, drawn once from the person's id; a man's or a woman's as the face is."""
+    """The voice of a person, drawn once from the id; a man's or a woman's, as the face is."""
     rng = np.random.default_rng([_VOICE_SEED, person])
-    names = FEMALE_VOICES if sample_person(person).sex == "female" else MALE_VOICES
-    return Voice(
-        person,
-        f"en-us+{names[rng.integers(len(names))]}",
-        rng.normal(168, 11),
-        rng.normal(50, 7),
-        rng.normal(46, 8),
-    )
+    is_female = sample_person(person).sex == "female"
+    variants = FEMALE_VOICES if is_female else MALE_VOICES
+    variant = variants[rng.integers(len(variants))]
+    rate = rng.normal(168, 11)
+    pitch = rng.normal(50, 7)
+    pitch_range = rng.normal(46, 8)
+    return Voice(person, f"en-us+{variant}", rate, pitch, pitch_range)
 
 
 def utterance(
     voice: Voice, text: str, emotion: str, intensity: float, seed: tuple[int, ...] = ()
 ) -> Utterance:
-    """What a person's voice does to a text in one emotion.
+    """A text in a person's voice and one emotion.
 
     Args:
+        voice: of the person.
+        text: English.
+        emotion: one of `vocabulary.EMOTIONS`.
         intensity: level 1 to 3 (MEAD's); the change of prosody grows in proportion.
         seed: numbers that tell takes apart; the same seed gives the same utterance.
     """
-    own = np.random.default_rng([_SPEAKER_PROSODY_SEED, voice.person, EMOTIONS.index(emotion)])
-    take = np.random.default_rng([_PROSODY_SEED, voice.person, EMOTIONS.index(emotion), *seed])
-    rate, pitch, spread, gain = PROSODY[emotion]
-    scale = intensity / 3 * own.lognormal(0, 0.25)
-    words_per_minute = voice.rate * rate**scale * take.lognormal(0, 0.04)
+    emotion_seed = [voice.person, EMOTIONS.index(emotion)]
+    speaker_rng = np.random.default_rng([_SPEAKER_PROSODY_SEED, *emotion_seed])
+    take_rng = np.random.default_rng([_PROSODY_SEED, *emotion_seed, *seed])
+    prosody = PROSODY[emotion]
+    scale = intensity / 3 * speaker_rng.lognormal(0, 0.25)
+    rate = voice.rate * prosody.rate**scale * take_rng.lognormal(0, 0.04)
+    pitch = voice.pitch + prosody.pitch * scale + take_rng.normal(0, 2.5)
+    pitch_range = voice.range + prosody.range * scale + take_rng.normal(0, 4)
+    gain = prosody.gain * scale + take_rng.normal(0, 1)
     return Utterance(
         voice=voice.name,
         text=text,
-        rate=int(np.clip(words_per_minute, 100, 260)),
-        pitch=int(np.clip(voice.pitch + pitch * scale + take.normal(0, 2.5), 5, 99)),
-        range=int(np.clip(voice.range + spread * scale + take.normal(0, 4), 2, 99)),
-        gain=round(float(np.clip(gain * scale + take.normal(0, 1), -9, 7)), 1),
+        rate=int(np.clip(rate, 100, 260)),
+        pitch=int(np.clip(pitch, 5, 99)),
+        range=int(np.clip(pitch_range, 2, 99)),
+        gain=round(float(np.clip(gain, -9, 7)), 1),
     )
 
 
-def speak(
-    voice: Voice, text: str, emotion: str, intensity: float, seed: tuple[int, ...] = ()
-) -> Speech:
-    """One sentence in one emotion: cache first, then espeak-ng. Some 10 ms, and 0.3 s for the first call of a process.
-
-    >>> speech = speak(voice_of(600), "Push my purple boat.", "neutral", 1, (601, 1, 0))
-    >>> 0.8 < len(speech.audio) / 16000 < 1.6
-    True
-    """
-    return speak_all([utterance(voice, text, emotion, intensity, seed)])[0]
+def cache_folder() -> Path:
+    """Folder of the committed speech, in the data folder."""
+    return data_root() / "speech"
 
 
-def speak_all(utterances: list[Utterance], folder: Path = CACHE) -> list[Speech]:
-    """The sound of each utterance, from the cache in `folder` where it is there, else from espeak-ng in one batch.
+def speak_all(utterances: Sequence[Utterance], folder: Path | None = None) -> list[Speech]:
+    """The sound of each utterance, from a cache where it is there, else from espeak-ng.
+
+    espeak-ng takes some 10 ms for one, and 0.3 s for the first of a process.
+
+    Args:
+        utterances: what is missing in the cache is synthesised in one batch.
+        folder: of the cache; by default the committed one.
 
     Raises:
         InputError: when espeak-ng is needed and not installed, or refuses an utterance.
+
+    >>> request = utterance(voice_of(600), "Push my purple boat.", "neutral", 1, (601, 1, 0))
+    >>> 0.8 < len(speak_all([request])[0].audio) / 16000 < 1.6
+    True
     """
-    cached = read_cache(folder)
+    cached = read_cache(cache_folder() if folder is None else folder)
     missing = [item for item in utterances if item.key not in cached]
-    made = dict(zip([item.key for item in missing], _synthesise(missing)))
-    return [_speech(*(cached.get(item.key) or made[item.key])) for item in utterances]
+    stored = dict(cached)
+    for item, speech in zip(missing, _synthesise(missing), strict=True):
+        stored[item.key] = speech
+    return [_from_stored(stored[item.key]) for item in utterances]
 
 
-def _speech(audio: np.ndarray, phoneme: list[int], start: list[int]) -> Speech:
-    """From stored form: int16 samples, phoneme numbers and their first samples."""
-    edges = np.array([*start, len(audio)]) / AUDIO_RATE
+def _from_stored(stored: _StoredSpeech) -> Speech:
+    edges = np.array([*stored.start, len(stored.audio)]) / AUDIO_RATE
     return Speech(
-        audio.astype(np.float32) / 32768, np.array(phoneme, np.uint8), edges[:-1], edges[1:]
+        audio=stored.audio.astype(np.float32) / _FULL_SCALE,
+        phoneme=np.array(stored.phoneme, np.uint8),
+        start_seconds=edges[:-1],
+        end_seconds=edges[1:],
     )
 
 
-# --- espeak-ng -------------------------------------------------------------------------------------------------------
+# --- espeak-ng --------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=1)
-def _worker(process_id: int) -> subprocess.Popen:
-    """This process's own espeak helper (a fork must not share its parent's pipe)."""
+def espeak_process(process_id: int) -> subprocess.Popen:
+    """The espeak process of one process (a fork must not share its parent's pipe).
+
+    Args:
+        process_id: of the process that asks.
+
+    Raises:
+        InputError: espeak-ng is not installed.
+    """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise InputError(
-            "this sentence is not in the committed speech cache and espeak-ng (package espeakng_loader) is not "
-            'installed: pip install -e ".[studio]"'
+            "this sentence is not in the committed speech cache and espeak-ng (package "
+            'espeakng_loader) is not installed: pip install -e ".[studio]"'
         )
-    root = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-m", "cdrl.studio.espeak_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
+    environment = dict(os.environ)
+    search_path = [str(import_root())]
+    if environment.get("PYTHONPATH"):
+        search_path.append(environment["PYTHONPATH"])
+    environment["PYTHONPATH"] = os.pathsep.join(search_path)
+    command = [sys.executable, "-m", "cdrl.studio.espeak_worker"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)
 
 
-def _synthesise(utterances: list[Utterance]) -> list[tuple]:
-    """(int16 sound at 16 kHz, phoneme numbers, first samples) of each utterance."""
+def _synthesise(utterances: list[Utterance]) -> list[_StoredSpeech]:
+    """Each utterance spoken by espeak-ng."""
     if not utterances:
         return []
-    worker = _worker(os.getpid())
-    requests = [{**asdict(item), "volume": _SYNTHESIS_VOLUME} for item in utterances]
+    process = espeak_process(os.getpid())
     try:
-        worker.stdin.write(json.dumps(requests).encode() + b"\n")
-        worker.stdin.flush()
-        answers = [_read_answer(worker.stdout) for _ in utterances]
+        answers = _exchange(process, utterances)
     except (BrokenPipeError, EOFError):
-        _worker.cache_clear()
-        with suppress(BrokenPipeError):
-            worker.stdin.close()
+        espeak_process.cache_clear()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
         raise InputError(
-            "the espeak-ng helper process ended; try again, or reinstall the package espeakng_loader"
+            "the espeak-ng process ended; try again, or reinstall the package espeakng_loader"
         ) from None
     except BaseException:  # interrupted half-way: what is left in the pipe answers nobody
-        _worker.cache_clear()
-        worker.kill()
+        espeak_process.cache_clear()
+        process.kill()
         raise
-    for item, (header, _) in zip(utterances, answers):
+    for item, (header, _) in zip(utterances, answers, strict=True):
         if "error" in header:
             raise InputError(f"espeak-ng on {item.text!r}: {header['error']}")
-    return [
-        _finish(item, header["events"], audio) for item, (header, audio) in zip(utterances, answers)
-    ]
+    speeches = []
+    for item, (header, audio) in zip(utterances, answers, strict=True):
+        speeches.append(_finish(header["events"], audio, item.gain))
+    return speeches
 
 
-def _read_answer(pipe) -> tuple[dict, np.ndarray]:
+def _exchange(
+    process: subprocess.Popen, utterances: list[Utterance]
+) -> list[tuple[dict[str, Any], np.ndarray]]:
+    """Send requests to an espeak process and read its answers: header and int16 sound."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    requests = []
+    for item in utterances:
+        request = asdict(item)
+        request["volume"] = _SYNTHESIS_VOLUME
+        requests.append(request)
+    process.stdin.write(json.dumps(requests).encode() + b"\n")
+    process.stdin.flush()
+    return [read_answer(process.stdout) for _ in utterances]
+
+
+def read_answer(pipe: IO[bytes]) -> tuple[dict[str, Any], np.ndarray]:
+    """One answer of an espeak process: its header, and sound (S,) int16 at 22.05 kHz.
+
+    Raises:
+        EOFError: the process has ended.
+    """
     line = pipe.readline()
     if not line:
         raise EOFError
     header = json.loads(line)
-    return header, np.frombuffer(pipe.read(2 * header.get("samples", 0)), "<i2")
+    num_bytes = 2 * header.get("samples", 0)
+    return header, np.frombuffer(pipe.read(num_bytes), "<i2")
 
 
-def _finish(item: Utterance, events: list, audio: np.ndarray) -> tuple:
-    """16 kHz, its loudness set, trailing silence cut; mnemonics turned into our phonemes."""
+def _finish(events: list[tuple[str, int]], audio: np.ndarray, gain: float) -> _StoredSpeech:
+    """Resample to 16 kHz, set the loudness, cut trailing silence, name the phonemes.
+
+    Args:
+        events: espeak's mnemonics and their first samples at 22.05 kHz.
+        audio: (S,) int16 at 22.05 kHz.
+        gain: dB.
+    """
     audio = np.concatenate([np.zeros(_LEAD, np.int16), audio])
-    phoneme, start = to_phonemes([[name, sample + _LEAD] for name, sample in events], len(audio))
+    shifted = [(mnemonic, sample + _LEAD) for mnemonic, sample in events]
+    phoneme, start = to_phonemes(shifted, len(audio))
     end = len(audio)
-    if phoneme[-1] == 0:
-        phoneme, start, end = phoneme[:-1], start[:-1], start[-1]
+    if phoneme[-1] == _SILENCE:
+        end = start[-1]
+        phoneme = phoneme[:-1]
+        start = start[:-1]
     sound = resample_poly(audio[:end].astype(np.float64), AUDIO_RATE // 50, ESPEAK_RATE // 50)
-    sound *= _LEVEL * 10 ** (item.gain / 20) / max(np.sqrt(np.mean(sound**2)), 1e-9)
-    sound *= min(1.0, 0.97 / np.abs(sound).max())
-    quantised = (
-        np.round(sound * 2048).astype(np.int16) * 16
-    )  # 12 bits: half the size on disk, noise at -74 dB
-    return quantised, phoneme, [round(sample * AUDIO_RATE / ESPEAK_RATE) for sample in start]
+    level = np.sqrt(np.mean(sound**2))
+    sound *= _LEVEL * 10 ** (gain / 20) / max(level, 1e-9)
+    sound *= min(1.0, _PEAK / np.abs(sound).max())
+    # 12 bits: half the size on disk, noise at -74 dB.
+    quantised = np.round(sound * 2048).astype(np.int16) * 16
+    start_16k = [round(sample * AUDIO_RATE / ESPEAK_RATE) for sample in start]
+    return _StoredSpeech(quantised, phoneme, start_16k)
 
 
-# --- cache -----------------------------------------------------------------------------------------------------------
+# --- cache ------------------------------------------------------------------------------------
 
 
-def write_cache(folder: Path, utterances: list[Utterance]) -> None:
-    """Synthesise and store: `speech.flac`, all sounds end to end, and `speech.json`, key -> span and phonemes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    unique = list({item.key: item for item in utterances}.values())
-    made = _synthesise(unique)
-    table, first = {}, 0
-    for item, (audio, phoneme, start) in zip(unique, made):
-        table[item.key] = {
+def write_cache(folder: Path, utterances: Sequence[Utterance]) -> None:
+    """Synthesise and store utterances.
+
+    `speech.flac` holds all sounds end to end, `speech.json` the span and the phonemes of each key.
+
+    Args:
+        folder: of the cache, made where it is missing.
+        utterances: repeated ones are stored once.
+    """
+    unique = {item.key: item for item in utterances}
+    speeches = _synthesise(list(unique.values()))
+    lines = []
+    first = 0
+    for key, speech in zip(unique, speeches, strict=True):
+        entry = {
             "first": first,
-            "samples": len(audio),
-            "phoneme": phoneme,
-            "start": start,
+            "samples": len(speech.audio),
+            "phoneme": speech.phoneme,
+            "start": speech.start,
         }
-        first += len(audio)
-    partial = folder / "partial.flac"
-    with av.open(str(partial), "w", format="flac") as container:
-        stream = container.add_stream(
-            "flac", rate=AUDIO_RATE, layout="mono", options={"compression_level": "12"}
-        )
-        stream.codec_context.format = "s16"
-        frame = av.AudioFrame.from_ndarray(
-            np.concatenate([item[0] for item in made])[None], "s16", "mono"
-        )
+        text = json.dumps(entry, separators=(",", ":"))
+        lines.append(f'"{key}": {text}')
+        first += len(speech.audio)
+    with atomic_path(folder / "speech.flac") as path:
+        _write_flac(path, np.concatenate([speech.audio for speech in speeches]))
+    with atomic_path(folder / "speech.json") as path:
+        path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _write_flac(path: Path, audio: np.ndarray) -> None:
+    """Write (S,) int16 samples at 16 kHz."""
+    with av.open(str(path), "w", format="flac") as container:
+        options = {"compression_level": "12"}
+        stream = container.add_stream("flac", rate=AUDIO_RATE, layout="mono", options=options)
+        stream.codec_context.format = av.AudioFormat("s16")
+        frame = av.AudioFrame.from_ndarray(audio[None], "s16", "mono")
         frame.sample_rate = AUDIO_RATE
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
-    os.replace(partial, folder / "speech.flac")
-    lines = ",\n".join(
-        f'"{key}": {json.dumps(row, separators=(",", ":"))}' for key, row in table.items()
-    )
-    (folder / "partial.json").write_text("{\n" + lines + "\n}\n")
-    os.replace(folder / "partial.json", folder / "speech.json")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
 @functools.lru_cache(maxsize=4)
-def read_cache(folder: Path) -> dict[str, tuple]:
-    """Maps a key to (int16 sound, phoneme numbers, first samples); empty where there is no cache."""
+def read_cache(folder: Path) -> Mapping[str, _StoredSpeech]:
+    """The stored speech of each key; empty where there is no cache."""
     if not (folder / "speech.json").exists():
         return {}
     with av.open(str(folder / "speech.flac")) as container:
-        audio = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+    audio = np.concatenate(frames)
     table = json.loads((folder / "speech.json").read_text())
-    return {
-        key: (audio[row["first"] : row["first"] + row["samples"]], row["phoneme"], row["start"])
-        for key, row in table.items()
-    }
+    cache = {}
+    for key, entry in table.items():
+        end = entry["first"] + entry["samples"]
+        sound = audio[entry["first"] : end]
+        cache[key] = _StoredSpeech(sound, entry["phoneme"], entry["start"])
+    return cache
