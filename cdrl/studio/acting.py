@@ -16,9 +16,10 @@ import numpy as np
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, emotion_index
+from cdrl.media.audio import AUDIO_RATE
 from cdrl.studio import articulation, expression
 from cdrl.studio.sentences import TEXTS
-from cdrl.studio.speech import AUDIO_RATE, Speech, Utterance, speak_all, utterance, voice_of
+from cdrl.studio.speech import Speech, Utterance, speak_all, utterance, voice_of
 
 SAMPLES_PER_FRAME = 640  # 16 kHz / 25 fps
 HIGHEST_LEVEL = 4.5

@@ -1,28 +1,33 @@
-"""Studio clips as files in the folders of real corpora, so that whatever reads those meets a full, crossed tree.
+"""Studio clips as files in the folders of real corpora.
 
-Every person says every sentence in every emotion that the corpus has, once. Names, codecs and sample rates are the
-corpus's own; pictures are square and run at the studio's 25 frames a second, and nobody in them exists.
+Whatever reads those corpora meets a full, crossed tree: every person says every sentence in every
+emotion that the corpus has, once. Names, codecs and sample rates are the corpus's own; pictures are
+square and run at the studio's 25 frames a second, and nobody in them exists.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import atomic_path
 from cdrl.core.vocabulary import CREMA_D_EMOTIONS, SCORED_EMOTIONS
+from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.encoding import SYNTHETIC
-from cdrl.studio.acting import ClipSpec, act, utterance_of
+from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.articulation import FRAME_RATE
 from cdrl.studio.corpus import SPLITS, level_of, render_performance
 from cdrl.studio.people import sample_person
-from cdrl.studio.speech import AUDIO_RATE, speak_all
 
 RAVDESS_CODES = {
     "neutral": "01",
@@ -48,56 +53,96 @@ CREMA_D_SENTENCES = (
     "TSI",
     "WSI",
 )
+CREMA_D_LEVELS = {1: "LO", 2: "MD", 3: "HI"}
 MEAD_NAMES = {"male": ("M003", "M005", "M007", "M009"), "female": ("W009", "W011", "W014", "W015")}
-# Container -> its name in FFmpeg, codecs of picture and sound.
+MOST_PEOPLE = 4
+
+
+class Format(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        container: its name in FFmpeg.
+        video_codec: None for sound alone.
+        audio_codec: name in FFmpeg.
+    """
+
+    container: str
+    video_codec: str | None
+    audio_codec: str
+
+
 FORMATS = {
-    ".mp4": ("mp4", "libx264", "aac"),
-    ".flv": ("flv", "flv1", "libmp3lame"),
-    ".m4a": ("ipod", None, "aac"),
-    ".wav": ("wav", None, "pcm_s16le"),
+    ".mp4": Format("mp4", "libx264", "aac"),
+    ".flv": Format("flv", "flv1", "libmp3lame"),
+    ".m4a": Format("ipod", None, "aac"),
+    ".wav": Format("wav", None, "pcm_s16le"),
 }
+
+
+class Tracks(NamedTuple):
+    """What a file of a clip holds."""
+
+    video: bool
+    audio: bool
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One corpus's folders: `files` gives path -> (pictures?, sound?) of a clip."""
+    """The folders of one corpus.
 
-    files: Callable
+    Attributes:
+        files: (spec, number of the speaker, number of the sentence) -> path of each file of a clip
+            and what it holds.
+        emotions: those of the corpus.
+        num_sentences: how many its names can tell apart.
+        sample_rate: of its sound, Hz.
+    """
+
+    files: Callable[[ClipSpec, int, int], dict[str, Tracks]]
     emotions: tuple[str, ...]
-    sentences: int
+    num_sentences: int
     sample_rate: int
 
 
-def _mead(spec: ClipSpec, speaker: int, sentence: int) -> dict:
+def _mead_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
     sex = sample_person(spec.person).sex
-    place = f"{spec.emotion}/level_{spec.intensity}/{sentence + 1:03d}"
     name = MEAD_NAMES[sex][speaker]
+    clip = f"{spec.emotion}/level_{spec.intensity}/{sentence + 1:03d}"
+    video_path = f"{name}/video/front/{clip}.mp4"
+    audio_path = f"{name}/audio/{clip}.m4a"
     return {
-        f"{name}/video/front/{place}.mp4": (True, False),
-        f"{name}/audio/{place}.m4a": (False, True),
+        video_path: Tracks(video=True, audio=False),
+        audio_path: Tracks(video=False, audio=True),
     }
 
 
-def _ravdess(spec: ClipSpec, speaker: int, sentence: int) -> dict:
-    actor = 2 * speaker + (1 if sample_person(spec.person).sex == "male" else 2)
+def _ravdess_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
+    is_male = sample_person(spec.person).sex == "male"
+    actor = 2 * speaker + (1 if is_male else 2)  # men have odd numbers
+    code = RAVDESS_CODES[spec.emotion]
     strength = "02" if spec.intensity == 3 else "01"
-    stem = f"01-{RAVDESS_CODES[spec.emotion]}-{strength}-{sentence + 1:02d}-01-{actor:02d}"
+    stem = f"01-{code}-{strength}-{sentence + 1:02d}-01-{actor:02d}"
+    folder = f"Actor_{actor:02d}"
     return {
-        f"Actor_{actor:02d}/01-{stem}.mp4": (True, True),
-        f"Actor_{actor:02d}/03-{stem}.wav": (False, True),
+        f"{folder}/01-{stem}.mp4": Tracks(video=True, audio=True),
+        f"{folder}/03-{stem}.wav": Tracks(video=False, audio=True),
     }
 
 
-def _crema_d(spec: ClipSpec, speaker: int, sentence: int) -> dict:
-    level = "XX" if spec.emotion == "neutral" else ("LO", "MD", "HI")[spec.intensity - 1]
-    stem = f"{1001 + speaker}_{CREMA_D_SENTENCES[sentence]}_{CREMA_D_CODES[spec.emotion]}_{level}"
-    return {f"{stem}.flv": (True, True)}
+def _crema_d_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
+    is_neutral = spec.emotion == "neutral"
+    level = "XX" if is_neutral else CREMA_D_LEVELS[spec.intensity]
+    sentence_code = CREMA_D_SENTENCES[sentence]
+    emotion_code = CREMA_D_CODES[spec.emotion]
+    name = f"{1001 + speaker}_{sentence_code}_{emotion_code}_{level}.flv"
+    return {name: Tracks(video=True, audio=True)}
 
 
 LAYOUTS = {
-    "mead": Layout(_mead, SCORED_EMOTIONS, 3, 44_100),
-    "ravdess": Layout(_ravdess, SCORED_EMOTIONS, 2, 48_000),
-    "crema-d": Layout(_crema_d, tuple(CREMA_D_EMOTIONS.values()), 12, 44_100),
+    "mead": Layout(_mead_files, SCORED_EMOTIONS, 3, 44_100),
+    "ravdess": Layout(_ravdess_files, SCORED_EMOTIONS, 2, 48_000),
+    "crema-d": Layout(_crema_d_files, tuple(CREMA_D_EMOTIONS.values()), 12, 44_100),
 }
 
 
@@ -111,14 +156,21 @@ def write_layout(
     progress: bool = True,
     level: int = 0,
 ) -> list[Path]:
-    """Render and write a tree of clips; a file that is there already is kept, so the same call resumes.
+    """Render and write a tree of clips.
 
-    Up to four people and two sentences have committed speech; more need espeak-ng.
+    A file that is there already is kept, so the same call resumes. Up to four people and two
+    sentences have committed speech; more need espeak-ng.
 
     Args:
-        layout: mead, ravdess or crema-d. people: 1 to 4. sentences: from 1 to what the corpus's names can tell apart.
-        size: pixels a side. emotions: of the corpus's; default all. level: 1 to 3 for every clip that is not neutral; 0: one of
-            them for each clip, as in the studio.
+        layout: mead, ravdess or crema-d.
+        out: root of the tree.
+        people: 1 to 4.
+        sentences: from 1 to what the corpus's names can tell apart.
+        size: pixels a side.
+        emotions: of the corpus's; default all.
+        progress: show a bar.
+        level: 1 to 3 for every clip that is not neutral; 0: one of them for each clip, as in the
+            studio.
 
     Returns:
         The files, in order. MEAD's videos are silent: its sound lies in files of its own.
@@ -126,109 +178,143 @@ def write_layout(
     Raises:
         InputError: for another layout, number or emotion.
     """
-    out, files = Path(out), {}
-    for spec, speaker, sentence in _clips(layout, people, sentences, emotions, level):
-        files |= {
-            out / name: (spec, parts)
-            for name, parts in LAYOUTS[layout].files(spec, speaker, sentence).items()
-        }
-    made = None
-    for path, (spec, (pictures, sound)) in tqdm(
-        files.items(), desc=layout, unit="file", disable=not progress
-    ):
-        if path.exists():
-            continue
-        if made is None or made[0] != spec:
-            performance = act(spec, speak_all([utterance_of(spec)])[0])
-            made = spec, render_performance(spec, performance, size)[0], performance.audio
-        _write(
-            path,
-            made[1] if pictures else None,
-            made[2] if sound else None,
-            LAYOUTS[layout].sample_rate,
-        )
+    clips = _clips(layout, people, sentences, emotions, level)
+    entry = LAYOUTS[layout]
+    files: dict[Path, Tracks] = {}
+    for clip in tqdm(clips, desc=layout, unit="clip", disable=not progress):
+        missing: dict[Path, Tracks] = {}
+        for name, tracks in entry.files(clip.spec, clip.speaker, clip.sentence).items():
+            path = Path(out) / name
+            files[path] = tracks
+            if not path.exists():
+                missing[path] = tracks
+        if missing:
+            _write_clip(clip.spec, missing, size, entry.sample_rate)
     return list(files)
+
+
+class _Clip(NamedTuple):
+    """A clip with the numbers of its speaker and its sentence in the layout."""
+
+    spec: ClipSpec
+    speaker: int
+    sentence: int
 
 
 def _clips(
     layout: str, people: int, sentences: int, emotions: tuple[str, ...] | None, level: int
-) -> list:
-    """(spec, number of the speaker, number of the sentence) of every clip."""
+) -> list[_Clip]:
+    _check(layout, people, sentences, emotions, level)
+    has_committed_speech = sentences <= len(SPLITS["smoke_train"].sentences)
+    split = SPLITS["smoke_train" if has_committed_speech else "train"]
+    clips = []
+    for speaker, person in enumerate(split.people[:people]):
+        for number, sentence in enumerate(split.sentences[:sentences]):
+            for emotion in emotions or LAYOUTS[layout].emotions:
+                intensity = level_of(person, sentence, emotion)
+                if level and emotion != "neutral":
+                    intensity = level
+                spec = ClipSpec(person, sentence, emotion, intensity)
+                clips.append(_Clip(spec, speaker, number))
+    return clips
+
+
+def _check(
+    layout: str, people: int, sentences: int, emotions: tuple[str, ...] | None, level: int
+) -> None:
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: accepted are {', '.join(LAYOUTS)}")
-    chosen = LAYOUTS[layout]
-    if not (1 <= people <= 4 and 1 <= sentences <= chosen.sentences):
+    entry = LAYOUTS[layout]
+    if not (1 <= people <= MOST_PEOPLE and 1 <= sentences <= entry.num_sentences):
         raise InputError(
-            f"layout {layout}: {people} people and {sentences} sentences asked for; it has 1 to 4 people and 1 to "
-            f"{chosen.sentences} sentences"
+            f"layout {layout}: {people} people and {sentences} sentences asked for; it has 1 to "
+            f"{MOST_PEOPLE} people and 1 to {entry.num_sentences} sentences"
         )
     if level not in (0, 1, 2, 3):
         raise InputError(
-            f"layout {layout}: level {level} asked for; accepted are 1 to 3, or 0 for one of them drawn for each clip"
+            f"layout {layout}: level {level} asked for; accepted are 1 to 3, or 0 for one of them "
+            "drawn for each clip"
         )
-    strange = set(emotions or ()) - set(chosen.emotions)
-    if strange:
-        raise InputError(
-            f"layout {layout}: no {', '.join(sorted(strange))}; accepted are {', '.join(chosen.emotions)}"
-        )
-    spoken = (
-        SPLITS["smoke_train"]
-        if sentences <= len(SPLITS["smoke_train"].sentences)
-        else SPLITS["train"]
-    )
-    return [
-        (
-            ClipSpec(person, sentence, emotion, _level(level, person, sentence, emotion)),
-            speaker,
-            number,
-        )
-        for speaker, person in enumerate(spoken.people[:people])
-        for number, sentence in enumerate(spoken.sentences[:sentences])
-        for emotion in emotions or chosen.emotions
-    ]
+    unknown = set(emotions or ()) - set(entry.emotions)
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise InputError(f"layout {layout}: no {names}; accepted are {', '.join(entry.emotions)}")
 
 
-def _level(asked: int, person: int, sentence: int, emotion: str) -> int:
-    return asked if asked and emotion != "neutral" else level_of(person, sentence, emotion)
+def _write_clip(spec: ClipSpec, files: dict[Path, Tracks], size: int, sample_rate: int) -> None:
+    """Act and render a clip once, and write its files.
+
+    Args:
+        spec: the clip.
+        files: path -> what it holds.
+        size: pixels a side.
+        sample_rate: of the sound in the files, Hz.
+    """
+    performance = act(spec)
+    frames, _ = render_performance(spec, performance, size)
+    for path, tracks in files.items():
+        video = frames if tracks.video else None
+        audio = performance.audio if tracks.audio else None
+        _write_file(path, video, audio, sample_rate)
 
 
-def _write(
+def _write_file(
     path: Path, frames: np.ndarray | None, audio: np.ndarray | None, sample_rate: int
 ) -> None:
-    """One file, under a temporary name until it is complete."""
-    kind, video_codec, audio_codec = FORMATS[path.suffix]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with av.open(str(partial), "w", format=kind) as container:
-            container.metadata["comment"] = SYNTHETIC
-            video = sound = None
-            if frames is not None:
-                rate = Fraction(FRAME_RATE).limit_denominator(1000)
-                video = container.add_stream(
-                    video_codec, rate=rate, options={"crf": "18"} if kind == "mp4" else {}
-                )
-                video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
-                video.bit_rate = 0 if kind == "mp4" else 4_000_000
-            if audio is not None:
-                sound = container.add_stream(audio_codec, rate=sample_rate, layout="mono")
-                heard = resample_poly(audio, sample_rate // 100, AUDIO_RATE // 100).astype(
-                    np.float32
-                )
-            for number in range(0 if frames is None else len(frames)):
-                container.mux(
-                    video.encode(av.VideoFrame.from_ndarray(frames[number], format="rgb24"))
-                )
-            if sound is not None:
-                frame = av.AudioFrame.from_ndarray(
-                    np.clip(heard, -1, 1)[None], format="fltp", layout="mono"
-                )
-                frame.sample_rate, frame.pts = sample_rate, 0
-                resampler = av.AudioResampler(sound.codec_context.format, "mono", sample_rate)
-                for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-                    container.mux(sound.encode(piece))
-            for stream in filter(None, (video, sound)):
-                container.mux(stream.encode(None))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write one file, which appears when it is complete.
+
+    Args:
+        path: the suffix decides the format.
+        frames: (T, H, W, 3) uint8, or no video.
+        audio: (S,) 16 kHz, or no sound.
+        sample_rate: of the sound in the file, Hz.
+    """
+    file_format = FORMATS[path.suffix]
+    with (
+        atomic_path(path) as temporary,
+        av.open(str(temporary), "w", format=file_format.container) as container,
+    ):
+        container.metadata["comment"] = SYNTHETIC
+        streams: list[VideoStream | AudioStream] = []
+        if frames is not None:
+            video = _add_video_stream(container, file_format, frames.shape[1:3])
+            streams.append(video)
+        if audio is not None:
+            added = container.add_stream(file_format.audio_codec, rate=sample_rate, layout="mono")
+            sound = cast(AudioStream, added)
+            streams.append(sound)
+        if frames is not None:
+            for image in frames:
+                container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        if audio is not None:
+            _encode_audio(container, sound, audio)
+        for stream in streams:
+            container.mux(stream.encode(None))
+
+
+def _add_video_stream(
+    container: OutputContainer, file_format: Format, shape: tuple[int, ...]
+) -> VideoStream:
+    """A stream for frames of a height and a width, of nearly no loss."""
+    is_mp4 = file_format.container == "mp4"
+    rate = Fraction(FRAME_RATE).limit_denominator(1000)
+    options = {"crf": "18"} if is_mp4 else {}
+    added = container.add_stream(str(file_format.video_codec), rate=rate, options=options)
+    stream = cast(VideoStream, added)
+    stream.height, stream.width = shape
+    stream.pix_fmt = "yuv420p"
+    stream.bit_rate = 0 if is_mp4 else 4_000_000
+    return stream
+
+
+def _encode_audio(container: OutputContainer, stream: AudioStream, audio: np.ndarray) -> None:
+    """Encode (S,) samples at 16 kHz at the stream's own rate."""
+    rate = stream.rate
+    resampled = resample_poly(audio, rate // 100, AUDIO_RATE // 100).astype(np.float32)
+    samples = np.clip(resampled, -1, 1)[None]
+    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+    frame.sample_rate = rate
+    frame.pts = 0
+    resampler = av.AudioResampler(stream.codec_context.format, "mono", rate)
+    for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+        container.mux(stream.encode(piece))
