@@ -26,8 +26,8 @@ from cdrl.models.published import EfficientFace, FaceNet
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
-def alive(network, seed=0):
-    """Running statistics as after training, so that an order of layers is seen."""
+def with_statistics(network, seed=0):
+    """Give a network running statistics as after training, so that the order of layers shows."""
     torch.manual_seed(seed)
     for name, value in network.state_dict().items():
         if name.endswith("running_mean"):
@@ -39,35 +39,47 @@ def alive(network, seed=0):
 
 @pytest.fixture(scope="module")
 def face():
-    return alive(FaceNet())
+    return with_statistics(FaceNet())
 
 
 @pytest.fixture(scope="module")
 def expression():
-    return alive(EfficientFace())
+    return with_statistics(EfficientFace())
 
 
 def crops(number, side=96, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (number, side, side, 3), dtype=np.uint8)
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (number, side, side, 3), dtype=np.uint8)
 
 
-# --- the networks ---
+# --- the networks
+
+
+def norm_names(prefix):
+    return [f"{prefix}.{part}" for part in BATCH_NORM]
+
+
+def face_block_names(layer, block):
+    """Names of the tensors of one block in arcface-pytorch."""
+    prefix = f"layer{layer}.{block}"
+    names = []
+    for norm in ("bn0", "bn1", "bn2"):
+        names += norm_names(f"{prefix}.{norm}")
+    for part in ("conv1", "conv2", "prelu"):
+        names.append(f"{prefix}.{part}.weight")
+    if block == 0 and layer > 1:
+        names.append(f"{prefix}.downsample.0.weight")
+        names += norm_names(f"{prefix}.downsample.1")
+    return names
 
 
 def test_the_face_network_has_the_names_of_arcface_pytorch(face):
-    names = ["conv1.weight", *(f"bn1.{part}" for part in BATCH_NORM), "prelu.weight"]
+    names = ["conv1.weight", *norm_names("bn1"), "prelu.weight"]
     for layer in range(1, 5):
         for block in (0, 1):
-            stem = f"layer{layer}.{block}"
-            names += [f"{stem}.{bn}.{part}" for bn in ("bn0", "bn1", "bn2") for part in BATCH_NORM]
-            names += [f"{stem}.{part}.weight" for part in ("conv1", "conv2", "prelu")]
-            if block == 0 and layer > 1:
-                names += [
-                    f"{stem}.downsample.0.weight",
-                    *(f"{stem}.downsample.1.{part}" for part in BATCH_NORM),
-                ]
-    names += [f"{bn}.{part}" for bn in ("bn4", "bn5") for part in BATCH_NORM]
-    names += ["fc5.weight", "fc5.bias"]
+            names += face_block_names(layer, block)
+    names += [*norm_names("bn4"), *norm_names("bn5"), "fc5.weight", "fc5.bias"]
+
     state = face.state_dict()
     assert sorted(state) == sorted(names)
     assert state["fc5.weight"].shape == (512, 512 * 8 * 8)
@@ -76,127 +88,135 @@ def test_the_face_network_has_the_names_of_arcface_pytorch(face):
     assert state["layer3.1.prelu.weight"].shape == (1,)
 
 
+def naive_norm(x, norm):
+    """Batch norm in eval mode, by its formula."""
+    shape = (1, -1, 1, 1)
+    std = (norm.running_var + norm.eps).sqrt().view(shape)
+    standardised = (x - norm.running_mean.view(shape)) / std
+    return standardised * norm.weight.view(shape) + norm.bias.view(shape)
+
+
 def test_a_block_of_the_face_network_by_hand(face):
     block = face.layer2[0]
     x = torch.randn(2, 64, 6, 6)
 
-    def normal(value, bn):
-        shape = (1, -1, 1, 1)
-        std = (bn.running_var + bn.eps).sqrt()
-        standardised = (value - bn.running_mean.view(shape)) / std.view(shape)
-        return standardised * bn.weight.view(shape) + bn.bias.view(shape)
-
-    def prelu(value):
+    def naive_prelu(value):
         return torch.where(value > 0, value, block.prelu.weight * value)
 
     conv = torch.nn.functional.conv2d
-    hidden = conv(normal(x, block.bn0), block.conv1.weight, padding=1)
-    hidden = prelu(normal(hidden, block.bn1))
+    hidden = conv(naive_norm(x, block.bn0), block.conv1.weight, padding=1)
+    hidden = naive_prelu(naive_norm(hidden, block.bn1))
     hidden = conv(hidden, block.conv2.weight, stride=2, padding=1)
-    hidden = normal(hidden, block.bn2)
-    shortcut = conv(x, block.downsample[0].weight, stride=2)
-    shortcut = normal(shortcut, block.downsample[1])
-    torch.testing.assert_close(block(x), prelu(hidden + shortcut), rtol=1e-4, atol=1e-5)
+    hidden = naive_norm(hidden, block.bn2)
+    skip = conv(x, block.downsample[0].weight, stride=2)
+    skip = naive_norm(skip, block.downsample[1])
+    torch.testing.assert_close(block(x), naive_prelu(hidden + skip), rtol=1e-4, atol=1e-5)
+
+
+EXPRESSION_SHAPES = {
+    "conv1.0.weight": (29, 3, 3, 3),
+    "stage2.0.branch1.0.weight": (29, 1, 3, 3),
+    "stage2.0.branch1.2.weight": (58, 29, 1, 1),
+    "stage2.3.branch2.5.weight": (58, 58, 1, 1),
+    "stage3.7.branch2.0.weight": (116, 116, 1, 1),
+    "stage4.0.branch2.3.weight": (232, 1, 3, 3),
+    "local.conv1_1.weight": (116, 1, 3, 3),
+    "local.conv4_2.weight": (116, 1, 3, 3),
+    "local.bn3_1.running_var": (116,),
+    "modulator.channel_att.gate_c.gate_c_fc_0.weight": (7, 116),
+    "modulator.channel_att.gate_c.gate_c_bn_1.running_mean": (7,),
+    "modulator.channel_att.gate_c.gate_c_fc_final.bias": (116,),
+    "modulator.spatial_att.gate_s.gate_s_conv_reduce0.weight": (7, 116, 1, 1),
+    "modulator.spatial_att.gate_s.gate_s_bn_reduce0.bias": (7,),
+    "modulator.spatial_att.gate_s.gate_s_conv_di_1.weight": (7, 7, 3, 3),
+    "modulator.spatial_att.gate_s.gate_s_bn_di_0.weight": (7,),
+    "modulator.spatial_att.gate_s.gate_s_conv_final.weight": (1, 7, 1, 1),
+    "conv5.0.weight": (1024, 464, 1, 1),
+    "fc.weight": (7, 1024),
+}
 
 
 def test_the_expression_network_has_the_names_of_efficientface(expression):
     state = expression.state_dict()
-    shapes = {
-        "conv1.0.weight": (29, 3, 3, 3),
-        "stage2.0.branch1.0.weight": (29, 1, 3, 3),
-        "stage2.0.branch1.2.weight": (58, 29, 1, 1),
-        "stage2.3.branch2.5.weight": (58, 58, 1, 1),
-        "stage3.7.branch2.0.weight": (116, 116, 1, 1),
-        "stage4.0.branch2.3.weight": (232, 1, 3, 3),
-        "local.conv1_1.weight": (116, 1, 3, 3),
-        "local.conv4_2.weight": (116, 1, 3, 3),
-        "local.bn3_1.running_var": (116,),
-        "modulator.channel_att.gate_c.gate_c_fc_0.weight": (7, 116),
-        "modulator.channel_att.gate_c.gate_c_bn_1.running_mean": (7,),
-        "modulator.channel_att.gate_c.gate_c_fc_final.bias": (116,),
-        "modulator.spatial_att.gate_s.gate_s_conv_reduce0.weight": (7, 116, 1, 1),
-        "modulator.spatial_att.gate_s.gate_s_bn_reduce0.bias": (7,),
-        "modulator.spatial_att.gate_s.gate_s_conv_di_1.weight": (7, 7, 3, 3),
-        "modulator.spatial_att.gate_s.gate_s_bn_di_0.weight": (7,),
-        "modulator.spatial_att.gate_s.gate_s_conv_final.weight": (1, 7, 1, 1),
-        "conv5.0.weight": (1024, 464, 1, 1),
-        "fc.weight": (7, 1024),
-    }
-    for name, shape in shapes.items():
+    for name, shape in EXPRESSION_SHAPES.items():
         assert tuple(state[name].shape) == shape, name
-    num_parameters = sum(value.numel() for value in expression.parameters())
-    assert round(num_parameters / 1e6, 2) == 1.28  # million, as its authors count
+    parameters = sum(value.numel() for value in expression.parameters())
+    assert round(parameters / 1e6, 2) == 1.28  # million, as its authors count
 
 
-def test_a_quarter_sees_nothing_of_the_others(expression):
+def test_a_quarter_depends_on_nothing_of_the_others(expression):
+    local = expression.local
     x = torch.randn(1, 29, 56, 56)
     changed = x.clone()
-    changed[..., 28:, :28] += 1  # below, left
-    differs = (expression.local(x) - expression.local(changed)).abs().sum((0, 1)) > 0
+    changed[..., 28:, :28] += 1  # lower left
+    output = local(x)
+    differs = (output - local(changed)).abs().sum((0, 1)) > 0
     assert differs[14:, :14].all()
     assert not differs[:14].any()
     assert not differs[:, 14:].any()
-    # The second filters are those of the quarter below, left.
-    alone = expression.local.conv2_1(x[..., 28:, :28])
-    alone = torch.relu(expression.local.bn2_1(alone))
-    alone = torch.relu(expression.local.bn2_2(expression.local.conv2_2(alone)))
-    torch.testing.assert_close(expression.local(x)[..., 14:, :14], alone)
+
+    quarter = local.conv2_1(x[..., 28:, :28])  # the second filters are the lower left's
+    quarter = torch.relu(local.bn2_1(quarter))
+    quarter = torch.relu(local.bn2_2(local.conv2_2(quarter)))
+    torch.testing.assert_close(output[..., 14:, :14], quarter)
 
 
-def test_the_gate_multiplies_the_attention_of_channel_and_place(expression):
-    x = torch.randn(2, 116, 28, 28)
+def test_the_gate_multiplies_by_channel_and_position(expression):
     gate = expression.modulator
-    channel = gate.channel_att.gate_c(torch.nn.functional.avg_pool2d(x, 28).flatten(1))
-    place = gate.spatial_att.gate_s(x)
-    gated = gate(x)
+    x = torch.randn(2, 116, 28, 28)
+    means = torch.nn.functional.avg_pool2d(x, 28).flatten(1)
+    channel = gate.channel_att.gate_c(means)
+    position = gate.spatial_att.gate_s(x)
+    output = gate(x)
     for b, c, i, j in ((0, 0, 0, 0), (1, 115, 27, 3), (0, 50, 14, 14)):
-        attention = torch.sigmoid(channel[b, c] * place[b, 0, i, j])
-        expected = float(x[b, c, i, j] * attention)
-        assert float(gated[b, c, i, j]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        expected = x[b, c, i, j] * torch.sigmoid(channel[b, c] * position[b, 0, i, j])
+        assert float(output[b, c, i, j]) == pytest.approx(float(expected), rel=1e-4, abs=1e-6)
 
 
-# --- their weights and their input ---
+# --- their weights and their input
+
+EXPRESSION_MEAN = np.array([0.57535914, 0.44928582, 0.40079932]).reshape(3, 1, 1)
+EXPRESSION_STD = np.array([0.20735591, 0.18981615, 0.18132027]).reshape(3, 1, 1)
 
 
-def pillow_crops(frames, size, side, mode):
-    """(T, C, side, side) in [0, 1]: the middle of frames that Pillow resized to `size` pixels."""
-    border = (size - side) // 2
-    images = []
-    for frame in frames:
-        picture = Image.fromarray(frame).convert(mode)
-        picture = picture.resize((size, size), Image.BILINEAR)
-        picture = picture.crop((border, border, border + side, border + side))
-        pixels = np.atleast_3d(np.asarray(picture, np.float32) / 255)
-        images.append(pixels.transpose(2, 0, 1))
-    return np.array(images)
+def prepare_by_pillow(frame, mode, whole, side):
+    """Resize a frame and cut out its middle, as the release does: (C, side, side) in [0, 1]."""
+    image = Image.fromarray(frame).convert(mode).resize((whole, whole), Image.BILINEAR)
+    border = (whole - side) // 2
+    image = image.crop((border, border, border + side, border + side))
+    values = np.atleast_3d(np.asarray(image, np.float32) / 255)
+    return values.transpose(2, 0, 1)
 
 
-def test_frames_are_prepared_as_the_release_does(face, expression):
+@pytest.mark.parametrize("kind", ["face", "expression"])
+def test_frames_are_prepared_as_the_release_does(kind, request):
+    network = request.getfixturevalue(kind)
     frames = crops(2, 200)
-    rgb_mean = np.array([0.57535914, 0.44928582, 0.40079932]).reshape(3, 1, 1)
-    rgb_std = np.array([0.20735591, 0.18981615, 0.18132027]).reshape(3, 1, 1)
-    cases = (
-        (face, pillow_crops(frames, 164, 128, "L"), 0.5, 0.5, 512),
-        (expression, pillow_crops(frames, 256, 224, "RGB"), rgb_mean, rgb_std, 1024),
-    )
-    for network, images, mean, std, num_features in cases:
-        standardised = torch.from_numpy((images - mean) / std).float()
-        expected = network(standardised).numpy()
-        features = published_features(network, frames)
-        assert features.shape == (2, num_features)
-        assert np.abs(features - expected).max() < 0.02 * np.abs(expected).max()
-        alone = published_features(network, frames[1:])
-        np.testing.assert_allclose(alone, features[1:], rtol=1e-4, atol=1e-5)
+    if kind == "face":
+        inputs = np.array([prepare_by_pillow(frame, "L", 164, 128) for frame in frames])
+        inputs = (inputs - 0.5) / 0.5
+        length = 512
+    else:
+        inputs = np.array([prepare_by_pillow(frame, "RGB", 256, 224) for frame in frames])
+        inputs = (inputs - EXPRESSION_MEAN) / EXPRESSION_STD
+        length = 1024
+
+    expected = network(torch.from_numpy(inputs).float()).numpy()
+    features = published_features(network, frames)
+    assert features.shape == (2, length)
+    assert np.abs(features - expected).max() < 0.02 * np.abs(expected).max()
+    alone = published_features(network, frames[1:])
+    np.testing.assert_allclose(alone, features[1:], rtol=1e-4, atol=1e-5)
 
 
 def test_weights_load_as_they_were_published_and_others_are_refused(tmp_path, expression):
-    state = expression.state_dict()
-    of_parallel = {f"module.{name}": value for name, value in state.items()}
+    state = {f"module.{name}": value for name, value in expression.state_dict().items()}
     path = tmp_path / "EfficientFace_Trained_on_AffectNet7.pth.tar"
-    torch.save({"epoch": 9, "state_dict": of_parallel}, path)
+    torch.save({"epoch": 9, "state_dict": state}, path)
     frames = crops(1)
     features = published_features(load_published("expression", path), frames)
     assert np.array_equal(features, published_features(expression, frames))
+
     with pytest.raises(InputError, match="weights of another model"):
         load_published("face", path)
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
