@@ -1,6 +1,8 @@
-"""Draw the README's picture: studio people of the reporting split, and what a committed generator makes of them.
+"""Draw the README's picture: studio people, and edits of them to every emotion.
 
-python scripts/make_picture.py docs/edits.jpg action_renderer
+    python scripts/make_picture.py docs/edits.jpg action_renderer
+
+Arguments are the file and a committed editor. The people are of the reporting split.
 """
 
 import sys
@@ -10,31 +12,53 @@ from PIL import Image
 
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.editing.pipeline import edit_clip
+from cdrl.editors.base import Editor
 from cdrl.editors.loading import load_editor
 from cdrl.media import faces
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.render import render
 
 PEOPLE = (303, 305, 307, 312, 316)
-SIZE = 144
+SENTENCE = 301
+RENDERED_SIZE = 256  # pixels
+SIZE = 144  # of a crop
+GAP = 8  # between the source and its edits
+HALF = 6  # frames rendered on each side of the one that is shown
 
-generator, rows = load_editor(sys.argv[2]), []
-for person in PEOPLE:
-    played = act(ClipSpec(person, 301, "neutral", 1))
-    part = slice(len(played.coefficients) // 2 - 6, len(played.coefficients) // 2 + 7)
+
+def middle_crops(person: int) -> np.ndarray:
+    """(2 HALF + 1, SIZE, SIZE, 3) crops around the middle of a neutral clip."""
+    performance = act(ClipSpec(person, SENTENCE, "neutral", 1))
+    middle = len(performance.coefficients) // 2
+    part = slice(middle - HALF, middle + HALF + 1)
     frames, _ = render(
         person,
-        played.coefficients[part],
-        played.pose[part],
-        played.gaze[part],
-        played.scene,
-        size=256,
+        performance.coefficients[part],
+        performance.pose[part],
+        performance.gaze[part],
+        performance.scene,
+        size=RENDERED_SIZE,
     )
-    crops = faces.crop(frames, faces.align(frames), SIZE)
-    edits = [
-        edit_clip(generator, crops, emotion, source_emotion="neutral")[6]
-        for emotion in SCORED_EMOTIONS
-        if emotion != "neutral"
-    ]
-    rows.append(np.concatenate([crops[6], np.full((SIZE, 8, 3), 255, np.uint8), *edits], 1))
-Image.fromarray(np.concatenate(rows)).save(sys.argv[1], quality=88)
+    return faces.crop(frames, faces.align(frames), SIZE)
+
+
+def picture_row(editor: Editor, person: int) -> np.ndarray:
+    """(SIZE, W, 3): the source, a gap, and its edit to every emotion."""
+    crops = middle_crops(person)
+    gap = np.full((SIZE, GAP, 3), 255, np.uint8)
+    pictures = [crops[HALF], gap]
+    for emotion in SCORED_EMOTIONS:
+        if emotion != "neutral":
+            edited = edit_clip(editor, crops, emotion, source_emotion="neutral")
+            pictures.append(edited[HALF])
+    return np.concatenate(pictures, 1)
+
+
+def main() -> None:
+    editor = load_editor(sys.argv[2])
+    rows = [picture_row(editor, person) for person in PEOPLE]
+    Image.fromarray(np.concatenate(rows)).save(sys.argv[1], quality=88)
+
+
+if __name__ == "__main__":
+    main()
