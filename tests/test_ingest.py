@@ -21,6 +21,7 @@ from troublesome import CYAN, MAGENTA, peak_growth
 
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
+from cdrl.core.files import exclusive, keep_work_folder
 from cdrl.core.paths import repository_root
 from cdrl.core.pools import run_each
 from cdrl.core.settings import IngestConfig
@@ -881,3 +882,62 @@ def test_a_layout_that_is_not_there_is_refused(tmp_path, capsys):
     assert "it has 1 to 4 people and 1 to 12 sentences" in message
     with pytest.raises(InputError, match="crema-d: no surprised; accepted are angry, disgusted"):
         write_layout("crema-d", tmp_path, emotions=("surprised",))
+
+
+# --- files of somebody else --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("out", ["", ".."])
+def test_a_store_is_never_put_where_the_corpus_lies(trees, tmp_path, out):
+    root, clips = clips_of(trees, "ravdess")
+    files = sorted(root.rglob("*"))
+    with pytest.raises(InputError) as refused:
+        ingest(clips, root, root / out, IN_PROCESS, progress=False)
+    assert str(root) in str(refused.value)
+    assert "--out" in str(refused.value)
+    assert sorted(root.rglob("*")) == files
+
+
+@pytest.mark.parametrize("name", ["store", "store.pieces", "store.partial"])
+def test_files_of_somebody_else_are_neither_removed_nor_mixed_with_ours(trees, tmp_path, name):
+    root, clips = clips_of(trees, "ravdess")
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "diary.txt").write_text("mine")
+    with pytest.raises(InputError) as refused:
+        ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
+    assert str(folder) in str(refused.value)
+    assert (folder / "diary.txt").read_text() == "mine"
+
+
+def test_a_second_ingest_into_one_store_is_refused_by_name(trees, tmp_path):
+    root, clips = clips_of(trees, "ravdess")
+    pieces = keep_work_folder(tmp_path / "store.pieces")
+    with exclusive(pieces), pytest.raises(InputError) as refused:
+        ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
+    assert str(pieces) in str(refused.value)
+    assert "another process" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["face", "transforms", "audio"])
+def test_arrays_of_another_length_than_the_clips_are_damage(trees, tmp_path, name):
+    root, clips = clips_of(trees, "crema-d")
+    ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
+    file = tmp_path / "store" / f"{name}.npy"
+    np.save(file, np.load(file)[:-1])
+    with pytest.raises(InputError) as refused:
+        Store(tmp_path / "store")
+    assert str(file) in str(refused.value)
+    assert "remove" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["store.json", "clips.parquet", "face.npy", "audio.npy"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\x93NUMPY\x01\x00"])
+def test_a_damaged_file_of_a_store_is_named_in_one_line(trees, tmp_path, name, content):
+    root, clips = clips_of(trees, "crema-d")
+    ingest(clips[:1], root, tmp_path / "store", IN_PROCESS, progress=False)
+    (tmp_path / "store" / name).write_bytes(content)
+    with pytest.raises(InputError) as refused:
+        Store(tmp_path / "store")
+    assert str(tmp_path / "store") in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -74,3 +74,25 @@ def test_clips_of_one_store_have_the_same_truth(tmp_path):
     with pytest.raises(ValueError, match="this store holds"), writer:
         writer.add(row("a"), *clip(3, 0), WHOLE_BOX, {"viseme": np.zeros(3, np.uint8)})
         writer.add(row("b"), *clip(3, 0), WHOLE_BOX, {"viseme": np.zeros((3, 2), np.uint8)})
+
+
+def folder_with_a_file(path):
+    path.mkdir(parents=True)
+    (path / "diary.txt").write_text("mine")
+    return path
+
+
+@pytest.mark.parametrize("name", ["store", "store.partial"])
+def test_a_store_is_not_written_over_files_of_somebody_else(tmp_path, name):
+    folder = folder_with_a_file(tmp_path / name)
+    with pytest.raises(InputError) as refused:
+        StoreWriter(tmp_path / "store")
+    assert str(folder) in str(refused.value)
+    assert "--out" in str(refused.value)
+    assert (folder / "diary.txt").read_text() == "mine"
+
+
+def test_unfinished_work_of_before_is_replaced(tmp_path):
+    StoreWriter(tmp_path / "store")
+    writer = StoreWriter(tmp_path / "store")
+    assert writer.partial.is_dir()

@@ -16,6 +16,8 @@ import numpy as np
 
 from cdrl.core.errors import InputError
 
+WORK_MARK = ".cdrl-unfinished"  # a file in each folder of unfinished work
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -88,6 +90,72 @@ def write_array(path: Path | str, array: np.ndarray) -> None:
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def make_work_folder(path: Path | str) -> Path:
+    """Make a folder for unfinished work, with a mark by which it is known as the kit's own.
+
+    A marked folder that is there already is emptied; `keep_work_folder` leaves its content.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: somebody else's folder with files is there.
+    """
+    path = Path(path)
+    remove_work_folder(path)
+    keep_work_folder(path)
+    return path
+
+
+def keep_work_folder(path: Path | str) -> Path:
+    """Make a marked folder for unfinished work, or go on in the one that is there.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: somebody else's folder with files is there.
+    """
+    path = Path(path)
+    _refuse_foreign_folder(path)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / WORK_MARK).touch()
+    return path
+
+
+def remove_work_folder(path: Path | str) -> None:
+    """Remove a folder that carries the kit's mark, or that is empty; nothing where there is none.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: somebody else's folder with files is there.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    _refuse_foreign_folder(path)
+    shutil.rmtree(path)
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    """Refuse a path with files that does not carry the kit's mark."""
+    if not path.exists() or (path / WORK_MARK).exists():
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        raise InputError(
+            f"{path}: is needed for unfinished work, and what is there was not made by cdrl; move "
+            "it away, or choose another --out"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,6 @@ killed goes on where it was, and the finished store has the same bytes whatever 
 workers and of interruptions.
 """
 
-import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,13 +20,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cdrl.core.files import write_json
+from cdrl.core.files import exclusive, keep_work_folder, remove_work_folder, write_json
 from cdrl.core.pools import Lost, run_each
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora.ingest_assembly import assemble, count_kinds, read_rejected, unwritable
-from cdrl.corpora.ingest_plan import Job, Plan, check_manifest, plan_jobs, refuse_other_store
+from cdrl.corpora.ingest_plan import (
+    Job,
+    Plan,
+    check_manifest,
+    plan_jobs,
+    refuse_other_store,
+    refuse_place,
+)
 from cdrl.corpora.ingest_worker import make_piece
-from cdrl.corpora.store import Store
+from cdrl.corpora.store import CARD, Store
 from cdrl.media.detectors import load_detector
 
 
@@ -87,9 +93,10 @@ def ingest(
         Counts and reasons; the same reasons are in the store's `report.html` and `rejected.csv`.
 
     Raises:
-        InputError: a manifest that is none, a detector that is not installed, an `out` made of
-            another manifest or with other settings, a full disk, and where not one clip could be
-            used.
+        InputError: a manifest that is none, a detector that is not installed, an `out` that is
+            not empty and no store, that holds the corpus, or that was made of another manifest or
+            with other settings; another process that writes there, a full disk, and where not one
+            clip could be used.
     """
     out = Path(out)
     plan = Plan(
@@ -100,21 +107,31 @@ def ingest(
         keep_pieces=bool(shared),
         config=config or IngestConfig(),
     )
-    if (out / "store.json").exists():
+    refuse_place(plan)
+    if (out / CARD).exists():
         refuse_other_store(plan)
         _remove_pieces(plan)
         return _result(out, _Throughput())
     _try_detector(plan.config.detector)
-    plan.pieces.mkdir(parents=True, exist_ok=True)
 
+    if plan.keep_pieces:
+        plan.pieces.mkdir(parents=True, exist_ok=True)
+        return _ingest_pieces(plan, progress)
+    keep_work_folder(plan.pieces)
+    with exclusive(plan.pieces):
+        return _ingest_pieces(plan, progress)
+
+
+def _ingest_pieces(plan: Plan, progress: bool) -> IngestResult:
+    """Make what is lacking of the pieces, and the store of them."""
     jobs = plan_jobs(plan)
     throughput = _run_jobs(plan, jobs, progress)
     try:
         rejected = assemble(plan, jobs)
     except OSError as error:
-        raise unwritable(out, error.strerror or str(error)) from error
+        raise unwritable(plan.out, error.strerror or str(error)) from error
     _remove_pieces(plan)
-    result = _result(out, throughput)
+    result = _result(plan.out, throughput)
     if progress:
         tqdm.write("\n".join(summary(result, rejected)))
     return result
@@ -127,8 +144,9 @@ def _try_detector(name: str) -> None:
 
 
 def _remove_pieces(plan: Plan) -> None:
+    """Remove the pieces, unless other stores share them."""
     if not plan.keep_pieces:
-        shutil.rmtree(plan.pieces, ignore_errors=True)
+        remove_work_folder(plan.pieces)
 
 
 def _run_jobs(plan: Plan, jobs: list[Job], progress: bool) -> _Throughput:

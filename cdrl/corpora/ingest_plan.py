@@ -17,6 +17,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import read_json
 from cdrl.core.settings import IngestConfig, config_hash, hashed_settings
 from cdrl.corpora.manifest import COLUMNS
+from cdrl.corpora.store import refuse_foreign_store
 from cdrl.media.detectors import box_file
 
 # Counts up whenever the same file under the same settings would give other crops or sound.
@@ -119,6 +120,25 @@ def check_manifest(manifest: pd.DataFrame) -> pd.DataFrame:
             f"manifest: the name {name!r} stands for several clips; each needs its own"
         )
     return manifest
+
+
+def refuse_place(plan: Plan) -> None:
+    """Refuse places of the store where files of somebody else would be lost.
+
+    Args:
+        plan: its `out` and `root` are compared.
+
+    Raises:
+        InputError: `out` is the corpus, holds it, or has files and is no store.
+    """
+    out = plan.out.resolve()
+    root = plan.root.resolve()
+    if out == root or out in root.parents:
+        raise InputError(
+            f"{plan.out}: holds the corpus {plan.root}; choose another --out, nothing is "
+            "overwritten"
+        )
+    refuse_foreign_store(plan.out)
 
 
 def refuse_other_store(plan: Plan) -> None:

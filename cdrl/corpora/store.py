@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json
+from cdrl.core.files import WORK_MARK, make_work_folder, read_json, remove_work_folder
 
 FORMAT = 1
 COLUMNS = (
@@ -52,6 +52,7 @@ COLUMNS = (
 MOUTH_COLUMNS = ["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]
 # Columns that a row may lack when it is added.
 OPTIONAL = {"media": "", "camera": "", "take": ""}
+CARD = "store.json"  # written last: a folder that has it is a finished store
 FULL_SCALE = 32767  # of int16 sound
 COPY_BYTES = 1 << 24  # copied at once
 
@@ -66,16 +67,18 @@ class StoreWriter:
             writer.add(row, face, transforms, audio, mouth_box, truth)
 
     Args:
-        path: folder of the store.
+        path: folder of the store. A store that is there is replaced.
         crop: kind of the face crops, see `cdrl.media.faces.align`.
+
+    Raises:
+        InputError: `path` or `PATH.partial` holds files that are not the kit's.
     """
 
     def __init__(self, path: Path, crop: str = "aligned") -> None:
         self.path = Path(path)
         self.crop = crop
-        self.partial = self.path.with_name(self.path.name + ".partial")
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
+        refuse_foreign_store(self.path)
+        self.partial = make_work_folder(self.path.with_name(self.path.name + ".partial"))
 
         self.rows: list[dict] = []
         self.files: dict[str, BinaryIO] = {}
@@ -98,7 +101,7 @@ class StoreWriter:
             if kind is None:
                 self._finish()
         finally:
-            shutil.rmtree(self.partial, ignore_errors=True)
+            remove_work_folder(self.partial)
 
     def add(
         self,
@@ -176,13 +179,39 @@ class StoreWriter:
             _add_header(raw, raw.with_suffix(".npy"), (length, *row_shape), kind)
         clips = pd.DataFrame(self.rows, columns=list(COLUMNS))
         clips.to_parquet(self.partial / "clips.parquet", index=False)
-        card = {"format": FORMAT, "frames": self.frames, "crop": self.crop}
+        card = {"format": FORMAT, "frames": self.frames, "samples": self.samples, "crop": self.crop}
         # The folder is renamed as a whole: no temporary name is needed. An OSError of a full disk
         # must reach the caller as it is.
-        (self.partial / "store.json").write_text(json.dumps(card))
+        (self.partial / CARD).write_text(json.dumps(card))
 
-        shutil.rmtree(self.path, ignore_errors=True)
+        refuse_foreign_store(self.path)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        (self.partial / WORK_MARK).unlink()
         os.replace(self.partial, self.path)
+
+
+def _damaged(file: Path, reason: str) -> InputError:
+    """The error of a store that cannot be opened."""
+    return InputError(f"{file} is damaged ({reason[:120]}): remove {file.parent} and make it anew")
+
+
+def refuse_foreign_store(path: Path) -> None:
+    """Refuse the place of a store where files lie that are no store.
+
+    Args:
+        path: folder that a store will be written to.
+
+    Raises:
+        InputError: a file, or a folder with files that is no finished store.
+    """
+    if not path.exists() or (path / CARD).exists():
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        raise InputError(
+            f"{path}: is no store of cdrl and not empty; choose another --out, nothing is "
+            "overwritten"
+        )
 
 
 def _as_int16(audio: np.ndarray) -> np.ndarray:
@@ -224,26 +253,51 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        card_file = self.path / "store.json"
+        card_file = self.path / CARD
         if not card_file.exists():
             raise InputError(
                 f"{self.path}: no finished crop store here; run notebook 00 (or `cdrl run`) first"
             )
-        card = read_json(card_file)
-        if card["format"] != FORMAT:
+        card = read_json(card_file, dict)
+        if card.get("format") != FORMAT:
             raise InputError(
-                f"{self.path}: store format {card['format']}, this version reads {FORMAT}; "
+                f"{self.path}: store format {card.get('format')}, this version reads {FORMAT}; "
                 "build it anew"
             )
         self.crop: str = card.get("crop", "aligned")
-        self.clips = pd.read_parquet(self.path / "clips.parquet")
-        self.face = np.load(self.path / "face.npy", mmap_mode="r")
-        self.transforms = np.load(self.path / "transforms.npy", mmap_mode="r")
-        self.audio = np.load(self.path / "audio.npy", mmap_mode="r")
+        self.clips = self._read_clips()
+        frames = int(self.clips["num_frames"].sum())
+        samples = int(self.clips["audio_samples"].sum())
+        self.face = self._read_array("face", frames)
+        self.transforms = self._read_array("transforms", frames)
+        self.audio = self._read_array("audio", samples)
         self.truth: dict[str, np.ndarray] = {}
         for file in self.path.glob("truth_*.npy"):
             name = file.stem.removeprefix("truth_")
-            self.truth[name] = np.load(file, mmap_mode="r")
+            self.truth[name] = self._read_array(file.stem, frames)
+
+    def _read_clips(self) -> pd.DataFrame:
+        """The table of the clips, with the columns that every store has."""
+        file = self.path / "clips.parquet"
+        try:
+            clips = pd.read_parquet(file)
+        except (OSError, ValueError) as error:
+            raise _damaged(file, str(error).splitlines()[0]) from None
+        missing = [name for name in COLUMNS if name not in OPTIONAL and name not in clips]
+        if missing:
+            raise _damaged(file, f"it has no column {', '.join(missing)}")
+        return clips
+
+    def _read_array(self, name: str, length: int) -> np.ndarray:
+        """One array, memory-mapped, whose length must be that of all clips together."""
+        file = self.path / f"{name}.npy"
+        try:
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(file, str(error).splitlines()[0]) from None
+        if len(array) != length:
+            raise _damaged(file, f"it has {len(array)} rows, the clips have {length}")
+        return array
 
     def __len__(self) -> int:
         return len(self.face)
