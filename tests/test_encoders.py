@@ -14,6 +14,7 @@ import torch
 
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ContentConfig, EmotionConfig
+from cdrl.core.vocabulary import emotion_index
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
@@ -328,6 +329,64 @@ def test_a_share_of_the_batches_has_as_few_frames_as_an_editor_shows():
         batch = sampler(np.random.default_rng(number))
         lengths.add(batch["features"].shape[2])
     assert lengths == {5, 26}  # of a window of 51 frames every other one
+
+
+def numbered_features(lengths):
+    """Features of clips that hold the number of the clip and of the frame.
+
+    Clips 2 k and 2 k + 1 are speaker k, happy and sad.
+    """
+    rows = []
+    frames = []
+    for number, length in enumerate(lengths):
+        row = clip_row(number // 2, 0, ("happy", "sad")[number % 2])
+        rows.append(row | {"num_frames": length})
+        frames.append(np.stack([np.full(length, number), np.arange(length)], 1))
+    clips = pd.DataFrame(rows)
+    clips["start"] = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+
+    features = object.__new__(Features)
+    features.store = SimpleNamespace(path="numbered", clips=clips)
+    features.language = np.concatenate(frames).astype(np.float32)
+    features.mouth = np.zeros((sum(lengths), 1), np.float32)
+    return features
+
+
+def drawn_windows(lengths, **settings):
+    """Drawn clips (N,), and the numbers of clip and frame (N, T) in their windows."""
+    sampler = EmotionSampler(numbered_features(lengths), EmotionConfig(batch=64, **settings))
+    clips = []
+    windows = []
+    for seed in range(20):
+        batch = sampler(np.random.default_rng(seed))
+        is_sad = batch["emotion"] == emotion_index("sad")
+        clips.append((2 * batch["speaker"] + is_sad).flatten())
+        windows.append(batch["features"].flatten(0, 1))
+    joined = torch.cat(windows)
+    return torch.cat(clips), joined[..., 0], joined[..., 1]
+
+
+@pytest.mark.parametrize("short", [0.0, 1.0])
+def test_every_window_of_cerl_lies_in_the_clip_that_was_drawn(short):
+    lengths = [8, 25, 20, 26, 3, 60, 1, 51]
+    clips, clip_of_frame, _ = drawn_windows(lengths, window=51, short=short)
+    assert set(clips.tolist()) == set(range(len(lengths)))
+    assert torch.equal(clip_of_frame, clips[:, None].expand_as(clip_of_frame))
+
+
+def test_a_clip_shorter_than_the_window_is_seen_from_end_to_end():
+    clips, _, frames = drawn_windows([8, 25, 20, 50], window=51, short=0.0)
+    last = torch.tensor([7, 24, 19, 49])[clips]
+    assert not frames[:, 0].any()
+    assert torch.equal(frames[:, -1].long(), last)
+
+
+@pytest.mark.parametrize(("window", "length"), [(51, 60), (5, 8), (51, 51)])
+def test_every_start_of_a_window_can_be_drawn(window, length):
+    _, _, frames = drawn_windows([length, length], window=window, short=0.0)
+    starts = set(frames[:, 0].tolist())
+    assert starts == set(range(length - window + 1))
+    assert (frames[:, -1] - frames[:, 0] == window - 1).all()
 
 
 def test_the_shared_head_does_not_know_the_label():

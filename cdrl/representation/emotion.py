@@ -197,10 +197,16 @@ class EmotionSampler:
     def _draw_middles(
         self, clips: np.ndarray, window: int, random: np.random.Generator
     ) -> np.ndarray:
-        """(2, P) frame rows, the middles of windows in the clips."""
-        choices = np.maximum(self.lengths[clips] - window, 1)
+        """(2, P) frame rows, the middles of windows that lie in their clips.
+
+        Every start from 0 to length - window has the same probability. The middle is a frame of the
+        clip also where the clip is shorter than the window.
+        """
+        lengths = self.lengths[clips]
+        choices = np.maximum(lengths - window + 1, 1)
         starts = (random.random(clips.shape) * choices).astype(int)
-        return self.starts[clips] + starts + window // 2
+        middles = np.minimum(starts + window // 2, lengths - 1)
+        return self.starts[clips] + middles
 
 
 def _groups_of_content(clips: pd.DataFrame) -> list[np.ndarray]:
