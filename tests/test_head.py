@@ -14,10 +14,17 @@ def head():
     return load_head()
 
 
+@pytest.fixture(scope="module")
+def people():
+    return [sample_person(number) for number in range(200)]
+
+
 def test_pack_is_small_and_its_licence_lies_beside_it():
     assert pack_path().stat().st_size < 1_500_000
     licence = (pack_path().parent / "README.md").read_text()
-    assert "CC0 1.0" in licence and "MakeHuman" in licence and "Mika Suominen" in licence
+    assert "CC0 1.0" in licence
+    assert "MakeHuman" in licence
+    assert "Mika Suominen" in licence
 
 
 def test_actions_are_the_52_of_the_vocabulary_in_its_order(head):
@@ -27,47 +34,60 @@ def test_actions_are_the_52_of_the_vocabulary_in_its_order(head):
 
 def test_every_part_has_vertices_and_every_triangle_is_in_range(head):
     assert set(head.part) == set(range(len(PARTS)))
-    assert 0 <= head.triangles.min() and head.triangles.max() < len(head.vertices)
+    assert head.triangles.min() >= 0
+    assert head.triangles.max() < len(head.vertices)
 
 
-@pytest.mark.parametrize("modes", ["actions", "identity"])
-def test_upper_skull_has_no_rigid_motion_left_in_any_mode(head, modes):
-    """Kabsch on the skull under a full-weight mode finds no turn above 0.1 degree and no shift above 0.1 mm."""
-    modes = getattr(head, modes)
+@pytest.mark.parametrize("kind", ["actions", "identity"])
+def test_upper_skull_has_no_rigid_motion_left_in_any_shape(head, kind):
+    """Kabsch on the skull under a full shape: no turn above 0.1 degree, no shift above 0.1 mm."""
+    shapes = getattr(head, kind)
     rest = head.vertices[head.skull].astype(np.float64)
     rest_centred = rest - rest.mean(0)
-    for name in modes.names:
-        moved = rest + modes.displacement({name: 1.0}, len(head.vertices))[head.skull]
-        assert np.abs(moved.mean(0) - rest.mean(0)).max() < 1e-3, name
+    for name in shapes.names:
+        displacement = shapes.displacement({name: 1.0}, len(head.vertices))
+        moved = rest + displacement[head.skull]
+        shift = moved.mean(0) - rest.mean(0)
+        assert np.abs(shift).max() < 1e-3, name
         u, _, vt = np.linalg.svd((moved - moved.mean(0)).T @ rest_centred)
-        angle = np.degrees(np.arccos(np.clip((np.trace(u @ vt) - 1) / 2, -1, 1)))
+        cosine = (np.trace(u @ vt) - 1) / 2
+        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
         assert angle < 0.1, name
 
 
 def test_jaw_drops_while_the_upper_skull_stays(head):
-    moved = head.actions.displacement({"jawOpen": 1.0}, len(head.vertices))
-    assert np.abs(moved[head.skull]).max() < 0.002
-    assert moved[head.landmarks[LANDMARKS.index("chin")], 1] < -0.15
+    displacement = head.actions.displacement({"jawOpen": 1.0}, len(head.vertices))
+    assert np.abs(displacement[head.skull]).max() < 0.002
+    chin = head.landmarks[LANDMARKS.index("chin")]
+    assert displacement[chin, 1] < -0.15
 
 
-def test_modes_add_up_linearly_and_no_mode_is_no_motion(head):
-    both = head.actions.displacement({"jawOpen": 0.5, "mouthPucker": 0.25}, len(head.vertices))
-    one, other = (
-        head.actions.displacement({name: 1.0}, len(head.vertices)) for name in ("jawOpen", "mouthPucker")
-    )
-    np.testing.assert_allclose(both, 0.5 * one + 0.25 * other, atol=1e-6)
-    assert not head.actions.displacement({}, len(head.vertices)).any()
+def test_shapes_add_up_linearly_and_no_shape_is_no_motion(head):
+    num_vertices = len(head.vertices)
+    both = head.actions.displacement({"jawOpen": 0.5, "mouthPucker": 0.25}, num_vertices)
+    jaw = head.actions.displacement({"jawOpen": 1.0}, num_vertices)
+    pucker = head.actions.displacement({"mouthPucker": 1.0}, num_vertices)
+    np.testing.assert_allclose(both, 0.5 * jaw + 0.25 * pucker, atol=1e-6)
+    assert not head.actions.displacement({}, num_vertices).any()
 
 
-def test_landmarks_lie_where_their_names_say(head):
-    at = dict(zip(LANDMARKS, head.vertices[head.landmarks], strict=True))
+@pytest.fixture(scope="module")
+def landmarks(head):
+    """Name -> position (3,) on the average head."""
+    return dict(zip(LANDMARKS, head.vertices[head.landmarks], strict=True))
+
+
+def test_landmarks_are_pairs_of_mirrored_points(head, landmarks):
     assert len(set(head.landmarks)) == len(LANDMARKS)
-    for name, point in at.items():
+    for name, point in landmarks.items():
         if "left" in name:  # the subject's left is +x, and the mesh is symmetric
-            mirrored = at[name.replace("left", "right")] * (-1, 1, 1)
             assert point[0] > 0
+            mirrored = landmarks[name.replace("left", "right")] * (-1, 1, 1)
             np.testing.assert_allclose(point, mirrored, atol=0.01)
-    column = [
+
+
+def test_landmarks_lie_where_their_names_say(landmarks):
+    from_top = [
         "nose_bridge",
         "nose_tip",
         "upper_lip_outer",
@@ -76,9 +96,11 @@ def test_landmarks_lie_where_their_names_say(head):
         "lower_lip_outer",
         "chin",
     ]
-    assert (np.diff([at[name][1] for name in column]) < 0).all()
-    assert at["left_brow_middle"][1] > at["left_eye_outer"][1] + 0.1
-    assert max(point[2] for point in at.values()) == at["nose_tip"][2]
+    heights = [landmarks[name][1] for name in from_top]
+    assert (np.diff(heights) < 0).all()
+    assert landmarks["left_brow_middle"][1] > landmarks["left_eye_outer"][1] + 0.1
+    depths = [point[2] for point in landmarks.values()]
+    assert max(depths) == landmarks["nose_tip"][2]
 
 
 def test_missing_pack_says_how_to_get_it(tmp_path):
@@ -86,23 +108,36 @@ def test_missing_pack_says_how_to_get_it(tmp_path):
         load_head(tmp_path / "head.npz")
 
 
+def test_the_pack_is_looked_for_in_the_data_folder_at_use(monkeypatch, tmp_path):
+    monkeypatch.setenv("CDRL_DATA", str(tmp_path))
+    assert pack_path() == tmp_path / "head" / "head.npz"
+
+
 def test_a_person_is_the_same_for_ever_and_unlike_the_next():
     assert sample_person(7) == sample_person.__wrapped__(7)
-    assert (
-        np.abs(person_vertices(sample_person(7)) - person_vertices(sample_person(8))).max() > 0.03
-    )
+    difference = person_vertices(sample_person(7)) - person_vertices(sample_person(8))
+    assert np.abs(difference).max() > 0.03
 
 
-def test_two_hundred_people_are_pairwise_different_and_varied():
-    people = [sample_person(number) for number in range(200)]
-    looks = np.array([[*p.skin, *p.hair, *p.iris, p.brow_width, p.age, p.weight] for p in people])
-    apart = np.linalg.norm(looks[:, None] - looks[None], axis=2) + 9 * np.eye(200)
-    assert apart.min() > 0.05
-    assert {p.hair_style for p in people} == set(HAIR_STYLES)
-    assert {p.sex for p in people} == {"female", "male"}
-    skin = looks[:, :3].mean(1)
-    assert skin.min() < 0.3 and skin.max() > 0.7
-    assert max(abs(weight) for p in people for _, weight in p.shape) <= LIMIT
+def test_two_hundred_people_are_pairwise_different(people):
+    looks = []
+    for person in people:
+        colours = [*person.skin, *person.hair, *person.iris]
+        looks.append([*colours, person.brow_width, person.age, person.weight])
+    looks = np.array(looks)
+    distances = np.linalg.norm(looks[:, None] - looks[None], axis=2)
+    assert (distances + 9 * np.eye(200)).min() > 0.05
+
+
+def test_two_hundred_people_are_varied(people):
+    assert {person.hair_style for person in people} == set(HAIR_STYLES)
+    assert {person.sex for person in people} == {"female", "male"}
+    skin = np.array([person.skin for person in people]).mean(1)
+    assert skin.min() < 0.3
+    assert skin.max() > 0.7
+    for person in people:
+        weights = [weight for _, weight in person.shape]
+        assert np.abs(weights).max() <= LIMIT
 
 
 def test_negative_person_is_refused():
@@ -111,6 +146,8 @@ def test_negative_person_is_refused():
 
 
 def test_scenes_follow_from_their_seed_and_differ():
-    assert sample_scene(3) == sample_scene(3) != sample_scene(4)
+    assert sample_scene(3) == sample_scene(3)
+    assert sample_scene(3) != sample_scene(4)
     for seed in range(20):
-        assert abs(np.linalg.norm(sample_scene(seed).key_direction) - 1) < 1e-9
+        length = np.linalg.norm(sample_scene(seed).key_direction)
+        assert length == pytest.approx(1, abs=1e-9)

@@ -10,7 +10,7 @@ from cdrl.studio.render import LANDMARKS, render
 PEOPLE, SIZE = (0, 4, 9), 64
 
 
-def performance(frames=1, **actions):
+def still_inputs(frames=1, **actions):
     """Still pose and gaze; actions by name, one value for every frame."""
     coefficients = np.zeros((frames, 52), np.float32)
     for name, value in actions.items():
@@ -18,75 +18,101 @@ def performance(frames=1, **actions):
     return coefficients, np.zeros((frames, 6), np.float32), np.zeros((frames, 2), np.float32)
 
 
-def landmarks(person, size=128, pose=None, gaze=None, **actions):
-    coefficients, still, ahead = performance(**actions)
-    still = still if pose is None else np.float32([pose])
-    ahead = ahead if gaze is None else np.float32([gaze])
-    _, marks = render(person, coefficients, still, ahead, 1, size)
-    return dict(zip(LANDMARKS, marks[0], strict=True))
-
-
-def moving(frames=5, seed=0):
+def moving_inputs(frames=5, seed=0):
+    """Random coefficients, pose and gaze."""
     rng = np.random.default_rng(seed)
-    coefficients = np.clip(rng.normal(0, 0.3, (frames, 52)), 0, 1).astype(np.float32)
-    pose = (rng.normal(0, 0.1, (frames, 6)) * (1, 1, 1, 0.3, 0.3, 0.3)).astype(np.float32)
-    return coefficients, pose, rng.normal(0, 0.15, (frames, 2)).astype(np.float32)
+    coefficients = np.clip(rng.normal(0, 0.3, (frames, 52)), 0, 1)
+    pose = rng.normal(0, 0.1, (frames, 6)) * (1, 1, 1, 0.3, 0.3, 0.3)
+    gaze = rng.normal(0, 0.15, (frames, 2))
+    return coefficients, pose, gaze
 
 
-def test_shapes_types_and_a_background_around_the_head():
-    frames, marks = render(0, *performance(3), 2, SIZE)
-    assert frames.shape == (3, SIZE, SIZE, 3) and frames.dtype == np.uint8
-    assert marks.shape == (3, len(LANDMARKS), 2) and marks.dtype == np.float32
-    for corner in (frames[0][:3, :3], frames[0][:3, -3:]):
-        assert corner.std(axis=(0, 1)).max() < 4 < frames[0].std()
+def landmarks(person, size=128, pose=None, gaze=None, **actions):
+    """Name -> position (2,) in the picture of one frame."""
+    coefficients, still_pose, still_gaze = still_inputs(**actions)
+    pose = still_pose if pose is None else [pose]
+    gaze = still_gaze if gaze is None else [gaze]
+    _, positions = render(person, coefficients, pose, gaze, 1, size)
+    return dict(zip(LANDMARKS, positions[0], strict=True))
+
+
+# --- form and repetition ----------------------------------------------------------------------
+
+
+def test_shapes_and_types():
+    frames, positions = render(0, *still_inputs(3), 2, SIZE)
+    assert frames.shape == (3, SIZE, SIZE, 3)
+    assert frames.dtype == np.uint8
+    assert positions.shape == (3, len(LANDMARKS), 2)
+    assert positions.dtype == np.float32
+
+
+def test_a_plain_background_is_around_the_head():
+    frames, _ = render(0, *still_inputs(3), 2, SIZE)
+    left_corner = frames[0][:3, :3]
+    right_corner = frames[0][:3, -3:]
+    for corner in (left_corner, right_corner):
+        assert corner.std(axis=(0, 1)).max() < 4
+    assert frames[0].std() > 4
 
 
 def test_rendering_twice_gives_the_same_bytes():
-    first, second = render(4, *moving(), 7, SIZE), render(4, *moving(), 7, SIZE)
-    np.testing.assert_array_equal(first[0], second[0])
-    np.testing.assert_array_equal(first[1], second[1])
+    first_frames, first_positions = render(4, *moving_inputs(), 7, SIZE)
+    second_frames, second_positions = render(4, *moving_inputs(), 7, SIZE)
+    np.testing.assert_array_equal(first_frames, second_frames)
+    np.testing.assert_array_equal(first_positions, second_positions)
 
 
-def test_frame_of_a_clip_equals_the_frame_rendered_alone():
-    inputs = moving(6)
-    frames, marks = render(5, *inputs, 7, SIZE)
-    for t in (0, 3, 5):
-        alone, mark = render(5, *(array[t : t + 1] for array in inputs), 7, SIZE)
-        np.testing.assert_array_equal(alone[0], frames[t])
-        np.testing.assert_array_equal(mark[0], marks[t])
+@pytest.mark.parametrize("frame", [0, 3, 5])
+def test_frame_of_a_clip_equals_the_frame_rendered_alone(frame):
+    inputs = moving_inputs(6)
+    frames, positions = render(5, *inputs, 7, SIZE)
+    inputs_of_frame = [values[frame : frame + 1] for values in inputs]
+    frame_alone, positions_alone = render(5, *inputs_of_frame, 7, SIZE)
+    np.testing.assert_array_equal(frame_alone[0], frames[frame])
+    np.testing.assert_array_equal(positions_alone[0], positions[frame])
 
 
 def test_equal_inputs_give_equal_frames_within_a_clip():
-    frames, _ = render(1, *performance(4), 3, SIZE)
+    frames, _ = render(1, *still_inputs(4), 3, SIZE)
     assert (frames == frames[0]).all()
+
+
+def test_empty_clip_gives_no_frames():
+    frames, positions = render(0, np.zeros((0, 52)), np.zeros((0, 6)), np.zeros((0, 2)), 1, SIZE)
+    assert frames.shape == (0, SIZE, SIZE, 3)
+    assert positions.shape == (0, len(LANDMARKS), 2)
+
+
+# --- actions ----------------------------------------------------------------------------------
 
 
 def test_every_action_changes_the_picture():
     coefficients = np.concatenate([np.zeros((1, 52)), np.eye(52)])
     frames, _ = render(0, coefficients, np.zeros((53, 6)), np.zeros((53, 2)), 1, 128)
     change = np.abs(frames[1:].astype(int) - frames[0]).max(axis=(1, 2, 3))
-    # A closed mouth hides the tongue.
-    assert [
-        name
-        for name, value in zip(ACTIONS, change, strict=True)
-        if value < 10 and name != "tongueOut"
-    ] == []
+    unseen = {name for name, value in zip(ACTIONS, change, strict=True) if value < 10}
+    assert unseen <= {"tongueOut"}  # a closed mouth hides the tongue
 
 
 @pytest.mark.parametrize("person", PEOPLE)
 def test_jaw_opens_the_lips_by_a_plausible_number_of_pixels_and_leaves_the_eyes(person):
-    shut, open_ = landmarks(person), landmarks(person, jawOpen=0.7)
-    gap = [marks["lower_lip_inner"][1] - marks["upper_lip_inner"][1] for marks in (shut, open_)]
-    assert gap[0] < 2 and 5 < gap[1] - gap[0] < 16
+    def gap(positions):
+        return positions["lower_lip_inner"][1] - positions["upper_lip_inner"][1]
+
+    shut = landmarks(person)
+    opened = landmarks(person, jawOpen=0.7)
+    assert gap(shut) < 2
+    assert 5 < gap(opened) - gap(shut) < 16
     for name in ("left_eye_inner", "right_eye_outer", "left_pupil", "nose_bridge"):
-        assert np.abs(shut[name] - open_[name]).max() < 0.3
+        assert np.abs(shut[name] - opened[name]).max() < 0.3
 
 
 @pytest.mark.parametrize("person", PEOPLE)
 def test_pucker_narrows_and_smile_widens_the_mouth(person):
     def width(**actions):
-        marks = landmarks(person, **actions)
-        return marks["mouth_left"][0] - marks["mouth_right"][0]
+        positions = landmarks(person, **actions)
+        return positions["mouth_left"][0] - positions["mouth_right"][0]
 
     rest = width()
     assert width(mouthPucker=1.0) < 0.85 * rest
@@ -94,23 +120,28 @@ def test_pucker_narrows_and_smile_widens_the_mouth(person):
 
 
 def test_left_is_the_subjects_left():
-    rest, raised = landmarks(0), landmarks(0, browOuterUpLeft=1.0)
+    rest = landmarks(0)
+    raised = landmarks(0, browOuterUpLeft=1.0)
     assert rest["left_brow_outer"][0] > rest["right_brow_outer"][0]
     assert raised["left_brow_outer"][1] < rest["left_brow_outer"][1] - 1
     assert abs(raised["right_brow_outer"][1] - rest["right_brow_outer"][1]) < 0.1
 
 
 def test_blink_hides_the_iris():
-    open_, shut = (
-        render(3, *performance(eyeBlinkLeft=b, eyeBlinkRight=b), 1, 128) for b in (0.0, 1.0)
-    )
-    column, row = np.round(open_[1][0, LANDMARKS.index("left_pupil")]).astype(int)
-    patch = (slice(row - 2, row + 2), slice(column - 2, column + 2))
-    assert shut[0][0][patch].mean() > open_[0][0][patch].mean() + 25
+    open_frames, positions = render(3, *still_inputs(), 1, 128)
+    shut_inputs = still_inputs(eyeBlinkLeft=1.0, eyeBlinkRight=1.0)
+    shut_frames, _ = render(3, *shut_inputs, 1, 128)
+    pupil = positions[0, LANDMARKS.index("left_pupil")]
+    column, row = np.round(pupil).astype(int)
+    iris = (slice(row - 2, row + 2), slice(column - 2, column + 2))
+    assert shut_frames[0][iris].mean() > open_frames[0][iris].mean() + 25
+
+
+# --- pose and gaze ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("pose", "mark", "axis", "sign"),
+    ("pose", "landmark", "axis", "sign"),
     [
         ((0.3, 0, 0, 0, 0, 0), "nose_tip", 0, 1),
         ((0, 0.3, 0, 0, 0, 0), "nose_tip", 1, 1),
@@ -119,57 +150,66 @@ def test_blink_hides_the_iris():
         ((0, 0, 0, 0, 0.1, 0), "chin", 1, 1),
     ],
 )
-def test_pose_has_the_signs_it_documents(pose, mark, axis, sign):
-    assert sign * (landmarks(0, pose=pose)[mark][axis] - landmarks(0)[mark][axis]) > 2
+def test_pose_has_the_signs_it_documents(pose, landmark, axis, sign):
+    shift = landmarks(0, pose=pose)[landmark][axis] - landmarks(0)[landmark][axis]
+    assert sign * shift > 2
 
 
 def test_scale_spreads_the_landmarks_by_its_exponential():
-    near, rest = landmarks(0, pose=(0, 0, 0, 0, 0, 0.1)), landmarks(0)
-    eyes = [
-        np.linalg.norm(marks["left_eye_outer"] - marks["right_eye_outer"]) for marks in (near, rest)
-    ]
-    assert eyes[0] / eyes[1] == pytest.approx(np.exp(0.1), rel=1e-3)
+    def eye_distance(positions):
+        return np.linalg.norm(positions["left_eye_outer"] - positions["right_eye_outer"])
+
+    larger = landmarks(0, pose=(0, 0, 0, 0, 0, 0.1))
+    ratio = eye_distance(larger) / eye_distance(landmarks(0))
+    assert ratio == pytest.approx(np.exp(0.1), rel=1e-3)
 
 
 def test_gaze_moves_pupils_and_nothing_else():
-    rest, looking = landmarks(0), landmarks(0, gaze=(0.3, 0.2))
+    rest = landmarks(0)
+    looking = landmarks(0, gaze=(0.3, 0.2))
     for name in LANDMARKS:
-        moved = looking[name] - rest[name]
-        assert (moved > 0.5).all() if "pupil" in name else not moved.any()
+        shift = looking[name] - rest[name]
+        if "pupil" in name:
+            assert (shift > 0.5).all()
+        else:
+            assert not shift.any()
 
 
 def test_landmarks_scale_with_the_picture():
-    np.testing.assert_allclose(
-        list(landmarks(2, 256).values()), 2 * np.array(list(landmarks(2, 128).values())), atol=0.01
-    )
+    large = np.array(list(landmarks(2, 256).values()))
+    small = np.array(list(landmarks(2, 128).values()))
+    np.testing.assert_allclose(large, 2 * small, atol=0.01)
 
 
 def test_landmarks_stay_inside_the_picture():
     for person in range(12):
-        _, marks = render(person, *performance(2, jawOpen=0.8), person, SIZE)
-        assert (marks > 1).all() and (marks < SIZE - 1).all(), person
+        _, positions = render(person, *still_inputs(2, jawOpen=0.8), person, SIZE)
+        assert (positions > 1).all(), person
+        assert (positions < SIZE - 1).all(), person
+
+
+# --- people and scenes ------------------------------------------------------------------------
 
 
 def test_two_people_and_two_scenes_differ():
-    frames = [
-        render(person, *performance(), scene, SIZE)[0].astype(float)
-        for person, scene in ((0, 1), (1, 1), (0, 2))
-    ]
-    assert np.abs(frames[0] - frames[1]).mean() > 5
-    assert np.abs(frames[0] - frames[2]).mean() > 5
+    def frame(person, scene):
+        frames, _ = render(person, *still_inputs(), scene, SIZE)
+        return frames.astype(float)
+
+    first = frame(0, 1)
+    assert np.abs(first - frame(1, 1)).mean() > 5
+    assert np.abs(first - frame(0, 2)).mean() > 5
 
 
-def test_every_person_of_a_sample_has_a_face_of_its_skin_colour():
-    for person in (2, 11, 203, 405):
-        frames, marks = render(person, *performance(), 1, SIZE)
-        column, row = marks[0, LANDMARKS.index("nose_bridge")].astype(int)
-        red, green, blue = frames[0, row, column].astype(int)
-        assert red > green > blue > 5
+@pytest.mark.parametrize("person", [2, 11, 203, 405])
+def test_every_person_of_a_sample_has_a_face_of_a_skin_colour(person):
+    frames, positions = render(person, *still_inputs(), 1, SIZE)
+    column, row = positions[0, LANDMARKS.index("nose_bridge")].astype(int)
+    red, green, blue = frames[0, row, column].astype(int)
+    assert red > green > blue > 5
 
 
-def test_empty_clip_gives_no_frames():
-    frames, marks = render(0, np.zeros((0, 52)), np.zeros((0, 6)), np.zeros((0, 2)), 1, SIZE)
-    assert frames.shape == (0, SIZE, SIZE, 3) and marks.shape == (0, len(LANDMARKS), 2)
+# --- errors -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,5 +231,6 @@ def test_wrong_inputs_are_refused_in_one_line(change, message):
         "gaze": np.zeros((2, 2)),
         "size": SIZE,
     }
+    inputs.update(change)
     with pytest.raises(InputError, match=message):
-        render(0, scene=1, **(inputs | change))
+        render(0, scene=1, **inputs)
