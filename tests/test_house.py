@@ -29,6 +29,7 @@ LAYERS = (
     ("study",),
     ("recipes",),
     ("report",),
+    ("api",),
     ("cli",),
 )
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}

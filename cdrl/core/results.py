@@ -88,10 +88,23 @@ def score_lines(scores: dict[str, Any], pattern: str = "") -> list[str]:
     ['content.viseme 0.4322']
     """
     lines = []
+    for name, value in select_scores(scores, pattern).items():
+        lines.append(f"{name} {_number(value)}")
+    return lines
+
+
+def select_scores(scores: dict[str, Any], pattern: str = "") -> dict[str, Any]:
+    """Select the scores whose names match a pattern, in the same order.
+
+    Args:
+        scores: mapping of names to numbers.
+        pattern: as `score_lines` takes it.
+    """
+    selected = {}
     for name, value in scores.items():
         if _matches(name, pattern):
-            lines.append(f"{name} {_number(value)}")
-    return lines
+            selected[name] = value
+    return selected
 
 
 def _matches(name: str, pattern: str) -> bool:
