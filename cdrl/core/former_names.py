@@ -1,7 +1,8 @@
-"""Names of version 0.1.0 that committed results, cards and kept jobs still have, and their present names.
+"""Names of version 0.1.0 in committed results, cards, weights and jobs, and their present names.
 
-Values never change. Scores are renamed where results are read (`present_name`). Hashes are computed over the former
-names (`former_spelling`), so that work which was kept under such a hash is found again.
+Values never change. Scores are renamed where results are read (`present_name`), parts of networks
+where weights are read (`present_tensor_names`). Hashes are computed over the former names
+(`former_spelling`), so that work that was stored under such a hash is found again.
 """
 
 import re
@@ -80,7 +81,7 @@ def former_row(row: str) -> str:
 
 
 def former_spelling(value: Any) -> Any:
-    """Return nested settings and loss weights under the names that version 0.1.0 gave them, for a hash.
+    """Return nested settings and loss weights under their names in 0.1.0, for a hash.
 
     Args:
         value: lists, mappings by name of a setting or a loss term, names of classes, numbers.

@@ -149,7 +149,8 @@ class ActionManipulator(ActionNetwork, Pretrained):
             not trained yet, returns its source.
         """
         batch, count = coefficients.shape[:2]
-        intensity = intensity_per_frame(intensity, batch, count)[..., None]
+        intensity = intensity_per_frame(intensity, batch, count)
+        intensity = intensity[..., None]
         code = self._code(style, intensity)
 
         hidden = self.standardise(coefficients)

@@ -71,7 +71,9 @@ class ConstantEdit(nn.Module):
         level_weights = _level_weights(intensity) * field_gain(intensity)[..., None]
         fields = []
         for table in self._tables():
-            fields.append(torch.einsum("be,btl,elchw->btchw", weights, level_weights, table))
+            field = torch.einsum("be,btl,elchw->btchw", weights, level_weights, table)
+            fields.append(field)
+
         flow, shading, residual = fields
 
         return flow, shading, residual

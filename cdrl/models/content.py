@@ -95,7 +95,8 @@ class ContentEncoder(nn.Module, Pretrained):
         face_tokens = self.face(face) + self.position[0]
         mouth_tokens = self.mouth(mouth) + self.position[1]
         tokens = torch.cat([face_tokens, mouth_tokens], 1)
-        tokens = self.dropout(F.silu(tokens))
+        tokens = F.silu(tokens)
+        tokens = self.dropout(tokens)
 
         query = self.query.expand(len(tokens), -1, -1)
         if audio is not None:

@@ -90,6 +90,7 @@ class EmotionEncoder(nn.Module, Pretrained):
         """
         hidden = self.frame(features)
         code = self.narrow(mean_and_std(hidden))
+
         unit_code = F.normalize(code, dim=-1)
         code = unit_code * code.shape[-1] ** 0.5  # unit variance per dimension
         if self.training and self.noise:

@@ -174,6 +174,7 @@ class FieldNetwork(nn.Module, Pretrained):
         small = _small_frames(frames)
         triples = neighbours(small, stride or self.stride)
         triples = triples[:, selection] * 2 - 1
+
         fine, coarse = self._decode(triples.flatten(0, 1), code.flatten(0, 1))
         frame_gain = gain.flatten()[:, None, None, None]
 
@@ -341,8 +342,10 @@ def blur(field: torch.Tensor) -> torch.Tensor:
     channels = field.shape[1]
     kernel = field.new_tensor([1, 4, 6, 4, 1]) / 16
 
-    row = kernel.view(1, 1, 1, 5).expand(channels, -1, -1, -1)
-    column = kernel.view(1, 1, 5, 1).expand(channels, -1, -1, -1)
+    row = kernel.view(1, 1, 1, 5)
+    column = kernel.view(1, 1, 5, 1)
+    row = row.expand(channels, -1, -1, -1)
+    column = column.expand(channels, -1, -1, -1)
 
     padded = F.pad(field, (2, 2, 2, 2), mode="replicate")
     across = F.conv2d(padded, row, groups=channels)
@@ -381,8 +384,8 @@ def roi_mask(size: int) -> torch.Tensor:
     for centre_x, centre_y, radius_x, radius_y in ROI_ELLIPSES.values():
         across = (x - centre_x) / radius_x
         down = (y - centre_y) / radius_y
-        distance = across**2 + down**2
 
+        distance = across**2 + down**2
         ellipse = (2 - 2 * distance).clamp(0, 1)
         mask = torch.maximum(mask, ellipse)
 

@@ -72,6 +72,7 @@ class ImageEditor(FieldNetwork):
         """
         batch, count = frames.shape[:2]
         intensity = intensity_per_frame(intensity, batch, count)
+
         fields = self.fields(frames, weights, intensity, selection)
 
         frames = frames[:, selection]

@@ -12,6 +12,7 @@ half behind.
 """
 
 from itertools import pairwise
+from math import ceil
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +35,13 @@ def same_padding(
     """
     pads = []
     for length in (images.shape[3], images.shape[2]):
-        count = -(-length // stride)
-        total = max((count - 1) * stride + kernel - length, 0)
-        pads += [total // 2, total - total // 2]
+        count = ceil(length / stride)
+        needed = (count - 1) * stride + kernel
+        total = max(needed - length, 0)
+
+        before = total // 2
+        pads += [before, total - before]
+
     return F.pad(images, pads, value=value)
 
 
@@ -80,6 +85,7 @@ class DenseFaceBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, first: bool = False):
         super().__init__()
+
         if first:
             self.conv0: nn.Module = SameConv(channels, out, 3, 2)
         else:
@@ -92,8 +98,13 @@ class DenseFaceBlock(nn.Module):
         """(B, C, H, W) -> (B, O, H / 2, W / 2)."""
         total = F.relu(self.conv0(images))
         total = total + self.conv1(total)
-        total = total + self.conv2(F.relu(total))
-        total = total + self.conv3(F.relu(total))
+
+        hidden = self.conv2(F.relu(total))
+        total = total + hidden
+
+        hidden = self.conv3(F.relu(total))
+        total = total + hidden
+
         return F.relu(total)
 
 
@@ -109,6 +120,7 @@ class DenseFaceNet(nn.Module):
 
     def __init__(self, outputs: int):
         super().__init__()
+
         widths = (32, 64, 128, 256)
         blocks = [DenseFaceBlock(3, widths[0], first=True)]
         blocks += [DenseFaceBlock(before, width) for before, width in pairwise(widths)]
@@ -134,6 +146,7 @@ class XceptionBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, activate: bool):
         super().__init__()
+
         self.activate = activate
         self.conv1 = SeparableConv(channels, out)
         self.conv2 = SeparableConv(out, out)
@@ -157,6 +170,7 @@ class MiniXception(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
         self.conv1 = nn.Conv2d(1, 32, 3, 2)
         self.conv2 = nn.Conv2d(32, 64, 3)
         self.block1 = XceptionBlock(64, 128, activate=False)
@@ -182,6 +196,7 @@ class MobileBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, stride: int):
         super().__init__()
+
         self.depthwise = SameConv(channels, channels, 3, stride, groups=channels, bias=False)
         self.scale = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.shift = nn.Parameter(torch.zeros(1, channels, 1, 1))
@@ -202,6 +217,7 @@ class FaceRes(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
         self.stem = SameConv(3, self.WIDTHS[0], 3, 2)
         blocks = []
         for number, (channels, out) in enumerate(pairwise(self.WIDTHS), 1):

@@ -69,6 +69,7 @@ def _visual_convolutions() -> nn.Sequential:
 
     for _ in range(3):
         _add_conv3d(layers, 256, 256, (1, 3, 3), 1, 1)
+
     layers.append(nn.MaxPool3d((1, 3, 3), (1, 2, 2)))
 
     _add_conv3d(layers, 256, 512, (1, 6, 6), 1, 0)
