@@ -8,7 +8,13 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.batches import image_tensor
 from cdrl.corpora.samples import sample_clips, sample_paths
-from cdrl.editing.control import IntensityCurve, describe_mixture, read_reference, read_text
+from cdrl.editing.control import (
+    IntensityCurve,
+    describe_mixture,
+    emotion_weights,
+    read_reference,
+    read_text,
+)
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editors.loading import load_editor
 from cdrl.evaluation.judges import Judges
@@ -168,3 +174,28 @@ def test_mixtures_are_read_and_described():
         parse_mixture("hapy:0.7,sad:1")
     with pytest.raises(InputError, match="a weight above 0 behind every name is needed"):
         parse_mixture("happy:0.7,sad")
+
+
+@pytest.mark.parametrize("weight", ["inf", "-inf", "nan", "1e-46", "0", "-0.5", "1e39", "1e308"])
+@pytest.mark.parametrize("other", ["", ",sad:0.5"])
+def test_weights_of_a_mixture_are_positive_and_finite_in_single_precision(weight, other):
+    with pytest.raises(InputError, match="happy") as error:
+        parse_mixture(f"happy:{weight}{other}")
+    assert "\n" not in str(error.value)
+    assert "finite" in str(error.value)
+    with pytest.raises(InputError, match="happy"):
+        emotion_weights({"happy": float(weight)})
+
+
+@pytest.mark.parametrize("mixture", [{"happy": 3e38, "sad": 3e38}, {}, {"happy": None}])
+def test_a_mixture_without_a_finite_positive_sum_is_refused(mixture):
+    with pytest.raises(InputError, match="emotion"):
+        emotion_weights(mixture)
+    with pytest.raises(InputError, match="emotion"):
+        emotion_weights("happy", source_emotion=mixture)
+
+
+def test_accepted_weights_sum_to_one():
+    for mixture in ({"happy": 1e-6}, {"happy": 1e30, "sad": 1e30}, {"happy": 2, "sad": 6}):
+        weights = emotion_weights(mixture)
+        assert float(weights.sum()) == pytest.approx(1)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cdrl.baselines.released.networks import check_keys
+from cdrl.core.checkpoint import load_network, load_tensors, save_network
 from cdrl.core.errors import InputError
 from cdrl.core.weight_files import fill, read_state, verify
 
@@ -109,3 +111,47 @@ def test_digits_that_a_publisher_put_into_the_name_are_verified(tmp_path):
     assert verify(dated) == digest
     with pytest.raises(InputError, match=f"begins with {digest[:12]}, its name says deadbeef"):
         verify(wrong)
+
+
+SPOILT = {
+    "nan": lambda value: value.clone().fill_(float("nan")),
+    "inf": lambda value: value * float("inf"),
+    "one nan among many": lambda value: torch.where(
+        torch.arange(value.numel()).view_as(value) == 3, float("nan"), value
+    ),
+    "too large for single precision": lambda value: value.double() + 1e300,
+    "integers": lambda value: (value * 100).to(torch.int8),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_weights_that_no_network_computes_with_are_refused_where_they_are_opened(tmp_path, kind):
+    class Network(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(3, 2)
+
+    save_network(tmp_path, Network(), {"model": {}})
+    path = tmp_path / "model.safetensors"
+    load_network(Network, tmp_path)
+    state = read_state(path)
+    state["weight"] = SPOILT[kind](state["weight"])
+    save_file(state, path)
+
+    read = read_state(path)
+    openers = [
+        lambda: load_network(Network, tmp_path),
+        lambda: fill(Network(), read, path),
+        lambda: check_keys(path, Network().state_dict(), read),
+    ]
+    if kind not in ("integers", "too large for single precision"):
+        openers.append(lambda: load_tensors(path))  # keeps the precision and kind of the file
+    for opener in openers:
+        with pytest.raises(InputError, match="'weight' holds") as error:
+            opener()
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_integers_of_a_network_s_own_are_accepted(tmp_path):
+    model = torch.nn.BatchNorm1d(3)
+    assert fill(torch.nn.BatchNorm1d(3), model.state_dict(), tmp_path / "a.pth").num_features == 3

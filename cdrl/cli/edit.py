@@ -10,7 +10,13 @@ from cdrl.core.files import check_disk
 from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.scan import VIDEO_SUFFIXES
 from cdrl.editing.compare import write_comparison
-from cdrl.editing.control import IntensityCurve, describe_mixture, read_reference, read_text
+from cdrl.editing.control import (
+    IntensityCurve,
+    describe_mixture,
+    emotion_weights,
+    read_reference,
+    read_text,
+)
 from cdrl.editing.fit import fit_to_folder
 from cdrl.editing.pipeline import edit_video
 from cdrl.editors.actions import RENDERER
@@ -143,7 +149,8 @@ def parse_mixture(text: str) -> Emotion:
         text: as it was typed.
 
     Raises:
-        InputError: for words that are no emotion, and weights that are no numbers.
+        InputError: for words that are no emotion, one that is named twice, and weights that are
+            no positive, finite numbers.
     """
     if ":" not in text:
         emotion_index(text)
@@ -158,6 +165,7 @@ def parse_mixture(text: str) -> Emotion:
         name, _, weight = part.strip().partition(":")
         emotion_index(name)
         mixture[name] = _number(weight, remedy)
+    emotion_weights(mixture)  # refuses weights that cannot be mixed
     return mixture
 
 

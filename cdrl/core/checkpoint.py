@@ -27,7 +27,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, read_json
 from cdrl.core.former_names import present_tensor_names
 from cdrl.core.paths import data_root
-from cdrl.core.weight_files import State, checksum, fill, read_state
+from cdrl.core.weight_files import State, check_finite, checksum, fill, read_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,15 +193,17 @@ def load_tensors(path: Path) -> State:
         Name -> tensor, in the precision that the file has.
 
     Raises:
-        InputError: missing or damaged.
+        InputError: missing or damaged, or with values that are not finite.
     """
     try:
-        return load_file(path)
+        state = load_file(path)
     except (OSError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{path}: missing or damaged ({reason}); train the encoders again, notebooks 02 and 03"
         ) from error
+    check_finite(path, state)
+    return state
 
 
 def find_network(where: str | Path) -> NetworkFiles:

@@ -111,8 +111,10 @@ def fill(
         The model, frozen, in eval mode.
 
     Raises:
-        InputError: the state dict of another architecture; says which key or shape differs.
+        InputError: the state dict of another architecture, says which key or shape differs; or
+            values that no network computes with.
     """
+    check_values(path, model.state_dict(), state)
     try:
         model.load_state_dict(state, assign=assign)
     except RuntimeError as error:
@@ -120,6 +122,49 @@ def fill(
         reason = message.splitlines()[1].strip() if "\n" in message else message
         raise InputError(f"{path}: weights of another model ({reason[:200]}){remedy}") from None
     return model.eval().requires_grad_(False)
+
+
+def check_values(path: Path, expected: State, state: State) -> None:
+    """Refuse weights that no network computes with.
+
+    Args:
+        path: file of the weights, for the message.
+        expected: tensors by name, as the network has them.
+        state: tensors by name; those that the network has not are not looked at.
+
+    Raises:
+        InputError: integers where the network has floats (they would be cast in silence), a NaN or
+            an infinite value; names the file and the first such tensor.
+    """
+    needed = {name: state[name] for name in expected if name in state}
+    for name, value in needed.items():
+        if expected[name].is_floating_point() and not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{path}: {name!r} holds {kind} numbers, floating ones are needed; it is damaged "
+                "or quantised, get the weights in floating point"
+            )
+    check_finite(path, needed)
+
+
+def check_finite(path: Path, state: State) -> None:
+    """Refuse tensors with a NaN or an infinite value.
+
+    Args:
+        path: file of the tensors, for the message.
+        state: tensors by name.
+
+    Raises:
+        InputError: names the file and the first such tensor.
+    """
+    for name, value in state.items():
+        if not value.is_floating_point():
+            continue
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"{path}: {name!r} holds a NaN or an infinite value, finite ones are needed; the "
+                "file is damaged or its training diverged, get it or train it again"
+            )
 
 
 def verify(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What an edit is asked for: emotions by label, text or reference clip, and intensity over time."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ Mixture = dict[str, float]  # emotion -> weight
 MIN_SHARE = 0.05  # smaller shares of a reading are noise and are left out
 REFERENCE_FRAMES = 64  # of a reference that are read, evenly spread
 REFERENCE_SIZE = 64  # pixels of their crops: what the guidance looks at
+SMALLEST_WEIGHT = 1e-6  # of a mixture; smaller ones are lost in single precision
+_WEIGHTS_HINT = "give one such as 0.7 for each emotion, as in happy:0.7,surprised:0.3"
 STRETCHES = 5  # parts of a reference, each read by itself too
 
 
@@ -186,7 +189,7 @@ def emotion_weights(
 
     Raises:
         InputError: unknown emotions, ones that this editor never learnt, weights that are not
-            positive.
+            positive and finite in single precision, or whose sum is not.
     """
     if source_emotion is not None:
         target = emotion_weights(emotion, emotions)
@@ -202,12 +205,27 @@ def emotion_weights(
                 f"emotion {name!r}: this editor learnt {', '.join(emotions)}; train one on clips "
                 "that show it"
             )
-        if not weight > 0:
-            raise InputError(
-                f"emotion {name!r} has weight {weight}: weights of a mixture are above 0"
-            )
-        weights[0, index] = float(weight)
-    return weights / weights.sum()
+        weights[0, index] = _checked_weight(name, weight)
+    total = weights.sum()
+    if not bool(torch.isfinite(total)):
+        raise InputError(f"emotion {mixture}: the sum of its weights is too large; {_WEIGHTS_HINT}")
+    if not bool(total > 0):
+        raise InputError(f"emotion {mixture}: a mixture has at least one emotion; {_WEIGHTS_HINT}")
+    return weights / total
+
+
+def _checked_weight(name: str, weight: float) -> torch.Tensor:
+    """() a weight in single precision; refuses one that is not positive and finite there."""
+    try:
+        value = torch.tensor(float(weight), dtype=torch.float32)
+    except (OverflowError, TypeError, ValueError):
+        value = torch.tensor(math.nan)
+    if not bool(torch.isfinite(value)) or not bool(value >= SMALLEST_WEIGHT):
+        raise InputError(
+            f"emotion {name!r} has weight {weight}: weights of a mixture are finite and at least "
+            f"{SMALLEST_WEIGHT:g}; {_WEIGHTS_HINT}"
+        )
+    return value
 
 
 @dataclass(frozen=True)

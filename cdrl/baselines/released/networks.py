@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cdrl.core.errors import InputError
-from cdrl.core.weight_files import State, read_state
+from cdrl.core.weight_files import State, check_values, read_state
 from cdrl.priors.iresnet import IResNet
 
 # Of the map that stands for content.
@@ -244,7 +244,7 @@ def check_keys(path: Path, expected: State, state: State) -> None:
         state: the checkpoint's.
 
     Raises:
-        InputError: keys or shapes differ.
+        InputError: keys or shapes differ, or values that no network computes with.
     """
     differing = sorted(expected.keys() ^ state.keys())
     if not differing:
@@ -256,3 +256,4 @@ def check_keys(path: Path, expected: State, state: State) -> None:
             f"{path}: {len(differing)} keys or shapes differ from the released network, "
             f"the first is {differing[0]}"
         )
+    check_values(path, expected, state)
