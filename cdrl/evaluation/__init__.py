@@ -1,1 +1,1 @@
-"""How good an edited video is, against the true edit where there is one."""
+"""Scores of embeddings and of edits, each with chance, interval and number of observations."""
