@@ -12,6 +12,7 @@ import pytest
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS, MOUTH_INDEX, SCORED_EMOTIONS, VISEME_OF_PHONEME
 from cdrl.corpora.store import Store
+from cdrl.media.mouth_curves import mouth_curves
 from cdrl.studio import calibration, corpus, edits
 from cdrl.studio.acting import ClipSpec, act, utterance_of
 from cdrl.studio.head import LANDMARKS
@@ -298,10 +299,10 @@ def test_mouth_curves_are_jaw_width_and_rounding():
     frame = np.zeros((1, 52))
     for name, value in actions.items():
         frame[0, ACTIONS.index(name)] = value
-    jaw, width, rounding = calibration.mouth_curves(frame)[0]
+    jaw, width, rounding = mouth_curves(frame)[0]
     assert jaw == 0.5
-    assert width == pytest.approx(0.3 + 0.1 - 0.35)
-    assert rounding == pytest.approx(0.35)
+    assert rounding == pytest.approx((0.1 + 0.25) / 2)
+    assert width == pytest.approx((0.4 + 0.2 + 0.2) / 6 - rounding)
 
 
 def test_copying_a_curve_correlates_perfectly_and_noise_does_not():

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, MOUTH_INDEX, SCORED_EMOTIONS
+from cdrl.media.mouth_curves import mouth_curves
 from cdrl.studio import articulation, corpus, expression
 from cdrl.studio.acting import ClipSpec, act, true_edit, utterance_of
 from cdrl.studio.speech import speak_all
@@ -162,28 +163,6 @@ def _subsample(mask: np.ndarray) -> np.ndarray:
 
 
 # --- what doing nothing scores ----------------------------------------------------------------
-
-
-def mouth_curves(coefficients: np.ndarray) -> np.ndarray:
-    """Three curves of the mouth, (T, 3) from coefficients (T, 52).
-
-    Jaw opening; lip width (stretch, smile and dimple, means of both sides, minus rounding); lip
-    rounding (pucker plus funnel).
-    """
-    stretch = _mean_of_sides(coefficients, "mouthStretch")
-    smile = _mean_of_sides(coefficients, "mouthSmile")
-    dimple = _mean_of_sides(coefficients, "mouthDimple")
-    jaw = coefficients[:, ACTIONS.index("jawOpen")]
-    pucker = coefficients[:, ACTIONS.index("mouthPucker")]
-    rounding = pucker + coefficients[:, ACTIONS.index("mouthFunnel")]
-    width = stretch + smile + dimple - rounding
-    return np.stack([jaw, width, rounding], axis=1)
-
-
-def _mean_of_sides(coefficients: np.ndarray, name: str) -> np.ndarray:
-    """(T,) mean of an action's left and right side."""
-    columns = [ACTIONS.index(f"{name}Left"), ACTIONS.index(f"{name}Right")]
-    return coefficients[:, columns].mean(1)
 
 
 def pooled_correlation(first: np.ndarray, second: np.ndarray) -> float:
