@@ -245,11 +245,12 @@ def refused(capsys, *words):
 
 
 def test_none_or_several_emotions_are_refused(folder, tmp_path, capsys):
-    words = [folder / "good.mp4", "--out", tmp_path / "o.mp4"]
+    good = folder / "good.mp4"
+    out = ["--out", tmp_path / "o.mp4"]
     message = "exactly one of --emotion, --text and --reference"
-    assert message in refused(capsys, *words)
-    assert message in refused(capsys, *words, "sad", "--text", "face relaxed")
-    assert message in refused(capsys, *words, "sad", "--emotion", "sad")
+    assert message in refused(capsys, good, *out)
+    assert message in refused(capsys, good, "sad", "--text", "face relaxed", *out)
+    assert message in refused(capsys, good, "sad", "--emotion", "sad", *out)
 
 
 def test_intensities_that_do_not_fit_are_refused(folder, tmp_path, capsys):
