@@ -17,11 +17,9 @@ GRID.yaml says what stays and what varies:
 
 import argparse
 import hashlib
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -35,6 +33,7 @@ from cdrl.cli.options import relative_to_root
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, check_disk, read_json
 from cdrl.core.paths import run_path
+from cdrl.core.pools import Lost, run_each
 from cdrl.core.presets import COSTS, PRESETS
 from cdrl.core.results import RESULTS, all_scores, read_results
 from cdrl.core.settings import STAGES, config_hash, field_names, stage_config, stage_folder
@@ -300,19 +299,15 @@ def run_grid(
     for names in (leaders, followers):
         for name in names:
             _share_stages(out, name, hashes)
-        with _pool(workers) as pool:
-            futures: dict[Future, str] = {}
-            for name in names:
-                future = pool.submit(_run_one, plans[name], _run_folder(out, name))
-                futures[future] = name
-            for future in as_completed(futures):
-                name = futures[future]
-                outcome = _outcome(future)
-                outcomes[name] = outcome
-                state = f"failed: {outcome.failure}"
-                if not outcome.failure:
-                    state = f"{outcome.seconds:.0f} s"
-                say(f"[{len(outcomes)}/{len(plans)}] {name}: {state}")
+        jobs = [(plans[name], _run_folder(out, name), workers) for name in names]
+        for number, result in run_each(_run_one, jobs, max(1, workers), threads=0):
+            name = names[number]
+            outcome = _outcome(result)
+            outcomes[name] = outcome
+            state = f"failed: {outcome.failure}"
+            if not outcome.failure:
+                state = f"{outcome.seconds:.0f} s"
+            say(f"[{len(outcomes)}/{len(plans)}] {name}: {state}")
 
     return _write_results(grid, out, outcomes)
 
@@ -327,23 +322,12 @@ def _leaders(hashes: dict[str, Hashes]) -> list[str]:
     return list(leaders.values())
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Processes for so many runs at once; they share the cores."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_limit_threads, initargs=(threads,)
-    )
-
-
-def _limit_threads(threads: int) -> None:
-    """In a worker: numeric threads of its kernels, which inherit its environment."""
-    for name in THREAD_VARIABLES:
+def _run_one(job: tuple[dict[Path, dict], Path, int]) -> Outcome:
+    """In a worker: execute the notebooks of one run, which shares the cores with the others."""
+    parameters, run, workers = job
+    threads = max(1, (os.cpu_count() or 1) // max(1, workers))
+    for name in THREAD_VARIABLES:  # the kernels inherit them
         os.environ.setdefault(name, str(threads))
-
-
-def _run_one(parameters: dict[Path, dict], run: Path) -> Outcome:
-    """In a worker: execute the notebooks of one run."""
     try:
         seconds, peak_gb = run_notebooks(parameters, run, say=_say_nothing)
         read_results(run)
@@ -364,16 +348,15 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else ""
 
 
-def _outcome(future: Future) -> Outcome:
+def _outcome(result: Outcome | Lost) -> Outcome:
     """How a run ended, its worker process included."""
-    try:
-        return future.result()
-    except Exception as error:  # the process itself ended, most often for lack of memory
-        reason = str(error).partition("\n")[0]
-        return Outcome(
-            failure=f"its process ended ({reason}): fewer --workers need less memory; the same "
-            "command goes on"
-        )
+    if isinstance(result, Outcome):
+        return result
+    reason = result.reason.partition(";")[0]
+    return Outcome(
+        failure=f"its process ended ({reason}): fewer --workers need less memory; the same command "
+        "goes on"
+    )
 
 
 def _share_stages(out: Path, name: str, hashes: dict[str, Hashes]) -> None:
