@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -20,7 +21,18 @@ LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 def pytest_collection_modifyitems(items):
-    """In several processes the longest files begin, and those that read the run below come last."""
+    """Mark what needs a whole run or a browser, or takes long, and order files.
+
+    In several processes the longest files begin, and those that read the run below come last.
+    """
+    slow = set((Path(__file__).parent / "slow_tests.txt").read_text().split())
+    for item in items:
+        if "smoke" in item.fixturenames or item.path.stem in LONGEST:
+            item.add_marker("notebook")
+        if item.path.stem == "test_jupyterlab":
+            item.add_marker("browser")
+        if f"{item.path.stem}::{item.originalname}" in slow:
+            item.add_marker("slow")
     if WORKERS == 1:
         return
     readers = {item.path for item in items if "smoke" in item.fixturenames}
