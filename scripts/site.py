@@ -120,7 +120,7 @@ def figure_html(figure: dict) -> str:
 
 
 def reference_pages() -> dict[str, str]:
-    """Return a page for each folder of the package, with every public name of its modules."""
+    """Return a page for `cdrl.api` and each folder of the package, with every public name there."""
     pages = {}
     for folder in sorted(path for path in (ROOT / "cdrl").iterdir() if path.is_dir()):
         modules = sorted(folder.rglob("*.py"))
@@ -129,6 +129,7 @@ def reference_pages() -> dict[str, str]:
             title = f"# cdrl.{folder.name}\n"
             blocks = [f"\n## {name}\n\n::: {name}\n" for name in names]
             pages[f"{folder.name}.md"] = title + "".join(blocks)
+    pages["api.md"] = "# cdrl.api\n\n::: cdrl.api\n"
     return pages
 
 
