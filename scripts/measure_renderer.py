@@ -19,8 +19,8 @@ def main() -> None:
     rng = np.random.default_rng(0)
     for size in SIZES:
         num_frames = PIXELS // size
-        drawn = rng.uniform(-0.2, 0.3, (num_frames, len(ACTIONS)))
-        coefficients = np.clip(drawn, 0, 1)
+        samples = rng.uniform(-0.2, 0.3, (num_frames, len(ACTIONS)))
+        coefficients = np.clip(samples, 0, 1)
         pose = rng.normal(0, 0.05, (num_frames, 6)) * POSE_SCALE
         gaze = rng.normal(0, 0.1, (num_frames, 2))
         render(0, coefficients[:1], pose[:1], gaze[:1], 0, size)  # compiles and paints

@@ -62,7 +62,7 @@ def test_a_grid_runs_resumes_and_keeps_failures_apart(tmp_path):
     grid = grid_of(tmp_path, GRID)
     out = tmp_path / "out"
     lines = []
-    results, failures = run_grid(grid, out, workers=2, say=lines.append)
+    results, failures = run_grid(grid, out, workers=2, log=lines.append)
     assert sorted(results.run.unique()) == ["priors.batch=1", "priors.batch=2"]
     assert list(failures.run) == ["priors.batch=3"]
     assert failures.reason[0] == "clip.mp4: no face found"
@@ -81,7 +81,7 @@ def test_a_grid_runs_resumes_and_keeps_failures_apart(tmp_path):
     assert len(pd.read_csv(out / "failures.csv")) == 1
 
     write_notebooks(tmp_path / "notebooks", fails="config.batch > 3")
-    again, failures = run_grid(grid, out, workers=2, say=lines.append)
+    again, failures = run_grid(grid, out, workers=2, log=lines.append)
     assert sorted(again.run.unique()) == ["priors.batch=1", "priors.batch=2", "priors.batch=3"]
     assert not len(failures)
     assert not (out / "failures.csv").exists()
@@ -91,7 +91,7 @@ def test_a_grid_runs_resumes_and_keeps_failures_apart(tmp_path):
 def test_runs_of_one_corpus_share_its_stage_by_hard_links(tmp_path):
     grid = grid_of(tmp_path, GRID)
     out = tmp_path / "out"
-    run_grid(grid, out, workers=2, say=print)
+    run_grid(grid, out, workers=2, log=print)
     inodes = set()
     for name in grid.rows:
         file = out / "runs" / name / "00_corpus" / "results.json"
@@ -103,8 +103,8 @@ def test_runs_of_one_corpus_share_its_stage_by_hard_links(tmp_path):
 def test_finished_runs_are_read_and_their_notebooks_not_executed_again(tmp_path):
     grid = grid_of(tmp_path, "preset: smoke\ngrid: {speed: [1]}\nnotebooks: [0]")
     out = tmp_path / "out"
-    first, _ = run_grid(grid, out, say=print)
-    again, _ = run_grid(grid, out, say=print)
+    first, _ = run_grid(grid, out, log=print)
+    again, _ = run_grid(grid, out, log=print)
     assert (out / "runs" / "speed=1" / "corpus.log").read_text() == "x"
     assert not list(out.glob("runs/*/01_*"))
     pd.testing.assert_frame_equal(first, again)

@@ -65,7 +65,7 @@ def run_all(tmp_path, run, first=None):
     """Run the notebooks of a folder; (seconds, peak_gb) and the lines that were reported."""
     lines = []
     parameters = plan_notebooks(notebook_paths(tmp_path), run, "smoke", SETTINGS)
-    cost = run_notebooks(parameters, run, first=first, say=lines.append)
+    cost = run_notebooks(parameters, run, first=first, log=lines.append)
     return cost, lines
 
 
@@ -121,17 +121,17 @@ def test_a_notebook_whose_stage_folder_was_removed_is_executed_again(tmp_path):
     run = tmp_path / "run"
     lines = []
     parameters = plan_notebooks(notebook_paths(tmp_path), run, "cpu", {})
-    run_notebooks(parameters, run, say=lines.append)
+    run_notebooks(parameters, run, log=lines.append)
     results = run / "00_corpus" / "results.json"
     results.unlink()
-    run_notebooks(parameters, run, say=lines.append)
+    run_notebooks(parameters, run, log=lines.append)
     assert results.exists()
     assert "done before" not in lines[1]
 
 
 def test_figures_are_stored_as_data_and_not_with_a_copy_of_plotly(tmp_path):
     figure = "from cdrl.report import figures\nfigures.curves({'loss': [3.0, 2.0]})"
-    run_notebooks({write(tmp_path, "00_first", figure): {}}, tmp_path / "run", say=print)
+    run_notebooks({write(tmp_path, "00_first", figure): {}}, tmp_path / "run", log=print)
     copy = tmp_path / "run" / "notebooks" / "00_first.ipynb"
     data = nbformat.read(copy, as_version=4).cells[1].outputs[0].data
     assert data["application/vnd.plotly.v1+json"]["data"][0]["y"] == [3.0, 2.0]
@@ -148,7 +148,7 @@ def test_seconds_of_an_interrupted_attempt_count(tmp_path):
         run_stage(CorpusConfig(), run, interrupt)
     file = run / "00_corpus" / "config.json"
     write_json(file, read_json(file) | {"seconds": 1000.0})
-    seconds, _ = run_notebooks({write(tmp_path, "00_first"): {}}, run, say=print)
+    seconds, _ = run_notebooks({write(tmp_path, "00_first"): {}}, run, log=print)
     assert 1000.0 < seconds < 1100.0
 
 
@@ -156,19 +156,19 @@ def test_an_input_error_in_a_notebook_is_its_one_line(tmp_path):
     raising = "raise InputError('a.mp4: no face found')"
     notebook = write(tmp_path, "00_first", "from cdrl.core.errors import InputError", raising)
     with pytest.raises(InputError, match="^a.mp4: no face found$"):
-        run_notebooks({notebook: {}}, tmp_path / "run", say=print)
+        run_notebooks({notebook: {}}, tmp_path / "run", log=print)
 
 
 def test_any_other_error_names_cell_and_copy_and_the_next_run_removes_the_copy(tmp_path):
     run = tmp_path / "run"
     notebook = write(tmp_path, "00_first", "print('fine')", "1 / 0")
     with pytest.raises(NotebookError, match="00_first.ipynb, cell 2: ZeroDivisionError: ") as fault:
-        run_notebooks({notebook: {}}, run, say=print)
+        run_notebooks({notebook: {}}, run, log=print)
     assert str(fault.value).endswith("failed_00_first.ipynb")
     assert copies_in(run) == ["failed_00_first.ipynb"]
 
     mended = write(tmp_path, "00_first", "print('fine')")
-    run_notebooks({mended: {}}, run, say=print)
+    run_notebooks({mended: {}}, run, log=print)
     assert copies_in(run) == ["00_first.ipynb"]
 
 
@@ -176,7 +176,7 @@ def test_a_kernel_that_dies_is_reported_in_one_line_with_what_still_works(tmp_pa
     run = tmp_path / "run"
     deadly = write(tmp_path, "00_first", "print('so far')", "import os\nos.kill(os.getpid(), 9)")
     with pytest.raises(NotebookError) as died:
-        run_notebooks({deadly: {}}, run, say=print)
+        run_notebooks({deadly: {}}, run, log=print)
     line = str(died.value)
     assert line.startswith("00_first.ipynb: its kernel died, most often for want of memory (")
     assert "\n" not in line
@@ -184,7 +184,7 @@ def test_a_kernel_that_dies_is_reported_in_one_line_with_what_still_works(tmp_pa
     assert "so far" in (run / "notebooks" / "failed_00_first.ipynb").read_text()
 
     mended = write(tmp_path, "00_first", "print('fine')")
-    run_notebooks({mended: {}}, run, say=print)
+    run_notebooks({mended: {}}, run, log=print)
     assert copies_in(run) == ["00_first.ipynb"]
 
 

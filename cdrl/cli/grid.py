@@ -271,7 +271,7 @@ def check_grid(grid: Grid, out: Path | str) -> dict[str, dict[Path, dict]]:
 
 
 def run_grid(
-    grid: Grid, out: Path | str, workers: int = 1, say: Callable[[str], Any] = print
+    grid: Grid, out: Path | str, workers: int = 1, log: Callable[[str], Any] = print
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run what is not finished and write the results of all runs.
 
@@ -283,7 +283,7 @@ def run_grid(
         grid: the table.
         out: folder of the grid (absolute); each run lies in runs/NAME.
         workers: runs at once.
-        say: receives a line for each run.
+        log: receives a line for each run.
 
     Returns:
         One row per run and score: run, preset, the varied settings, score, value; and one per
@@ -307,7 +307,7 @@ def run_grid(
             state = f"failed: {outcome.failure}"
             if not outcome.failure:
                 state = f"{outcome.seconds:.0f} s"
-            say(f"[{len(outcomes)}/{len(plans)}] {name}: {state}")
+            log(f"[{len(outcomes)}/{len(plans)}] {name}: {state}")
 
     return _write_results(grid, out, outcomes)
 
@@ -329,7 +329,7 @@ def _run_one(job: tuple[dict[Path, dict], Path, int]) -> Outcome:
     for name in THREAD_VARIABLES:  # the kernels inherit them
         os.environ.setdefault(name, str(threads))
     try:
-        seconds, peak_gb = run_notebooks(parameters, run, say=_say_nothing)
+        seconds, peak_gb = run_notebooks(parameters, run, log=_discard)
         read_results(run)
     except (InputError, NotebookError) as error:
         return Outcome(failure=_first_line(error))
@@ -338,7 +338,7 @@ def _run_one(job: tuple[dict[Path, dict], Path, int]) -> Outcome:
     return Outcome(seconds, peak_gb)
 
 
-def _say_nothing(line: str) -> None:
+def _discard(line: str) -> None:
     """Runs that go on at once do not report their notebooks."""
 
 

@@ -192,7 +192,7 @@ def run_notebooks(
     parameters: Mapping[Path, Mapping[str, Any]],
     out: Path | str,
     first: str | None = None,
-    say: Callable[[str], Any] | None = None,
+    log: Callable[[str], Any] | None = None,
 ) -> tuple[float, float]:
     """Execute notebooks in order into a folder.
 
@@ -201,7 +201,7 @@ def run_notebooks(
         out: folder of the run (absolute); the executed copies go to its notebooks/.
         first: two digits: notebooks before that one are left as they are, that one and all after
             it are executed.
-        say: receives one line per notebook; None prints it.
+        log: receives one line per notebook; None prints it.
 
     Returns:
         (seconds, peak_gb): of all notebooks together, with those of earlier attempts.
@@ -211,7 +211,7 @@ def run_notebooks(
         NotebookError: for any other error in a notebook.
     """
     out = Path(out)
-    say = say or partial(print, flush=True)
+    log = log or partial(print, flush=True)
     copies = {path: out / "notebooks" / path.name for path in parameters}
     all_done = not first
     for number, (path, values) in enumerate(parameters.items(), 1):
@@ -222,7 +222,7 @@ def run_notebooks(
         mark = _mark(path, values)
         all_done = all_done and _is_done(copy, mark, out)
         if all_done:
-            say(f"{label}: done before ({_read_record(copy)['seconds']:.0f} s)")
+            log(f"{label}: done before ({_read_record(copy)['seconds']:.0f} s)")
             continue
 
         earlier_seconds = _seconds_of_attempts(out, path)
@@ -232,7 +232,7 @@ def run_notebooks(
         seconds = time.monotonic() - start
         record = Record(mark, earlier_seconds + seconds, memory.gb, _stage_digests(out))
         _write_record(copy, record)
-        say(f"{label}: {seconds:.0f} s, {memory.gb:.1f} GB")
+        log(f"{label}: {seconds:.0f} s, {memory.gb:.1f} GB")
 
     records = [_read_record(copy) for copy in copies.values() if copy.exists()]
     total_seconds = sum(record["seconds"] for record in records)

@@ -73,8 +73,8 @@ def clip_facts(clip: SourceClip) -> dict:
     """
     num_frames, side = clip.crops.shape[:2]
     facts = {"name": clip.name, "note": clip.note, "rate": clip.frame_rate}
-    sheet = {"frames": num_frames, "side": side, "columns": COLUMNS}
-    return {**facts, **sheet, "waveform": clip.waveform()}
+    layout = {"frames": num_frames, "side": side, "columns": COLUMNS}
+    return {**facts, **layout, "waveform": clip.waveform()}
 
 
 def fields_shape(fields: LowRankFields) -> dict:

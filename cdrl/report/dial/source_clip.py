@@ -53,10 +53,10 @@ class SourceClip:
         cells = np.concatenate([self.crops, filler])
         grid = cells.reshape(rows, COLUMNS, side, side, 3)
         pixel_rows = grid.transpose(0, 2, 1, 3, 4)
-        sheet = pixel_rows.reshape(rows * side, COLUMNS * side, 3)
+        sprites = pixel_rows.reshape(rows * side, COLUMNS * side, 3)
 
         buffer = io.BytesIO()
-        Image.fromarray(sheet).save(buffer, "WEBP", quality=quality)
+        Image.fromarray(sprites).save(buffer, "WEBP", quality=quality)
         return buffer.getvalue()
 
     def mp3(self) -> bytes:

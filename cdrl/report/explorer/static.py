@@ -104,8 +104,8 @@ def _neighbour_faces(atlas: Atlas, position: int) -> np.ndarray:
     """(G, H, W, 3) faces: a frame under its own emotion, its neighbour under every other."""
     faces = []
     for neighbour in atlas.nearest["content"][position]:
-        shown = neighbour if neighbour >= 0 else position
-        faces.append(np.asarray(atlas.store.face[atlas.frames[shown]]))
+        member = neighbour if neighbour >= 0 else position
+        faces.append(np.asarray(atlas.store.face[atlas.frames[member]]))
 
     return np.stack(faces)
 
