@@ -216,7 +216,7 @@ def _copy_known(writers: dict[str, FeatureWriter], priors: Priors, folder: Path,
 
     if any(counts.values()):
         listed = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-        print(f"{out}: known from before, clips: {listed}", flush=True)
+        print(f"{out}: reused from earlier files, clips: {listed}", flush=True)
 
 
 def _extract_visual(
