@@ -156,3 +156,28 @@ def test_published_weights_that_are_missing_are_refused_before_anything_runs(
     words = ["run", "--preset", "smoke", "--out", str(run), "--set", setting]
     assert "none.pth: no such file of weights" in refused(capsys, *words)
     assert not run.exists()
+
+
+def options_with_a_value():
+    """Every option of every command that takes a text."""
+    for command in COMMANDS:
+        for argument in command.arguments:
+            name = argument.names[-1]
+            if name.startswith("--") and "action" not in argument.settings:
+                yield pytest.param(command, name, id=f"{' '.join(command.words)} {name}")
+
+
+@pytest.mark.parametrize(("command", "option"), options_with_a_value())
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_text_is_refused_and_never_means_the_default(capsys, command, option, text):
+    for words in ([option, text], [f"{option}={text}"]):
+        message = refused(capsys, *command.words, *words)
+        assert message.startswith(f"{option} {text!r}: ")
+        assert "leave it out" in message
+
+
+@pytest.mark.parametrize("text", ["happy:0.5,happy:0.5", "sad:1,happy:1, sad:2"])
+def test_an_emotion_that_is_named_twice_in_a_mixture_is_refused(capsys, text):
+    message = refused(capsys, "edit", "a.mp4", "--emotion", text, "--out", "b.mp4")
+    assert "twice" in message
+    assert text in message

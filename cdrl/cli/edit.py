@@ -89,7 +89,10 @@ def edit(arguments: argparse.Namespace) -> None:
     jobs = _plan_jobs(source, out, arguments)
     check_disk(out.parent, NEEDED_GB)
 
-    editor = load_editor(arguments.generator or (IMAGE_EDITOR if arguments.fit else RENDERER))
+    generator = arguments.generator
+    if generator is None:
+        generator = IMAGE_EDITOR if arguments.fit else RENDERER
+    editor = load_editor(generator)
     if emotion is None:
         emotion = read_emotion(arguments, editor.card.emotions)
     if arguments.fit:
@@ -124,7 +127,7 @@ def _check_emotion_arguments(arguments: argparse.Namespace) -> None:
 
 def _intensity(arguments: argparse.Namespace) -> float | IntensityCurve:
     """The intensity of the edit: 1, or what --intensity or --curve says."""
-    if not arguments.curve:
+    if arguments.curve is None:
         return 1.0 if arguments.intensity is None else arguments.intensity
     if arguments.intensity is not None:
         raise InputError("edit: --curve says the intensity, leave --intensity out")
@@ -164,6 +167,10 @@ def parse_mixture(text: str) -> Emotion:
     for part in text.split(","):
         name, _, weight = part.strip().partition(":")
         emotion_index(name)
+        if name in mixture:
+            raise InputError(
+                f"--emotion {text}: {name} is named twice; give every emotion once, with one weight"
+            )
         mixture[name] = _number(weight, remedy)
     emotion_weights(mixture)  # refuses weights that cannot be mixed
     return mixture

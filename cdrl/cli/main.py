@@ -27,6 +27,7 @@ def main(words: Sequence[str] | None = None) -> int:
         in one line on stderr; 130 for Ctrl-C.
     """
     try:
+        _refuse_empty_words(sys.argv[1:] if words is None else words)
         arguments = build_parser().parse_args(words)
         function = load_function(arguments.command)
         return function(arguments) or 0
@@ -40,6 +41,26 @@ def main(words: Sequence[str] | None = None) -> int:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         return 0
+
+
+def _refuse_empty_words(words: Sequence[str]) -> None:
+    """Refuse an empty text, such as `--out ''`: an unset variable of a shell, never a default.
+
+    Raises:
+        InputError: names the option that the text belongs to.
+    """
+    before = ""
+    for word in words:
+        option, equals, value = word.partition("=")
+        is_empty_option = bool(equals) and option.startswith("--") and not value.strip()
+        if is_empty_option or not word.strip():
+            name = option if is_empty_option else before
+            text = value if is_empty_option else word
+            raise InputError(
+                f"{name} {text!r}: an empty text says nothing; give a value, or leave it out "
+                "for the default"
+            )
+        before = word
 
 
 def load_function(command: Command) -> CommandFunction:

@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_priors(preset, settings)
     check_published_weights(settings)
 
-    run_folder = relative_to_root(arguments.out or f"runs/{preset}")
+    folder = f"runs/{preset}" if arguments.out is None else arguments.out
+    run_folder = relative_to_root(folder)
     out = run_path(run_folder)
     parameters = plan_notebooks(notebook_paths(), run_folder, preset, settings)
     cost = COSTS[preset]
