@@ -38,7 +38,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def imported_parts(source, package):
-    """Parts of cdrl that a source imports, anywhere in it: `from cdrl.media import video` -> media."""
+    """Folders of cdrl that a source imports: `from cdrl.media import video` -> media."""
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):

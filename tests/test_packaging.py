@@ -6,6 +6,7 @@ import sys
 import tomllib
 import zipfile
 from importlib.metadata import version
+from itertools import chain
 
 import pytest
 import yaml
@@ -40,7 +41,8 @@ def pins(text):
 
 
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text())
-DECLARED = [Requirement(line) for line in [*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]]
+LINES = [*PROJECT["dependencies"], *chain.from_iterable(EXTRAS.values())]
+DECLARED = [Requirement(line) for line in LINES]
 
 
 @pytest.mark.parametrize("requirement", DECLARED, ids=lambda each: each.name)
@@ -111,8 +113,8 @@ def test_every_third_party_import_is_declared():
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             if isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(node.module.partition(".")[0])
-    # Face detectors that are used where somebody installed them: none of their releases goes with the pinned numpy and torch.
-    # And google.colab, which is there on Colab alone.
+    # Face detectors that are used where they are installed: none of their releases goes with the
+    # pinned numpy and torch. And google.colab, which only Colab has.
     optional = {"mediapipe", "facenet_pytorch", "google"}
     third_party = found - set(sys.stdlib_module_names) - {"cdrl"} - optional
     assert third_party <= spelt, f"declare {sorted(third_party - spelt)} in pyproject.toml"

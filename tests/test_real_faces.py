@@ -1,4 +1,4 @@
-"""Networks trained on real faces: their values on a fixed crop, as two independent programs gave."""
+"""Networks trained on real faces: their values on fixed crops are those of other programs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Trees find what the source's mouth tells of the true edit's, and nothing where it tells nothing."""
+"""Rows that give true edits of training people to boosted trees: an upper bound."""
 
 from types import SimpleNamespace
 from typing import NamedTuple

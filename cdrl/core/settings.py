@@ -43,7 +43,8 @@ def setting(
         limits: pydantic's `ge`, `gt`, `le`, `lt`.
     """
     extra = {"hashed": hashed and not half, "half": half}
-    return Field(default, description=description, json_schema_extra=extra, **limits)  # type: ignore[call-overload]
+    field: Any = Field
+    return field(default, description=description, json_schema_extra=extra, **limits)
 
 
 def _check_scales(text: str) -> str:
