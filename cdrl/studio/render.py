@@ -43,6 +43,7 @@ NECK = np.array([0.0, -0.55, 0.15], np.float32)  # the joint that the head turns
 EYE_RINGS, EYE_SPOKES, EYE_REACH = 12, 24, np.radians(105)
 LOWER_LASHES = 0.957  # texture coordinate v above which a lash is a lower one
 WIDEST_SKIN = 2.1  # dm: skin farther to the side is never in the picture
+EAR_ABSORPTION = np.array((0.0, 0.08, 0.09))  # of the light's colour: ears are redder
 
 
 # --- geometry ---------------------------------------------------------------------------------
@@ -59,25 +60,30 @@ class _Eyeball(NamedTuple):
 
 def _hemisphere() -> np.ndarray:
     """Unit vectors (N, 3): the pole on +z, then rings of `EYE_SPOKES` around it."""
-    rings = np.linspace(0, EYE_REACH, EYE_RINGS + 1)[1:]
+    rings = np.linspace(0, EYE_REACH, EYE_RINGS + 1)
     spokes = np.linspace(0, 2 * np.pi, EYE_SPOKES, endpoint=False)
-    polar, azimuth = np.meshgrid(rings, spokes, indexing="ij")
-    x = np.sin(polar) * np.cos(azimuth)
-    y = np.sin(polar) * np.sin(azimuth)
-    rings_of_points = np.stack([x, y, np.cos(polar)], -1)
-    return np.concatenate([[[0, 0, 1]], rings_of_points.reshape(-1, 3)])
+    polar, azimuth = np.meshgrid(rings[1:], spokes, indexing="ij")
+
+    radius = np.sin(polar)
+    x = radius * np.cos(azimuth)
+    y = radius * np.sin(azimuth)
+    z = np.cos(polar)
+    ring_points = np.stack([x, y, z], -1)
+    pole = [[0, 0, 1]]
+    return np.concatenate([pole, ring_points.reshape(-1, 3)])
 
 
 def _hemisphere_triangles() -> np.ndarray:
     """Triangles (F, 3) of `_hemisphere`: a fan around the pole, then bands between the rings."""
     spokes = np.arange(EYE_SPOKES)
     first_ring = 1 + spokes
-    fan = np.stack([np.zeros(EYE_SPOKES, int), first_ring, np.roll(first_ring, -1)], 1)
-    triangles = [fan]
+    pole = np.zeros(EYE_SPOKES, int)
+    triangles = [np.stack([pole, first_ring, np.roll(first_ring, -1)], 1)]
+
     for ring in range(EYE_RINGS - 1):
         inner = 1 + ring * EYE_SPOKES + spokes
-        next_inner = np.roll(inner, -1)
         outer = inner + EYE_SPOKES
+        next_inner = np.roll(inner, -1)
         next_outer = next_inner + EYE_SPOKES
         triangles.append(np.stack([inner, outer, next_inner], 1))
         triangles.append(np.stack([next_inner, outer, next_outer], 1))
@@ -86,13 +92,15 @@ def _hemisphere_triangles() -> np.ndarray:
 
 def _eyeball(anchors: np.ndarray, first_vertex: int) -> _Eyeball:
     """The eyeball between the anchors (N, 3), its vertices numbered from `first_vertex`."""
-    low, high = anchors.min(0), anchors.max(0)
-    extent = float((high - low)[:2].sum())
+    low_x, low_y, _ = anchors.min(0)
+    high_x, high_y, high_z = anchors.max(0)
+    extent = float((high_x - low_x) + (high_y - low_y))
     radius = 0.25 * extent * 0.99
-    x = (low[0] + high[0]) / 2
-    y = (low[1] + high[1]) / 2
-    z = high[2] - 1.01 * radius
+    x = (low_x + high_x) / 2
+    y = (low_y + high_y) / 2
+    z = high_z - 1.01 * radius
     centre = np.array([x, y, z], np.float32)
+
     unit = _hemisphere()
     column = HALF_EYE + EYE_RADIUS * unit[:, 0]
     row = EYE_ROW + HALF_EYE - EYE_RADIUS * unit[:, 1]
@@ -104,93 +112,191 @@ def _eyeball(anchors: np.ndarray, first_vertex: int) -> _Eyeball:
     )
 
 
+class _Head(NamedTuple):
+    """Everything that is drawn of a person: head, eyeballs and hair, in this order.
+
+    Attributes:
+        average: the average head.
+        neutral: (V, 3) the person's head, dm.
+        left_eye: eyeball.
+        right_eye: eyeball.
+        hair: (N, 3) positions, dm; none where there is no hair to lift.
+        hair_triangles: (F, 3), numbered from 0.
+    """
+
+    average: Head
+    neutral: np.ndarray
+    left_eye: _Eyeball
+    right_eye: _Eyeball
+    hair: np.ndarray
+    hair_triangles: np.ndarray
+
+    @property
+    def first_vertices(self) -> tuple[int, int, int]:
+        """First vertex of the left eyeball, of the right one, and of the hair."""
+        left = len(self.neutral)
+        right = left + len(self.left_eye.vertices)
+        return left, right, right + len(self.right_eye.vertices)
+
+    @property
+    def num_vertices(self) -> int:
+        """V of all parts."""
+        return self.first_vertices[2] + len(self.hair)
+
+
+def _assemble(person: Person) -> _Head:
+    average = load_head()
+    neutral = person_vertices(person)
+    left_anchors = neutral[average.vertices_of("left_eye")]
+    right_anchors = neutral[average.vertices_of("right_eye")]
+    left_eye = _eyeball(left_anchors, len(neutral))
+    right_eye = _eyeball(right_anchors, len(neutral) + len(left_eye.vertices))
+    hair, hair_triangles = hair_shell(person, neutral)
+    return _Head(average, neutral, left_eye, right_eye, hair, hair_triangles)
+
+
+def _vertices(head: _Head) -> np.ndarray:
+    """Neutral positions (V, 3) float32 of all parts, dm."""
+    parts = [head.neutral, head.left_eye.vertices, head.right_eye.vertices, head.hair]
+    vertices = np.concatenate(parts)
+    teeth = np.flatnonzero(np.isin(head.average.part, TEETH))
+    vertices[teeth] -= (0, 0, TEETH_BACK)
+    return np.ascontiguousarray(vertices, np.float32)
+
+
+def _uv(head: _Head) -> np.ndarray:
+    """Texels (V, 2) of all parts in the full texture."""
+    skin_uv = atlas_uv(head.average)
+    hair_uv = _hair_uv(len(head.hair))
+    return np.concatenate([skin_uv, head.left_eye.uv, head.right_eye.uv, hair_uv])
+
+
 def _hair_uv(num_vertices: int) -> np.ndarray:
     """Texels (N, 2) of the hair's grid of vertices."""
     if num_vertices == 0:
         return np.zeros((0, 2))
-    columns = np.linspace(0.5, ATLAS[1] - 0.5, num_vertices // ROWS)
+    num_columns = num_vertices // ROWS
+    columns = np.linspace(0.5, ATLAS[1] - 0.5, num_columns)
     rows = np.linspace(HAIR_ROW + 0.5, ATLAS[0] - 0.5, ROWS)
-    return np.stack([np.tile(columns, ROWS), np.repeat(rows, len(columns))], 1)
+    grid = [np.tile(columns, ROWS), np.repeat(rows, num_columns)]
+    return np.stack(grid, 1)
+
+
+class _Triangles(NamedTuple):
+    """Triangles as in `PersonModel`."""
+
+    corners: np.ndarray  # (F, 3) int32
+    opaque_end: int
+    two_sided_end: int
+
+
+def _triangles(head: _Head, hair_hangs: bool) -> _Triangles:
+    """All triangles: opaque ones, lashes, hair; hair that hangs shows its inside too."""
+    skin, lashes = _visible_triangles(head.average)
+    opaque = np.concatenate([skin, head.left_eye.triangles, head.right_eye.triangles])
+    hair = head.hair_triangles + head.first_vertices[2]
+    corners = np.concatenate([opaque, lashes, hair])
+    num_one_sided = 0 if hair_hangs else len(hair)
+    return _Triangles(
+        corners=np.ascontiguousarray(corners, np.int32),
+        opaque_end=len(opaque),
+        two_sided_end=len(corners) - num_one_sided,
+    )
 
 
 def _visible_triangles(head: Head) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles (F, 3) of the head that are drawn: opaque ones, and lashes.
+    """Triangles (F, 3) of the head that are drawn: skin, and lashes.
 
     Lower lashes would be a bar at this scale.
     """
-    corner = head.triangles[:, 0]
-    is_lash = head.part[corner] == PARTS.index("lashes")
-    is_lower_lash = is_lash & (head.uv[corner, 1] > LOWER_LASHES)
-    nearest_side = np.abs(head.vertices[head.triangles][..., 0]).min(1)
-    unseen = nearest_side > WIDEST_SKIN
-    return head.triangles[~is_lash & ~unseen], head.triangles[is_lash & ~is_lower_lash]
+    first_corner = head.triangles[:, 0]
+    is_lash = head.part[first_corner] == PARTS.index("lashes")
+    is_lower = head.uv[first_corner, 1] > LOWER_LASHES
+    corners = head.vertices[head.triangles]
+    nearest_side = np.abs(corners[..., 0]).min(1)
+
+    is_seen = nearest_side <= WIDEST_SKIN
+    skin = head.triangles[~is_lash & is_seen]
+    lashes = head.triangles[is_lash & ~is_lower]
+    return skin, lashes
 
 
-def _head_weights(head: Head, num_vertices: int, hair: np.ndarray) -> np.ndarray:
-    """Skinning weight (V,) of every vertex: 1 turns with the head, 0 stays with the body.
+def _head_weights(head: _Head) -> np.ndarray:
+    """Skinning weight (V,) of every vertex: 1 turns with the head, 0 stays with the body."""
+    weights = np.ones(head.num_vertices, np.float32)
+    _, y, z = head.average.vertices.T
+    height = y + 0.35 * (z - 0.1)
+    weights[: len(height)] = smoothstep(-1.70, -0.90, height)
 
-    Args:
-        head: the average head; its vertices come first.
-        num_vertices: V, of head, eyeballs and hair.
-        hair: (N, 3) positions of the last vertices, dm.
-    """
-    weights = np.ones(num_vertices, np.float32)
-    height = head.vertices[:, 1] + 0.35 * (head.vertices[:, 2] - 0.1)
-    weights[: len(head.vertices)] = smoothstep(-1.70, -0.90, height)
-    if len(hair):
-        weights[-len(hair) :] = smoothstep(-2.6, -0.9, hair[:, 1])
+    first_hair = head.first_vertices[2]
+    hair_height = head.hair[:, 1]
+    weights[first_hair:] = smoothstep(-2.6, -0.9, hair_height)
     return weights
+
+
+def _landmarks(head: _Head) -> np.ndarray:
+    """Vertices (L,) of the landmarks; the pupils are on the eyeballs."""
+    left, right, _ = head.first_vertices
+    landmarks = head.average.landmarks.copy()
+    landmarks[LANDMARKS.index("left_pupil")] = left
+    landmarks[LANDMARKS.index("right_pupil")] = right
+    return landmarks
 
 
 # --- material ---------------------------------------------------------------------------------
 
 
-class _Material(NamedTuple):
-    """What is not in the texture, per vertex; the attributes of `PersonModel`."""
-
-    albedo_factor: np.ndarray  # (V, 3)
-    sky_visibility: np.ndarray  # (V,)
-    specular: np.ndarray  # (V, 2)
+def _vertices_in(head: _Head, parts: tuple[int, ...]) -> np.ndarray:
+    """Vertices (N,) of some of `PARTS`, by their numbers."""
+    return np.flatnonzero(np.isin(head.average.part, parts))
 
 
-def _material(
-    person: Person, head: Head, num_vertices: int, eye_ranges: np.ndarray, first_hair: int
-) -> _Material:
-    """The material of every vertex.
+def _lip_mask(head: _Head) -> np.ndarray:
+    """(V,) 1 on the lips, 0 elsewhere, smooth between."""
+    mask = np.zeros(head.num_vertices, np.float32)
+    mask[: len(head.neutral)] = smoothstep(0.15, 0.75, head.average.lips)
+    return mask
 
-    Args:
-        person: for the colour of skin and lips.
-        head: the average head; its vertices come first.
-        num_vertices: V, of head, eyeballs and hair.
-        eye_ranges: (2, 2) first and last + 1 vertex of the eyeballs.
-        first_hair: number of the hair's first vertex.
-    """
-    num_head = len(head.vertices)
-    lips = np.zeros(num_vertices, np.float32)
-    lips[:num_head] = smoothstep(0.15, 0.75, head.lips)
-    ears = np.zeros(num_vertices, np.float32)
-    ears[:num_head] = head.ears
-    interior = np.flatnonzero(np.isin(head.part, MOUTH_INTERIOR))
-    teeth = np.flatnonzero(np.isin(head.part, TEETH))
-    depth = head.vertices[:, 2]
 
-    albedo_factor = np.ones((num_vertices, 3), np.float32)
-    albedo_factor += lips[:, None] * (np.asarray(person.lips) / np.asarray(person.skin) - 1)
-    albedo_factor *= 1 - ears[:, None] * (0.0, 0.08, 0.09)
+def _albedo_factor(head: _Head, person: Person) -> np.ndarray:
+    """(V, 3) factor on the texture: red lips and ears."""
+    ears = np.zeros(head.num_vertices, np.float32)
+    ears[: len(head.neutral)] = head.average.ears
+    lip_colour = np.asarray(person.lips) / np.asarray(person.skin)
+    lips = _lip_mask(head)[:, None]
 
-    sky_visibility = np.ones(num_vertices, np.float32)
-    sky_visibility[:num_head] = np.maximum(head.sky_visibility, 0.55 * lips[:num_head])
-    sky_visibility[interior] = 0.04 + 0.60 * smoothstep(1.0, 1.5, depth[interior])
-    sky_visibility[teeth] = 0.14 + 0.86 * smoothstep(1.16, 1.42, depth[teeth])
-    sky_visibility[first_hair:] = 0.9
+    factor = np.ones((head.num_vertices, 3), np.float32)
+    factor += lips * (lip_colour - 1)
+    factor *= 1 - ears[:, None] * EAR_ABSORPTION
+    return factor
 
-    specular = np.tile(np.array([0.10, 12.0], np.float32), (num_vertices, 1))
-    specular[lips > 0.4] = (0.16, 22.0)
-    specular[interior] = (0.05, 20.0)
-    for first, end in eye_ranges:
-        specular[first:end] = (0.75, 90.0)
+
+def _sky_visibility(head: _Head) -> np.ndarray:
+    """(V,) share of the sky that each vertex sees, less inside the mouth."""
+    num_head = len(head.neutral)
+    lips = _lip_mask(head)[:num_head]
+    depth = head.average.vertices[:, 2]
+    interior = _vertices_in(head, MOUTH_INTERIOR)
+    teeth = _vertices_in(head, TEETH)
+
+    visibility = np.ones(head.num_vertices, np.float32)
+    visibility[:num_head] = np.maximum(head.average.sky_visibility, 0.55 * lips)
+    visibility[interior] = 0.04 + 0.60 * smoothstep(1.0, 1.5, depth[interior])
+    visibility[teeth] = 0.14 + 0.86 * smoothstep(1.16, 1.42, depth[teeth])
+    visibility[head.first_vertices[2] :] = 0.9
+    return visibility
+
+
+def _specular(head: _Head) -> np.ndarray:
+    """(V, 2) strength and exponent of the highlight."""
+    left, _, first_hair = head.first_vertices
+    specular = np.empty((head.num_vertices, 2), np.float32)
+    specular[:] = (0.10, 12.0)
+    specular[_lip_mask(head) > 0.4] = (0.16, 22.0)
+    specular[_vertices_in(head, MOUTH_INTERIOR)] = (0.05, 20.0)
+    specular[left:first_hair] = (0.75, 90.0)  # both eyeballs
     specular[first_hair:] = (0.10, 10.0)
-    return _Material(albedo_factor, sky_visibility, specular)
+    return specular
 
 
 def _texture(person: Person, halvings: int) -> np.ndarray:
@@ -209,44 +315,26 @@ def person_model(person: Person, halvings: int) -> PersonModel:
         person: looks.
         halvings: how many times the texture is halved, for small pictures.
     """
-    head = load_head()
-    neutral = person_vertices(person)
-    left_start = len(neutral)
-    left = _eyeball(neutral[head.vertices_of("left_eye")], left_start)
-    right_start = left_start + len(left.vertices)
-    right = _eyeball(neutral[head.vertices_of("right_eye")], right_start)
-    first_hair = right_start + len(right.vertices)
-    hair, hair_triangles = hair_shell(person, neutral)
-
-    vertices = np.concatenate([neutral, left.vertices, right.vertices, hair])
-    teeth = np.flatnonzero(np.isin(head.part, TEETH))
-    vertices[teeth] -= (0, 0, TEETH_BACK)
-    opaque, lashes = _visible_triangles(head)
-    hair_triangles = hair_triangles + first_hair
-    triangles = np.concatenate([opaque, left.triangles, right.triangles, lashes, hair_triangles])
-    num_eyes = len(left.triangles) + len(right.triangles)
-    num_one_sided = 0 if hangs(person) else len(hair_triangles)
-
-    uv = np.concatenate([atlas_uv(head), left.uv, right.uv, _hair_uv(len(hair))])
-    eye_ranges = np.array([(left_start, right_start), (right_start, first_hair)])
-    material = _material(person, head, len(vertices), eye_ranges, first_hair)
-    landmarks = head.landmarks.copy()
-    landmarks[LANDMARKS.index("left_pupil")] = left_start
-    landmarks[LANDMARKS.index("right_pupil")] = right_start
+    head = _assemble(person)
+    left, right, first_hair = head.first_vertices
+    triangles = _triangles(head, hangs(person))
+    uv = _uv(head) / 2**halvings
+    landmarks = _landmarks(head)
     inner_lips = [LANDMARKS.index("upper_lip_inner"), LANDMARKS.index("lower_lip_inner")]
+    eye_spheres = [head.left_eye.sphere, head.right_eye.sphere]
     return PersonModel(
-        vertices=np.ascontiguousarray(vertices, np.float32),
-        triangles=np.ascontiguousarray(triangles, np.int32),
-        opaque_end=len(opaque) + num_eyes,
-        two_sided_end=len(triangles) - num_one_sided,
-        uv=(uv / 2**halvings).astype(np.float32),
-        albedo_factor=material.albedo_factor,
-        sky_visibility=material.sky_visibility,
-        specular=material.specular,
-        head_weight=_head_weights(head, len(vertices), hair),
-        eye_ranges=eye_ranges,
-        eye_spheres=np.array([left.sphere, right.sphere], np.float32),
-        mouth_interior=np.flatnonzero(np.isin(head.part, MOUTH_INTERIOR)),
+        vertices=_vertices(head),
+        triangles=triangles.corners,
+        opaque_end=triangles.opaque_end,
+        two_sided_end=triangles.two_sided_end,
+        uv=uv.astype(np.float32),
+        albedo_factor=_albedo_factor(head, person),
+        sky_visibility=_sky_visibility(head),
+        specular=_specular(head),
+        head_weight=_head_weights(head),
+        eye_ranges=np.array([(left, right), (right, first_hair)]),
+        eye_spheres=np.array(eye_spheres, np.float32),
+        mouth_interior=_vertices_in(head, MOUTH_INTERIOR),
         inner_lips=landmarks[inner_lips],
         landmarks=landmarks,
         texture=_texture(person, halvings),
@@ -263,37 +351,43 @@ def _texture_halvings(size: int) -> int:
 # --- motion, camera, light --------------------------------------------------------------------
 
 
+def _around_x(angle: float) -> np.ndarray:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+
+
+def _around_y(angle: float) -> np.ndarray:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+
+
+def _around_z(angle: float) -> np.ndarray:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+
+
 def _rotation(yaw: float, pitch: float, roll: float = 0.0) -> np.ndarray:
     """Rotation (3, 3) float32 for angles in radians with the signs of this module."""
-    cos_yaw, sin_yaw = np.cos(yaw), np.sin(yaw)
-    cos_pitch, sin_pitch = np.cos(pitch), np.sin(pitch)
-    cos_roll, sin_roll = np.cos(roll), np.sin(roll)
-    around_y = np.array([[cos_yaw, 0, sin_yaw], [0, 1, 0], [-sin_yaw, 0, cos_yaw]])
-    around_x = np.array([[1, 0, 0], [0, cos_pitch, -sin_pitch], [0, sin_pitch, cos_pitch]])
-    around_z = np.array([[cos_roll, sin_roll, 0], [-sin_roll, cos_roll, 0], [0, 0, 1]])
-    rotation = around_z @ around_y @ around_x
+    rotation = _around_z(roll) @ _around_y(yaw) @ _around_x(pitch)
     return rotation.astype(np.float32)
 
 
 def _rotations(angles: np.ndarray) -> np.ndarray:
     """Rotations (T, 3, 3) float32 for angles (T, 2) or (T, 3): yaw, pitch and roll."""
     rotations = np.zeros((len(angles), 3, 3), np.float32)
-    for frame, row in enumerate(angles):
-        rotations[frame] = _rotation(*row)
+    for frame, angles_of_frame in enumerate(angles):
+        rotations[frame] = _rotation(*angles_of_frame)
     return rotations
 
 
 def _motion(coefficients: np.ndarray, pose: np.ndarray, gaze: np.ndarray) -> Motion:
     """The kernels' form of T frames; see `render`."""
     translations = np.zeros((len(pose), 3), np.float32)
-    translations[:, :2] = pose[:, 3:5] * np.array([HEAD_WIDTH, -HEAD_WIDTH], np.float32)
-    return Motion(
-        coefficients=coefficients,
-        head_rotations=_rotations(pose[:, :3]),
-        eye_rotations=_rotations(gaze),
-        translations=translations,
-        neck=NECK,
-    )
+    translations[:, 0] = pose[:, 3] * HEAD_WIDTH
+    translations[:, 1] = pose[:, 4] * -HEAD_WIDTH
+    head_rotations = _rotations(pose[:, :3])
+    eye_rotations = _rotations(gaze)
+    return Motion(coefficients, head_rotations, eye_rotations, translations, NECK)
 
 
 def _camera(scene: Scene, log_scale: np.ndarray, size: int) -> Camera:
@@ -305,35 +399,42 @@ def _camera(scene: Scene, log_scale: np.ndarray, size: int) -> Camera:
         size: side of the picture in pixels.
     """
     samples_per_dm = 2 * size / VIEW
-    focal = samples_per_dm * (scene.distance - VIEW_DEPTH) * scene.zoom * np.exp(log_scale)
-    x = size * (1 + 2 * scene.shift[0])
-    y = size * (1 + 2 * scene.shift[1])
-    return Camera(
-        focal=focal.astype(np.float32),
-        centre=np.array([x, y], np.float32),
-        distance=np.float32(scene.distance),
-        height=np.float32(VIEW_CENTRE),
-    )
+    depth = scene.distance - VIEW_DEPTH
+    focal_at_rest = samples_per_dm * depth * scene.zoom
+    focal = focal_at_rest * np.exp(log_scale)
+
+    right, down = scene.shift
+    x = size * (1 + 2 * right)
+    y = size * (1 + 2 * down)
+    centre = np.array([x, y], np.float32)
+    distance = np.float32(scene.distance)
+    return Camera(focal.astype(np.float32), centre, distance, np.float32(VIEW_CENTRE))
+
+
+def _float32(values: ArrayLike) -> np.ndarray:
+    return np.array(values, np.float32)
 
 
 def _lights(scene: Scene) -> Lights:
-    return Lights(
-        key_direction=np.array(scene.key_direction, np.float32),
-        key=np.array(scene.key, np.float32),
-        fill_direction=np.array(scene.fill_direction, np.float32),
-        fill=np.array(scene.fill, np.float32),
-        sky=np.array(scene.sky, np.float32),
-        ground=np.array(scene.ground, np.float32),
-    )
+    """The scene's lights as (3,) arrays."""
+    key_direction = _float32(scene.key_direction)
+    key = _float32(scene.key)
+    fill_direction = _float32(scene.fill_direction)
+    fill = _float32(scene.fill)
+    sky = _float32(scene.sky)
+    ground = _float32(scene.ground)
+    return Lights(key_direction, key, fill_direction, fill, sky, ground)
 
 
 def _background(scene: Scene, size: int) -> np.ndarray:
     """Gradient between two colours with a weak vignette, (size, size, 3) float32 in [0, 1]."""
     y, x = (np.mgrid[0:size, 0:size] + 0.5) / size - 0.5
-    angle = scene.background_angle
-    along = 0.5 + 0.7 * (np.cos(angle) * x + np.sin(angle) * y)
+    across = np.cos(scene.background_angle) * x
+    up = np.sin(scene.background_angle) * y
+    share = np.clip(0.5 + 0.7 * (across + up), 0, 1)
+
     first, second = np.asarray(scene.background)
-    image = first + (second - first) * np.clip(along, 0, 1)[..., None]
+    image = first + (second - first) * share[..., None]
     vignette = 1 - 0.25 * (x**2 + y**2)
     return (image * vignette[..., None]).astype(np.float32)
 
@@ -346,9 +447,9 @@ def _check_frames(
 ) -> np.ndarray:
     """The values as a float32 array (T, width), or an error that names them."""
     array = np.ascontiguousarray(values, np.float32)
-    right_length = num_frames is None or len(array) == num_frames
-    if array.ndim != 2 or array.shape[1] != width or not right_length:
-        rows = "T" if num_frames is None else num_frames
+    rows = "T" if num_frames is None else num_frames
+    has_length = rows in ("T", len(array))
+    if array.ndim != 2 or array.shape[1] != width or not has_length:
         raise InputError(
             f"{name} has shape {array.shape}: accepted is ({rows}, {width}), one row a frame"
         )
@@ -395,11 +496,8 @@ def render(
         scene = sample_scene(int(scene))
 
     actions = load_head().actions
-    return film(
-        person_model(person, _texture_halvings(size)),
-        SparseShapes(actions.vertex_ids, actions.deltas, actions.offsets),
-        _motion(coefficients, pose, gaze),
-        _camera(scene, pose[:, 5], size),
-        _lights(scene),
-        _background(scene, size),
-    )
+    shapes = SparseShapes(actions.vertex_ids, actions.deltas, actions.offsets)
+    model = person_model(person, _texture_halvings(size))
+    motion = _motion(coefficients, pose, gaze)
+    camera = _camera(scene, pose[:, 5], size)
+    return film(model, shapes, motion, camera, _lights(scene), _background(scene, size))
