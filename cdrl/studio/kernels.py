@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-FAST = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
-INLINE = {**FAST, "inline": "always"}
+FAST: dict[str, Any] = {"cache": True, "fastmath": True, "nogil": True, "error_model": "numpy"}
+INLINE: dict[str, Any] = {**FAST, "inline": "always"}
 SAMPLES = 4  # per pixel, two by two
 HALF = np.float32(0.5)
 ONE = np.float32(1.0)
