@@ -76,11 +76,13 @@ def hairline(person: Person, azimuth: np.ndarray, roots: bool = False) -> np.nda
         line = SHORT
     azimuth_degrees = np.degrees(np.abs(azimuth))
     degrees = np.interp(azimuth_degrees, LINE_AT, line)
+
     front = np.clip(1 - azimuth_degrees / 75, 0, 1)
     degrees = degrees - 5 * person.hairline * np.sqrt(front)
     if style == "swept":  # a parting: the hair starts lower on one side of it
         side = np.sign(person.part)
-        degrees = degrees + 7 * front * side * np.tanh(3 * (azimuth - 0.5 * side))
+        beside_parting = np.tanh(3 * (azimuth - 0.5 * side))
+        degrees = degrees + 7 * front * side * beside_parting
     return np.radians(degrees)
 
 
@@ -89,9 +91,19 @@ def _plane(theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
     return np.stack([theta * np.sin(phi), theta * np.cos(phi)], -1)
 
 
+def _scalp_vertices() -> np.ndarray:
+    """Vertices (N,) of the smooth skin that hair may grow on, ears left out."""
+    head = load_head()
+    is_skin = head.part == PARTS.index("skin")
+    is_ear = head.ears >= 0.1
+    is_open = head.sky_visibility > 0.25
+    is_high = head.vertices[:, 1] > -1.5
+    return np.flatnonzero(is_skin & ~is_ear & is_open & is_high)
+
+
 @lru_cache(maxsize=1)
 def scalp_weights() -> tuple[np.ndarray, np.ndarray]:
-    """Barycentric coordinates of the smooth skin, ears left out, in every direction of the grid.
+    """Barycentric coordinates of the scalp in every direction of the grid.
 
     Computed once on the average head by a triangulation of the two angles; every person uses the
     same.
@@ -99,21 +111,21 @@ def scalp_weights() -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Vertex numbers and weights, (ROWS, COLUMNS, 3) both.
     """
-    head = load_head()
-    is_skin = head.part == PARTS.index("skin")
-    is_open = (head.ears < 0.1) & (head.sky_visibility > 0.25)
-    vertex_ids = np.flatnonzero(is_skin & is_open & (head.vertices[:, 1] > -1.5))
-    offset = (head.vertices[vertex_ids] - CENTRE).astype(np.float64)
-    phi = np.arctan2(offset[:, 0], offset[:, 2])
-    theta = np.arccos(offset[:, 1] / np.linalg.norm(offset, axis=1))
+    vertex_ids = _scalp_vertices()
+    offset = (load_head().vertices[vertex_ids] - CENTRE).astype(np.float64)
+    x, y, z = offset.T
+    phi = np.arctan2(x, z)
+    theta = np.arccos(y / np.linalg.norm(offset, axis=1))
     mesh = Delaunay(_plane(theta, phi))
+
     grid_phi, grid_theta = np.meshgrid(PHI, THETA)
     grid = _plane(grid_theta, grid_phi)
     simplex = mesh.find_simplex(grid)
     to_barycentric = mesh.transform[simplex, :2]
-    origin = mesh.transform[simplex, 2]
-    first_two = np.einsum("rcij,rcj->rci", to_barycentric, grid - origin)
-    weights = np.concatenate([first_two, 1 - first_two.sum(2, keepdims=True)], 2)
+    from_origin = grid - mesh.transform[simplex, 2]
+    first_two = np.einsum("rcij,rcj->rci", to_barycentric, from_origin)
+    third = 1 - first_two.sum(2, keepdims=True)
+    weights = np.concatenate([first_two, third], 2)
     return vertex_ids[mesh.simplices[simplex]], weights
 
 
@@ -142,17 +154,24 @@ def hair_shell(person: Person, vertices: np.ndarray) -> tuple[np.ndarray, np.nda
     """
     if person.hair_style not in STYLES:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
+
     phi, theta = np.meshgrid(PHI, THETA)
-    x = np.sin(theta) * np.sin(phi)
-    z = np.sin(theta) * np.cos(phi)
-    outwards = np.stack([x, np.cos(theta), z], 2)
-    shell = scalp(vertices) + outwards * _thickness(person, phi, theta)[..., None]
+    thickness = _thickness(person, phi, theta)
+    shell = scalp(vertices) + _directions(phi, theta) * thickness[..., None]
     shell[0] = shell[0].mean(0)
     length = STYLES[person.hair_style].length
     if length > 0:
         _let_hang(shell, length, vertices)
     positions = (shell + CENTRE).reshape(-1, 3)
     return positions.astype(np.float32), _grid_triangles()
+
+
+def _directions(phi: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Unit vectors (ROWS, COLUMNS, 3) of azimuths and polar angles (ROWS, COLUMNS)."""
+    radius = np.sin(theta)
+    x = radius * np.sin(phi)
+    z = radius * np.cos(phi)
+    return np.stack([x, np.cos(theta), z], 2)
 
 
 def _thickness(person: Person, phi: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -170,17 +189,37 @@ def _thickness(person: Person, phi: np.ndarray, theta: np.ndarray) -> np.ndarray
     on_top = np.clip(1.25 * np.cos(theta) + 0.15, 0, 1)
     thickness = style.side + (style.top - style.side) * on_top
     if person.hair_style == "swept":
-        to_one_side = np.sin(phi) * np.sign(person.part) * np.sin(theta) ** 2
-        thickness = thickness * (1 + 0.35 * to_one_side)
-    rng = np.random.default_rng([person.number, 0x4A1])
-    waves = gaussian_filter(rng.normal(0, 1, phi.shape), (2.5, 2), mode=("nearest", "wrap"))
+        sideways = np.sin(phi) * np.sign(person.part) * np.sin(theta) ** 2
+        thickness = thickness * (1 + 0.35 * sideways)
+
     # No wave at the pole, where the columns meet.
-    thickness = thickness * (1 + 0.25 * waves / waves.std() * np.sin(theta))
-    edge = 0.12 if person.hair_style in ("fringe", "bob", "long") else 0.05
-    away = _distance_to_edge(theta < hairline(person, PHI)[None])
-    ramp = np.radians(48 if person.hair_style == "afro" else 30)
-    thickness = thickness * (edge + (1 - edge) * np.clip(away / ramp, 0, 1) ** 0.8)
-    return thickness + np.where(np.abs(phi) < 1.0, 0.025, 0.012)
+    waves = 0.25 * _waves(person, phi.shape) * np.sin(theta)
+    thickness = thickness * (1 + waves)
+    thickness = thickness * _edge_profile(person, theta)
+    is_front = np.abs(phi) < 1.0
+    return thickness + np.where(is_front, 0.025, 0.012)
+
+
+def _waves(person: Person, shape: tuple[int, ...]) -> np.ndarray:
+    """Smooth noise (ROWS, COLUMNS) of unit variance."""
+    rng = np.random.default_rng([person.number, 0x4A1])
+    noise = rng.normal(0, 1, shape)
+    waves = gaussian_filter(noise, (2.5, 2), mode=("nearest", "wrap"))
+    return waves / waves.std()
+
+
+def _edge_profile(person: Person, theta: np.ndarray) -> np.ndarray:
+    """Factor (ROWS, COLUMNS) on the thickness: hair is thin at its edge.
+
+    Args:
+        person: whose hair.
+        theta: (ROWS, COLUMNS) polar angle, radians.
+    """
+    at_edge = 0.12 if person.hair_style in ("fringe", "bob", "long") else 0.05
+    ramp_degrees = 48 if person.hair_style == "afro" else 30
+    inside = theta < hairline(person, PHI)[None]
+    share = np.clip(_distance_to_edge(inside) / np.radians(ramp_degrees), 0, 1)
+    return at_edge + (1 - at_edge) * share**0.8
 
 
 def _distance_to_edge(inside: np.ndarray) -> np.ndarray:
@@ -207,24 +246,42 @@ def _let_hang(shell: np.ndarray, length: float, vertices: np.ndarray) -> None:
         vertices: (V, 3) of the person's head, dm.
     """
     start = int(np.argmax(HANG_FROM <= THETA))
-    fall = np.linspace(0, 1, ROWS - start)[:, None]
-    ring = shell[start]
+    fall = np.linspace(0, 1, ROWS - start)[:, None]  # 0 at the ring, 1 at the tips
     bulge = 0.10 if length < 1 else 0.05
-    widen = 1 + bulge * np.sin(np.pi * np.minimum(1.2 * fall, 1)) - 0.12 * fall**2
-    ears = np.abs(vertices[load_head().ears > 0.5, 0]).max() + 0.06
-    beside_ear = np.exp(-(((np.abs(PHI) - np.radians(95)) / np.radians(36)) ** 6))
-    over_ears = np.sign(PHI) * np.maximum(np.abs(ring[:, 0]), ears * beside_ear)
-    x = ring[:, 0] + (over_ears - ring[:, 0]) * np.minimum(fall * 10, 1)
-    shell[start:, :, 0] = x * widen
-    shell[start:, :, 2] = ring[:, 2] * widen - 0.12 * fall
-    shell[start:, :, 1] = ring[:, 1] - fall * (ring[:, 1] + 0.55 + length)
+    outwards = bulge * np.sin(np.pi * np.minimum(1.2 * fall, 1))
+    widen = 1 + outwards - 0.12 * fall**2
+
+    ring_x, ring_y, ring_z = shell[start].T.copy()
+    to_ears = _over_ears(ring_x, vertices) - ring_x
+    x = ring_x + to_ears * np.minimum(fall * 10, 1)
+    drop = ring_y + 0.55 + length
+    hanging = shell[start:]
+    hanging[..., 0] = x * widen
+    hanging[..., 1] = ring_y - fall * drop
+    hanging[..., 2] = ring_z * widen - 0.12 * fall
+
+
+def _over_ears(ring_x: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """The x (COLUMNS,) of a ring of hair that hangs over the ears, dm.
+
+    Args:
+        ring_x: (COLUMNS,) of the ring as it is.
+        vertices: (V, 3) of the person's head, dm.
+    """
+    ear_x = vertices[load_head().ears > 0.5, 0]
+    outside_ears = np.abs(ear_x).max() + 0.06
+    from_ear = (np.abs(PHI) - np.radians(95)) / np.radians(36)
+    beside_ear = np.exp(-(from_ear**6))
+    return np.sign(PHI) * np.maximum(np.abs(ring_x), outside_ears * beside_ear)
 
 
 def _grid_triangles() -> np.ndarray:
     """Two triangles for each cell of the grid of directions, (F, 3) int32."""
     first_column = np.arange(ROWS - 1)[:, None] * COLUMNS
     corner = (first_column + np.arange(COLUMNS - 1)).ravel()
+    right = corner + 1
     below = corner + COLUMNS
-    upper = np.stack([corner, below, corner + 1], 1)
-    lower = np.stack([corner + 1, below, below + 1], 1)
+
+    upper = np.stack([corner, below, right], 1)
+    lower = np.stack([right, below, below + 1], 1)
     return np.concatenate([upper, lower]).astype(np.int32)
