@@ -40,4 +40,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Name what is public, for completion."""
-    return sorted({*__all__, *globals()})
+    return sorted(__all__)
