@@ -11,7 +11,9 @@ import pytest
 from cdrl.core.errors import InputError
 from cdrl.core.settings import STAGES
 from cdrl.core.stage import finish_run, run_stage
+from cdrl.report.explorer.page import _fill_template
 from cdrl.report.figures import curves
+from cdrl.report.html_page import figure_block, script_json
 from cdrl.report.page import write_report
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -152,7 +154,7 @@ def test_the_page_is_one_file_with_plotly_once_and_videos_inline(run):
     page = write_report(run).read_text()
     assert page.count('draw("01_b-1-0"') == 1
     assert page.count("plotly.js v") == 1
-    assert '"name":"<\\/script>"' in page.replace('": "', '":"')
+    assert '"name":"\\u003c/script>"' in page.replace('": "', '":"')
     assert "bXA0IGJ5dGVz" in page
     assert "happy 1</figcaption>" in page
     assert "person 300, sad &amp; slow" in page
@@ -204,3 +206,33 @@ def test_a_progress_bar_without_its_kernel_is_left_out(run):
     page = without_scripts(run)
     assert "train()" in page
     assert "0/300" not in page
+
+
+TROUBLESOME_LABELS = [
+    "<!--<script>",
+    "</script>",
+    "<!--",
+    "%CODE%",
+    "%TITLE%",
+    "%HEADER%",
+    "a%DATA%",
+]
+
+
+@pytest.mark.parametrize("label", TROUBLESOME_LABELS)
+def test_data_of_a_page_is_read_back_and_never_ends_or_opens_an_element(label):
+    content = {label: [label]}
+    text = script_json(content)
+    assert "<" not in text
+    assert json.loads(text) == content
+    assert "<!--" not in figure_block({"data": [content], "layout": {}}, "a").partition("draw(")[2]
+
+
+@pytest.mark.parametrize("label", TROUBLESOME_LABELS)
+def test_labels_of_an_explorer_stand_in_its_header_alone(label):
+    page = _fill_template(label, {"labels": [label]}, {"arrays": [b"a"]})
+    header = re.search(r'id="header">(.*?)</script>', page, re.S)
+    assert json.loads(header[1]) == {"labels": [label]}
+    plain = _fill_template("plain", {"labels": ["plain"]}, {"arrays": [b"a"]})
+    assert page.count("<script") == plain.count("<script")
+    assert page.count("const widget =") == 1

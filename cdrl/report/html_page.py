@@ -4,6 +4,7 @@ import html
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from plotly.offline import get_plotlyjs
 
@@ -34,6 +35,20 @@ def html_page(title: str, body: str) -> str:
 """
 
 
+def script_json(content: Any) -> str:
+    """Data as JSON that a script element may hold, whatever texts are in it.
+
+    Every `<` is escaped: after `<!--<script>` a browser would not see the end of the element.
+
+    Args:
+        content: what `json.dumps` takes.
+
+    >>> script_json("</script>")
+    '"\\\\u003c/script>"'
+    """
+    return json.dumps(content).replace("<", "\\u003c")
+
+
 def figure_block(figure: dict, anchor: str) -> str:
     """A plotly figure as HTML for `html_page`.
 
@@ -41,7 +56,7 @@ def figure_block(figure: dict, anchor: str) -> str:
         figure: {"data": [...], "layout": {...}}.
         anchor: id of its element, unique on the page.
     """
-    content = json.dumps([figure["data"], figure["layout"]]).replace("</", "<\\/")
+    content = script_json([figure["data"], figure["layout"]])
     element = f'<div class="wide figure"><div id="{anchor}"></div></div>'
     return f'{element}{DRAW}"{anchor}", {content})</script>'
 

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import html
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from cdrl.report.dial.payload import (
 )
 from cdrl.report.dial.session import Session
 from cdrl.report.dial.source_clip import SourceClip, shortened
+from cdrl.report.html_page import script_json
 from cdrl.report.style import jpeg_uri
 
 # Even intensities at which the readings of a page are taken.
@@ -198,7 +198,7 @@ def _fragment(
     header["reading_intensities"] = READING_INTENSITIES
     header["choices"] = [choice.to_dict() for choice in choices]
 
-    header_text = json.dumps(header).replace("</", "<\\/")
+    header_text = script_json(header)
     block_text = base64.b64encode(b"".join(block.pieces)).decode()
     digest = hashlib.sha256((header_text + block_text).encode()).hexdigest()
     name = f"dial-{digest[:10]}"

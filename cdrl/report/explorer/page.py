@@ -2,7 +2,7 @@
 
 import base64
 import html
-import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from tqdm import tqdm
 from cdrl.core.files import atomic_path
 from cdrl.report.explorer.atlas import Atlas, read_atlas
 from cdrl.report.explorer.payload import FOLDER, payload, script, style_sheet
+from cdrl.report.html_page import script_json
 
 FACE_SIDE = 64  # pixels
+MARK = re.compile("%(TITLE|STYLE|DATA|HEADER|CODE)%")  # of page.html
 
 
 def write_page(run: Atlas | Path | str, out: Path | str, points: int = 0) -> Path:
@@ -69,14 +71,12 @@ def _fill_template(name: str, header: dict, blocks: dict[str, list[bytes]]) -> s
         "TITLE": html.escape(f"cdrl explorer: {name}"),
         "STYLE": style_sheet(),
         "DATA": "".join(_data_element(name, pieces) for name, pieces in blocks.items()),
-        "HEADER": json.dumps(header).replace("</", "<\\/"),
+        "HEADER": script_json(header),
         "CODE": script().replace("export default", "const widget ="),
     }
-    page = (FOLDER / "page.html").read_text()
-    for mark, text in values.items():
-        page = page.replace(f"%{mark}%", text, 1)
-
-    return page
+    template = (FOLDER / "page.html").read_text()
+    # In one pass: a label such as %CODE% must not be taken for a mark of the template.
+    return MARK.sub(lambda match: values[match[1]], template)
 
 
 def _data_element(name: str, pieces: list[bytes]) -> str:
