@@ -410,3 +410,15 @@ def test_a_narrow_code_in_many_dimensions_is_read_as_its_own_axes_are():
     expected = model.predict(scaled[score])
     predicted = probe(wide, label, fit, score, kinds=("linear",)).predicted["linear"]
     assert np.mean(predicted == expected) > 0.98
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", ["fit", "score"])
+def test_a_probe_of_features_that_are_not_finite_says_so(value, part):
+    features = {
+        name: np.random.default_rng(0).standard_normal((60, 4)) for name in ("fit", "score")
+    }
+    features[part][3, 1] = value
+    labels = np.arange(60) % 3
+    with pytest.raises(ValueError, match=f"1 of 60 rows to {part} .* row 3"):
+        fit_probes(features["fit"], labels, features["score"], labels)

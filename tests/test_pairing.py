@@ -57,3 +57,25 @@ def test_unrelated_clips_cost_more_than_the_same_sentence():
 
 def test_the_linear_alignment_joins_first_to_first_and_last_to_last():
     assert linear_alignment(5, 9) == pytest.approx([0, 2, 4, 6, 8])
+
+
+@pytest.mark.parametrize(("num_first", "num_second"), [(1, 1), (1, 2), (1, 30), (30, 1), (2, 90)])
+@pytest.mark.parametrize("band", [0.0, 0.25])
+def test_clips_of_any_length_have_an_alignment(num_first, num_second, band):
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((num_first, 6))
+    second = rng.standard_normal((num_second, 6))
+    positions, quality = dtw_alignment(first, second, band)
+    assert positions.shape == (num_first,)
+    assert positions.min() >= 0 and positions.max() <= num_second - 1
+    assert np.isfinite(quality)
+    if num_first == 1:
+        assert positions[0] == (num_second - 1) / 2
+
+
+@pytest.mark.parametrize("spoilt", [np.zeros((0, 6)), np.full((4, 6), np.nan)])
+def test_features_that_cannot_be_aligned_are_refused_with_the_reason(spoilt):
+    whole = np.ones((5, 6))
+    for pair in ((spoilt, whole), (whole, spoilt)):
+        with pytest.raises(ValueError, match="an alignment needs"):
+            dtw_alignment(*pair)

@@ -161,3 +161,19 @@ def test_a_pickle_in_place_of_a_tensor_file_is_not_executed(tmp_path):
     path.with_suffix(".json").write_text(json.dumps({"model": {}}))
     with pytest.raises(InputError, match="not a readable safetensors file"):
         load_weights(str(path), mouth_backbone(8))
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "positions"), [("embedded", "brows", 64), ("ViT-B-32/random", "face", 77)]
+)
+@pytest.mark.parametrize("surplus", [0, 1])
+def test_a_text_whose_end_lies_outside_the_tower_is_refused(name, word, positions, surplus):
+    prior = LanguagePrior(name)
+    context = torch.zeros(1, 16, prior.token_width)
+    text = " ".join([word] * (positions - 16 - 2 + surplus))
+    if not surplus:
+        assert prior.prompt_embedding(context, [text]).isfinite().all()
+        return
+    with pytest.raises(InputError, match=f"reads {positions} tokens") as error:
+        prior.prompt_embedding(context, [text])
+    assert f"{positions - 16} tokens at most" in str(error.value)

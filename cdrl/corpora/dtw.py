@@ -35,7 +35,7 @@ def _accumulate(cost: np.ndarray, band: float) -> tuple[np.ndarray, np.ndarray]:
     width = band * columns + abs(columns - rows) * 0.5
     for i in range(rows):
         for j in range(columns):
-            if abs(j - i * slope) > width:
+            if rows > 1 and abs(j - i * slope) > width:  # one row has no diagonal
                 continue
             if i == 0 and j == 0:
                 total[i, j] = cost[i, j]
@@ -70,8 +70,17 @@ def dtw_alignment(
     Returns:
         (T,) float, for each frame of `first` the mean of the frames of `second` that the path joins
         to it; and the mean cosine distance along the path (0 for identical clips, about 1 for
-        unrelated ones): the pair's quality.
+        unrelated ones): the pair's quality. A clip of one frame is aligned to all of the other.
+
+    Raises:
+        ValueError: a clip without frames, or features that are not finite.
     """
+    if not len(first) or not len(second):
+        raise ValueError(
+            f"an alignment needs frames in both clips: got {len(first)} and {len(second)}"
+        )
+    if not np.isfinite(first).all() or not np.isfinite(second).all():
+        raise ValueError("an alignment needs finite features: got a NaN or an infinite value")
     cosines = _unit_rows(first) @ _unit_rows(second).T
     cost = (1 - cosines).astype(np.float64)
     _, step = _accumulate(cost, band)

@@ -115,7 +115,7 @@ def fit_probes(
         scores 1 in all kinds.
 
     Raises:
-        ValueError: for an unknown kind or an empty part.
+        ValueError: for an unknown kind, an empty part or features that are not finite.
 
     >>> code = np.repeat(np.eye(3), 40, axis=0); label = np.repeat([0, 1, 2], 40)
     >>> fit_probes(code, label, code, label).highest
@@ -124,6 +124,8 @@ def fit_probes(
     labels_fit = np.asarray(labels_fit)
     labels_score = np.asarray(labels_score)
     _check_parts(labels_fit, labels_score)
+    _check_finite("fit", features_fit)
+    _check_finite("score", features_score)
 
     if permuted:
         random = np.random.default_rng([seed, 7002])
@@ -160,6 +162,17 @@ def _check_parts(labels_fit: np.ndarray, labels_score: np.ndarray) -> None:
         raise ValueError(
             f"a probe needs rows in both parts: got {len(labels_fit)} to fit, {len(labels_score)} "
             "to score"
+        )
+
+
+def _check_finite(part: str, features: np.ndarray) -> None:
+    """Refuse (n, D) features with a NaN or an infinite value; `part` is named in the message."""
+    is_finite = np.isfinite(np.asarray(features, np.float64)).reshape(len(features), -1).all(1)
+    if not is_finite.all():
+        row = int(np.argmin(is_finite))
+        raise ValueError(
+            f"a probe needs finite features: {np.sum(~is_finite)} of {len(features)} rows to "
+            f"{part} hold a NaN or an infinite value, the first is row {row}"
         )
 
 

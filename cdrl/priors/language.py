@@ -223,12 +223,12 @@ def encode_tokens(
         end = end + context.shape[1]
 
     positions = tower.positional_embedding
+    _check_length(ids, end, len(positions))
     is_causal = tower.attn_mask is not None
     needed = int(end.max()) + 1 if is_causal else words.shape[1]
     length = min(needed, len(positions))
 
     words = words[:, :length] + positions[:length]
-    end = end.clamp(max=length - 1)
 
     mask = tower.attn_mask[:length, :length] if is_causal else None
     hidden = tower.transformer(words, attn_mask=mask)
@@ -236,6 +236,24 @@ def encode_tokens(
     text = hidden[torch.arange(len(ids)), end]
 
     return F.normalize(_project_text(tower, text), dim=-1)
+
+
+def _check_length(ids: torch.Tensor, end: torch.Tensor, positions: int) -> None:
+    """Refuse texts whose end, behind the context, lies outside the tower.
+
+    Args:
+        ids: (B, L) tokens.
+        end: (B,) position of the end token, with the context counted.
+        positions: that the tower has.
+    """
+    longest = int(end.max()) + 1
+    if longest > positions:
+        context = longest - int(ids.argmax(1).max()) - 1
+        raise InputError(
+            f"text of {longest - context} tokens behind {context} of learnt context: the language "
+            f"prior reads {positions} tokens; give a text of {positions - context} tokens at most, "
+            "start and end counted"
+        )
 
 
 def _project_text(tower: Any, text: torch.Tensor) -> torch.Tensor:
