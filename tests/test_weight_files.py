@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from cdrl.baselines.released.networks import check_keys
-from cdrl.core.checkpoint import load_network, load_tensors, save_network
+from cdrl.core.checkpoint import kit_weights_path, load_network, load_tensors, save_network
 from cdrl.core.errors import InputError
 from cdrl.core.weight_files import fill, read_state, verify
+from cdrl.evaluation.judges import NETWORKS, Judges
+from cdrl.evaluation.lip_sync import load_syncnet
+from cdrl.evaluation.realism import load_published
 
 
 class Harmful:
@@ -155,3 +158,53 @@ def test_weights_that_no_network_computes_with_are_refused_where_they_are_opened
 def test_integers_of_a_network_s_own_are_accepted(tmp_path):
     model = torch.nn.BatchNorm1d(3)
     assert fill(torch.nn.BatchNorm1d(3), model.state_dict(), tmp_path / "a.pth").num_features == 3
+
+
+@pytest.mark.parametrize("content", ['{"sha256": null}', "{}", '{"sha256": ""}'])
+def test_a_record_whose_sum_disappeared_is_told_and_not_recorded_anew(tmp_path, content):
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"first")
+    verify(path)
+    record = tmp_path / "net.pth.json"
+    record.write_text(content)
+    path.write_bytes(b"second")
+    with pytest.raises(InputError, match="is gone from it"):
+        verify(path)
+    assert record.read_text() == content
+
+
+def test_a_record_that_is_made_is_told(tmp_path, capsys):
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"first")
+    verify(path)
+    assert "no sum of it was known" in capsys.readouterr().err
+    verify(path)
+    assert capsys.readouterr().err == ""
+
+
+def test_every_card_of_a_file_is_checked(tmp_path):
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"first")
+    digest = hashlib.sha256(b"first").hexdigest()
+    (tmp_path / "net.json").write_text(json.dumps({"sha256": digest}))
+    (tmp_path / "net.pth.json").write_text(json.dumps({"sha256": "0" * 64}))
+    with pytest.raises(InputError, match="net.pth.json says"):
+        verify(path)
+
+
+@pytest.mark.parametrize("load", [load_syncnet, lambda path: load_published("face", path)])
+def test_a_file_that_has_changed_is_refused_before_it_is_parsed(tmp_path, load):
+    path = tmp_path / "net-deadbeef.pth"
+    path.write_bytes(b"no weights at all")
+    with pytest.raises(InputError, match="its name says deadbeef"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_user_s_folder_replaces_no_evaluation_network(tmp_path, monkeypatch, name):
+    (tmp_path / f"{name}.safetensors").write_bytes(b"another")
+    (tmp_path / f"{name}.json").write_text("{}")
+    monkeypatch.setenv("CDRL_WEIGHTS", str(tmp_path))
+    assert kit_weights_path(name).parent != tmp_path
+    assert Judges((name,)).cards[name]["sha256"]
+    assert kit_weights_path(str(tmp_path / f"{name}.safetensors")).parent == tmp_path

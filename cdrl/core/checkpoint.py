@@ -253,6 +253,28 @@ def weights_path(name: str) -> Path:
     )
 
 
+def kit_weights_path(name: str) -> Path:
+    """Find weights of the kit's own: in `data/weights` alone, never in CDRL_WEIGHTS.
+
+    Networks that measure are found so: a file of a user's folder must not replace a judge.
+
+    Args:
+        name: of committed weights, or the path of a .safetensors file that the user names.
+
+    Raises:
+        InputError: not found.
+    """
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        path = data_root() / "weights" / f"{name}.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: the weights of this evaluation network are missing; get the kit's data "
+            "folder again, or name a .safetensors file"
+        )
+    return path
+
+
 def _names_hub(where: str | Path) -> bool:
     """Tell whether this is OWNER/NAME of the Hugging Face Hub: a text that is no path here."""
     if not isinstance(where, str) or where.endswith(".safetensors"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 import zipfile
 from contextlib import suppress
 from functools import lru_cache
@@ -172,20 +173,32 @@ def verify(path: Path) -> str:
 
     It is compared with all that is known: a card (NAME.json, or NAME.EXT.json, with `sha256`) and
     digits that publishers put at the end of a name (`NAME-46683a32.pt`). Where nothing is known,
-    the sha256 is recorded in NAME.EXT.json and checked from then on.
+    the sha256 is recorded in NAME.EXT.json, which is said in a line, and checked from then on.
 
     Raises:
-        InputError: the file is not the one that its name, its card or the record says.
+        InputError: no such file, one that is not what its name, its card or the record says, or a
+            record that holds no sum any more.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of weights")
     digest = checksum(path)
     _check_name(path, digest)
     record = path.with_name(f"{path.name}.json")
+    is_known = False
     for card in (path.with_suffix(".json"), record):
         expected = read_json(card).get("sha256") if card.exists() else None
         if expected:
             _check_card(path, digest, card, expected)
-            return digest
+            is_known = True
+    if is_known:
+        return digest
+    if record.exists():
+        raise InputError(
+            f"{record}: the sha256 of {path.name} is gone from it, so a change of the file could "
+            f"not be noticed; get the file again and remove {record.name}, then the sum is "
+            "recorded anew"
+        )
 
     entry = {
         "sha256": digest,
@@ -194,6 +207,12 @@ def verify(path: Path) -> str:
     }
     with suppress(OSError):  # a folder that may only be read keeps no record
         write_json(record, entry)
+    print(
+        f"{path}: no sum of it was known, its sha256 {digest[:12]} counts from now on; if it was "
+        "used here before, its record has disappeared",
+        file=sys.stderr,
+        flush=True,
+    )
     return digest
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from cdrl.core.checkpoint import load_card, load_weights
+from cdrl.core.checkpoint import kit_weights_path, load_card, load_weights
 from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS
 
 SIZE = 64  # the demo's generator writes 64 px crops; every video is judged at this size
@@ -69,9 +69,10 @@ class Judges:
         self.cards = {}
         self.networks = {}
         for name in names:
-            card = load_card(name)
+            weights = kit_weights_path(name)
+            card = load_card(weights)
             self.cards[name] = card
-            self.networks[name] = load_weights(name, FrameNet(**card["model"]))
+            self.networks[name] = load_weights(weights, FrameNet(**card["model"]))
 
     @torch.no_grad()
     def _run(self, name: str, frames: torch.Tensor) -> torch.Tensor:

@@ -44,8 +44,8 @@ def load_syncnet(path: str | Path) -> SyncNet:
             file that has changed.
     """
     path = Path(path)
-    state = read_state(path)
     verify(path)
+    state = read_state(path)
 
     return fill(SyncNet(), state, path)
 

@@ -42,8 +42,8 @@ def load_published(kind: str, path: str | Path) -> nn.Module:
             file that has changed.
     """
     path = Path(path)
-    state = read_state(path)
     verify(path)
+    state = read_state(path)
     network: nn.Module = FaceNet() if kind == "face" else EfficientFace()
 
     return fill(network, state, path).to(pick_device("auto"))
