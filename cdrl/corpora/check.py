@@ -194,7 +194,7 @@ def describe_corpus(scan: Scan, changes: list[str]) -> list[str]:
     lines += changes
     for concern in concerns(clips):
         lines.append(f"beware: {concern}")
-    return lines
+    return [_printable(line) for line in lines]
 
 
 def _describe_counts(scan: Scan) -> str:
@@ -239,10 +239,19 @@ def _examples(names: list[str]) -> str:
     """The first few names; a character that cannot be printed is escaped."""
     printable = []
     for name in names[:EXAMPLES]:
-        printable.append(name.encode(errors="backslashreplace").decode())
+        printable.append(_printable(name))
     if len(names) > EXAMPLES:
         printable.append("...")
     return ", ".join(printable)
+
+
+def _printable(text: str) -> str:
+    """A text with everything escaped that a terminal obeys or cannot print."""
+    shown = []
+    for character in text:
+        is_shown = character.isprintable()
+        shown.append(character if is_shown else character.encode("unicode_escape").decode())
+    return "".join(shown)
 
 
 def describe_changes(changes: dict[str, list[str]], file: Path, has_sums: bool) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ HEAD = (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
     'content="width=device-width, initial-scale=1">'
 )
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def reason_kind(reason: str) -> str:
@@ -76,7 +78,7 @@ def write_report(
     reasons = [rejected[name]["reason"] for name in rejected_clips["name"]]
     rejected_clips["kind"] = [reason_kind(reason) for reason in reasons]
     rejected_clips["reason"] = reasons
-    rejected_clips.to_csv(folder / "rejected.csv", index=False)
+    spreadsheet_safe(rejected_clips).to_csv(folder / "rejected.csv", index=False)
 
     accepted_clips = manifest[~is_rejected]
     title = f"{len(accepted_clips)} of {len(manifest)} clips accepted"
@@ -100,6 +102,23 @@ def write_report(
         + "\n</body></html>\n"
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts a spreadsheet takes for texts and not for formulas.
+
+    Args:
+        table: for a CSV that people open.
+
+    Returns:
+        A copy; texts that begin with = + - @, a tab or a line break have an apostrophe before them.
+    """
+    return table.map(_safe_cell)
+
+
+def _safe_cell(value: Any) -> Any:
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value
 
 
 def _kind_section(kind: str, clips: pd.DataFrame, rejected: dict[str, dict]) -> list[str]:
