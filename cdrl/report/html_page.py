@@ -36,7 +36,7 @@ def html_page(title: str, body: str) -> str:
 
 
 def script_json(content: Any) -> str:
-    """Data as JSON that a script element may hold, whatever texts are in it.
+    r"""Data as JSON that a script element may hold, whatever texts are in it.
 
     Every `<` is escaped: after `<!--<script>` a browser would not see the end of the element.
 
@@ -44,7 +44,7 @@ def script_json(content: Any) -> str:
         content: what `json.dumps` takes.
 
     >>> script_json("</script>")
-    '"\\\\u003c/script>"'
+    '"\\u003c/script>"'
     """
     return json.dumps(content).replace("<", "\\u003c")
 
