@@ -153,8 +153,18 @@ def _clamp(value: float, low: float, high: float) -> float:
 
 
 @njit(**INLINE)
-def _corners(triangles: np.ndarray, t: int) -> tuple[int, int, int]:
-    return triangles[t, 0], triangles[t, 1], triangles[t, 2]
+def _row(values: np.ndarray, i: int) -> tuple[Any, Any, Any]:
+    """One row of an array (N, 3) as a tuple."""
+    return values[i, 0], values[i, 1], values[i, 2]
+
+
+@njit(**INLINE)
+def _offset(points: np.ndarray, i: int, origin: np.ndarray) -> tuple[float, float, float]:
+    """A point relative to an origin (3,)."""
+    x = points[i, 0] - origin[0]
+    y = points[i, 1] - origin[1]
+    z = points[i, 2] - origin[2]
+    return x, y, z
 
 
 @njit(**FAST)
@@ -178,9 +188,7 @@ def _rotate_eyes(points: np.ndarray, model: PersonModel, rotation: np.ndarray) -
     for eye in range(2):
         centre = model.eye_spheres[eye]
         for i in range(model.eye_ranges[eye, 0], model.eye_ranges[eye, 1]):
-            x = points[i, 0] - centre[0]
-            y = points[i, 1] - centre[1]
-            z = points[i, 2] - centre[2]
+            x, y, z = _offset(points, i, centre)
             for axis in range(3):
                 points[i, axis] = _add_rotated(centre[axis], rotation[axis], x, y, z)
 
@@ -195,23 +203,36 @@ def _pose_head(
 ) -> None:
     """Turn each vertex about the neck by its weight, then translate all of them, in place."""
     for i in range(len(points)):
-        x = points[i, 0] - neck[0]
-        y = points[i, 1] - neck[1]
-        z = points[i, 2] - neck[2]
+        x, y, z = _offset(points, i, neck)
         weight = head_weight[i]
-        rotated_x = _dot(rotation[0], x, y, z)
-        rotated_y = _dot(rotation[1], x, y, z)
-        rotated_z = _dot(rotation[2], x, y, z)
-        points[i, 0] = neck[0] + x + weight * (rotated_x - x) + translation[0]
-        points[i, 1] = neck[1] + y + weight * (rotated_y - y) + translation[1]
-        points[i, 2] = neck[2] + z + weight * (rotated_z - z) + translation[2]
+        turned_x = weight * (_dot(rotation[0], x, y, z) - x)
+        turned_y = weight * (_dot(rotation[1], x, y, z) - y)
+        turned_z = weight * (_dot(rotation[2], x, y, z) - z)
+
+        points[i, 0] = neck[0] + x + turned_x + translation[0]
+        points[i, 1] = neck[1] + y + turned_y + translation[1]
+        points[i, 2] = neck[2] + z + turned_z + translation[2]
 
 
 @njit(**INLINE)
 def _edge(points: np.ndarray, start: int, end: int) -> tuple[float, float, float]:
+    """The vector from one vertex to another."""
     x = points[end, 0] - points[start, 0]
     y = points[end, 1] - points[start, 1]
     z = points[end, 2] - points[start, 2]
+    return x, y, z
+
+
+@njit(**INLINE)
+def _cross(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Cross product of two vectors."""
+    ax, ay, az = first
+    bx, by, bz = second
+    x = ay * bz - az * by
+    y = az * bx - ax * bz
+    z = ax * by - ay * bx
     return x, y, z
 
 
@@ -220,18 +241,18 @@ def _vertex_normals(points: np.ndarray, triangles: np.ndarray, normals: np.ndarr
     """Area-weighted vertex normals of unit length, into `normals`."""
     normals[:] = 0.0
     for t in range(len(triangles)):
-        i, j, k = _corners(triangles, t)
-        ax, ay, az = _edge(points, i, j)
-        bx, by, bz = _edge(points, i, k)
-        nx = ay * bz - az * by
-        ny = az * bx - ax * bz
-        nz = ax * by - ay * bx
+        i, j, k = _row(triangles, t)
+        first = _edge(points, i, j)
+        second = _edge(points, i, k)
+        x, y, z = _cross(first, second)
         for corner in (i, j, k):
-            normals[corner, 0] += nx
-            normals[corner, 1] += ny
-            normals[corner, 2] += nz
+            normals[corner, 0] += x
+            normals[corner, 1] += y
+            normals[corner, 2] += z
+
     for i in range(len(normals)):
-        square = normals[i, 0] ** 2 + normals[i, 1] ** 2 + normals[i, 2] ** 2
+        x, y, z = _row(normals, i)
+        square = x**2 + y**2 + z**2
         length = math.sqrt(square) + np.float32(1e-12)
         for axis in range(3):
             normals[i, axis] /= length
@@ -240,11 +261,14 @@ def _vertex_normals(points: np.ndarray, triangles: np.ndarray, normals: np.ndarr
 @njit(**INLINE)
 def _project(points: np.ndarray, camera: Camera, focal: float, screen: np.ndarray) -> None:
     """Perspective projection: column, row (samples) and depth of every vertex, into `screen`."""
+    centre_x = camera.centre[0]
+    centre_y = camera.centre[1]
     for i in range(len(points)):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        x, y, z = _row(points, i)
         scale = focal / (camera.distance - z)
-        screen[i, 0] = camera.centre[0] + scale * x
-        screen[i, 1] = camera.centre[1] - scale * (y - camera.height)
+        above_axis = y - camera.height
+        screen[i, 0] = centre_x + scale * x
+        screen[i, 1] = centre_y - scale * above_axis
         screen[i, 2] = -z
 
 
@@ -256,22 +280,29 @@ def _occlude_eyes(points: np.ndarray, model: PersonModel, sky_visibility: np.nda
     """The upper lid shades the eyeball: less sky at its top and at its sides."""
     for eye in range(2):
         sphere = model.eye_spheres[eye]
+        radius = sphere[3]
         for i in range(model.eye_ranges[eye, 0], model.eye_ranges[eye, 1]):
-            y = (points[i, 1] - sphere[1]) / sphere[3]
-            x = abs(points[i, 0] - sphere[0]) / sphere[3]
-            under_lid = _clamp(y + np.float32(0.15), ZERO, np.float32(0.7))
-            from_lid = np.float32(0.75) * under_lid
-            from_sides = np.float32(0.2) * x * x
-            sky_visibility[i] = np.float32(0.85) - from_lid - from_sides
+            right, up, _ = _offset(points, i, sphere)
+            height = up / radius
+            side = abs(right) / radius
+            under_lid = _clamp(height + np.float32(0.15), ZERO, np.float32(0.7))
+            lid_shadow = np.float32(0.75) * under_lid
+            side_shadow = np.float32(0.2) * side * side
+            sky_visibility[i] = np.float32(0.85) - lid_shadow - side_shadow
+
+
+@njit(**INLINE)
+def _lip_gap(points: np.ndarray, inner_lips: np.ndarray) -> float:
+    """Height of the upper lip's inner middle over the lower one's."""
+    upper, lower = inner_lips[0], inner_lips[1]
+    return points[upper, 1] - points[lower, 1]
 
 
 @njit(**INLINE)
 def _light_mouth(points: np.ndarray, model: PersonModel, sky_visibility: np.ndarray) -> None:
     """Light enters the mouth as the lips part."""
-    upper = model.inner_lips[0]
-    lower = model.inner_lips[1]
-    gap = points[upper, 1] - points[lower, 1]
-    gap_at_rest = model.vertices[upper, 1] - model.vertices[lower, 1]
+    gap = _lip_gap(points, model.inner_lips)
+    gap_at_rest = _lip_gap(model.vertices, model.inner_lips)
     opening = _clamp((gap - gap_at_rest) * np.float32(10.0), ZERO, ONE)
     share = np.float32(0.12) + np.float32(0.88) * opening
     for i in model.mouth_interior:
@@ -301,9 +332,7 @@ def _shade_vertices(
     ground.
     """
     for i in range(len(normals)):
-        nx = normals[i, 0]
-        ny = normals[i, 1]
-        nz = normals[i, 2]
+        nx, ny, nz = _row(normals, i)
         key_cosine = _dot(lights.key_direction, nx, ny, nz)
         fill_cosine = max(_dot(lights.fill_direction, nx, ny, nz), ZERO)
         up = HALF + HALF * ny
@@ -318,6 +347,7 @@ def _shade_vertices(
             fill = fill_cosine * lights.fill[c]
             light = ambient + direct * (key + fill)
             shading[i, c] = math.sqrt(light) * model.albedo_factor[i, c]
+
         half_cosine = _dot(half_vector, nx, ny, nz)
         if half_cosine > 0.3:
             strength = model.specular[i, 0]
@@ -382,7 +412,7 @@ def _passes_alpha(
     model: PersonModel, t: int, weights: tuple[float, float, float], row: int, column: int
 ) -> bool:
     """Alpha to coverage: each of a pixel's four samples has its own threshold on the alpha."""
-    corners = _corners(model.triangles, t)
+    corners = _row(model.triangles, t)
     u = int(_interpolate(model.uv, corners, weights, 0))
     v = int(_interpolate(model.uv, corners, weights, 1))
     height, width = model.texture.shape[:2]
@@ -400,10 +430,10 @@ def _rasterise(
     """Nearest triangle of every sample, into `nearest`, and its depth, into `depth`."""
     side = depth.shape[0]
     for t in range(len(model.triangles)):
-        i, j, k = _corners(model.triangles, t)
-        x0, y0, z0 = screen[i, 0], screen[i, 1], screen[i, 2]
-        x1, y1, z1 = screen[j, 0], screen[j, 1], screen[j, 2]
-        x2, y2, z2 = screen[k, 0], screen[k, 1], screen[k, 2]
+        i, j, k = _row(model.triangles, t)
+        x0, y0, z0 = _row(screen, i)
+        x1, y1, z1 = _row(screen, j)
+        x2, y2, z2 = _row(screen, k)
 
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         one_sided = t < model.opaque_end or t >= model.two_sided_end
@@ -422,11 +452,13 @@ def _rasterise(
         edge_b = (bx, ONE / bx)
         edge_c = (cx, ONE / cx)
         edge_a = (ax, ONE / ax)
+
         for row in range(top, bottom + 1):
             dy = np.float32(row) + HALF - y0
             row_b = by * dy
             row_c = cy * dy
             row_a = ONE + ay * dy
+
             span = (np.float32(left), np.float32(right))
             span = _clip_span(span, edge_b, row_b, x0)
             span = _clip_span(span, edge_c, row_c, x0)
@@ -434,6 +466,7 @@ def _rasterise(
             low, high = span
             if high < low:
                 continue
+
             for column in range(int(low), int(high) + 1):
                 dx = np.float32(column) + HALF - x0
                 b = row_b + bx * dx
@@ -441,6 +474,7 @@ def _rasterise(
                 a = ONE - b - c
                 if a < 0.0 or b < 0.0 or c < 0.0:
                     continue
+
                 z = a * z0 + b * z1 + c * z2
                 if z >= depth[row, column]:
                     continue
@@ -459,11 +493,12 @@ def _barycentric(
 ) -> tuple[float, float, float]:
     """Barycentric coordinates of a sample in its triangle."""
     i, j, k = corners
-    x0, y0 = screen[i, 0], screen[i, 1]
-    x1, y1 = screen[j, 0], screen[j, 1]
-    x2, y2 = screen[k, 0], screen[k, 1]
+    x0, y0, _ = _row(screen, i)
+    x1, y1, _ = _row(screen, j)
+    x2, y2, _ = _row(screen, k)
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
     scale = ONE / area
+
     dx = np.float32(column) + HALF - x0
     dy = np.float32(row) + HALF - y0
     b = ((y2 - y0) * dx + (x0 - x2) * dy) * scale
@@ -494,7 +529,7 @@ def _shade_sample(
     screen: np.ndarray, model: PersonModel, shading: np.ndarray, t: int, row: int, column: int
 ) -> tuple[float, float, float]:
     """Colour of one sample: bilinear texture times interpolated shading, plus the highlight."""
-    corners = _corners(model.triangles, t)
+    corners = _row(model.triangles, t)
     weights = _barycentric(screen, corners, row, column)
 
     height, width = model.texture.shape[:2]
@@ -504,6 +539,7 @@ def _shade_sample(
     v0 = _clamp(int(v), 0, height - 2)
     fu = _clamp(u - u0, ZERO, ONE)
     fv = _clamp(v - v0, ZERO, ONE)
+
     texel_weights = ((1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv)
     upper = model.texture[v0]
     lower = model.texture[v0 + 1]
@@ -551,6 +587,7 @@ def _resolve(
                     red += colour[0]
                     green += colour[1]
                     blue += colour[2]
+
             frame[y, x, 0] = _to_byte(red)
             frame[y, x, 1] = _to_byte(green)
             frame[y, x, 2] = _to_byte(blue)
@@ -594,30 +631,34 @@ def film(
     size = len(background)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
     landmarks = np.empty((num_frames, len(model.landmarks), 2), np.float32)
+
+    sky_visibility = model.sky_visibility.copy()
+    half_vector = _half_vector(lights.key_direction)
     points = np.empty((num_vertices, 3), np.float32)
     normals = np.empty((num_vertices, 3), np.float32)
     screen = np.empty((num_vertices, 3), np.float32)
     shading = np.empty((num_vertices, 4), np.float32)
     depth = np.empty((2 * size, 2 * size), np.float32)
     nearest = np.empty((2 * size, 2 * size), np.int32)
-    sky_visibility = model.sky_visibility.copy()
-    half_vector = _half_vector(lights.key_direction)
 
     for frame in range(num_frames):
         _deform(model.vertices, shapes, motion.coefficients[frame], points)
         _rotate_eyes(points, model, motion.eye_rotations[frame])
         _occlude_eyes(points, model, sky_visibility)
         _light_mouth(points, model, sky_visibility)
+
         rotation = motion.head_rotations[frame]
         translation = motion.translations[frame]
         _pose_head(points, model.head_weight, rotation, translation, motion.neck)
         _vertex_normals(points, model.triangles, normals)
         _shade_vertices(normals, model, sky_visibility, lights, half_vector, shading)
         _project(points, camera, camera.focal[frame], screen)
+
         depth[:] = FAR
         nearest[:] = -1
         _rasterise(screen, model, depth, nearest)
         _resolve(screen, model, shading, nearest, background, frames[frame])
+
         for number in range(len(model.landmarks)):
             vertex = model.landmarks[number]
             landmarks[frame, number, 0] = HALF * screen[vertex, 0]
