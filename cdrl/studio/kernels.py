@@ -8,6 +8,8 @@ The arithmetic is compiled with `fastmath`, and 64-bit numbers enter where an in
 one. Both decide the last bit of a colour, so the order of operations and the types in this file are
 part of the corpus. Small functions are inlined before the compiler reorders anything: the result is
 that of one long function.
+
+numba's files in `__pycache__` name the tuples below; delete them after renaming one.
 """
 
 import math
