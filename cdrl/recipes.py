@@ -35,7 +35,7 @@ from cdrl.editors.image import (
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
 from cdrl.editors.renderer import rendering_scores, sample_changes, train_action_renderer
 from cdrl.evaluation.judge_training import train_identity, train_judge, train_tracker
-from cdrl.models.action_editor import ActionManipulator
+from cdrl.models.action_networks import ActionManipulator
 from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, load_tracker, track
 from cdrl.priors.features import Features, extract
 from cdrl.representation.content import train_content

@@ -30,7 +30,7 @@ from cdrl.evaluation.edit_evaluation import (
 )
 from cdrl.evaluation.metrics import RENDERED_SCORES, restore_statistics
 from cdrl.evaluation.readings import ClipReading, References
-from cdrl.models.action_editor import (
+from cdrl.models.action_networks import (
     GAZE_ACTIONS,
     ActionDiscriminator,
     ActionManipulator,

@@ -1,4 +1,7 @@
-"""Presets: what differs from the settings' defaults, and what a run of each is expected to cost."""
+"""Presets: what differs from the defaults, and what a run of each is expected to cost.
+
+The defaults themselves are in `cdrl.core.settings`.
+"""
 
 from dataclasses import dataclass
 from typing import Any

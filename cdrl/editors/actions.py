@@ -16,7 +16,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import emotion_index
 from cdrl.editors.base import DEFAULT_CARD, EditorCard, Fields
 from cdrl.media.mouths import DEFAULT_MOUTH_BOX
-from cdrl.models.action_editor import ActionManipulator
+from cdrl.models.action_networks import ActionManipulator
 from cdrl.models.action_renderer import ActionRenderer
 from cdrl.models.image_editor import MAX_INTENSITY
 from cdrl.priors.actions import ActionTracker, load_tracker

@@ -26,7 +26,7 @@ from cdrl.editors.objective import (
 from cdrl.editors.paired import PairedActionObjective, PairedActionSampler, TrackedEdits
 from cdrl.editors.samplers import ActionWindowSampler, Batch
 from cdrl.editors.variants import Weights, action_weights, measurable_weights
-from cdrl.models.action_editor import ActionDiscriminator, ActionManipulator
+from cdrl.models.action_networks import ActionDiscriminator, ActionManipulator
 from cdrl.priors.actions import TrackedActions
 from cdrl.representation.distillation import ActionGuidance, feature_stats
 from cdrl.training.loop import LoopConfig, train

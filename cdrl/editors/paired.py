@@ -32,7 +32,7 @@ from cdrl.editors.samplers import (
     window_frames,
 )
 from cdrl.editors.variants import IMAGE_PAIRED
-from cdrl.models.action_editor import ActionManipulator
+from cdrl.models.action_networks import ActionManipulator
 from cdrl.models.image_editor import ImageEditor
 from cdrl.training.loop import LoopConfig, train
 

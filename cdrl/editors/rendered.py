@@ -14,7 +14,7 @@ from cdrl.editors.actions import edit_actions
 from cdrl.editors.paired import TrackedEdits
 from cdrl.editors.samplers import LEVELS
 from cdrl.media import faces
-from cdrl.models.action_editor import ActionManipulator
+from cdrl.models.action_networks import ActionManipulator
 from cdrl.priors.actions import ActionTracker, TrackedActions, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.studio.acting import act

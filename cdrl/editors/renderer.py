@@ -34,7 +34,7 @@ from cdrl.editors.samplers import (
     mirror_where,
     numbers_of_clips,
 )
-from cdrl.models.action_editor import ActionManipulator
+from cdrl.models.action_networks import ActionManipulator
 from cdrl.models.action_renderer import ActionRenderer
 from cdrl.models.field_network import Edit
 from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY

@@ -12,7 +12,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.batches import load_images, window_rows
 from cdrl.corpora.store import Store
-from cdrl.models.action_editor import REACH
+from cdrl.models.action_networks import REACH
 from cdrl.models.field_network import working_view
 from cdrl.priors.actions import TrackedActions
 

@@ -4,6 +4,8 @@ Each function takes what the evaluation networks read (lists with one array a cl
 order) and gives `ScoreStatistics`: additive statistics per clip with a formula.
 `estimate_per_emotion` adds bootstrap intervals over speakers, for each emotion too;
 `cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
+
+`cdrl.evaluation.metrics` lists which of these scores are computed, and what each needs.
 """
 
 from collections.abc import Mapping, Sequence

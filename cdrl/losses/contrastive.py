@@ -1,4 +1,7 @@
-"""Contrastive losses, one value per sample, natural logarithm (nats)."""
+"""Contrastive losses, one value per sample, natural logarithm (nats).
+
+CCRL combines its terms in `cdrl.representation.content`, CERL in `cdrl.representation.emotion`.
+"""
 
 import torch
 import torch.nn.functional as F

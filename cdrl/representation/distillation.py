@@ -17,7 +17,7 @@ from cdrl.core.checkpoint import save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig
 from cdrl.corpora.batches import window_rows
-from cdrl.models.action_editor import REACH, ContentStudent, EmotionStudent
+from cdrl.models.action_networks import REACH, ContentStudent, EmotionStudent
 from cdrl.priors.actions import TrackedActions
 from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content

@@ -19,7 +19,7 @@ from cdrl.editors.rendered import alignment_of, render_edit, tracked_edit_pairs
 from cdrl.evaluation.edit_tasks import TrueEdits, resize_crops
 from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.readings import ClipReading, read_clip
-from cdrl.models.action_editor import ActionManipulator
+from cdrl.models.action_networks import ActionManipulator
 from cdrl.priors.actions import ACTION_TRACKER, TrackedActions, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation.distillation import ActionGuidance, distil

@@ -1,5 +1,5 @@
 // The generator's last step, in the browser: fields of any intensity from low-rank fields, applied to a frame.
-// The same as `fields_at` of low_rank.py and `apply_fields` of cdrl/models/image_editor.py; tests compare the pixels.
+// The same as `fields_at` of low_rank.py and `apply_fields` of cdrl/models/field_network.py; tests compare the pixels.
 
 const SMOOTHING = [1, 4, 6, 4, 1]; // weights over neighbouring frames
 
