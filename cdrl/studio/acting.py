@@ -9,6 +9,7 @@
 cannot drift from the clip. Everything is a function of the spec.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,8 +25,8 @@ from cdrl.studio.speech import Speech, Utterance, speak_all, utterance, voice_of
 SAMPLES_PER_FRAME = 640  # 16 kHz / 25 fps
 HIGHEST_LEVEL = 4.5
 _CLIP_SEED = 41
+_GAZE_SCATTER = [0.07, 0.04]  # radians of yaw and pitch, over fixations
 _GAZE_RANGE = (0.6, 0.45)  # radians of yaw and pitch at which an eyeLook action is 1
-_COLUMN = {name: index for index, name in enumerate(ACTIONS)}
 _SIDES = ("Left", "Right")
 # Head pose: yaw, pitch, roll (radians), tx, ty (head widths), log of scale.
 _POSE_SCATTER = [0.10, 0.06, 0.04, 0.03, 0.03, 0.04]  # of a clip's mean pose
@@ -178,7 +179,6 @@ def true_edit(
         )
     track = _track(spec, speech)
     coefficients = _emotional_coefficients(track, emotion, intensity, spec.person, spec.seed)
-    scene = np.random.SeedSequence([_CLIP_SEED, *spec.seed]).generate_state(1)
     return Performance(
         coefficients=coefficients.astype(np.float32),
         pose=track.pose,
@@ -186,8 +186,13 @@ def true_edit(
         viseme=track.spoken.viseme,
         phoneme=track.spoken.phoneme,
         audio=track.audio,
-        scene=int(scene[0]),
+        scene=_scene_seed(spec),
     )
+
+
+def _scene_seed(spec: ClipSpec) -> int:
+    sequence = np.random.SeedSequence([_CLIP_SEED, *spec.seed])
+    return int(sequence.generate_state(1)[0])
 
 
 def expected_edit(
@@ -213,6 +218,7 @@ def expected_edit(
         (T, 52) float32 in [0, 1].
     """
     track = _track(spec, speech)
+
     edits = []
     for person in people:
         seed = (person, *spec.seed)
@@ -241,6 +247,7 @@ def _track(spec: ClipSpec, speech: Speech | None) -> _Track:
     lead = rng.uniform(0.04, 0.14)
     tail = rng.uniform(0.08, 0.20)
     speech = _pad_speech(speech, lead, tail)
+
     num_frames = len(speech.audio) // SAMPLES_PER_FRAME
     times = articulation.frame_times(num_frames)
     spoken = articulation.articulate(speech, spec.person, num_frames)
@@ -248,8 +255,10 @@ def _track(spec: ClipSpec, speech: Speech | None) -> _Track:
 
     manner = _MANNERS[spec.emotion]
     scale = expression.intensity_scale(spec.intensity)
-    pose = _pose(rng, times, spoken, manner.restlessness**scale)
+    restlessness = manner.restlessness**scale
+    pose = _pose(rng, times, spoken, restlessness)
     pose[:, 1] += manner.head_pitch * scale * rng.lognormal(0, 0.4)
+
     gaze = _gaze(rng, times)
     gaze[:, 1] += manner.gaze_pitch * scale * rng.lognormal(0, 0.4)
     gaze -= 0.5 * pose[:, :2]
@@ -262,12 +271,16 @@ def _pad_speech(speech: Speech, lead: float, tail: float) -> Speech:
     before = round(lead * AUDIO_RATE)
     after = round(tail * AUDIO_RATE)
     end = before + len(speech.audio)
-    num_frames = -(-(end + after) // SAMPLES_PER_FRAME)
+    num_frames = math.ceil((end + after) / SAMPLES_PER_FRAME)
     audio = np.zeros(num_frames * SAMPLES_PER_FRAME, np.float32)
     audio[before:end] = speech.audio
-    starts = np.append(speech.start_seconds, speech.end_seconds[-1]) + before / AUDIO_RATE
+
+    last_end = speech.end_seconds[-1]
+    starts = np.append(speech.start_seconds, last_end) + before / AUDIO_RATE
     starts[0] = 0  # the utterance's own first silence joins the lead
-    ends = np.append(starts[1:], len(audio) / AUDIO_RATE)
+    clip_seconds = len(audio) / AUDIO_RATE
+    ends = np.append(starts[1:], clip_seconds)
+
     phoneme = np.append(speech.phoneme, 0)
     return Speech(audio, phoneme.astype(np.uint8), starts, ends)
 
@@ -293,24 +306,37 @@ def _pose(
 ) -> np.ndarray:
     """(T, 6) pose of the head: a mean, slow drift, and small nods on open vowels."""
     mean = rng.normal(0, _POSE_SCATTER)
-    drift = expression.slow_noise(rng, times, 6, 0.9) * _DRIFT_SCATTER * restlessness
+    noise = expression.slow_noise(rng, times, 6, 0.9)
+    drift = noise * _DRIFT_SCATTER * restlessness
+    pose = mean + drift
+
+    size = rng.normal(0.10, 0.08)
+    nods = _smooth_jaw(spoken) * size
+    pose[:, 1] += nods * restlessness
+    return np.clip(pose, -_POSE_LIMITS, _POSE_LIMITS)
+
+
+def _smooth_jaw(spoken: articulation.Articulation) -> np.ndarray:
+    """(T,) opening of the jaw, about its mean, smoothed over nine frames."""
     jaw = spoken.channels[:, 0]
     window = np.hanning(9)
-    smooth_jaw = np.convolve(jaw - jaw.mean(), window / window.sum(), mode="same")
-    nods = smooth_jaw * rng.normal(0.10, 0.08) * restlessness
-    pose = mean + drift
-    pose[:, 1] += nods
-    return np.clip(pose, -_POSE_LIMITS, _POSE_LIMITS)
+    return np.convolve(jaw - jaw.mean(), window / window.sum(), mode="same")
 
 
 def _gaze(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     """(T, 2) fixations of about .7 s joined by saccades of one or two frames."""
     num_saccades = int(times[-1] / 0.2) + 2
-    saccades = np.cumsum(rng.gamma(3.0, 0.23, num_saccades)) - 0.4
-    fixations = rng.normal(0, [0.07, 0.04], (num_saccades + 1, 2))
-    is_wide = rng.random(num_saccades + 1) < 0.25
-    fixations = fixations * np.where(is_wide, 2.0, 1.0)[:, None]
-    progress = np.clip((times[:, None] - saccades) / 0.05, 0, 1)
+    intervals = rng.gamma(3.0, 0.23, num_saccades)
+    saccades = np.cumsum(intervals) - 0.4  # seconds
+
+    num_fixations = num_saccades + 1
+    fixations = rng.normal(0, _GAZE_SCATTER, (num_fixations, 2))
+    is_wide = rng.random(num_fixations) < 0.25
+    width = np.where(is_wide, 2.0, 1.0)
+    fixations = fixations * width[:, None]
+
+    since = times[:, None] - saccades
+    progress = np.clip(since / 0.05, 0, 1)
     return fixations[0] + progress @ np.diff(fixations, axis=0)
 
 
@@ -329,6 +355,7 @@ def _emotional_coefficients(
     times = articulation.frame_times(len(track.pose))
     emotional = expression.express(person, emotion, intensity, seed, times)
     scale = expression.intensity_scale(intensity)
+
     coefficients = _combine_mouth(track.spoken, emotional, emotion, scale)
     _add_eyes(coefficients, track.blink, track.gaze)
     return np.clip(coefficients, 0, 1)
@@ -348,10 +375,26 @@ class _SpeakingMouth:
     smile: np.ndarray  # mean of both sides, of the emotion
     stretch: np.ndarray  # mean of both sides, of the emotion
 
+    @property
+    def rounding(self) -> np.ndarray:
+        """(T,) 0 to 1, of speech."""
+        pucker = self.channel["pucker"]
+        return np.clip(pucker + 0.6 * self.channel["funnel"], 0, 1)
 
-def _both(name: str) -> list[int]:
-    """Columns of an action's left and right side."""
-    return [_COLUMN[f"{name}{side}"] for side in _SIDES]
+    @property
+    def opening(self) -> np.ndarray:
+        """(T,) 0 with a shut jaw, 1 from an opening of .3 on."""
+        return np.clip(self.jaw / 0.3, 0, 1)
+
+    @property
+    def shut(self) -> np.ndarray:
+        """(T,) 1 with a shut jaw, 0 from an opening of .3 on."""
+        return np.clip(1 - self.jaw / 0.3, 0, 1)
+
+
+def _views_by_name(coefficients: np.ndarray) -> dict[str, np.ndarray]:
+    """Facial action -> its column (T,) of coefficients (T, 52), to be changed in place."""
+    return dict(zip(ACTIONS, coefficients.T, strict=True))
 
 
 def _combine_mouth(
@@ -372,18 +415,20 @@ def _combine_mouth(
     Returns:
         (T, 52), not yet clipped.
     """
-    mouth = _speaking_mouth(spoken, emotional, emotion, scale)
-    out = emotional.copy()
-    _set_jaw(out, mouth)
-    _set_rounding(out, emotional, mouth)
+    coefficients = emotional.copy()
+    actions = _views_by_name(coefficients)
+    mouth = _speaking_mouth(spoken, actions, emotion, scale)
+    _set_jaw(actions, mouth)
+    _set_rounding(actions, mouth)
     for side in _SIDES:
-        _set_lips(out, side, mouth)
-    _set_inner_lips(out, mouth)
-    return out
+        _set_corner(actions, side, mouth)
+        _set_lips(actions, side, mouth)
+    _set_inner_lips(actions, mouth)
+    return coefficients
 
 
 def _speaking_mouth(
-    spoken: articulation.Articulation, emotional: np.ndarray, emotion: str, scale: float
+    spoken: articulation.Articulation, emotional: dict[str, np.ndarray], emotion: str, scale: float
 ) -> _SpeakingMouth:
     jaw_factor, lip_factor = expression.ARTICULATION[emotion]
     exponent = min(scale, 1.2)
@@ -391,75 +436,86 @@ def _speaking_mouth(
     lip_gain = lip_factor**exponent
     scaled = spoken.channels.T * lip_gain
     channel = dict(zip(articulation.CHANNELS, scaled, strict=True))
-    free = 1 - spoken.closure
+
     speech_jaw = channel["jaw"] * jaw_gain / lip_gain
-    emotional_jaw = emotional[:, _COLUMN["jawOpen"]] * (1 - 0.4 * channel["jaw"])
-    jaw = speech_jaw + emotional_jaw
-    return _SpeakingMouth(
-        channel=channel,
-        closure=spoken.closure,
-        free=free,
-        jaw=free * jaw + spoken.closure * np.minimum(jaw, 0.05),
-        smile=emotional[:, _both("mouthSmile")].mean(1),
-        stretch=emotional[:, _both("mouthStretch")].mean(1),
-    )
+    room = 1 - 0.4 * channel["jaw"]
+    jaw = speech_jaw + emotional["jawOpen"] * room
+    free = 1 - spoken.closure
+    closed_jaw = spoken.closure * np.minimum(jaw, 0.05)
+
+    smile = _mean_of_sides(emotional, "mouthSmile")
+    stretch = _mean_of_sides(emotional, "mouthStretch")
+    return _SpeakingMouth(channel, spoken.closure, free, free * jaw + closed_jaw, smile, stretch)
 
 
-def _set_jaw(out: np.ndarray, mouth: _SpeakingMouth) -> None:
-    """Opening of the jaw, and lips that close over it."""
+def _mean_of_sides(actions: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """(T,) mean of an action's left and right side."""
+    return (actions[f"{name}Left"] + actions[f"{name}Right"]) / 2
+
+
+def _set_jaw(actions: dict[str, np.ndarray], mouth: _SpeakingMouth) -> None:
+    """Opening of the jaw, lips that close over it, and the tongue in it, in place."""
     close = np.minimum(mouth.channel["close"], 0.5 * mouth.jaw)
-    out[:, _COLUMN["jawOpen"]] = mouth.jaw
-    out[:, _COLUMN["mouthClose"]] = mouth.closure * mouth.jaw + mouth.free * close
-    open_enough = np.clip(mouth.jaw / 0.12, 0, 1)
-    out[:, _COLUMN["tongueOut"]] = mouth.channel["tongue"] * open_enough * mouth.free
-    out[:, _COLUMN["jawForward"]] += mouth.channel["forward"]
+    forced_close = mouth.closure * mouth.jaw
+    actions["jawOpen"][:] = mouth.jaw
+    actions["mouthClose"][:] = forced_close + mouth.free * close
+    actions["jawForward"] += mouth.channel["forward"]
+
+    has_room = np.clip(mouth.jaw / 0.12, 0, 1)
+    tongue = mouth.channel["tongue"] * has_room
+    actions["tongueOut"][:] = tongue * mouth.free
 
 
-def _set_rounding(out: np.ndarray, emotional: np.ndarray, mouth: _SpeakingMouth) -> None:
-    """Pucker and funnel of speech, less in a wide mouth, with those of the emotion."""
-    pucker = _COLUMN["mouthPucker"]
-    funnel = _COLUMN["mouthFunnel"]
-    narrow = np.clip(1 - 0.45 * mouth.smile - 0.35 * mouth.stretch, 0, 1)
-    parting = 0.4 + 0.6 * mouth.free
-    out[:, pucker] = mouth.channel["pucker"] * narrow + emotional[:, pucker]
-    out[:, funnel] = mouth.channel["funnel"] * narrow + emotional[:, funnel] * parting
+def _set_rounding(actions: dict[str, np.ndarray], mouth: _SpeakingMouth) -> None:
+    """Pucker and funnel of speech, less in a wide mouth, added to the emotion's, in place."""
+    width = 1 - 0.45 * mouth.smile - 0.35 * mouth.stretch
+    narrow = np.clip(width, 0, 1)
+    spoken_pucker = mouth.channel["pucker"] * narrow
+    spoken_funnel = mouth.channel["funnel"] * narrow
+
+    actions["mouthPucker"] += spoken_pucker
+    actions["mouthFunnel"] *= 0.4 + 0.6 * mouth.free
+    actions["mouthFunnel"] += spoken_funnel
 
 
-def _set_lips(out: np.ndarray, side: str, mouth: _SpeakingMouth) -> None:
-    """The actions of one side of the mouth, in place."""
-    dimple = _COLUMN[f"mouthDimple{side}"]
-    smile = _COLUMN[f"mouthSmile{side}"]
-    stretch = _COLUMN[f"mouthStretch{side}"]
-    upper = _COLUMN[f"mouthUpperUp{side}"]
-    lower = _COLUMN[f"mouthLowerDown{side}"]
-    press = _COLUMN[f"mouthPress{side}"]
-    channel = mouth.channel
-    rounding = np.clip(channel["pucker"] + 0.6 * channel["funnel"], 0, 1)
+def _set_corner(actions: dict[str, np.ndarray], side: str, mouth: _SpeakingMouth) -> None:
+    """Dimple, smile and stretch of one side of the mouth, in place."""
     room = 1 - 0.3 * mouth.smile
-    parting = mouth.free * (0.65 + 0.35 * np.clip(mouth.jaw / 0.3, 0, 1))
+    unrounded = 1 - 0.4 * mouth.rounding
+    actions[f"mouthDimple{side}"] += mouth.channel["dimple"] * room
+    actions[f"mouthSmile{side}"] *= unrounded - 0.15 * mouth.closure
 
-    out[:, dimple] += channel["dimple"] * room
-    out[:, smile] *= 1 - 0.4 * rounding - 0.15 * mouth.closure
-    out[:, stretch] = out[:, stretch] * (1 - 0.4 * rounding) + channel["wide"] * room
-    out[:, upper] = out[:, upper] * parting + channel["upper"] * mouth.free
-    out[:, lower] = out[:, lower] * parting + channel["lower"] * mouth.free
-    emotional_press = out[:, press] * (0.15 + 0.85 * _shut(mouth))
-    out[:, press] = np.maximum(emotional_press, channel["press"])
+    stretch = actions[f"mouthStretch{side}"]
+    stretch *= unrounded
+    stretch += mouth.channel["wide"] * room
 
 
-def _shut(mouth: _SpeakingMouth) -> np.ndarray:
-    """(T,) 1 with a shut jaw, 0 from an opening of .3 on."""
-    return np.clip(1 - mouth.jaw / 0.3, 0, 1)
+def _set_lips(actions: dict[str, np.ndarray], side: str, mouth: _SpeakingMouth) -> None:
+    """Upper lip, lower lip and press of one side of the mouth, in place."""
+    parting = mouth.free * (0.65 + 0.35 * mouth.opening)
+    upper = actions[f"mouthUpperUp{side}"]
+    upper *= parting
+    upper += mouth.channel["upper"] * mouth.free
+
+    lower = actions[f"mouthLowerDown{side}"]
+    lower *= parting
+    lower += mouth.channel["lower"] * mouth.free
+
+    press = actions[f"mouthPress{side}"]
+    press *= 0.15 + 0.85 * mouth.shut
+    np.maximum(press, mouth.channel["press"], out=press)
 
 
-def _set_inner_lips(out: np.ndarray, mouth: _SpeakingMouth) -> None:
+def _set_inner_lips(actions: dict[str, np.ndarray], mouth: _SpeakingMouth) -> None:
     """Rolled and shrugged lips: of the emotion while the jaw is shut, and of speech, in place."""
-    shut = 0.3 + 0.7 * _shut(mouth)
+    share = 0.3 + 0.7 * mouth.shut
     for name in ("mouthRollLower", "mouthRollUpper", "mouthShrugLower"):
-        out[:, _COLUMN[name]] *= shut
-    out[:, _COLUMN["mouthRollLower"]] += mouth.channel["tuck"]
-    out[:, _COLUMN["mouthRollUpper"]] += 0.4 * mouth.channel["press"]
-    out[:, _COLUMN["mouthShrugUpper"]] += mouth.channel["shrug"]
+        actions[name] *= share
+
+    channel = mouth.channel
+    actions["mouthRollLower"] += channel["tuck"]
+    actions["mouthRollUpper"] += 0.4 * channel["press"]
+    actions["mouthShrugUpper"] += channel["shrug"]
 
 
 def _add_eyes(coefficients: np.ndarray, blink: np.ndarray, gaze: np.ndarray) -> None:
@@ -470,13 +526,15 @@ def _add_eyes(coefficients: np.ndarray, blink: np.ndarray, gaze: np.ndarray) -> 
         blink: (T,) 0 to 1.
         gaze: (T, 2) radians, yaw and pitch.
     """
-    for column in _both("eyeBlink"):
-        coefficients[:, column] = np.maximum(coefficients[:, column], blink)
-    for column in [*_both("eyeWide"), *_both("eyeSquint")]:
-        coefficients[:, column] *= 1 - blink
+    actions = _views_by_name(coefficients)
     yaw, pitch = gaze.T / np.array(_GAZE_RANGE)[:, None]
-    for side, outward in (("Left", yaw), ("Right", -yaw)):
-        coefficients[:, _COLUMN[f"eyeLookOut{side}"]] = np.maximum(outward, 0)
-        coefficients[:, _COLUMN[f"eyeLookIn{side}"]] = np.maximum(-outward, 0)
-        coefficients[:, _COLUMN[f"eyeLookDown{side}"]] = np.maximum(pitch, 0)
-        coefficients[:, _COLUMN[f"eyeLookUp{side}"]] = np.maximum(-pitch, 0)
+    for side in _SIDES:
+        lid = actions[f"eyeBlink{side}"]
+        np.maximum(lid, blink, out=lid)
+        actions[f"eyeWide{side}"] *= 1 - blink
+        actions[f"eyeSquint{side}"] *= 1 - blink
+
+        outward = yaw if side == "Left" else -yaw
+        look = {"Out": outward, "In": -outward, "Down": pitch, "Up": -pitch}
+        for direction, angle in look.items():
+            actions[f"eyeLook{direction}{side}"][:] = np.maximum(angle, 0)

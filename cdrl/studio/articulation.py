@@ -143,9 +143,11 @@ def speaker_targets(person: int) -> tuple[np.ndarray, np.ndarray]:
         Targets (15, 13), and fall times (3,) in seconds.
     """
     rng = np.random.default_rng([_SEED, person])
-    targets = np.array([TARGETS[viseme] for viseme in VISEMES])
-    strength = rng.lognormal(0, _SCATTER)
-    targets = targets * strength * rng.lognormal(0, 0.12, targets.shape)
+    mean_targets = np.array([TARGETS[viseme] for viseme in VISEMES])
+    channel_strength = rng.lognormal(0, _SCATTER)
+    variation = rng.lognormal(0, 0.12, mean_targets.shape)
+    targets = mean_targets * channel_strength * variation
+
     fall_seconds = _FALL_SECONDS * rng.lognormal(0, 0.15, 3)
     return np.clip(targets, 0, 0.9), fall_seconds
 
@@ -173,6 +175,7 @@ def cut_segments(speech: Speech) -> Segments:
             append(phoneme, _GLIDE[phoneme], middle, end)
         else:
             append(phoneme, viseme, start, end)
+
     return Segments(phonemes, visemes, np.array(starts), np.array(ends))
 
 
@@ -190,13 +193,10 @@ def articulate(speech: Speech, person: int, num_frames: int) -> Articulation:
     """
     segments = cut_segments(speech)
     times = frame_times(num_frames)
+    channels = _coarticulate(segments, person, times)
+    closure = _closure(segments, times)
     phoneme, viseme = _spoken_at(speech, times)
-    return Articulation(
-        channels=_coarticulate(segments, person, times),
-        closure=_closure(segments, times),
-        phoneme=phoneme,
-        viseme=viseme,
-    )
+    return Articulation(channels, closure, phoneme, viseme)
 
 
 def _coarticulate(segments: Segments, person: int, times: np.ndarray) -> np.ndarray:
@@ -212,19 +212,27 @@ def _coarticulate(segments: Segments, person: int, times: np.ndarray) -> np.ndar
     """
     targets, fall_seconds = speaker_targets(person)
     goals = _segment_targets(segments, targets)
-    before = segments.starts - times[:, None]
-    after = times[:, None] - segments.ends
-    distance = np.maximum(np.maximum(before, after), 0)  # (T, P) seconds outside the segment
+    distance = _seconds_outside(segments, times)
     fall = np.exp(-distance[:, :, None] / fall_seconds)
     dominance = fall * _segment_dominance(segments)  # (T, P, 3)
 
     channels = np.empty((len(times), len(CHANNELS)))
     for column in range(3):
         members = column == DOMINANCE_COLUMN
+        rest = targets[0, members]
         weights = dominance[:, :, column]
-        pull = weights @ goals[:, members] + REST_DOMINANCE * targets[0, members]
-        channels[:, members] = pull / (weights.sum(1, keepdims=True) + REST_DOMINANCE)
+        pull = weights @ goals[:, members] + REST_DOMINANCE * rest
+        total_weight = weights.sum(1, keepdims=True) + REST_DOMINANCE
+        channels[:, members] = pull / total_weight
+
     return channels
+
+
+def _seconds_outside(segments: Segments, times: np.ndarray) -> np.ndarray:
+    """(T, P) how far each time lies outside each segment, seconds."""
+    before = segments.starts - times[:, None]
+    after = times[:, None] - segments.ends
+    return np.maximum(np.maximum(before, after), 0)
 
 
 def _segment_targets(segments: Segments, targets: np.ndarray) -> np.ndarray:
@@ -232,18 +240,22 @@ def _segment_targets(segments: Segments, targets: np.ndarray) -> np.ndarray:
     viseme_ids = [VISEMES.index(viseme) for viseme in segments.visemes]
     goals = targets[viseme_ids]
     for row, phoneme in enumerate(segments.phonemes):
-        for channel, factor in PHONEME_FACTORS.get(phoneme, {}).items():
-            goals[row, CHANNELS.index(channel)] *= factor
+        factors = PHONEME_FACTORS.get(phoneme, {})
+        for channel, factor in factors.items():
+            column = CHANNELS.index(channel)
+            goals[row, column] *= factor
+
     return goals
 
 
 def _segment_dominance(segments: Segments) -> np.ndarray:
     """(P, 3) dominance of each segment at its own time; short sounds undershoot."""
     dominance = np.array([DOMINANCE[viseme] for viseme in segments.visemes])
-    is_firm = np.isin(segments.visemes, FIRM_VISEMES)
     seconds = segments.ends - segments.starts
     share = np.clip(seconds / _FULL_SECONDS, 0.3, 1.3)
-    return dominance * np.where(is_firm, 1.0, share)[:, None]
+    is_firm = np.isin(segments.visemes, FIRM_VISEMES)
+    share[is_firm] = 1.0
+    return dominance * share[:, None]
 
 
 def _spoken_at(speech: Speech, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -259,10 +271,12 @@ def _closure(segments: Segments, times: np.ndarray) -> np.ndarray:
     bilabial = np.array(segments.visemes) == "PP"
     if not bilabial.any():
         return np.zeros(len(times))
+
     starts = segments.starts[bilabial]
     ends = segments.ends[bilabial]
     middle = (starts + ends) / 2
     hold = np.maximum((ends - starts) / 2 - 0.010, _HOLD_SECONDS)
+
     distance = np.abs(times[:, None] - middle) - hold
     outside = np.maximum(distance, 0) / _EDGE_SECONDS
     closure = 0.5 + 0.5 * np.cos(np.pi * np.minimum(outside, 1))

@@ -167,14 +167,17 @@ def _is_side(side: str) -> np.ndarray:
 def _unit_actions() -> np.ndarray:
     """(U, 52): 1 where the unit moves the action."""
     matrix = np.zeros((len(_UNITS), len(ACTIONS)))
-    for row, unit in enumerate(_UNITS):
-        for action in ACTION_UNITS[unit]:
-            matrix[row, ACTIONS.index(action)] = 1.0
+    for row, actions in enumerate(ACTION_UNITS.values()):
+        for action in actions:
+            column = ACTIONS.index(action)
+            matrix[row, column] = 1.0
+
     return matrix
 
 
 _IS_LEFT = _is_side("Left")
 _IS_RIGHT = _is_side("Right")
+_SIDE = _IS_LEFT * 1.0 - _IS_RIGHT  # (52,) 1 left, -1 right, 0 both
 _UNIT_ACTIONS = _unit_actions()
 
 
@@ -206,9 +209,13 @@ def intensity_scale(level: float) -> float:
 def resting_face(person: int) -> np.ndarray:
     """(52,) facial actions of a person who expresses nothing: a few, up to about .15."""
     rng = np.random.default_rng([_REST_SEED, person])
+    resting_units = rng.choice(_RESTING, 3, replace=False)
+
     strength = np.zeros(len(_UNITS))
-    for unit in rng.choice(_RESTING, 3, replace=False):
-        strength[_UNITS.index(unit)] = abs(rng.normal(0, 0.07))
+    for unit in resting_units:
+        index = _UNITS.index(unit)
+        strength[index] = abs(rng.normal(0, 0.07))
+
     return np.clip(strength @ _UNIT_ACTIONS, 0, 0.2)
 
 
@@ -219,15 +226,31 @@ def emotion_style(person: int, emotion: str) -> EmotionStyle:
     The emotion's first action unit is always there; contempt lives on one side of the face.
     """
     rng = np.random.default_rng([_STYLE_SEED, person, EMOTIONS.index(emotion)])
-    person_rng = np.random.default_rng([_STYLE_SEED, person])
-    expressiveness = person_rng.lognormal(0, 0.18)
+    strength = _style_strength(rng, emotion) * _expressiveness(person)
+    left, right = _side_factors(rng, emotion)
+
+    side_factor = np.ones(len(ACTIONS))
+    side_factor[_IS_LEFT] = left
+    side_factor[_IS_RIGHT] = right
+    return EmotionStyle(np.minimum(strength, 1.1), side_factor)
+
+
+def _expressiveness(person: int) -> float:
+    """Factor on all emotions of a person."""
+    rng = np.random.default_rng([_STYLE_SEED, person])
+    return rng.lognormal(0, 0.18)
+
+
+def _style_strength(rng: np.random.Generator, emotion: str) -> np.ndarray:
+    """(U,) strength of each unit in one person's style."""
     strength = np.zeros(len(_UNITS))
     for unit, (full_strength, chance) in STYLES[emotion].items():
-        share = 1.0 if rng.random() < chance else 0.12
-        strength[_UNITS.index(unit)] = full_strength * rng.lognormal(0, 0.25) * share
-    left, right = _side_factors(rng, emotion)
-    side_factor = np.where(_IS_LEFT, left, np.where(_IS_RIGHT, right, 1.0))
-    return EmotionStyle(np.minimum(strength * expressiveness, 1.1), side_factor)
+        is_used = rng.random() < chance
+        variation = rng.lognormal(0, 0.25)
+        share = 1.0 if is_used else 0.12
+        strength[_UNITS.index(unit)] = full_strength * variation * share
+
+    return strength
 
 
 def _side_factors(rng: np.random.Generator, emotion: str) -> tuple[float, float]:
@@ -235,6 +258,7 @@ def _side_factors(rng: np.random.Generator, emotion: str) -> tuple[float, float]
     lean = rng.normal(0, 0.12)
     if emotion != "contempt":
         return np.exp(lean), np.exp(-lean)
+
     left_only = rng.random() < 0.5
     return (1.0, 0.15) if left_only else (0.15, 1.0)
 
@@ -275,8 +299,11 @@ def envelope(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     attack = rng.uniform(0.15, 0.5)
     fade_at = rng.uniform(0.6, 1.2) * length
     fade = rng.uniform(0.05, 0.45)
-    rise = 1 / (1 + np.exp(-(times - onset) / (attack / 4)))
-    fall = 1 - fade / (1 + np.exp(-(times - fade_at) / 0.08))
+
+    onset_odds = np.exp(-(times - onset) / (attack / 4))
+    fade_odds = np.exp(-(times - fade_at) / 0.08)
+    rise = 1 / (1 + onset_odds)
+    fall = 1 - fade / (1 + fade_odds)
     return (floor + (1 - floor) * rise) * fall
 
 
@@ -300,14 +327,24 @@ def express(
     rng = np.random.default_rng([_CLIP_SEED, *clip, EMOTIONS.index(emotion)])
     choice = _clip_choice(rng, emotion)
     scale = intensity_scale(level) * rng.lognormal(0, 0.18)
-    tilt = np.exp(rng.normal(0, 0.08) * (_IS_LEFT * 1.0 - _IS_RIGHT))
-    shape = envelope(rng, times)[:, None]
-    shape = shape * (1 + 0.12 * slow_noise(rng, times, len(_UNITS)))
-    units = shape * (style.strength * choice * scale)
-    units[:, _DROOP] = np.minimum(units[:, _DROOP], _LARGEST_DROOP)
+    lean = rng.normal(0, 0.08)
+    strength = style.strength * choice * scale
+    units = _course(rng, times) * strength
+    droop = units[:, _DROOP]
+    np.minimum(droop, _LARGEST_DROOP, out=droop)
     trace = _trace(rng, person, times)
+
+    tilt = np.exp(lean * _SIDE)
     emotional = (units @ _UNIT_ACTIONS) * style.side_factor * tilt
-    return np.clip(resting_face(person) + emotional + trace @ _UNIT_ACTIONS, 0, 1)
+    actions = resting_face(person) + emotional + trace @ _UNIT_ACTIONS
+    return np.clip(actions, 0, 1)
+
+
+def _course(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
+    """(T, U) how strong each unit is over a clip, about 1 at its strongest."""
+    shape = envelope(rng, times)
+    noise = slow_noise(rng, times, len(_UNITS))
+    return shape[:, None] * (1 + 0.12 * noise)
 
 
 def _clip_choice(rng: np.random.Generator, emotion: str) -> np.ndarray:
@@ -315,12 +352,15 @@ def _clip_choice(rng: np.random.Generator, emotion: str) -> np.ndarray:
 
     Without its first unit it would be another emotion.
     """
-    choice = rng.lognormal(0, _CHOICE_SCATTER, len(_UNITS))
-    is_dropped = rng.random(len(_UNITS)) < _DROP_CHANCE
-    choice = choice * np.where(is_dropped, 0.2, 1.0)
-    if STYLES[emotion]:
-        first_unit = _UNITS.index(next(iter(STYLES[emotion])))
-        choice[first_unit] = np.clip(choice[first_unit], 0.6, 1.4)
+    num_units = len(_UNITS)
+    choice = rng.lognormal(0, _CHOICE_SCATTER, num_units)
+    is_dropped = rng.random(num_units) < _DROP_CHANCE
+    choice[is_dropped] *= 0.2
+
+    units = list(STYLES[emotion])
+    if units:
+        first = _UNITS.index(units[0])
+        choice[first] = np.clip(choice[first], 0.6, 1.4)
     return choice
 
 
@@ -329,6 +369,9 @@ def _trace(rng: np.random.Generator, person: int, times: np.ndarray) -> np.ndarr
     other = EMOTIONS[rng.integers(len(EMOTIONS))]
     share = rng.uniform(0, _LARGEST_TRACE)
     strength = emotion_style(person, other).strength
-    trace = share * strength * rng.lognormal(0, 0.4, len(_UNITS))
-    presence = np.maximum(0, 0.7 + 0.5 * slow_noise(rng, times, 1, 0.5))
+    variation = rng.lognormal(0, 0.4, len(_UNITS))
+    trace = share * strength * variation
+
+    noise = slow_noise(rng, times, 1, 0.5)
+    presence = np.maximum(0, 0.7 + 0.5 * noise)
     return trace * presence
