@@ -28,6 +28,7 @@ WINDOW = np.arange(-2, 3)  # frames around one, itself included
 MOST_FITTED = 20_000  # frames that a probe is fitted to
 RESAMPLES = 1000  # bootstraps over people
 FIRST_STRANGER = 100_000  # id of the first person of `intensity_ceiling`; no split has them
+_MOVED_EMOTIONS = [emotion for emotion in SCORED_EMOTIONS if emotion != "neutral"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def truth_of(specs: list[ClipSpec]) -> Truth:
     """Act every clip of a crossed list (see `corpus.specs`) and lay the frames end to end."""
     first_person = min(spec.person for spec in specs)
     first_half = {spec.sentence for spec in specs if spec.person == first_person}
+
     utterances = [utterance_of(spec) for spec in specs]
     coefficients = []
     visemes = []
@@ -91,6 +93,7 @@ def truth_of(specs: list[ClipSpec]) -> Truth:
     halves = [int(spec.sentence not in first_half) for spec in specs]
     people = [spec.person for spec in specs]
     lengths = [len(viseme) for viseme in visemes]
+
     return Truth(
         coefficients=np.concatenate(coefficients),
         windows=np.concatenate(windows),
@@ -129,9 +132,12 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> CorpusScore
         scored = truth.half == half
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300))
         model.fit(features[fit], labels[fit])
-        is_right[scored] = model.predict(features[scored]) == labels[scored]
+
+        answers = labels[scored]
+        is_right[scored] = model.predict(features[scored]) == answers
         majority = np.bincount(labels[fit]).argmax()
-        is_majority[scored] = labels[scored] == majority
+        is_majority[scored] = answers == majority
+
     low, high = _interval_over_people(is_right, truth.person)
     return CorpusScore(is_right.mean(), len(labels), is_majority.mean(), low, high)
 
@@ -146,8 +152,10 @@ def _interval_over_people(is_right: np.ndarray, person: np.ndarray) -> tuple[flo
     people, person_index = np.unique(person, return_inverse=True)
     hits = np.bincount(person_index, is_right)
     frames = np.bincount(person_index)
+
+    num_people = len(people)
     rng = np.random.default_rng(0)
-    drawn = rng.integers(len(people), size=(RESAMPLES, len(people)))
+    drawn = rng.integers(num_people, size=(RESAMPLES, num_people))
     accuracies = hits[drawn].sum(1) / frames[drawn].sum(1)
     low, high = np.percentile(accuracies, [2.5, 97.5])
     return low, high
@@ -158,6 +166,7 @@ def _subsample(mask: np.ndarray) -> np.ndarray:
     frames = np.flatnonzero(mask)
     if len(frames) <= MOST_FITTED:
         return frames
+
     drawn = np.random.default_rng(0).choice(frames, MOST_FITTED, replace=False)
     return np.sort(drawn)
 
@@ -193,7 +202,8 @@ def copy_mouth_correlation(specs: list[ClipSpec]) -> CorpusScore:
     for index, (spec, speech) in enumerate(zip(specs, speak_all(utterances), strict=True)):
         targets = [emotion for emotion in SCORED_EMOTIONS if emotion != spec.emotion]
         target = targets[index % len(targets)]
-        edit = true_edit(spec, target, 1 + index % 3, speech)
+        level = 1 + index % 3
+        edit = true_edit(spec, target, level, speech)
         source = act(spec, speech)
         source_curves.append(mouth_curves(source.coefficients))
         edit_curves.append(mouth_curves(edit.coefficients))
@@ -222,24 +232,30 @@ def intensity_ceiling(clips: int = 12_000, people: int = 4_000) -> CorpusScore:
         The correlation; chance is 0.
     """
     rng = np.random.default_rng(9301)
-    emotions = [emotion for emotion in SCORED_EMOTIONS if emotion != "neutral"]
     person = np.arange(clips) % people
-    emotion = rng.integers(len(emotions), size=clips)
+    emotion = rng.integers(len(_MOVED_EMOTIONS), size=clips)
     level = rng.choice(INTENSITIES, clips)
+
     features = np.empty((clips, 2 * len(ACTIONS) + 1), np.float32)
-    times = articulation.frame_times(50)
     for clip in range(clips):
         stranger = FIRST_STRANGER + int(person[clip])
-        name = emotions[emotion[clip]]
-        seed = (stranger, clip)
-        actions = expression.express(stranger, name, int(level[clip]), seed, times)
-        features[clip] = np.concatenate([actions.mean(0), actions.max(0), [emotion[clip]]])
+        features[clip] = _expression_features(stranger, emotion[clip], int(level[clip]), clip)
+
     is_fitted = person < people * 4 // 5
+    is_scored = ~is_fitted
     trees = HistGradientBoostingRegressor(max_iter=300, learning_rate=0.06, random_state=0)
     trees.fit(features[is_fitted], level[is_fitted])
-    answers = trees.predict(features[~is_fitted])
-    correlation = spearmanr(answers, level[~is_fitted]).statistic
-    return CorpusScore(correlation, (~is_fitted).sum(), chance=0.0)
+    answers = trees.predict(features[is_scored])
+    correlation = spearmanr(answers, level[is_scored]).statistic
+    return CorpusScore(correlation, is_scored.sum(), chance=0.0)
+
+
+def _expression_features(person: int, emotion: int, level: int, clip: int) -> np.ndarray:
+    """(105,) mean and greatest of each action over two seconds, and the emotion's number."""
+    times = articulation.frame_times(50)
+    name = _MOVED_EMOTIONS[emotion]
+    actions = expression.express(person, name, level, (person, clip), times)
+    return np.concatenate([actions.mean(0), actions.max(0), [emotion]])
 
 
 # --- all of them ------------------------------------------------------------------------------
@@ -250,13 +266,13 @@ def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
     truth = truth_of(specs)
     mouth = truth.coefficients[:, MOUTH_INDEX]
     mouth_windows = mouth[truth.windows].reshape(len(mouth), -1)
-    scores = {
-        "emotion_from_mouth": probe(mouth, truth.emotion, truth),
-        "emotion_from_all": probe(truth.coefficients, truth.emotion, truth),
-        "viseme_from_truth": probe(mouth, truth.viseme, truth),
-        "viseme_from_truth_5_frames": probe(mouth_windows, truth.viseme, truth),
-        "copy_mouth_correlation": copy_mouth_correlation(specs),
-    }
+
+    scores = {}
+    scores["emotion_from_mouth"] = probe(mouth, truth.emotion, truth)
+    scores["emotion_from_all"] = probe(truth.coefficients, truth.emotion, truth)
+    scores["viseme_from_truth"] = probe(mouth, truth.viseme, truth)
+    scores["viseme_from_truth_5_frames"] = probe(mouth_windows, truth.viseme, truth)
+    scores["copy_mouth_correlation"] = copy_mouth_correlation(specs)
     return flatten(scores)
 
 
@@ -269,6 +285,7 @@ def flatten(scores: Mapping[str, CorpusScore]) -> dict[str, float]:
             value = getattr(score, part)
             if value is not None:
                 flat[f"corpus.{name}.{part}"] = float(value)
+
     return flat
 
 
@@ -281,9 +298,11 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=24)
     parser.add_argument("--sentences", type=int, default=12)
     options = parser.parse_args()
+
     specs = corpus.specs(options.split, people=options.people, sentences=options.sentences)
     scores = corpus_scores(specs)
     scores.update(flatten({"intensity_ceiling": intensity_ceiling()}))
+
     for name, value in scores.items():
         text = str(int(value)) if name.endswith(".n") else f"{value:.4f}"
         print(name, text)

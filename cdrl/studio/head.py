@@ -83,8 +83,10 @@ class Blendshapes:
         total = np.zeros((num_vertices, 3), np.float32)
         for name, weight in weights.items():
             index = self.names.index(name)
-            entries = slice(self.offsets[index], self.offsets[index + 1])
-            total[self.vertex_ids[entries]] += np.float32(weight) * self.deltas[entries]
+            first, end = self.offsets[index : index + 2]
+            vertex_ids = self.vertex_ids[first:end]
+            total[vertex_ids] += np.float32(weight) * self.deltas[first:end]
+
         return total
 
 
@@ -149,26 +151,28 @@ def _read_head(path: Path) -> Head:
     with np.load(path, allow_pickle=False) as pack:
         masks = pack["masks"].astype(np.float32) / 255
         sky_visibility = pack["light"].astype(np.float32) / 255
+        landmarks = pack["landmarks"].astype(np.int64)
+        triangles = pack["triangles"].astype(np.int32)
+        identity = _read_shapes(pack, "identity")
+        actions = _read_shapes(pack, "action")
         return Head(
             vertices=pack["vertices"],
-            triangles=pack["triangles"].astype(np.int32),
+            triangles=triangles,
             part=pack["part"],
             uv=pack["uv"],
             lips=masks[:, 0],
             ears=masks[:, 2],
             sky_visibility=sky_visibility,
             skull=pack["skull"],
-            landmarks=pack["landmarks"].astype(np.int64),
-            identity=_read_shapes(pack, "identity"),
-            actions=_read_shapes(pack, "action"),
+            landmarks=landmarks,
+            identity=identity,
+            actions=actions,
         )
 
 
 def _read_shapes(pack: Mapping[str, np.ndarray], prefix: str) -> Blendshapes:
+    names = [str(name) for name in pack[f"{prefix}_names"]]
+    vertex_ids = pack[f"{prefix}_rows"].astype(np.int64)
     deltas = pack[f"{prefix}_deltas"].astype(np.float32)
-    return Blendshapes(
-        names=tuple(map(str, pack[f"{prefix}_names"])),
-        vertex_ids=pack[f"{prefix}_rows"].astype(np.int64),
-        deltas=np.ascontiguousarray(deltas),
-        offsets=pack[f"{prefix}_offsets"].astype(np.int64),
-    )
+    offsets = pack[f"{prefix}_offsets"].astype(np.int64)
+    return Blendshapes(tuple(names), vertex_ids, np.ascontiguousarray(deltas), offsets)

@@ -164,12 +164,14 @@ def _sample_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
         stem = mode[2:] if has_sides else mode
         if stem not in weight_of_both:
             weight_of_both[stem] = rng.normal(0, SPREAD)
+
         own_weight = rng.normal(0, SPREAD)
         weight = weight_of_both[stem]
         if has_sides:
             weight = 0.94 * weight + 0.2 * own_weight
         if stem.startswith(SUBDUED_MODES):
             weight *= 0.6
+
         weights.append((mode, float(np.clip(weight, -LIMIT, LIMIT))))
     return tuple(weights)
 
@@ -181,21 +183,26 @@ def _sample_skin(rng: np.random.Generator, races: np.ndarray) -> tuple[np.ndarra
         rng: of the person.
         races: (3,) shares of `RACES`.
     """
-    tone = float(np.clip(races @ TONE_OF_RACES + rng.normal(0, 0.1), 0, 1))
-    position = tone * (len(SKIN) - 1)
-    positions = np.arange(len(SKIN))
-    skin = np.array([np.interp(position, positions, channel) for channel in SKIN.T])
-    skin = np.clip(skin + rng.normal(0, 0.012, 3), 0.1, 0.96)
-    return skin, position / (len(SKIN) - 1)
+    last = len(SKIN) - 1
+    mean_tone = races @ TONE_OF_RACES
+    tone = float(np.clip(mean_tone + rng.normal(0, 0.1), 0, 1))
+    position = tone * last
+
+    channels = []
+    for shades in SKIN.T:
+        channels.append(np.interp(position, np.arange(len(SKIN)), shades))
+    skin = np.array(channels) + rng.normal(0, 0.012, 3)
+    return np.clip(skin, 0.1, 0.96), position / last
 
 
 def _sample_lips(rng: np.random.Generator, skin: np.ndarray, sex: str) -> np.ndarray:
     """Colour (3,) of the lips, some of them made up."""
-    chance = 0.45 if sex == "female" else 0.0
-    if rng.random() < chance:
+    chance_of_lipstick = 0.45 if sex == "female" else 0.0
+    if rng.random() < chance_of_lipstick:
         lips = skin * 0.45 + LIPSTICK * rng.uniform(0.8, 1.2)
     else:
         lips = skin * (0.92, 0.70, 0.70)
+
     return lips * rng.uniform(0.92, 1.06)
 
 
@@ -209,6 +216,11 @@ def _hair_chances(fairness: float, age: float) -> tuple[float, ...]:
 def _iris_chances(fairness: float) -> tuple[float, ...]:
     """Weights of the colours in `IRIS`, two browns first."""
     return (2, 1.5, 1.0 * fairness, 0.8 * fairness, 1.0 * fairness, 1.0 * fairness, 0.6 * fairness)
+
+
+def _sample_hair_style(rng: np.random.Generator, sex: str) -> str:
+    weights = np.array(STYLE_CHANCES[sex])
+    return str(rng.choice(HAIR_STYLES, p=weights / np.sum(weights)))
 
 
 @lru_cache(maxsize=1024)
@@ -229,19 +241,21 @@ def sample_person(number: int) -> Person:
     races = rng.dirichlet((0.5, 0.5, 0.5))
     age = float(rng.beta(1.3, 2.2))
     weight = _clipped_normal(rng, 0.35, 0.8)
+
     skin, darkness = _sample_skin(rng, races)
     fairness = (1 - darkness) ** 2
     lips = _sample_lips(rng, skin, sex)
     hair = _from_palette(rng, HAIR, _hair_chances(fairness, age))
     iris = _from_palette(rng, IRIS, _iris_chances(fairness))
-    style_chances = np.array(STYLE_CHANCES[sex])
-    hair_style = rng.choice(HAIR_STYLES, p=style_chances / np.sum(style_chances))
+    hair_style = _sample_hair_style(rng, sex)
     stubble = float(np.clip(rng.beta(1, 2), 0, 0.9)) if sex == "male" else 0.0
+
     shape = _sample_shape(rng)
     blush = _uniform(rng, 0.05, 0.5)
     freckles = float(max(rng.normal(-0.3, 0.5), 0)) * fairness
     hairline = _clipped_normal(rng, 0.4, 1)
     part = _uniform(rng, -1, 1)
+
     brow = hair * rng.uniform(0.55, 0.9)
     thinnest, thickest = BROW_WIDTHS[sex]
     brow_width = _uniform(rng, thinnest, thickest)
@@ -249,6 +263,7 @@ def sample_person(number: int) -> Person:
     brow_slope = float(rng.normal(0, 0.5))
     brow_density = _uniform(rng, 0.65, 1.0)
     shirt = rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)
+
     return Person(
         number=number,
         sex=sex,
@@ -261,7 +276,7 @@ def sample_person(number: int) -> Person:
         blush=blush,
         freckles=freckles,
         stubble=stubble,
-        hair_style=str(hair_style),
+        hair_style=hair_style,
         hair=_colour(hair),
         hairline=hairline,
         part=part,
@@ -279,11 +294,13 @@ def sample_person(number: int) -> Person:
 def person_vertices(person: Person) -> np.ndarray:
     """Neutral head (V, 3) of a person in dm, float32: average head, macro modes, local modes."""
     head = load_head()
+    sex = person.sex
     weights: dict[str, float] = {}
     for race, share in zip(RACES, person.races, strict=True):
-        weights[f"{race}-{person.sex}"] = share
-    weights[f"age-{person.sex}"] = 0.75 * person.age
-    weights[f"weight-{person.sex}"] = person.weight
+        weights[f"{race}-{sex}"] = share
+
+    weights[f"age-{sex}"] = 0.75 * person.age
+    weights[f"weight-{sex}"] = person.weight
     weights.update(person.shape)
     return head.vertices + head.identity.displacement(weights, len(head.vertices))
 
@@ -306,6 +323,14 @@ def _light(values: np.ndarray) -> Colour:
     return float(red), float(green), float(blue)
 
 
+def _sample_background(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two colours (3,) of a gradient."""
+    brightness = rng.uniform(0.15, 0.8)
+    tint = np.clip(1 + rng.normal(0, 0.12, 3), 0.6, 1.4)
+    first = brightness * tint
+    return first, first * rng.uniform(0.55, 1.2)
+
+
 def sample_scene(seed: int) -> Scene:
     """The scene with this seed.
 
@@ -317,20 +342,23 @@ def sample_scene(seed: int) -> Scene:
     warmth = rng.normal(0, 0.06)
     warm = np.array((1 + warmth, 1.0, 1 - warmth))
     cool = warm[::-1]
+
     key = rng.uniform(0.50, 0.72) * warm
     sky = rng.uniform(0.30, 0.44) * (cool * 0.5 + 0.5)
-    first = rng.uniform(0.15, 0.8) * np.clip(1 + rng.normal(0, 0.12, 3), 0.6, 1.4)
-    second = first * rng.uniform(0.55, 1.2)
+    first, second = _sample_background(rng)
+
     key_azimuth = side * rng.uniform(0.1, 0.95)
     key_elevation = rng.uniform(0.15, 0.8)
     fill_azimuth = -side * rng.uniform(0.5, 1.2)
     fill_elevation = rng.uniform(-0.1, 0.4)
     fill = rng.uniform(0.08, 0.2) * cool
+
     background_angle = _uniform(rng, 0, 2 * np.pi)
     distance = _uniform(rng, 13, 20)
     zoom = _uniform(rng, 0.95, 1.05)
     right = float(rng.normal(0, 0.01))
     down = float(rng.normal(0, 0.01))
+
     return Scene(
         key_direction=_direction(key_azimuth, key_elevation),
         key=_light(key),

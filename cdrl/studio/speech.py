@@ -197,6 +197,7 @@ def voice_of(person: int) -> Voice:
     is_female = sample_person(person).sex == "female"
     variants = FEMALE_VOICES if is_female else MALE_VOICES
     variant = variants[rng.integers(len(variants))]
+
     rate = rng.normal(168, 11)
     pitch = rng.normal(50, 7)
     pitch_range = rng.normal(46, 8)
@@ -217,21 +218,21 @@ def utterance(
     """
     emotion_seed = [voice.person, EMOTIONS.index(emotion)]
     speaker_rng = np.random.default_rng([_SPEAKER_PROSODY_SEED, *emotion_seed])
-    take_rng = np.random.default_rng([_PROSODY_SEED, *emotion_seed, *seed])
+    rng = np.random.default_rng([_PROSODY_SEED, *emotion_seed, *seed])
     prosody = PROSODY[emotion]
     scale = intensity / 3 * speaker_rng.lognormal(0, 0.25)
-    rate = voice.rate * prosody.rate**scale * take_rng.lognormal(0, 0.04)
-    pitch = voice.pitch + prosody.pitch * scale + take_rng.normal(0, 2.5)
-    pitch_range = voice.range + prosody.range * scale + take_rng.normal(0, 4)
-    gain = prosody.gain * scale + take_rng.normal(0, 1)
-    return Utterance(
-        voice=voice.name,
-        text=text,
-        rate=int(np.clip(rate, 100, 260)),
-        pitch=int(np.clip(pitch, 5, 99)),
-        range=int(np.clip(pitch_range, 2, 99)),
-        gain=round(float(np.clip(gain, -9, 7)), 1),
-    )
+
+    mean_rate = voice.rate * prosody.rate**scale
+    mean_pitch = voice.pitch + prosody.pitch * scale
+    mean_range = voice.range + prosody.range * scale
+    mean_gain = prosody.gain * scale
+    rate = np.clip(mean_rate * rng.lognormal(0, 0.04), 100, 260)
+    pitch = np.clip(mean_pitch + rng.normal(0, 2.5), 5, 99)
+    pitch_range = np.clip(mean_range + rng.normal(0, 4), 2, 99)
+    gain = np.clip(mean_gain + rng.normal(0, 1), -9, 7)
+
+    rounded_gain = round(float(gain), 1)
+    return Utterance(voice.name, text, int(rate), int(pitch), int(pitch_range), rounded_gain)
 
 
 def cache_folder() -> Path:
@@ -257,20 +258,20 @@ def speak_all(utterances: Sequence[Utterance], folder: Path | None = None) -> li
     """
     cached = read_cache(cache_folder() if folder is None else folder)
     missing = [item for item in utterances if item.key not in cached]
+
     stored = dict(cached)
     for item, speech in zip(missing, _synthesise(missing), strict=True):
         stored[item.key] = speech
+
     return [_from_stored(stored[item.key]) for item in utterances]
 
 
 def _from_stored(stored: _StoredSpeech) -> Speech:
-    edges = np.array([*stored.start, len(stored.audio)]) / AUDIO_RATE
-    return Speech(
-        audio=stored.audio.astype(np.float32) / _FULL_SCALE,
-        phoneme=np.array(stored.phoneme, np.uint8),
-        start_seconds=edges[:-1],
-        end_seconds=edges[1:],
-    )
+    samples = [*stored.start, len(stored.audio)]
+    edges = np.array(samples) / AUDIO_RATE
+    audio = stored.audio.astype(np.float32) / _FULL_SCALE
+    phoneme = np.array(stored.phoneme, np.uint8)
+    return Speech(audio, phoneme, edges[:-1], edges[1:])
 
 
 # --- espeak-ng --------------------------------------------------------------------------------
@@ -291,6 +292,7 @@ def espeak_process(process_id: int) -> subprocess.Popen:
             "this sentence is not in the committed speech cache and espeak-ng (package "
             'espeakng_loader) is not installed: pip install -e ".[studio]"'
         )
+
     environment = dict(os.environ)
     search_path = [str(import_root())]
     if environment.get("PYTHONPATH"):
@@ -320,9 +322,11 @@ def _synthesise(utterances: list[Utterance]) -> list[_StoredSpeech]:
         espeak_process.cache_clear()
         process.kill()
         raise
+
     for item, (header, _) in zip(utterances, answers, strict=True):
         if "error" in header:
             raise InputError(f"espeak-ng on {item.text!r}: {header['error']}")
+
     speeches = []
     for item, (header, audio) in zip(utterances, answers, strict=True):
         speeches.append(_finish(header["events"], audio, item.gain))
@@ -375,14 +379,23 @@ def _finish(events: list[tuple[str, int]], audio: np.ndarray, gain: float) -> _S
         end = start[-1]
         phoneme = phoneme[:-1]
         start = start[:-1]
-    sound = resample_poly(audio[:end].astype(np.float64), AUDIO_RATE // 50, ESPEAK_RATE // 50)
-    level = np.sqrt(np.mean(sound**2))
-    sound *= _LEVEL * 10 ** (gain / 20) / max(level, 1e-9)
-    sound *= min(1.0, _PEAK / np.abs(sound).max())
+
+    sound = audio[:end].astype(np.float64)
+    sound = resample_poly(sound, AUDIO_RATE // 50, ESPEAK_RATE // 50)
+    sound = _set_level(sound, gain)
     # 12 bits: half the size on disk, noise at -74 dB.
     quantised = np.round(sound * 2048).astype(np.int16) * 16
     start_16k = [round(sample * AUDIO_RATE / ESPEAK_RATE) for sample in start]
     return _StoredSpeech(quantised, phoneme, start_16k)
+
+
+def _set_level(sound: np.ndarray, gain: float) -> np.ndarray:
+    """Sound (S,) at the level of its gain (dB), and never above the peak."""
+    level = np.sqrt(np.mean(sound**2))
+    wanted_level = _LEVEL * 10 ** (gain / 20)
+    sound = sound * (wanted_level / max(level, 1e-9))
+    peak = np.abs(sound).max()
+    return sound * min(1.0, _PEAK / peak)
 
 
 # --- cache ------------------------------------------------------------------------------------
@@ -399,6 +412,7 @@ def write_cache(folder: Path, utterances: Sequence[Utterance]) -> None:
     """
     unique = {item.key: item for item in utterances}
     speeches = _synthesise(list(unique.values()))
+
     lines = []
     first = 0
     for key, speech in zip(unique, speeches, strict=True):
@@ -411,6 +425,7 @@ def write_cache(folder: Path, utterances: Sequence[Utterance]) -> None:
         text = json.dumps(entry, separators=(",", ":"))
         lines.append(f'"{key}": {text}')
         first += len(speech.audio)
+
     with atomic_path(folder / "speech.flac") as path:
         _write_flac(path, np.concatenate([speech.audio for speech in speeches]))
     with atomic_path(folder / "speech.json") as path:
@@ -434,13 +449,16 @@ def read_cache(folder: Path) -> Mapping[str, _StoredSpeech]:
     """The stored speech of each key; empty where there is no cache."""
     if not (folder / "speech.json").exists():
         return {}
+
     with av.open(str(folder / "speech.flac")) as container:
         frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
     audio = np.concatenate(frames)
     table = json.loads((folder / "speech.json").read_text())
+
     cache = {}
     for key, entry in table.items():
         end = entry["first"] + entry["samples"]
         sound = audio[entry["first"] : end]
         cache[key] = _StoredSpeech(sound, entry["phoneme"], entry["start"])
+
     return cache
