@@ -179,6 +179,7 @@ def true_edit(
         )
     track = _track(spec, speech)
     coefficients = _emotional_coefficients(track, emotion, intensity, spec.person, spec.seed)
+
     return Performance(
         coefficients=coefficients.astype(np.float32),
         pose=track.pose,
@@ -223,6 +224,7 @@ def expected_edit(
     for person in people:
         seed = (person, *spec.seed)
         edits.append(_emotional_coefficients(track, emotion, intensity, person, seed))
+
     return np.mean(edits, axis=0).astype(np.float32)
 
 
@@ -243,6 +245,7 @@ class _Track:
 def _track(spec: ClipSpec, speech: Speech | None) -> _Track:
     if speech is None:
         speech = speak_all([utterance_of(spec)])[0]
+
     rng = np.random.default_rng([_CLIP_SEED, *spec.seed])
     lead = rng.uniform(0.04, 0.14)
     tail = rng.uniform(0.08, 0.20)
@@ -256,14 +259,19 @@ def _track(spec: ClipSpec, speech: Speech | None) -> _Track:
     manner = _MANNERS[spec.emotion]
     scale = expression.intensity_scale(spec.intensity)
     restlessness = manner.restlessness**scale
+
     pose = _pose(rng, times, spoken, restlessness)
     pose[:, 1] += manner.head_pitch * scale * rng.lognormal(0, 0.4)
 
     gaze = _gaze(rng, times)
     gaze[:, 1] += manner.gaze_pitch * scale * rng.lognormal(0, 0.4)
     gaze -= 0.5 * pose[:, :2]
+
     blink = _blinks(rng, times, manner.blink_seconds)
-    return _Track(spoken, speech.audio, pose.astype(np.float32), gaze.astype(np.float32), blink)
+
+    pose = pose.astype(np.float32)
+    gaze = gaze.astype(np.float32)
+    return _Track(spoken, speech.audio, pose, gaze, blink)
 
 
 def _pad_speech(speech: Speech, lead: float, tail: float) -> Speech:
@@ -272,16 +280,21 @@ def _pad_speech(speech: Speech, lead: float, tail: float) -> Speech:
     after = round(tail * AUDIO_RATE)
     end = before + len(speech.audio)
     num_frames = math.ceil((end + after) / SAMPLES_PER_FRAME)
-    audio = np.zeros(num_frames * SAMPLES_PER_FRAME, np.float32)
+
+    num_samples = num_frames * SAMPLES_PER_FRAME
+    audio = np.zeros(num_samples, np.float32)
     audio[before:end] = speech.audio
 
+    lead_seconds = before / AUDIO_RATE
     last_end = speech.end_seconds[-1]
-    starts = np.append(speech.start_seconds, last_end) + before / AUDIO_RATE
+    starts = np.append(speech.start_seconds, last_end) + lead_seconds
     starts[0] = 0  # the utterance's own first silence joins the lead
-    clip_seconds = len(audio) / AUDIO_RATE
+
+    clip_seconds = num_samples / AUDIO_RATE
     ends = np.append(starts[1:], clip_seconds)
 
     phoneme = np.append(speech.phoneme, 0)
+
     return Speech(audio, phoneme.astype(np.uint8), starts, ends)
 
 
@@ -313,6 +326,7 @@ def _pose(
     size = rng.normal(0.10, 0.08)
     nods = _smooth_jaw(spoken) * size
     pose[:, 1] += nods * restlessness
+
     return np.clip(pose, -_POSE_LIMITS, _POSE_LIMITS)
 
 
@@ -332,12 +346,13 @@ def _gaze(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     num_fixations = num_saccades + 1
     fixations = rng.normal(0, _GAZE_SCATTER, (num_fixations, 2))
     is_wide = rng.random(num_fixations) < 0.25
-    width = np.where(is_wide, 2.0, 1.0)
-    fixations = fixations * width[:, None]
+    fixations[is_wide] *= 2.0
 
     since = times[:, None] - saccades
     progress = np.clip(since / 0.05, 0, 1)
-    return fixations[0] + progress @ np.diff(fixations, axis=0)
+    jumps = np.diff(fixations, axis=0)
+
+    return fixations[0] + progress @ jumps
 
 
 def _blinks(rng: np.random.Generator, times: np.ndarray, interval: float) -> np.ndarray:
@@ -354,10 +369,12 @@ def _emotional_coefficients(
     """(T, 52) in [0, 1]: a person's emotion over what is said."""
     times = articulation.frame_times(len(track.pose))
     emotional = expression.express(person, emotion, intensity, seed, times)
+
     scale = expression.intensity_scale(intensity)
 
     coefficients = _combine_mouth(track.spoken, emotional, emotion, scale)
     _add_eyes(coefficients, track.blink, track.gaze)
+
     return np.clip(coefficients, 0, 1)
 
 
@@ -423,7 +440,9 @@ def _combine_mouth(
     for side in _SIDES:
         _set_corner(actions, side, mouth)
         _set_lips(actions, side, mouth)
+
     _set_inner_lips(actions, mouth)
+
     return coefficients
 
 
@@ -434,17 +453,20 @@ def _speaking_mouth(
     exponent = min(scale, 1.2)
     jaw_gain = jaw_factor**exponent
     lip_gain = lip_factor**exponent
+
     scaled = spoken.channels.T * lip_gain
     channel = dict(zip(articulation.CHANNELS, scaled, strict=True))
 
     speech_jaw = channel["jaw"] * jaw_gain / lip_gain
     room = 1 - 0.4 * channel["jaw"]
     jaw = speech_jaw + emotional["jawOpen"] * room
+
     free = 1 - spoken.closure
     closed_jaw = spoken.closure * np.minimum(jaw, 0.05)
 
     smile = _mean_of_sides(emotional, "mouthSmile")
     stretch = _mean_of_sides(emotional, "mouthStretch")
+
     return _SpeakingMouth(channel, spoken.closure, free, free * jaw + closed_jaw, smile, stretch)
 
 
@@ -470,11 +492,13 @@ def _set_rounding(actions: dict[str, np.ndarray], mouth: _SpeakingMouth) -> None
     """Pucker and funnel of speech, less in a wide mouth, added to the emotion's, in place."""
     width = 1 - 0.45 * mouth.smile - 0.35 * mouth.stretch
     narrow = np.clip(width, 0, 1)
+
     spoken_pucker = mouth.channel["pucker"] * narrow
     spoken_funnel = mouth.channel["funnel"] * narrow
+    parting = 0.4 + 0.6 * mouth.free
 
     actions["mouthPucker"] += spoken_pucker
-    actions["mouthFunnel"] *= 0.4 + 0.6 * mouth.free
+    actions["mouthFunnel"] *= parting
     actions["mouthFunnel"] += spoken_funnel
 
 
@@ -482,6 +506,7 @@ def _set_corner(actions: dict[str, np.ndarray], side: str, mouth: _SpeakingMouth
     """Dimple, smile and stretch of one side of the mouth, in place."""
     room = 1 - 0.3 * mouth.smile
     unrounded = 1 - 0.4 * mouth.rounding
+
     actions[f"mouthDimple{side}"] += mouth.channel["dimple"] * room
     actions[f"mouthSmile{side}"] *= unrounded - 0.15 * mouth.closure
 
@@ -493,6 +518,7 @@ def _set_corner(actions: dict[str, np.ndarray], side: str, mouth: _SpeakingMouth
 def _set_lips(actions: dict[str, np.ndarray], side: str, mouth: _SpeakingMouth) -> None:
     """Upper lip, lower lip and press of one side of the mouth, in place."""
     parting = mouth.free * (0.65 + 0.35 * mouth.opening)
+
     upper = actions[f"mouthUpperUp{side}"]
     upper *= parting
     upper += mouth.channel["upper"] * mouth.free
@@ -502,7 +528,8 @@ def _set_lips(actions: dict[str, np.ndarray], side: str, mouth: _SpeakingMouth) 
     lower += mouth.channel["lower"] * mouth.free
 
     press = actions[f"mouthPress{side}"]
-    press *= 0.15 + 0.85 * mouth.shut
+    share = 0.15 + 0.85 * mouth.shut
+    press *= share
     np.maximum(press, mouth.channel["press"], out=press)
 
 

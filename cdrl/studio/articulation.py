@@ -144,12 +144,14 @@ def speaker_targets(person: int) -> tuple[np.ndarray, np.ndarray]:
     """
     rng = np.random.default_rng([_SEED, person])
     mean_targets = np.array([TARGETS[viseme] for viseme in VISEMES])
+
     channel_strength = rng.lognormal(0, _SCATTER)
     variation = rng.lognormal(0, 0.12, mean_targets.shape)
-    targets = mean_targets * channel_strength * variation
+    targets = np.clip(mean_targets * channel_strength * variation, 0, 0.9)
 
-    fall_seconds = _FALL_SECONDS * rng.lognormal(0, 0.15, 3)
-    return np.clip(targets, 0, 0.9), fall_seconds
+    fall_factor = rng.lognormal(0, 0.15, 3)
+
+    return targets, _FALL_SECONDS * fall_factor
 
 
 def cut_segments(speech: Speech) -> Segments:
@@ -196,6 +198,7 @@ def articulate(speech: Speech, person: int, num_frames: int) -> Articulation:
     channels = _coarticulate(segments, person, times)
     closure = _closure(segments, times)
     phoneme, viseme = _spoken_at(speech, times)
+
     return Articulation(channels, closure, phoneme, viseme)
 
 
@@ -212,6 +215,7 @@ def _coarticulate(segments: Segments, person: int, times: np.ndarray) -> np.ndar
     """
     targets, fall_seconds = speaker_targets(person)
     goals = _segment_targets(segments, targets)
+
     distance = _seconds_outside(segments, times)
     fall = np.exp(-distance[:, :, None] / fall_seconds)
     dominance = fall * _segment_dominance(segments)  # (T, P, 3)
@@ -220,8 +224,11 @@ def _coarticulate(segments: Segments, person: int, times: np.ndarray) -> np.ndar
     for column in range(3):
         members = column == DOMINANCE_COLUMN
         rest = targets[0, members]
+
         weights = dominance[:, :, column]
-        pull = weights @ goals[:, members] + REST_DOMINANCE * rest
+        pull_to_rest = REST_DOMINANCE * rest
+        pull = weights @ goals[:, members] + pull_to_rest
+
         total_weight = weights.sum(1, keepdims=True) + REST_DOMINANCE
         channels[:, members] = pull / total_weight
 
@@ -239,6 +246,7 @@ def _segment_targets(segments: Segments, targets: np.ndarray) -> np.ndarray:
     """(P, 13) targets of each segment: its viseme's, with what its phoneme does otherwise."""
     viseme_ids = [VISEMES.index(viseme) for viseme in segments.visemes]
     goals = targets[viseme_ids]
+
     for row, phoneme in enumerate(segments.phonemes):
         factors = PHONEME_FACTORS.get(phoneme, {})
         for channel, factor in factors.items():
@@ -251,10 +259,12 @@ def _segment_targets(segments: Segments, targets: np.ndarray) -> np.ndarray:
 def _segment_dominance(segments: Segments) -> np.ndarray:
     """(P, 3) dominance of each segment at its own time; short sounds undershoot."""
     dominance = np.array([DOMINANCE[viseme] for viseme in segments.visemes])
+
     seconds = segments.ends - segments.starts
     share = np.clip(seconds / _FULL_SECONDS, 0.3, 1.3)
     is_firm = np.isin(segments.visemes, FIRM_VISEMES)
     share[is_firm] = 1.0
+
     return dominance * share[:, None]
 
 
@@ -279,5 +289,7 @@ def _closure(segments: Segments, times: np.ndarray) -> np.ndarray:
 
     distance = np.abs(times[:, None] - middle) - hold
     outside = np.maximum(distance, 0) / _EDGE_SECONDS
-    closure = 0.5 + 0.5 * np.cos(np.pi * np.minimum(outside, 1))
+    phase = np.pi * np.minimum(outside, 1)
+    closure = 0.5 + 0.5 * np.cos(phase)
+
     return closure.max(1)

@@ -130,15 +130,19 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> CorpusScore
     for half in (0, 1):
         fit = _subsample(truth.half != half)
         scored = truth.half == half
+
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300))
         model.fit(features[fit], labels[fit])
 
         answers = labels[scored]
-        is_right[scored] = model.predict(features[scored]) == answers
+        predictions = model.predict(features[scored])
+        is_right[scored] = predictions == answers
+
         majority = np.bincount(labels[fit]).argmax()
         is_majority[scored] = answers == majority
 
     low, high = _interval_over_people(is_right, truth.person)
+
     return CorpusScore(is_right.mean(), len(labels), is_majority.mean(), low, high)
 
 
@@ -150,14 +154,19 @@ def _interval_over_people(is_right: np.ndarray, person: np.ndarray) -> tuple[flo
         person: (N,) ids.
     """
     people, person_index = np.unique(person, return_inverse=True)
+
     hits = np.bincount(person_index, is_right)
     frames = np.bincount(person_index)
 
     num_people = len(people)
     rng = np.random.default_rng(0)
     drawn = rng.integers(num_people, size=(RESAMPLES, num_people))
-    accuracies = hits[drawn].sum(1) / frames[drawn].sum(1)
+
+    drawn_hits = hits[drawn].sum(1)
+    drawn_frames = frames[drawn].sum(1)
+    accuracies = drawn_hits / drawn_frames
     low, high = np.percentile(accuracies, [2.5, 97.5])
+
     return low, high
 
 
@@ -202,13 +211,18 @@ def copy_mouth_correlation(specs: list[ClipSpec]) -> CorpusScore:
     for index, (spec, speech) in enumerate(zip(specs, speak_all(utterances), strict=True)):
         targets = [emotion for emotion in SCORED_EMOTIONS if emotion != spec.emotion]
         target = targets[index % len(targets)]
+
         level = 1 + index % 3
+
         edit = true_edit(spec, target, level, speech)
         source = act(spec, speech)
+
         source_curves.append(mouth_curves(source.coefficients))
         edit_curves.append(mouth_curves(edit.coefficients))
+
     sources = np.concatenate(source_curves)
     edits = np.concatenate(edit_curves)
+
     return CorpusScore(pooled_correlation(sources, edits), len(sources))
 
 
@@ -239,15 +253,17 @@ def intensity_ceiling(clips: int = 12_000, people: int = 4_000) -> CorpusScore:
     features = np.empty((clips, 2 * len(ACTIONS) + 1), np.float32)
     for clip in range(clips):
         stranger = FIRST_STRANGER + int(person[clip])
-        features[clip] = _expression_features(stranger, emotion[clip], int(level[clip]), clip)
+        clip_level = int(level[clip])
+        features[clip] = _expression_features(stranger, emotion[clip], clip_level, clip)
 
     is_fitted = person < people * 4 // 5
     is_scored = ~is_fitted
     trees = HistGradientBoostingRegressor(max_iter=300, learning_rate=0.06, random_state=0)
     trees.fit(features[is_fitted], level[is_fitted])
     answers = trees.predict(features[is_scored])
-    correlation = spearmanr(answers, level[is_scored]).statistic
-    return CorpusScore(correlation, is_scored.sum(), chance=0.0)
+    correlation = spearmanr(answers, level[is_scored])
+
+    return CorpusScore(correlation.statistic, is_scored.sum(), chance=0.0)
 
 
 def _expression_features(person: int, emotion: int, level: int, clip: int) -> np.ndarray:
@@ -273,6 +289,7 @@ def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
     scores["viseme_from_truth"] = probe(mouth, truth.viseme, truth)
     scores["viseme_from_truth_5_frames"] = probe(mouth_windows, truth.viseme, truth)
     scores["copy_mouth_correlation"] = copy_mouth_correlation(specs)
+
     return flatten(scores)
 
 

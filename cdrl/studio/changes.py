@@ -59,16 +59,20 @@ def render_changes(
     jobs = []
     for clip, change in changes:
         name = sources.clips.iloc[clip]["name"]
-        transforms = sources.transforms[sources.frames(clip)][:]
+        frames = sources.frames(clip)
+        transforms = sources.transforms[frames][:]
         alignment = faces.Alignment(transforms, mouth_boxes[clip])
         jobs.append((name, change, alignment, frame_size, crop_size))
+
     with StoreWriter(out_path, sources.crop) as writer:
         results = in_order(_make_change, jobs, workers)
         bar = tqdm(results, total=len(jobs), unit="clip", desc="changed actions", mininterval=2)
-        for number, ((clip, _), result) in enumerate(zip(changes, bar, strict=True)):
+        for number, result in enumerate(bar):
+            clip, _ = changes[number]
             source = sources.clips.iloc[clip]
             labels = {key: source[key] for key in LABELS}
             labels["name"] = f"{source['name']}{MARK}{number}"
+
             writer.add(labels, *result)
 
 
@@ -79,9 +83,13 @@ def _make_change(
     spec = spec_of(name)
     performance = act(spec)
     before = performance.coefficients.astype(np.float32)
-    after = np.clip(before + change, 0, 1).astype(np.float32)
+    after = np.clip(before + change, 0, 1)
+    after = after.astype(np.float32)
     changed = replace(performance, coefficients=after)
+
     frames, _ = render_performance(spec, changed, frame_size)
     face = faces.crop(frames, alignment, size=crop_size)
-    truth = {"change": (after - before).astype(np.float16)}
+    applied_change = after - before
+    truth = {"change": applied_change.astype(np.float16)}
+
     return StoredClip(face, alignment.transforms, performance.audio, alignment.mouth_box, truth)

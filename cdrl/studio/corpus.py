@@ -123,19 +123,24 @@ def specs(
     """
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}: accepted are {', '.join(SPLITS)}")
+
     entry = SPLITS[split]
     num_people = len(entry.people) if people is None else people
     if not 1 <= num_people <= len(entry.people):
         raise InputError(
             f"split {split}: {num_people} people asked for, it has 1 to {len(entry.people)}"
         )
+
     if entry.is_drawn:
-        return _drawn(entry, num_people, DEFAULT_CLIPS if clips is None else clips, seed)
-    num_sentences = len(entry.sentences) if sentences is None else sentences
-    if num_people < 2 or not 2 <= num_sentences <= len(entry.sentences):
+        num_clips = DEFAULT_CLIPS if clips is None else clips
+        return _drawn(entry, num_people, num_clips, seed)
+
+    most_sentences = len(entry.sentences)
+    num_sentences = most_sentences if sentences is None else sentences
+    if num_people < 2 or not 2 <= num_sentences <= most_sentences:
         raise InputError(
             f"split {split}: {num_people} people and {num_sentences} sentences asked for; a "
-            f"crossed split takes 2 or more people and 2 to {len(entry.sentences)} sentences"
+            f"crossed split takes 2 or more people and 2 to {most_sentences} sentences"
         )
     return _crossed(entry, num_people, num_sentences)
 
@@ -155,6 +160,7 @@ def _all_combinations(people: Sequence[int], sentences: Sequence[int]) -> list[C
         for sentence in sentences:
             for emotion in SCORED_EMOTIONS:
                 clips.append(_leveled_spec(person, sentence, emotion))
+
     return clips
 
 
@@ -171,13 +177,19 @@ def _drawn(split: Split, num_people: int, num_clips: int, seed: int) -> list[Cli
     most = 2 * len(split.sentences)
     if not 2 <= num_clips <= most:
         raise InputError(f"{num_clips} clips per person asked for: accepted are 2 to {most}")
+
     clips = []
     for person in split.people[:num_people]:
         rng = np.random.default_rng([_DRAW_SEED, seed, person])
-        sentences = np.sort(rng.choice(split.sentences, num_clips // 2, replace=False))
+
+        drawn = rng.choice(split.sentences, num_clips // 2, replace=False)
+        sentences = np.sort(drawn)
+
         for index, emotion in enumerate(_shuffled_rounds(rng, num_clips)):
-            sentence = sentences[min(index // 2, len(sentences) - 1)]
-            clips.append(_leveled_spec(person, int(sentence), emotion))
+            pair = min(index // 2, len(sentences) - 1)
+            sentence = int(sentences[pair])
+            clips.append(_leveled_spec(person, sentence, emotion))
+
     return clips
 
 
@@ -186,8 +198,11 @@ def _shuffled_rounds(rng: np.random.Generator, number: int) -> list[str]:
     emotions: list[str] = []
     while len(emotions) < number:
         order = [str(emotion) for emotion in rng.permutation(SCORED_EMOTIONS)]
-        if not set(emotions[-2:]) & set(order[:2]):
+
+        repeats = set(emotions[-2:]) & set(order[:2])
+        if not repeats:
             emotions += order
+
     return emotions[:number]
 
 
@@ -222,6 +237,7 @@ def spec_of(name: str) -> ClipSpec:
             f"{name!r} is no clip of the studio: accepted are names such as "
             "studio-0300-301-happy-3-0"
         )
+
     person, sentence, emotion, intensity, take = match.groups()
     return ClipSpec(int(person), int(sentence), emotion, int(intensity), int(take))
 
@@ -330,8 +346,11 @@ def generate(
     """
     jobs = []
     for start in range(0, len(clips), _BATCH):
-        jobs.append((clips[start : start + _BATCH], frame_size, crop_size, crop))
+        batch = clips[start : start + _BATCH]
+        jobs.append((batch, frame_size, crop_size, crop))
+
     missing: list[tuple[str, str]] = []
+
     bar = tqdm(total=len(clips), unit="clip", disable=not progress, desc=split)
     with StoreWriter(out_path, crop) as writer, bar:
         batches = in_order(_make_batch, jobs, workers)
@@ -342,13 +361,19 @@ def generate(
                 else:
                     writer.add(_labels(spec, split), *result)
                 bar.update()
-        (writer.partial / "missing.json").write_text(json.dumps(missing, indent=1))
+
+        missing_path = writer.partial / "missing.json"
+        missing_path.write_text(json.dumps(missing, indent=1))
+
     if missing and progress:
         tqdm.write(
             f"{split}: no face found in {len(missing)} of {len(clips)} clips, listed in "
             f"{out_path}/missing.json"
         )
-    return GenerationReport(len(clips) - len(missing), writer.frames, tuple(missing))
+
+    num_clips = len(clips) - len(missing)
+
+    return GenerationReport(num_clips, writer.frames, tuple(missing))
 
 
 def _labels(spec: ClipSpec, split: str) -> dict[str, str | int | float]:
@@ -370,9 +395,11 @@ def _make_batch(
 ) -> list[StoredClip | str]:
     """Each clip, or the reason why its face was not found."""
     utterances = [utterance_of(spec) for spec in batch]
+
     clips = []
     for spec, speech in zip(batch, speak_all(utterances), strict=True):
         clips.append(_make_clip(spec, speech, frame_size, crop_size, crop))
+
     return clips
 
 
@@ -387,14 +414,29 @@ def _make_clip(
         alignment = faces.align(frames, name=name_of(spec), crop=crop)
     except InputError as error:
         return str(error)
-    relative = faces.to_crop(landmarks, alignment.transforms) / faces.CROP_SIZE
-    truth = {
-        "coefficients": performance.coefficients.astype(np.float16),
-        "viseme": performance.viseme,
-        "phoneme": performance.phoneme,
-        "landmarks": relative.astype(np.float16),
-        "pose": performance.pose.astype(np.float16),
-        "gaze": performance.gaze.astype(np.float16),
-    }
+
+    transforms = alignment.transforms
     face = faces.crop(frames, alignment, size=crop_size)
-    return StoredClip(face, alignment.transforms, performance.audio, alignment.mouth_box, truth)
+    in_crop = faces.to_crop(landmarks, transforms) / faces.CROP_SIZE
+    truth = _stored_truth(performance, in_crop)
+
+    return StoredClip(face, transforms, performance.audio, alignment.mouth_box, truth)
+
+
+def _stored_truth(performance: Performance, landmarks: np.ndarray) -> dict[str, np.ndarray]:
+    """The truth of T frames as the store keeps it.
+
+    Args:
+        performance: T frames.
+        landmarks: (T, L, 2) in the crop, 0 to 1.
+    """
+    truth = {}
+    truth["coefficients"] = performance.coefficients.astype(np.float16)
+    truth["viseme"] = performance.viseme
+    truth["phoneme"] = performance.phoneme
+
+    truth["landmarks"] = landmarks.astype(np.float16)
+    truth["pose"] = performance.pose.astype(np.float16)
+    truth["gaze"] = performance.gaze.astype(np.float16)
+
+    return truth

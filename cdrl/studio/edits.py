@@ -37,20 +37,27 @@ def draw_edits(sources: Store, number: int, seed: int = 0) -> list[tuple[int, st
         (source clip, target emotion, level 1 to 3) each; neutral at level 1.
     """
     rng = np.random.default_rng([seed, SEED])
+
     clips = sources.clips
     people = sorted(set(clips.speaker))
     num_targets = len(SCORED_EMOTIONS)
     # Rounds until a target meets the same people again.
     period = len(people) // gcd(num_targets + 1, len(people))
+    is_scored = clips.emotion.isin(SCORED_EMOTIONS)
+
     edits = []
     for index in range(number):
         target = SCORED_EMOTIONS[index % num_targets]
         turn = index // num_targets
-        person = people[(index + turn + turn // period) % len(people)]
-        is_other_emotion = (clips.emotion != target) & clips.emotion.isin(SCORED_EMOTIONS)
-        candidates = np.flatnonzero((clips.speaker == person) & is_other_emotion)
+        person_index = index + turn + turn // period
+        person = people[person_index % len(people)]
+
+        is_candidate = is_scored & (clips.emotion != target) & (clips.speaker == person)
         level = 1 if target == "neutral" else int(rng.choice(INTENSITIES))
-        edits.append((int(rng.choice(candidates)), target, level))
+
+        clip = rng.choice(np.flatnonzero(is_candidate))
+        edits.append((int(clip), target, level))
+
     return edits
 
 
@@ -95,8 +102,10 @@ def generate_edits(
     jobs = []
     for clip, target, level in edits:
         name = sources.clips.iloc[clip]["name"]
-        transforms = sources.transforms[sources.frames(clip)][:]
+        frames = sources.frames(clip)
+        transforms = sources.transforms[frames][:]
         jobs.append((name, target, level, transforms, mouth_boxes[clip], frame_size, crop_size))
+
     with StoreWriter(out_path, sources.crop) as writer:
         results = in_order(_make_edit, jobs, workers)
         bar = tqdm(results, total=len(jobs), unit="clip", desc="true edits")
@@ -107,6 +116,7 @@ def generate_edits(
             labels["split"] = "edits"
             labels["emotion"] = target
             labels["intensity"] = level
+
             writer.add(labels, *result)
 
 
@@ -126,10 +136,10 @@ def _make_edit(
     performance = true_edit(spec, target, level)
     frames, landmarks = render_performance(spec, performance, frame_size)
     alignment = faces.Alignment(transforms, mouth_box)
-    relative = faces.to_crop(landmarks, transforms) / faces.CROP_SIZE
-    truth = {
-        "coefficients": performance.coefficients.astype(np.float16),
-        "landmarks": relative.astype(np.float16),
-    }
     face = faces.crop(frames, alignment, size=crop_size)
+
+    in_crop = faces.to_crop(landmarks, transforms) / faces.CROP_SIZE
+    coefficients = performance.coefficients.astype(np.float16)
+    truth = {"coefficients": coefficients, "landmarks": in_crop.astype(np.float16)}
+
     return StoredClip(face, transforms, performance.audio, mouth_box, truth)

@@ -95,6 +95,7 @@ def synthesise(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, li
     def receive(samples: Any, num_samples: int, event: Any) -> int:
         if samples and num_samples > 0:
             chunks.append(ctypes.string_at(samples, 2 * num_samples))
+
         index = 0
         while event[index].type != 0:
             if event[index].type == _PHONEME:
@@ -105,11 +106,15 @@ def synthesise(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, li
 
     callback = CALLBACK(receive)
     library.espeak_SetSynthCallback(callback)
+
     if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
         raise RuntimeError(f"espeak-ng has no voice {request['voice']!r}")
+
     for name, parameter in _PARAMETERS.items():
         library.espeak_SetParameter(parameter, int(request[name]), 0)
+
     library.espeak_ng_SetRandSeed(1)
+
     text = request["text"].encode()
     flags = _UTF8 | _END_PAUSE
     if library.espeak_Synth(text, len(text) + 1, 0, 1, 0, flags, None, None) != 0:
@@ -128,6 +133,7 @@ def _answer(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
     else:
         header["samples"] = len(audio) // 2
         header["events"] = events
+
     return json.dumps(header).encode() + b"\n" + audio
 
 
@@ -147,10 +153,13 @@ def answer_in_fork(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
                 pipe.write(_answer(library, request))
         finally:
             os._exit(0)
+
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
+
     os.waitpid(child, 0)
+
     return answer or b'{"error": "espeak-ng crashed"}\n'
 
 
@@ -158,6 +167,7 @@ def main() -> None:
     """Answer requests from stdin until it closes; the protocol is in the docstring above."""
     # Ctrl-C and a kernel's end reach the whole group; this process ends with its stdin.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     library = load()
     for line in sys.stdin.buffer:
         for request in json.loads(line):

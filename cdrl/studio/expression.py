@@ -227,11 +227,13 @@ def emotion_style(person: int, emotion: str) -> EmotionStyle:
     """
     rng = np.random.default_rng([_STYLE_SEED, person, EMOTIONS.index(emotion)])
     strength = _style_strength(rng, emotion) * _expressiveness(person)
+
     left, right = _side_factors(rng, emotion)
 
     side_factor = np.ones(len(ACTIONS))
     side_factor[_IS_LEFT] = left
     side_factor[_IS_RIGHT] = right
+
     return EmotionStyle(np.minimum(strength, 1.1), side_factor)
 
 
@@ -247,6 +249,7 @@ def _style_strength(rng: np.random.Generator, emotion: str) -> np.ndarray:
     for unit, (full_strength, chance) in STYLES[emotion].items():
         is_used = rng.random() < chance
         variation = rng.lognormal(0, 0.25)
+
         share = 1.0 if is_used else 0.12
         strength[_UNITS.index(unit)] = full_strength * variation * share
 
@@ -294,16 +297,20 @@ def envelope(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
         (T,) 0 to about 1.
     """
     length = times[-1] + times[0]
+
     floor = rng.uniform(0.35, 0.95)
     onset = rng.uniform(-0.2, 0.35) * length
     attack = rng.uniform(0.15, 0.5)
     fade_at = rng.uniform(0.6, 1.2) * length
     fade = rng.uniform(0.05, 0.45)
 
-    onset_odds = np.exp(-(times - onset) / (attack / 4))
-    fade_odds = np.exp(-(times - fade_at) / 0.08)
+    since_onset = -(times - onset)
+    since_fade = -(times - fade_at)
+    onset_odds = np.exp(since_onset / (attack / 4))
+    fade_odds = np.exp(since_fade / 0.08)
     rise = 1 / (1 + onset_odds)
     fall = 1 - fade / (1 + fade_odds)
+
     return (floor + (1 - floor) * rise) * fall
 
 
@@ -336,7 +343,9 @@ def express(
 
     tilt = np.exp(lean * _SIDE)
     emotional = (units @ _UNIT_ACTIONS) * style.side_factor * tilt
-    actions = resting_face(person) + emotional + trace @ _UNIT_ACTIONS
+    other = trace @ _UNIT_ACTIONS
+    actions = resting_face(person) + emotional + other
+
     return np.clip(actions, 0, 1)
 
 
@@ -368,10 +377,12 @@ def _trace(rng: np.random.Generator, person: int, times: np.ndarray) -> np.ndarr
     """(T, U) units of another emotion: classes overlap, most of all at level 1."""
     other = EMOTIONS[rng.integers(len(EMOTIONS))]
     share = rng.uniform(0, _LARGEST_TRACE)
+
     strength = emotion_style(person, other).strength
     variation = rng.lognormal(0, 0.4, len(_UNITS))
     trace = share * strength * variation
 
     noise = slow_noise(rng, times, 1, 0.5)
     presence = np.maximum(0, 0.7 + 0.5 * noise)
+
     return trace * presence

@@ -74,6 +74,7 @@ def hairline(person: Person, azimuth: np.ndarray, roots: bool = False) -> np.nda
     line = STYLES[style].hairline
     if roots and line is LONG:
         line = SHORT
+
     azimuth_degrees = np.degrees(np.abs(azimuth))
     degrees = np.interp(azimuth_degrees, LINE_AT, line)
 
@@ -94,10 +95,13 @@ def _plane(theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
 def _scalp_vertices() -> np.ndarray:
     """Vertices (N,) of the smooth skin that hair may grow on, ears left out."""
     head = load_head()
+
     is_skin = head.part == PARTS.index("skin")
     is_ear = head.ears >= 0.1
     is_open = head.sky_visibility > 0.25
-    is_high = head.vertices[:, 1] > -1.5
+    height = head.vertices[:, 1]
+    is_high = height > -1.5
+
     return np.flatnonzero(is_skin & ~is_ear & is_open & is_high)
 
 
@@ -112,10 +116,12 @@ def scalp_weights() -> tuple[np.ndarray, np.ndarray]:
         Vertex numbers and weights, (ROWS, COLUMNS, 3) both.
     """
     vertex_ids = _scalp_vertices()
-    offset = (load_head().vertices[vertex_ids] - CENTRE).astype(np.float64)
+    positions = load_head().vertices[vertex_ids]
+    offset = (positions - CENTRE).astype(np.float64)
     x, y, z = offset.T
     phi = np.arctan2(x, z)
-    theta = np.arccos(y / np.linalg.norm(offset, axis=1))
+    radius = np.linalg.norm(offset, axis=1)
+    theta = np.arccos(y / radius)
     mesh = Delaunay(_plane(theta, phi))
 
     grid_phi, grid_theta = np.meshgrid(PHI, THETA)
@@ -126,6 +132,7 @@ def scalp_weights() -> tuple[np.ndarray, np.ndarray]:
     first_two = np.einsum("rcij,rcj->rci", to_barycentric, from_origin)
     third = 1 - first_two.sum(2, keepdims=True)
     weights = np.concatenate([first_two, third], 2)
+
     return vertex_ids[mesh.simplices[simplex]], weights
 
 
@@ -157,12 +164,15 @@ def hair_shell(person: Person, vertices: np.ndarray) -> tuple[np.ndarray, np.nda
 
     phi, theta = np.meshgrid(PHI, THETA)
     thickness = _thickness(person, phi, theta)
-    shell = scalp(vertices) + _directions(phi, theta) * thickness[..., None]
+    lift = _directions(phi, theta) * thickness[..., None]
+    shell = scalp(vertices) + lift
     shell[0] = shell[0].mean(0)
     length = STYLES[person.hair_style].length
     if length > 0:
         _let_hang(shell, length, vertices)
+
     positions = (shell + CENTRE).reshape(-1, 3)
+
     return positions.astype(np.float32), _grid_triangles()
 
 
@@ -197,6 +207,7 @@ def _thickness(person: Person, phi: np.ndarray, theta: np.ndarray) -> np.ndarray
     thickness = thickness * (1 + waves)
     thickness = thickness * _edge_profile(person, theta)
     is_front = np.abs(phi) < 1.0
+
     return thickness + np.where(is_front, 0.025, 0.012)
 
 
@@ -218,7 +229,9 @@ def _edge_profile(person: Person, theta: np.ndarray) -> np.ndarray:
     at_edge = 0.12 if person.hair_style in ("fringe", "bob", "long") else 0.05
     ramp_degrees = 48 if person.hair_style == "afro" else 30
     inside = theta < hairline(person, PHI)[None]
-    share = np.clip(_distance_to_edge(inside) / np.radians(ramp_degrees), 0, 1)
+    distance = _distance_to_edge(inside)
+    share = np.clip(distance / np.radians(ramp_degrees), 0, 1)
+
     return at_edge + (1 - at_edge) * share**0.8
 
 
@@ -248,7 +261,8 @@ def _let_hang(shell: np.ndarray, length: float, vertices: np.ndarray) -> None:
     start = int(np.argmax(HANG_FROM <= THETA))
     fall = np.linspace(0, 1, ROWS - start)[:, None]  # 0 at the ring, 1 at the tips
     bulge = 0.10 if length < 1 else 0.05
-    outwards = bulge * np.sin(np.pi * np.minimum(1.2 * fall, 1))
+    phase = np.pi * np.minimum(1.2 * fall, 1)
+    outwards = bulge * np.sin(phase)
     widen = 1 + outwards - 0.12 * fall**2
 
     ring_x, ring_y, ring_z = shell[start].T.copy()
@@ -272,16 +286,21 @@ def _over_ears(ring_x: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     outside_ears = np.abs(ear_x).max() + 0.06
     from_ear = (np.abs(PHI) - np.radians(95)) / np.radians(36)
     beside_ear = np.exp(-(from_ear**6))
-    return np.sign(PHI) * np.maximum(np.abs(ring_x), outside_ears * beside_ear)
+
+    side = np.maximum(np.abs(ring_x), outside_ears * beside_ear)
+    return np.sign(PHI) * side
 
 
 def _grid_triangles() -> np.ndarray:
     """Two triangles for each cell of the grid of directions, (F, 3) int32."""
     first_column = np.arange(ROWS - 1)[:, None] * COLUMNS
-    corner = (first_column + np.arange(COLUMNS - 1)).ravel()
+    corners = first_column + np.arange(COLUMNS - 1)
+    corner = corners.ravel()
     right = corner + 1
     below = corner + COLUMNS
 
     upper = np.stack([corner, below, right], 1)
     lower = np.stack([right, below, below + 1], 1)
-    return np.concatenate([upper, lower]).astype(np.int32)
+
+    triangles = np.concatenate([upper, lower])
+    return triangles.astype(np.int32)

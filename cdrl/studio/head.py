@@ -155,6 +155,7 @@ def _read_head(path: Path) -> Head:
         triangles = pack["triangles"].astype(np.int32)
         identity = _read_shapes(pack, "identity")
         actions = _read_shapes(pack, "action")
+
         return Head(
             vertices=pack["vertices"],
             triangles=triangles,
@@ -172,7 +173,9 @@ def _read_head(path: Path) -> Head:
 
 def _read_shapes(pack: Mapping[str, np.ndarray], prefix: str) -> Blendshapes:
     names = [str(name) for name in pack[f"{prefix}_names"]]
+
     vertex_ids = pack[f"{prefix}_rows"].astype(np.int64)
     deltas = pack[f"{prefix}_deltas"].astype(np.float32)
     offsets = pack[f"{prefix}_offsets"].astype(np.int64)
+
     return Blendshapes(tuple(names), vertex_ids, np.ascontiguousarray(deltas), offsets)

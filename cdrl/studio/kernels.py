@@ -232,9 +232,11 @@ def _cross(
     """Cross product of two vectors."""
     ax, ay, az = first
     bx, by, bz = second
+
     x = ay * bz - az * by
     y = az * bx - ax * bz
     z = ax * by - ay * bx
+
     return x, y, z
 
 
@@ -246,6 +248,7 @@ def _vertex_normals(points: np.ndarray, triangles: np.ndarray, normals: np.ndarr
         i, j, k = _row(triangles, t)
         first = _edge(points, i, j)
         second = _edge(points, i, k)
+
         x, y, z = _cross(first, second)
         for corner in (i, j, k):
             normals[corner, 0] += x
@@ -388,6 +391,7 @@ def _clip_span(
     """
     low, high = span
     slope, inverse = edge
+
     crossing = x0 - HALF - at_row * inverse
     if slope > SHALLOWEST:
         low = max(low, crossing - ONE)
@@ -422,6 +426,7 @@ def _passes_alpha(
     texel_row = _clamp(v, 0, height - 1)
     alpha = model.texture[texel_row, texel_column, 3]
     sample = (row & 1) * 2 + ((row ^ column) & 1)
+
     return alpha >= 32 + 64 * sample
 
 
@@ -506,6 +511,7 @@ def _barycentric(
     b = ((y2 - y0) * dx + (x0 - x2) * dy) * scale
     c = ((y0 - y1) * dx + (x1 - x0) * dy) * scale
     a = ONE - b - c
+
     return a, b, c
 
 
@@ -523,6 +529,7 @@ def _bilinear(
     upper_right = w01 * upper[column + 1, channel]
     lower_left = w10 * lower[column, channel]
     lower_right = w11 * lower[column + 1, channel]
+
     return upper_left + upper_right + lower_left + lower_right
 
 
@@ -553,6 +560,7 @@ def _shade_sample(
     red = highlight + red * _interpolate(shading, corners, weights, 0)
     green = highlight + green * _interpolate(shading, corners, weights, 1)
     blue = highlight + blue * _interpolate(shading, corners, weights, 2)
+
     return red, green, blue
 
 
@@ -576,9 +584,11 @@ def _resolve(
     for y in range(size):
         for x in range(size):
             red, green, blue = ZERO, ZERO, ZERO
+
             for sample in range(SAMPLES):
                 row = 2 * y + sample // 2
                 column = 2 * x + sample % 2
+
                 t = nearest[row, column]
                 if t < 0:
                     red += background[y, x, 0]
@@ -665,4 +675,5 @@ def film(
             vertex = model.landmarks[number]
             landmarks[frame, number, 0] = HALF * screen[vertex, 0]
             landmarks[frame, number, 1] = HALF * screen[vertex, 1]
+
     return frames, landmarks

@@ -87,6 +87,11 @@ class Tracks(NamedTuple):
     audio: bool
 
 
+VIDEO = Tracks(video=True, audio=False)
+SOUND = Tracks(video=False, audio=True)
+VIDEO_WITH_SOUND = Tracks(video=True, audio=True)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one corpus.
@@ -108,13 +113,13 @@ class Layout:
 def _mead_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
     sex = sample_person(spec.person).sex
     name = MEAD_NAMES[sex][speaker]
+
     clip = f"{spec.emotion}/level_{spec.intensity}/{sentence + 1:03d}"
+
     video_path = f"{name}/video/front/{clip}.mp4"
     audio_path = f"{name}/audio/{clip}.m4a"
-    return {
-        video_path: Tracks(video=True, audio=False),
-        audio_path: Tracks(video=False, audio=True),
-    }
+
+    return {video_path: VIDEO, audio_path: SOUND}
 
 
 def _ravdess_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
@@ -122,12 +127,11 @@ def _ravdess_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tra
     actor = 2 * speaker + (1 if is_male else 2)  # men have odd numbers
     code = RAVDESS_CODES[spec.emotion]
     strength = "02" if spec.intensity == 3 else "01"
+
     stem = f"01-{code}-{strength}-{sentence + 1:02d}-01-{actor:02d}"
     folder = f"Actor_{actor:02d}"
-    return {
-        f"{folder}/01-{stem}.mp4": Tracks(video=True, audio=True),
-        f"{folder}/03-{stem}.wav": Tracks(video=False, audio=True),
-    }
+
+    return {f"{folder}/01-{stem}.mp4": VIDEO_WITH_SOUND, f"{folder}/03-{stem}.wav": SOUND}
 
 
 def _crema_d_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
@@ -135,8 +139,11 @@ def _crema_d_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tra
     level = "XX" if is_neutral else CREMA_D_LEVELS[spec.intensity]
     sentence_code = CREMA_D_SENTENCES[sentence]
     emotion_code = CREMA_D_CODES[spec.emotion]
-    name = f"{1001 + speaker}_{sentence_code}_{emotion_code}_{level}.flv"
-    return {name: Tracks(video=True, audio=True)}
+
+    actor = 1001 + speaker
+    name = f"{actor}_{sentence_code}_{emotion_code}_{level}.flv"
+
+    return {name: VIDEO_WITH_SOUND}
 
 
 LAYOUTS = {
@@ -180,16 +187,21 @@ def write_layout(
     """
     clips = _clips(layout, people, sentences, emotions, level)
     entry = LAYOUTS[layout]
+
     files: dict[Path, Tracks] = {}
     for clip in tqdm(clips, desc=layout, unit="clip", disable=not progress):
         missing: dict[Path, Tracks] = {}
-        for name, tracks in entry.files(clip.spec, clip.speaker, clip.sentence).items():
+        clip_files = entry.files(clip.spec, clip.speaker, clip.sentence)
+        for name, tracks in clip_files.items():
             path = Path(out) / name
             files[path] = tracks
+
             if not path.exists():
                 missing[path] = tracks
+
         if missing:
             _write_clip(clip.spec, missing, size, entry.sample_rate)
+
     return list(files)
 
 
@@ -207,6 +219,7 @@ def _clips(
     _check(layout, people, sentences, emotions, level)
     has_committed_speech = sentences <= len(SPLITS["smoke_train"].sentences)
     split = SPLITS["smoke_train" if has_committed_speech else "train"]
+
     clips = []
     for speaker, person in enumerate(split.people[:people]):
         for number, sentence in enumerate(split.sentences[:sentences]):
@@ -214,8 +227,10 @@ def _clips(
                 intensity = level_of(person, sentence, emotion)
                 if level and emotion != "neutral":
                     intensity = level
+
                 spec = ClipSpec(person, sentence, emotion, intensity)
                 clips.append(_Clip(spec, speaker, number))
+
     return clips
 
 
@@ -224,17 +239,20 @@ def _check(
 ) -> None:
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: accepted are {', '.join(LAYOUTS)}")
+
     entry = LAYOUTS[layout]
     if not (1 <= people <= MOST_PEOPLE and 1 <= sentences <= entry.num_sentences):
         raise InputError(
             f"layout {layout}: {people} people and {sentences} sentences asked for; it has 1 to "
             f"{MOST_PEOPLE} people and 1 to {entry.num_sentences} sentences"
         )
+
     if level not in (0, 1, 2, 3):
         raise InputError(
             f"layout {layout}: level {level} asked for; accepted are 1 to 3, or 0 for one of them "
             "drawn for each clip"
         )
+
     unknown = set(emotions or ()) - set(entry.emotions)
     if unknown:
         names = ", ".join(sorted(unknown))
@@ -252,9 +270,11 @@ def _write_clip(spec: ClipSpec, files: dict[Path, Tracks], size: int, sample_rat
     """
     performance = act(spec)
     frames, _ = render_performance(spec, performance, size)
+
     for path, tracks in files.items():
         video = frames if tracks.video else None
         audio = performance.audio if tracks.audio else None
+
         _write_file(path, video, audio, sample_rate)
 
 
@@ -283,11 +303,13 @@ def _write_file(
             added = container.add_stream(file_format.audio_codec, rate=sample_rate, layout="mono")
             sound = cast(AudioStream, added)
             streams.append(sound)
+
         if frames is not None:
             for image in frames:
                 container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         if audio is not None:
             _encode_audio(container, sound, audio)
+
         for stream in streams:
             container.mux(stream.encode(None))
 
@@ -301,20 +323,25 @@ def _add_video_stream(
     options = {"crf": "18"} if is_mp4 else {}
     added = container.add_stream(str(file_format.video_codec), rate=rate, options=options)
     stream = cast(VideoStream, added)
+
     stream.height, stream.width = shape
     stream.pix_fmt = "yuv420p"
     stream.bit_rate = 0 if is_mp4 else 4_000_000
+
     return stream
 
 
 def _encode_audio(container: OutputContainer, stream: AudioStream, audio: np.ndarray) -> None:
     """Encode (S,) samples at 16 kHz at the stream's own rate."""
     rate = stream.rate
-    resampled = resample_poly(audio, rate // 100, AUDIO_RATE // 100).astype(np.float32)
-    samples = np.clip(resampled, -1, 1)[None]
-    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+    resampled = resample_poly(audio, rate // 100, AUDIO_RATE // 100)
+    samples = np.clip(resampled.astype(np.float32), -1, 1)
+
+    frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
     frame.sample_rate = rate
     frame.pts = 0
+
     resampler = av.AudioResampler(stream.codec_context.format, "mono", rate)
-    for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+    pieces = [*resampler.resample(frame), *resampler.resample(None)]
+    for piece in pieces:
         container.mux(stream.encode(piece))

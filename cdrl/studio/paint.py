@@ -75,6 +75,7 @@ def skin_uv(vertices: np.ndarray) -> np.ndarray:
     height = np.clip(y, BOTTOM + 0.01, TOP - 0.01)
     from_top = (TOP - height) / (TOP - BOTTOM)
     row = from_top * SKIN_ROWS
+
     return np.stack([column, row], 1).astype(np.float32)
 
 
@@ -107,6 +108,7 @@ def _teeth_uv(uv: np.ndarray, arch: _Arch) -> np.ndarray:
     from_inside = np.hypot(across, up) - arch.inner_radius
     depth = np.clip(from_inside / thickness, 0, 1)
     row = arch.first_row + 2 + 60 * depth
+
     return np.stack([column, row], 1)
 
 
@@ -119,12 +121,14 @@ def atlas_uv(head: Head) -> np.ndarray:
     uv = skin_uv(head.vertices)
     uv[head.vertices_of("mouth")] = (272, EYE_ROW + 16)
     uv[head.vertices_of("tongue")] = (304, EYE_ROW + 16)
+
     uv[upper] = _teeth_uv(head.uv[upper], _UPPER_ARCH)
     uv[lower] = _teeth_uv(head.uv[lower], _LOWER_ARCH)
 
     along_lash = head.uv[lashes, 0] * 20 % 1
     uv[lashes, 0] = 324 + 56 * along_lash
     uv[lashes, 1] = EYE_ROW + 16
+
     return uv
 
 
@@ -157,8 +161,10 @@ def skin_texels() -> SkinTexels:
     """
     head = load_head()
     uv = skin_uv(head.vertices)
-    is_skin = head.part[head.triangles].max(1) == PARTS.index("skin")
-    is_ear = head.ears[head.triangles].max(1) >= 0.5
+    parts = head.part[head.triangles]
+    ears = head.ears[head.triangles]
+    is_skin = parts.max(1) == PARTS.index("skin")
+    is_ear = ears.max(1) >= 0.5
 
     canvas = _PositionCanvas()
     for corners in head.triangles[is_skin & ~is_ear]:
@@ -168,6 +174,7 @@ def skin_texels() -> SkinTexels:
 
     position = canvas.filled().astype(np.float32)
     x, y, z = np.moveaxis(position, 2, 0)
+
     return SkinTexels(position, x, y, z, np.abs(x))
 
 
@@ -287,12 +294,16 @@ def paint_skin(person: Person) -> np.ndarray:
     _paint_eye_sockets(image, person, at)
     if person.freckles > 0:
         _paint_freckles(image, person, at, rng)
+
     if person.stubble > 0.05:
         _paint_stubble(image, person, at, rng)
+
     _paint_brows(image, person, at, rng)
     if person.hair_style != "bald":
         _paint_hair_roots(image, person, at, rng)
+
     _paint_collar(image, person, at)
+
     return np.clip(image, 0, 1)
 
 
@@ -303,9 +314,11 @@ def _bare_skin(person: Person, rng: np.random.Generator, shape: tuple[int, ...])
 
     fine_noise = _noise(rng, shape, 1.2)[..., None]
     coarse_noise = _noise(rng, shape, 14)[..., None]
+
     fine = 0.018 * fine_noise
     coarse = 0.022 * coarse_noise * np.array((0.4, 1.0, 1.1))
     image *= 1 + fine + coarse
+
     return image
 
 
@@ -347,7 +360,8 @@ def _paint_stubble(
     image: np.ndarray, person: Person, at: SkinTexels, rng: np.random.Generator
 ) -> None:
     """A shadow of beard on jaw, chin and upper lip, none on the lips."""
-    coverage = np.clip(np.maximum(_beard(at), 0.9 * _moustache(at)), 0, 1)
+    moustache = 0.9 * _moustache(at)
+    coverage = np.clip(np.maximum(_beard(at), moustache), 0, 1)
     grain = 0.80 + 0.16 * _noise(rng, at.x.shape, 0.7)
     hairs = np.clip(grain, 0, 1)
     opacity = coverage * hairs * person.stubble
@@ -374,6 +388,7 @@ def _beard(at: SkinTexels) -> np.ndarray:
     below_lip = _bump(at.x, at.y, BELOW_LIP)
     mouth = _bump(at.x, at.y, MOUTH) * (1 - 0.5 * below_lip)
     above_neck = smoothstep(-1.55, -1.25, at.y)
+
     return above_neck * jaw * (1 - mouth)
 
 
@@ -402,6 +417,7 @@ def _brow_height(person: Person, along: np.ndarray) -> np.ndarray:
     arch = 0.050 * person.brow_arch * (1 - from_peak**2)
     slope = 0.03 * person.brow_slope * (along - 0.4)
     fall = 0.045 * np.clip(along - 0.7, 0, 1)
+
     return BROW_HEIGHT + (arch + slope) - fall
 
 
@@ -419,10 +435,12 @@ def _paint_hair_roots(
     offset = at.position - CENTRE
     x, y, z = np.moveaxis(offset, 2, 0)
     azimuth = np.arctan2(x, z)
-    polar = np.arccos(y / np.linalg.norm(offset, axis=2))
+    radius = np.linalg.norm(offset, axis=2)
+    polar = np.arccos(y / radius)
     strands = _noise(rng, polar.shape, (3.0, 0.8))
     roots = hairline(person, azimuth, roots=True)
-    inside = smoothstep(-0.07, 0.07, roots - polar + 0.012 * strands)
+    above_edge = roots - polar + 0.012 * strands
+    inside = smoothstep(-0.07, 0.07, above_edge)
 
     coverage = 0.72 if person.hair_style == "buzz" else 0.92
     opacity = coverage * inside * (0.93 + 0.07 * strands)
@@ -446,7 +464,8 @@ def paint_eye(person: Person) -> np.ndarray:
 
     It reaches 1.06 radii from the middle to the border.
     """
-    y, x = (np.mgrid[0:128, 0:128] - HALF_EYE) / EYE_RADIUS
+    texels = np.mgrid[0:128, 0:128] - HALF_EYE
+    y, x = texels / EYE_RADIUS
     radius = np.hypot(x, y)
     angle = np.arctan2(y, x)
 
@@ -457,6 +476,7 @@ def paint_eye(person: Person) -> np.ndarray:
     _blend(image, _iris_colour(person, radius, angle), in_iris)
     in_pupil = 1 - smoothstep(PUPIL - 0.03, PUPIL + 0.03, radius)
     _blend(image, PUPIL_BLACK, in_pupil)
+
     return np.clip(image, 0, 1)
 
 
@@ -469,7 +489,8 @@ def _iris_colour(person: Person, radius: np.ndarray, angle: np.ndarray) -> np.nd
         angle: (H, W) around it, radians.
     """
     rng = np.random.default_rng([person.number, 0xE7E])
-    fibre_values = gaussian_filter(rng.normal(0, 1, 60), 0.8, mode="wrap")
+    noise = rng.normal(0, 1, 60)
+    fibre_values = gaussian_filter(noise, 0.8, mode="wrap")
     fibre_angles = np.linspace(-np.pi, np.pi, 60)
     fibres = np.interp(angle, fibre_angles, fibre_values)
     rim = smoothstep(0.55, 1.0, radius / IRIS)
@@ -477,6 +498,7 @@ def _iris_colour(person: Person, radius: np.ndarray, angle: np.ndarray) -> np.nd
     fibre_brightness = 1.25 - 0.1 * fibres
     rim_brightness = 1.15 - 0.75 * rim
     colour = _single(person.iris) * fibre_brightness[..., None]
+
     return np.clip(colour * rim_brightness[..., None], 0, 1)
 
 
@@ -491,7 +513,8 @@ def paint_teeth(is_upper: bool) -> np.ndarray:
     from_edge = np.abs(tooth - np.round(tooth))
     is_gap = from_edge < 0.055
     side = np.clip(np.abs(tooth) / 6, 0, 1)
-    gum_line = 49 + 2.5 * np.cos(2 * np.pi * tooth)
+    phase = 2 * np.pi * tooth
+    gum_line = 49 + 2.5 * np.cos(phase)
 
     image = np.ones((64, 128, 3), np.float32) * ENAMEL
     image *= 1 - 0.09 * side[..., None]
@@ -518,6 +541,7 @@ def paint_hair(person: Person) -> np.ndarray:
 
     image[..., :3] = np.clip(colour, 0, 1)
     image[..., 3] = _hair_opacity(person, ragged)
+
     return image
 
 
@@ -539,6 +563,7 @@ def _hair_opacity(person: Person, ragged: np.ndarray) -> np.ndarray:
     last_row = THETA[-1]
     to_end = np.where(polar > last_row - 0.10, (last_row - polar) / 0.10, 1.0)
     is_tip = to_end < 1
+
     return opacity * np.clip(to_end + 6 * ragged * is_tip, 0, 1)
 
 
@@ -559,7 +584,9 @@ def paint_atlas(person: Person) -> np.ndarray:
     patches[:, 288:320, :3] = TONGUE
     lashes = 0.35 * np.asarray(person.brow) + 0.02
     patches[:, 320:384] = np.append(lashes, 0.55)
-    return np.round(atlas * 255).astype(np.uint8)
+
+    bytes_of_atlas = np.round(atlas * 255)
+    return bytes_of_atlas.astype(np.uint8)
 
 
 def half_size(atlas: np.ndarray) -> np.ndarray:

@@ -173,6 +173,7 @@ def _sample_shape(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
             weight *= 0.6
 
         weights.append((mode, float(np.clip(weight, -LIMIT, LIMIT))))
+
     return tuple(weights)
 
 
@@ -185,13 +186,17 @@ def _sample_skin(rng: np.random.Generator, races: np.ndarray) -> tuple[np.ndarra
     """
     last = len(SKIN) - 1
     mean_tone = races @ TONE_OF_RACES
-    tone = float(np.clip(mean_tone + rng.normal(0, 0.1), 0, 1))
+    drawn_tone = mean_tone + rng.normal(0, 0.1)
+    tone = float(np.clip(drawn_tone, 0, 1))
     position = tone * last
 
     channels = []
     for shades in SKIN.T:
         channels.append(np.interp(position, np.arange(len(SKIN)), shades))
-    skin = np.array(channels) + rng.normal(0, 0.012, 3)
+
+    noise = rng.normal(0, 0.012, 3)
+    skin = np.array(channels) + noise
+
     return np.clip(skin, 0.1, 0.96), position / last
 
 
@@ -235,6 +240,7 @@ def sample_person(number: int) -> Person:
     """
     if number < 0:
         raise InputError(f"person {number}: person numbers are 0 or more")
+
     # The order of the draws is part of the corpus: another one makes other people.
     rng = np.random.default_rng([number, 0x9E0])
     sex = ("female", "male")[int(rng.integers(2))]
@@ -302,6 +308,7 @@ def person_vertices(person: Person) -> np.ndarray:
     weights[f"age-{sex}"] = 0.75 * person.age
     weights[f"weight-{sex}"] = person.weight
     weights.update(person.shape)
+
     return head.vertices + head.identity.displacement(weights, len(head.vertices))
 
 
@@ -311,9 +318,11 @@ def person_vertices(person: Person) -> np.ndarray:
 def _direction(azimuth: float, elevation: float) -> Direction:
     """Unit vector towards a light; azimuth and elevation in radians, 0 in front of the face."""
     horizontal = np.cos(elevation)
+
     x = horizontal * np.sin(azimuth)
     y = np.sin(elevation)
     z = horizontal * np.cos(azimuth)
+
     return float(x), float(y), float(z)
 
 

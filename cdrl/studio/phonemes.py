@@ -110,6 +110,7 @@ def to_phonemes(events: Sequence[tuple[str, int]], num_samples: int) -> tuple[li
     starts = [0]
     ends = [first for _, first in events[1:]]
     ends.append(num_samples)
+
     for (mnemonic, first), end in zip(events, ends, strict=False):
         parts = _phonemes_of(mnemonic)
         for index, name in enumerate(parts):
@@ -117,8 +118,10 @@ def to_phonemes(events: Sequence[tuple[str, int]], num_samples: int) -> tuple[li
                 continue
             names.append(name)
             starts.append(first + (end - first) * index // len(parts))
+
     _lengthen(starts)
     numbers = [PHONEMES.index(name) for name in names]
+
     return numbers, starts
 
 

@@ -70,6 +70,7 @@ def _hemisphere() -> np.ndarray:
     z = np.cos(polar)
     ring_points = np.stack([x, y, z], -1)
     pole = [[0, 0, 1]]
+
     return np.concatenate([pole, ring_points.reshape(-1, 3)])
 
 
@@ -78,15 +79,21 @@ def _hemisphere_triangles() -> np.ndarray:
     spokes = np.arange(EYE_SPOKES)
     first_ring = 1 + spokes
     pole = np.zeros(EYE_SPOKES, int)
-    triangles = [np.stack([pole, first_ring, np.roll(first_ring, -1)], 1)]
+    fan = np.stack([pole, first_ring, np.roll(first_ring, -1)], 1)
+
+    triangles = [fan]
 
     for ring in range(EYE_RINGS - 1):
-        inner = 1 + ring * EYE_SPOKES + spokes
+        first = 1 + ring * EYE_SPOKES
+        inner = first + spokes
         outer = inner + EYE_SPOKES
+
         next_inner = np.roll(inner, -1)
         next_outer = next_inner + EYE_SPOKES
+
         triangles.append(np.stack([inner, outer, next_inner], 1))
         triangles.append(np.stack([next_inner, outer, next_outer], 1))
+
     return np.concatenate(triangles)
 
 
@@ -96,6 +103,7 @@ def _eyeball(anchors: np.ndarray, first_vertex: int) -> _Eyeball:
     high_x, high_y, high_z = anchors.max(0)
     extent = float((high_x - low_x) + (high_y - low_y))
     radius = 0.25 * extent * 0.99
+
     x = (low_x + high_x) / 2
     y = (low_y + high_y) / 2
     z = high_z - 1.01 * radius
@@ -104,12 +112,12 @@ def _eyeball(anchors: np.ndarray, first_vertex: int) -> _Eyeball:
     unit = _hemisphere()
     column = HALF_EYE + EYE_RADIUS * unit[:, 0]
     row = EYE_ROW + HALF_EYE - EYE_RADIUS * unit[:, 1]
-    return _Eyeball(
-        vertices=centre + radius * unit,
-        uv=np.stack([column, row], 1) + 0.5,
-        triangles=_hemisphere_triangles() + first_vertex,
-        sphere=np.append(centre, radius),
-    )
+    uv = np.stack([column, row], 1) + 0.5
+
+    vertices = centre + radius * unit
+    triangles = _hemisphere_triangles() + first_vertex
+    sphere = np.append(centre, radius)
+    return _Eyeball(vertices, uv, triangles, sphere)
 
 
 class _Head(NamedTuple):
@@ -147,11 +155,14 @@ class _Head(NamedTuple):
 def _assemble(person: Person) -> _Head:
     average = load_head()
     neutral = person_vertices(person)
+
     left_anchors = neutral[average.vertices_of("left_eye")]
     right_anchors = neutral[average.vertices_of("right_eye")]
     left_eye = _eyeball(left_anchors, len(neutral))
     right_eye = _eyeball(right_anchors, len(neutral) + len(left_eye.vertices))
+
     hair, hair_triangles = hair_shell(person, neutral)
+
     return _Head(average, neutral, left_eye, right_eye, hair, hair_triangles)
 
 
@@ -161,6 +172,7 @@ def _vertices(head: _Head) -> np.ndarray:
     vertices = np.concatenate(parts)
     teeth = np.flatnonzero(np.isin(head.average.part, TEETH))
     vertices[teeth] -= (0, 0, TEETH_BACK)
+
     return np.ascontiguousarray(vertices, np.float32)
 
 
@@ -175,11 +187,14 @@ def _hair_uv(num_vertices: int) -> np.ndarray:
     """Texels (N, 2) of the hair's grid of vertices."""
     if num_vertices == 0:
         return np.zeros((0, 2))
+
     num_columns = num_vertices // ROWS
     columns = np.linspace(0.5, ATLAS[1] - 0.5, num_columns)
     rows = np.linspace(HAIR_ROW + 0.5, ATLAS[0] - 0.5, ROWS)
-    grid = [np.tile(columns, ROWS), np.repeat(rows, num_columns)]
-    return np.stack(grid, 1)
+
+    column = np.tile(columns, ROWS)
+    row = np.repeat(rows, num_columns)
+    return np.stack([column, row], 1)
 
 
 class _Triangles(NamedTuple):
@@ -194,14 +209,14 @@ def _triangles(head: _Head, hair_hangs: bool) -> _Triangles:
     """All triangles: opaque ones, lashes, hair; hair that hangs shows its inside too."""
     skin, lashes = _visible_triangles(head.average)
     opaque = np.concatenate([skin, head.left_eye.triangles, head.right_eye.triangles])
+
     hair = head.hair_triangles + head.first_vertices[2]
     corners = np.concatenate([opaque, lashes, hair])
     num_one_sided = 0 if hair_hangs else len(hair)
-    return _Triangles(
-        corners=np.ascontiguousarray(corners, np.int32),
-        opaque_end=len(opaque),
-        two_sided_end=len(corners) - num_one_sided,
-    )
+
+    two_sided_end = len(corners) - num_one_sided
+    corners = np.ascontiguousarray(corners, np.int32)
+    return _Triangles(corners, len(opaque), two_sided_end)
 
 
 def _visible_triangles(head: Head) -> tuple[np.ndarray, np.ndarray]:
@@ -212,25 +227,31 @@ def _visible_triangles(head: Head) -> tuple[np.ndarray, np.ndarray]:
     first_corner = head.triangles[:, 0]
     is_lash = head.part[first_corner] == PARTS.index("lashes")
     is_lower = head.uv[first_corner, 1] > LOWER_LASHES
+
     corners = head.vertices[head.triangles]
-    nearest_side = np.abs(corners[..., 0]).min(1)
+    sides = np.abs(corners[..., 0])
+    nearest_side = sides.min(1)
 
     is_seen = nearest_side <= WIDEST_SKIN
     skin = head.triangles[~is_lash & is_seen]
     lashes = head.triangles[is_lash & ~is_lower]
+
     return skin, lashes
 
 
 def _head_weights(head: _Head) -> np.ndarray:
     """Skinning weight (V,) of every vertex: 1 turns with the head, 0 stays with the body."""
     weights = np.ones(head.num_vertices, np.float32)
+
     _, y, z = head.average.vertices.T
-    height = y + 0.35 * (z - 0.1)
+    forward = z - 0.1
+    height = y + 0.35 * forward
     weights[: len(height)] = smoothstep(-1.70, -0.90, height)
 
     first_hair = head.first_vertices[2]
     hair_height = head.hair[:, 1]
     weights[first_hair:] = smoothstep(-2.6, -0.9, hair_height)
+
     return weights
 
 
@@ -240,6 +261,7 @@ def _landmarks(head: _Head) -> np.ndarray:
     landmarks = head.average.landmarks.copy()
     landmarks[LANDMARKS.index("left_pupil")] = left
     landmarks[LANDMARKS.index("right_pupil")] = right
+
     return landmarks
 
 
@@ -268,6 +290,7 @@ def _albedo_factor(head: _Head, person: Person) -> np.ndarray:
     factor = np.ones((head.num_vertices, 3), np.float32)
     factor += lips * (lip_colour - 1)
     factor *= 1 - ears[:, None] * EAR_ABSORPTION
+
     return factor
 
 
@@ -281,21 +304,27 @@ def _sky_visibility(head: _Head) -> np.ndarray:
 
     visibility = np.ones(head.num_vertices, np.float32)
     visibility[:num_head] = np.maximum(head.average.sky_visibility, 0.55 * lips)
-    visibility[interior] = 0.04 + 0.60 * smoothstep(1.0, 1.5, depth[interior])
-    visibility[teeth] = 0.14 + 0.86 * smoothstep(1.16, 1.42, depth[teeth])
+    interior_depth = smoothstep(1.0, 1.5, depth[interior])
+    teeth_depth = smoothstep(1.16, 1.42, depth[teeth])
+    visibility[interior] = 0.04 + 0.60 * interior_depth
+    visibility[teeth] = 0.14 + 0.86 * teeth_depth
     visibility[head.first_vertices[2] :] = 0.9
+
     return visibility
 
 
 def _specular(head: _Head) -> np.ndarray:
     """(V, 2) strength and exponent of the highlight."""
     left, _, first_hair = head.first_vertices
+
     specular = np.empty((head.num_vertices, 2), np.float32)
     specular[:] = (0.10, 12.0)
     specular[_lip_mask(head) > 0.4] = (0.16, 22.0)
     specular[_vertices_in(head, MOUTH_INTERIOR)] = (0.05, 20.0)
+
     specular[left:first_hair] = (0.75, 90.0)  # both eyeballs
     specular[first_hair:] = (0.10, 10.0)
+
     return specular
 
 
@@ -322,6 +351,7 @@ def person_model(person: Person, halvings: int) -> PersonModel:
     landmarks = _landmarks(head)
     inner_lips = [LANDMARKS.index("upper_lip_inner"), LANDMARKS.index("lower_lip_inner")]
     eye_spheres = [head.left_eye.sphere, head.right_eye.sphere]
+
     return PersonModel(
         vertices=_vertices(head),
         triangles=triangles.corners,
@@ -387,6 +417,7 @@ def _motion(coefficients: np.ndarray, pose: np.ndarray, gaze: np.ndarray) -> Mot
     translations[:, 1] = pose[:, 4] * -HEAD_WIDTH
     head_rotations = _rotations(pose[:, :3])
     eye_rotations = _rotations(gaze)
+
     return Motion(coefficients, head_rotations, eye_rotations, translations, NECK)
 
 
@@ -408,7 +439,9 @@ def _camera(scene: Scene, log_scale: np.ndarray, size: int) -> Camera:
     y = size * (1 + 2 * down)
     centre = np.array([x, y], np.float32)
     distance = np.float32(scene.distance)
-    return Camera(focal.astype(np.float32), centre, distance, np.float32(VIEW_CENTRE))
+    height = np.float32(VIEW_CENTRE)
+
+    return Camera(focal.astype(np.float32), centre, distance, height)
 
 
 def _float32(values: ArrayLike) -> np.ndarray:
@@ -423,12 +456,14 @@ def _lights(scene: Scene) -> Lights:
     fill = _float32(scene.fill)
     sky = _float32(scene.sky)
     ground = _float32(scene.ground)
+
     return Lights(key_direction, key, fill_direction, fill, sky, ground)
 
 
 def _background(scene: Scene, size: int) -> np.ndarray:
     """Gradient between two colours with a weak vignette, (size, size, 3) float32 in [0, 1]."""
-    y, x = (np.mgrid[0:size, 0:size] + 0.5) / size - 0.5
+    pixels = np.mgrid[0:size, 0:size] + 0.5
+    y, x = pixels / size - 0.5
     across = np.cos(scene.background_angle) * x
     up = np.sin(scene.background_angle) * y
     share = np.clip(0.5 + 0.7 * (across + up), 0, 1)
@@ -436,7 +471,9 @@ def _background(scene: Scene, size: int) -> np.ndarray:
     first, second = np.asarray(scene.background)
     image = first + (second - first) * share[..., None]
     vignette = 1 - 0.25 * (x**2 + y**2)
-    return (image * vignette[..., None]).astype(np.float32)
+
+    image = image * vignette[..., None]
+    return image.astype(np.float32)
 
 
 # --- a clip -----------------------------------------------------------------------------------
@@ -447,12 +484,14 @@ def _check_frames(
 ) -> np.ndarray:
     """The values as a float32 array (T, width), or an error that names them."""
     array = np.ascontiguousarray(values, np.float32)
+
     rows = "T" if num_frames is None else num_frames
     has_length = rows in ("T", len(array))
     if array.ndim != 2 or array.shape[1] != width or not has_length:
         raise InputError(
             f"{name} has shape {array.shape}: accepted is ({rows}, {width}), one row a frame"
         )
+
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds a number that is not finite; give finite numbers")
     return array
@@ -487,11 +526,14 @@ def render(
     """
     if not 16 <= size <= 1024:
         raise InputError(f"size {size}: accepted are 16 to 1024 pixels")
+
     coefficients = _check_frames("coefficients", coefficients, len(ACTIONS))
     pose = _check_frames("pose", pose, 6, len(coefficients))
     gaze = _check_frames("gaze", gaze, 2, len(coefficients))
+
     if not isinstance(person, Person):
         person = sample_person(int(person))
+
     if not isinstance(scene, Scene):
         scene = sample_scene(int(scene))
 
@@ -500,4 +542,5 @@ def render(
     model = person_model(person, _texture_halvings(size))
     motion = _motion(coefficients, pose, gaze)
     camera = _camera(scene, pose[:, 5], size)
+
     return film(model, shapes, motion, camera, _lights(scene), _background(scene, size))

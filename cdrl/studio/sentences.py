@@ -183,6 +183,7 @@ def _draw(number: int, seed: int) -> list[str]:
     while len(sentences) < number:
         drawn = [words[rng.integers(len(words))] for words in _WORDS]
         who, did, kind, thing, place, do, doing = drawn
+
         template = rng.integers(3)
         if template == 0:
             sentence = f"{who} {did} the {kind} {thing}."
@@ -190,8 +191,10 @@ def _draw(number: int, seed: int) -> list[str]:
             sentence = f"{who} {doing} {place}."
         else:
             sentence = f"{do} the {kind} {thing} {place}."
+
         if sentence not in sentences:
             sentences.append(sentence)
+
     return sentences
 
 

@@ -194,6 +194,7 @@ class _StoredSpeech(NamedTuple):
 def voice_of(person: int) -> Voice:
     """The voice of a person, drawn once from the id; a man's or a woman's, as the face is."""
     rng = np.random.default_rng([_VOICE_SEED, person])
+
     is_female = sample_person(person).sex == "female"
     variants = FEMALE_VOICES if is_female else MALE_VOICES
     variant = variants[rng.integers(len(variants))]
@@ -201,6 +202,7 @@ def voice_of(person: int) -> Voice:
     rate = rng.normal(168, 11)
     pitch = rng.normal(50, 7)
     pitch_range = rng.normal(46, 8)
+
     return Voice(person, f"en-us+{variant}", rate, pitch, pitch_range)
 
 
@@ -226,12 +228,14 @@ def utterance(
     mean_pitch = voice.pitch + prosody.pitch * scale
     mean_range = voice.range + prosody.range * scale
     mean_gain = prosody.gain * scale
+
     rate = np.clip(mean_rate * rng.lognormal(0, 0.04), 100, 260)
     pitch = np.clip(mean_pitch + rng.normal(0, 2.5), 5, 99)
     pitch_range = np.clip(mean_range + rng.normal(0, 4), 2, 99)
     gain = np.clip(mean_gain + rng.normal(0, 1), -9, 7)
 
     rounded_gain = round(float(gain), 1)
+
     return Utterance(voice.name, text, int(rate), int(pitch), int(pitch_range), rounded_gain)
 
 
@@ -256,11 +260,14 @@ def speak_all(utterances: Sequence[Utterance], folder: Path | None = None) -> li
     >>> 0.8 < len(speak_all([request])[0].audio) / 16000 < 1.6
     True
     """
-    cached = read_cache(cache_folder() if folder is None else folder)
+    if folder is None:
+        folder = cache_folder()
+    cached = read_cache(folder)
     missing = [item for item in utterances if item.key not in cached]
 
     stored = dict(cached)
-    for item, speech in zip(missing, _synthesise(missing), strict=True):
+    synthesised = _synthesise(missing)
+    for item, speech in zip(missing, synthesised, strict=True):
         stored[item.key] = speech
 
     return [_from_stored(stored[item.key]) for item in utterances]
@@ -269,8 +276,10 @@ def speak_all(utterances: Sequence[Utterance], folder: Path | None = None) -> li
 def _from_stored(stored: _StoredSpeech) -> Speech:
     samples = [*stored.start, len(stored.audio)]
     edges = np.array(samples) / AUDIO_RATE
+
     audio = stored.audio.astype(np.float32) / _FULL_SCALE
     phoneme = np.array(stored.phoneme, np.uint8)
+
     return Speech(audio, phoneme, edges[:-1], edges[1:])
 
 
@@ -297,9 +306,11 @@ def espeak_process(process_id: int) -> subprocess.Popen:
     search_path = [str(import_root())]
     if environment.get("PYTHONPATH"):
         search_path.append(environment["PYTHONPATH"])
+
     environment["PYTHONPATH"] = os.pathsep.join(search_path)
     command = [sys.executable, "-m", "cdrl.studio.espeak_worker"]
     pipe = subprocess.PIPE
+
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)
 
 
@@ -307,6 +318,7 @@ def _synthesise(utterances: list[Utterance]) -> list[_StoredSpeech]:
     """Each utterance spoken by espeak-ng."""
     if not utterances:
         return []
+
     process = espeak_process(os.getpid())
     try:
         answers = _exchange(process, utterances)
@@ -330,6 +342,7 @@ def _synthesise(utterances: list[Utterance]) -> list[_StoredSpeech]:
     speeches = []
     for item, (header, audio) in zip(utterances, answers, strict=True):
         speeches.append(_finish(header["events"], audio, item.gain))
+
     return speeches
 
 
@@ -344,8 +357,10 @@ def _exchange(
         request = asdict(item)
         request["volume"] = _SYNTHESIS_VOLUME
         requests.append(request)
+
     process.stdin.write(json.dumps(requests).encode() + b"\n")
     process.stdin.flush()
+
     return [read_answer(process.stdout) for _ in utterances]
 
 
@@ -360,6 +375,7 @@ def read_answer(pipe: IO[bytes]) -> tuple[dict[str, Any], np.ndarray]:
         raise EOFError
     header = json.loads(line)
     num_bytes = 2 * header.get("samples", 0)
+
     return header, np.frombuffer(pipe.read(num_bytes), "<i2")
 
 
@@ -385,16 +401,23 @@ def _finish(events: list[tuple[str, int]], audio: np.ndarray, gain: float) -> _S
     sound = _set_level(sound, gain)
     # 12 bits: half the size on disk, noise at -74 dB.
     quantised = np.round(sound * 2048).astype(np.int16) * 16
-    start_16k = [round(sample * AUDIO_RATE / ESPEAK_RATE) for sample in start]
+    start_16k = []
+    for sample in start:
+        start_16k.append(round(sample * AUDIO_RATE / ESPEAK_RATE))
+
     return _StoredSpeech(quantised, phoneme, start_16k)
 
 
 def _set_level(sound: np.ndarray, gain: float) -> np.ndarray:
     """Sound (S,) at the level of its gain (dB), and never above the peak."""
-    level = np.sqrt(np.mean(sound**2))
+    power = np.mean(sound**2)
+    level = np.sqrt(power)
     wanted_level = _LEVEL * 10 ** (gain / 20)
-    sound = sound * (wanted_level / max(level, 1e-9))
+    factor = wanted_level / max(level, 1e-9)
+    sound = sound * factor
+
     peak = np.abs(sound).max()
+
     return sound * min(1.0, _PEAK / peak)
 
 
@@ -428,18 +451,22 @@ def write_cache(folder: Path, utterances: Sequence[Utterance]) -> None:
 
     with atomic_path(folder / "speech.flac") as path:
         _write_flac(path, np.concatenate([speech.audio for speech in speeches]))
+
     with atomic_path(folder / "speech.json") as path:
         path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _write_flac(path: Path, audio: np.ndarray) -> None:
     """Write (S,) int16 samples at 16 kHz."""
+    options = {"compression_level": "12"}
+
     with av.open(str(path), "w", format="flac") as container:
-        options = {"compression_level": "12"}
         stream = container.add_stream("flac", rate=AUDIO_RATE, layout="mono", options=options)
         stream.codec_context.format = av.AudioFormat("s16")
+
         frame = av.AudioFrame.from_ndarray(audio[None], "s16", "mono")
         frame.sample_rate = AUDIO_RATE
+
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
@@ -452,6 +479,7 @@ def read_cache(folder: Path) -> Mapping[str, _StoredSpeech]:
 
     with av.open(str(folder / "speech.flac")) as container:
         frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+
     audio = np.concatenate(frames)
     table = json.loads((folder / "speech.json").read_text())
 
