@@ -289,7 +289,7 @@ def test_an_editor_crops_as_the_run_that_trained_it(video, tmp_path):
     ("emotion", "intensity", "message"),
     [
         ("hapy", 1.0, "unknown emotion 'hapy' .did you mean happy"),
-        ({"happy": -1}, 1.0, "emotion 'happy' has weight -1: weights of a mixture are above 0"),
+        ({"happy": -1}, 1.0, "emotion 'happy' has weight -1: weights of a mixture are finite"),
         ("happy", 2.0, "intensity 2: 0 .nothing changes. to 1.5 is accepted"),
         ("happy", -0.1, "intensity -0.1: 0 .nothing changes. to 1.5 is accepted"),
         ("happy", float("nan"), "intensity nan: 0 .nothing changes. to 1.5 is accepted"),
