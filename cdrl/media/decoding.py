@@ -255,8 +255,8 @@ def mean_frame_rate(times: list[float], nominal_rate: float) -> float:
         return nominal_rate
 
     measured_rate = (len(times) - 1) / (times[-1] - times[0])
-    deviation = abs(measured_rate / nominal_rate - 1)
-    return nominal_rate if deviation < 0.01 else measured_rate
+    relative_error = abs(measured_rate / nominal_rate - 1)
+    return nominal_rate if relative_error < 0.01 else measured_rate
 
 
 def upright_rgb(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> np.ndarray:
