@@ -385,7 +385,7 @@ REASONS = {
 }
 # The same of clips that are wrong by their row of the manifest.
 REASONS_OF_ROWS = {
-    "deadly": "killed the process that read it, SIGSEGV",
+    "deadly": "killed its process, SIGSEGV",
     "sound_gone": "no_such.wav: no such file",
     "sound_lies": "letter.mp4: not a readable video",
     "sound_22_kHz": None,

@@ -352,10 +352,8 @@ def _outcome(result: Outcome | Lost) -> Outcome:
     """How a run ended, its worker process included."""
     if isinstance(result, Outcome):
         return result
-    reason = result.reason.partition(";")[0]
     return Outcome(
-        failure=f"its process ended ({reason}): fewer --workers need less memory; the same command "
-        "goes on"
+        failure=f"it {result.reason}: fewer --workers need less memory; the same command goes on"
     )
 
 

@@ -31,9 +31,11 @@ class Lost:
 
     Attributes:
         reason: why, as half a sentence.
+        timed_out: whether it ran into its time limit; else its process died.
     """
 
     reason: str
+    timed_out: bool = False
 
 
 def run_each(
@@ -137,20 +139,16 @@ def _result(future: Future, limit_seconds: float | None) -> Any:
     except TimeoutError:
         if limit_seconds is None:
             raise
-        return Lost(
-            f"took longer than {limit_seconds:g} s and was stopped; raise the time limit or cut "
-            "the clip"
-        )
+        return Lost(f"took longer than {limit_seconds:g} s and was stopped", timed_out=True)
 
 
 def _death(code: int | None) -> str:
     """Say how a worker died."""
-    remedy = "convert it, e.g. with ffmpeg, to mp4"
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"killed the process that read it, {name}{hint}; {remedy}"
-    return f"ended the process that read it, exit code {code}; {remedy}"
+        return f"killed its process, {name}{hint}"
+    return f"ended its process, exit code {code}"
 
 
 def _start_worker(threads: int) -> None:

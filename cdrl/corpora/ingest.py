@@ -177,8 +177,11 @@ def _run_jobs(plan: Plan, jobs: list[Job], progress: bool) -> _Throughput:
 def _keep_result(job: Job, result: dict | Lost, throughput: _Throughput) -> None:
     """Count the frames of a new piece, or write the reason down."""
     if isinstance(result, Lost):
-        limit = job.config.limit_seconds
-        result = {"reason": result.reason, "thumbnail": "", "limit": limit}
+        remedy = "convert it, e.g. with ffmpeg, to mp4"
+        if result.timed_out:
+            remedy = "raise the time limit or cut the clip"
+        reason = f"{result.reason}; {remedy}"
+        result = {"reason": reason, "thumbnail": "", "limit": job.config.limit_seconds}
     if "stop" in result:
         raise unwritable(job.piece.parent, result["stop"])
     if "frames" in result:
