@@ -4,14 +4,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
 from cdrl.cli.commands import COMMANDS, GROUPS, Command
-from cdrl.core.errors import InputError
+from cdrl.core.ending import Stopped, stopped_by_signals
+from cdrl.core.errors import InputError, printable
 
 UNUSABLE_INPUT = 2
-INTERRUPTED = 130
+INTERRUPTED = 130  # by Ctrl-C, as shells count it
 
 CommandFunction = Callable[[argparse.Namespace], int | None]
 
@@ -24,23 +26,33 @@ def main(words: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0; 1 for a fault of the kit; 2 for input that cannot be used, with the reason
-        in one line on stderr; 130 for Ctrl-C.
+        in one line on stderr; 130 for Ctrl-C, 143 for TERM, 129 for HUP.
     """
     try:
         _refuse_empty_words(sys.argv[1:] if words is None else words)
         arguments = build_parser().parse_args(words)
-        function = load_function(arguments.command)
-        return function(arguments) or 0
+        with stopped_by_signals():
+            function = load_function(arguments.command)
+            return function(arguments) or 0
     except InputError as error:
-        print(f"cdrl: {error}", file=sys.stderr)
+        print(f"cdrl: {printable(str(error))}", file=sys.stderr)
         return UNUSABLE_INPUT
+    except Stopped as stop:
+        _say_interrupted()
+        return stop.status
     except KeyboardInterrupt:
-        print("cdrl: interrupted; the same command goes on from here", file=sys.stderr)
+        _say_interrupted()
         return INTERRUPTED
     except BrokenPipeError:  # `cdrl scores RUN | head`
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         return 0
+
+
+def _say_interrupted() -> None:
+    """Say that nothing is lost; a terminal that was closed does not hear it."""
+    with suppress(OSError):
+        print("cdrl: interrupted; the same command goes on from here", file=sys.stderr)
 
 
 def _refuse_empty_words(words: Sequence[str]) -> None:

@@ -43,12 +43,12 @@ class OwnKernelManager(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """`sys.executable -m ipykernel_launcher`.
+        """`sys.executable -m cdrl.cli.kernel`.
 
         Figures are stored as data, not with a copy of plotly.js in each. CDRL_HEADLESS tells
         explorer and dial that no browser is there.
         """
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        command = [sys.executable, "-m", "cdrl.cli.kernel", "-f", "{connection_file}"]
         environment = {"PLOTLY_RENDERER": "plotly_mimetype", "CDRL_HEADLESS": "1"}
         return KernelSpec(
             argv=[*command, "--log-level=CRITICAL"],

@@ -5,21 +5,19 @@ number. All workers end with their parent, however it ends.
 """
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait as wait_for_process
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 from threadpoolctl import threadpool_limits
 
+from cdrl.core.ending import end_with_parent
 from cdrl.core.errors import InputError
 
 AHEAD = 2  # jobs per worker that are handed over before their results are needed
@@ -86,7 +84,7 @@ def in_order(
         threads: numeric threads of each worker; 0 leaves them as they are.
 
     Raises:
-        RuntimeError: a job killed its process.
+        InputError: a job's process was killed; the workers do not start.
     """
     if workers <= 1:
         for job in jobs:
@@ -100,7 +98,10 @@ def in_order(
                 running.append(pool.schedule(function, args=waiting.popleft()))
             result = _result(running.popleft(), None)
             if isinstance(result, Lost):
-                raise RuntimeError(f"a job {result.reason}")
+                raise InputError(
+                    f"a worker process {result.reason}: fewer workers need less memory; what is "
+                    "complete is kept and the same command goes on"
+                )
             yield result
 
 
@@ -152,16 +153,9 @@ def _death(code: int | None) -> str:
 
 
 def _start_worker(threads: int) -> None:
-    """Prepare a worker: it ignores Ctrl-C, limits its threads and watches its parent."""
+    """Prepare a worker: it ignores Ctrl-C, limits its threads and ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    end_with_parent(parent.pid if parent is not None else None)
     if threads:
         threadpool_limits(threads)
-
-
-def _end_with_parent() -> None:
-    """End this process at once when its parent is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for_process([parent.sentinel])
-    os._exit(1)

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed, parallel_config
 
-from cdrl.core.checkpoint import load_network
+from cdrl.core.ending import end_with_parent
 from cdrl.core.settings import ProbeConfig, stage_folder
 from cdrl.core.vocabulary import MOUTH_INDEX, VISEMES
 from cdrl.corpora.store import Store
@@ -19,10 +19,14 @@ from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.probe_splits import frame_table
 from cdrl.evaluation.projection import map_quality, umap_map
 from cdrl.models.content import ContentEncoder
-from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content
 from cdrl.representation.emotion import embed_clips, embed_emotion
+from cdrl.representation.own import (
+    load_content_encoder,
+    load_emotion_encoder,
+    untrained_content_encoder,
+)
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_real_clips import real_scores
@@ -65,8 +69,8 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     corpus = _probe_corpus(features.store, config)
     speech = SpeechScores(features, corpus, config)
 
-    content_encoder = load_network(ContentEncoder, stage_folder(run, "content"))
-    emotion_encoder = load_network(EmotionEncoder, stage_folder(run, "emotion"))
+    content_encoder = load_content_encoder(stage_folder(run, "content"))
+    emotion_encoder = load_emotion_encoder(stage_folder(run, "emotion"))
     codes = {
         "content": embed_content(content_encoder, features),
         "emotion": embed_emotion(emotion_encoder, features),
@@ -173,8 +177,8 @@ def _concatenate(*arrays: Any) -> np.ndarray:
 
 def _in_processes(workers: int, *calls: Any) -> list[Any]:
     """Return the results of joblib's delayed calls, each made in a process of one thread."""
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        return Parallel(n_jobs=workers)(calls)
+    with parallel_config(backend="loky", inner_max_num_threads=1, initializer=end_with_parent):
+        return Parallel(n_jobs=max(1, workers))(calls)
 
 
 def _write_map(name: str, code: np.ndarray, config: ProbeConfig, out: Path) -> dict[str, float]:
@@ -336,28 +340,26 @@ def control_estimates(
         `control.*`.
     """
     torch.manual_seed(config.seed)
-    untrained = ContentEncoder(
-        face=features.face.shape[1], mouth=features.mouth.shape[1], audio=features.audio.shape[1]
-    )
-
     content_folder = stage_folder(run, "content")
-    shuffled = load_network(ContentEncoder, content_folder / "shuffled")
+    untrained = untrained_content_encoder(content_folder)
+
+    shuffled = load_content_encoder(content_folder / "shuffled")
     estimates: Estimates = {}
-    for name, encoder in (("shuffled", shuffled), ("untrained", untrained.eval())):
+    for name, encoder in (("shuffled", shuffled), ("untrained", untrained)):
         code = embed_content(encoder, features)
         estimates |= speech.estimate(f"control.{name}.content", look_up(code))
 
     for kind in BLANK_IMAGES:
         blank = controls.without_information(features, kind, seed=1)
-        encoder = load_network(ContentEncoder, content_folder / kind)
+        encoder = load_content_encoder(content_folder / kind)
         code = embed_content(encoder, blank)
         estimates |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
         if corpus.missing_reason("emotion", True):
             continue
-        emotion_encoder = load_network(EmotionEncoder, stage_folder(run, "emotion") / kind)
+        emotion_encoder = load_emotion_encoder(stage_folder(run, "emotion") / kind)
         emotion_code = embed_emotion(emotion_encoder, blank)
         result = corpus.probe(emotion_code, "emotion", per_clip=True, kinds=("linear",))
-        estimates[f"control.{kind}.emotion.emotion"] = result.estimate(seed=config.seed)
+        estimates[f"control.{kind}.emotion.emotion"] = result.estimate()
 
     return estimates
 
