@@ -144,7 +144,17 @@ def remove_work_folder(path: Path | str) -> None:
     if not path.exists():
         return
     _refuse_foreign_folder(path)
+    _empty_except_mark(path)
     shutil.rmtree(path)
+
+
+def _empty_except_mark(path: Path) -> None:
+    """Remove what a folder holds, its mark excepted: a removal that is cut off can be repeated."""
+    for child in path.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child.name != WORK_MARK:
+            child.unlink()
 
 
 def _refuse_foreign_folder(path: Path) -> None:

@@ -187,8 +187,9 @@ class StoreWriter:
         refuse_foreign_store(self.path)
         if self.path.exists():
             shutil.rmtree(self.path)
-        (self.partial / WORK_MARK).unlink()
+        # The mark goes last: a folder of ours without it would be refused if this ended in between.
         os.replace(self.partial, self.path)
+        (self.path / WORK_MARK).unlink()
 
 
 def _damaged(file: Path, reason: str) -> InputError:
