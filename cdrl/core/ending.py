@@ -93,8 +93,10 @@ def stopped_by_signals() -> Iterator[None]:
         yield  # only the main thread receives signals
         return
     timers: list[threading.Timer] = []
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         timer = threading.Timer(PATIENCE_SECONDS, _end_now, (128 + number,))
         timer.daemon = True
         timer.start()
@@ -109,6 +111,10 @@ def stopped_by_signals() -> Iterator[None]:
             former[number] = signal.signal(number, stop)
     try:
         yield
+    except BaseException:
+        if received:  # compiled code turns what is raised in it into an error of its own
+            raise Stopped(received[0]) from None
+        raise
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
