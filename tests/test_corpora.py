@@ -6,6 +6,7 @@ Also manifests, their sums, and splits.
 import os
 import re
 import shutil
+import unicodedata
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,7 @@ from cdrl.core.vocabulary import (
     FOREIGN_EMOTIONS,
     RAVDESS_EMOTIONS,
     SPELLINGS,
+    UNLABELLED,
     read_emotion,
 )
 from cdrl.corpora import manifest, splits
@@ -99,9 +101,9 @@ CLIPS = {
         "1040_ITH_SAD_X.mp4": ("1040", "ITH", "sad", 2, "", "", ""),
     },
     "folder": {
-        "ann/Happiness/one.mp4": ("ann", "ann/Happiness/one", "happy", 2, "", "", ""),
-        "ann/neutral/one.mp4": ("ann", "ann/neutral/one", "neutral", 1, "", "", ""),
-        "bo/fear/zwei und drei.mov": ("bo", "bo/fear/zwei und drei", "fear", 2, "", "", ""),
+        "ann/Happiness/one.mp4": ("ann", "one", "happy", 2, "", "", ""),
+        "ann/neutral/one.mp4": ("ann", "one", "neutral", 1, "", "", ""),
+        "bo/fear/zwei und drei.mov": ("bo", "zwei und drei", "fear", 2, "", "", ""),
     },
 }
 # corpus -> {path: (kind of the remark, pattern of its reason)} of other files; None for no remark.
@@ -154,7 +156,10 @@ OTHERS = {
             "unusable",
             r"column emotion: unknown emotion 'hapy' \(did you mean happy\?\)",
         ),
-        "ann/one.mp4": ("unusable", r"its path has not the form \{speaker\}/\{emotion\}/\{clip\}"),
+        "ann/one.mp4": (
+            "unusable",
+            r"its path has not the form \{speaker\}/\{emotion\}/\{sentence\}",
+        ),
         "ann/happy/one.wav": ("stray", "a sound file; name it in the column sound"),
     },
 }
@@ -309,6 +314,28 @@ def test_links_are_followed_once_and_a_link_to_nothing_is_reported(tmp_path):
     assert remark_on(result, "ann/happy/b.mp4") == ("unusable", "a link to nothing")
 
 
+def test_a_link_to_itself_stops_nothing(tmp_path):
+    root = make_files(tmp_path / "root", ["ann/happy/a.mp4"])
+    (root / "ann" / "self").symlink_to(root / "ann" / "self")
+    (root / "ann" / "happy" / "ring.mp4").symlink_to("knot.mp4")
+    (root / "ann" / "happy" / "knot.mp4").symlink_to("ring.mp4")
+    result = scan(root)
+    assert list(result.clips["path"]) == ["ann/happy/a.mp4"]
+    for path in ("ann/self", "ann/happy/ring.mp4", "ann/happy/knot.mp4"):
+        kind, reason = remark_on(result, path)
+        assert kind == "unusable"
+        assert "cannot be followed" in reason
+
+
+def test_a_root_whose_path_no_table_can_hold_is_refused_at_once(tmp_path):
+    inside = tmp_path / os.fsdecode(b"\xff") / "ann" / "happy"
+    make_files(inside, ["a.mp4"])
+    for root in (inside.parent.parent, inside.parent):
+        with pytest.raises(InputError, match="not UTF-8.*rename it") as refused:
+            scan(root)
+        assert str(refused.value).isprintable()
+
+
 def test_names_that_are_not_utf8_are_reported_and_those_that_collide_told_apart(tmp_path):
     colliding = ["ann/happy/a b.mp4", "ann/happy/a_b.mp4", "ann/happy/A_b.mp4", "ann/happy/口.mp4"]
     make_files(tmp_path, colliding)
@@ -317,8 +344,9 @@ def test_names_that_are_not_utf8_are_reported_and_those_that_collide_told_apart(
     result = scan(tmp_path)
     assert result.clips["name"].str.lower().is_unique
     assert len(result.clips) == 4
-    (remark,) = result.remarks
+    remark, note = result.remarks
     assert remark.reason == "its name is not UTF-8: rename it"
+    assert note.kind == "note"
 
 
 def test_a_root_may_be_one_speaker_of_mead(tmp_path):
@@ -410,6 +438,15 @@ def test_a_label_file_gives_a_folder_its_labels(tmp_path):
         ("A.mp4,ann,s1,happy,", r", column path: no file A.mp4 below the root \(upper and lower"),
         ("../a.mp4,ann,s1,happy,", ", column path: ../a.mp4 does not lie below the root"),
         ("b.mp4,ann,s1,happy,", ", column path: b.mp4 has a line already"),
+        ("./b.mp4,ann,s1,happy,", ", column path: b.mp4 has a line already"),
+        ("/a.mp4,ann,s1,happy,", ", column path: /a.mp4 does not lie below the root"),
+        ("x/../../a.mp4,ann,s1,happy,", ", column path: .* does not lie below the root"),
+        ("..\\a.mp4,ann,s1,happy,", ", column path: ../a.mp4 does not lie below the root"),
+        ("a\0.mp4,ann,s1,happy,", ", column path: no file"),
+        (f"{'a' * 300}.mp4,ann,s1,happy,", ", column path: no file"),
+        ("a.mp4,ann,s1,,", ", column emotion: empty; write unlabelled"),
+        ("a.mp4,ann,s1,happy,2.5", ", column intensity: '2.5' is none of 1, 2, 3"),
+        ("a.mp4,ann,s1,happy,nan", ", column intensity: 'nan' is none of 1, 2, 3"),
         ("a.mp4,ann,s1,happy,1,2", ": as many cells as columns are needed"),
         ("a.mp4,ann", ": as many cells as columns are needed"),
     ],
@@ -438,6 +475,8 @@ def test_a_bad_line_of_the_label_file_is_reported_with_line_and_column(line, pat
         (HEAD.replace("intensity", "strength").encode(), "line 1 has unknown column strength"),
         (HEAD.encode() + b"\xff,a,b,c,1\n", "no table in UTF-8"),
         (b"", "line 1 has no column path"),
+        (b"path,speaker,sentence,emotion,Emotion\n", "line 1 has column emotion twice"),
+        ("path,speaker,sentence,emotion\n".encode("utf-16"), "no table in UTF-8"),
     ],
 )
 def test_a_label_file_that_is_no_table_is_refused(content, pattern, tmp_path):
@@ -457,9 +496,61 @@ def test_a_template_says_what_a_folder_s_names_mean(tmp_path):
 
 def test_a_template_with_an_unknown_field_is_refused(tmp_path):
     make_files(tmp_path, ["joy/ann.mp4"])
-    pattern = r"template '\{speaker\}/\{mood\}': \{speaker\} and \{emotion\} are needed once"
+    pattern = r"template '\{speaker\}/\{mood\}': \{speaker\} is needed, each field once"
     with pytest.raises(InputError, match=pattern):
         scan(tmp_path, template="{speaker}/{mood}")
+
+
+def test_a_template_may_leave_the_sentence_unknown(tmp_path):
+    make_files(tmp_path, ["ann/happy/1.mp4", "ann/sad/1.mp4"])
+    assert scan(tmp_path).clips["sentence"].tolist() == ["1", "1"]
+    clips = scan(tmp_path, template="{speaker}/{emotion}/{clip}").clips
+    assert clips["sentence"].tolist() == ["ann/happy/1", "ann/sad/1"]
+
+
+def test_a_folder_without_labels_is_taken_where_it_is_asked_for(tmp_path):
+    make_files(tmp_path, ["ann/1.mp4", "ann/2.mp4", "bo.mp4"])
+    clips = scan(tmp_path, "folder").clips
+    assert clips["speaker"].tolist() == ["ann", "ann", "bo"]
+    assert set(clips["emotion"]) == {UNLABELLED}
+    assert clips["sentence"].is_unique
+    assert "no clip is labelled with an emotion" in concerns(clips)[1]
+    by_template = scan(tmp_path, template="{speaker}/{clip}").clips
+    assert set(by_template["emotion"]) == {UNLABELLED}
+
+
+def test_a_folder_with_some_labels_has_no_unlabelled_clips_by_mistake(tmp_path):
+    make_files(tmp_path, ["ann/happy/1.mp4", "bo/1.mp4"])
+    result = scan(tmp_path, "folder")
+    assert list(result.clips["path"]) == ["ann/happy/1.mp4"]
+    assert remark_on(result, "bo/1.mp4")[0] == "unusable"
+
+
+ACCENTED = "é"  # one letter; a Mac writes it as two
+FORMS = {form: unicodedata.normalize(form, ACCENTED) for form in ("NFC", "NFD")}
+
+
+@pytest.mark.parametrize("in_file", list(FORMS))
+@pytest.mark.parametrize("on_disk", list(FORMS))
+def test_one_name_in_two_forms_of_unicode_is_one_name(in_file, on_disk, tmp_path):
+    name = FORMS[on_disk]
+    make_files(tmp_path, [f"{name}/{name}.mp4", f"{name}/b.mp4"])
+    (tmp_path / "labels.csv").write_text(
+        f"{HEAD}{FORMS[in_file]}/{FORMS[in_file]}.mp4,{FORMS[in_file]},s,sad,1\n"
+        f"{name}/b.mp4,{name},s,happy,1\n"
+    )
+    result = scan(tmp_path)
+    assert len(result.clips) == 2
+    assert set(result.clips["speaker"]) == {ACCENTED}
+    assert f"{name}/{name}.mp4" in set(result.clips["path"])
+
+
+def test_names_of_columns_may_have_capitals_and_a_clip_may_be_unlabelled(tmp_path):
+    make_files(tmp_path, ["a.mp4"])
+    header = "Path,SPEAKER,Sentence , emotion"
+    (tmp_path / "labels.csv").write_text(f"{header}\na.mp4,ann,s1,Unlabelled\n")
+    clips = scan(tmp_path).clips
+    assert clips["emotion"].tolist() == [UNLABELLED]
 
 
 def test_other_spellings_of_emotions_are_read():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cdrl.core.errors import InputError
+from cdrl.core.errors import InputError, printable
 from cdrl.core.files import check_disk
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora.check import HEADER_SAMPLE, describe_changes, describe_corpus, read_headers
@@ -48,7 +48,8 @@ def check(arguments: argparse.Namespace) -> None:
 
     lines = describe_corpus(corpus, change_lines)
     if split is not None:
-        lines += describe_split(arguments.split, split, clips)
+        split_lines = describe_split(arguments.split, split, clips)
+        lines += [printable(line) for line in split_lines]
     cost = describe_cost(clips, root, IngestConfig(), arguments.frames_per_second)
     lines.append(f"ingest: {cost}")
     print("\n".join(lines))

@@ -99,6 +99,9 @@ RAVDESS_EMOTIONS = {
 FOREIGN_EMOTIONS = {
     "calm": "calm is of RAVDESS alone, neither in the paper's seven nor in the kit's eight"
 }
+# The word for a clip whose emotion nobody labelled, and its number, which no cross-entropy counts.
+UNLABELLED = "unlabelled"
+NO_LABEL = -100
 # Other words for ours, as people write them in folder names and label files.
 SPELLINGS = {
     "anger": "angry",
@@ -133,11 +136,27 @@ def emotion_index(name: str) -> int:
     return EMOTIONS.index(name)
 
 
+def label_index(name: str) -> int:
+    """Return the number of an emotion that a clip of a corpus is labelled with.
+
+    Args:
+        name: one of `EMOTIONS`, or `UNLABELLED`.
+
+    Raises:
+        InputError: as `emotion_index`.
+
+    >>> label_index("unlabelled")
+    -100
+    """
+    return NO_LABEL if name == UNLABELLED else emotion_index(name)
+
+
 def read_emotion(text: str) -> str:
     """Return the kit's word for an emotion in another spelling.
 
     Args:
-        text: as a folder or a label file spells it. A word of `FOREIGN_EMOTIONS` stays as it is.
+        text: as a folder or a label file spells it. A word of `FOREIGN_EMOTIONS` stays as it is,
+            and so does `UNLABELLED`.
 
     Raises:
         InputError: as `emotion_index`.
@@ -147,7 +166,7 @@ def read_emotion(text: str) -> str:
     """
     spelled = text.strip().lower()
     word = SPELLINGS.get(spelled, spelled)
-    if word not in FOREIGN_EMOTIONS:
+    if word not in FOREIGN_EMOTIONS and word != UNLABELLED:
         emotion_index(word)
     return word
 

@@ -358,5 +358,7 @@ CORPORA = {
         seconds=2.5,
         sample_rate=44_100,
     ),
-    "folder": Corpus("a video in labels.csv, or SPEAKER/EMOTION/CLIP.mp4"),
+    "folder": Corpus(
+        "a video in labels.csv, or SPEAKER/EMOTION/SENTENCE.mp4, one name for one sentence"
+    ),
 }

@@ -9,8 +9,8 @@ import pandas as pd
 from av.container import InputContainer
 from tqdm import tqdm
 
-from cdrl.core.errors import InputError
-from cdrl.core.vocabulary import EMOTIONS
+from cdrl.core.errors import InputError, printable
+from cdrl.core.vocabulary import EMOTIONS, UNLABELLED
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.scan import Remark, Scan
 from cdrl.media.decoding import nominal_frame_rate, open_video
@@ -19,6 +19,7 @@ HEADER_SAMPLE = 12  # clips that are opened to see whether names lie
 FEW_SPEAKERS = 12  # below this an interval over speakers says little
 FEWEST_SPEAKERS = 3  # one each for train, choose and report
 EXAMPLES = 3  # printed of each kind of remark
+BRIEF_REMARKS = 5  # lines about files before a run begins
 
 
 def concerns(clips: pd.DataFrame) -> list[str]:
@@ -33,11 +34,14 @@ def concerns(clips: pd.DataFrame) -> list[str]:
         One line for each; none for a crossed corpus of 12 speakers or more.
     """
     speaker_concerns = _speaker_concerns(clips)
-    emotions = sorted(set(clips["emotion"]))
+    labelled = clips[clips["emotion"] != UNLABELLED]
+    emotions = sorted(set(labelled["emotion"]))
+    if not emotions:
+        return [*speaker_concerns, "no clip is labelled with an emotion"]
     if len(emotions) < 2:
         single = f"one emotion only ({emotions[0]}): there is nothing to contrast"
         return [*speaker_concerns, single]
-    return speaker_concerns + _sentence_concerns(clips)
+    return speaker_concerns + _sentence_concerns(labelled)
 
 
 def _speaker_concerns(clips: pd.DataFrame) -> list[str]:
@@ -194,7 +198,23 @@ def describe_corpus(scan: Scan, changes: list[str]) -> list[str]:
     lines += changes
     for concern in concerns(clips):
         lines.append(f"beware: {concern}")
-    return [_printable(line) for line in lines]
+    return [printable(line) for line in lines]
+
+
+def describe_briefly(scan: Scan) -> list[str]:
+    """What `cdrl data check` says of a corpus, in a few lines: counts, remarks, concerns.
+
+    Args:
+        scan: of the root.
+    """
+    remarks = _describe_remarks([remark for remark in scan.remarks if remark.kind != "stray"])
+    lines = [_describe_counts(scan), *remarks[:BRIEF_REMARKS]]
+    num_hidden = len(remarks) - BRIEF_REMARKS
+    if num_hidden > 0:
+        lines.append(f"and {num_hidden} more kinds of remarks")
+    for concern in concerns(scan.clips):
+        lines.append(f"beware: {concern}")
+    return [printable(line) for line in lines]
 
 
 def _describe_counts(scan: Scan) -> str:
@@ -206,8 +226,10 @@ def _describe_counts(scan: Scan) -> str:
     parts = [f"corpus {scan.corpus}: clips {len(clips)}"]
     if num_sounds:
         parts.append(f"{num_sounds} of them sound only")
-    for column in ("speaker", "sentence", "emotion"):
+    for column in ("speaker", "sentence"):
         parts.append(f"{column}s {clips[column].nunique()}")
+    emotions = set(clips["emotion"]) - {UNLABELLED}
+    parts.append(f"emotions {len(emotions)}")
     if cameras:
         parts.append(f"cameras {' '.join(cameras)}")
     parts.append(f"{gigabytes:.3f} GB")
@@ -217,7 +239,7 @@ def _describe_counts(scan: Scan) -> str:
 def _emotion_table(clips: pd.DataFrame) -> list[str]:
     """Lines of a table of clips: a row per speaker, a column per emotion."""
     present = set(clips["emotion"])
-    emotions = [emotion for emotion in EMOTIONS if emotion in present]
+    emotions = [emotion for emotion in (*EMOTIONS, UNLABELLED) if emotion in present]
     table = pd.crosstab(clips["speaker"], clips["emotion"]).reindex(columns=emotions)
     text = table.rename_axis(index=None, columns=None).to_string()
     return text.splitlines()
@@ -237,21 +259,12 @@ def _describe_remarks(remarks: list[Remark]) -> list[str]:
 
 def _examples(names: list[str]) -> str:
     """The first few names; a character that cannot be printed is escaped."""
-    printable = []
-    for name in names[:EXAMPLES]:
-        printable.append(_printable(name))
-    if len(names) > EXAMPLES:
-        printable.append("...")
-    return ", ".join(printable)
-
-
-def _printable(text: str) -> str:
-    """A text with everything escaped that a terminal obeys or cannot print."""
     shown = []
-    for character in text:
-        is_shown = character.isprintable()
-        shown.append(character if is_shown else character.encode("unicode_escape").decode())
-    return "".join(shown)
+    for name in names[:EXAMPLES]:
+        shown.append(printable(name))
+    if len(names) > EXAMPLES:
+        shown.append("...")
+    return ", ".join(shown)
 
 
 def describe_changes(changes: dict[str, list[str]], file: Path, has_sums: bool) -> list[str]:

@@ -6,7 +6,7 @@ Whatever is no clip is reported with the reason. No clip is opened: `check.read_
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.corpora.adapters import CORPORA
-from cdrl.corpora.folder import LABELS, folder_parser
+from cdrl.corpora.folder import LABELS, FolderNames, Parser, folder_parser
 from cdrl.corpora.manifest import COLUMNS, media_path
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg", ".wmv")
@@ -30,8 +30,6 @@ SMALLEST_CLIP = 1024  # bytes; a smaller file may be a Git LFS pointer
 NAME_LENGTH = 100  # characters of a clip's name, at most
 # What makes two files the same clip; pictures also by their camera.
 CLIP_KEY = ("speaker", "sentence", "emotion", "intensity", "take")
-
-Parser = Callable[[PurePosixPath], dict]
 
 
 class Remark(NamedTuple):
@@ -94,25 +92,24 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
         root: the folder that holds the corpus.
         corpus: a name in `CORPORA`; empty: whichever explains most names.
         template: for `folder`, as {speaker}/{emotion}/{sentence}_{take}; empty: labels.csv, else
-            {speaker}/{emotion}/{clip}.
+            {speaker}/{emotion}/{sentence}, else no labels.
 
     Raises:
         InputError: where the root is no folder, of no known corpus, or holds not one usable clip.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give the folder that holds the corpus")
+    _refuse_root(root)
     files, remarks = _list_files(root)
     if not corpus:
         paths = [file.path for file in files]
         corpus = "folder" if template else recognise_corpus(root, paths)
-    parse, faults = _parser(root, corpus, template)
-    for path, reason in faults.items():
+    names = _names_of(root, corpus, template, _video_paths(files))
+    for path, reason in names.faults.items():
         remarks.append(Remark("unusable", path, reason))
 
     media = []
     for file in files:
-        result = _read_name(root, file, parse)
+        result = _read_name(root, file, names.parse)
         if isinstance(result, _Media):
             media.append(result)
         elif result.path != LABELS:
@@ -120,22 +117,46 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
     clips = _manifest(corpus, media, remarks)
     if clips.empty:
         raise _no_clip(root, corpus, len(files), remarks)
+    if names.note:
+        remarks.append(Remark("note", "all clips", names.note))
     return Scan(corpus, clips, remarks)
 
 
-def _parser(root: Path, corpus: str, template: str) -> tuple[Parser, dict[str, str]]:
-    """The parse function of a corpus, and {path: reason} of what its label file has wrong."""
+def _refuse_root(root: Path) -> None:
+    """Refuse a root that is no folder, or whose path cannot be stored as text."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; give the folder that holds the corpus")
+    path = str(root.resolve())
+    if not _is_utf8(path):
+        raise InputError(f"{path!r}: its name is not UTF-8, no table can hold it: rename it")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _video_paths(files: list[_File]) -> list[PurePosixPath]:
+    """The paths of the files that are videos by their names."""
+    return [file.path for file in files if file.path.suffix.lower() in VIDEO_SUFFIXES]
+
+
+def _names_of(root: Path, corpus: str, template: str, videos: list[PurePosixPath]) -> FolderNames:
+    """How the names of a corpus are read."""
     if corpus not in CORPORA:
         raise InputError(f"unknown corpus {corpus!r}: accepted are {', '.join(CORPORA)}")
     if corpus == "folder":
-        return folder_parser(root, template)
+        return folder_parser(root, template, videos)
     parse = CORPORA[corpus].parse
     if parse is None:
         raise InputError(
             f"corpus {corpus} is {CORPORA[corpus].form}: there is nothing to check, cdrl run makes "
             "it"
         )
-    return parse, {}
+    return FolderNames(parse, {})
 
 
 def _no_clip(root: Path, corpus: str, num_files: int, remarks: list[Remark]) -> InputError:
@@ -168,7 +189,7 @@ def recognise_corpus(root: Path, paths: list[PurePosixPath]) -> str:
     best_corpus = ""
     best_count = 0
     for name, corpus in CORPORA.items():
-        parse = folder_parser(root)[0] if name == "folder" else corpus.parse
+        parse = folder_parser(root).parse if name == "folder" else corpus.parse
         count = _num_parsed(root, media, parse) if parse is not None else 0
         if count > best_count:
             best_corpus = name
@@ -177,7 +198,7 @@ def recognise_corpus(root: Path, paths: list[PurePosixPath]) -> str:
         forms = [f"{name} {corpus.form}" for name, corpus in CORPORA.items() if name != "studio"]
         raise InputError(
             f"{root}: none of {len(media)} video and sound files is named as a known corpus names "
-            f"them: {'; '.join(forms)}"
+            f"them: {'; '.join(forms)}; --corpus folder takes any videos, without labels too"
         )
     return best_corpus
 
@@ -251,10 +272,12 @@ def _entry_fault(folder: PurePosixPath, entry: os.DirEntry) -> Remark | None:
     is_stray = entry.name.startswith(STRAY_PREFIXES) or entry.name.lower() in STRAY_NAMES
     if is_stray:
         return Remark("stray", path, "left behind by a file manager or an unpacker")
-    try:
-        entry.name.encode()
-    except UnicodeEncodeError:
+    if not _is_utf8(entry.name):
         return Remark("unusable", repr(path), "its name is not UTF-8: rename it")
+    try:
+        entry.is_dir()
+    except OSError as error:
+        return Remark("unusable", path, f"a link that cannot be followed ({error.strerror})")
     return None
 
 

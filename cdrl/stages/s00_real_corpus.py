@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cdrl.core.errors import InputError
+from cdrl.core.errors import InputError, printable
 from cdrl.core.files import check_disk
 from cdrl.core.settings import CorpusConfig, IngestConfig
-from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.core.vocabulary import UNLABELLED
 from cdrl.corpora import samples
+from cdrl.corpora.check import HEADER_SAMPLE, describe_briefly, read_headers
 from cdrl.corpora.ingest import ingest
 from cdrl.corpora.ingest_cost import describe_cost, expected_cost
 from cdrl.corpora.manifest import add_sums
@@ -19,14 +20,18 @@ from cdrl.corpora.rejects import reason_kind
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import load_split, parts_of, split_concerns, split_names
 from cdrl.corpora.store import Store
+from cdrl.corpora.store_join import join_stores
 from cdrl.editing.requests import plan_edits
 from cdrl.stages.notes import write_notes
+from cdrl.stages.s00_outlook import describe_outlook, lacks_training
 from cdrl.studio import corpus as studio
 
 # Parts of a split that a run uses; `host`, where a split has it, trains the editor.
 PARTS = ("train", "host", "report")
 DRAW_SPLIT_SEED = 9301
 DRAW_CLIPS_SEED = 9302
+OWN_TRAIN = "own"  # store of the corpus's training clips, until it is known whether they suffice
+RENDERED_TRAIN = "rendered"
 MOST_REASONS = 5  # clips left out that the notes name, for each part
 
 
@@ -48,7 +53,9 @@ class SplitClips:
 def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
     """Crop the clips of a real corpus into the run's stores.
 
-    The stores are train, report, and host where the split has one. Crops are kept in
+    The stores are train, report, and host where the split has one. Where the training clips cannot
+    teach content and emotion alone, rendered people join them; clips that nobody labelled are then
+    left out of host, which trains the editor. Crops are kept in
     `config.ingested`, under the content of each clip and the settings, so no run crops again what
     another has cropped. `notes.json` says what was decided.
 
@@ -72,15 +79,13 @@ def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
     if num_sound_only:
         notes.append(f"{num_sound_only} clips are sound alone and left out")
 
-    clips_of_part = {}
-    for name in PARTS:
-        clips_of_part[name] = draw_clips(clips[split.part == name], config.max_clips, config.seed)
-
+    clips_of_part = _draw_part_clips(clips, split, config)
+    notes += describe_outlook(clips_of_part["train"], clips_of_part["report"])
     num_rejected, rejections = _ingest_parts(run, config, out, clips_of_part)
     notes += rejections
 
-    if not len(clips_of_part["train"]) and not _is_made(out / "train"):
-        notes.append(_train_on_the_studio(config, out / "train"))
+    if not _is_made(out / "train"):
+        _complete_training(config, out)
     if not _is_made(out / "real"):
         samples.ingest_crema_d(samples.sample_paths(), out / "real", config.crop_size, config.crop)
 
@@ -99,6 +104,48 @@ def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
     return scores
 
 
+def describe_run(config: CorpusConfig) -> list[str]:
+    """Say what a run finds in its folder, and what it can and cannot do with it.
+
+    Args:
+        config: of a corpus that is not generated.
+
+    Returns:
+        A few lines: what `cdrl data check` says in short, how the clips are split, what can be
+        learnt and measured, and what cropping them costs.
+
+    Raises:
+        InputError: as `build_real`, for what the names of the files tell.
+    """
+    root = Path(config.data_root)
+    found = scan(root, config.corpus, config.template)
+    clips, _ = _with_pictures(found.clips, config)
+    _, unreadable = read_headers(root, clips, HEADER_SAMPLE)
+    found.remarks.extend(unreadable)
+
+    split = choose_parts(clips, config.split, config.seed)
+    clips_of_part = _draw_part_clips(clips, split, config)
+    used = pd.concat(clips_of_part.values())
+    cost = describe_cost(used, root, _ingest_settings(config))
+    lines = describe_briefly(found)
+    lines.append(f"all findings: cdrl data check {config.data_root} --corpus {config.corpus}")
+    lines += split.notes
+    lines += describe_outlook(clips_of_part["train"], clips_of_part["report"])
+    lines.append(f"crops of {len(used)} clips: {cost}; less for what is cropped already")
+    return [printable(line) for line in lines]
+
+
+def _draw_part_clips(
+    clips: pd.DataFrame, split: SplitClips, config: CorpusConfig
+) -> dict[str, pd.DataFrame]:
+    """The clips of each part that the run uses."""
+    clips_of_part = {}
+    for name in PARTS:
+        of_part = clips[split.part == name]
+        clips_of_part[name] = draw_clips(of_part, config.max_clips, config.seed)
+    return clips_of_part
+
+
 def _is_made(store: Path) -> bool:
     return (store / "store.json").exists()
 
@@ -111,14 +158,17 @@ def _scan_clips(config: CorpusConfig) -> tuple[pd.DataFrame, int]:
             "--set corpus.data_root=FOLDER"
         )
 
-    root = Path(config.data_root)
-    clips = scan(root, config.corpus, config.template).clips
+    clips = scan(Path(config.data_root), config.corpus, config.template).clips
+    return _with_pictures(clips, config)
 
+
+def _with_pictures(clips: pd.DataFrame, config: CorpusConfig) -> tuple[pd.DataFrame, int]:
+    """The clips that have pictures, and how many have none; refused where none has."""
     with_pictures = clips[clips["path"] != ""].reset_index(drop=True)
     if with_pictures.empty:
         raise InputError(
-            f"{root}: {len(clips)} clips of {config.corpus}, all of them sound alone; a run needs "
-            "the faces: give the folder of the videos"
+            f"{config.data_root}: {len(clips)} clips of {config.corpus}, all of them sound alone; "
+            "a run needs the faces: give the folder of the videos"
         )
 
     return with_pictures, len(clips) - len(with_pictures)
@@ -137,14 +187,7 @@ def _ingest_parts(
     root_sum = hashlib.sha256(str(root.resolve()).encode()).hexdigest()
     pieces = ingested / f"{config.corpus}-{root_sum[:12]}"
 
-    settings = IngestConfig(
-        config.frame_rate,
-        config.crop,
-        config.crop_size,
-        detector=config.detector,
-        split=config.corpus,
-        workers=config.workers,
-    )
+    settings = _ingest_settings(config)
     missing = [clips for name, clips in clips_of_part.items() if not _is_made(out / name)]
     if missing:
         _announce_cost(pd.concat(missing), root, settings, ingested)
@@ -155,12 +198,32 @@ def _ingest_parts(
         if not len(clips):
             continue
         with_sums = add_sums(root, clips, pieces.with_suffix(".sums.jsonl"))
-        result = ingest(with_sums, root, out / name, settings, shared=pieces)
+        store = _place_of_clips(out, name)
+        result = ingest(with_sums, root, store, settings, shared=pieces)
         num_rejected += len(result.rejected)
         for clip, reason in result.rejected[:MOST_REASONS]:
             notes.append(f"{name}: {clip} left out, {reason_kind(reason)}: {reason}")
 
     return num_rejected, notes
+
+
+def _place_of_clips(out: Path, part: str) -> Path:
+    """The store of a part's own clips; those that train may get rendered people later."""
+    own = out / OWN_TRAIN
+    was_enough = _is_made(out / "train") and not _is_made(own)
+    return own if part == "train" and not was_enough else out / part
+
+
+def _ingest_settings(config: CorpusConfig) -> IngestConfig:
+    """The settings of the crops of a run."""
+    return IngestConfig(
+        config.frame_rate,
+        config.crop,
+        config.crop_size,
+        detector=config.detector,
+        split=config.corpus,
+        workers=config.workers,
+    )
 
 
 def _announce_cost(clips: pd.DataFrame, root: Path, settings: IngestConfig, ingested: Path) -> None:
@@ -379,16 +442,32 @@ def _take_in_turn(turns: list[list[list[int]]], most: int) -> list[int]:
     return taken
 
 
-def _train_on_the_studio(config: CorpusConfig, path: Path) -> str:
-    """Render training people where nobody of the corpus trains; return a line that says so."""
+def _complete_training(config: CorpusConfig, out: Path) -> None:
+    """Make the training store, of the corpus's own clips and of rendered people where needed."""
+    own = out / OWN_TRAIN
+    if not _is_made(own):
+        _render_people(config, out / "train")
+        return
+
+    own_clips = Store(own)
+    if not lacks_training(own_clips.clips):
+        own.replace(out / "train")
+        return
+
+    rendered = out / RENDERED_TRAIN
+    if not _is_made(rendered):
+        _render_people(config, rendered)
+    both = [own_clips, Store(rendered)]
+    if not _is_made(out / "host"):
+        join_stores(both, out / "host", without=[UNLABELLED])
+    join_stores(both, out / "train")
+
+
+def _render_people(config: CorpusConfig, path: Path) -> None:
+    """Render the training people of the studio."""
     split = "smoke_train" if config.speech == "cached" else "train"
     people = min(config.train_people, len(studio.SPLITS[split].people))
     clips = studio.specs(split, people=people, clips=config.train_clips, seed=config.seed)
 
     sizes = (config.frame_size, config.crop_size, config.workers)
     studio.generate(clips, path, "train", *sizes, crop=config.crop)
-
-    return (
-        f"train: {people} rendered people of the studio, {len(SCORED_EMOTIONS)} emotions; "
-        "what follows is a transfer to real clips"
-    )

@@ -1,4 +1,4 @@
-"""Studio clips as files in the folders of real corpora.
+"""Studio clips as files in the folders of real corpora, or of a folder of one's own.
 
 Whatever reads those corpora meets a full, crossed tree: every person says every sentence in every
 emotion that the corpus has, once. Names, codecs and sample rates are the corpus's own; pictures are
@@ -22,13 +22,15 @@ from tqdm import tqdm
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
 from cdrl.core.vocabulary import CREMA_D_EMOTIONS, SCORED_EMOTIONS
+from cdrl.corpora.adapters import CREMA_D_SENTENCES
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.media.encoding import SYNTHETIC
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.articulation import FRAME_RATE
 from cdrl.studio.corpus import SPLITS, level_of, render_performance
 from cdrl.studio.people import sample_person
 
+# What every file says of itself in its metadata.
+RENDERED = "Rendered by the cdrl studio; nobody here exists"
 RAVDESS_CODES = {
     "neutral": "01",
     "happy": "03",
@@ -39,22 +41,9 @@ RAVDESS_CODES = {
     "surprised": "08",
 }
 CREMA_D_CODES = {name: code for code, name in CREMA_D_EMOTIONS.items()}
-CREMA_D_SENTENCES = (
-    "DFA",
-    "IEO",
-    "IOM",
-    "ITH",
-    "ITS",
-    "IWL",
-    "IWW",
-    "MTI",
-    "TAI",
-    "TIE",
-    "TSI",
-    "WSI",
-)
 CREMA_D_LEVELS = {1: "LO", 2: "MD", 3: "HI"}
 MEAD_NAMES = {"male": ("M003", "M005", "M007", "M009"), "female": ("W009", "W011", "W014", "W015")}
+FOLDER_NAMES = ("ann", "bo", "cam", "dee")
 MOST_PEOPLE = 4
 
 
@@ -137,7 +126,7 @@ def _ravdess_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tra
 def _crema_d_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
     is_neutral = spec.emotion == "neutral"
     level = "XX" if is_neutral else CREMA_D_LEVELS[spec.intensity]
-    sentence_code = CREMA_D_SENTENCES[sentence]
+    sentence_code = sorted(CREMA_D_SENTENCES)[sentence]
     emotion_code = CREMA_D_CODES[spec.emotion]
 
     actor = 1001 + speaker
@@ -146,10 +135,16 @@ def _crema_d_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tra
     return {name: VIDEO_WITH_SOUND}
 
 
+def _folder_files(spec: ClipSpec, speaker: int, sentence: int) -> dict[str, Tracks]:
+    name = FOLDER_NAMES[speaker]
+    return {f"{name}/{spec.emotion}/sentence_{sentence + 1}.mp4": VIDEO_WITH_SOUND}
+
+
 LAYOUTS = {
     "mead": Layout(_mead_files, SCORED_EMOTIONS, 3, 44_100),
     "ravdess": Layout(_ravdess_files, SCORED_EMOTIONS, 2, 48_000),
     "crema-d": Layout(_crema_d_files, tuple(CREMA_D_EMOTIONS.values()), 12, 44_100),
+    "folder": Layout(_folder_files, SCORED_EMOTIONS, 12, 48_000),
 }
 
 
@@ -169,7 +164,7 @@ def write_layout(
     sentences have committed speech; more need espeak-ng.
 
     Args:
-        layout: mead, ravdess or crema-d.
+        layout: mead, ravdess, crema-d or folder.
         out: root of the tree.
         people: 1 to 4.
         sentences: from 1 to what the corpus's names can tell apart.
@@ -294,7 +289,7 @@ def _write_file(
         atomic_path(path) as temporary,
         av.open(str(temporary), "w", format=file_format.container) as container,
     ):
-        container.metadata["comment"] = SYNTHETIC
+        container.metadata["comment"] = RENDERED
         streams: list[VideoStream | AudioStream] = []
         if frames is not None:
             video = _add_video_stream(container, file_format, frames.shape[1:3])
