@@ -81,6 +81,11 @@ SETTINGS = argument(
     metavar="NAME=VALUE",
     help="a setting, as in content.steps=200; repeatable",
 )
+REMAKE = argument(
+    "--remake",
+    choices=("changed",),
+    help="make again what other code made; the former folders are kept",
+)
 CORPUS_ROOT = argument(
     "root", metavar="ROOT", help="folder of MEAD, RAVDESS, CREMA-D or of any videos"
 )
@@ -115,6 +120,7 @@ COMMANDS = (
                 metavar="NN",
                 help="execute notebook NN and all after it again, 00 to 06",
             ),
+            REMAKE,
             SETTINGS,
         ),
     ),
@@ -132,6 +138,7 @@ COMMANDS = (
             argument(
                 "--workers", type=int, default=1, metavar="N", help="runs at once (default 1)"
             ),
+            REMAKE,
         ),
     ),
     Command(
@@ -206,7 +213,7 @@ COMMANDS = (
             argument(
                 "source",
                 metavar="SOURCE",
-                help="a video file with one face, or a folder of such files",
+                help="a video file that shows a face, or a folder of such files",
             ),
             argument("positional_emotion", metavar="EMOTION", nargs="?", help="as --emotion"),
             argument(
@@ -250,6 +257,17 @@ COMMANDS = (
                 metavar="RUN",
                 help="folder of a run, or weights (default: action_renderer, by facial actions; "
                 "for --fit generator, the image editor)",
+            ),
+            argument(
+                "--face",
+                metavar="N",
+                help="which of several faces: its number, left to right, or a box "
+                "left,top,width,height in pixels (default: the widest)",
+            ),
+            argument(
+                "--mark",
+                action="store_true",
+                help="write into a corner of every frame that it is synthetic",
             ),
             argument(
                 "--out",
@@ -401,7 +419,9 @@ COMMANDS = (
         "cdrl.cli.data:studio",
         "rendered people as video and sound files in a real corpus's folders",
         (
-            argument("--layout", required=True, metavar="NAME", help="mead, ravdess or crema-d"),
+            argument(
+                "--layout", required=True, metavar="NAME", help="mead, ravdess, crema-d or folder"
+            ),
             argument("--out", required=True, metavar="FOLDER"),
             argument("--people", type=int, default=2, help="1 to 4 (default 2)"),
             argument("--sentences", type=int, default=2, help="default 2; more need espeak-ng"),

@@ -28,8 +28,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from cdrl.cli.notebooks import NotebookError, notebook_paths, plan_notebooks, run_notebooks
+from cdrl.cli.notebooks import NotebookError, run_notebooks
 from cdrl.cli.options import relative_to_root
+from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, check_disk, read_json
 from cdrl.core.paths import run_path
@@ -37,6 +38,7 @@ from cdrl.core.pools import Lost, run_each
 from cdrl.core.presets import COSTS, PRESETS
 from cdrl.core.results import RESULTS, all_scores, read_results
 from cdrl.core.settings import STAGES, config_hash, field_names, stage_config, stage_folder
+from cdrl.core.stage_code import difference, other_code, say_other_code, set_aside
 from cdrl.report.grid_page import write_grid_page
 
 # Keys of GRID.yaml: their types, and these in words.
@@ -117,6 +119,11 @@ def grid(arguments: argparse.Namespace) -> int:
         out = Path(arguments.out)
     out = out.resolve()
     check_grid(table, out)
+    for name in table.rows:
+        run = _run_folder(out, name)
+        if arguments.remake:
+            set_aside(run)
+        say_other_code(run, other_code(run))
 
     cost = COSTS[table.preset]
     memory_gb = cost.memory_gb * workers
@@ -376,7 +383,7 @@ def _share_stages(out: Path, name: str, hashes: dict[str, Hashes]) -> None:
 
 
 def _donor(stage: str, hashes: Hashes, runs: Sequence[Path]) -> Path | None:
-    """A run whose finished stage was made with the same settings as all stages before it."""
+    """A run whose finished stage and all before it have the same settings, and today's code."""
     for run in runs:
         results = stage_folder(run, stage) / RESULTS
         if not results.exists():
@@ -385,7 +392,8 @@ def _donor(stage: str, hashes: Hashes, runs: Sequence[Path]) -> Path | None:
         differing = [
             name for name, record in records.items() if record["hash"] != hashes.stages.get(name)
         ]
-        if not differing:
+        of_other_code = [name for name in records if difference(run, name)]
+        if not differing and not of_other_code:
             return run
     return None
 

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cdrl.cli.notebooks import NotebookError, notebook_paths, plan_notebooks, run_notebooks
+from cdrl.cli.notebooks import NotebookError, run_notebooks
 from cdrl.cli.options import parse_settings, relative_to_root
+from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
 from cdrl.core.files import check_disk
@@ -18,9 +19,11 @@ from cdrl.core.paths import run_path
 from cdrl.core.presets import COSTS
 from cdrl.core.settings import EVERY_STAGE, CorpusConfig, PriorsConfig, field_names, stage_config
 from cdrl.core.stage import finish_run
+from cdrl.core.stage_code import FORMER, other_code, say_other_code, set_aside
 from cdrl.evaluation.lip_sync import load_syncnet
 from cdrl.evaluation.realism import load_published
 from cdrl.report.page import write_report
+from cdrl.stages.s00_real_corpus import describe_run
 from cdrl.stages.s01_priors import load_priors
 
 FAULT = 1
@@ -55,6 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     run_folder = relative_to_root(folder)
     out = run_path(run_folder)
     parameters = plan_notebooks(notebook_paths(), run_folder, preset, settings)
+    if arguments.remake:
+        _set_aside(run_folder)
+    say_other_code(run_folder, other_code(out))
     cost = COSTS[preset]
     check_disk(out, cost.disk_gb)
     print(
@@ -73,6 +79,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _set_aside(run_folder: Path) -> None:
+    """Move the stages that other code made out of the way, and say where they are."""
+    moved = set_aside(run_path(run_folder))
+    if moved:
+        names = ", ".join(folder.name for folder in moved)
+        print(
+            f"made again: {names}; as they were they are in {run_folder}/{FORMER}, remove it if "
+            "you need them no more",
+            flush=True,
+        )
+
+
 def _finish(run_folder: Path, seconds: float, peak_gb: float) -> None:
     """Write the results and the report of a complete run, and say where they are."""
     out = run_path(run_folder)
@@ -87,7 +105,7 @@ def _finish(run_folder: Path, seconds: float, peak_gb: float) -> None:
 
 
 def check_corpus(preset: str, settings: dict[str, str]) -> None:
-    """Refuse a corpus without its folder before anything runs.
+    """Say what a corpus in a folder holds and allows, before anything runs.
 
     Bare names of the corpus's settings get their full names, and paths become absolute, because
     the notebooks run in another folder.
@@ -97,7 +115,7 @@ def check_corpus(preset: str, settings: dict[str, str]) -> None:
         settings: of the run; changed.
 
     Raises:
-        InputError: for a corpus that is not generated and has no folder.
+        InputError: for a corpus that is not generated and has no folder, or no usable clips in it.
     """
     for name in field_names(CorpusConfig):
         if name != "seed" and name in settings:  # a bare seed is every stage's
@@ -114,6 +132,15 @@ def check_corpus(preset: str, settings: dict[str, str]) -> None:
             f"corpus {config.corpus}: corpus.data_root={config.data_root} is not a folder: give "
             "the folder that holds the corpus, --set corpus.data_root=FOLDER"
         )
+
+    if config.corpus == "studio":
+        if config.data_root:
+            raise InputError(
+                f"corpus.data_root={config.data_root} names a folder, but the corpus is studio, "
+                "which is generated: add --corpus folder, mead, ravdess or crema-d"
+            )
+    else:
+        print("\n".join(describe_run(config)), flush=True)
 
     settings_with_paths = ["data_root", "ingested"]
     if config.split.endswith(".json"):

@@ -1,6 +1,6 @@
 """One rule for every stage: a finished folder is read, an unfinished one resumed.
 
-A folder that other settings made is refused.
+A folder that other settings made is refused. One that other code made is kept and named.
 
 A stage's folder holds `config.json` (written first), the files of its work, and `results.json`
 (written last: a stage with results is complete). results.json begins with a copy of the stage's
@@ -12,15 +12,16 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cdrl.core.code_identity import UNRECORDED, CodeIdentity
 from cdrl.core.errors import InputError
 from cdrl.core.files import exclusive, read_json, write_json
 from cdrl.core.former_names import renamed_setting
-from cdrl.core.results import RESULTS, all_scores, check_results, read_results
+from cdrl.core.results import INTERVAL_NAME, RESULTS, all_scores, check_results, read_results
 from cdrl.core.settings import (
     STAGES,
     config_hash,
@@ -29,22 +30,28 @@ from cdrl.core.settings import (
     stage_name,
     to_dict,
 )
+from cdrl.core.stage_code import ALSO, CONFIG, difference, other_code, say_other_code, stage_code
 
-CONFIG = "config.json"
 REMEDY = "choose another run name (--out) or remove that folder"
 PACKAGES = ("cdrl", "torch", "numpy", "numba", "open_clip_torch", "scikit-learn", "umap-learn")
 
 Work = Callable[[Path], Mapping[str, Any] | None]
 
 
-def run_stage(config: Any, run: Path | str, work: Work) -> dict[str, Any]:
+def run_stage(
+    config: Any, run: Path | str, work: Work, extra: Iterable[Any] = ()
+) -> dict[str, Any]:
     """Do a stage's work once, in its own folder of the run.
+
+    A finished stage that other code made is read too; a line says so.
 
     Args:
         config: the stage's configuration; its class says which stage it is.
         run: folder of the run.
         work: `work(out) -> scores` does the stage's work in the folder `out`, resumes what an
             interrupted attempt left there, and returns a mapping of score names to numbers.
+        extra: functions and classes of your own that take part in the work: their code becomes
+            part of the stage's. Those that a setting names as `module:name` are part of it already.
 
     Returns:
         The results of this stage and all before it, as `read_results` reads them.
@@ -58,11 +65,15 @@ def run_stage(config: Any, run: Path | str, work: Work) -> dict[str, Any]:
     history = _results_before(run, stage)
     check_stage(config, run)
     if (out / RESULTS).exists():
+        reason = difference(run, stage, extra)
+        say_other_code(run, {stage: reason} if reason else {})
         return read_results(out)
 
+    code = stage_code(stage, to_dict(config), extra)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out):
-        scores, seconds = _timed_work(config, out, work, history)
+        scores, seconds, made_by = _timed_work(config, out, work, history, code)
+    made_by = _joined_codes(made_by, stage_code(stage, to_dict(config), extra).sum)
     repeated = sorted(scores.keys() & all_scores(history).keys())
     if repeated:
         names = ", ".join(repeated)
@@ -73,9 +84,11 @@ def run_stage(config: Any, run: Path | str, work: Work) -> dict[str, Any]:
     record = {
         "config": to_dict(config),
         "hash": config_hash(config),
+        "code": made_by,
         "seconds": round(seconds, 2),
         "peak_gb": round(peak_memory_gb(), 3),
         "versions": versions(),
+        "interval": INTERVAL_NAME,
         "scores": scores,
     }
     stages = history.get("stages", {}) | {stage: record}
@@ -84,19 +97,28 @@ def run_stage(config: Any, run: Path | str, work: Work) -> dict[str, Any]:
 
 
 def _timed_work(
-    config: Any, out: Path, work: Work, history: dict[str, Any]
-) -> tuple[dict[str, Any], float]:
+    config: Any, out: Path, work: Work, history: dict[str, Any], code: CodeIdentity
+) -> tuple[dict[str, Any], float, str]:
     """Do the work and add its seconds to those of interrupted attempts.
 
     The seconds of an attempt that Ctrl-C or an error ended count; those of a killed one are lost.
+
+    Returns:
+        The scores, the seconds, and the code: of all attempts, where they had different ones.
     """
     seconds_before = 0.0
+    made_by = code.sum
     if (out / CONFIG).exists():
-        seconds_before = _read_config(out)["seconds"]
+        before = _read_config(out)
+        seconds_before = before["seconds"]
+        made_by = _joined_codes(before.get("code", UNRECORDED), code.sum)
     record = {
         "config": hashed_settings(config),
         "from": _hashes(history),
         "seconds": seconds_before,
+        "code": made_by,
+        "modules": code.modules,
+        "from_code": _codes(history),
     }
     write_json(out / CONFIG, record)
     start = time.monotonic()
@@ -106,7 +128,15 @@ def _timed_work(
         seconds = seconds_before + time.monotonic() - start
         record["seconds"] = round(seconds, 2)
         write_json(out / CONFIG, record)
-    return scores, seconds
+    return scores, seconds, made_by
+
+
+def _joined_codes(former: str, present: str) -> str:
+    """Return the codes that worked on a stage, in order: A+B."""
+    codes = former.split(ALSO)
+    if codes[-1] != present:
+        codes.append(present)
+    return ALSO.join(codes)
 
 
 def _read_config(out: Path) -> dict[str, Any]:
@@ -116,6 +146,8 @@ def _read_config(out: Path) -> dict[str, Any]:
     for name, kind in kinds.items():
         if not isinstance(record.get(name), kind):  # type: ignore[arg-type]
             raise InputError(f"{out / CONFIG} cannot be read (no {name}): {REMEDY}")
+    if not isinstance(record.get("code", ""), str):
+        raise InputError(f"{out / CONFIG} cannot be read (code is no text): {REMEDY}")
     return record
 
 
@@ -217,6 +249,7 @@ def finish_run(run: Path | str, seconds: float, peak_gb: float) -> dict[str, Any
         "time.total_seconds": round(seconds, 1),
         "memory.peak_gb": round(max(peak_gb, *peaks), 3),
     }
+    results["other_code"] = other_code(run)
     write_json(Path(run) / RESULTS, results)
     return results
 
@@ -257,3 +290,11 @@ def _results_before(run: Path | str, stage: str, must_exist: bool = True) -> dic
 def _hashes(history: dict[str, Any]) -> dict[str, str]:
     """Return the hash of every stage in results."""
     return {name: record["hash"] for name, record in history.get("stages", {}).items()}
+
+
+def _codes(history: dict[str, Any]) -> dict[str, str]:
+    """Return the code of every stage in results."""
+    codes = {}
+    for name, record in history.get("stages", {}).items():
+        codes[name] = record.get("code", UNRECORDED)
+    return codes

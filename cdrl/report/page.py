@@ -11,6 +11,7 @@ import nbformat
 from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from cdrl.core.code_identity import UNRECORDED
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, read_json
 from cdrl.core.results import read_results
@@ -21,7 +22,7 @@ PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Sections after the notebooks: anchor and text of their links.
 LAST_SECTIONS = (("videos", "videos"), ("scores", "scores"), ("settings", "settings and origin"))
-STAGE_HEADS = ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash")
+STAGE_HEADS = ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash", "code")
 ORIGIN = (
     '<p>Every number under <a href="#scores">scores</a> was measured by the stage above it, in the '
     "notebook named below, and is in results.json of that stage's folder; <code>cdrl scores RUN "
@@ -198,10 +199,19 @@ def _settings(results: Mapping[str, Any], copies: Sequence[Path], command: str) 
 
     return (
         f'<section id="settings"><h1>Settings, seeds, cost and origin</h1>{ORIGIN}{command}'
-        f'<div class="wide">{costs}</div>'
+        f'<div class="wide">{costs}</div>{_other_code(results)}'
         f'<h2>Settings</h2><dl class="settings">{"".join(entries)}</dl>'
         f"<h2>Versions</h2><p>{html.escape(_versions(stages))}</p></section>"
     )
+
+
+def _other_code(results: Mapping[str, Any]) -> str:
+    """A paragraph that names the stages which other code made than that which finished the run."""
+    found = results.get("other_code", {})
+    if not found:
+        return ""
+    stages = "; ".join(f"{stage}: {reason}" for stage, reason in found.items())
+    return f"<p><strong>Other code made these stages:</strong> {html.escape(stages)}.</p>"
 
 
 def _stage_rows(stages: Mapping[str, Any], copies: Sequence[Path]) -> list[tuple]:
@@ -213,7 +223,8 @@ def _stage_rows(stages: Mapping[str, Any], copies: Sequence[Path]) -> list[tuple
         seconds = f"{record['seconds']:.0f}"
         peak_gb = f"{record['peak_gb']:.2f}"
         seed = record["config"].get("seed", "")
-        rows.append((stage, notebook, seconds, peak_gb, seed, record["hash"]))
+        code = record.get("code", UNRECORDED)
+        rows.append((stage, notebook, seconds, peak_gb, seed, record["hash"], code))
 
     return rows
 
