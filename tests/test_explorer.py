@@ -21,7 +21,7 @@ from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.evaluation.projection import map_quality
 from cdrl.report import explorer
 from cdrl.report.explorer import atlas as atlas_module
-from cdrl.report.explorer.payload import palette, payload, script
+from cdrl.report.explorer.payload import factor_colours, payload, script
 
 POINTS = 2 * 2 * 7 * FRAMES
 
@@ -152,7 +152,8 @@ def test_the_static_figure_links_the_maps_by_legend_and_is_small(atlas):
         assert first.legendgroup == second.legendgroup
         assert {first.xaxis, second.xaxis} == {"x", "x2"}
         assert first.marker.color == second.marker.color
-    assert [button.label for button in figure.layout.updatemenus[0].buttons] == list(atlas.factors)
+    buttons = figure.layout.updatemenus[0].buttons
+    assert [button.label for button in buttons] == [f"colour: {name}" for name in atlas.factors]
     for annotation in figure.layout.annotations:
         assert "trustworthiness" in annotation.text
     assert len(figure.to_json()) < 300_000
@@ -271,10 +272,10 @@ def test_the_page_is_one_file_without_any_request(run, tmp_path, capsys):
 
 
 def test_colours_of_many_labels_differ_and_intensity_darkens():
-    assert len(set(palette("speaker", 24))) == 24
-    shades = [int(colour[1:3], 16) for colour in palette("intensity", 3)]
+    assert len(set(factor_colours("speaker", 24))) == 24
+    shades = [int(colour[1:3], 16) for colour in factor_colours("intensity", 3)]
     assert shades == sorted(shades, reverse=True)
-    assert len(palette("intensity", 1)) == 1
+    assert len(factor_colours("intensity", 1)) == 1
 
 
 def refused(capsys, *words):

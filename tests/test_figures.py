@@ -2,9 +2,14 @@
 
 import base64
 import io
+import re
 
+import nbformat
 import numpy as np
+import plotly.graph_objects as go
 import pytest
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import ExecutePreprocessor
 from PIL import Image
 
 from cdrl.report.figures import (
@@ -18,7 +23,8 @@ from cdrl.report.figures import (
     speech,
     trade_off,
 )
-from cdrl.report.style import jpeg_uri
+from cdrl.report.interactive import PLOTLY, mime_bundle
+from cdrl.report.style import jpeg_uri, palette
 
 
 def picture_of(uri):
@@ -63,9 +69,23 @@ def test_one_chance_level_serves_all_bars():
     assert list(figure.data[1].x) == [0.25, 0.25]
 
 
-def test_bars_say_how_many_were_judged():
-    figure = score_bars(["v", "e"], [0.5, 0.3], n=[6000, float("nan")])
-    assert list(figure.data[0].text) == ["n 6000", ""]
+def test_bars_say_in_words_what_they_are_and_how_many_were_judged():
+    names = ["raw.viseme", "spfem.image.baseline.mouth_error", "six clips"]
+    figure = score_bars(names, [0.5, 0.3, 0.1], n=[6000, float("nan"), 6])
+    labels = [label.replace("<br>", " ") for label in figure.data[0].y]
+    assert labels == [
+        "frozen features: mouth shape of a frame (n = 6000)",
+        "image editor, without CDRL: mouth error",
+        "six clips (n = 6)",
+    ]
+    assert max(len(line) for label in figure.data[0].y for line in label.split("<br>")) <= 36
+
+
+def test_frozen_features_content_and_emotion_have_colours_of_their_own():
+    names = ["raw.viseme", "content.viseme", "content_av.viseme", "emotion.emotion", "truth.viseme"]
+    colours = score_bars(names, [0.5] * 5, chance=0.1).data[0].marker.color
+    assert len(set(colours)) == 5
+    assert "black" not in colours, "black is chance"
 
 
 def test_the_map_shows_one_factor_at_a_time_and_no_more_than_4000_points():
@@ -73,18 +93,45 @@ def test_the_map_shows_one_factor_at_a_time_and_no_more_than_4000_points():
     points = rng.normal(size=(5000, 2))
     emotion = rng.integers(0, 7, 5000)
     viseme = rng.integers(0, 15, 5000)
-    figure = factor_map(points, {"emotion": emotion, "viseme": viseme}, seed=1)
+    figure = factor_map(points, {"viseme": viseme, "emotion": emotion}, seed=1)
     visible = [trace for trace in figure.data if trace.visible]
     assert len(figure.data) == 22
     assert len(visible) == 7
     assert sum(len(trace.x) for trace in visible) == MAX_POINTS
 
     second = figure.layout.updatemenus[0].buttons[1]
-    assert second.label == "viseme"
+    assert second.label == "colour: viseme"
     assert second.args[0]["visible"] == [False] * 7 + [True] * 15
     assert len(figure.to_json()) < 400_000
     happy = next(trace for trace in visible if trace.name == "4")
     assert set(happy.x) <= set(np.round(points[emotion == 4, 0], 2))
+    visemes = figure.data[7:]
+    assert len({trace.marker.color for trace in visemes}) == 15
+
+
+def test_the_menu_of_a_map_takes_no_width_and_many_labels_stand_in_no_legend():
+    speakers = np.arange(40).astype(str)
+    figure = factor_map(np.zeros((40, 2)), {"speaker": speakers})
+    assert figure.layout.updatemenus[0].type == "dropdown"
+    assert not any(trace.showlegend for trace in figure.data)
+
+
+def test_forty_five_labels_have_colours_that_differ():
+    assert len(set(palette(45))) == 45
+
+
+def test_neighbouring_chance_levels_have_their_texts_on_different_sides():
+    levels = {"ln 8": 2.08, "ln 60": 4.1, "ln 10": 2.3}
+    sides = {note.text: note.xanchor for note in curves({"a": [1.0, 2]}, levels).layout.annotations}
+    assert sides["ln 8"] != sides["ln 10"] != sides["ln 60"]
+
+
+def test_texts_above_columns_of_faces_have_room_below_the_title():
+    images = np.zeros((1, 2, 8, 8, 3), np.uint8)
+    long = face_grid(images, ["a"], ["happy to disgusted 2", "x"], title="Faces")
+    short = face_grid(images, ["a"], ["x", "y"], title="Faces")
+    assert "<br>" in long.layout.xaxis.ticktext[0]
+    assert long.layout.margin.t > short.layout.margin.t
 
 
 def test_curves_are_thinned_and_chance_is_a_dashed_line():
@@ -137,21 +184,75 @@ def test_a_trade_off_keeps_the_order_of_the_intensity_scales():
     first, second = trade_off(series).data
     assert list(first.x) == [0.1, 0.6, 0.5]
     assert list(first.text) == ["0", "1", "1.5"]
-    assert [first.name, second.name] == ["cdrl", "baseline"]
+    assert [first.name, second.name] == ["with CDRL", "without CDRL"]
+
+
+def every_figure():
+    """One small figure of each kind."""
+    images = np.full((1, 2, 8, 8, 3), 90, np.uint8)
+    sound = np.sin(np.arange(16_000) / 9)
+    return {
+        "face_grid": face_grid(images, ["a"], ["x", "y"]),
+        "score_bars": score_bars(["content.viseme"], [0.5], 0.1, [0.4], [0.6], [7]),
+        "matrix": matrix([[1.0]], ["a"], ["b"]),
+        "curves": curves({"loss": np.arange(5.0), "$other": [1.0]}, chance=2.5),
+        "trade_off": trade_off({"cdrl": ([0.1, 0.6], [0.9, 0.7], ["0", "1"])}),
+        "factor_map": factor_map(np.eye(3)[:, :2], {"emotion": np.arange(3)}),
+        "alignment": alignment(np.eye(3, 4), np.arange(3)),
+        "speech": speech(sound, [(0.5, 0.7, "AA")]),
+    }
 
 
 def test_figures_are_stored_as_plain_json():
-    images = np.zeros((1, 2, 8, 8, 3), np.uint8)
-    figures = [
-        face_grid(images, ["a"], ["x", "y"]),
-        score_bars(["v"], [0.5], 0.1, [0.4], [0.6]),
-        matrix([[1.0]], ["a"], ["b"]),
-        curves({"loss": np.arange(5.0)}),
-        factor_map(np.zeros((3, 2)), {"emotion": np.arange(3)}),
-        alignment(np.ones((3, 4)), np.arange(3)),
-    ]
-    for figure in figures:
+    for figure in every_figure().values():
         assert "bdata" not in figure.to_json()
+
+
+@pytest.mark.parametrize("kind", every_figure())
+def test_every_kind_of_figure_is_stored_with_a_small_still_picture(kind):
+    bundle = mime_bundle(every_figure()[kind])
+    assert PLOTLY in bundle
+    [mimetype] = [each for each in bundle if each.startswith("image/")]
+    content = base64.b64decode(bundle[mimetype])
+    assert len(content) < 60_000
+    picture = Image.open(io.BytesIO(content)).convert("L")
+    assert picture.width >= 300
+    assert np.ptp(np.asarray(picture)) > 60, "something is drawn"
+
+
+def test_the_still_picture_shows_a_longer_bar_for_a_higher_score():
+    def dark_pixels(score):
+        bundle = mime_bundle(score_bars(["raw.viseme", "truth.viseme"], [1.0, score]))
+        picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).convert("L")
+        return np.sum(np.abs(np.asarray(picture).astype(int) - 0x44) < 6)
+
+    assert dark_pixels(0.8) == pytest.approx(2 * dark_pixels(0.4), rel=0.1)
+
+
+def test_a_figure_of_a_kind_that_cannot_be_drawn_still_is_plotly_s():
+    bundle = mime_bundle(go.Figure(go.Pie(values=[1, 2])))
+    assert list(bundle) == [PLOTLY]
+
+
+@pytest.mark.slow
+def test_an_executed_notebook_exported_as_html_shows_its_figures():
+    source = "from cdrl.report import figures"
+    cells = [
+        "figures.curves({'loss': [3.0, 2.0, 1.0]}, title='A curve')",
+        "figures.score_bars(['content.viseme'], [0.5], 0.1)",
+    ]
+    notebook = nbformat.v4.new_notebook()
+    for cell in (source, *cells):
+        notebook.cells.append(nbformat.v4.new_code_cell(cell))
+    ExecutePreprocessor(timeout=120, kernel_name="python3").preprocess(notebook)
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    assert [sorted(output.data) for output in outputs] == [[PLOTLY, "image/png"]] * 2
+
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    pictures = re.findall(r'<img[^>]*src="data:image/png;base64,([^"]+)"', page)
+    assert len(pictures) == len(cells)
+    for picture in pictures:
+        assert Image.open(io.BytesIO(base64.b64decode(picture))).width >= 300
 
 
 def test_a_clip_s_phonemes_stand_where_they_are_said():

@@ -1,16 +1,32 @@
-"""Plain plotly figures in one style, small enough that an executed notebook stays under 2 MB."""
+"""Plotly figures in one style, each stored with a still picture, in a notebook of under 2 MB."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from cdrl.report.style import COLOURS, factor_menu, jpeg_uri, json_numbers, set_style
+from cdrl.report.interactive import Figure
+from cdrl.report.style import (
+    COLOURS,
+    SUBJECT_COLOURS,
+    emotion_first,
+    factor_menu,
+    jpeg_uri,
+    json_numbers,
+    palette,
+    point_marker,
+    set_style,
+)
+from cdrl.report.words import in_lines, variant_words, words_of
 
 MAX_POINTS = 4000
+MAX_LEGEND = 15  # labels of a factor that the legend lists; a pointer shows the others' names
 WAVEFORM_PARTS = 600  # points that a waveform is drawn with
+LINE_HEIGHT = 16  # pixels of a line of a label
+NO_BREAK = "\N{NO-BREAK SPACE}"
+COLUMN_LETTERS = 11  # of a line above a column of faces
 SILENT = {"showlegend": False, "hoverinfo": "skip"}  # a trace without entry or label of its own
 
 Phoneme = tuple[float, float, str]  # start and end in seconds, name
@@ -22,7 +38,7 @@ def face_grid(
     column_labels: Sequence[str] = (),
     title: str = "",
     cell: int = 96,
-) -> go.Figure:
+) -> Figure:
     """A grid of faces with a label for each row and column: one JPEG for all cells.
 
     Args:
@@ -41,7 +57,7 @@ def face_grid(
     size = (columns * cell, rows * cell)
     picture = Image.fromarray(mosaic).resize(size, Image.Resampling.LANCZOS)
 
-    figure = go.Figure()
+    figure = Figure()
     figure.add_layout_image(
         source=jpeg_uri(picture),
         xref="x",
@@ -53,10 +69,12 @@ def face_grid(
         sizing="stretch",
         layer="below",
     )
+    column_lines = [in_lines(str(label), COLUMN_LETTERS) for label in column_labels]
+    num_lines = max((label.count("<br>") + 1 for label in column_lines), default=0)
     _label_rows(figure, row_labels, rows)
-    _label_columns(figure, column_labels, columns)
+    _label_columns(figure, column_lines, columns)
 
-    top = 70 if title else 40
+    top = (44 if title else 12) + LINE_HEIGHT * num_lines
     margin = {"l": 110, "r": 10, "t": top, "b": 10}
     set_style(figure, title, height=rows * cell + top + 20)
     figure.update_layout(width=columns * cell + 140, margin=margin)
@@ -64,7 +82,7 @@ def face_grid(
     return figure
 
 
-def _label_rows(figure: go.Figure, labels: Sequence[str], count: int) -> None:
+def _label_rows(figure: Figure, labels: Sequence[str], count: int) -> None:
     """Write a label at the middle of every row of a grid, the first row above."""
     middles = [row + 0.5 for row in range(len(labels))]
 
@@ -73,12 +91,12 @@ def _label_rows(figure: go.Figure, labels: Sequence[str], count: int) -> None:
     figure.update_yaxes(tickvals=middles, ticktext=list(labels))
 
 
-def _label_columns(figure: go.Figure, labels: Sequence[str], count: int) -> None:
+def _label_columns(figure: Figure, labels: Sequence[str], count: int) -> None:
     """Write a label above the middle of every column of a grid."""
     middles = [column + 0.5 for column in range(len(labels))]
 
     figure.update_xaxes(range=[0, count], side="top")
-    figure.update_xaxes(showgrid=False, ticks="")
+    figure.update_xaxes(showgrid=False, ticks="", tickangle=0)
     figure.update_xaxes(tickvals=middles, ticktext=list(labels))
 
 
@@ -91,16 +109,18 @@ def score_bars(
     n: ArrayLike | None = None,
     title: str = "",
     unit: str = "accuracy",
-) -> go.Figure:
+) -> Figure:
     """Bars with their intervals and, across each, its own chance level.
 
+    A bar's colour says what it is about: content, emotion, the frozen features (grey), a variant.
+
     Args:
-        names: N texts.
+        names: N texts; names of scores are written in words.
         values: (N,) scores.
         chance: (N,) chance levels, one number for all, or None.
         low: (N,) lower ends of the bootstrap intervals, or None.
         high: (N,) upper ends, or None.
-        n: (N,) number of samples, written at the foot of the bar; nan where unknown, or None.
+        n: (N,) number of samples, written after the name; nan where unknown, or None.
         title: of the figure.
         unit: what the axis measures.
 
@@ -109,31 +129,51 @@ def score_bars(
     """
     names = list(names)
     scores = np.asarray(values, dtype=float)
+    counts = _sample_counts(n, len(names))
+    labels = _bar_labels(names, counts)
+    num_lines = sum(label.count("<br>") for label in labels)
 
-    figure = go.Figure()
+    figure = Figure()
     figure.add_bar(
-        y=names,
+        y=labels,
         x=json_numbers(scores),
         orientation="h",
         error_x=_error_bars(scores, low, high),
         name="score",
         showlegend=False,
-        text=_sample_counts(n),
-        textposition="inside",
-        insidetextanchor="start",
-        textangle=0,
-        insidetextfont={"color": "white", "size": 11},
+        marker={"color": [_bar_colour(name) for name in names]},
     )
     if chance is not None:
-        _add_chance_marks(figure, names, chance)
+        _add_chance_marks(figure, labels, chance)
 
-    figure.update_yaxes(autorange="reversed")
-    set_style(figure, title, height=110 + 30 * len(names), x_title=unit)
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 12})
+    height = 110 + 30 * len(names) + LINE_HEIGHT // 2 * num_lines
+    set_style(figure, title, height=height, x_title=unit)
 
     return figure
 
 
-def _add_chance_marks(figure: go.Figure, names: list[str], chance: ArrayLike) -> None:
+def _bar_labels(names: Sequence[str], counts: Sequence[str]) -> list[str]:
+    """What stands beside each bar: its name in words, in short lines, with its count."""
+    labels = []
+    for name, count in zip(names, counts, strict=True):
+        text = f"{words_of(name)} ({count})" if count else words_of(name)
+        lines = in_lines(text)
+        labels.append(lines.replace(NO_BREAK, " "))
+
+    return labels
+
+
+def _bar_colour(name: str) -> str:
+    """The colour of the part of a name that says what a bar is about; blue where none does."""
+    for part in re.split(r"[.: ]+", name):
+        if part in SUBJECT_COLOURS:
+            return SUBJECT_COLOURS[part]
+
+    return COLOURS[0]
+
+
+def _add_chance_marks(figure: Figure, names: list[str], chance: ArrayLike) -> None:
     """Draw a black mark across each bar at its chance level; (N,) levels or one for all."""
     levels = np.broadcast_to(np.asarray(chance), len(names))
     positions = json_numbers(levels)
@@ -159,17 +199,17 @@ def _error_bars(scores: np.ndarray, low: ArrayLike | None, high: ArrayLike | Non
     }
 
 
-def _sample_counts(n: ArrayLike | None) -> list[str] | None:
-    """The text `n 300` for each number of samples; empty where it is not known."""
+def _sample_counts(n: ArrayLike | None, num_bars: int) -> list[str]:
+    """The text `n = 300` for each number of samples; empty where it is not known."""
     if n is None:
-        return None
+        return [""] * num_bars
     counts = np.asarray(n, dtype=float)
-    return ["" if np.isnan(count) else f"n {count:.0f}" for count in counts]
+    return ["" if np.isnan(count) else f"n{NO_BREAK}={NO_BREAK}{count:.0f}" for count in counts]
 
 
 def speech(
     sound: ArrayLike, spoken: Iterable[Phoneme] = (), title: str = "", rate: int = 16_000
-) -> go.Figure:
+) -> Figure:
     """The waveform of a clip with its phonemes over it, where they are known.
 
     Args:
@@ -184,7 +224,7 @@ def speech(
     peaks = peaks / max(peaks.max(), 1e-9)
     times = (np.arange(len(peaks)) + 0.5) * len(samples) / rate / len(peaks)
 
-    figure = go.Figure()
+    figure = Figure()
     for heights, fill in ((peaks, None), (-peaks, "tonexty")):
         figure.add_scatter(
             x=json_numbers(times, 3),
@@ -206,7 +246,7 @@ def speech(
     return figure
 
 
-def _add_phoneme_edges(figure: go.Figure, phonemes: Sequence[Phoneme]) -> None:
+def _add_phoneme_edges(figure: Figure, phonemes: Sequence[Phoneme]) -> None:
     """Draw a line at both ends of each phoneme."""
     edges: list[float | None] = []
     for start, end, _ in phonemes:
@@ -219,7 +259,7 @@ def _add_phoneme_edges(figure: go.Figure, phonemes: Sequence[Phoneme]) -> None:
     figure.add_scatter(x=edges, y=heights, mode="lines", line=line, **SILENT)
 
 
-def _add_phoneme_names(figure: go.Figure, phonemes: Sequence[Phoneme]) -> None:
+def _add_phoneme_names(figure: Figure, phonemes: Sequence[Phoneme]) -> None:
     """Write each phoneme over the middle of its interval, in two rows so that names stay apart."""
     middles = []
     heights = []
@@ -236,8 +276,8 @@ def _add_phoneme_names(figure: go.Figure, phonemes: Sequence[Phoneme]) -> None:
 
 def factor_map(
     points: ArrayLike, factors: Mapping[str, ArrayLike], title: str = "", seed: int = 0
-) -> go.Figure:
-    """A two-dimensional map of an embedding, coloured by one factor at a time; buttons choose it.
+) -> Figure:
+    """A two-dimensional map of an embedding, coloured by one factor at a time; a menu chooses it.
 
     Args:
         points: (N, 2) coordinates; at most `MAX_POINTS` of them, drawn at random, are shown.
@@ -246,37 +286,40 @@ def factor_map(
         seed: of that random draw.
 
     Returns:
-        A figure with a trace for each label of each factor; those of the first factor are visible.
+        A figure with a trace for each label of each factor. Those of the emotion are visible, or
+        of the first factor where there is no emotion.
     """
     coordinates = np.asarray(points, dtype=float)
     order = np.random.default_rng(seed).permutation(len(coordinates))
     sample = np.sort(order[:MAX_POINTS])
     coordinates = coordinates[sample]
 
-    figure = go.Figure()
+    figure = Figure()
     trace_factors: list[str] = []
-    first = next(iter(factors))
-    for factor, values in factors.items():
+    ordered = emotion_first(factors)
+    first = next(iter(ordered))
+    for factor, values in ordered.items():
         labels = np.asarray(values)[sample]
-        for position, label in enumerate(np.unique(labels)):
+        names = np.unique(labels)
+        colours = palette(len(names))
+        for position, label in enumerate(names):
             group = coordinates[labels == label]
-            colour = COLOURS[position % len(COLOURS)]
             figure.add_scattergl(
                 x=json_numbers(group[:, 0], 2),
                 y=json_numbers(group[:, 1], 2),
                 mode="markers",
                 name=str(label),
-                marker={"size": 4, "opacity": 0.7, "color": colour},
+                marker=point_marker(position, colours[position], 5),
+                showlegend=len(names) <= MAX_LEGEND,
                 visible=factor == first,
             )
             trace_factors.append(factor)
 
-    above = {"x": 0, "y": 1.12, "yanchor": "bottom"}
-    menu = factor_menu(list(factors), trace_factors, above)
-    figure.update_layout(updatemenus=[menu], margin={"t": 110})
+    set_style(figure, title, height=560)
+    figure.update_layout(updatemenus=[factor_menu(list(ordered), trace_factors)])
+    figure.update_layout(margin={"l": 10, "r": 10, "t": 84, "b": 10})
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(showticklabels=False)
-    set_style(figure, title, height=480)
 
     return figure
 
@@ -288,7 +331,7 @@ def curves(
     x_title: str = "step",
     y_title: str = "loss",
     x: ArrayLike | None = None,
-) -> go.Figure:
+) -> Figure:
     """Lines over a common axis, thinned to `MAX_POINTS` in all, and a dashed line at chance.
 
     Args:
@@ -299,7 +342,7 @@ def curves(
         y_title: of the vertical axis.
         x: (N,) positions; None counts from 0.
     """
-    figure = go.Figure()
+    figure = Figure()
     for name, values in series.items():
         heights = np.asarray(values, dtype=float)
         step = max(1, -(-len(heights) * len(series) // MAX_POINTS))
@@ -309,16 +352,22 @@ def curves(
         figure.add_scatter(
             x=positions[::step].tolist(),
             y=json_numbers(thinned),
-            mode="lines",
-            name=str(name),  # plotly refuses names that are numbers
+            mode="lines" if len(thinned) > 1 else "markers",
+            name=words_of(str(name)),  # plotly refuses names that are numbers
         )
 
-    line = {"dash": "dash", "color": "black"}
-    for text, level in _chance_levels(chance).items():
-        figure.add_hline(y=float(level), line=line, annotation_text=text)
-
+    _add_chance_lines(figure, _chance_levels(chance))
     set_style(figure, title, height=380, x_title=x_title, y_title=y_title)
     return figure
+
+
+def _add_chance_lines(figure: Figure, levels: Mapping[str, float]) -> None:
+    """Draw dashed lines, with their texts right and left in turn, so that neighbours stay apart."""
+    line = {"dash": "dash", "color": "black"}
+    ascending = sorted(levels, key=lambda text: levels[text])
+    for text, level in levels.items():
+        side = "top right" if ascending.index(text) % 2 == 0 else "top left"
+        figure.add_hline(y=float(level), line=line, annotation_text=text, annotation_position=side)
 
 
 def _chance_levels(chance: float | Mapping[str, float] | None) -> Mapping[str, float]:
@@ -335,34 +384,36 @@ def trade_off(
     title: str = "",
     x_title: str = "emotion accuracy",
     y_title: str = "mouth error",
-) -> go.Figure:
+) -> Figure:
     """One line for each variant through its intensity scales: the gain across, the cost upwards.
 
     Args:
         series: {name: (x, y, texts)}, (K,) each in the order of the intensity scale; the texts are
-            written at the points.
+            written at the points of the first variant; the others have the same scale.
         title: of the figure.
         x_title: of the horizontal axis.
         y_title: of the vertical axis.
     """
-    figure = go.Figure()
+    colours = palette(len(series))
+    figure = Figure()
     for name, (gains, costs, texts) in series.items():
         figure.add_scatter(
             x=json_numbers(gains),
             y=json_numbers(costs),
             text=list(texts),
-            mode="lines+markers+text",
+            mode="lines+markers" if figure.data else "lines+markers+text",
             textposition="top center",
-            name=str(name),
+            name=variant_words(str(name)),
+            line={"color": colours[len(figure.data)]},
         )
 
-    set_style(figure, title, height=440, x_title=x_title, y_title=y_title)
+    set_style(figure, title, height=480, x_title=x_title, y_title=y_title)
     return figure
 
 
 def matrix(
     values: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str = ""
-) -> go.Figure:
+) -> Figure:
     """A matrix with its numbers written in; white is zero, blue positive, orange negative.
 
     Args:
@@ -375,7 +426,7 @@ def matrix(
     limit = max(1e-6, float(np.nanmax(np.abs(numbers))))
     scale = [[0, COLOURS[1]], [0.5, "white"], [1, COLOURS[0]]]
 
-    figure = go.Figure()
+    figure = Figure()
     figure.add_heatmap(
         z=json_numbers(numbers, 3),
         x=list(columns),
@@ -394,7 +445,7 @@ def matrix(
 
 def alignment(
     similarity: ArrayLike, aligned: ArrayLike, title: str = "", frame_rate: float = 25
-) -> go.Figure:
+) -> Figure:
     """Similarity of every pair of moments of two clips, and the path of an alignment through it.
 
     Args:
@@ -409,7 +460,7 @@ def alignment(
     path_seconds = np.asarray(aligned) / frame_rate
     down = json_numbers(first_seconds)
 
-    figure = go.Figure()
+    figure = Figure()
     figure.add_heatmap(
         z=json_numbers(cosines, 2),
         x=json_numbers(second_seconds),

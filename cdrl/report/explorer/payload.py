@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cdrl.report.explorer.atlas import SPACES, Atlas
-from cdrl.report.style import COLOURS
+from cdrl.report.style import COLOURS, mixed_colour, palette
 
 FOLDER = Path(__file__).parent
 TITLES = {"content": "Content: what is said", "emotion": "Emotion: how it is felt"}
@@ -13,8 +13,6 @@ STRIPS = {
     "content": "Nearest by content under every other emotion (cosine)",
     "emotion": "Nearest by emotion in every other sentence (cosine)",
 }
-# Colour mixed in and its share, for the first labels, those after all colours, and so on.
-SHADES = ((255, 0.0), (255, 0.5), (0, 0.45))
 
 
 def script() -> str:
@@ -75,7 +73,7 @@ def _map_header(atlas: Atlas, space: str) -> dict:
 def _factor_header(name: str, labels: np.ndarray) -> dict:
     """Name of one factor, its (L,) labels and their colours."""
     texts = [str(label) for label in labels]
-    return {"name": name, "labels": texts, "colours": palette(name, len(labels))}
+    return {"name": name, "labels": texts, "colours": factor_colours(name, len(labels))}
 
 
 def _packed(values: np.ndarray, kind: str) -> bytes:
@@ -101,7 +99,7 @@ def quality_line(atlas: Atlas, space: str) -> str:
     )
 
 
-def palette(factor: str, count: int) -> list[str]:
+def factor_colours(factor: str, count: int) -> list[str]:
     """Colours for the labels of a factor.
 
     Args:
@@ -111,25 +109,11 @@ def palette(factor: str, count: int) -> list[str]:
     Returns:
         `count` colours as #rrggbb.
     """
+    if factor != "intensity":
+        return palette(count)
+
     colours = []
     for position in range(count):
-        if factor == "intensity":
-            share = 0.75 * (1 - position / max(1, count - 1))
-            colours.append(_mixed("#0072B2", 255, share))
-        else:
-            level, share = SHADES[position // len(COLOURS) % len(SHADES)]
-            colour = COLOURS[position % len(COLOURS)]
-            colours.append(_mixed(colour, level, share))
-
+        share = 0.75 * (1 - position / max(1, count - 1))
+        colours.append(mixed_colour(COLOURS[0], 255, share))
     return colours
-
-
-def _mixed(colour: str, level: int, share: float) -> str:
-    """A colour (#rrggbb) of which a share is replaced by a grey level, 0 to 255."""
-    mixture = "#"
-    for start in (1, 3, 5):
-        value = int(colour[start : start + 2], 16)
-        part = round(value * (1 - share) + level * share)
-        mixture += f"{part:02x}"
-
-    return mixture

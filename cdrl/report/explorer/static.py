@@ -1,19 +1,19 @@
 """The explorer as plain plotly figures, for a notebook that nobody can click in."""
 
 import numpy as np
-import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cdrl.report.explorer.atlas import SPACES, Atlas
-from cdrl.report.explorer.payload import TITLES, palette, quality_line
-from cdrl.report.figures import face_grid
-from cdrl.report.style import TEMPLATE, factor_menu
+from cdrl.report.explorer.payload import TITLES, factor_colours, quality_line
+from cdrl.report.figures import MAX_LEGEND, face_grid
+from cdrl.report.interactive import Figure
+from cdrl.report.style import TEMPLATE, factor_menu, point_marker
 
 STATIC_POINTS = 1200
 CELL = 88  # pixels of a face in the strip
 
 
-def static_figure(atlas: Atlas) -> go.Figure:
+def static_figure(atlas: Atlas) -> Figure:
     """Both maps side by side, coloured by one factor at a time; the legend works on both.
 
     Args:
@@ -27,15 +27,16 @@ def static_figure(atlas: Atlas) -> go.Figure:
     sample = np.unique(steps.astype(int))
 
     titles = [_map_title(atlas, space) for space in SPACES]
-    figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.03)
+    figure = Figure()
+    make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.03, figure=figure)
     trace_factors: list[str] = []
     for factor in atlas.factors:
         trace_factors += _add_factor(figure, atlas, factor, sample)
 
-    position = {"x": 0, "xanchor": "left", "y": 1.22, "yanchor": "bottom"}
-    menu = factor_menu(list(atlas.factors), trace_factors, position)
-    margin = {"t": 130, "l": 10, "r": 10}
-    figure.update_layout(template=TEMPLATE, height=560, updatemenus=[menu], margin=margin)
+    menu = factor_menu(list(atlas.factors), trace_factors)
+    menu["pad"] = {"b": 66}  # above the titles of the maps
+    margin = {"t": 120, "l": 10, "r": 10, "b": 10}
+    figure.update_layout(template=TEMPLATE, height=620, updatemenus=[menu], margin=margin)
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(showticklabels=False)
 
@@ -48,7 +49,7 @@ def _map_title(atlas: Atlas, space: str) -> str:
     return f"{TITLES[space]}<br><span style='font-size:11px'>{quality}</span>"
 
 
-def _add_factor(figure: go.Figure, atlas: Atlas, factor: str, sample: np.ndarray) -> list[str]:
+def _add_factor(figure: Figure, atlas: Atlas, factor: str, sample: np.ndarray) -> list[str]:
     """Draw the (n,) sampled frames of every label of a factor, in both maps.
 
     Returns:
@@ -56,10 +57,11 @@ def _add_factor(figure: go.Figure, atlas: Atlas, factor: str, sample: np.ndarray
     """
     values = atlas.factors[factor]
     labels = np.unique(values)
-    colours = palette(factor, len(labels))
+    colours = factor_colours(factor, len(labels))
     visible = factor == next(iter(atlas.factors))
 
-    for label, colour in zip(labels, colours, strict=True):
+    for position, label in enumerate(labels):
+        marker = point_marker(position, colours[position], 5)
         rows = sample[values[sample] == label]
         for column, space in enumerate(SPACES):
             coordinates = np.round(atlas.points[space][rows].astype(float), 2)
@@ -69,8 +71,8 @@ def _add_factor(figure: go.Figure, atlas: Atlas, factor: str, sample: np.ndarray
                 mode="markers",
                 name=str(label),
                 legendgroup=f"{factor} {label}",
-                showlegend=column == 0,
-                marker={"size": 5, "opacity": 0.8, "color": colour},
+                showlegend=column == 0 and len(labels) <= MAX_LEGEND,
+                marker=marker,
                 hoverinfo="name",
                 visible=visible,
                 row=1,
@@ -80,7 +82,7 @@ def _add_factor(figure: go.Figure, atlas: Atlas, factor: str, sample: np.ndarray
     return [factor] * (len(labels) * len(SPACES))
 
 
-def neighbour_figure(atlas: Atlas, rows: int = 4) -> go.Figure:
+def neighbour_figure(atlas: Atlas, rows: int = 4) -> Figure:
     """Frames and, beside each, its nearest of every other emotion by content, as the widget shows.
 
     Args:
