@@ -72,6 +72,15 @@ def test_text_and_prompts_without_context_equal_the_library_s(prior, library_mod
     torch.testing.assert_close(prompted, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_text_that_the_library_would_cut_is_refused(prior):
+    longest = "face " * 75
+    assert prior.text_embedding([longest]).shape == (1, 512)
+    with pytest.raises(InputError, match="text of 78 tokens.*reads 77"):
+        prior.text_embedding(["a face", longest + "now"])
+    with pytest.raises(InputError, match="text of 78 tokens"):
+        prior.prompt_embedding(torch.zeros(1, 0, 512), [longest + "now"])
+
+
 @pytest.mark.parametrize("name", ["ViT-B-32/random", "RN50/random"])
 def test_random_weights_repeat_and_pass_gradients_to_pixels_and_prompts(name):
     prior = LanguagePrior(name)

@@ -11,6 +11,7 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.convert import convert_state_dict
+from open_clip.tokenizer import SimpleTokenizer
 from torch import nn
 
 from cdrl.core.errors import InputError
@@ -21,6 +22,8 @@ from cdrl.priors import sources
 _IMAGE_SETTINGS = ("mean", "std", "interpolation", "resize_mode")
 _SCALARS = ("logit_scale", "logit_bias")  # numbers, or lists of one, in published files
 _SIZES = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's files; no weights
+START_AND_END = 2  # tokens around every text
+SHOWN_CHARACTERS = 40  # of a text that is refused
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,33 @@ class ClipModel:
     std: tuple[float, ...]
     interpolation: str
     identity: dict[str, str]
+
+
+class WholeTextTokenizer:
+    """open_clip's own tokenizer, which cuts long texts in silence, with a check before it.
+
+    Args:
+        tokenizer: of an open_clip model.
+    """
+
+    def __init__(self, tokenizer: SimpleTokenizer):
+        self.tokenizer = tokenizer
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        """Texts -> (B, L) int64.
+
+        Raises:
+            InputError: a text that does not fit.
+        """
+        longest = self.tokenizer.context_length
+        for text in texts:
+            length = len(self.tokenizer.encode(text)) + START_AND_END
+            if length > longest:
+                raise InputError(
+                    f"text of {length} tokens, {text[:SHOWN_CHARACTERS]!r}...: the language prior "
+                    f"reads {longest}, start and end counted; give a shorter text"
+                )
+        return self.tokenizer(texts)
 
 
 def text_tower(model: nn.Module) -> Any:
@@ -85,7 +115,7 @@ def open_clip_model(name: str, weights: str = "") -> ClipModel:
 
     return ClipModel(
         model=model,
-        tokenize=open_clip.get_tokenizer(kind),
+        tokenize=WholeTextTokenizer(open_clip.get_tokenizer(kind)),
         size=tuple(size),
         mean=images["mean"],
         std=images["std"],
