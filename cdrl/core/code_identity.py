@@ -24,6 +24,7 @@ from cdrl.core.files import write_json
 from cdrl.core.paths import PACKAGE
 
 UNRECORDED = "unrecorded"  # the code of results from before it was recorded
+ALSO = "+"  # between the codes that worked on one result, one after the other
 SHOWN = 4  # changed modules that a message names
 _SUM_DIGITS = 12
 _MODULE_DIGITS = 8
@@ -105,6 +106,22 @@ def code_identity(modules: Sequence[str], extra: Iterable[Any] = ()) -> CodeIden
     digits = {name: found[name].tree[:_MODULE_DIGITS] for name in sorted(found)}
     whole = json.dumps([[name, found[name].tree] for name in sorted(found)])
     return CodeIdentity(_digest(whole)[:_SUM_DIGITS], digits)
+
+
+def join_codes(former: str, present: str) -> str:
+    """Return the codes that worked on one result, in order.
+
+    Args:
+        former: one sum, or several.
+        present: the sum of the code that goes on.
+
+    >>> join_codes("a", "b"), join_codes("a+b", "b")
+    ('a+b', 'a+b')
+    """
+    codes = former.split(ALSO)
+    if codes[-1] != present:
+        codes.append(present)
+    return ALSO.join(codes)
 
 
 def changed_modules(former: Mapping[str, str], present: Mapping[str, str]) -> list[str]:

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cdrl.core.code_identity import UNRECORDED, CodeIdentity
+from cdrl.core.code_identity import UNRECORDED, CodeIdentity, join_codes
 from cdrl.core.errors import InputError
 from cdrl.core.files import exclusive, read_json, write_json
 from cdrl.core.former_names import renamed_setting
@@ -30,7 +30,7 @@ from cdrl.core.settings import (
     stage_name,
     to_dict,
 )
-from cdrl.core.stage_code import ALSO, CONFIG, difference, other_code, say_other_code, stage_code
+from cdrl.core.stage_code import CONFIG, difference, other_code, say_other_code, stage_code
 
 REMEDY = "choose another run name (--out) or remove that folder"
 PACKAGES = ("cdrl", "torch", "numpy", "numba", "open_clip_torch", "scikit-learn", "umap-learn")
@@ -73,7 +73,7 @@ def run_stage(
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out):
         scores, seconds, made_by = _timed_work(config, out, work, history, code)
-    made_by = _joined_codes(made_by, stage_code(stage, to_dict(config), extra).sum)
+    made_by = join_codes(made_by, stage_code(stage, to_dict(config), extra).sum)
     repeated = sorted(scores.keys() & all_scores(history).keys())
     if repeated:
         names = ", ".join(repeated)
@@ -111,7 +111,7 @@ def _timed_work(
     if (out / CONFIG).exists():
         before = _read_config(out)
         seconds_before = before["seconds"]
-        made_by = _joined_codes(before.get("code", UNRECORDED), code.sum)
+        made_by = join_codes(before.get("code", UNRECORDED), code.sum)
     record = {
         "config": hashed_settings(config),
         "from": _hashes(history),
@@ -129,14 +129,6 @@ def _timed_work(
         record["seconds"] = round(seconds, 2)
         write_json(out / CONFIG, record)
     return scores, seconds, made_by
-
-
-def _joined_codes(former: str, present: str) -> str:
-    """Return the codes that worked on a stage, in order: A+B."""
-    codes = former.split(ALSO)
-    if codes[-1] != present:
-        codes.append(present)
-    return ALSO.join(codes)
 
 
 def _read_config(out: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cdrl.core.code_identity import UNRECORDED, CodeIdentity, code_identity, describe_changes
+from cdrl.core.code_identity import ALSO, UNRECORDED, CodeIdentity, code_identity, describe_changes
 from cdrl.core.errors import InputError
 from cdrl.core.files import exclusive, read_json
 from cdrl.core.own_code import NAME
@@ -20,7 +20,6 @@ from cdrl.core.settings import STAGES, stage_folder
 
 CONFIG = "config.json"
 FORMER = "former"  # folder of a run, for stages that were set aside
-ALSO = "+"  # between the codes of a stage that was resumed by other code
 # The module with the work of each stage.
 STAGE_MODULES = {
     "corpus": "cdrl.stages.s00_corpus",

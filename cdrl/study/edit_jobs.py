@@ -19,6 +19,7 @@ import torch
 
 from cdrl.baselines.released.guidance import ReleasedGuidance, train_released
 from cdrl.core.checkpoint import weights_path
+from cdrl.core.code_identity import join_codes
 from cdrl.core.files import atomic_path, write_json
 from cdrl.core.former_names import former_row
 from cdrl.core.settings import (
@@ -47,7 +48,7 @@ from cdrl.evaluation.edit_evaluation import (
 from cdrl.evaluation.edit_tasks import TrueEdits
 from cdrl.evaluation.estimate import flatten_scores
 from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.metrics import TABLE_SCORES
+from cdrl.evaluation.metrics import TABLE_SCORES, with_derived_scores
 from cdrl.evaluation.readings import (
     ClipReading,
     References,
@@ -72,6 +73,7 @@ from cdrl.study.action_jobs import (
 )
 from cdrl.study.curve_jobs import CURVE_SCORES, predict_curves, read_pairs
 from cdrl.study.inputs import encoder_folder, study_features, training_pairs
+from cdrl.study.job_code import job_code, study_code
 from cdrl.study.rows import EDIT, Job
 
 # (number of an edit, intensity scale) -> its crops (T, S, S, 3) uint8.
@@ -495,6 +497,7 @@ def do_edit_job(work: Path, config: StudyConfig, row: str, seed: int) -> None:
     """
     torch.manual_seed(seed)
     begin = time.monotonic()
+    code = job_code(work)
 
     folder = edit_folder(work, config)
     edits = open_edits(work, config)
@@ -508,13 +511,14 @@ def do_edit_job(work: Path, config: StudyConfig, row: str, seed: int) -> None:
     path = edit_job_path(folder, row, seed)
     _write_statistics(path.with_suffix(".npz"), outcome.statistics)
 
-    estimates = estimate_variant(f"spfem.{row}", outcome.statistics[1.0], references, edits, seed)
+    estimates = estimate_variant(f"spfem.{row}", outcome.statistics[1.0], references, edits)
     scores = flatten_scores(estimates)
     for name, value in outcome.losses.items():
         scores[f"spfem.{row}.{name}"] = value
 
     seconds = time.monotonic() - begin
-    write_json(path, {"scores": scores, "seconds": round(seconds, 1)})
+    code = join_codes(code, study_code().sum)
+    write_json(path, {"scores": scores, "seconds": round(seconds, 1), "code": code})
 
 
 def _scores_of(row: str) -> tuple[str, ...]:
@@ -608,4 +612,8 @@ def read_statistics(folder: Path, row: str, seed: int) -> dict[float, Statistics
             of_scale = statistics.setdefault(float(scale), {})
             of_scale[score] = arrays[key]
 
-    return statistics
+    derived = {}
+    for scale, scores in statistics.items():
+        derived[scale] = with_derived_scores(scores)
+
+    return derived

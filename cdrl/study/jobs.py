@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 
+from cdrl.core.code_identity import join_codes
 from cdrl.core.files import write_json
 from cdrl.core.settings import StudyConfig
 from cdrl.evaluation.estimate import Estimate, flatten_scores
 from cdrl.study.content_jobs import Scores, content_job
 from cdrl.study.emotion_jobs import emotion_job
+from cdrl.study.job_code import job_code, study_code
+from cdrl.study.own_rows import row_file_name
 from cdrl.study.rows import TABLES
 
 
@@ -30,14 +33,17 @@ def do_job(work: Path, config: StudyConfig, kind: str, name: str, seed: int) -> 
     """
     torch.manual_seed(seed)
     begin = time.monotonic()
+    code = job_code(work)
 
     row = TABLES[kind][name]
     job = content_job if kind == "content" else emotion_job
     scores = job(Path(work), config, row, seed)
 
     seconds = round(time.monotonic() - begin, 1)
-    path = job_path(work, config.split, kind, name, seed)
-    write_json(path, {"scores": _flat(scores), "seconds": seconds})
+    file_name = row_file_name(config, kind, name)
+    path = job_path(work, config.split, kind, file_name, seed)
+    code = join_codes(code, study_code().sum)
+    write_json(path, {"scores": _flat(scores), "seconds": seconds, "code": code})
 
 
 def _flat(scores: Scores) -> dict[str, float]:

@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from cdrl.core.code_identity import UNRECORDED
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import repository_root
 from cdrl.core.pools import Lost, run_each
-from cdrl.core.results import RESULTS, check_results
+from cdrl.core.results import INTERVAL_NAME, RESULTS, check_results
 from cdrl.core.settings import StudyConfig, config_hash
 from cdrl.corpora.store import Store
 from cdrl.evaluation.edit_comparison import parse_intensity_scales
@@ -35,11 +36,20 @@ from cdrl.study.edit_jobs import (
     make_shared,
     prepare_edits,
 )
+from cdrl.study.job_code import (
+    STUDY,
+    check_codes,
+    code_of_work,
+    codes_of_rows,
+    describe_codes,
+    job_code,
+    read_job,
+)
 from cdrl.study.jobs import do_job, job_path
+from cdrl.study.own_rows import own_kinds, row_file_name
 from cdrl.study.rows import BACKBONES, TABLES, Job, Row, rows_of
 from cdrl.study.tables import edit_summary
 
-STUDY = "study.json"  # in the work folder: the settings that it was made with
 # Minutes of a job on one core; an edit trains at .5 to .6 s a step and is read at five scales.
 MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}
 # Minutes for corpora, features, true edits and encoders where they are missing.
@@ -73,14 +83,20 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict[str, Any]:
 
     jobs = list_jobs(config)
     parse_intensity_scales(config.edit_sweep)
-    write_json(work / STUDY, {"hash": config_hash(config), "config": asdict(config)})
+    _begin_work(work, config)
 
     folder = edit_folder(work, config)
     copy_finished_jobs(out / "jobs" / folder.name, folder / "jobs")
 
-    missing = [job for job in jobs if not _job_file(work, config, job).exists()]
+    files = _job_files(work, config, jobs)
+    present = job_code(work)
+    codes = check_codes(files, present)
+    missing = [job for job in jobs if not files[job].exists()]
     _print_cost(config, len(jobs), missing)
 
+    line = describe_codes(codes, present)
+    if line:
+        print(line, flush=True)
     begin = time.monotonic()
 
     try:
@@ -98,12 +114,21 @@ def _check_work(work: Path, config: StudyConfig) -> None:
     if not path.exists():
         return
 
-    record = read_json(path)
-    if record["hash"] != config_hash(config):
+    record = read_json(path, dict)
+    if record.get("hash") != config_hash(config):
         raise InputError(
-            f"{work} was made with other settings ({record['config']}): "
+            f"{work} was made with other settings ({record.get('config')}): "
             "choose another --work or remove it"
         )
+
+
+def _begin_work(work: Path, config: StudyConfig) -> None:
+    """Write the settings of a work folder, and the code that began it."""
+    record = {"hash": config_hash(config), "config": asdict(config)}
+    code = code_of_work(work)
+    if code != UNRECORDED:
+        record["code"] = code
+    write_json(work / STUDY, record)
 
 
 def _print_cost(config: StudyConfig, num_jobs: int, missing: list[Job]) -> None:
@@ -134,12 +159,18 @@ def _add_seconds(work: Path, config: StudyConfig, seconds: float) -> float:
     return seconds
 
 
+def _job_files(work: Path, config: StudyConfig, jobs: list[Job]) -> dict[Job, Path]:
+    """Return the file with the scores of each job."""
+    return {job: _job_file(work, config, job) for job in jobs}
+
+
 def _job_file(work: Path, config: StudyConfig, job: Job) -> Path:
     """Return the file with the scores of one job."""
     if job.kind == "edit":
         return edit_job_path(edit_folder(work, config), job.row, job.seed)
 
-    return job_path(work, config.split, job.kind, job.row, job.seed)
+    file_name = row_file_name(config, job.kind, job.row)
+    return job_path(work, config.split, job.kind, file_name, job.seed)
 
 
 def list_jobs(config: StudyConfig) -> list[Job]:
@@ -152,7 +183,7 @@ def list_jobs(config: StudyConfig) -> list[Job]:
         InputError: where a name in `config.rows` is no row of this set's tables.
     """
     rows: dict[str, Row] = {}
-    for kind, table in rows_of(config.split, config.half).items():
+    for kind, table in rows_of(config.split, config.half, own_kinds(config)).items():
         for name, row in table.items():
             rows[f"{kind}.{name}"] = row
 
@@ -298,7 +329,8 @@ def summary(
     if representation_jobs:
         scores, tables = _representation_summary(work, config, representation_jobs)
         _write_tables(out, tables)
-        _add_record(results, "study", config, scores)
+        codes = codes_of_rows(_job_files(work, config, representation_jobs))
+        _add_record(results, "study", config, scores, codes)
         results["run"] |= _progress("study", work, config, representation_jobs)
 
     if edit_jobs:
@@ -306,7 +338,8 @@ def summary(
         _write_tables(out, tables)
         folder = edit_folder(work, config)
         copy_finished_jobs(folder / "jobs", out / "jobs" / folder.name)
-        _add_record(results, "edits", config, scores)
+        codes = codes_of_rows(_job_files(work, config, edit_jobs))
+        _add_record(results, "edits", config, scores, codes)
         results["run"] |= _progress("study.edits", work, config, edit_jobs)
 
     hours_name = "time.hours" if representation_jobs else "time.edits.hours"
@@ -324,9 +357,19 @@ def _write_tables(out: Path, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def _add_record(
-    results: dict[str, Any], stage: str, config: StudyConfig, scores: dict[str, Any]
+    results: dict[str, Any],
+    stage: str,
+    config: StudyConfig,
+    scores: dict[str, Any],
+    codes: dict[str, str],
 ) -> None:
-    record = {"config": asdict(config), "scores": scores, "commit": _commit()}
+    record = {
+        "config": asdict(config),
+        "scores": scores,
+        "commit": _commit(),
+        "interval": INTERVAL_NAME,
+        "codes": codes,
+    }
     results["stages"][stage] = record
 
 
@@ -342,14 +385,14 @@ def _representation_summary(
     """Return the scores of the content and emotion jobs that are done, and their two tables."""
     scores: dict[str, float] = {}
     tables = {}
-    for kind, rows in rows_of(config.split, "representation").items():
+    for kind, rows in rows_of(config.split, "representation", own_kinds(config)).items():
         table_rows = []
         for name, row in rows.items():
             scores_of_seeds = []
             for job in jobs:
                 path = _job_file(work, config, job)
                 if (job.kind, job.row) == (kind, name) and path.exists():
-                    scores_of_seeds.append(read_json(path)["scores"])
+                    scores_of_seeds.append(read_job(path)["scores"])
             if not scores_of_seeds:
                 continue
             means = over_seeds(scores_of_seeds)
@@ -409,7 +452,7 @@ def over_seeds(scores_of_seeds: list[dict[str, float | None]]) -> dict[str, floa
 def controls_inside(scores: dict[str, float]) -> dict[str, float]:
     """Say for every control whether it scores what no information scores: 1 or 0.
 
-    - Constant and noise images: chance is inside the probe's bootstrap interval, or the probe is
+    - Constant and noise images: chance is inside the probe's interval, or the probe is
       inside the interval of its own predictions under relabelling.
     - Permuted labels: chance is inside the range of the permutations.
     - Constant and noise images, shuffled pairs: the loss is within 2 % of ln(candidates).

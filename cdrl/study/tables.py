@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cdrl.core.files import read_json
 from cdrl.core.former_names import present_scores
 from cdrl.core.settings import StudyConfig
 from cdrl.evaluation.edit_comparison import (
@@ -31,6 +30,7 @@ from cdrl.study.edit_jobs import (
     read_statistics,
     shared_path,
 )
+from cdrl.study.job_code import codes_of_rows, have_one_code, read_job
 from cdrl.study.rows import EDIT, WEIGHT_FACTORS, Job
 
 # Pairs of variants, each within one editor: what each term adds, and CDRL beside the released
@@ -73,13 +73,15 @@ def edit_summary(
 
     Returns:
         Scores: `spfem.EDITOR.VARIANT.NAME`, the mean over the seeds with sd, least, most, seeds,
-        and the interval over speakers of all seeds together; `spfem.EDITOR.A_minus_B.NAME`, paired
-        over clips. Tables: `edit` and `edit_differences`.
+        and the interval over speakers and seeds; `spfem.EDITOR.A_minus_B.NAME`, paired over clips,
+        its interval over speakers and seeds too. Tables: `edit` and `edit_differences`.
     """
     folder = edit_folder(work, config)
     statistics: dict[str, SeedStatistics] = {}
+    files = {job: edit_job_path(folder, job.row, job.seed) for job in jobs}
+    codes = codes_of_rows(files)
     for job in jobs:
-        if edit_job_path(folder, job.row, job.seed).exists():
+        if files[job].exists():
             of_row = statistics.setdefault(job.row, {})
             of_row[job.seed] = read_statistics(folder, job.row, job.seed)
 
@@ -95,10 +97,10 @@ def edit_summary(
 
     editors = [row.partition(".")[0] for row in statistics]
     for editor in dict.fromkeys(editors):
-        scores |= _editor_differences(editor, statistics, edits)
+        scores |= _editor_differences(editor, statistics, edits, codes)
 
     for first, second in ACROSS_EDITORS:
-        if first in statistics and second in statistics:
+        if _can_be_compared((first, second), statistics, codes):
             prefix = f"spfem.{first}_minus_{second.replace('.', '_')}"
             scores |= _difference(
                 prefix, statistics[first], statistics[second], edits, EDIT[second].seeded, False
@@ -110,13 +112,13 @@ def edit_summary(
 
 
 def _editor_differences(
-    editor: str, statistics: dict[str, SeedStatistics], edits: TrueEdits
+    editor: str, statistics: dict[str, SeedStatistics], edits: TrueEdits, codes: dict[str, str]
 ) -> Scores:
-    """Compare the variants of one editor."""
+    """Compare the variants of one editor that one code made."""
     scores: Scores = {}
     for pair in COMPARED:
         first, second = (f"{editor}.{variant}" for variant in pair)
-        if first in statistics and second in statistics:
+        if _can_be_compared((first, second), statistics, codes):
             prefix = f"spfem.{editor}.{'_minus_'.join(pair)}"
             scores |= _difference(
                 prefix,
@@ -131,13 +133,20 @@ def _editor_differences(
     for variant in MAIN:
         endings = ["", *(f"_{ending}" for ending in WEIGHT_FACTORS)]
         rows = [f"{editor}.{variant}{ending}" for ending in endings]
-        if not all(row in statistics for row in rows):
+        if not _can_be_compared(rows, statistics, codes):
             return scores
         families.append([statistics[row] for row in rows])
 
     prefix = f"spfem.{editor}.{'_minus_'.join(MAIN)}"
 
     return scores | difference_at_any_weight(prefix, families[0], families[1], edits)
+
+
+def _can_be_compared(
+    rows: Iterable[str], statistics: dict[str, SeedStatistics], codes: dict[str, str]
+) -> bool:
+    """Whether all rows are done, by one code."""
+    return all(row in statistics for row in rows) and have_one_code(rows, codes)
 
 
 def _pool_seeds(seeds: Iterable[dict[float, Statistics]], scale: float) -> Statistics:
@@ -163,7 +172,7 @@ def _row_scores(
 
     scores_of_seeds = []
     for seed in seeds:
-        record = read_json(edit_job_path(folder, row, seed))
+        record = read_job(edit_job_path(folder, row, seed))
         scores_of_seeds.append(present_scores(record["scores"]))
 
     first = scores_of_seeds[0]
@@ -217,13 +226,16 @@ def _difference(
     first_seeds = _select_seeds(first, seeds)
     second_seeds = _select_seeds(second, seeds)
 
-    clips = np.tile(np.arange(len(edits)), len(seeds))
+    people = np.tile(edits.speakers, len(seeds))
+    of_seeds = np.repeat(seeds, len(edits))
     emotions = np.tile(edits.target_emotions, len(seeds)) if by_emotion else ()
 
     first_scores = _restore(_pool_seeds(first_seeds, 1.0))
     second_scores = _restore(_pool_seeds(second_seeds, 1.0))
 
-    estimates = estimate_differences(prefix, first_scores, second_scores, clips, emotions)
+    estimates = estimate_differences(
+        prefix, first_scores, second_scores, people, emotions, of_seeds
+    )
     scores: Scores = flatten_scores(estimates)
 
     for score in first_scores:
@@ -239,9 +251,13 @@ def _difference(
     first_curve = [_pool_seeds(first_seeds, scale) for scale in scales]
 
     second_curve = [_pool_seeds(second_seeds, scale) for scale in scales]
-    at_equal_accuracy = estimate_at_equal_accuracy(prefix, [first_curve], [second_curve], clips)
+    for error in ("mouth_error", "mouth_motion_error"):
+        at_equal_accuracy = estimate_at_equal_accuracy(
+            prefix, [first_curve], [second_curve], people, name=error, seeds=of_seeds
+        )
+        scores |= flatten_scores(at_equal_accuracy)
 
-    return scores | flatten_scores(at_equal_accuracy)
+    return scores
 
 
 def _select_seeds(statistics: SeedStatistics, seeds: list[int]) -> list[dict[float, Statistics]]:
@@ -284,8 +300,9 @@ def difference_at_any_weight(
         prefix,
         _weight_curves(first, seeds, scales),
         _weight_curves(second, seeds, scales),
-        np.tile(np.arange(len(edits)), len(seeds)),
+        np.tile(edits.speakers, len(seeds)),
         name="mouth_error.any_weight",
+        seeds=np.repeat(seeds, len(edits)),
     )
 
     return flatten_scores(estimates)
