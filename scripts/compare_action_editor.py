@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from cdrl.core.settings import ActionsConfig
@@ -116,12 +115,11 @@ def print_scores(readings: Mapping[str, list[ClipReading]], edits: TrueEdits) ->
         statistics[variant] = {name: restore_statistics(name, rows[name]) for name in rows}
     print(format_estimates(estimates, RENDERED_SCORES))
 
-    clips = np.arange(len(edits))
     for variant in COMPARED:
         if variant not in statistics or "baseline" not in statistics:
             continue
         differences = estimate_differences(
-            variant, statistics[variant], statistics["baseline"], clips
+            variant, statistics[variant], statistics["baseline"], edits.speakers
         )
         texts = []
         for name, difference in differences.items():

@@ -7,14 +7,16 @@ import pandas as pd
 import pytest
 
 from cdrl.core.settings import EvaluateConfig
-from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS
+from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS, VISEMES
 from cdrl.evaluation.edit_evaluation import edit_statistics, evaluate_edits, sweep_intensity
 from cdrl.evaluation.edit_tasks import Edits, TrueEdits, resize_crops
-from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics
+from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics, with_derived_scores
 from cdrl.evaluation.readings import load_references, read_references, save_references
+from cdrl.studio.head import LANDMARKS
 
 FRAMES = 12
 SIZE = 16
+GAP_OF_SHADE = 0.06
 MOUTH_ACTIONS = ("jawOpen", "mouthSmileLeft", "mouthPucker")
 
 
@@ -29,7 +31,10 @@ class ShadeJudges:
         actions = np.zeros((len(shades), len(ACTIONS)))
         for channel, name in enumerate(MOUTH_ACTIONS):
             actions[:, ACTIONS.index(name)] = shades[:, channel]
-        return actions, shades[:, None, :2]
+        landmarks = np.repeat(shades[:, None, :2], len(LANDMARKS), axis=1)
+        landmarks[:, LANDMARKS.index("left_eye_outer"), 0] += 0.3
+        landmarks[:, LANDMARKS.index("lower_lip_inner"), 1] += 0.3 * GAP_OF_SHADE * shades[:, 0]
+        return actions, landmarks
 
     def emotion(self, name, images):
         index = int(images.mean() * len(SCORED_EMOTIONS))
@@ -57,6 +62,7 @@ class FakeStore:
         pixels = np.concatenate(shades).round().clip(0, 255).astype(np.uint8)
         self.face = np.broadcast_to(pixels[:, None, None], (len(pixels), SIZE, SIZE, 3))
         self.truth = {"landmarks": rng.uniform(0.3, 0.7, (len(pixels), 68, 2))}
+        self.truth["viseme"] = np.arange(len(pixels)) % 3
 
     def frames(self, clip):
         return slice(clip * FRAMES, (clip + 1) * FRAMES)
@@ -106,7 +112,7 @@ def test_without_true_edits_what_compares_with_them_is_left_out_with_the_reason(
     edits = requested_edits()
     outputs = {"copy_source": edits.source}
     evaluation = evaluate_edits(edits, outputs, ShadeJudges(), CONFIG)
-    expected = {"emotion_accuracy", "speech_correlation", "identity", "jitter"}
+    expected = {"emotion_accuracy", "speech_correlation", "closure", "identity", "jitter"}
     sets = {"frechet.identity.cross", "similarity.judge_a.cross"}
     assert scores_of(evaluation, "copy_source") - sets == expected
     speech = evaluation.estimates["spfem.image.copy_source.speech_correlation"]
@@ -114,7 +120,42 @@ def test_without_true_edits_what_compares_with_them_is_left_out_with_the_reason(
     assert "sources" in evaluation.estimates["spfem.image.copy_source.emotion_accuracy"].details
     left_out = [note for note in evaluation.notes if note.startswith("left out mouth_error")]
     assert len(left_out) == 1
-    assert "mouth_correlation, psnr, mouth_l1" in left_out[0]
+    for name in ("mouth_posture_error", "mouth_motion_error", "mouth_truth_correlation", "psnr"):
+        assert name in left_out[0]
+
+
+def test_closure_is_read_where_the_sources_close_their_lips_and_left_out_without_phonemes():
+    edits = true_edits()
+    outputs = {"copy": edits.source, "truth": edits.truth}
+    evaluation = evaluate_edits(edits, outputs, ShadeJudges(), CONFIG)
+    kept = []
+    for edit in range(len(edits)):
+        gaps = GAP_OF_SHADE * edits.source(edit)[:, 0, 0, 0] / 255
+        frames = range(edit * FRAMES, (edit + 1) * FRAMES)
+        for frame, gap in zip(frames, gaps, strict=True):
+            if frame % 3 == VISEMES.index("PP"):
+                kept.append(gap < 0.03)
+    copied = evaluation.estimates["spfem.image.copy.closure"]
+    assert copied.value == pytest.approx(np.mean(kept))
+    of_truth = evaluation.estimates["spfem.image.truth.closure"]
+    assert copied.details["truth"] == of_truth.value
+    unknown = FakeStore(NAMES, SPEAKERS, ["sad", "happy"] * 3, seed=1)
+    del unknown.truth["viseme"]
+    edits = requested_edits(unknown)
+    evaluation = evaluate_edits(edits, {"copy": edits.source}, ShadeJudges(), CONFIG)
+    assert "closure" not in scores_of(evaluation, "copy")
+    assert any(note.startswith("left out closure:") for note in evaluation.notes)
+
+
+def test_statistics_from_before_a_score_existed_give_that_score():
+    edits = true_edits()
+    references = read_references(edits, ShadeJudges())
+    rows = edit_statistics(edits.source, edits, references, ShadeJudges(), "copy")
+    derived = with_derived_scores({"mouth_error": rows["mouth_error"]})
+    assert len(derived) == 4
+    for name, kept in derived.items():
+        assert np.allclose(kept, rows[name]), name
+    assert with_derived_scores({"psnr": rows["psnr"]}) == {"psnr": rows["psnr"]}
 
 
 def test_identity_needs_two_people_with_two_clips_each():

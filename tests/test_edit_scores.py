@@ -5,6 +5,8 @@ import pytest
 
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.evaluation.edit_scores import (
+    closed_frames,
+    closure,
     emotion_accuracy,
     estimate_emotion_accuracy,
     estimate_per_emotion,
@@ -14,6 +16,9 @@ from cdrl.evaluation.edit_scores import (
     mouth_correlation,
     mouth_error,
     mouth_l1,
+    mouth_motion_error,
+    mouth_posture_error,
+    mouth_truth_correlation,
     psnr,
     speech_correlation,
 )
@@ -122,6 +127,76 @@ def test_speech_correlation_agrees_with_numpy_and_leaves_out_what_the_source_nev
     statistics = speech_correlation(TRUTH, first_still)
     assert statistics.value == pytest.approx(1)
     assert statistics.rows[0].tolist() == [0, 0]
+
+
+def naive_parts(output, truth):
+    """Posture and motion error by loops over clips, curves and frames."""
+    all_truth = np.concatenate(truth)
+    posture = np.zeros(3)
+    motion = np.zeros(3)
+    for output_clip, true_clip in zip(output, truth, strict=True):
+        for k in range(3):
+            output_mean = np.mean(output_clip[:, k])
+            true_mean = np.mean(true_clip[:, k])
+            for t in range(len(true_clip)):
+                posture[k] += (output_mean - true_mean) ** 2
+                about_means = output_clip[t, k] - output_mean - true_clip[t, k] + true_mean
+                motion[k] += about_means**2
+    scale = len(all_truth) * all_truth.var(0)
+    return np.sqrt(np.mean(posture / scale)), np.sqrt(np.mean(motion / scale))
+
+
+def test_posture_and_motion_error_agree_with_a_naive_loop_and_add_up_to_the_mouth_error():
+    output = [clip + 0.1 * (number % 3) for number, clip in enumerate(plus_noise(0.4))]
+    posture = mouth_posture_error(output, TRUTH).value
+    motion = mouth_motion_error(output, TRUTH).value
+    assert (posture, motion) == pytest.approx(naive_parts(output, TRUTH), abs=1e-10)
+    whole = mouth_error(output, TRUTH).value
+    assert posture**2 + motion**2 == pytest.approx(whole**2, abs=1e-10)
+
+
+def test_a_shift_of_each_clip_is_posture_alone_and_centred_noise_is_motion_alone():
+    shifted = [clip + 0.1 for clip in TRUTH]
+    assert mouth_motion_error(shifted, TRUTH).value == pytest.approx(0, abs=1e-6)
+    whole = mouth_error(shifted, TRUTH).value
+    assert mouth_posture_error(shifted, TRUTH).value == pytest.approx(whole)
+    mirrored = [2 * clip.mean(0) - clip for clip in TRUTH]
+    assert mouth_posture_error(mirrored, TRUTH).value == pytest.approx(0, abs=1e-6)
+    assert mouth_motion_error(mirrored, TRUTH).value == pytest.approx(
+        mouth_error(mirrored, TRUTH).value
+    )
+
+
+def test_truth_correlation_agrees_with_numpy_within_each_clip():
+    output = plus_noise(0.5)
+    pairs = zip(output, TRUTH, strict=True)
+    expected = np.mean([naive_correlation(first, second) for first, second in pairs])
+    assert mouth_truth_correlation(output, TRUTH).value == pytest.approx(expected, abs=1e-10)
+    shifted = [3 * clip + number for number, clip in enumerate(TRUTH)]
+    assert mouth_truth_correlation(shifted, TRUTH).value == pytest.approx(1)
+
+
+def test_closure_counts_the_frames_that_must_close_and_no_others():
+    rng = np.random.default_rng(7)
+    gaps = [rng.uniform(0, 0.06, 30) for _ in range(5)]
+    closed = [rng.random(30) < 0.3 for _ in range(5)]
+    kept = 0
+    frames = 0
+    for gap, must_close in zip(gaps, closed, strict=True):
+        for t in range(30):
+            if must_close[t]:
+                frames += 1
+                kept += gap[t] < 0.03
+    assert closure(gaps, closed).value == pytest.approx(kept / frames)
+    assert closure([np.zeros(30)] * 5, closed).value == 1
+    assert closure([np.full(30, 0.2)] * 5, closed).value == 0
+    assert np.isnan(closure(gaps, [np.zeros(30, bool)] * 5).value)
+
+
+def test_lips_of_a_real_clip_are_closed_by_speech_between_its_first_and_last_open_frame():
+    gap = np.array([0.01, 0.01, 0.06, 0.01, 0.03, 0.015, 0.08, 0.01])
+    assert np.flatnonzero(closed_frames(gap)).tolist() == [3, 5]
+    assert not closed_frames(np.full(6, 0.01)).any()
 
 
 def test_curves_must_match_and_the_truth_must_move():

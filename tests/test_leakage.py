@@ -1,8 +1,9 @@
-"""Probes and bootstrap on codes whose leak is known."""
+"""Probes and intervals on codes whose leak is known."""
 
 import numpy as np
 import pytest
 from known_codes import labelled_corpus, leaky, noise, one_hot, rotation
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -10,11 +11,10 @@ from cdrl.core.errors import InputError
 from cdrl.evaluation.estimate import (
     Estimate,
     ScoreStatistics,
-    bootstrap_interval,
     flatten_scores,
+    interval_over_people,
     mean_statistics,
     paired_difference,
-    resample_counts,
 )
 from cdrl.evaluation.leakage import (
     content_scores,
@@ -149,45 +149,91 @@ def test_share_is_the_excess_left_of_the_raw_features():
 # --- intervals ---
 
 
-def test_interval_agrees_with_a_naive_resampling_of_speakers():
+def naive_interval(hits, speakers, share):
+    """The t interval by leaving out each speaker in a loop."""
+    people = np.unique(speakers)
+    without = [np.mean(hits[speakers != person]) for person in people]
+    count = len(people)
+    variance = (count - 1) / count * np.sum((without - np.mean(without)) ** 2)
+    half = stats.t.ppf(0.975, count - 1) * np.sqrt(variance)
+    value = np.mean(hits)
+    if not share:
+        return value - half, value + half
+    half /= value * (1 - value)
+    middle = np.log(value / (1 - value))
+    return tuple(1 / (1 + np.exp(-(middle + side * half))) for side in (-1, 1))
+
+
+def test_interval_agrees_with_a_naive_loop_over_speakers():
     rng = np.random.default_rng(0)
     speakers = rng.integers(5, size=60)
     hits = (rng.random(60) < 0.2 + 0.15 * speakers).astype(float)
-    counts = resample_counts(5, seed=4)
-    means = []
-    for times_of_speaker in counts:
-        resample = []
-        for speaker, times in enumerate(times_of_speaker):
-            resample.append(np.repeat(hits[speakers == speaker], times))
-        means.append(np.mean(np.concatenate(resample)))
-    expected = np.quantile(means, [0.025, 0.975])
-    interval = bootstrap_interval(mean_statistics(hits), speakers, seed=4)
-    assert interval == pytest.approx(expected, abs=1e-12)
+    share = interval_over_people(mean_statistics(hits), speakers)
+    assert share == pytest.approx(naive_interval(hits, speakers, share=True), abs=1e-12)
+    decibels = rng.normal(30, 3, 60)
+    plain = interval_over_people(mean_statistics(decibels), speakers)
+    assert plain == pytest.approx(naive_interval(decibels, speakers, share=False), abs=1e-10)
 
 
 def test_interval_of_group_means_is_the_closed_form():
-    means = np.random.default_rng(1).normal(size=200)
+    means = np.random.default_rng(1).normal(size=20)
     statistics = mean_statistics(np.repeat(means, 30))
-    groups = np.repeat(np.arange(200), 30)
-    low, high = bootstrap_interval(statistics, groups, draws=4000)
-    assert (high - low) / 2 == pytest.approx(1.96 * means.std() / np.sqrt(200), rel=0.06)
+    low, high = interval_over_people(statistics, np.repeat(np.arange(20), 30))
+    expected = stats.t.ppf(0.975, 19) * means.std(ddof=1) / np.sqrt(20)
+    assert (high - low) / 2 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("people", [5, 12, 24])
+def test_an_interval_called_95_percent_holds_the_share_in_95_of_100_studies(people):
+    num_held = 0
+    for study in range(1500):
+        rng = np.random.default_rng([study, people])
+        hits = np.concatenate([rng.random(30) < skill for skill in rng.beta(8, 2, people)])
+        groups = np.repeat(np.arange(people), 30)
+        low, high = interval_over_people(mean_statistics(hits), groups)
+        num_held += low <= 0.8 <= high
+    assert 0.93 <= num_held / 1500 <= 0.97
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 0.2, 1.0])
+def test_with_several_trainings_the_interval_holds_the_value_of_other_seeds_too(of_seeds):
+    """Twelve people and three seeds; without the seeds it would hold .67 where they differ."""
+    num_held = 0
+    groups = np.repeat(np.arange(12), 3)
+    seeds = np.tile(np.arange(3), 12)
+    for study in range(500):
+        rng = np.random.default_rng([study, 41])
+        skills = rng.normal(0, 1, 12)[groups]
+        trainings = rng.normal(0, of_seeds, 3)[seeds]
+        values = 5 + skills + trainings + rng.normal(0, 0.5, 36)
+        low, high = interval_over_people(mean_statistics(values), groups, seeds)
+        num_held += low <= 5 <= high
+    assert 0.91 <= num_held / 500 <= 0.98
+
+
+def test_a_share_of_all_or_nothing_still_has_an_interval_over_people():
+    groups = np.repeat(np.arange(7), 10)
+    low, high = interval_over_people(mean_statistics(np.zeros(70)), groups)
+    assert (low, high) == pytest.approx((0, 1 - 0.025 ** (1 / 7)))
+    low, high = interval_over_people(mean_statistics(np.ones(70)), groups)
+    assert (low, high) == pytest.approx((0.025 ** (1 / 7), 1))
 
 
 def test_one_speaker_has_no_interval():
-    assert np.isnan(bootstrap_interval(mean_statistics(np.arange(9)), np.zeros(9))).all()
+    assert np.isnan(interval_over_people(mean_statistics(np.arange(9)), np.zeros(9))).all()
 
 
 def test_paired_difference_sees_what_unpaired_intervals_hide():
     rng = np.random.default_rng(2)
     clips = rng.normal(size=100)
-    first = mean_statistics(clips + 0.2 + 0.1 * rng.normal(size=100))
+    first = mean_statistics(clips + 0.15 + 0.1 * rng.normal(size=100))
     second = mean_statistics(clips)
     difference = paired_difference(first, second)
     assert difference.low > 0.1
     assert difference.high < 0.3
     assert difference.p < 0.01
     assert difference.n == 100
-    low, _ = bootstrap_interval(first, np.arange(100))
+    low, _ = interval_over_people(first, np.arange(100))
     assert low < second.value
     same = paired_difference(first, first)
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)

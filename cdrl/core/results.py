@@ -10,6 +10,9 @@ from cdrl.core.former_names import present_scores
 from cdrl.core.settings import STAGES, stage_folder
 
 RESULTS = "results.json"
+# What results call the intervals of their scores. Where no name stands beside the scores, they are
+# of before: percentiles of resamples, too narrow over few people.
+INTERVAL_NAME = "t over people, shares on the logit, trained things with their seeds"
 
 
 def read_results(path: Path | str) -> dict[str, Any]:

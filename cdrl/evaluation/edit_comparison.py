@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cdrl.core.errors import InputError
+from cdrl.core.intervals import Spread, t_interval
 from cdrl.evaluation.estimate import (
     Estimate,
     ScoreStatistics,
     mean_statistics,
     paired_difference,
-    percentile_interval,
     resample_counts,
     sum_by_group,
-    two_sided_p,
 )
 from cdrl.evaluation.metrics import SWEEP_SCORES, restore_statistics
 from cdrl.models.image_editor import MAX_INTENSITY
@@ -43,37 +42,39 @@ def estimate_differences(
     prefix: str,
     first: Mapping[str, ScoreStatistics],
     second: Mapping[str, ScoreStatistics],
-    clips: ArrayLike,
+    groups: ArrayLike,
     target: ArrayLike = (),
-    seed: int = 0,
+    seeds: ArrayLike | None = None,
 ) -> dict[str, Estimate]:
-    """Paired bootstrap over clips of every score that both variants have.
+    """Paired differences of every score that both variants have.
 
     Args:
         prefix: "spfem.image.cdrl_minus_baseline".
         first: score name -> statistics.
         second: score name -> statistics, the same rows in the same order.
-        clips: (C,) the clip of each row, so that the seeds of a clip stay together.
+        groups: (C,) the person of each row, or the clip where a claim is about these people alone.
         target: (C,) the requested emotion, for a difference for each emotion too; or nothing.
-        seed: of the resamples.
+        seeds: (C,) the training seed of each row, where there are several.
 
     Returns:
         `PREFIX.NAME` and `PREFIX.NAME.EMOTION`; a variant against itself is 0 in 0 to 0.
     """
-    clips = np.asarray(clips)
+    groups = np.asarray(groups)
     target = np.asarray(target)
+    seeds = None if seeds is None else np.asarray(seeds)
 
     differences = {}
     for name in first:
         if name not in second:
             continue
-        difference = paired_difference(first[name], second[name], clips, seed)
+        difference = paired_difference(first[name], second[name], groups, seeds)
         differences[f"{prefix}.{name}"] = difference
         for emotion in np.unique(target):
             selected = target == emotion
             first_part = first[name].subset(selected)
             second_part = second[name].subset(selected)
-            difference = paired_difference(first_part, second_part, clips[selected], seed)
+            part_seeds = None if seeds is None else seeds[selected]
+            difference = paired_difference(first_part, second_part, groups[selected], part_seeds)
             differences[f"{prefix}.{name}.{emotion}"] = difference
 
     return differences
@@ -118,32 +119,36 @@ def _at_scale(values: np.ndarray, scale_index: np.ndarray) -> np.ndarray:
 
 
 def equal_accuracy(
-    first: Sequence[Curve], second: Sequence[Curve], clips: ArrayLike, seed: int = 0
+    first: Sequence[Curve],
+    second: Sequence[Curve],
+    groups: ArrayLike,
+    seed: int = 0,
+    seeds: ArrayLike | None = None,
 ) -> dict[str, Estimate]:
     """The error of `first` minus that of `second` at equal emotion accuracy.
 
     `at_best`: at the highest accuracy of the weaker variant. `over_accuracies`: the mean over
-    `NUM_ACCURACIES` accuracies from what the source scores up to there. In every resample of the
-    clips the curves, and what the weaker one reaches, are computed anew.
+    `NUM_ACCURACIES` accuracies from what the source scores up to there. In every resample of people
+    and seeds the curves, and what the weaker one reaches, are computed anew. The interval is the
+    value -+ t times the standard deviation over the resamples.
 
     Args:
         first: one or more curves, one for each loss weight of the training. The least error of them
             counts, so give both variants as many.
         second: curves of the other variant; their rows are the same clips.
-        clips: (C,) what is drawn again, as in `estimate_differences`.
+        groups: (C,) the person of each row, as in `estimate_differences`.
         seed: of the resamples.
+        seeds: (C,) the training seed of each row, where there are several.
 
     Returns:
         at_best, over_accuracies: with details accuracy (where the curves end), first, second (their
         errors). Two variants that are one give 0 in 0 to 0.
     """
-    num_clips = len(np.unique(clips))
-    all_once = np.ones((1, num_clips), int)
-    # The clips themselves, then every resample of them.
-    counts = np.concatenate([all_once, resample_counts(num_clips, seed)])
+    num_groups = len(np.unique(groups))
+    cells, counts = _resampled_cells(groups, seeds, seed)
 
-    first_curves = [_resampled_curve(curve, clips, counts) for curve in first]
-    second_curves = [_resampled_curve(curve, clips, counts) for curve in second]
+    first_curves = [_resampled_curve(curve, cells, counts) for curve in first]
+    second_curves = [_resampled_curve(curve, cells, counts) for curve in second]
 
     best = np.minimum(_highest_accuracy(first_curves), _highest_accuracy(second_curves))
     nothing_done = first_curves[0][0][:, 0]
@@ -151,25 +156,59 @@ def equal_accuracy(
     levels = nothing_done + (best - nothing_done) * fractions
 
     at_best = _estimate_error_difference(
-        _least_error(first_curves, best), _least_error(second_curves, best), best[0], num_clips
+        _least_error(first_curves, best), _least_error(second_curves, best), best[0], num_groups
     )
     over_accuracies = _estimate_error_difference(
         _mean_least_error(first_curves, levels),
         _mean_least_error(second_curves, levels),
         best[0],
-        num_clips,
+        num_groups,
     )
 
     return {"at_best": at_best, "over_accuracies": over_accuracies}
 
 
-def _resampled_curve(curve: Curve, clips: ArrayLike, counts: np.ndarray) -> np.ndarray:
+def _resampled_cells(
+    groups: ArrayLike, seeds: ArrayLike | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """People crossed with training seeds, and how often each pair occurs in each resample.
+
+    Args:
+        groups: (C,) the person of each row.
+        seeds: (C,) the training seed of each row, or None.
+        seed: of the resamples.
+
+    Returns:
+        (C,) the pair of each row, 0 to P - 1, and (1 + draws, P) counts, the first all 1. Both are
+        drawn again: a pair occurs as often as its person times as often as its seed.
+    """
+    people, person_index = np.unique(np.asarray(groups), return_inverse=True)
+    if seeds is None:
+        seeds = np.zeros(len(person_index), int)
+    trainings, seed_index = np.unique(np.asarray(seeds), return_inverse=True)
+
+    of_people = _with_all_once(resample_counts(len(people), seed))
+    of_seeds = _with_all_once(resample_counts(len(trainings), seed + 1))
+    counts = of_people[:, :, None] * of_seeds[:, None, :]
+
+    pairs = person_index * len(trainings) + seed_index
+    present, cells = np.unique(pairs, return_inverse=True)
+
+    return cells, counts.reshape(len(counts), -1)[:, present]
+
+
+def _with_all_once(counts: np.ndarray) -> np.ndarray:
+    """(draws, G) counts -> (1 + draws, G), in the first row every group once."""
+    return np.concatenate([np.ones_like(counts[:1]), counts])
+
+
+def _resampled_curve(curve: Curve, cells: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(2, draws, K) accuracy and error of every resample at every intensity scale."""
     points = []
     for point in curve:
         values = []
         for statistics in point:
-            sums = sum_by_group(statistics.rows, clips)
+            sums = sum_by_group(statistics.rows, cells)
             values.append(statistics.formula(counts @ sums))
         points.append(values)
 
@@ -199,21 +238,26 @@ def _mean_least_error(curves: list[np.ndarray], levels: np.ndarray) -> np.ndarra
 
 
 def _estimate_error_difference(
-    first: np.ndarray, second: np.ndarray, accuracy: float, num_clips: int
+    first: np.ndarray, second: np.ndarray, accuracy: float, num_groups: int
 ) -> Estimate:
     """The first entry of (1 + draws,) errors gives the value, the others its interval and p."""
     differences = first - second
 
+    value = float(differences[0])
+
     resampled = differences[1:]
     resampled = resampled[np.isfinite(resampled)]
-    low, high = percentile_interval(resampled)
+    # Resamples vary less than other people would, by (G - 1) / G.
+    variance = resampled.var() * num_groups / max(num_groups - 1, 1)
+    spread = Spread(float(variance), num_groups - 1)
+    low, high = t_interval(value, spread)
 
     return Estimate(
-        value=float(differences[0]),
+        value=value,
         low=low,
         high=high,
-        n=num_clips,
-        p=two_sided_p(resampled, 1 / len(resampled)),
+        n=num_groups,
+        p=spread.two_sided_p(value),
         details={"accuracy": float(accuracy), "first": float(first[0]), "second": float(second[0])},
     )
 
@@ -256,6 +300,8 @@ def estimate_intensity_curve(
     for scale, statistics in zip(scales, curve, strict=True):
         percent = round(100 * scale)
         for name in SWEEP_SCORES:
+            if name not in statistics:
+                continue
             value = restore_statistics(name, statistics[name]).value
             estimates[f"{prefix}.scale_{percent:03d}.{name}"] = Estimate(value)
 
@@ -266,9 +312,10 @@ def estimate_at_equal_accuracy(
     prefix: str,
     first: Sequence[Sequence[StatisticRows]],
     second: Sequence[Sequence[StatisticRows]],
-    clips: ArrayLike,
+    groups: ArrayLike,
     seed: int = 0,
     name: str = "mouth_error",
+    seeds: ArrayLike | None = None,
 ) -> dict[str, Estimate]:
     """Estimate the difference of two variants at equal accuracy, by the lower and by each judge.
 
@@ -277,20 +324,23 @@ def estimate_at_equal_accuracy(
         first: for each loss weight of the training, statistics at each intensity scale, the source
             first.
         second: the same of the other variant.
-        clips: (C,) what is drawn again.
+        groups: (C,) the person of each row.
         seed: of the resamples.
-        name: of the difference in the printed names.
+        name: of the difference in the printed names, and of the error before its first point:
+            mouth_error or mouth_motion_error.
+        seeds: (C,) the training seed of each row, where there are several.
 
     Returns:
         `PREFIX.NAME.at_equal_accuracy` and `.over_accuracies`, and both with `.judge_1` and
         `.judge_2`.
     """
+    error = name.partition(".")[0]
     estimates = {}
     for suffix, judge in _JUDGE_OF_SUFFIX.items():
-        first_curves = [_curve_points(curve, judge) for curve in first]
-        second_curves = [_curve_points(curve, judge) for curve in second]
+        first_curves = [_curve_points(curve, judge, error) for curve in first]
+        second_curves = [_curve_points(curve, judge, error) for curve in second]
 
-        difference = equal_accuracy(first_curves, second_curves, clips, seed)
+        difference = equal_accuracy(first_curves, second_curves, groups, seed, seeds)
         at_best = f"{prefix}.{name}.at_equal_accuracy{suffix}"
         over_accuracies = f"{prefix}.{name}.over_accuracies{suffix}"
         estimates[at_best] = difference["at_best"]
@@ -299,14 +349,14 @@ def estimate_at_equal_accuracy(
     return estimates
 
 
-def _curve_points(curve: Sequence[StatisticRows], judge: int | None) -> list[CurvePoint]:
-    """Accuracy (of one judge or of the lower one) and mouth error at each intensity scale."""
+def _curve_points(curve: Sequence[StatisticRows], judge: int | None, name: str) -> list[CurvePoint]:
+    """Accuracy (of one judge or of the lower one) and the named error at each intensity scale."""
     points = []
     for statistics in curve:
         accuracy = restore_statistics("emotion_accuracy", statistics["emotion_accuracy"])
         if judge is not None:
             accuracy = single_judge(accuracy, judge)
-        error = restore_statistics("mouth_error", statistics["mouth_error"])
+        error = restore_statistics(name, statistics[name])
         points.append((accuracy, error))
 
     return points

@@ -19,6 +19,7 @@ from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.lip_sync import load_syncnet, lse_of_clip
 from cdrl.evaluation.metrics import (
     ARCFACE,
+    BILABIALS,
     EFFICIENT_FACE,
     LIP_SYNC_SCORES,
     METRICS,
@@ -30,6 +31,7 @@ from cdrl.evaluation.metrics import (
     TRUE_EDITS,
     EditReadings,
     accuracy_of_readings,
+    closure_of_readings,
     compute_statistics,
     left_out_notes,
     restore_statistics,
@@ -100,7 +102,7 @@ def evaluate_edits(
         rows = edit_statistics(output, edits, references, judges, variant, names, syncnet)
         statistics[variant] = rows
 
-        clip_estimates = estimate_variant(name, rows, references, edits, config.seed)
+        clip_estimates = estimate_variant(name, rows, references, edits)
         set_estimates, set_notes = set_scores.score(name, output)
         estimates.update(clip_estimates)
         estimates.update(set_estimates)
@@ -114,6 +116,7 @@ def available_needs(edits: Edits, references: References, config: EvaluateConfig
     conditions = {
         TRUE_EDITS: isinstance(edits, TrueEdits),
         OTHER_CLIPS: _other_clips_exist(edits, references),
+        BILABIALS: edits.has_phonemes,
         PROTOCOL: "protocol" in edits.requests.clips,
         SYNCNET: bool(config.syncnet),
         ARCFACE: bool(config.arcface),
@@ -237,7 +240,12 @@ def statistics_from_readings(
         Score -> (E, M) rows.
     """
     evidence = EditReadings(
-        readings, references, edits.target_emotions, edits.speakers, clip_values or {}
+        readings,
+        references,
+        edits.target_emotions,
+        edits.speakers,
+        clip_values or {},
+        edits.closed(),
     )
     return compute_statistics(evidence, names)
 
@@ -247,7 +255,6 @@ def estimate_variant(
     statistics: Mapping[str, np.ndarray],
     references: References,
     edits: Edits,
-    seed: int = 0,
     times: int = 1,
 ) -> dict[str, Estimate]:
     """All estimates of one variant, see `cdrl.evaluation.edit_scores`.
@@ -257,15 +264,19 @@ def estimate_variant(
         statistics: score -> (E, M) rows, or those of several training seeds one after another.
         references: of `read_references`.
         edits: what was requested.
-        seed: of the intervals.
         times: the number of training seeds.
     """
     speakers = np.tile(edits.speakers, times)
     target = np.tile(edits.target_emotions, times)
+    seeds = np.repeat(np.arange(times), len(edits.speakers))
 
     scores = {name: restore_statistics(name, rows) for name, rows in statistics.items()}
     accuracy = scores.pop("emotion_accuracy", None)
-    estimates = estimate_per_emotion(prefix, scores, speakers, target, seed)
+    estimates = estimate_per_emotion(prefix, scores, speakers, target, seeds)
+    name = f"{prefix}.closure"
+    if name in estimates and references.truth:
+        of_truth = closure_of_readings(references.truth, edits.closed())
+        estimates[name] = estimates[name].with_details(truth=of_truth.value)
 
     if accuracy is None:
         return estimates
@@ -276,7 +287,7 @@ def estimate_variant(
         truth = ScoreStatistics(np.tile(once.rows, (times, 1)), once.formula)
 
     of_emotion = estimate_emotion_accuracy(
-        prefix, accuracy, target, speakers, truth, references.source_accuracy, seed
+        prefix, accuracy, target, speakers, truth, references.source_accuracy, seeds
     )
 
     return estimates | of_emotion

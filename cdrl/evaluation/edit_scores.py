@@ -2,7 +2,7 @@
 
 Each function takes what the evaluation networks read (lists with one array a clip, in one clip
 order) and gives `ScoreStatistics`: additive statistics per clip with a formula.
-`estimate_per_emotion` adds bootstrap intervals over speakers, for each emotion too;
+`estimate_per_emotion` adds intervals over speakers, for each emotion too;
 `cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
 
 `cdrl.evaluation.metrics` lists which of these scores are computed, and what each needs.
@@ -23,6 +23,7 @@ from cdrl.evaluation.estimate import (
     mean_statistics,
     ratio,
     raw_moments,
+    share_from_hits,
 )
 from cdrl.evaluation.retrieval import unit_rows
 from cdrl.media.mouth_curves import CURVES
@@ -31,6 +32,10 @@ from cdrl.media.mouth_curves import CURVES
 SMALLEST_MSE = 1e-10
 # A curve that moves less (standard deviation, in units of facial actions, 0 to 1) counts as still.
 STILL = 1e-4
+# Gaps of the inner lips, in distances of the outer eye corners.
+OPEN_LIPS = 0.03  # of an output: lips of this gap are no longer closed
+CLOSED_LIPS = 0.02  # of a real source: below, the lips are closed
+OPEN_MOUTH = 0.05  # of a real source: above, it speaks
 
 
 def _moment_sums(output: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -128,6 +133,108 @@ def _mean_correlation(sums: np.ndarray) -> np.ndarray:
     return correlations.mean(-1)
 
 
+def mouth_posture_error(
+    output: Sequence[np.ndarray], truth: Sequence[np.ndarray]
+) -> ScoreStatistics:
+    """`mouth_error` of the means of the clips: how the mouth is held.
+
+    Args:
+        output: (T, 3) curves per clip.
+        truth: (T, 3) curves per clip.
+
+    Returns:
+        >= 0, in stds of the truth over all frames. Its square and that of `mouth_motion_error` add
+        up to the square of `mouth_error`.
+    """
+    return error_part_from_rows(posture_rows(_moment_rows(output, truth)))
+
+
+def mouth_motion_error(
+    output: Sequence[np.ndarray], truth: Sequence[np.ndarray]
+) -> ScoreStatistics:
+    """`mouth_error` without the means of the clips: how the mouth moves.
+
+    Args:
+        output: (T, 3) curves per clip.
+        truth: (T, 3) curves per clip.
+
+    Returns:
+        >= 0, in stds of the truth over all frames; 0 for the truth and any constant shift of each
+        of its clips.
+    """
+    return error_part_from_rows(motion_rows(_moment_rows(output, truth)))
+
+
+def posture_rows(moments: np.ndarray) -> np.ndarray:
+    """(C, 18) moments -> (C, 12), of each curve: frames, squared error of means, truth's sums."""
+    return _error_part_rows(moments, _squared_error_of_means(moments))
+
+
+def motion_rows(moments: np.ndarray) -> np.ndarray:
+    """(C, 18) moments -> (C, 12), as `posture_rows`, of what is left without the means."""
+    squared_error = _curve_moments(moments).squared_difference
+    return _error_part_rows(moments, squared_error - _squared_error_of_means(moments))
+
+
+def _squared_error_of_means(moments: np.ndarray) -> np.ndarray:
+    """(C, 18) moments -> (C, 3) squared difference of each clip's two means."""
+    of_curves = moments.reshape(len(moments), len(CURVES), 6)
+    difference = (of_curves[..., 1] - of_curves[..., 2]) / of_curves[..., 0]
+    return difference**2
+
+
+def _error_part_rows(moments: np.ndarray, squared_error: np.ndarray) -> np.ndarray:
+    """(C, 18) moments and (C, 3) mean squared errors -> (C, 12) rows of `error_part_from_rows`."""
+    of_curves = moments.reshape(len(moments), len(CURVES), 6)
+    frames = of_curves[..., 0]
+    error_sums = frames * squared_error.clip(0)
+    truth_sums = of_curves[..., 2]
+    truth_squares = of_curves[..., 4]
+
+    rows = np.stack([frames, error_sums, truth_sums, truth_squares], axis=-1)
+    return rows.reshape(len(moments), -1)
+
+
+def error_part_from_rows(rows: np.ndarray) -> ScoreStatistics:
+    """`mouth_posture_error` or `mouth_motion_error` from its own statistics, (C, 12)."""
+    frames, _, truth_sums, truth_squares = _columns_of_curves(rows.sum(0))
+    truth_variance = truth_squares / frames - (truth_sums / frames) ** 2
+
+    def root_mean_square(sums: np.ndarray) -> np.ndarray:
+        frames, error_sums, _, _ = _columns_of_curves(sums)
+        relative_error = error_sums / frames / truth_variance
+        return np.sqrt(relative_error.mean(-1))
+
+    return ScoreStatistics(rows, root_mean_square)
+
+
+def _columns_of_curves(sums: np.ndarray) -> np.ndarray:
+    """(..., 12) -> (4, ..., 3): frames, squared error, sum and squares of the truth."""
+    of_curves = sums.reshape(*sums.shape[:-1], len(CURVES), 4)
+    return np.moveaxis(of_curves, -1, 0)
+
+
+def mouth_truth_correlation(
+    output: Sequence[np.ndarray], truth: Sequence[np.ndarray]
+) -> ScoreStatistics:
+    """Pearson r of the mouth curves within each clip, output against the TRUE edit, mean over all.
+
+    Args:
+        output: (T, 3) curves per clip.
+        truth: (T, 3) curves per clip.
+
+    Returns:
+        1 for the truth and any shift and scaling of each clip. Curves that stay still count as in
+        `speech_correlation`.
+    """
+    return clip_correlation_from_moments(_moment_rows(output, truth))
+
+
+def clip_correlation_from_moments(moments: np.ndarray) -> ScoreStatistics:
+    """`mouth_truth_correlation` from the moments of each clip, (C, 18)."""
+    return mean_statistics([_correlation_of_moments(row) for row in moments])
+
+
 def speech_correlation(
     output: Sequence[np.ndarray], source: Sequence[np.ndarray]
 ) -> ScoreStatistics:
@@ -152,7 +259,12 @@ def speech_correlation(
 
 def _correlation_within_clip(output: np.ndarray, source: np.ndarray) -> float:
     """Mean correlation of the curves that the source moves; nan where it moves none."""
-    moments = _curve_moments(_moment_sums(output, source))
+    return _correlation_of_moments(_moment_sums(output, source))
+
+
+def _correlation_of_moments(sums: np.ndarray) -> float:
+    """The same from the (18,) moments of one clip, the output's first."""
+    moments = _curve_moments(sums)
     output_variance = np.maximum(moments.first_variance, STILL**2)
     source_variance = np.maximum(moments.second_variance, STILL**2)
     scale = np.sqrt(output_variance * source_variance)
@@ -303,6 +415,48 @@ def jitter(output: Sequence[np.ndarray], source: Sequence[np.ndarray]) -> ScoreS
     return ScoreStatistics(np.array(rows), ratio)
 
 
+def closure(
+    output: Sequence[np.ndarray], closed: Sequence[np.ndarray], open_from: float = OPEN_LIPS
+) -> ScoreStatistics:
+    """The share of frames with closed lips in the source whose lips are closed in the output too.
+
+    Args:
+        output: (T,) per clip, gap of the inner lips in the output, in distances of the outer eye
+            corners.
+        closed: (T,) bool per clip, frames in which the source's lips must be closed.
+        open_from: gap from which on lips count as open.
+
+    Returns:
+        In [0, 1]; nan where nothing is closed. The true edits' own value stands beside it.
+    """
+    rows = []
+    for gap, must_close in zip(output, closed, strict=True):
+        is_closed = np.asarray(gap)[must_close] < open_from
+        rows.append([is_closed.sum(), must_close.sum()])
+
+    return share_from_hits(np.array(rows))
+
+
+def closed_frames(gap: np.ndarray) -> np.ndarray:
+    """Frames of a real clip in which speech closes the lips.
+
+    They lie between the first and the last open frame, so resting mouths at the ends do not count.
+
+    Args:
+        gap: (T,) of the inner lips, in distances of the outer eye corners.
+
+    Returns:
+        (T,) bool; none where no frame is open.
+    """
+    is_open = np.flatnonzero(gap > OPEN_MOUTH)
+    closed = np.zeros(len(gap), bool)
+    if len(is_open):
+        between = slice(is_open[0], is_open[-1] + 1)
+        closed[between] = gap[between] < CLOSED_LIPS
+
+    return closed
+
+
 def _total_acceleration(landmarks: np.ndarray) -> float:
     """The lengths of all second differences of (T, L, 2) landmarks, summed."""
     accelerations = np.diff(np.asarray(landmarks, np.float64), n=2, axis=0)
@@ -333,7 +487,7 @@ def emotion_accuracy(first: ArrayLike, second: ArrayLike, target: ArrayLike) -> 
 
 def accuracy_from_hits(rows: np.ndarray) -> ScoreStatistics:
     """`emotion_accuracy` from its own statistics, (C, 3): hits of both judges, and ones."""
-    return ScoreStatistics(rows, _lower_judge)
+    return ScoreStatistics(rows, _lower_judge, is_share=True)
 
 
 def _lower_judge(sums: np.ndarray) -> np.ndarray:
@@ -348,7 +502,7 @@ def estimate_emotion_accuracy(
     speakers: ArrayLike,
     truth: ScoreStatistics | None = None,
     source_accuracy: float | None = None,
-    seed: int = 0,
+    seeds: ArrayLike | None = None,
 ) -> dict[str, Estimate]:
     """`emotion_accuracy` with all that is printed beside it.
 
@@ -360,14 +514,14 @@ def estimate_emotion_accuracy(
         truth: `emotion_accuracy` of the true edits, where they exist.
         source_accuracy: accuracy of the lower judge on the labels of untouched clips; printed where
             there are no true edits.
-        seed: of the intervals.
+        seeds: (C,) the training seed of each clip, where there are several.
 
     Returns:
         `PREFIX.emotion_accuracy` with judge_1, judge_2 and chance (1 / number of targets); with
         true edits also truth, truth_1, truth_2 and exaggerated (1 where the value is above the
         truth's). `PREFIX.emotion_accuracy.EMOTION` for each emotion.
     """
-    estimates = estimate_per_emotion(prefix, {"emotion_accuracy": output}, speakers, target, seed)
+    estimates = estimate_per_emotion(prefix, {"emotion_accuracy": output}, speakers, target, seeds)
     name = f"{prefix}.emotion_accuracy"
     overall = estimates[name]
 
@@ -400,7 +554,7 @@ def estimate_per_emotion(
     scores: Mapping[str, ScoreStatistics],
     speakers: ArrayLike,
     target: ArrayLike,
-    seed: int = 0,
+    seeds: ArrayLike | None = None,
 ) -> dict[str, Estimate]:
     """Estimate scores over all clips, and for each target emotion by itself.
 
@@ -409,10 +563,10 @@ def estimate_per_emotion(
         scores: name -> statistics with one row a clip.
         speakers: (C,) the person of each clip.
         target: (C,) the target emotion of each clip.
-        seed: of the intervals.
+        seeds: (C,) the training seed of each clip, where there are several.
 
     Returns:
-        `PREFIX.NAME` with value, low, high (95 %, bootstrap over speakers), n and mean_of_emotions;
+        `PREFIX.NAME` with value, low, high (95 %, over speakers and seeds), n, mean_of_emotions;
         `PREFIX.NAME.EMOTION` for each emotion.
 
     Raises:
@@ -420,6 +574,7 @@ def estimate_per_emotion(
     """
     speakers = np.asarray(speakers)
     target = np.asarray(target)
+    seeds = None if seeds is None else np.asarray(seeds)
 
     estimates = {}
     for name, statistics in scores.items():
@@ -430,10 +585,11 @@ def estimate_per_emotion(
         for emotion in np.unique(target):
             selected = target == emotion
             part = statistics.subset(selected)
-            estimate = estimate_score(part, speakers[selected], seed)
+            part_seeds = None if seeds is None else seeds[selected]
+            estimate = estimate_score(part, speakers[selected], part_seeds)
             of_emotions[f"{prefix}.{name}.{emotion}"] = estimate
         mean = float(np.nanmean([estimate.value for estimate in of_emotions.values()]))
-        overall = estimate_score(statistics, speakers, seed)
+        overall = estimate_score(statistics, speakers, seeds)
         estimates[f"{prefix}.{name}"] = overall.with_details(mean_of_emotions=mean)
         estimates.update(of_emotions)
 

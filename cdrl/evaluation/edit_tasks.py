@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from cdrl.core.vocabulary import VISEMES
 from cdrl.corpora.store import Store
 from cdrl.evaluation.edit_scores import mouth_box
 from cdrl.models.image_editor import MAX_INTENSITY
@@ -13,6 +14,7 @@ from cdrl.studio.edits import source_of
 from cdrl.studio.render import LANDMARKS
 
 # Numbers of the studio's landmarks that lie on the mouth.
+BILABIAL = VISEMES.index("PP")
 MOUTH_POINTS = [k for k, point in enumerate(LANDMARKS) if "lip" in point or "mouth" in point]
 
 
@@ -59,6 +61,26 @@ class Edits:
     def frame_rate(self, edit: int) -> float:
         """Hz of the source clip."""
         return float(self.report.clips.frame_rate.iloc[self.sources[edit]])
+
+    @property
+    def has_phonemes(self) -> bool:
+        """Whether the visemes of the source clips are known."""
+        return "viseme" in self.report.truth
+
+    def closed(self) -> list[np.ndarray]:
+        """(T,) bool of each edit: frames in which P, B or M closes the source's lips.
+
+        Nothing where the visemes are not known.
+        """
+        if not self.has_phonemes:
+            return []
+
+        closed = []
+        for source in self.sources:
+            visemes = np.asarray(self.report.truth["viseme"][self.report.frames(source)])
+            closed.append(visemes == BILABIAL)
+
+        return closed
 
     def other_clips(self, edit: int) -> np.ndarray:
         """(n,) numbers of the other clips of the edit's person."""

@@ -146,7 +146,7 @@ class ProbeCorpus:
         accuracies = permutation_accuracies(predicted, labels[score], clips[score], self.seed)
         low, high = np.quantile(accuracies, NULL_INTERVAL)
 
-        return result.estimate(seed=self.seed).with_details(
+        return result.estimate().with_details(
             null=float(accuracies.mean()), null_low=float(low), null_high=float(high)
         )
 
@@ -220,27 +220,26 @@ def content_scores(
         `.speaker_share`; each with value, chance, low, high, n, n_fit, balanced, and the three
         probes' accuracies. What `ProbeCorpus.missing_reason` excludes is not there.
     """
-    seed = corpus.seed
     scores = {}
     if not corpus.missing_reason("viseme", per_clip=False):
         viseme = corpus.probe(embedding, "viseme", kinds=("linear",), permuted=permuted)
-        scores["viseme"] = viseme.estimate(seed=seed)
+        scores["viseme"] = viseme.estimate()
 
     for name, per_clip in (("emotion", False), ("emotion_clip", True)):
         if not corpus.missing_reason("emotion", per_clip):
             emotion = corpus.probe(embedding, "emotion", per_clip, permuted=permuted)
-            scores[name] = emotion.estimate(seed=seed)
+            scores[name] = emotion.estimate()
 
     if not corpus.missing_reason("speaker", per_clip=False):
         if known:
             speaker = known["speaker"]
         else:
             speaker = corpus.probe(embedding, "speaker", permuted=permuted)
-        scores["speaker"] = speaker.estimate(seed=seed)
+        scores["speaker"] = speaker.estimate()
 
         if raw is not None:
             raw_speaker = _raw_result(raw, corpus, "speaker", per_clip=False)
-            scores["speaker_share"] = leak_share(speaker, raw_speaker, seed)
+            scores["speaker_share"] = leak_share(speaker, raw_speaker)
 
     return {f"{prefix}.{name}": estimate for name, estimate in scores.items()}
 
@@ -267,16 +266,15 @@ def emotion_scores(
         `.speaker` (clip), highest of three, and `_share` of the last three: what is left of the raw
         features' excess over chance. What `ProbeCorpus.missing_reason` excludes is not there.
     """
-    seed = corpus.seed
     scores = {}
     if not corpus.missing_reason("emotion", per_clip=True):
         of_clips = corpus.probe(embedding, "emotion", True, ("linear",), permuted)
-        scores["emotion"] = of_clips.estimate(seed=seed)
+        scores["emotion"] = of_clips.estimate()
         for level in (2, 3):
             scores[f"emotion_{level}"] = _estimate_at_intensity(of_clips, corpus, level)
 
         of_frames = corpus.probe(embedding, "emotion", False, ("linear",), permuted)
-        scores["emotion_frame"] = of_frames.estimate(seed=seed)
+        scores["emotion_frame"] = of_frames.estimate()
 
     if not corpus.missing_reason("intensity", per_clip=True):
         scores["intensity"] = corpus.probe_intensity(embedding, permuted=permuted)
@@ -285,10 +283,10 @@ def emotion_scores(
         if corpus.missing_reason(factor, per_clip):
             continue
         result = corpus.probe(embedding, factor, per_clip, permuted=permuted)
-        scores[factor] = result.estimate(seed=seed)
+        scores[factor] = result.estimate()
         if raw is not None:
             raw_result = _raw_result(raw, corpus, factor, per_clip)
-            scores[f"{factor}_share"] = leak_share(result, raw_result, seed)
+            scores[f"{factor}_share"] = leak_share(result, raw_result)
 
     return {f"{prefix}.{name}": estimate for name, estimate in scores.items()}
 
@@ -343,7 +341,6 @@ def _estimate_at_intensity(result: ProbeResult, corpus: ProbeCorpus, level: int)
     return estimate_score(
         mean_statistics(predicted == labels),
         result.groups[has_level],
-        corpus.seed,
         chance=float(np.mean(labels == majority)),
         balanced=float(np.mean(recalls)),
         n_fit=result.n_fit,

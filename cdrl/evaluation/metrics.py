@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 
 from cdrl.evaluation import edit_scores
-from cdrl.evaluation.estimate import ScoreStatistics, mean_statistics
+from cdrl.evaluation.estimate import ScoreStatistics, mean_statistics, share_from_hits
 from cdrl.evaluation.readings import ClipReading, References, collect
+from cdrl.studio.head import LANDMARKS
 
 TRUE_EDITS = "true edits"
 OTHER_CLIPS = "other clips"
 PROTOCOL = "protocol"
+BILABIALS = "bilabials"
 SYNCNET = "syncnet"
 ARCFACE = "arcface"
 EFFICIENT_FACE = "efficient_face"
@@ -21,6 +23,7 @@ EFFICIENT_FACE = "efficient_face"
 MISSING = {
     TRUE_EDITS: "they compare with a true edit, and nobody acted the same moment twice",
     OTHER_CLIPS: "it takes two people, with two clips each",
+    BILABIALS: "the phonemes of the sources are not known",
     PROTOCOL: "sets of frames are compared where there are no true edits to compare with",
     SYNCNET: "they need SyncNet v2's weights: --set evaluate.syncnet=FOLDER/syncnet_v2.model",
     ARCFACE: "it needs the ArcFace ResNet-18 of arcface-pytorch: "
@@ -40,6 +43,8 @@ class EditReadings:
         target_emotions: (E,) the requested emotion.
         speakers: (E,) the person.
         clip_values: name of a score -> its value for each edit, where it is computed from frames.
+        closed: (T,) bool of each edit: frames in which the source's speech closes the lips; none
+            where its phonemes are not known.
     """
 
     outputs: list[ClipReading]
@@ -47,6 +52,7 @@ class EditReadings:
     target_emotions: np.ndarray
     speakers: np.ndarray
     clip_values: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    closed: Sequence[np.ndarray] = ()
 
 
 class Needing(Protocol):
@@ -117,6 +123,49 @@ def _mouth_correlation(readings: EditReadings) -> ScoreStatistics:
     return edit_scores.mouth_correlation(output, truth)
 
 
+def _mouth_posture_error(readings: EditReadings) -> ScoreStatistics:
+    output = collect(readings.outputs, "mouth_curves")
+    truth = collect(readings.references.truth, "mouth_curves")
+    return edit_scores.mouth_posture_error(output, truth)
+
+
+def _mouth_motion_error(readings: EditReadings) -> ScoreStatistics:
+    output = collect(readings.outputs, "mouth_curves")
+    truth = collect(readings.references.truth, "mouth_curves")
+    return edit_scores.mouth_motion_error(output, truth)
+
+
+def _mouth_truth_correlation(readings: EditReadings) -> ScoreStatistics:
+    output = collect(readings.outputs, "mouth_curves")
+    truth = collect(readings.references.truth, "mouth_curves")
+    return edit_scores.mouth_truth_correlation(output, truth)
+
+
+def _closure(readings: EditReadings) -> ScoreStatistics:
+    """Closed lips in the frames in which the source's speech closes them."""
+    return closure_of_readings(readings.outputs, readings.closed)
+
+
+def closure_of_readings(
+    readings: list[ClipReading], closed: Sequence[np.ndarray]
+) -> ScoreStatistics:
+    """The share of (T,) `closed` frames of each clip whose tracked lips are closed."""
+    gaps = [lip_gap(reading.landmarks) for reading in readings]
+    return edit_scores.closure(gaps, closed)
+
+
+def lip_gap(landmarks: np.ndarray) -> np.ndarray:
+    """(T, L, 2) studio landmarks -> (T,) gap of the inner lips in outer eye distances."""
+    upper = landmarks[:, LANDMARKS.index("upper_lip_inner")]
+    lower = landmarks[:, LANDMARKS.index("lower_lip_inner")]
+    right_eye = landmarks[:, LANDMARKS.index("right_eye_outer")]
+    left_eye = landmarks[:, LANDMARKS.index("left_eye_outer")]
+
+    gap = np.linalg.norm(upper - lower, axis=-1)
+    eye_distance = np.linalg.norm(right_eye - left_eye, axis=-1)
+    return gap / eye_distance
+
+
 def _speech_correlation(readings: EditReadings) -> ScoreStatistics:
     output = collect(readings.outputs, "mouth_curves")
     source = collect(readings.references.source, "mouth_curves")
@@ -158,6 +207,14 @@ METRICS = (
         _mouth_correlation,
         edit_scores.mouth_correlation_from_moments,
     ),
+    Metric(
+        "mouth_posture_error", _NEEDS_TRUTH, _mouth_posture_error, edit_scores.error_part_from_rows
+    ),
+    Metric(
+        "mouth_motion_error", _NEEDS_TRUTH, _mouth_motion_error, edit_scores.error_part_from_rows
+    ),
+    Metric("mouth_truth_correlation", _NEEDS_TRUTH, _mouth_truth_correlation),
+    Metric("closure", frozenset({BILABIALS}), _closure, share_from_hits),
     Metric("speech_correlation", _NOTHING, _speech_correlation),
     Metric("identity", frozenset({OTHER_CLIPS}), _identity),
     Metric("jitter", _NOTHING, _jitter),
@@ -170,8 +227,12 @@ METRICS = (
 TABLE_SCORES = (
     "emotion_accuracy",
     "mouth_error",
+    "mouth_posture_error",
+    "mouth_motion_error",
     "mouth_correlation",
+    "mouth_truth_correlation",
     "speech_correlation",
+    "closure",
     "psnr",
     "mouth_l1",
     "identity",
@@ -181,20 +242,52 @@ TABLE_SCORES = (
 RENDERED_SCORES = (
     "emotion_accuracy",
     "mouth_error",
+    "mouth_posture_error",
+    "mouth_motion_error",
     "mouth_correlation",
+    "mouth_truth_correlation",
     "speech_correlation",
     "jitter",
 )
 # Scores that are read at every intensity scale.
-SWEEP_SCORES = ("emotion_accuracy", "mouth_error", "speech_correlation")
+SWEEP_SCORES = (
+    "emotion_accuracy",
+    "mouth_error",
+    "mouth_posture_error",
+    "mouth_motion_error",
+    "speech_correlation",
+)
 LIP_SYNC_SCORES = ("lse_d", "lse_c")
 _METRIC_OF = {metric.name: metric for metric in METRICS}
+
+
+def with_derived_scores(statistics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Statistics that were kept before some scores existed, with those that they hold.
+
+    Args:
+        statistics: name -> (E, M) rows; those of `mouth_error` hold the moments of each clip.
+
+    Returns:
+        The same with `mouth_posture_error`, `mouth_motion_error` and `mouth_truth_correlation`.
+    """
+    moments = statistics.get("mouth_error")
+    if moments is None:
+        return statistics
+
+    derived = {
+        "mouth_posture_error": edit_scores.posture_rows(moments),
+        "mouth_motion_error": edit_scores.motion_rows(moments),
+        "mouth_truth_correlation": edit_scores.clip_correlation_from_moments(moments).rows,
+    }
+    return derived | statistics
 
 
 def compute_statistics(readings: EditReadings, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The statistics of the named scores: name -> (E, M) rows."""
     statistics = {}
     for metric in METRICS:
+        if BILABIALS in metric.needs and not readings.closed:
+            continue
         if metric.name in names:
             statistics[metric.name] = metric.compute(readings).rows
 

@@ -72,11 +72,11 @@ class ProbeResult:
         """The highest accuracy of all probes: the leak."""
         return self.score[self.best]
 
-    def estimate(self, kind: str | None = None, seed: int = 0) -> Estimate:
+    def estimate(self, kind: str | None = None) -> Estimate:
         """The accuracy of one kind (default: the highest), and beside it those of all kinds."""
         kind = kind or self.best
         accuracy = mean_statistics(self.hits[kind])
-        estimate = estimate_score(accuracy, self.groups, seed, chance=self.chance)
+        estimate = estimate_score(accuracy, self.groups, chance=self.chance)
 
         return estimate.with_details(
             balanced=self.balanced[kind],
@@ -283,7 +283,7 @@ def _balanced_accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
         return float(balanced_accuracy_score(labels, predictions))
 
 
-def leak_share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> Estimate:
+def leak_share(result: ProbeResult, raw: ProbeResult) -> Estimate:
     """How much of the raw features' excess over chance an embedding keeps.
 
     (score - chance) / (raw score - chance), highest probes of both, interval over speakers paired
@@ -292,7 +292,6 @@ def leak_share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> Estimate
     Args:
         result: probes of the embedding.
         raw: probes of the raw features, on the same rows.
-        seed: of the interval.
 
     Returns:
         1 for an embedding equal to the raw features, 0 for a constant one; `raw` is the raw
@@ -304,7 +303,7 @@ def leak_share(result: ProbeResult, raw: ProbeResult, seed: int = 0) -> Estimate
 
     statistics = ScoreStatistics(rows.astype(np.float64), _excess_ratio)
 
-    return estimate_score(statistics, result.groups, seed, chance=0.0, raw=raw.highest)
+    return estimate_score(statistics, result.groups, chance=0.0, raw=raw.highest)
 
 
 def _excess_ratio(sums: np.ndarray) -> np.ndarray:
@@ -334,8 +333,8 @@ def spearman_probe(
         values_fit: (n,).
         features_score: (m, D).
         values_score: (m,).
-        groups_score: (m,) of what is resampled.
-        seed: of the permutation and the interval.
+        groups_score: (m,) the person of each row.
+        seed: of the permutation.
         permuted: fit on shuffled values, the control that must score chance.
 
     Returns:
@@ -361,7 +360,7 @@ def spearman_probe(
     num_speakers = len(np.unique(groups_score))
 
     return estimate_score(
-        correlation, groups_score, seed, chance=0.0, n_fit=len(values_fit), speakers=num_speakers
+        correlation, groups_score, chance=0.0, n_fit=len(values_fit), speakers=num_speakers
     )
 
 

@@ -184,7 +184,7 @@ def retrieval_r1(
         num_queries: query clips.
         per_query: frames drawn from each.
         num_sentences: sentences in a gallery.
-        seed: of the draws and the interval.
+        seed: of the draws.
         moments_of: alignment of two clips, where `frames` has no phonemes. Default: by the true
             phones.
 
@@ -222,7 +222,7 @@ def retrieval_r1(
     sizes = [retrieval.size for retrieval in retrievals]
 
     estimate = estimate_score(
-        mean_statistics(hits), np.array(speakers), seed, chance=float(np.mean(chance))
+        mean_statistics(hits), np.array(speakers), chance=float(np.mean(chance))
     )
     estimate = estimate.with_details(gallery=float(np.mean(sizes)), skipped=num_skipped)
 

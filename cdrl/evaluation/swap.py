@@ -212,7 +212,7 @@ def triple_wins(embed: Embed, triples: Triples) -> np.ndarray:
     return np.where(is_tie, 0.5, margin > 0)
 
 
-def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> Estimate:
+def swap_image(embed: Embed, triples: Triples) -> Estimate:
     """How often the positive image is nearer than the negative one under the anchor's audio.
 
     Mean of [cos(x, y) > cos(x, z)] + .5 [equal].
@@ -221,7 +221,6 @@ def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> Estimate:
         embed: (image frames, audio frames) -> (n, D). Raw features and true actions ignore the
             audio.
         triples: of `draw_triples`.
-        seed: of the interval.
 
     Returns:
         With chance .5, near and far (each half by itself), interval over the anchors' speakers, n.
@@ -232,7 +231,7 @@ def swap_image(embed: Embed, triples: Triples, seed: int = 0) -> Estimate:
     far_wins = wins[triples.far]
 
     statistics = mean_statistics(wins)
-    estimate = estimate_score(statistics, triples.speaker, seed, chance=0.5)
+    estimate = estimate_score(statistics, triples.speaker, chance=0.5)
     return estimate.with_details(
         skipped=triples.skipped, near=_mean(near_wins), far=_mean(far_wins)
     )
@@ -252,7 +251,7 @@ def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 
         embed: as in `swap_image`.
         frames: clip and speaker of each frame.
         num: exchanges.
-        seed: of the draws and the interval.
+        seed: of the draws.
 
     Returns:
         Mean cosine distance for the audio / for the image; audio, image: those two means; n;
@@ -273,7 +272,7 @@ def swap_audio(embed: Embed, frames: pd.DataFrame, num: int = 2000, seed: int = 
 
     statistics = ScoreStatistics(np.stack([audio, image], axis=1), ratio)
     speakers = frames["speaker"].to_numpy()[kept]
-    estimate = estimate_score(statistics, speakers, seed)
+    estimate = estimate_score(statistics, speakers)
 
     is_image_only = not audio.any()
     return estimate.with_details(

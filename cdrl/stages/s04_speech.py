@@ -79,7 +79,7 @@ class SpeechScores:
         swap_name = "swap_image_dtw" if self.uses_dtw else "swap_image"
 
         try:
-            image_swap = swap.swap_image(embed, self._triples, self.config.seed)
+            image_swap = swap.swap_image(embed, self._triples)
             estimates[f"{prefix}.{swap_name}"] = image_swap
         except InputError as error:
             self.left_out.append(f"left out {swap_name}: {error}")

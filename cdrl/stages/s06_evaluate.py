@@ -129,7 +129,7 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
 def compare_with_baseline(
     folder: Path, edits: Edits, judges: Judges, evaluation: EditEvaluation, config: EvaluateConfig
 ) -> dict[str, Estimate]:
-    """Compare CDRL with the editor without guidance, paired over clips and at equal accuracy.
+    """Compare CDRL with the editor without guidance, clip by clip and at equal accuracy.
 
     Args:
         folder: of the generator stage, with both editors.
@@ -147,12 +147,12 @@ def compare_with_baseline(
         }
 
     prefix = "spfem.image.cdrl_minus_baseline"
-    clips = np.arange(len(edits))
+    people = edits.speakers
+    if len(set(people)) == 1:
+        people = np.arange(len(edits))  # an interval over the clips of this one person
 
     target = edits.target_emotions
-    estimates = estimate_differences(
-        prefix, restored["cdrl"], restored["baseline"], clips, target, config.seed
-    )
+    estimates = estimate_differences(prefix, restored["cdrl"], restored["baseline"], people, target)
 
     scales = parse_intensity_scales(config.sweep)
     curves = {}
@@ -172,7 +172,7 @@ def compare_with_baseline(
         estimates |= estimate_intensity_curve(name, [0.0, *scales], curves[variant])
 
     at_equal_accuracy = estimate_at_equal_accuracy(
-        prefix, [curves["cdrl"]], [curves["baseline"]], clips, config.seed
+        prefix, [curves["cdrl"]], [curves["baseline"]], people, config.seed
     )
 
     return estimates | at_equal_accuracy

@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from cdrl.core.intervals import share_over_people
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, MOUTH_INDEX, SCORED_EMOTIONS
 from cdrl.media.mouth_curves import mouth_curves
 from cdrl.studio import articulation, corpus, expression
@@ -26,7 +27,6 @@ from cdrl.studio.speech import speak_all
 
 WINDOW = np.arange(-2, 3)  # frames around one, itself included
 MOST_FITTED = 20_000  # frames that a probe is fitted to
-RESAMPLES = 1000  # bootstraps over people
 FIRST_STRANGER = 100_000  # id of the first person of `intensity_ceiling`; no split has them
 _MOVED_EMOTIONS = [emotion for emotion in SCORED_EMOTIONS if emotion != "neutral"]
 
@@ -122,8 +122,7 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> CorpusScore
         truth: of the same N frames.
 
     Returns:
-        Accuracy; chance is that of the fitting half's majority, the interval that of bootstraps
-        over people.
+        Accuracy; chance is that of the fitting half's majority, the interval is over people.
     """
     is_right = np.zeros(len(labels))
     is_majority = np.zeros(len(labels))
@@ -153,21 +152,12 @@ def _interval_over_people(is_right: np.ndarray, person: np.ndarray) -> tuple[flo
         is_right: (N,) 1 for a right answer, 0 for a wrong one.
         person: (N,) ids.
     """
-    people, person_index = np.unique(person, return_inverse=True)
+    _, person_index = np.unique(person, return_inverse=True)
 
     hits = np.bincount(person_index, is_right)
     frames = np.bincount(person_index)
 
-    num_people = len(people)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(num_people, size=(RESAMPLES, num_people))
-
-    drawn_hits = hits[drawn].sum(1)
-    drawn_frames = frames[drawn].sum(1)
-    accuracies = drawn_hits / drawn_frames
-    low, high = np.percentile(accuracies, [2.5, 97.5])
-
-    return low, high
+    return share_over_people(hits, frames)
 
 
 def _subsample(mask: np.ndarray) -> np.ndarray:
