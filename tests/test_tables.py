@@ -1,6 +1,15 @@
 """Tables of scores: what an argument needs is shown, all else is folded, nothing is invented."""
 
+import pytest
+
+from cdrl.cli.main import main
+from cdrl.core.paths import repository_root
+from cdrl.core.results import all_scores, read_results, score_lines
+from cdrl.core.settings import CorpusConfig
+from cdrl.core.stage import run_stage
+from cdrl.report.main_scores import NUM_SCORES, main_scores, plain_names
 from cdrl.report.tables import score_rows, score_table
+from cdrl.report.words import words_of
 
 SCORES = {
     "content.viseme": 0.48375,
@@ -69,3 +78,72 @@ def test_the_report_s_rows_put_chance_interval_and_n_in_small_print():
     rows = score_rows(SCORES)
     assert "<td>0.4838<small>0.4468 to 0.5138, chance 0.1555, n 6000</small></td>" in rows
     assert rows.count("<tr>") == 4
+
+
+def many_scores():
+    """The scores of a run: more than anyone reads."""
+    scores = {f"spfem.image.cdrl.mouth_error.part_{k}": k / 100 for k in range(90)}
+    scores |= SCORES
+    scores["spfem.image.cdrl.emotion_accuracy"] = 0.7
+    return scores
+
+
+@pytest.fixture(scope="module")
+def large_run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("large")
+    run_stage(CorpusConfig(), run, lambda out: many_scores())
+    return run
+
+
+def printed(capsys, *words):
+    assert main(["scores", *map(str, words)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_scores_without_a_pattern_are_the_main_ones_and_say_how_to_see_the_rest(large_run, capsys):
+    lines = printed(capsys, large_run)
+    assert lines[0].split()[:2] == ["name", "value"]
+    cells = {line.split()[0]: line.split()[1:] for line in lines[1:-2]}
+    assert list(cells) == ["content.viseme", "emotion.emotion", "spfem.image.cdrl.emotion_accuracy"]
+    numbers = ["0.4838", "0.1555", "0.4468", "to", "0.5138", "6000"]
+    assert cells["content.viseme"][:6] == numbers
+    assert f"cdrl scores {large_run} --all" in lines[-1]
+    assert f"cdrl scores {large_run} content" in lines[-1]
+
+
+def test_all_scores_and_those_of_a_pattern_are_plain_name_value_lines(large_run, capsys):
+    assert printed(capsys, large_run, "--all") == score_lines(many_scores())
+    assert printed(capsys, large_run, "content.loss") == ["content.loss 2.5"]
+
+
+def test_the_study_s_main_scores_fit_a_screen_and_keep_chance_and_interval(capsys):
+    study = repository_root() / "results" / "study"
+    lines = printed(capsys, study)
+    assert 10 < len(lines) <= NUM_SCORES + 3
+    names = [line.split()[0] for line in lines[1:-2]]
+    scores = all_scores(read_results(study))
+    assert names == main_scores(scores)
+    for line, name in zip(lines[1:], names, strict=False):
+        assert line.split()[1] == score_lines({name: scores[name]})[0].split()[1]
+        if f"{name}.low" in scores:
+            assert " to " in line
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {},
+        {"corpus.clips": 12, "corpus.share": 0.5, "corpus.share.chance": 0.2},
+        {"content.viseme": 0.5, "spfem.actions.cdrl.emotion_accuracy": 0.1},
+    ],
+)
+def test_main_scores_are_those_that_are_there_and_no_part_of_another(scores):
+    names = main_scores(scores)
+    assert set(names) <= set(plain_names(scores))
+    assert bool(names) == bool(scores)
+
+
+def test_every_main_score_of_the_study_has_words():
+    for name in main_scores(all_scores(read_results(repository_root() / "results" / "study"))):
+        assert "_" not in words_of(name)
+        assert "." not in words_of(name)

@@ -40,12 +40,14 @@ class Command:
         function: "module:function"; it is called with the parsed arguments.
         help: one line.
         arguments: in the order of the help.
+        check: "module:function" that is called before; it imports nothing heavy.
     """
 
     words: tuple[str, ...]
     function: str
     help: str
     arguments: tuple[Argument, ...] = ()
+    check: str = ""
 
 
 def argument(*names: str, **settings: Any) -> Argument:
@@ -123,6 +125,7 @@ COMMANDS = (
             REMAKE,
             SETTINGS,
         ),
+        check="cdrl.cli.checks:run",
     ),
     Command(
         ("grid",),
@@ -140,11 +143,12 @@ COMMANDS = (
             ),
             REMAKE,
         ),
+        check="cdrl.cli.checks:grid",
     ),
     Command(
         ("scores",),
         "cdrl.cli.scores:scores",
-        "print the scores of a run as `name value` lines",
+        "print the scores of a run that matter; by pattern or all, as `name value` lines",
         (
             RUN,
             argument(
@@ -154,6 +158,7 @@ COMMANDS = (
                 default="",
                 help="as in content or 'spfem.*.psnr'",
             ),
+            argument("--all", action="store_true", help="print every score"),
         ),
     ),
     Command(
@@ -171,6 +176,7 @@ COMMANDS = (
                 help="map N frames again (default: the maps that the run has)",
             ),
         ),
+        check="cdrl.cli.checks:page",
     ),
     Command(
         ("dial",),
@@ -204,6 +210,7 @@ COMMANDS = (
             ),
             argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)"),
         ),
+        check="cdrl.cli.checks:page",
     ),
     Command(
         ("edit",),
@@ -312,6 +319,7 @@ COMMANDS = (
                 help="folder of the checkpoints (default: runs/train)",
             ),
         ),
+        check="cdrl.cli.checks:train",
     ),
     Command(
         ("study",),
@@ -332,6 +340,7 @@ COMMANDS = (
             ),
             SETTINGS,
         ),
+        check="cdrl.cli.checks:study",
     ),
     Command(
         ("data", "check"),
@@ -364,6 +373,7 @@ COMMANDS = (
                 help="of an ingest on one core (default: by the pictures' size)",
             ),
         ),
+        check="cdrl.cli.checks:manifest",
     ),
     Command(
         ("data", "ingest"),
@@ -413,6 +423,7 @@ COMMANDS = (
                 help="for one clip (default 600)",
             ),
         ),
+        check="cdrl.cli.checks:ingest",
     ),
     Command(
         ("data", "studio"),
@@ -433,5 +444,6 @@ COMMANDS = (
                 help="1 to 3 for every clip but neutral (default 0: drawn)",
             ),
         ),
+        check="cdrl.cli.checks:studio",
     ),
 )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cdrl.report.figures import score_bars
 from cdrl.report.html_page import figure_block, html_page, html_table
+from cdrl.report.main_scores import PARTS
 
 # Shown where the grid's file names none; those that the runs do not have are left out.
 MAIN_SCORES = (
@@ -24,7 +25,6 @@ MAIN_SCORES = (
     "spfem.image.cdrl.speech_correlation",
 )
 NUM_FIRST_SCORES = 8  # shown where the runs have none of the main ones
-PARTS = ("chance", "low", "high", "n")  # of a score, shown beside it
 NOTE = "value (95 % interval; chance; n), where a score has them"
 
 

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from cdrl.core.results import score_lines
 from cdrl.report.html_page import html_table
-
-PARTS = ("chance", "low", "high", "n")  # of a score, shown beside it
+from cdrl.report.main_scores import in_columns, parts_of, plain_names, score_texts
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,7 @@ class ScoreTable:
         return f"{table}<details>{summary}<pre>{lines}</pre></details>"
 
     def __repr__(self) -> str:
-        table = [self.HEADS, *self.rows]
-        columns = zip(*table, strict=True)
-        widths = [max(map(len, column)) for column in columns]
-        lines = []
-        for row in table:
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            lines.append("  ".join(cells).rstrip())
-
-        return "\n".join(lines)
+        return "\n".join(in_columns([self.HEADS, *self.rows]))
 
 
 def score_table(
@@ -63,30 +54,15 @@ def score_table(
     for name, description in descriptions.items():
         if name not in texts:
             continue
-        parts = _parts(texts, name)
-        chance = parts.get("chance", "")
-        interval = _interval(parts)
-        rows.append((description, name, texts[name], chance, interval, parts.get("n", "")))
+        parts = parts_of(texts, name)
+        numbers = [parts.get(part, "") for part in ("chance", "interval", "n")]
+        rows.append((description, name, texts[name], *numbers))
 
     lines: dict[str, None] = {}  # an ordered set
     for pattern in folded:
         for line in score_lines(dict(scores), pattern):
             lines[line] = None
     return ScoreTable(tuple(rows), tuple(lines))
-
-
-def score_texts(scores: Mapping[str, float]) -> dict[str, str]:
-    """The numbers of scores as `cdrl scores` prints them.
-
-    Args:
-        scores: mapping of names to numbers.
-    """
-    texts = {}
-    for line in score_lines(dict(scores)):
-        name, text = line.split(" ", 1)
-        texts[name] = text
-
-    return texts
 
 
 def score_rows(scores: Mapping[str, float]) -> str:
@@ -97,43 +73,12 @@ def score_rows(scores: Mapping[str, float]) -> str:
     """
     texts = score_texts(scores)
     rows = []
-    for name, value in texts.items():
-        base, _, last = name.rpartition(".")
-        if last in PARTS and base in texts:
-            continue  # shown beside its score
-        notes = html.escape(", ".join(_notes(texts, name)))
-        small = f"<small>{notes}</small>" if notes else ""
-        cells = f"<td>{html.escape(name)}</td><td>{html.escape(value)}{small}</td>"
-        rows.append(f"<tr>{cells}</tr>")
+    for name in plain_names(texts):
+        parts = parts_of(texts, name)
+        notes = [parts["interval"]] if "interval" in parts else []
+        notes += [f"{part} {parts[part]}" for part in ("chance", "n") if part in parts]
+        small = f"<small>{html.escape(', '.join(notes))}</small>" if notes else ""
+        value = html.escape(texts[name])
+        rows.append(f"<tr><td>{html.escape(name)}</td><td>{value}{small}</td></tr>")
 
     return "".join(rows)
-
-
-def _parts(texts: Mapping[str, str], name: str) -> dict[str, str]:
-    """The texts of a score's chance, interval and n, where it has them."""
-    parts = {}
-    for part in PARTS:
-        full_name = f"{name}.{part}"
-        if full_name in texts:
-            parts[part] = texts[full_name]
-
-    return parts
-
-
-def _interval(parts: Mapping[str, str]) -> str:
-    """`0.4 to 0.6`; empty without both ends."""
-    if "low" in parts and "high" in parts:
-        return f"{parts['low']} to {parts['high']}"
-    return ""
-
-
-def _notes(texts: Mapping[str, str], name: str) -> list[str]:
-    """What stands in small print beside a score."""
-    parts = _parts(texts, name)
-    interval = _interval(parts)
-    notes = [interval] if interval else []
-    for part in ("chance", "n"):
-        if part in parts:
-            notes.append(f"{part} {parts[part]}")
-
-    return notes

@@ -22,6 +22,9 @@ SUBJECTS = {
     "content_av": "content with sound",
     "content": "content",
     "emotion": "emotion",
+    "hsic": "content and emotion",
+    "time": "time",
+    "memory": "memory",
 }
 EDITORS = {
     "actions": "facial-action editor",
@@ -56,7 +59,7 @@ MEASURES_OF_EMBEDDINGS = {
     "swap_audio": "moves with the sound",
     "retrieval_r1": "moment found in another person",
     "retrieval_dtw_r1": "moment found, aligned by sound",
-    "content_emotion": "dependence of content and emotion (HSIC)",
+    "content_emotion": "their dependence (HSIC)",
 }
 MEASURES_OF_EDITS = {
     "emotion_accuracy": "wanted emotion is read",
@@ -74,7 +77,7 @@ MEASURES_OF_EDITS = {
     "fps": "frames a second",
     "truth": "the same on true edits",
 }
-MEASURES_OF_RUNS = {"total_seconds": "seconds of the whole run", "peak_gb": "memory, GB"}
+MEASURES_OF_RUNS = {"total_seconds": "seconds of the whole run", "peak_gb": "GB at the peak"}
 MEASURES = MEASURES_OF_EMBEDDINGS | MEASURES_OF_EDITS | MEASURES_OF_RUNS
 IDENTIFIER = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 LINE_LENGTH = 34  # letters of a label's line in a figure
