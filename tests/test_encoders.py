@@ -74,6 +74,7 @@ def drawn_features(people=4, sentences=3, emotions=("happy", "sad", "angry"), se
 def clip_row(person, sentence, emotion):
     return {
         "name": f"{person}-{sentence}-{emotion}",
+        "corpus": "drawn",
         "speaker": str(person),
         "sentence": str(sentence),
         "emotion": emotion,

@@ -6,6 +6,7 @@ from pathlib import Path
 from cdrl.cli.options import parse_settings
 from cdrl.core.errors import InputError
 from cdrl.core.files import check_disk
+from cdrl.core.own_code import INTERFACES
 from cdrl.core.results import all_scores, score_lines
 from cdrl.core.settings import StudyConfig, from_dict
 from cdrl.recipes import RECIPES
@@ -49,6 +50,8 @@ def study(arguments: argparse.Namespace) -> None:
     """
     settings = {}
     for name, value in parse_settings(arguments.set).items():
+        if name in INTERFACES:  # content.loss, which the study calls content_loss
+            name = name.replace(".", "_")
         settings[name.removeprefix("study.")] = value
     config = from_dict(StudyConfig, settings)
 

@@ -12,18 +12,32 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from cdrl.core.errors import InputError
 from cdrl.core.former_names import former_spelling, renamed_setting
+from cdrl.core.own_code import INTERFACES, allow, check_name, identity
 from cdrl.core.presets import PRESETS
 
 MOST_STEPS = 10_000_000
+MOST = 10_000_000  # of anything that is counted
+LONGEST_SHOWN = 60  # characters of a value in a message
+LONGEST_NAME = 200  # characters
+LONGEST_PART = 255  # bytes of a name in a path
+LONGEST_PATH = 4000  # bytes; systems take 4096
 LARGEST_SCALE = 1.5  # of the intensity, as `MAX_INTENSITY` of the editors
 CHECKED = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
@@ -77,13 +91,44 @@ def _check_split(text: str) -> str:
     """Accept the name of a split of a real corpus, or a .json file."""
     if text not in ("strict", "drawn", "paper") and not text.endswith(".json"):
         raise ValueError("strict, drawn, paper or a .json file")
-    return text
+    return _check_place(text)
 
 
 def _check_name(text: str) -> str:
-    """Accept any text that is not empty."""
-    if not text.strip():
-        raise ValueError("a name")
+    """Accept any text that is not empty, not long and has printable characters alone."""
+    if not text.strip() or len(text) > LONGEST_NAME or not text.isprintable():
+        raise ValueError(f"a name of up to {LONGEST_NAME} printable characters")
+    return text
+
+
+def _name_of_code(setting: str, value: Any) -> Any:
+    """Take an object of the user for its name; a text stays, and nothing is imported by it."""
+    return value if isinstance(value, str) else allow(setting, value)
+
+
+def _check_place(text: str) -> str:
+    """Accept the path of a file or folder, or nothing."""
+    parts = text.encode(errors="replace").split(b"/")
+    is_long = len(text) > LONGEST_PATH or any(len(part) > LONGEST_PART for part in parts)
+    if is_long or (text and not text.isprintable()):
+        raise ValueError(f"a path of printable characters, {LONGEST_PART} bytes in each part")
+    return text
+
+
+def _check_template(text: str) -> str:
+    """Accept names in braces, each once, or nothing."""
+    names = re.findall(r"{(\w+)}", text)
+    rest = re.sub(r"{\w+}", "", text)
+    is_template = bool(names) and len(set(names)) == len(names) and not set("{}") & set(rest)
+    if text and not (is_template and text.isprintable()):
+        raise ValueError("names in braces, each once")
+    return text
+
+
+def _check_rows(text: str) -> str:
+    """Accept names of rows with commas between them, or nothing."""
+    if text.strip() and not re.fullmatch(r"[\w., ]+", text):
+        raise ValueError("TABLE.ROW with commas between them")
     return text
 
 
@@ -92,8 +137,22 @@ Scales = Annotated[str, AfterValidator(_check_scales)]
 Device = Annotated[str, AfterValidator(_check_device)]
 Detector = Annotated[str, AfterValidator(_check_detector)]
 Split = Annotated[str, AfterValidator(_check_split)]
+OwnCode = AfterValidator(check_name)
+CodeName = Annotated[str, OwnCode]
+ContentLoss = Annotated[str, BeforeValidator(partial(_name_of_code, "content.loss")), OwnCode]
+ContentCode = Annotated[str, BeforeValidator(partial(_name_of_code, "content.encoder")), OwnCode]
+EmotionLoss = Annotated[str, BeforeValidator(partial(_name_of_code, "emotion.loss")), OwnCode]
+EmotionCode = Annotated[str, BeforeValidator(partial(_name_of_code, "emotion.encoder")), OwnCode]
+EditorCode = Annotated[str, BeforeValidator(partial(_name_of_code, "generator.editor")), OwnCode]
+Place = Annotated[str, AfterValidator(_check_place)]
+Template = Annotated[str, AfterValidator(_check_template)]
+Rows = Annotated[str, AfterValidator(_check_rows)]
 Crop = Literal["aligned", "released"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Speech = Literal["espeak", "cached"]
+
+
+_OWN = "as module:name or an object of your own; empty: the kit's"
 
 
 def _seed() -> Any:
@@ -101,11 +160,27 @@ def _seed() -> Any:
 
 
 def _device() -> Any:
+    return setting("auto", "a GPU where there is one, cpu, cuda, cuda:0 or mps", hashed=False)
+
+
+def _devices() -> Any:
     return setting(
-        "auto",
-        "of the training: half precision on a GPU, single precision on the CPU",
-        hashed=False,
+        1, "processes that train as one, a GPU each, or parts of the CPU", hashed=False, ge=1, le=64
     )
+
+
+def _precision() -> Any:
+    return setting("auto", "of the training; auto: fp16 on a GPU, else fp32", hashed=False)
+
+
+def _micro_batches() -> Any:
+    return setting(
+        1, "parts that a batch is computed in, to save memory", hashed=False, ge=1, le=100_000
+    )
+
+
+def _compiled() -> Any:
+    return setting(False, "compile the networks by torch.compile", hashed=False)
 
 
 def _workers() -> Any:
@@ -134,28 +209,35 @@ class CorpusConfig:
     speech: Speech = setting(
         "espeak", "espeak synthesises sentences; cached takes the few committed ones"
     )
-    data_root: str = setting("", "folder of a corpus that is not generated")
-    template: str = setting("", "layout of corpus=folder, as in {speaker}/{emotion}/{clip}")
+    data_root: Place = setting("", "folder of a corpus that is not generated")
+    template: Template = setting(
+        "", "layout of corpus=folder, as in {speaker}/{emotion}/{sentence}"
+    )
     split: Split = setting("strict", "who trains and who reports in a real corpus")
     max_clips: int = setting(
-        0, "clips of a real corpus in each part, whole sentences of a speaker; 0 takes all", ge=0
+        0,
+        "clips of a real corpus in each part, whole sentences of a speaker; 0 takes all",
+        ge=0,
+        le=MOST,
     )
     frame_rate: float = setting(25.0, "Hz, of a real corpus", gt=0, le=240)
     detector: Detector = setting("embedded", "face detector for a real corpus")
-    train_people: int = setting(60, "people who train", ge=2)
-    train_clips: int = setting(4, "clips per training person", ge=1)
+    train_people: int = setting(60, "people who train", ge=2, le=MOST)
+    train_clips: int = setting(4, "clips per training person", ge=1, le=MOST)
     report_people: int = setting(
-        20, "people who report; one half fits the probes, the other half can score", ge=2
+        20, "people who report; one half fits the probes, the other half can score", ge=2, le=MOST
     )
-    report_score_people: int = setting(5, "people of the scoring half who score", ge=1)
-    report_sentences: int = setting(12, "sentences; one half for each half of the people", ge=2)
-    edits: int = setting(63, "true edits for the evaluation", ge=1)
+    report_score_people: int = setting(5, "people of the scoring half who score", ge=1, le=MOST)
+    report_sentences: int = setting(
+        12, "sentences; one half for each half of the people", ge=2, le=MOST
+    )
+    edits: int = setting(63, "true edits for the evaluation", ge=1, le=MOST)
     frame_size: int = setting(128, "side of a rendered frame, pixels", ge=32, le=4096)
     crop: Crop = setting("aligned", "aligned holds the face still; released is the release's box")
     crop_size: int = setting(96, "side of the face crop, pixels", ge=16, le=2048)
     seed: int = _seed()
     workers: int = _workers()
-    ingested: str = setting(
+    ingested: Place = setting(
         "", "folder of crops that runs share; empty: `ingested` beside the run", hashed=False
     )
 
@@ -172,12 +254,12 @@ class PriorsConfig:
     language: Name = setting("embedded", "or a model of open_clip, as ViT-B-32/openai")
     vision: Name = setting("embedded", "or iresnet50, the release's")
     batch: int = setting(256, "frames in a batch", ge=1, le=100_000)
-    weights: str = setting(
+    weights: Place = setting(
         "", "folder of weights that are not embedded; empty: CDRL_WEIGHTS", hashed=False
     )
     download: bool = setting(False, "download missing weights into that folder", hashed=False)
     device: Device = _device()
-    features: str = setting(
+    features: Place = setting(
         "", "folder of features that runs share; empty: the run's own", hashed=False
     )
 
@@ -192,12 +274,12 @@ class ContentConfig:
     steps: int = _steps(300, "optimiser steps")
     control_steps: int = _steps(60, "steps on shuffled pairs, constant and noise images")
     batch: int = setting(8, "pairs of clips in a batch", ge=1, le=100_000)
-    pairs: int = setting(1000, "pairs of clips that are drawn and aligned", ge=1)
+    pairs: int = setting(1000, "pairs of clips that are drawn and aligned", ge=1, le=MOST)
     alignment: Literal["prior", "mfcc", "linear", "truth"] = setting(
         "prior", "what aligns a pair: DTW on the audio prior or on MFCC, a straight line, the truth"
     )
-    moments: int = setting(24, "moments of each clip of a pair", ge=2)
-    temporal_exclusion: int = setting(1, "frames; a nearer moment is no negative", ge=0)
+    moments: int = setting(24, "moments of each clip of a pair", ge=2, le=MOST)
+    temporal_exclusion: int = setting(1, "frames; a nearer moment is no negative", ge=0, le=MOST)
     false_negative_cosine: float = setting(
         0.95, "cosine of the audio prior above which two moments are no negatives", ge=0, le=1
     )
@@ -215,7 +297,7 @@ class ContentConfig:
     embedding: int = setting(12, "dimensions of the embedding", ge=1, le=100_000)
     dropout: float = setting(0.0, "share of units that dropout removes", ge=0, lt=1)
     temperature: float = setting(0.1, "of the contrastive softmax", gt=0, le=100)
-    units: int = setting(60, "clusters of the audio prior that the embedding learns", ge=2)
+    units: int = setting(60, "clusters of the audio prior that the embedding learns", ge=2, le=MOST)
     contrast_weight: float = _weight(1.0, "the contrastive term")
     wrong_image_weight: float = _weight(0.2, "the term of wrong images under the right sound")
     sound_weight: float = _weight(1.5, "the cross-entropy of sound units")
@@ -225,6 +307,12 @@ class ContentConfig:
     variance_weight: float = _weight(1.0, "the variance term")
     seed: int = _seed()
     device: Device = _device()
+    devices: int = _devices()
+    precision: TrainingPrecision = _precision()
+    micro_batches: int = _micro_batches()
+    compiled: bool = _compiled()
+    loss: ContentLoss = setting("", f"the contrastive term, {_OWN}")
+    encoder: ContentCode = setting("", f"the encoder, {_OWN}")
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -243,7 +331,7 @@ class EmotionConfig:
     short: float = setting(
         0.25, "share of batches that see five frames, as an editor shows them", ge=0, le=1
     )
-    bottleneck: int = setting(8, "dimensions that all information passes", ge=1)
+    bottleneck: int = setting(8, "dimensions that all information passes", ge=1, le=MOST)
     noise: float = setting(0.5, "std of the noise on each of them in training", ge=0, le=100)
     temperature: float = setting(0.07, "of the contrastive softmax", gt=0, le=100)
     prior_weight: float = _weight(1.0, "the term of the emotion prior")
@@ -254,16 +342,24 @@ class EmotionConfig:
     variance_weight: float = _weight(1.0, "the variance term")
     seed: int = _seed()
     device: Device = _device()
+    devices: int = _devices()
+    precision: TrainingPrecision = _precision()
+    micro_batches: int = _micro_batches()
+    compiled: bool = _compiled()
+    loss: EmotionLoss = setting("", f"the contrastive term, {_OWN}")
+    encoder: EmotionCode = setting("", f"the encoder, {_OWN}")
 
 
 @dataclass(frozen=True, config=CHECKED)
 class ProbeConfig:
     """What the two embeddings know: notebook 04."""
 
-    fit_frames: int = setting(20000, "frames that fit a probe; a leak grows with them", ge=10)
-    swaps: int = setting(4000, "triples of the image swap", ge=1)
-    gallery: int = setting(5, "sentences in a retrieval gallery", ge=1)
-    map_points: int = setting(3000, "points of a UMAP map", ge=10)
+    fit_frames: int = setting(
+        20000, "frames that fit a probe; a leak grows with them", ge=10, le=MOST
+    )
+    swaps: int = setting(4000, "triples of the image swap", ge=1, le=MOST)
+    gallery: int = setting(5, "sentences in a retrieval gallery", ge=1, le=MOST)
+    map_points: int = setting(3000, "points of a UMAP map", ge=10, le=MOST)
     fit_steps: int = _steps(
         60, "steps of both encoders on real clips, for each fold; 0 scores them as trained", least=0
     )
@@ -279,7 +375,7 @@ class GeneratorConfig:
     steps: int = _steps(100, "optimiser steps")
     batch: int = setting(8, "windows in a batch", ge=2, le=100_000)
     learning_rate: float = _learning_rate(5e-4)
-    start: str = setting("generator_start", "weights that all variants begin with; empty: none")
+    start: Place = setting("generator_start", "weights that all variants begin with; empty: none")
     content_weight: float = _weight(1.0, "the content term, times the variant's own")
     emotion_weight: float = _weight(1.0, "the emotion term, times the variant's own")
     adversarial_weight: float = _weight(1.0, "the adversarial term, times the variant's own")
@@ -287,6 +383,11 @@ class GeneratorConfig:
     fit_steps: int = _steps(30, "steps of the fit to the real person of the samples")
     seed: int = _seed()
     device: Device = _device()
+    devices: int = _devices()
+    precision: TrainingPrecision = _precision()
+    micro_batches: int = _micro_batches()
+    compiled: bool = _compiled()
+    editor: EditorCode = setting("", f"the image editor, {_OWN}")
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -297,9 +398,9 @@ class EvaluateConfig:
     """
 
     sweep: Scales = setting("0.5,1.5", "intensity scales beside 1, for equal emotion accuracy")
-    syncnet: str = setting("", "file of SyncNet v2, for lse_d and lse_c")
-    arcface: str = setting("", "file resnet18_110.pth of arcface-pytorch, for fad")
-    efficient_face: str = setting("", "file of EfficientFace trained on AffectNet-7, for csim")
+    syncnet: Place = setting("", "file of SyncNet v2, for lse_d and lse_c")
+    arcface: Place = setting("", "file resnet18_110.pth of arcface-pytorch, for fad")
+    efficient_face: Place = setting("", "file of EfficientFace trained on AffectNet-7, for csim")
     seed: int = _seed()
 
 
@@ -308,36 +409,40 @@ class StudyConfig:
     """The comparison over seeds, `cdrl study`: no stage of a run."""
 
     speech: Speech = setting("espeak", "espeak synthesises sentences; cached takes committed ones")
-    people: int = setting(640, "people who train", ge=2)
-    clips: int = setting(8, "clips per training person", ge=1)
+    people: int = setting(640, "people who train", ge=2, le=MOST)
+    clips: int = setting(8, "clips per training person", ge=1, le=MOST)
     split: Literal["report", "choose"] = setting("report", "who scores", hashed=False)
-    rows: str = setting(
+    rows: Rows = setting(
         "", "as in content.cdrl,emotion.raw; empty: all rows of this set", hashed=False
     )
     report_people: int = setting(
-        24, "people who report; one half fits the probes, the other scores", ge=2
+        24, "people who report; one half fits the probes, the other scores", ge=2, le=MOST
     )
-    pairs: int = setting(8000, "pairs of clips that are drawn and aligned", ge=1)
+    pairs: int = setting(8000, "pairs of clips that are drawn and aligned", ge=1, le=MOST)
     content_steps: int = _steps(1000, "of CCRL")
     emotion_steps: int = _steps(1000, "of CERL")
     released_steps: int = _steps(400, "of CCRL as released, which sees images")
     control_steps: int = _steps(200, "on constant and noise images")
+    content_loss: CodeName = setting("", f"content.loss of the row own, {_OWN}", hashed=False)
+    content_encoder: CodeName = setting("", f"its content.encoder, {_OWN}", hashed=False)
+    emotion_loss: CodeName = setting("", f"emotion.loss of the row own, {_OWN}", hashed=False)
+    emotion_encoder: CodeName = setting("", f"its emotion.encoder, {_OWN}", hashed=False)
     seeds: int = setting(3, "seeds of each row", hashed=False, ge=1, le=1000)
-    fit_frames: int = setting(20000, "frames that fit a probe", ge=10)
-    swaps: int = setting(4000, "triples of the image swap", ge=1)
-    gallery: int = setting(5, "sentences in a retrieval gallery", ge=1)
+    fit_frames: int = setting(20000, "frames that fit a probe", ge=10, le=MOST)
+    swaps: int = setting(4000, "triples of the image swap", ge=1, le=MOST)
+    gallery: int = setting(5, "sentences in a retrieval gallery", ge=1, le=MOST)
     half: Literal["both", "representation", "edit"] = setting(
         "both", "which half of the tables", hashed=False
     )
-    edits: int = setting(168, "true edits of the people who score", half="edit", ge=1)
+    edits: int = setting(168, "true edits of the people who score", half="edit", ge=1, le=MOST)
     edit_pairs: int = setting(
-        1280, "true edits of the training people, for `paired` alone", half="edit", ge=1
+        1280, "true edits of the training people, for `paired` alone", half="edit", ge=1, le=MOST
     )
     edit_steps: int = setting(
         600, "of every trained variant, from the committed start", half="edit", ge=1, le=MOST_STEPS
     )
-    edit_batch: int = setting(8, "windows in a batch", half="edit", ge=2)
-    edit_size: int = setting(64, "side of the edited crop, pixels", half="edit", ge=16)
+    edit_batch: int = setting(8, "windows in a batch", half="edit", ge=2, le=MOST)
+    edit_size: int = setting(64, "side of the edited crop, pixels", half="edit", ge=16, le=MOST)
     edit_sweep: Scales = setting(
         "0.5,0.75,1,1.25,1.5", "intensity scales at which every variant is scored", half="edit"
     )
@@ -355,8 +460,8 @@ class ActionsConfig:
     """The action manipulator of the edit and its distilled guidance: no stage of a run."""
 
     steps: int = _steps(1000, "optimiser steps")
-    batch: int = setting(28, "windows in a batch", ge=2)
-    window: int = setting(24, "frames", ge=1)
+    batch: int = setting(28, "windows in a batch", ge=2, le=MOST)
+    window: int = setting(24, "frames", ge=1, le=MOST)
     learning_rate: float = _learning_rate(2e-3)
     distil_steps: int = _steps(1200, "of the guidance's students")
     content_weight: float = _weight(1.0, "the content term, times the variant's own")
@@ -374,20 +479,26 @@ class IngestConfig:
     crop: Crop = setting("aligned", "aligned holds the face still; released is the release's box")
     crop_size: int = setting(96, "side of the face crop, pixels", ge=16, le=2048)
     stride: int = setting(
-        4, "frames between two searches for the face; a released crop searches each", ge=1
+        4, "frames between two searches for the face; a released crop searches each", ge=1, le=MOST
     )
     detector: Detector = setting("embedded", "face detector")
     require_sound: bool = setting(True, "leave out a silent clip")
     split: Name = setting("real", "the store's column of that name")
-    boxes: str = setting(
+    boxes: Place = setting(
         "", "folder of boxes found before, NAME.csv or .npz; their content counts", hashed=False
     )
     workers: int = setting(
         2, "processes; 0 works in this process, without a time limit", hashed=False, ge=0, le=1024
     )
-    limit_seconds: float = setting(600.0, "time limit for a clip, seconds", hashed=False, gt=0)
+    limit_seconds: float = setting(
+        600.0, "time limit for a clip, seconds", hashed=False, gt=0, le=MOST
+    )
     held_mb: int = setting(
-        600, "decoded frames a worker keeps, MB; a longer clip is decoded twice", hashed=False, ge=0
+        600,
+        "decoded frames a worker keeps, MB; a longer clip is decoded twice",
+        hashed=False,
+        ge=0,
+        le=MOST,
     )
 
 
@@ -420,14 +531,21 @@ def stage_config(stage: str, preset: str = "cpu", settings: Mapping[str, Any] | 
         the int 500.
 
     Raises:
-        InputError: unknown stage, preset or setting, or a value out of its range.
+        InputError: unknown stage, preset or setting, or a value out of its range, of any stage.
 
     >>> stage_config("content", "smoke", {"seed": 3}).seed
     3
     """
     check_known("stage", stage, STAGES)
     check_known("preset", preset, PRESETS)
-    chosen = PRESETS[preset] | resolve_settings(settings)
+    resolved = resolve_settings(settings)
+    for name in INTERFACES.keys() & resolved.keys():
+        if resolved[name] != "":
+            resolved[name] = allow(name, resolved[name])
+    for name, value in resolved.items():  # a bad value of another stage is told here too
+        other_stage, _, field = name.partition(".")
+        read_value(name, field_infos(STAGES[other_stage])[field], value)
+    chosen = PRESETS[preset] | resolved
     prefix = f"{stage}."
     values = {}
     for name, value in chosen.items():
@@ -531,12 +649,21 @@ def edit_hash(config: StudyConfig, recipes: list) -> str:
 
 
 def _select(config: Any, key: str, value: Any) -> dict[str, Any]:
-    """Return the settings whose field has `value` under `key`, see `setting`."""
+    """Return the settings whose field has `value` under `key`, see `setting`.
+
+    Code of the user stands with a hash of its source, and not at all where the kit's own is taken.
+    """
     selected = {}
     for name, info in field_infos(type(config)).items():
         extra = info.json_schema_extra
-        if isinstance(extra, dict) and extra[key] == value:
-            selected[name] = getattr(config, name)
+        if not isinstance(extra, dict) or extra[key] != value:
+            continue
+        setting_value = getattr(config, name)
+        if OwnCode in info.metadata:
+            if setting_value:
+                selected[name] = identity(setting_value)
+            continue
+        selected[name] = setting_value
     return selected
 
 
@@ -580,6 +707,8 @@ def read_value(name: str, info: FieldInfo, value: Any) -> Any:
         InputError: with the value, what is accepted and an example.
     """
     kind = info.annotation
+    if name in INTERFACES:
+        value = _name_of_code(name, value)
     if isinstance(value, str):
         value = ALSO.get(value, value)
     is_wrong_bool = isinstance(value, bool) and kind is not bool
@@ -592,7 +721,17 @@ def read_value(name: str, info: FieldInfo, value: Any) -> Any:
         else:
             if not isinstance(checked, float) or math.isfinite(checked):
                 return checked
-    raise InputError(f"{name}={value}: {accepted_values(info)}, as in {name}={info.default}")
+    accepted = accepted_values(info)
+    example = "mine:my_code" if OwnCode in info.metadata else info.default
+    raise InputError(f"{name}={_shown(value)}: {accepted}, as in {name}={example}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message: short, and in one line."""
+    text = str(value)
+    if not text.isprintable():
+        text = repr(text)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _adapter(info: FieldInfo) -> TypeAdapter:
@@ -608,6 +747,8 @@ def accepted_values(info: FieldInfo) -> str:
     choices = getattr(kind, "__args__", None)
     if choices:
         return f"accepted are {', '.join(map(str, choices))}"
+    if OwnCode in info.metadata:
+        return "accepted are module:name, or an object in Python"
     for validator in info.metadata:
         if isinstance(validator, AfterValidator):
             return f"accepted are {_reason(validator)}"
@@ -616,11 +757,12 @@ def accepted_values(info: FieldInfo) -> str:
 
 
 def _reason(validator: AfterValidator) -> str:
-    """Return what a check of this module accepts: the message with which it refuses no text."""
-    try:
-        validator.func("")  # type: ignore[call-arg]
-    except ValueError as error:
-        return str(error)
+    """Return what a check of this module accepts: the message with which it refuses a text."""
+    for refused in ("", "\0"):
+        try:
+            validator.func(refused)  # type: ignore[call-arg]
+        except ValueError as error:
+            return str(error)
     return "any text"
 
 

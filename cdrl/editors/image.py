@@ -17,6 +17,7 @@ from torch import nn
 
 from cdrl.baselines.released.guidance import ReleasedGuidance
 from cdrl.core.checkpoint import freeze, load_card, load_weights, save_network, save_weights
+from cdrl.core.own_code import identity
 from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
@@ -31,6 +32,7 @@ from cdrl.editors.objective import (
     painting_terms,
     smooth_flow_terms,
 )
+from cdrl.editors.own import CODE, build_own_editor
 from cdrl.editors.samplers import WINDOW, Batch, WindowSampler
 from cdrl.editors.variants import IMAGE_FIT, IMAGE_START, Weights, image_weights, measurable_weights
 from cdrl.losses.fields import acceleration, asymmetry
@@ -237,7 +239,7 @@ def train_image_editor(
     weights = image_weights(variant, config)
     weights = measurable_weights(weights, guidance is not None, variant)
     card = EditorCard(variant, emotions_of(store), store.crop, run)
-    editor, discriminator = starting_networks(start, config.seed, card)
+    editor, discriminator = starting_networks(start, config.seed, card, config.editor)
     objective = ImageObjective(editor, discriminator, weights, guidance)
     sampler = WindowSampler(store, config.batch, audio=audio)
 
@@ -253,6 +255,8 @@ def train_image_editor(
 
     entries = image_entries(editor, out)
     entries |= {"variant": variant, "weights": weights, "start": start, "steps": config.steps}
+    if config.editor:
+        entries[CODE] = identity(config.editor)
     save_network(out, editor, entries, history)
     return editor, history
 
@@ -273,7 +277,7 @@ def emotions_of(store: Store) -> tuple[str, ...]:
 
 
 def starting_networks(
-    start: str | None, seed: int = 0, card: EditorCard = DEFAULT_CARD
+    start: str | None, seed: int = 0, card: EditorCard = DEFAULT_CARD, own: str = ""
 ) -> tuple[ImageEditor, Discriminator]:
     """Editor and discriminator to train on.
 
@@ -282,13 +286,15 @@ def starting_networks(
             networks.
         seed: of new networks.
         card: of the editor.
+        own: name of an editor of the user, which begins from nothing; empty: the kit's.
     """
     torch.manual_seed(seed)
-    editor = ImageEditor(card=card)
+    editor = build_own_editor(own, card) if own else ImageEditor(card=card)
     discriminator = Discriminator()
     if start is not None:
         entries = load_card(start)
-        load_weights(start, editor)
+        if not own:
+            load_weights(start, editor)
         if "discriminator" in entries:
             load_weights(entries["discriminator"], discriminator)
     return editor.requires_grad_(True), discriminator.requires_grad_(True)

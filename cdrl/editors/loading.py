@@ -9,6 +9,7 @@ from cdrl.core.settings import stage_folder
 from cdrl.editors import actions, image
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import Editor, EditorCard, read_editor_card
+from cdrl.editors.own import CODE, load_own_editor
 from cdrl.models.image_editor import ImageEditor
 
 IMAGE_EDITOR = "generator"  # the committed image editor, what a fit begins with
@@ -56,6 +57,8 @@ def _find_weights(folder: Path) -> Path:
 
 
 def _load_image_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> ImageEditor:
+    if CODE in entries:
+        return load_own_editor(str(weights), entries, card)
     editor = ImageEditor(**entries["model"], card=card)
     load_weights(str(weights), editor)
     return editor

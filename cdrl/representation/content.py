@@ -14,12 +14,13 @@ from torch import nn
 
 from cdrl.core.checkpoint import save_network
 from cdrl.core.settings import ContentConfig
-from cdrl.core.vocabulary import EMOTIONS
+from cdrl.core.vocabulary import EMOTIONS, NO_LABEL
 from cdrl.losses.contrastive import info_nce
 from cdrl.losses.regularisers import cross_covariance, variance_floor
 from cdrl.models.adversary import Adversary
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
+from cdrl.representation.own import build_content_encoder, content_loss
 from cdrl.representation.pairs import Batch, PairSampler
 from cdrl.training.loop import loop_config, train
 
@@ -43,7 +44,8 @@ class ContentObjective(nn.Module):
 
     - contrast: emotion-aware contrastive learning. The positive is the same moment in the other
       clip of the pair. The candidates are the moments of both clips (`negatives` two), so that
-      neither emotion nor speaker helps, or those of the other clip alone.
+      neither emotion nor speaker helps, or those of the other clip alone. The setting `loss` puts
+      another loss in its place.
     - wrong_image: the same with the audio prior in the query of the encoder; the candidates are
       three images under one sound.
     - sound: cross-entropy, in nats, of a linear readout of the sound unit (a cluster of the audio
@@ -68,6 +70,7 @@ class ContentObjective(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.config = config
+        self.contrastive_loss = content_loss(config)
 
         self.emotion = Adversary(config.embedding, len(EMOTIONS))
         self.speaker = Adversary(config.embedding, speakers)
@@ -84,7 +87,7 @@ class ContentObjective(nn.Module):
         moments = embedding.shape[2]
         emotion = _label_of_moments(batch["emotion"], moments)
         speaker = _label_of_moments(batch["speaker"], moments)
-        one_hot = F.one_hot(emotion, len(EMOTIONS)).float()
+        one_hot = _one_hot(emotion)
         floor = variance_target(flat.shape[1])
         return {
             "contrast": contrast,
@@ -116,7 +119,7 @@ class ContentObjective(nn.Module):
         candidates = candidates[anchors]
         positive = batch["positive"][anchors]
         valid = batch["valid"][anchors]
-        return info_nce(
+        return self.contrastive_loss(
             anchor.flatten(0, 2),
             candidates.flatten(0, 2),
             positive.flatten(),
@@ -169,9 +172,16 @@ def adversarial_loss(
         labels: (B,) int64.
 
     Returns:
-        (B,) nats; the entropy of the labels for an embedding without the label.
+        (B,) nats; the entropy of the labels for an embedding without the label, 0 for `NO_LABEL`.
     """
     return F.cross_entropy(adversary(embedding), labels, reduction="none")
+
+
+def _one_hot(emotion: torch.Tensor) -> torch.Tensor:
+    """(B,) label numbers -> (B, 8); a row of zeros for `NO_LABEL`."""
+    is_labelled = emotion != NO_LABEL
+    one_hot = F.one_hot(emotion.clamp(min=0), len(EMOTIONS))
+    return one_hot.float() * is_labelled[:, None]
 
 
 def variance_target(size: int) -> float:
@@ -233,22 +243,14 @@ def train_content(
         The encoder, frozen, in eval mode; and the history of every term.
     """
     torch.manual_seed(config.seed)
-    arguments = {
-        "face": features.face.shape[1],
-        "mouth": features.mouth.shape[1],
-        "audio": features.audio.shape[1],
-        "window": config.window,
-        "embedding": config.embedding,
-        "dropout": config.dropout,
-    }
     sampler = PairSampler(features, pairs, config, shuffled)
-    encoder = ContentEncoder(**arguments)
+    encoder, card = build_content_encoder(config, features)
     units = sound_units(features, config)
     objective = ContentObjective(encoder, config, len(sampler.speakers), units)
 
     loop = loop_config(config, TERMS)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CCRL")
-    save_network(out, encoder, {"model": arguments}, history)
+    save_network(out, encoder, card, history)
     return encoder, history
 
 

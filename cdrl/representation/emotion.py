@@ -15,14 +15,15 @@ from torch import nn
 from cdrl.core.checkpoint import freeze, save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import EmotionConfig
-from cdrl.core.vocabulary import EMOTIONS, emotion_index
-from cdrl.losses.contrastive import info_nce, supervised_contrastive
+from cdrl.core.vocabulary import EMOTIONS, UNLABELLED, label_index
+from cdrl.losses.contrastive import info_nce
 from cdrl.losses.regularisers import variance_floor
 from cdrl.models.adversary import Adversary
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.representation.content import adversarial_loss, variance_target
+from cdrl.representation.own import build_emotion_encoder, emotion_loss
 from cdrl.training.loop import loop_config, train
 
 TERMS = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
@@ -47,7 +48,7 @@ class EmotionObjective(nn.Module):
     - prior: InfoNCE against the eight prompts (chance ln 8).
     - contrast: emotion-augmented contrastive learning, SupCon over the batch. Every sample has a
       negative of the same speaker and sentence in another emotion, and positives of other speakers
-      and sentences.
+      and sentences. The setting `loss` puts another loss in its place.
     - direction: i and j are the two clips of a pair, which have the same content. The change of
       embedding between two emotions is that of their prompts.
     - intensity: squared error of a linear readout of the level (0 neutral, 1/3, 2/3, 1).
@@ -67,6 +68,7 @@ class EmotionObjective(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.config = config
+        self.contrastive_loss = emotion_loss(config)
         self.prior = freeze(prior)
         self.level = nn.Linear(prior.embedding, 1)
         self.speaker = Adversary(prior.embedding, speakers)
@@ -95,7 +97,7 @@ class EmotionObjective(nn.Module):
         floor = variance_target(embedding.shape[1])
         return {
             "prior": info_nce(embedding, prompts, emotion, temperature),
-            "contrast": supervised_contrastive(embedding, emotion, temperature),
+            "contrast": self.contrastive_loss(embedding, emotion, temperature),
             "direction": direction,
             "intensity": self._intensity(embedding, level),
             "speaker": adversarial_loss(self.speaker, embedding, speaker),
@@ -141,7 +143,7 @@ class EmotionSampler:
                 f"{features.store.path}: no speaker says one sentence in two emotions; CERL needs "
                 "such clips"
             )
-        self.emotion = clips["emotion"].map(emotion_index).to_numpy()
+        self.emotion = clips["emotion"].map(label_index).to_numpy()
 
         is_neutral = clips["emotion"] == "neutral"
         level = np.where(is_neutral, 0, clips["intensity"] / LEVELS)
@@ -210,9 +212,13 @@ class EmotionSampler:
 
 
 def _groups_of_content(clips: pd.DataFrame) -> list[np.ndarray]:
-    """For each speaker and sentence with two emotions or more, the numbers of its clips."""
+    """For each speaker and sentence with two emotions or more, the numbers of its clips.
+
+    Clips that nobody labelled are in none.
+    """
+    labelled = clips[clips["emotion"] != UNLABELLED]
     groups = []
-    for _, group in clips.groupby(["speaker", "sentence"]):
+    for _, group in labelled.groupby(["speaker", "sentence"]):
         if group["emotion"].nunique() > 1:
             groups.append(group.index.to_numpy())
     return groups
@@ -278,15 +284,7 @@ def train_emotion(
     torch.manual_seed(config.seed)
     prior = LanguagePrior(language)
     sampler = EmotionSampler(features, config)
-    arguments = {
-        "features": features.language.shape[1] + features.mouth.shape[1],
-        "embedding": prior.embedding,
-        "token_width": prior.token_width,
-        "bottleneck": config.bottleneck,
-        "noise": config.noise,
-        "window": config.window,
-    }
-    encoder = EmotionEncoder(**arguments)
+    encoder, card = build_emotion_encoder(config, features, prior.embedding, prior.token_width)
     objective = EmotionObjective(encoder, prior, config, len(sampler.speakers))
 
     loop = loop_config(config, TERMS)
@@ -297,7 +295,7 @@ def train_emotion(
     prototypes = _prototypes(encoder, features)
     targets = {"text": prompts.contiguous(), "prototypes": prototypes.contiguous()}
     save_file(targets, Path(out) / "targets.safetensors")
-    save_network(out, encoder, {"model": arguments, "language": language}, history)
+    save_network(out, encoder, card | {"language": language}, history)
     return encoder, history
 
 

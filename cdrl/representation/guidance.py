@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cdrl.core.checkpoint import freeze, load_card, load_network, load_tensors
+from cdrl.core.checkpoint import freeze, load_card, load_tensors
 from cdrl.core.errors import InputError
 from cdrl.core.paths import data_root
 from cdrl.core.settings import stage_folder
@@ -24,11 +24,10 @@ from cdrl.core.stage import made_with
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.batches import check_boxes, check_frames
 from cdrl.media.mouths import DEFAULT_MOUTH_BOX, mouth_box
-from cdrl.models.content import ContentEncoder
-from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.audio import EmbeddedAudioPrior
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.priors.vision import VisionPrior, vision_prior
+from cdrl.representation.own import load_content_encoder, load_emotion_encoder
 
 CONTENT_MARGIN = 2  # frames that content guidance needs on each side
 MIN_EMOTION_FRAMES = 3  # frames that emotion guidance needs: its encoder pools over time
@@ -79,9 +78,9 @@ class Guidance(nn.Module):
             self.crop = made_with(folder, "corpus", "crop", self.crop)
 
         self.vision = vision_prior(vision_name)
-        self.content_encoder = load_network(ContentEncoder, content_folder)
+        self.content_encoder = load_content_encoder(content_folder)
         self.language = LanguagePrior(load_card(emotion_folder)["language"])
-        self.emotion_encoder = load_network(EmotionEncoder, emotion_folder)
+        self.emotion_encoder = load_emotion_encoder(emotion_folder)
 
         targets = load_tensors(emotion_folder / "targets.safetensors")
         self.register_buffer("text", targets["text"])

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ContentConfig
-from cdrl.core.vocabulary import emotion_index
+from cdrl.core.vocabulary import UNLABELLED, label_index
 from cdrl.corpora.dtw import dtw_alignment, linear_alignment, phone_alignment
+from cdrl.losses.contrastive import info_nce
 from cdrl.priors.audio import cepstra
 from cdrl.priors.features import Features
 
@@ -26,6 +27,8 @@ MAX_PATH_COST = 0.5
 SHORT_WINDOW_REACH = 2  # frames on each side of a short window, as in the training of an editor
 DRAWS_PER_PAIR = 4  # attempts to find a pair before fewer pairs are accepted
 IMAGE_CANDIDATES = 3  # images under one sound in the wrong-image term
+# In such a corpus the sentence of a clip may be unknown; a clip without partner is its own.
+OPEN_CORPUS = "folder"
 
 # Frame of the second clip for each frame of the first, or None; and the cost of the path.
 Alignment = tuple[np.ndarray | None, float]
@@ -35,6 +38,9 @@ Batch = dict[str, torch.Tensor]
 
 def find_pairs(features: Features, config: ContentConfig) -> pd.DataFrame:
     """Pair clips of one sentence in two emotions, by one speaker or by two, and align them.
+
+    A clip of `OPEN_CORPUS` that has no partner is paired with itself: the two views of it differ in
+    what the sampler exchanges, the lasting look and the length of the window.
 
     Args:
         features: with the audio prior of every frame.
@@ -53,11 +59,15 @@ def find_pairs(features: Features, config: ContentConfig) -> pd.DataFrame:
     """
     random = np.random.default_rng([config.seed, 11])
     clip_pairs = _draw_pairs(features, config.pairs, random)
+    clip_pairs |= _own_pairs(features.store.clips, config.pairs, random)
     align = _build_aligner(features, config.alignment)
 
     rows = []
     for a, b in sorted(clip_pairs):
-        aligned, quality = align(a, b)
+        if a == b:
+            aligned, quality = _every_frame(features, a), 0.0
+        else:
+            aligned, quality = align(a, b)
         is_good = aligned is not None and not quality > MAX_PATH_COST
         rows.append({"a": a, "b": b, "quality": quality, "kept": is_good, "aligned": aligned})
 
@@ -91,10 +101,31 @@ def _draw_pairs(
     return pairs
 
 
+def _own_pairs(
+    clips: pd.DataFrame, count: int, random: np.random.Generator
+) -> set[tuple[int, int]]:
+    """Pair clips of `OPEN_CORPUS` whose sentence nobody says in another emotion with themselves."""
+    has_partner = np.zeros(len(clips), bool)
+    for numbers in _sentences_in_two_emotions(clips):
+        has_partner[numbers] = True
+
+    is_open = (clips["corpus"] == OPEN_CORPUS).to_numpy()
+    alone = np.flatnonzero(is_open & ~has_partner)
+    if len(alone) > count:
+        alone = random.choice(alone, count, replace=False)
+    return {(int(clip), int(clip)) for clip in alone}
+
+
+def _every_frame(features: Features, clip: int) -> np.ndarray:
+    """(T,) the frames of a clip, aligned with themselves."""
+    return np.arange(features.store.clips["num_frames"].iloc[clip], dtype=float)
+
+
 def _sentences_in_two_emotions(clips: pd.DataFrame) -> list[np.ndarray]:
-    """For each sentence that is said in two emotions, the numbers of its clips."""
+    """For each sentence that is said in two emotions, the numbers of its labelled clips."""
+    labelled = clips[clips["emotion"] != UNLABELLED]
     sentences = []
-    for _, group in clips.groupby("sentence"):
+    for _, group in labelled.groupby("sentence"):
         if group["emotion"].nunique() > 1:
             sentences.append(group.index.to_numpy())
     return sentences
@@ -209,7 +240,7 @@ class PairSampler:
         clips = features.store.clips
         self.starts = clips["start"].to_numpy()
         self.lengths = clips["num_frames"].to_numpy()
-        self.emotion = clips["emotion"].map(emotion_index).to_numpy()
+        self.emotion = clips["emotion"].map(label_index).to_numpy()
         self.speakers = sorted(set(clips["speaker"]))
         speaker_index = {name: index for index, name in enumerate(self.speakers)}
         self.speaker = clips["speaker"].map(speaker_index).to_numpy()
@@ -230,7 +261,7 @@ class PairSampler:
             are the S moments of the other clip, then the S moments of the anchor's own clip.
             positive: (2, P, S) int64, which candidate is the positive.
             image_positive: (P, S) int64, which of three images goes with the sound.
-            emotion, speaker: (2, P) int64 labels.
+            emotion, speaker: (2, P) int64 labels; `NO_LABEL` for a clip that nobody labelled.
         """
         pairs = self._draw_pairs(random)
         moments = self._draw_moments(pairs, random)
@@ -364,20 +395,30 @@ def _shuffle_moments(audio: torch.Tensor, random: np.random.Generator) -> torch.
     return flat[order].view_as(audio)
 
 
-def chance_loss(sampler: PairSampler, batches: int = 20) -> float:
-    """The contrastive term of a constant encoder: the mean log of the number of candidates.
+def chance_loss(
+    sampler: PairSampler, loss: Callable[..., torch.Tensor] = info_nce, batches: int = 20
+) -> float:
+    """The contrastive term of a constant encoder; of InfoNCE the mean log number of candidates.
 
     Args:
         sampler: of the training.
+        loss: the contrastive loss, called as `info_nce`.
         batches: how many batches to average over.
 
     Returns:
-        Nats.
+        Nats, or the unit of the loss.
     """
+    size = sampler.config.embedding
+    constant = torch.full((size,), size**-0.5)
+
     losses = []
     for number in range(batches):
         batch = sampler(np.random.default_rng([sampler.config.seed, number]))
-        candidates = batch["valid"].sum(3).float()
-        losses.append(candidates.log().mean())
+        valid = batch["valid"].flatten(0, 2)
+        anchor = constant.expand(len(valid), -1)
+        candidates = constant.expand(*valid.shape, -1)
+        positive = batch["positive"].flatten()
+        values = loss(anchor, candidates, positive, sampler.config.temperature, valid)
+        losses.append(float(values.mean()))
 
     return float(np.mean(losses))

@@ -12,6 +12,7 @@ from cdrl.corpora.dtw import linear_alignment, phone_alignment
 from cdrl.evaluation import controls
 from cdrl.priors.features import Features
 from cdrl.representation.content import train_content
+from cdrl.representation.own import check_content, content_loss
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 from cdrl.stages.s01_priors import open_features
 
@@ -31,9 +32,10 @@ def train_ccrl(run: Path, config: ContentConfig, out: Path) -> dict[str, float]:
 
     Returns:
         `pairs.*`: how many, how many rejected, and the alignment error in ms beside that of a
-        linear warp; `content.loss.chance`.
+        linear warp; `content.loss.chance`, the contrastive term without information.
     """
     features = open_features(run, "train")
+    check_content(config, features)
     pairs = find_pairs(features, config)
 
     pairs.to_parquet(out / "pairs.parquet")
@@ -45,7 +47,7 @@ def train_ccrl(run: Path, config: ContentConfig, out: Path) -> dict[str, float]:
         blank = controls.without_information(features, kind)
         train_content(blank, pairs, short, out / kind)
 
-    chance = chance_loss(PairSampler(features, pairs, config))
+    chance = chance_loss(PairSampler(features, pairs, config), content_loss(config))
 
     return pair_scores(features, pairs) | {"content.loss.chance": chance}
 

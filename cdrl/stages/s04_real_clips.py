@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import load_file
 
-from cdrl.core.checkpoint import load_network
 from cdrl.core.errors import InputError
 from cdrl.core.results import read_results
 from cdrl.core.settings import ContentConfig, EmotionConfig, ProbeConfig, from_dict, stage_folder
@@ -28,12 +27,13 @@ from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content, sound_units
 from cdrl.representation.emotion import EmotionSampler, embed_clips
 from cdrl.representation.finetune import fit_content, fit_emotion, select_clips
+from cdrl.representation.own import load_content_encoder, load_emotion_encoder
 from cdrl.representation.pairs import PairSampler
 from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_speech import look_up, match_by_audio
 
 SWAP_TRIPLES = 400  # of each fold
-# Frames that the bootstrap draws together, half a second: neighbours share their windows.
+# Frames that the interval leaves out together, half a second: neighbours share their windows.
 BLOCK = 12
 INPUT_WINDOW = 5  # frames of the raw features
 LEFT_OUT = "left out real.fitted, real.gain"
@@ -75,7 +75,7 @@ class Measure:
 
     Attributes:
         statistics: (C, M) rows.
-        groups: (C,) what the bootstrap draws again.
+        groups: (C,) what the interval leaves out in turn.
         chance: the score without information.
     """
 
@@ -135,12 +135,12 @@ def real_scores(run: Path, config: ProbeConfig) -> tuple[dict[str, Estimate], li
     for prefix, measures_of_code in measures.items():
         for name, measure in measures_of_code.items():
             estimates[f"{prefix}.{name}"] = estimate_score(
-                measure.statistics, measure.groups, config.seed, chance=measure.chance
+                measure.statistics, measure.groups, chance=measure.chance
             )
 
     for name, measure in fitted.items():
         estimates[f"real.gain.{name}"] = paired_difference(
-            measure.statistics, as_trained[name].statistics, measure.groups, config.seed
+            measure.statistics, as_trained[name].statistics, measure.groups
         )
 
     estimates |= agreement("real.content", content, clips)
@@ -152,9 +152,9 @@ def real_scores(run: Path, config: ProbeConfig) -> tuple[dict[str, Estimate], li
 def _load_encoders(run: Path) -> RunEncoders:
     """Load the encoders that a run has trained."""
     emotion_folder = stage_folder(run, "emotion")
-    content = load_network(ContentEncoder, stage_folder(run, "content"))
+    content = load_content_encoder(stage_folder(run, "content"))
 
-    emotion = load_network(EmotionEncoder, emotion_folder)
+    emotion = load_emotion_encoder(emotion_folder)
     targets = load_file(emotion_folder / "targets.safetensors")
 
     return RunEncoders(content, emotion, targets["text"].numpy())
@@ -264,7 +264,7 @@ def _nearest(encoder: EmotionEncoder, prompts: np.ndarray, clips: Features) -> M
     Args:
         encoder: CERL's.
         prompts: (K, D) learnt prompts.
-        clips: features of the clips; the bootstrap draws whole clips.
+        clips: features of the clips; the interval leaves out whole clips.
     """
     code = embed_clips(encoder, clips)
     nearest = (code @ np.asarray(prompts).T).argmax(1)

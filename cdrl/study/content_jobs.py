@@ -17,6 +17,7 @@ from cdrl.evaluation.probes import PROBE_KINDS, ProbeResult
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
 from cdrl.representation.content import embed_content, train_content
+from cdrl.representation.own import content_loss
 from cdrl.representation.pairs import PairSampler, chance_loss
 from cdrl.stages.s02_content import pair_scores
 from cdrl.stages.s04_probe import window_rows
@@ -29,6 +30,7 @@ from cdrl.study.inputs import (
     study_features,
     training_pairs,
 )
+from cdrl.study.own_rows import own_change
 from cdrl.study.rows import CONTENT, Row
 
 Scores = dict[str, Estimate | float]
@@ -139,7 +141,8 @@ def _train_row(
     steps = config.control_steps if row.blank else config.content_steps
     settings = ContentConfig(steps=steps, pairs=config.pairs, seed=seed)
 
-    settings = replace(settings, **row.change)
+    change = own_change(config, "content") if row.kind == "own" else row.change
+    settings = replace(settings, **change)
     if row.kind == "untrained":
         encoder = _untrained_encoder(train, settings)
         return ContentCode(_embedder(encoder, report, row.takes_audio))
@@ -205,7 +208,8 @@ def _train_encoder(
         if name not in ("step", "total"):
             training[f"loss.{name}"] = float(history[name].tail(5).mean())
 
-    training["loss.chance"] = chance_loss(PairSampler(train, pairs, settings))
+    sampler = PairSampler(train, pairs, settings)
+    training["loss.chance"] = chance_loss(sampler, content_loss(settings))
     if row.backbone == "actions" and not row.control:
         for name, value in pair_scores(train, pairs).items():
             if ".linear" not in name:
@@ -237,7 +241,7 @@ def _speech_scores(
     )
     return {
         f"{prefix}.retrieval_r1": retrieved,
-        f"{prefix}.swap_image": swap.swap_image(embed, triples, 0),
+        f"{prefix}.swap_image": swap.swap_image(embed, triples),
         f"{prefix}.swap_audio": swap.swap_audio(embed, corpus.frames, seed=0),
     }
 
@@ -262,7 +266,7 @@ def truth_scores(features: Features, corpus: ProbeCorpus, config: StudyConfig) -
     for length in TRUTH_WINDOWS:
         windows = mouth[window_rows(clip_of_frame, length)]
         code = retrieval.standardise(windows.reshape(len(mouth), -1))
-        scores[f"truth.swap_image_{length}"] = swap.swap_image(look_up(code), triples, 0)
+        scores[f"truth.swap_image_{length}"] = swap.swap_image(look_up(code), triples)
         scores[f"truth.retrieval_r1_{length}"] = retrieval.retrieval_r1(
             code, corpus.clips, corpus.frames, num_sentences=config.gallery, seed=0
         )

@@ -30,6 +30,7 @@ from cdrl.study.inputs import (
     row_features,
     study_features,
 )
+from cdrl.study.own_rows import own_change
 from cdrl.study.rows import EMOTION, Row
 
 LANGUAGE = "embedded"
@@ -102,7 +103,8 @@ def _train_row(
         return _project_released(report), None, _train_released(config, seed, train)
 
     steps = config.control_steps if row.control else config.emotion_steps
-    settings = replace(EmotionConfig(steps=steps, seed=seed), **row.change)
+    change = own_change(config, "emotion") if row.kind == "own" else row.change
+    settings = replace(EmotionConfig(steps=steps, seed=seed), **change)
     folder = encoder_folder(work, "emotion", settings, row.backbone, row.control)
     encoder, history = train_emotion(train, settings, LANGUAGE, folder)
 

@@ -1,6 +1,6 @@
 """The rows of the study's tables: what differs from the method, and what the row is for."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ class Row:
         backbone: `actions`, or `identity` (trained on speaker labels, never on a facial action).
         takes_audio: whether the embedding takes audio.
         control: what the training gets instead of its data: `constant`, `noise` or `shuffled`.
-        kind: `trained`, `released`, `untrained`, `raw` or `truth`.
+        kind: `trained`, `own`, `released`, `untrained`, `raw` or `truth`.
         choosing: whether it is a question of design, scored on the choosing set alone.
     """
 
@@ -59,6 +59,7 @@ class Job(NamedTuple):
 
 CONTENT = {
     "cdrl": Row("the method"),
+    "own": Row("a loss or an encoder of your own, content.loss and content.encoder", kind="own"),
     "released": Row(
         "CCRL as released, our re-implementation; probed with the audio of another moment",
         takes_audio=True,
@@ -104,6 +105,7 @@ CONTENT = {
 }
 EMOTION = {
     "cdrl": Row("the method"),
+    "own": Row("a loss or an encoder of your own, emotion.loss and emotion.encoder", kind="own"),
     "released": Row(
         "CERL as released, our re-implementation: without its heads, CLIP's image features remain",
         kind="released",
@@ -220,24 +222,26 @@ BACKBONES = {
 IN_BOTH_SETS = ("cdrl", "raw")
 
 
-def rows_of(split: str, half: str = "both") -> dict[str, dict[str, Row]]:
+def rows_of(split: str, half: str = "both", own: Container[str] = ()) -> dict[str, dict[str, Row]]:
     """Return the rows of one set's tables, {kind: {name: row}}.
 
     Args:
         split: `choose` has the questions of design, `report` what is claimed.
         half: a name in `HALVES`.
+        own: tables whose row `own` has code of the user.
 
     >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"]
     (False, True)
     >>> list(rows_of("report", "edit"))
     ['edit']
     """
-    tables = {}
+    tables: dict[str, dict[str, Row]] = {}
     for kind in HALVES[half]:
-        tables[kind] = {
-            name: row
-            for name, row in TABLES[kind].items()
-            if kind == "edit" or name in IN_BOTH_SETS or row.choosing == (split == "choose")
-        }
+        tables[kind] = {}
+        for name, row in TABLES[kind].items():
+            in_both = kind == "edit" or row.kind == "own" or name in IN_BOTH_SETS
+            is_missing = row.kind == "own" and kind not in own
+            if not is_missing and (in_both or row.choosing == (split == "choose")):
+                tables[kind][name] = row
 
     return tables
