@@ -1,5 +1,6 @@
 """Real clips into a crop store: whole trees, damaged files, kills, resumption, and the report."""
 
+import hashlib
 import json
 import os
 import re
@@ -40,7 +41,7 @@ from cdrl.media.faces import Alignment, align, find_face, paste
 from cdrl.media.video import read_audio, read_video
 from cdrl.studio import corpus
 from cdrl.studio.acting import act
-from cdrl.studio.layouts import write_layout
+from cdrl.studio.layouts import RENDERED, write_layout
 
 IN_PROCESS = IngestConfig(workers=0)
 SECOND = 16_000  # samples
@@ -91,12 +92,15 @@ def change_times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
+LAYOUTS_AND_PEOPLE = (("mead", 1), ("ravdess", 2), ("crema-d", 1), ("folder", 1))
+
+
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory):
     """Layout -> (root, files) of a few studio clips."""
     emotions = ("angry", "happy")
     tree_of_layout = {}
-    for layout, num_people in (("mead", 1), ("ravdess", 2), ("crema-d", 1)):
+    for layout, num_people in LAYOUTS_AND_PEOPLE:
         root = tmp_path_factory.mktemp(layout)
         paths = write_layout(layout, root, num_people, 1, 128, emotions, progress=False)
         files = [path.relative_to(root).as_posix() for path in paths]
@@ -150,15 +154,21 @@ FORMS = {
     "mead": r"[MW]\d{3}/(video/front|audio)/(angry|happy)/level_[123]/001\.(mp4|m4a)",
     "ravdess": r"Actor_(\d\d)/0[13]-01-0[35]-0[12]-01-01-\1\.(mp4|wav)",
     "crema-d": r"1001_DFA_(ANG|HAP)_(LO|MD|HI)\.flv",
+    "folder": r"ann/(angry|happy)/sentence_1\.mp4",
 }
 
 
-@pytest.mark.parametrize("layout, num_files", [("mead", 4), ("ravdess", 8), ("crema-d", 2)])
+@pytest.mark.parametrize(
+    "layout, num_files", [("mead", 4), ("ravdess", 8), ("crema-d", 2), ("folder", 2)]
+)
 def test_a_studio_tree_has_the_names_of_its_corpus(trees, layout, num_files):
     root, files = trees[layout]
     assert all(re.fullmatch(FORMS[layout], file) for file in files)
     assert len(files) == num_files
     assert not list(root.rglob("*.partial"))
+    for file in files:
+        with av.open(str(root / file)) as container:
+            assert container.metadata["comment"] == RENDERED
 
 
 @pytest.mark.parametrize("layout", list(FORMS))
@@ -554,7 +564,7 @@ def test_reasons_that_differ_in_their_numbers_are_of_one_kind():
 
 def test_unreadable_permissions_are_one_clip_s_reason(trees, tmp_path, monkeypatch):
     root, clips = clips_of(trees, "ravdess")
-    job = Job("a", root, clips["path"][0], "", 0, tmp_path / "piece", IN_PROCESS)
+    job = Job("a", root, clips["path"][0], "", 0, "", tmp_path / "piece", IN_PROCESS)
 
     def refuse_file(*_, **__):
         raise av.error.PermissionError(13, "Permission denied")
@@ -576,6 +586,29 @@ def test_what_nobody_foresaw_is_one_clip_s_reason(trees, tmp_path, monkeypatch):
     pattern = "none of 4 clips could be used .4 could not be used.*ZeroDivisionError: division by"
     with pytest.raises(InputError, match=pattern):
         ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
+
+
+def test_a_sum_that_is_not_the_manifest_s_leaves_the_clip_out(trees, tmp_path):
+    root, clips = clips_of(trees, "crema-d")
+    right, wrong = clips["path"]
+    sums = [hashlib.sha256((root / right).read_bytes()).hexdigest(), "0" * 64]
+    summed = clips.assign(sha256=sums)
+    result = ingest(summed, root, tmp_path / "store", IN_PROCESS, progress=False)
+    ((name, reason),) = result.rejected
+    assert name == clips["name"][1]
+    assert "sum" in reason and "manifest" in reason
+    assert result.clips == 1
+
+
+def test_a_path_that_leaves_the_root_is_refused_before_anything_is_read(trees, tmp_path):
+    root, clips = clips_of(trees, "crema-d")
+    outside = tmp_path / "secret.flv"
+    outside.write_bytes((root / clips["path"][0]).read_bytes())
+    for path in (str(outside), os.path.relpath(outside, root)):
+        leaving = clips.assign(path=[path, clips["path"][1]])
+        with pytest.raises(InputError, match="row 0, column path"):
+            ingest(leaving, root, tmp_path / "store", IN_PROCESS, progress=False)
+    assert not (tmp_path / "store").exists()
 
 
 def test_silence_can_be_allowed(bad_folder, tmp_path):
@@ -703,7 +736,7 @@ def test_memory_is_bounded_however_long_a_clip_is(film, tmp_path):
     write_clip(tmp_path / "long.mp4", long_frames, tone)
 
     config = IngestConfig(held_mb=20, limit_seconds=500, stride=8)
-    job = Job("long", tmp_path, "long.mp4", "", 0, tmp_path / "piece", config)
+    job = Job("long", tmp_path, "long.mp4", "", 0, "", tmp_path / "piece", config)
     ((_, (num_frames, growth)),) = run_each(peak_growth, [job], 1, 500)
     assert num_frames == 400
     all_frames_mb = 400 * large[0].nbytes >> 20

@@ -33,6 +33,9 @@ CREMA_D_SENTENCES = (
     "TSI",
     "WSI",
 )
+# Names of the full grid that the release never had: those that begin so. Counted in the 7,442 names
+# of the release (AudioWAV of github.com/CheyneyComputerScience/CREMA-D).
+CREMA_D_NEVER_MADE = ("1002_TIE_NEU", "1008_WSI", "1009_MTI", "1019_ITH", "1076_ITS_NEU")
 # The list of faulty clips that the corpus's page gives, as others quote it; not verified here.
 CREMA_D_BAD = {
     "1064_IEO_DIS_MD": "a minute long, with every emotion",
@@ -41,12 +44,17 @@ CREMA_D_BAD = {
     "1076_MTI_SAD_XX": "nearly empty, silent",
 }
 MEAD_CAMERAS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "down")
-# Certain: the pairs of the paper's release say that neutral 001 to 003 are said again in these
-# emotions, as 001 to 003. In disgusted they are 001 to 003 for some speakers and 028 to 030 for 19
-# of 36 (which, is not published), so there, and for contempt, a number stands for a sentence of its
-# own. All other numbers are sentences of one emotion.
-MEAD_SHARED = ("angry", "fear", "happy", "neutral", "sad", "surprised")
+# Numbers 001 to 003 are the same three sentences in these emotions. That was counted in the texts
+# that others wrote down for 31,060 front clips: github.com/filby89/spectre, in
+# data/list_full_mead_annotated.txt. Six groups of a speaker, an emotion and a level say other words
+# there. Of disgusted the numbers of the three differ: 001 to 003 for a dozen speakers, 028 to 030
+# for twenty others, neither for fifteen. More sentences are said in several emotions (34 of the 165
+# texts are), under numbers that differ from speaker to speaker. There a number stands for a
+# sentence of its own: a wrong pair is worse than none.
+MEAD_SHARED = ("angry", "contempt", "fear", "happy", "neutral", "sad", "surprised")
 MEAD_LAST_SHARED = 3
+# A clip's name in copies without folders, as M003#angry#level_1#001, in any order but of its ends.
+MEAD_FLAT = re.compile(r"([mw]\d{3})[#_](.+)[#_](\d{3})")
 # RAVDESS's `normal` is stored as the middle level.
 RAVDESS_INTENSITIES = {"01": 2, "02": 3}
 RAVDESS_NAME = re.compile(r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")
@@ -119,9 +127,11 @@ def clip_labels(
 def parse_mead(path: PurePosixPath) -> dict:
     """Labels of M003/video/front/angry/level_3/001.mp4 and M003/audio/angry/level_3/001.m4a.
 
-    Folders are recognised by their names, not by their depth. `take` keeps the file's number, which
-    is no sentence: that is common_001 to common_003 where several emotions share it
-    (`MEAD_SHARED`), else angry_017 and the like.
+    Folders are recognised by their names, not by their depth. In copies without folders the name of
+    the file has them all, as M003#angry#level_3#001.mp4 or M003_front_angry_level_3_001.mp4; one
+    that names no camera counts as front. `take` keeps the file's number, which is no sentence: that
+    is common_001 to common_003 where several emotions share it (`MEAD_SHARED`), else angry_017 and
+    the like.
 
     Args:
         path: see the module.
@@ -129,12 +139,11 @@ def parse_mead(path: PurePosixPath) -> dict:
     Raises:
         InputError: for a part that is missing or there twice, and for a neutral above level 1.
     """
-    folders = [part.lower() for part in path.parent.parts]
-    speakers = [part.upper() for part in folders if re.fullmatch(r"[mw]\d{3}", part)]
-    emotions = [part for part in folders if part in EMOTIONS]
-    levels = [part for part in folders if re.fullmatch(r"level_[123]", part)]
-    cameras = [part for part in folders if part in (*MEAD_CAMERAS, "audio")]
-    numbers = re.findall(r"^\d{3}$", path.stem)
+    words, numbers = _mead_words(path)
+    speakers = [word.upper() for word in words if re.fullmatch(r"[mw]\d{3}", word)]
+    emotions = [word for word in words if word in EMOTIONS]
+    levels = [word for word in words if re.fullmatch(r"level_[123]", word)]
+    cameras = [word for word in words if word in (*MEAD_CAMERAS, "audio")]
 
     speaker = _the_one("speaker folder (M003, W009)", speakers)
     emotion = _the_one(f"emotion folder ({', '.join(EMOTIONS)})", emotions)
@@ -152,6 +161,22 @@ def parse_mead(path: PurePosixPath) -> dict:
     name_parts = (speaker, camera, emotion, intensity, take)
     name = "_".join(part for part in name_parts if part)
     return clip_labels(speaker, sentence, emotion, int(intensity), name, camera, take)
+
+
+def _mead_words(path: PurePosixPath) -> tuple[list[str], list[str]]:
+    """The words of a clip's folders, or of its flat name with its folders, and its number."""
+    words = [part.lower() for part in path.parent.parts]
+    flat = MEAD_FLAT.fullmatch(path.stem.lower())
+    if flat is None:
+        return words, re.findall(r"^\d{3}$", path.stem)
+
+    speaker, middle, number = flat.groups()
+    known = (*EMOTIONS, *MEAD_CAMERAS, "audio", "level_1", "level_2", "level_3")
+    pattern = "|".join(known)
+    words += [speaker, *re.findall(rf"(?<![a-z0-9])(?:{pattern})(?![a-z0-9])", middle)]
+    if not any(word in (*MEAD_CAMERAS, "audio") for word in words):
+        words.append("front")
+    return words, [number]
 
 
 def _the_one(description: str, values: list[str]) -> str:
@@ -311,7 +336,7 @@ def parse_crema_d(path: PurePosixPath) -> dict:
 
 
 def missing_crema_d(clips: pd.DataFrame) -> list[str]:
-    """Names of the full grid that an actor who is there lacks: 82 each.
+    """Names of the full grid that an actor who is there lacks: 82 each, if the release has them.
 
     Only the sentence IEO has levels.
 
@@ -327,13 +352,15 @@ def missing_crema_d(clips: pd.DataFrame) -> list[str]:
     names = set()
     for actor in set(clips.speaker):
         names |= {f"{actor}_{ending}" for ending in endings}
-    return sorted(names - set(clips.name) - set(CREMA_D_BAD))
+    names -= set(clips.name)
+    names -= set(CREMA_D_BAD)
+    return sorted(name for name in names if not name.startswith(CREMA_D_NEVER_MADE))
 
 
 CORPORA = {
     "studio": Corpus("generated by notebook 00, no folder of files"),
     "mead": Corpus(
-        form="M003/video/front/angry/level_3/001.mp4",
+        form="M003/video/front/angry/level_3/001.mp4, or M003#angry#level_3#001.mp4",
         parse=parse_mead,
         missing=missing_mead,
         certainty="the design has every such folder; whether the release has, is not certain, and "
@@ -353,8 +380,7 @@ CORPORA = {
         form="1001_DFA_ANG_XX.flv",
         parse=parse_crema_d,
         missing=missing_crema_d,
-        certainty="20 of the grid's 7462 names do not exist in the release of 7442, so up to 20 "
-        "are not missed",
+        certainty="certain: the release has 7442 of the grid's 7462 names",
         seconds=2.5,
         sample_rate=44_100,
     ),

@@ -31,7 +31,7 @@ NAMED_BY_FILES = (
 )
 NAMED_BY_NOBODY = (
     "no labels: no folder is called like an emotion, and there is no labels.csv; a folder stands "
-    "for a person"
+    "for a person, and so does each video that lies in none"
 )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json
 from cdrl.core.settings import IngestConfig, config_hash, hashed_settings
-from cdrl.corpora.manifest import COLUMNS
+from cdrl.corpora.manifest import COLUMNS, check_rows
 from cdrl.corpora.store import refuse_foreign_store
 from cdrl.media.detectors import box_file
 
@@ -63,6 +63,7 @@ class Job:
         path: of the video; "" where there is none.
         sound: of a separate sound file; "" where the sound is in the video.
         bytes: of the video as the manifest says; 0 where it does not say.
+        sha256: of the video as the manifest says; "" where it does not say.
         piece: folder that the piece becomes.
         config: the settings.
     """
@@ -72,6 +73,7 @@ class Job:
     path: str
     sound: str
     bytes: int
+    sha256: str
     piece: Path
     config: IngestConfig
 
@@ -104,22 +106,22 @@ def check_manifest(manifest: pd.DataFrame) -> pd.DataFrame:
         manifest: columns `manifest.COLUMNS`, perhaps others.
 
     Raises:
-        InputError: for a missing column, an empty table, and a name of several clips.
+        InputError: for a missing or doubled column, an empty table, a value that cannot be used,
+            and a name of several clips.
     """
-    missing = [name for name in COLUMNS if name not in manifest.columns]
-    if missing or not len(manifest):
-        fault = f"no column {', '.join(missing)}" if missing else "no clip in it"
+    names = list(manifest.columns)
+    missing = [name for name in COLUMNS if name not in names]
+    doubled = [name for name in COLUMNS if names.count(name) > 1]
+    if missing or doubled or not len(manifest):
+        fault = "no clip in it"
+        if doubled:
+            fault = f"column {', '.join(doubled)} twice"
+        if missing:
+            fault = f"no column {', '.join(missing)}"
         raise InputError(
             f"manifest: {fault}; a table with the columns {', '.join(COLUMNS)} is needed"
         )
-    manifest = manifest[list(COLUMNS)].reset_index(drop=True)
-    is_duplicate = manifest["name"].duplicated()
-    if is_duplicate.any():
-        name = manifest["name"][is_duplicate].iloc[0]
-        raise InputError(
-            f"manifest: the name {name!r} stands for several clips; each needs its own"
-        )
-    return manifest
+    return check_rows(manifest[list(COLUMNS)].reset_index(drop=True), "manifest")
 
 
 def refuse_place(plan: Plan) -> None:
@@ -197,6 +199,7 @@ def _plan_job(plan: Plan, row: Any) -> Job:
         path=row.path,
         sound=row.sound,
         bytes=int(row.bytes),
+        sha256=row.sha256,
         piece=plan.pieces / piece_name,
         config=config,
     )

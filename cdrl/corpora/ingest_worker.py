@@ -16,6 +16,7 @@ import numpy as np
 from cdrl.core.errors import InputError
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora.ingest_plan import Job
+from cdrl.corpora.manifest import hash_file
 from cdrl.corpora.rejects import thumbnail
 from cdrl.corpora.store import StoreWriter
 from cdrl.media.audio import AUDIO_RATE
@@ -91,6 +92,10 @@ def _check_files(job: Job) -> bool:
     if job.bytes and num_bytes != job.bytes:
         raise InputError(
             f"{num_bytes} bytes, the manifest says {job.bytes}; check the corpus again"
+        )
+    if job.sha256 and job.sha256 != hash_file(path):
+        raise InputError(
+            "its sum is not that of the manifest; fetch the file again, or check the corpus again"
         )
     if job.sound:
         with open_audio(job.root / job.sound):

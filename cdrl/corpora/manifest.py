@@ -3,7 +3,7 @@
 | column | meaning |
 |---|---|
 | `name` | unique, safe as a file name |
-| `corpus`, `speaker`, `sentence`, `emotion`, `intensity` | labels; our words; 1 to 3, neutral 1 |
+| `corpus`, `speaker`, `sentence`, `emotion`, `intensity` | our words, or unlabelled; 1 to 3 |
 | `camera`, `take` | "" where the corpus has none |
 | `path` | the video, relative to the root, with /; "" where only sound is there |
 | `sound` | a separate file with the sound; "" where it is in the video |
@@ -13,14 +13,18 @@
 import hashlib
 import json
 import os
-from pathlib import Path
-from typing import TextIO
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, TextIO
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
+from cdrl.core.vocabulary import EMOTIONS, INTENSITIES, UNLABELLED
 
 COLUMNS = (
     "name",
@@ -69,7 +73,7 @@ def add_sums(root: Path, clips: pd.DataFrame, record: Path) -> pd.DataFrame:
             try:
                 state = _file_state(root, path)
                 if state not in sum_of_state:
-                    sum_of_state[state] = _hash_file(root / path)
+                    sum_of_state[state] = hash_file(root / path)
                     _append_record(out, state, sum_of_state[state])
             except OSError as error:
                 raise InputError(
@@ -107,7 +111,12 @@ def _file_state(root: Path, path: str) -> FileState:
     return path, status.st_size, status.st_mtime_ns
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits.
+
+    Args:
+        path: the file.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -130,7 +139,7 @@ def load_manifest(path: Path) -> pd.DataFrame:
         path: the file.
 
     Raises:
-        InputError: where there is none, or the file is another thing.
+        InputError: where there is none, the file is another thing, or a row cannot be used.
     """
     try:
         clips = pd.read_parquet(path)
@@ -139,8 +148,118 @@ def load_manifest(path: Path) -> pd.DataFrame:
             f"{path}: no manifest that can be read; make one with cdrl data check ROOT --write"
         ) from error
     if list(clips.columns) != list(COLUMNS):
-        raise InputError(f"{path}: not a manifest, its columns are {', '.join(clips.columns)}")
-    return clips
+        columns = ", ".join(str(name) for name in clips.columns)
+        raise InputError(f"{path}: not a manifest, its columns are {columns}")
+    return check_rows(clips, str(path))
+
+
+def check_rows(clips: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Refuse a manifest with a value that cannot be used.
+
+    Args:
+        clips: columns `COLUMNS`, with rows numbered in any way.
+        source: what the message calls the manifest.
+
+    Returns:
+        The manifest, with whole numbers as int.
+
+    Raises:
+        InputError: with the row, the column, the value and what is accepted.
+    """
+    for column, (is_usable, accepted) in ACCEPTED.items():
+        for number, value in enumerate(clips[column]):
+            if not is_usable(value):
+                place = f"{source}: row {number}, column {column}"
+                raise InputError(f"{place}: {_shown(value)}; {accepted} is needed")
+    _refuse_repeated_names(clips, source)
+
+    has_file = (clips["path"] != "") | (clips["sound"] != "")
+    if not has_file.all():
+        number = int(np.flatnonzero(~has_file)[0])
+        raise InputError(f"{source}: row {number}: neither path nor sound; name one of them")
+    return clips.astype({column: int for column in NUMBERS})
+
+
+def _refuse_repeated_names(clips: pd.DataFrame, source: str) -> None:
+    is_repeated = clips["name"].duplicated()
+    if is_repeated.any():
+        name = clips["name"][is_repeated].iloc[0]
+        raise InputError(
+            f"{source}: the name {name!r} stands for several clips; each needs its own"
+        )
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; a long one is cut."""
+    return repr(value)[:80]
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text that a file can hold."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_label(value: Any) -> bool:
+    return _is_text(value) and bool(value.strip())
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value is a file's name of letters, digits, - _ and dots."""
+    return isinstance(value, str) and re.fullmatch(r"(?!\.+$)[\w.-]{1,200}", value) is not None
+
+
+def _is_emotion(value: Any) -> bool:
+    return isinstance(value, str) and value in (*EMOTIONS, UNLABELLED)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is a whole number from 0."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        return False
+    return bool(np.isfinite(value)) and value >= 0 and value == int(value)
+
+
+def _is_level(value: Any) -> bool:
+    return _is_whole(value) and int(value) in INTENSITIES
+
+
+def _lies_below_root(value: Any) -> bool:
+    """Whether a value is "" or a path that cannot leave the root."""
+    if not _is_text(value):
+        return False
+    path = PurePosixPath(value)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _is_sum(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"([0-9a-f]{64})?", value) is not None
+
+
+NUMBERS = ("intensity", "bytes")
+_Accepted = tuple[Callable[[Any], bool], str]
+_BELOW_ROOT: _Accepted = (_lies_below_root, "a path below the root, with / and without ..,")
+_LABEL: _Accepted = (_is_label, "a text")
+# What each column accepts, and in words.
+ACCEPTED: dict[str, _Accepted] = {
+    "name": (_is_name, "a file's name of letters, digits, - _ and dots"),
+    "corpus": _LABEL,
+    "speaker": _LABEL,
+    "sentence": _LABEL,
+    "emotion": (_is_emotion, f"one of {', '.join(EMOTIONS)} or {UNLABELLED}"),
+    "intensity": (_is_level, "1, 2 or 3"),
+    "camera": (_is_text, "a text, perhaps empty,"),
+    "take": (_is_text, "a text, perhaps empty,"),
+    "path": _BELOW_ROOT,
+    "sound": _BELOW_ROOT,
+    "bytes": (_is_whole, "a number of bytes, 0 where it is unknown,"),
+    "sha256": (_is_sum, "a sum of 64 hexadecimal digits, or nothing,"),
+}
 
 
 def compare(clips: pd.DataFrame, saved: pd.DataFrame) -> dict[str, list[str]]:

@@ -19,7 +19,13 @@ from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.folder import LABELS, FolderNames, Parser, folder_parser
 from cdrl.corpora.manifest import COLUMNS, media_path
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg", ".wmv")
+# Files that may be videos, by name. Phones write .3gp; camcorders and receivers .mts, .m2ts, .ts.
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg", ".wmv"),
+    *(".3gp", ".3g2", ".mts", ".m2ts", ".m2t", ".ts", ".vob", ".ogv", ".mxf", ".asf", ".f4v"),
+    *(".dv", ".divx"),
+)
+# Those without loss come first: of two sounds of one clip they are taken.
 SOUND_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg")
 UNFINISHED_SUFFIXES = (".part", ".crdownload", ".download", ".tmp")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
@@ -354,10 +360,10 @@ def _manifest(corpus: str, media: list[_Media], remarks: list[Remark]) -> pd.Dat
 def _distinct_clips(
     corpus: str, media: list[_Media], remarks: list[Remark]
 ) -> tuple[list[_Media], dict[tuple, _Media]]:
-    """Videos, and sounds by their clip; of two files of one clip the first by path counts."""
+    """Videos, and sounds by their clip; of two files of one clip the preferred one counts."""
     videos: dict[tuple, _Media] = {}
     sounds: dict[tuple, _Media] = {}
-    for file in sorted(media, key=_sounding_first):
+    for file in sorted(media, key=_preferred_first):
         path = str(file.path)
         if corpus == "folder" and not file.is_video:
             reason = "a sound file; name it in the column sound of labels.csv"
@@ -370,16 +376,21 @@ def _distinct_clips(
         if corpus == "folder":
             key = (path,)
         if key in group:
-            reason = "the same clip as another file, which comes first by path"
+            reason = "the same clip as another file, which is taken instead"
             remarks.append(Remark("left out", path, reason))
         else:
             group[key] = file
     return list(videos.values()), sounds
 
 
-def _sounding_first(file: _Media) -> tuple[bool, str]:
-    """Sorts by path, files with pictures only last."""
-    return file.is_silent, str(file.path)
+def _preferred_first(file: _Media) -> tuple[bool, int, str]:
+    """Sorts by kind and path: pictures only come last, and of sounds those without loss come first.
+
+    CREMA-D has each sound twice, and some of its MP3s are blank.
+    """
+    suffix = file.path.suffix.lower()
+    rank = SOUND_SUFFIXES.index(suffix) if suffix in SOUND_SUFFIXES else 0
+    return file.is_silent, rank, str(file.path)
 
 
 def _clip_key(file: _Media) -> tuple:

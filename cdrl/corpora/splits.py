@@ -8,17 +8,18 @@ for two parts, the columns that they must not share.
 """
 
 import hashlib
+import json
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json
 from cdrl.core.paths import data_root
 from cdrl.corpora.check import concerns
-from cdrl.corpora.manifest import COLUMNS
+from cdrl.corpora.manifest import COLUMNS, NUMBERS
 
 PARTS = ("train", "choose", "report", "host")
 KEYS = ("corpus", "what", "certainty", "parts", "apart", "drivers")
@@ -50,33 +51,108 @@ def load_split(name: str | Path) -> dict:
     if not path.is_file():
         accepted = ", ".join(split_names())
         raise InputError(f"no split {name}: accepted are {accepted} or the path of a .json file")
-    try:
-        split = read_json(path)
-        parts = split["parts"]
-        columns = _columns_of_rules(parts)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    split = _read_split(path)
+    fault = _split_fault(split)
+    if fault:
         example = split_folder() / "mead_paper.json"
-        raise InputError(f"{path}: no split; it needs parts, as in {example}") from error
-
-    unknown = set(split) - set(KEYS)
-    unknown |= set(parts) - set(PARTS)
-    unknown |= columns - set(COLUMNS) - set(RULE_KEYS)
-    if unknown:
-        raise InputError(
-            f"{path}: unknown {', '.join(sorted(unknown))}; keys are {', '.join(KEYS)}, parts "
-            f"{', '.join(PARTS)}, columns {', '.join(COLUMNS)}"
-        )
+        raise InputError(f"{path}: {fault}; an example is {example}")
     return split
 
 
-def _columns_of_rules(parts: dict) -> set[str]:
-    """All keys of the rules and of their exceptions."""
-    columns: set[str] = set()
+def _read_split(path: Path) -> dict:
+    """A split file's content, which has to be a mapping with parts."""
+    example = split_folder() / "mead_paper.json"
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: no split, it is not JSON ({error}); as in {example}") from error
+    if not isinstance(split, dict) or not isinstance(split.get("parts"), dict):
+        raise InputError(f"{path}: no split; it needs parts, as in {example}")
+    return split
+
+
+def _split_fault(split: dict) -> str:
+    """What is wrong with a split, half a sentence; "" for nothing."""
+    parts = split["parts"]
+    unknown = set(split) - set(KEYS)
+    unknown |= set(parts) - set(PARTS)
     for rules in parts.values():
+        unknown |= _unknown_columns(rules)
+    if unknown:
+        return (
+            f"unknown {', '.join(sorted(unknown))}; keys are {', '.join(KEYS)}, parts "
+            f"{', '.join(PARTS)}, columns {', '.join(COLUMNS)}"
+        )
+    for part, rules in parts.items():
+        if not isinstance(rules, list) or not rules:
+            return f"part {part} is {_shown(rules)}; a list of rules is needed, at least one"
         for rule in rules:
-            columns.update(rule)
-            columns.update(rule.get("except", ()))
-    return columns
+            fault = _rule_fault(rule)
+            if fault:
+                return f"part {part}: {fault}"
+    return _other_fault(split)
+
+
+def _unknown_columns(rules: Any) -> set[str]:
+    """Keys of a part's rules, and of their exceptions, that are no columns."""
+    unknown: set[str] = set()
+    for rule in rules if isinstance(rules, list) else []:
+        if isinstance(rule, dict):
+            unknown |= set(rule) - set(COLUMNS) - set(RULE_KEYS)
+            exceptions = rule.get("except")
+            if isinstance(exceptions, dict):
+                unknown |= set(exceptions) - set(COLUMNS)
+    return unknown
+
+
+def _rule_fault(rule: Any) -> str:
+    """What is wrong with one rule of a part."""
+    if not isinstance(rule, dict):
+        return f"{_shown(rule)} is no rule; a mapping of columns to lists is needed"
+    if "last" in rule and not _is_count(rule["last"]):
+        return f"last is {_shown(rule['last'])}; a whole number from 1 is needed"
+    exceptions = rule.get("except", {})
+    if not isinstance(exceptions, dict):
+        return f"except is {_shown(exceptions)}; a mapping of columns to lists is needed"
+    lists = {column: values for column, values in rule.items() if column not in RULE_KEYS}
+    for column, values in [*lists.items(), *exceptions.items()]:
+        if not isinstance(values, list) or not all(_fits(column, value) for value in values):
+            kind = "whole numbers" if column in NUMBERS else "texts"
+            return f"{column} is {_shown(values)}; a list of {kind} is needed"
+    return ""
+
+
+def _fits(column: str, value: Any) -> bool:
+    """Whether a column of a manifest can hold a value."""
+    if column in NUMBERS:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _other_fault(split: dict) -> str:
+    """What is wrong beside the parts."""
+    for key in ("corpus", "what"):
+        if not isinstance(split.get(key, ""), str):
+            return f"{key} is {_shown(split[key])}; a text is needed"
+    drivers = split.get("drivers", {})
+    if not isinstance(drivers, dict) or not all(isinstance(name, str) for name in drivers.values()):
+        return f"drivers is {_shown(drivers)}; a mapping of actors to actors is needed"
+    apart = split.get("apart", {})
+    if not isinstance(apart, dict):
+        return f"apart is {_shown(apart)}; a mapping of two parts to columns is needed"
+    for pair, columns in apart.items():
+        if not set(pair.split("|")) <= set(PARTS) or not isinstance(columns, list):
+            return f"apart has {_shown({pair: columns})}; as train|report and a list of columns"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; a long one is cut."""
+    return repr(value)[:80]
 
 
 def split_for(name: str | Path, clips: pd.DataFrame) -> dict:
