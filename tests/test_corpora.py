@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import av
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -40,6 +41,8 @@ from cdrl.corpora.ingest_cost import describe_cost
 from cdrl.corpora.ingest_plan import check_manifest
 from cdrl.corpora.samples import sample_folder
 from cdrl.corpora.scan import scan
+from cdrl.media.decoding import decode_frames
+from cdrl.media.riff import missing_bytes, refuse_cut_file
 
 # The 47 speakers of MEAD's public release that published splits name; its page says "about 48".
 MEAD_MEN = (3, 5, 7, 9, 11, 12, 13, 19, *range(22, 36), 37, 39, 40, 41, 42)
@@ -751,6 +754,52 @@ def test_a_name_that_lies_is_found_on_opening(tmp_path):
     video.unlink()
     _, (remark,) = read_headers(root, scan(root).clips)
     assert remark.reason == "sound at 22050 Hz, as released 48000: somebody converted it"
+
+
+def write_avi(path):
+    """A second of grey pictures with silence."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width = video.height = 64
+        video.pix_fmt = "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for _ in range(25):
+            picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.int16), layout="mono")
+        samples.sample_rate = 16_000
+        container.mux([*video.encode(None), *sound.encode(samples), *sound.encode(None)])
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".wav"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.99])
+def test_a_cut_file_that_knows_its_length_is_found_by_its_first_bytes(suffix, share, tmp_path):
+    file = tmp_path / f"clip{suffix}"
+    write_avi(file) if suffix == ".avi" else write_wav(file, 16_000, "mono")
+    content = file.read_bytes()
+    assert missing_bytes(file) == 0
+    for whole in (content + b"tail", b"RIFF\xff\xff\xff\xff" + content[8:], content[:10], b"x"):
+        file.write_bytes(whole)
+        assert missing_bytes(file) == 0
+
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"truncated, \d+ bytes of its end"):
+        refuse_cut_file(file)
+
+
+def test_a_cut_avi_counts_nowhere_as_whole(tmp_path):
+    root = tmp_path / "root"
+    for name in ("cut", "whole"):
+        (root / name / "happy").mkdir(parents=True)
+        write_avi(root / name / "happy" / "s.avi")
+    cut = root / "cut" / "happy" / "s.avi"
+    cut.write_bytes(cut.read_bytes()[:-9000])
+    result = scan(root)
+    assert list(result.clips["path"]) == ["whole/happy/s.avi"]
+    assert remark_on(result, "cut/happy/s.avi")[1].startswith("truncated")
+    with pytest.raises(InputError, match="s.avi: truncated"):
+        list(decode_frames(cut))
+    assert list(decode_frames(root / "whole" / "happy" / "s.avi"))
 
 
 SUM_OF_X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"

@@ -1,6 +1,7 @@
 """What lies below a root: its files' names and sizes become a manifest.
 
-Whatever is no clip is reported with the reason. No clip is opened: `check.read_headers` does that.
+Whatever is no clip is reported with the reason. No clip is decoded: `check.read_headers` reads what
+they promise.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from cdrl.core.errors import InputError
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.folder import LABELS, FolderNames, Parser, folder_parser
 from cdrl.corpora.manifest import COLUMNS, media_path
+from cdrl.media.riff import refuse_cut_file
 
 # Files that may be videos, by name. Phones write .3gp; camcorders and receivers .mts, .m2ts, .ts.
 VIDEO_SUFFIXES = (
@@ -27,6 +29,7 @@ VIDEO_SUFFIXES = (
 )
 # Those without loss come first: of two sounds of one clip they are taken.
 SOUND_SUFFIXES = (".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg")
+RIFF_SUFFIXES = (".avi", ".wav")  # their first bytes tell whether their end is missing
 UNFINISHED_SUFFIXES = (".part", ".crdownload", ".download", ".tmp")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 STRAY_PREFIXES = (".", "__MACOSX")
@@ -328,6 +331,11 @@ def _unreadable_reason(path: Path, size: int) -> str:
         content = path.read_bytes()
         if content.startswith(b"version https://git-lfs"):
             return "a Git LFS pointer, not the clip: git lfs pull"
+    if path.suffix.lower() in RIFF_SUFFIXES:
+        try:
+            refuse_cut_file(path)
+        except (InputError, OSError) as error:
+            return str(error).removeprefix(f"{path}: ")
     return ""
 
 
