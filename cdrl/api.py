@@ -19,6 +19,7 @@ from cdrl.corpora.batches import image_tensor
 from cdrl.corpora.store import Store
 from cdrl.editing.control import IntensityCurve, Mixture
 from cdrl.editing.pipeline import edit_video
+from cdrl.editing.sight import Face
 from cdrl.editors.actions import RENDERER
 from cdrl.editors.base import Editor
 from cdrl.media.faces import align, crop
@@ -96,6 +97,8 @@ class Run:
         intensity: float | np.ndarray | IntensityCurve = 1.0,
         source_emotion: str | Mixture | None = None,
         editor: str | Path | Editor | None = None,
+        face: Face = None,
+        mark: bool = False,
     ) -> Path:
         """Edit a video by the editor of the run; without a run by the facial-action editor.
 
@@ -106,6 +109,8 @@ class Run:
             intensity: as `cdrl.edit`; an array has one value a frame, (T,).
             source_emotion: as `cdrl.edit`.
             editor: another editor.
+            face: as `cdrl.edit`.
+            mark: as `cdrl.edit`.
 
         Returns:
             `out`.
@@ -115,7 +120,7 @@ class Run:
         """
         if editor is None:
             editor = RENDERER if self.folder is None else self.folder
-        return edit(source, emotion, out, intensity, source_emotion, editor)
+        return edit(source, emotion, out, intensity, source_emotion, editor, face, mark)
 
     def _crop_size(self) -> int:
         """Pixels a side of the face crops that the encoders were trained on."""
@@ -167,23 +172,31 @@ def edit(
     intensity: float | np.ndarray | IntensityCurve = 1.0,
     source_emotion: str | Mixture | None = None,
     editor: str | Path | Editor = RENDERER,
+    face: Face = None,
+    mark: bool = False,
 ) -> Path:
     """Give the face of a video another emotion; sound, length and frame rate stay.
 
+    Frames in which the face cannot be edited stay too; lines say which, and what else was seen.
+
     Args:
-        source: any video of one face.
+        source: any video that shows a face.
         emotion: a name as "happy", or a mixture {name: weight}.
         out: an .mp4.
         intensity: 0 to 1.5: one number; (T,), one per frame; or a curve over time.
         source_emotion: what the source shows, where it is known.
         editor: name of committed weights, path of weights, folder of a run, or an editor.
+        face: which of several faces: its number from 1, left to right, or a box (left, top, width,
+            height) in pixels; None: the widest of each shot.
+        mark: whether to write into a corner of every frame that it is synthetic.
 
     Returns:
-        `out`. Its metadata says that it is synthetic.
+        `out`. Its metadata says that it is synthetic, and what was asked.
 
     Raises:
-        InputError: unknown emotion, intensity outside 0 to 1.5, a file that cannot be read or shows
-            no face, an `out` that this kit did not make; before anything is written.
+        InputError: unknown emotion, intensity outside 0 to 1.5, a file that cannot be read or in
+            which no face can be edited, an `out` that cannot be written or that this kit did not
+            make; before anything is written.
     """
     return edit_video(
         Path(source),
@@ -192,6 +205,8 @@ def edit(
         intensity=intensity,
         editor=editor,
         source_emotion=source_emotion,
+        face=face,
+        mark=mark,
     )
 
 

@@ -159,7 +159,13 @@ def test_an_edit_is_that_of_the_pipeline_and_a_run_takes_its_own_editor(encoders
     assert str(out) == "happy.mp4"
     source, emotion, options = calls[0]
     assert (source, emotion) == (SAMPLE, "happy")
-    assert options == {"intensity": 0.7, "editor": "action_renderer", "source_emotion": "neutral"}
+    assert options == {
+        "intensity": 0.7,
+        "editor": "action_renderer",
+        "source_emotion": "neutral",
+        "face": None,
+        "mark": False,
+    }
 
     encoders.edit(SAMPLE, "sad", "sad.mp4")
     monkeypatch.setattr(encoders, "folder", "runs/mine")

@@ -18,14 +18,19 @@ from cdrl.editing.control import (
     read_text,
 )
 from cdrl.editing.fit import fit_to_folder
+from cdrl.editing.outputs import check_out_file, check_out_folder
 from cdrl.editing.pipeline import edit_video
+from cdrl.editing.sight import face_choice
 from cdrl.editors.actions import RENDERER
 from cdrl.editors.base import Editor
 from cdrl.editors.loading import IMAGE_EDITOR, load_editor
+from cdrl.media.inspection import in_worker, rehearse
+from cdrl.media.tracks import FaceChoice
 from cdrl.representation.guidance import Guidance
 
 NEEDED_GB = 0.1
 LONGEST_REASON = 300  # characters of an unforeseen error
+MOST_SKIPPED = 8  # files that are named, of those that are no videos
 
 Emotion = str | dict[str, float]  # a name, or a mixture {name: weight}
 
@@ -44,6 +49,19 @@ class EditJob:
 
 
 @dataclass(frozen=True)
+class FolderPlan:
+    """The edits of a folder.
+
+    Attributes:
+        jobs: one for each video.
+        skipped: names of what is there and is no video.
+    """
+
+    jobs: list[EditJob]
+    skipped: list[str]
+
+
+@dataclass(frozen=True)
 class EditPlan:
     """What is done with every video.
 
@@ -54,6 +72,8 @@ class EditPlan:
         source_emotion: that the source shows, where it is known.
         compare: whether a comparison is written too.
         truth: a video of the true edit, for the comparison.
+        face: which of several faces; None: the widest.
+        mark: whether the pictures say that they are synthetic.
     """
 
     editor: Editor
@@ -62,6 +82,8 @@ class EditPlan:
     source_emotion: Emotion | None
     compare: bool
     truth: Path | None
+    face: FaceChoice | None
+    mark: bool
 
 
 def edit(arguments: argparse.Namespace) -> None:
@@ -80,14 +102,21 @@ def edit(arguments: argparse.Namespace) -> None:
     if arguments.source_emotion:
         source_emotion = parse_mixture(arguments.source_emotion)
     intensity = _intensity(arguments)
+    face = face_choice(arguments.face)
     for file in (arguments.reference, arguments.truth):
         if file and not Path(file).is_file():
             raise InputError(f"{file}: no such video file")
 
     source = Path(arguments.source)
     out = Path(arguments.out)
-    jobs = _plan_jobs(source, out, arguments)
+    if source.is_dir():
+        folder_plan = _plan_folder(source, out, arguments)
+    else:
+        job = _plan_file(source, out, arguments)
     check_disk(out.parent, NEEDED_GB)
+    if arguments.truth:
+        truth = Path(arguments.truth)
+        in_worker(rehearse, truth, truth)
 
     generator = arguments.generator
     if generator is None:
@@ -107,11 +136,13 @@ def edit(arguments: argparse.Namespace) -> None:
         source_emotion=source_emotion,
         compare=arguments.compare or bool(arguments.truth),
         truth=Path(arguments.truth) if arguments.truth else None,
+        face=face,
+        mark=arguments.mark,
     )
-    if source.is_file():
-        _edit_one(jobs[0], plan)
+    if source.is_dir():
+        _edit_folder(source, out, folder_plan, plan)
     else:
-        _edit_folder(source, out, jobs, plan)
+        _edit_one(job, plan)
 
 
 def _check_emotion_arguments(arguments: argparse.Namespace) -> None:
@@ -204,38 +235,55 @@ def _number(text: str, remedy: str) -> float:
         raise InputError(remedy) from None
 
 
-def _plan_jobs(source: Path, out: Path, arguments: argparse.Namespace) -> list[EditJob]:
-    """The edits of one file or of a folder; refuses paths that do not fit together."""
-    if source.is_dir():
-        return _plan_folder(source, out, arguments)
+def _plan_file(source: Path, out: Path, arguments: argparse.Namespace) -> EditJob:
+    """The edit of one file; refuses paths that do not fit together."""
     if not source.is_file():
         raise InputError(f"{source}: no such video file")
-    if out.suffix != ".mp4":
-        example = out.with_suffix(".mp4").name
-        raise InputError(f"--out {out}: the edited video is an .mp4 file, as in --out {example}")
-    if out.exists() and out.samefile(source):
-        raise InputError(f"--out {out}: is the source itself; choose another name")
-    return [EditJob(source, out)]
+    check_out_file(source, out)
+    if arguments.compare or arguments.truth:
+        check_out_file(source, _comparison_path(out))
+    return EditJob(source, out)
 
 
-def _plan_folder(source: Path, out: Path, arguments: argparse.Namespace) -> list[EditJob]:
+def _plan_folder(source: Path, out: Path, arguments: argparse.Namespace) -> FolderPlan:
     """The edits of every video of a folder."""
     for name in ("fit", "truth"):
         if getattr(arguments, name):
             raise InputError(f"--{name}: goes with one video; {source} is a folder")
-    videos = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    videos = []
+    skipped = []
+    for path in sorted(source.iterdir()):
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+        if is_video:
+            videos.append(path)
+        else:
+            skipped.append(path.name)
     if not videos:
         accepted = ", ".join(VIDEO_SUFFIXES)
         raise InputError(f"{source}: no video in it; files that end in {accepted} are edited")
-    if out.is_file() or out.suffix == ".mp4":
+    if out.suffix == ".mp4":
         raise InputError(f"--out {out}: {source} is a folder, so a folder for the edits is needed")
+    check_out_folder(out)
+    if out.exists() and out.samefile(source):
+        raise InputError(f"--out {out}: is the folder of the sources; give another one")
+    return FolderPlan(_name_edits(videos, out), skipped)
 
-    stems = [path.stem for path in videos]
-    jobs = []
+
+def _name_edits(videos: list[Path], out: Path) -> list[EditJob]:
+    """One edit for each video, named as the video; the whole name where two would be alike."""
+    stems = [path.stem.casefold() for path in videos]
+    names = []
     for path in videos:
-        name = path.stem if stems.count(path.stem) == 1 else path.name
-        jobs.append(EditJob(path, out / f"{name}.mp4"))
-    return jobs
+        is_alone = stems.count(path.stem.casefold()) == 1
+        names.append(path.stem if is_alone else path.name)
+    if len(set(names)) < len(names):
+        names = [path.name for path in videos]
+    return [EditJob(path, out / f"{name}.mp4") for path, name in zip(videos, names, strict=True)]
+
+
+def _comparison_path(out: Path) -> Path:
+    """Where the comparison of an edit goes."""
+    return out.with_name(f"{out.stem}-compare.mp4")
 
 
 def read_emotion(arguments: argparse.Namespace, emotions: Sequence[str]) -> dict[str, float]:
@@ -255,7 +303,8 @@ def read_emotion(arguments: argparse.Namespace, emotions: Sequence[str]) -> dict
     if arguments.text is not None:
         mixture = read_text(guidance, arguments.text, learnt)
     else:
-        reading = read_reference(guidance, Path(arguments.reference), learnt)
+        path = Path(arguments.reference)
+        reading = read_reference(guidance, path, learnt, isolated=True)
         mixture = reading.mixture
         if reading.stretches > 1:
             agreement = f", {reading.agreeing} of {reading.stretches} stretches agree"
@@ -274,18 +323,27 @@ def _edit_one(job: EditJob, plan: EditPlan) -> None:
         plan.intensity,
         plan.editor,
         source_emotion=plan.source_emotion,
+        face=plan.face,
+        mark=plan.mark,
+        isolated=True,
+        say=_say,
     )
     print(job.out, flush=True)
     if plan.compare:
-        comparison = job.out.with_name(f"{job.out.stem}-compare.mp4")
+        comparison = _comparison_path(job.out)
         write_comparison(job.source, job.out, comparison, plan.truth)
         print(comparison, flush=True)
 
 
-def _edit_folder(source: Path, out: Path, jobs: Sequence[EditJob], plan: EditPlan) -> None:
+def _say(line: str) -> None:
+    """Print a line at once: a progress bar follows it."""
+    print(line, flush=True)
+
+
+def _edit_folder(source: Path, out: Path, folder: FolderPlan, plan: EditPlan) -> None:
     """Edit every video of a folder; one that cannot be edited costs itself a line."""
     failures = []
-    for job in jobs:
+    for job in folder.jobs:
         try:
             _edit_one(job, plan)
         except InputError as error:
@@ -296,11 +354,17 @@ def _edit_folder(source: Path, out: Path, jobs: Sequence[EditJob], plan: EditPla
             reason = f"could not be edited ({type(error).__name__}: {message})"
             failures.append(f"{job.source.name}: {reason}")
 
-    num_edited = len(jobs) - len(failures)
-    print(f"{num_edited} of {len(jobs)} videos edited into {out}, {len(failures)} left out")
+    num_videos = len(folder.jobs)
+    num_edited = num_videos - len(failures)
+    print(f"{num_edited} of {num_videos} videos edited into {out}, {len(failures)} left out")
     for failure in failures:
         print(f"left out {failure}")
+    if folder.skipped:
+        names = ", ".join(folder.skipped[:MOST_SKIPPED])
+        num_more = len(folder.skipped) - MOST_SKIPPED
+        more = f" and {num_more} more" if num_more > 0 else ""
+        print(f"skipped, no videos by their names: {names}{more}")
     if not num_edited:
         raise InputError(
-            f"{source}: none of {len(jobs)} videos could be edited; the reasons are above"
+            f"{source}: none of {num_videos} videos could be edited; the reasons are above"
         )

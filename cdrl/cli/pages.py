@@ -28,13 +28,15 @@ def dial(arguments: argparse.Namespace) -> None:
         arguments: of the command.
     """
     out = _page_path(arguments, "dial")
-    page = dial_report.write_page(
+    session = dial_report.Session(
         relative_to_root(arguments.run),
-        out,
-        clip=arguments.clip,
-        texts=arguments.text,
-        references=arguments.reference,
-        generator=arguments.generator,
+        arguments.clip,
+        arguments.reference,
+        arguments.generator,
+        isolated=True,
+    )
+    page = dial_report.write_page(
+        session, out, texts=arguments.text, references=arguments.reference
     )
     _report_page(page)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cdrl.editing.control import video_frames
-from cdrl.editing.pipeline import refuse_to_overwrite
+from cdrl.editing.outputs import check_out_file
 from cdrl.media.encoding import write_edit
 from cdrl.media.image_warp import affine_warp
+from cdrl.media.inspection import single_frames
 
 MAX_HEIGHT = 720  # pixels: three 4K images in a row play nowhere
 
@@ -32,7 +32,7 @@ def write_comparison(source: Path, edited: Path, out: Path, truth: Path | None =
     Raises:
         InputError: for a file that cannot be read, and an `out` that this kit did not make.
     """
-    refuse_to_overwrite(source, out)
+    check_out_file(source, out)
     columns = "left source, right edit"
     if truth is not None:
         columns = "left source, middle edit, right the true recording"
@@ -49,8 +49,8 @@ def _rows(source: Path, edited: Path, truth: Path | None) -> Iterator[np.ndarray
         truth_frames = _nearest_frames(truth, times)
 
     height = None
-    source_frames = video_frames(source, times)
-    for before, after in zip(source_frames, video_frames(edited), strict=True):
+    source_frames = single_frames(source, times)
+    for before, after in zip(source_frames, single_frames(edited), strict=True):
         images = [before, after]
         if truth_frames is not None:
             images.append(next(truth_frames))
@@ -69,7 +69,7 @@ def _nearest_frames(path: Path, source_times: list[float]) -> Iterator[np.ndarra
             for.
     """
     times: list[float] = []
-    frames = video_frames(path, times)
+    frames = single_frames(path, times)
     current = next(frames)
     following = next(frames, None)
     current_index = 0

@@ -1,7 +1,6 @@
 """What an edit is asked for: emotions by label, text or reference clip, and intensity over time."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +11,7 @@ import torch
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.batches import image_tensor
-from cdrl.media.faces import align, crop
-from cdrl.media.video import read_video_stream
+from cdrl.media.inspection import CropsJob, in_worker, read_spread_crops, spread
 from cdrl.models.image_editor import MAX_INTENSITY
 from cdrl.representation.guidance import MIN_EMOTION_FRAMES, Guidance
 
@@ -41,18 +39,22 @@ class Reading(NamedTuple):
     stretches: int
 
 
-def read_reference(guidance: Guidance, path: Path, emotions: tuple[str, ...] = EMOTIONS) -> Reading:
+def read_reference(
+    guidance: Guidance, path: Path, emotions: tuple[str, ...] = EMOTIONS, isolated: bool = False
+) -> Reading:
     """The emotion of a clip by its nearest prototypes, see `Guidance.mixture`.
 
     Args:
         guidance: reads the clip.
         path: a video of one face; of a long one 64 frames are read.
         emotions: those that the editor learnt.
+        isolated: whether to read the file in a process of its own, as `edit_video` does.
 
     Raises:
         InputError: a file that cannot be read or shows no face, and a clip of under three frames.
     """
-    crops = _reference_crops(guidance, path)
+    job = CropsJob(path, guidance.crop, REFERENCE_SIZE, REFERENCE_FRAMES)
+    crops = in_worker(read_spread_crops, job, path) if isolated else read_spread_crops(job)
     mixture = read_crops(guidance, crops, emotions, str(path))
     strongest = next(iter(mixture))
 
@@ -65,20 +67,6 @@ def read_reference(guidance: Guidance, path: Path, emotions: tuple[str, ...] = E
         agreeing += emotion == strongest
 
     return Reading(mixture, agreeing, stretches)
-
-
-def _reference_crops(guidance: Guidance, path: Path) -> np.ndarray:
-    """(T, 64, 64, 3) uint8 crops of a video as the guidance reads them, 64 or fewer."""
-    alignment = align(video_frames(path), name=str(path), crop=guidance.crop)
-    numbers = set(_spread(len(alignment)).tolist())
-
-    crops = []
-    for index, frame in enumerate(video_frames(path)):
-        if index in numbers:
-            frame_alignment = alignment.part(index, index + 1)
-            [face] = crop([frame], frame_alignment, REFERENCE_SIZE)
-            crops.append(face)
-    return np.stack(crops)
 
 
 def read_crops(
@@ -98,7 +86,7 @@ def read_crops(
     Raises:
         InputError: as there.
     """
-    numbers = _spread(len(crops))
+    numbers = spread(len(crops), REFERENCE_FRAMES)
     images = image_tensor(np.asarray(crops)[numbers])
 
     try:
@@ -106,12 +94,6 @@ def read_crops(
         return _to_mixture(weights[0], emotions)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-
-
-def _spread(count: int) -> np.ndarray:
-    """Numbers of the frames of a reference of `count` frames that are read, evenly spread."""
-    number = min(REFERENCE_FRAMES, count)
-    return np.linspace(0, count - 1, number).round().astype(int)
 
 
 def read_text(guidance: Guidance, text: str, emotions: tuple[str, ...] = EMOTIONS) -> Mixture:
@@ -293,14 +275,3 @@ def _farthest_outside(values: np.ndarray) -> float:
     """The value farthest from the middle of the range; what is no number counts as farthest."""
     distance = np.abs(np.nan_to_num(values, nan=np.inf) - MAX_INTENSITY / 2)
     return float(values[np.argmax(distance)])
-
-
-def video_frames(path: Path, times: list[float] | None = None) -> Iterator[np.ndarray]:
-    """The frames of a video file, (H, W, 3) uint8 each, one by one at its own frame rate.
-
-    Args:
-        path: of the file.
-        times: a list to which the time of every frame, in seconds, is appended.
-    """
-    for frames in read_video_stream(path, frame_rate=None, chunk=1, times=times):
-        yield from frames

@@ -5,8 +5,8 @@ Steady over time, and in bounded memory.
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from cdrl.core.errors import InputError
 from cdrl.corpora.batches import image_tensor
 from cdrl.editing.control import (
     IntensityCurve,
@@ -22,15 +21,24 @@ from cdrl.editing.control import (
     describe_mixture,
     emotion_weights,
     frame_intensities,
-    video_frames,
 )
+from cdrl.editing.disclosure import (
+    EditNote,
+    describe_intensity,
+    kit_version,
+    mark_frames,
+    note_metadata,
+)
+from cdrl.editing.outputs import check_out_file
+from cdrl.editing.sight import Face, describe_inspection, face_choice
 from cdrl.editors.actions import RENDERER
 from cdrl.editors.base import Editor
 from cdrl.editors.loading import load_editor
 from cdrl.media.decoding import mean_frame_rate
-from cdrl.media.encoding import SYNTHETIC, write_edit
-from cdrl.media.faces import CROP_SIZE, Alignment, align, crop, paste
-from cdrl.media.video import read_metadata
+from cdrl.media.encoding import write_edit
+from cdrl.media.faces import CROP_SIZE, Alignment, crop, paste
+from cdrl.media.inspection import InspectionJob, in_worker, inspect_video, single_frames
+from cdrl.media.tracks import FaceTrack
 from cdrl.models.field_network import apply_fields
 
 # The fields are averaged over neighbouring frames with these weights: the edit does not tremble.
@@ -42,6 +50,7 @@ MIN_CHUNK = 4  # frames
 TRAINED_RATE = 25.0  # Hz
 MIN_CROP_SIZE = 64  # pixels a side of the crop that is edited
 MAX_CROP_SIZE = 320
+FADE_SECONDS = 0.3  # over which the edit comes and goes beside frames that stay
 
 
 def edit_clip(
@@ -201,52 +210,80 @@ def edit_video(
     editor: str | Path | Editor = RENDERER,
     progress: bool = True,
     source_emotion: str | Mixture | None = None,
+    face: Face = None,
+    mark: bool = False,
+    isolated: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Path:
     """Edit a video file: face found, cropped, edited, put back.
 
-    Sound, length and frame rate stay those of the source.
+    Sound, length and frame rate stay those of the source. So do frames in which the face cannot be
+    edited; beside them the edit fades in and out. Each shot is edited by itself.
 
     Args:
-        source: any video of one face.
+        source: any video that shows a face.
         emotion: a name, or a mixture {name: weight}.
         out: an .mp4.
         intensity: 0 to 1.5: one number; (T,), one per frame; or a curve over time.
         editor: as `load_editor` takes it, or an editor itself.
         progress: whether to show it.
         source_emotion: the emotion of the source, where it is known, see `emotion_weights`.
+        face: which of several faces, see `face_choice`; None: the widest of each shot.
+        mark: whether to write into the pictures that they are synthetic.
+        isolated: whether to read the file first in a process of its own, which a damaged file may
+            end without harm. A script needs `if __name__ == "__main__":` then.
+        say: called with lines on what was seen: faces, shots, frames that stay.
 
     Returns:
-        `out`. Its metadata says that it is synthetic.
+        `out`. Its metadata says that it is synthetic, and what was asked.
 
     Raises:
-        InputError: unknown emotion, intensity outside 0 to 1.5, a file that cannot be read or shows
-            no face, an `out` that this kit did not make; before anything is written.
+        InputError: unknown emotion, intensity outside 0 to 1.5, a file that cannot be read or in
+            which no face can be edited, an `out` that cannot be written or that this kit did not
+            make; before anything is written.
     """
     source = Path(source)
     out = Path(out)
+    choice = face_choice(face)
+    check_out_file(source, out)
     if isinstance(editor, (str, Path)):
         editor = load_editor(editor)
     weights = emotion_weights(emotion, editor.card.emotions, source_emotion)
     if not isinstance(intensity, IntensityCurve) and not np.ndim(intensity):
         frame_intensities(intensity, 1)
-    refuse_to_overwrite(source, out)
 
-    times: list[float] = []
-    frames = video_frames(source, times)
-    frames = _with_progress(frames, "find the face", None, progress)
-    alignment = align(frames, name=str(source), crop=editor.card.crop)
+    job = InspectionJob(source, choice, editor.card.crop, progress)
+    inspection = in_worker(inspect_video, job, source) if isolated else inspect_video(job)
+    track = inspection.track
+    times = inspection.times - inspection.times[0]
 
     if isinstance(intensity, IntensityCurve):
-        intensity = intensity.at(np.array(times) - times[0])
+        intensity = intensity.at(times)
     curve = frame_intensities(intensity, len(times))
+    frame_rate = mean_frame_rate(times.tolist(), TRAINED_RATE)
+    fade = round(FADE_SECONDS * frame_rate)
+    strength = curve * track.strength(fade)
+    for line in describe_inspection(source, inspection, FADE_SECONDS):
+        say(line)
 
-    frame_rate = mean_frame_rate(times, TRAINED_RATE)
-    frames = video_frames(source)
-    edited = edited_frames(editor, frames, alignment, weights, curve, frame_rate)
     target = describe_mixture(emotion)
-    edited = _with_progress(edited, f"edit to {target}", len(alignment), progress)
-    title = f"{source.stem} edited to {target}, intensity {float(np.mean(curve)):.2g}"
-    write_edit(source, edited, out, {"title": title})
+    frames = edited_track(editor, single_frames(source), track, weights, strength, frame_rate)
+    frames = _with_progress(frames, f"edit to {target}", len(track), progress)
+    if mark:
+        frames = mark_frames(frames, target)
+
+    note = EditNote(
+        emotion=target,
+        intensity=describe_intensity(curve),
+        source_emotion="" if source_emotion is None else describe_mixture(source_emotion),
+        editor=editor.card.name,
+        version=kit_version(),
+        edited_frames=int((strength > 0).sum()),
+        frames=len(track),
+    )
+    metadata = note_metadata(note, inspection.metadata)
+    metadata["title"] = f"{source.stem} edited to {target}, intensity {note.intensity}"
+    write_edit(source, frames, out, metadata)
     return out
 
 
@@ -257,27 +294,34 @@ def _with_progress(
     return iter(tqdm(frames, title, total, unit="frame", mininterval=2, disable=not progress))
 
 
-def refuse_to_overwrite(source: Path, out: Path) -> None:
-    """Refuses an `out` that is the source, or a file that this kit did not make.
+def edited_track(
+    editor: Editor,
+    frames: Iterable[np.ndarray],
+    track: FaceTrack,
+    weights: torch.Tensor,
+    curve: np.ndarray,
+    frame_rate: float = TRAINED_RATE,
+) -> Iterator[np.ndarray]:
+    """All frames of a video, one by one, each stretch of a shot edited by itself.
 
-    Its own older edits are replaced.
+    Frames that cannot be edited are the source's, to the bit.
 
-    Raises:
-        InputError: saying which.
+    Args:
+        editor: of `load_editor`.
+        frames: (H, W, 3) uint8 each.
+        track: where the face is, and which frames stay.
+        weights: (1, 8), or (2, 8) with the source's, see `emotion_weights`.
+        curve: (T,) intensity.
+        frame_rate: Hz.
     """
-    if not out.exists():
-        return
-    if out.samefile(source):
-        raise InputError(f"{out}: is the source itself; give another name to --out")
-    try:
-        comment = read_metadata(out).get("comment")
-    except InputError:
-        comment = None
-    if comment != SYNTHETIC:
-        raise InputError(
-            f"{out}: is there already and is no edit of this kit; give another --out, nothing is "
-            "overwritten"
-        )
+    remaining = iter(frames)
+    for stretch in track.stretches:
+        part = islice(remaining, len(stretch))
+        if stretch.alignment is None:
+            yield from part
+            continue
+        part_curve = curve[stretch.start : stretch.stop]
+        yield from edited_frames(editor, part, stretch.alignment, weights, part_curve, frame_rate)
 
 
 def edited_frames(

@@ -5,11 +5,13 @@ All are called alike, `detector(index, frame, small) -> boxes, scores, eyes` (se
 that the crops of all corpora and of a user's video are alike.
 """
 
+import zlib
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,19 @@ from cdrl.media.faces import MAXIMUM_GAP, Detector, find_face
 from cdrl.media.mesh import Detections
 
 BOX_COLUMNS = ["frame", "left", "top", "right", "bottom"]
+# What numpy and pandas raise for files that are no table. Parser errors of pandas are ValueErrors.
+# A damaged .npz is a bad archive, a broken stream, a bare array, or an array that is too large.
+UNREADABLE = (
+    KeyError,
+    ValueError,
+    OSError,
+    EOFError,
+    TypeError,
+    MemoryError,
+    NotImplementedError,
+    BadZipFile,
+    zlib.error,
+)
 # Where the eyes are taken to be in a box without eyes, from its left and right side.
 EYE_INSET = 0.3
 
@@ -179,8 +194,8 @@ def read_boxes(path: Path) -> np.ndarray:
     """
     try:
         table = _read_table(path)
-    except (KeyError, ValueError, OSError) as error:  # parser errors of pandas are ValueErrors
-        message = str(error)
+    except UNREADABLE as error:
+        message = str(error) or type(error).__name__
         first_line = message.splitlines()[0]
         raise _unreadable_boxes(path, f" ({first_line})") from error
 

@@ -175,14 +175,14 @@ class _FaceTracker:
         if points is None:
             self._lose_face()
             return
-        pose, turn = _pose_and_turn(points)
+        pose, turn = pose_and_turn(points)
 
         if turn > MAXIMUM_TURN:
             self.num_turned += 1
             self._lose_face()
             return
 
-        self.region = _region_of_pose(pose)
+        self.region = region_of_pose(pose)
         self.poses.append(pose)
         self.lips.append(points[LIPS, :2])
         self.boxes.append(landmark_box(points[OUTLINE, :2]))
@@ -194,8 +194,8 @@ class _FaceTracker:
         points, score = mesh_points(frame, self.region)
         # A detector's box is rough: look again where the mesh is.
         if self.searched_at == index:
-            pose, _ = _pose_and_turn(points)
-            points, score = mesh_points(frame, _region_of_pose(pose))
+            pose, _ = pose_and_turn(points)
+            points, score = mesh_points(frame, region_of_pose(pose))
         return points if score > 0.5 else None
 
     def _lose_face(self) -> None:
@@ -248,18 +248,9 @@ class _FaceTracker:
         self._refuse_gap(indices, num_frames)
         self._refuse_cut(indices, poses)
 
-        if crop == "released":
-            key_boxes = np.array(self.boxes)
-            boxes = _interpolate(indices, key_boxes, num_frames)
-            key_transforms = box_transforms(key_boxes, CROP_SIZE)
-            transforms = box_transforms(boxes, CROP_SIZE)
-        else:
-            path = _smooth_path(indices, poses, num_frames)
-            key_transforms = _pose_transforms(poses)
-            transforms = _pose_transforms(path)
-
-        mouth_box = _mouth_box(np.array(self.lips), key_transforms, poses)
-        return Alignment(transforms.astype(np.float32), mouth_box)
+        boxes = np.array(self.boxes)
+        lips = np.array(self.lips)
+        return build_alignment(indices, poses, lips, boxes, num_frames, crop)
 
     def _no_face(self, num_frames: int) -> InputError:
         if self.num_turned:
@@ -316,7 +307,38 @@ class _FaceTracker:
             )
 
 
-def _pose_and_turn(points: np.ndarray) -> tuple[np.ndarray, float]:
+def build_alignment(
+    indices: np.ndarray,
+    poses: np.ndarray,
+    lips: np.ndarray,
+    boxes: np.ndarray,
+    num_frames: int,
+    crop: str,
+) -> Alignment:
+    """The alignment of all frames from what is known of key frames.
+
+    Args:
+        indices: (K,) numbers of the key frames.
+        poses: (K, 4) as `pose_and_turn` returns them.
+        lips: (K, L, 2) lip points, frame pixels.
+        boxes: (K, 4) landmark boxes, frame pixels.
+        num_frames: T.
+        crop: `aligned` or `released`.
+    """
+    if crop == "released":
+        key_transforms = box_transforms(boxes, CROP_SIZE)
+        frame_boxes = interpolate_rows(indices, boxes, num_frames)
+        transforms = box_transforms(frame_boxes, CROP_SIZE)
+    else:
+        key_transforms = pose_transforms(poses)
+        path = smooth_path(indices, poses, num_frames)
+        transforms = pose_transforms(path)
+
+    mouth_box = mouth_box_of(lips, key_transforms, poses)
+    return Alignment(transforms.astype(np.float32), mouth_box)
+
+
+def pose_and_turn(points: np.ndarray) -> tuple[np.ndarray, float]:
     """Pose of the rigid points against the template.
 
     Least squares in 3-D, so that a turn of the head is no change of size.
@@ -345,8 +367,12 @@ def _pose_and_turn(points: np.ndarray) -> tuple[np.ndarray, float]:
     return np.array([centre[0], centre[1], roll, np.log(scale)]), float(turn)
 
 
-def _region_of_pose(pose: np.ndarray) -> Region:
-    """Where the mesh looks next: a square that depends on the rigid points, not on the jaw."""
+def region_of_pose(pose: np.ndarray) -> Region:
+    """Where the mesh looks next: a square that depends on the rigid points, not on the jaw.
+
+    Args:
+        pose: (4,) as `pose_and_turn` returns it.
+    """
     x, y, roll, log_size = pose
     size = np.exp(log_size)
     below = (REGION_BELOW_EYES - (SIDE / 2 - EYES_BELOW_TOP)) * size
@@ -354,18 +380,30 @@ def _region_of_pose(pose: np.ndarray) -> Region:
     return Region(centre, REGION_SIDE * float(size), roll)
 
 
-def _interpolate(indices: np.ndarray, values: np.ndarray, num_frames: int) -> np.ndarray:
-    """(K, D) values at key frames -> (T, D), linear; the ends continue with the nearest value."""
+def interpolate_rows(indices: np.ndarray, values: np.ndarray, num_frames: int) -> np.ndarray:
+    """(K, D) values at key frames -> (T, D), linear; the ends continue with the nearest value.
+
+    Args:
+        indices: (K,) numbers of the key frames.
+        values: (K, D).
+        num_frames: T.
+    """
     frames = np.arange(num_frames)
     columns = [np.interp(frames, indices, column) for column in values.T]
     return np.stack(columns, axis=1)
 
 
-def _smooth_path(indices: np.ndarray, poses: np.ndarray, num_frames: int) -> np.ndarray:
-    """(K, 4) poses at key frames -> (T, 4): linear in between, then smoothed."""
+def smooth_path(indices: np.ndarray, poses: np.ndarray, num_frames: int) -> np.ndarray:
+    """(K, 4) poses at key frames -> (T, 4): linear in between, then smoothed.
+
+    Args:
+        indices: (K,) numbers of the key frames.
+        poses: (K, 4) as `pose_and_turn` returns them.
+        num_frames: T.
+    """
     poses = poses.copy()
     poses[:, 2] = np.unwrap(poses[:, 2])
-    path = _interpolate(indices, poses, num_frames)
+    path = interpolate_rows(indices, poses, num_frames)
     widths = (SMOOTHING["shift"], SMOOTHING["shift"], SMOOTHING["roll"], SMOOTHING["scale"])
     columns = [_smooth(path[:, k], width) for k, width in enumerate(widths)]
     return np.stack(columns, axis=1)
@@ -385,8 +423,12 @@ def _smooth(values: np.ndarray, width: float) -> np.ndarray:
     return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 
-def _pose_transforms(poses: np.ndarray) -> np.ndarray:
-    """(T, 4) poses -> (T, 2, 3) maps from crop coordinates to frame pixels."""
+def pose_transforms(poses: np.ndarray) -> np.ndarray:
+    """(T, 4) poses -> (T, 2, 3) maps from crop coordinates to frame pixels.
+
+    Args:
+        poses: (T, 4) as `pose_and_turn` returns them.
+    """
     roll = poses[:, 2]
     scale = SIDE * np.exp(poses[:, 3]) / CROP_SIZE
     cos = scale * np.cos(roll)
@@ -398,7 +440,7 @@ def _pose_transforms(poses: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, shift[:, :, None]], axis=2)
 
 
-def _mouth_box(lips: np.ndarray, transforms: np.ndarray, poses: np.ndarray) -> np.ndarray:
+def mouth_box_of(lips: np.ndarray, transforms: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """A box about the middle of the lips, kept inside the crop.
 
     It spans the same part of the face in every crop: `MOUTH_WIDTH` of the aligned one's side,

@@ -175,7 +175,9 @@ def _tile_centres(length: int, side: float) -> np.ndarray:
     return np.linspace(side / 2, length - side / 2, num_tiles)
 
 
-def detect_faces(frame: np.ndarray, threshold: float = 0.5, small: bool = True) -> Detections:
+def detect_faces(
+    frame: np.ndarray, threshold: float = 0.5, small: bool = True, everywhere: bool = False
+) -> Detections:
     """Find faces.
 
     Args:
@@ -183,6 +185,7 @@ def detect_faces(frame: np.ndarray, threshold: float = 0.5, small: bool = True) 
         threshold: least score, 0 to 1.
         small: when the whole frame shows none, look again at overlapping parts of it, for smaller
             faces.
+        everywhere: look at these parts in any case, for smaller faces beside a large one.
 
     Returns:
         boxes (F, 4) left, top, right, bottom in pixels; scores (F,), best first; eyes (F, 2, 2),
@@ -192,7 +195,8 @@ def detect_faces(frame: np.ndarray, threshold: float = 0.5, small: bool = True) 
 
     faces: list[_Face] = []
     for number, region in enumerate(_search_regions(height, width)):
-        if number == 1 and (faces or not small):
+        is_enough = bool(faces) or not small
+        if number == 1 and is_enough and not everywhere:
             break
         faces += _faces_in_region(frame, region, threshold)
 

@@ -57,6 +57,8 @@ class Session:
         references: video files beside the run's clips.
         generator: as `load_editor` takes it, in place of the run's own; `action_renderer` edits by
             facial actions.
+        isolated: whether named files are read in a process of their own, which a damaged one may
+            end without harm. A script needs `if __name__ == "__main__":` then.
 
     Raises:
         InputError: where the run is not there, not ready or of another version, or a file cannot
@@ -69,7 +71,9 @@ class Session:
         clip: Path | str | None = None,
         references: Sequence[Path | str] = (),
         generator: Path | str | None = None,
+        isolated: bool = False,
     ) -> None:
+        self.isolated = isolated
         self.run = run_path(run)
         files = ("cdrl/model.safetensors", "cdrl/model.json")
         folder = finished_stage(self.run, "generator", "generator", files)
@@ -102,12 +106,12 @@ class Session:
 
         named_references: dict[str, ClipOrLoader] = {}
         for file in references:
-            reference = self._clip_from_file(Path(file))
+            reference = self._clip_from_file(Path(file), self.isolated)
             named_references[reference.name] = reference
 
         self._clips = own_clips
         if clip is not None:
-            source = self._clip_from_file(Path(clip))
+            source = self._clip_from_file(Path(clip), self.isolated)
             self._clips = {source.name: source}
         self._references = dict(named_references)
         for name, own_clip in own_clips.items():
@@ -212,9 +216,9 @@ class Session:
         box = torch.tensor(clip.mouth_box)[None]
         return self.guidance.content_embedding(to_frames(clip.crops)[None], box)
 
-    def _clip_from_file(self, path: Path) -> SourceClip:
+    def _clip_from_file(self, path: Path, isolated: bool = False) -> SourceClip:
         """A video file, cropped as the generator needs it."""
-        return source_clip_from_file(path, self.generator.card.crop, self._file_note)
+        return source_clip_from_file(path, self.generator.card.crop, self._file_note, isolated)
 
     def studio_clip(self, index: int) -> SourceClip:
         """A clip of the run's reporting people.

@@ -9,9 +9,8 @@ import numpy as np
 from PIL import Image
 
 from cdrl.core.errors import InputError
-from cdrl.media import faces
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.media.video import read_video, video_facts
+from cdrl.media.inspection import CropsJob, in_worker, read_face_clip
 
 SIDE = 160  # pixels of the crops that are shown and edited
 LEAST_SIDE = 64  # pixels that the generator needs
@@ -86,35 +85,30 @@ class SourceClip:
         return heights.tolist()
 
 
-def source_clip_from_file(path: Path, crop: str, note: str) -> SourceClip:
+def source_clip_from_file(path: Path, crop: str, note: str, isolated: bool = False) -> SourceClip:
     """Read a video file of one face, at most `LONGEST` seconds.
 
     Args:
         path: the file.
         crop: how the face is cropped, as the generator needs it: "aligned" or "released".
         note: what the clip is, in words.
+        isolated: whether to read it in a process of its own, which a damaged file may end without
+            harm.
 
     Raises:
         InputError: a file that cannot be read, shows no face or two, or is longer.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such video file")
-    seconds = video_facts(path).seconds
-    if seconds > LONGEST:
-        raise InputError(
-            f"{path}: {seconds:.0f} seconds, the dial takes up to {LONGEST:g}: cut it, or edit it "
-            "whole with cdrl edit"
-        )
-
-    video = read_video(path, require_audio=False)
-    alignment = faces.align(video.frames, name=path.name, crop=crop)
+    job = CropsJob(path, crop, SIDE, longest=LONGEST)
+    clip = in_worker(read_face_clip, job, path) if isolated else read_face_clip(job)
     return SourceClip(
         name=path.stem,
         note=note,
-        crops=faces.crop(video.frames, alignment, SIDE),
-        frame_rate=video.frame_rate,
-        sound=video.audio,
-        mouth_box=alignment.mouth_box,
+        crops=clip.crops,
+        frame_rate=clip.frame_rate,
+        sound=clip.sound,
+        mouth_box=clip.mouth_box,
     )
 
 
