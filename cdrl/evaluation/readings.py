@@ -158,9 +158,11 @@ def _another_identity(edits: Edits, untouched: list[ClipReading]) -> np.ndarray 
 
 
 def _accuracy_on_labels(edits: Edits, untouched: list[ClipReading]) -> float:
-    """Accuracy of the lower judge on the clips whose label it knows."""
+    """Accuracy of the lower judge on the clips whose label it knows; nan where there are none."""
     labels = edits.report.clips.emotion
     is_scored = labels.isin(SCORED_EMOTIONS).to_numpy()
+    if not is_scored.any():
+        return float("nan")
 
     accuracies = []
     for judge in JUDGES:

@@ -15,11 +15,17 @@ from cdrl.stages.s00_pictures import (
     phoneme_times,
 )
 from cdrl.stages.s01_priors import aligned_clips, extract_priors, open_features
-from cdrl.stages.s02_content import train_ccrl
+from cdrl.stages.s02_content import pair_strip, train_ccrl
 from cdrl.stages.s03_emotion import prompt_similarity, train_cerl
 from cdrl.stages.s04_probe import bar_columns, factors_of_frames, probe, scored_names
 from cdrl.stages.s05_generate import edit_grid, generate
-from cdrl.stages.s06_evaluate import committed_edits, evaluate, intensity_curves, variant_table
+from cdrl.stages.s06_evaluate import (
+    committed_edits,
+    evaluate,
+    intensity_curves,
+    score_text,
+    variant_table,
+)
 
 __all__ = [
     "aligned_clips",
@@ -39,10 +45,12 @@ __all__ = [
     "intensity_curves",
     "middle_frames",
     "open_features",
+    "pair_strip",
     "phoneme_times",
     "probe",
     "prompt_similarity",
     "read_notes",
+    "score_text",
     "scored_names",
     "start",
     "train_ccrl",

@@ -1,5 +1,6 @@
 """Notebook 06: scores of the edits against true edits, or against their sources without those."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,8 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     evaluation = evaluate_edits(edits, outputs, judges, config)
     if not with_truth:
         crop_notes = [OTHER_CROPS] if edits.report.crop != "aligned" else []
-        write_notes(out, [*evaluation.notes, *WITHOUT_TRUTH, *crop_notes])
+        notes = [*evaluation.notes, *_notes_on_people(edits), *WITHOUT_TRUTH, *crop_notes]
+        write_notes(out, notes)
         scores = flatten_scores(evaluation.estimates)
         return {name: value for name, value in scores.items() if np.isfinite(value)}
 
@@ -124,6 +126,16 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     scores = flatten_scores(evaluation.estimates | comparison)
 
     return scores | edit_speeds(folder, edits)
+
+
+def _notes_on_people(edits: Edits) -> list[str]:
+    """Say that there are no intervals where one person reports."""
+    people = sorted(set(edits.speakers))
+    if len(people) > 1:
+        return []
+    return [
+        f"left out all intervals: {people[0]} alone reports, and an interval over people needs two"
+    ]
 
 
 def compare_with_baseline(
@@ -233,7 +245,7 @@ def variant_table(
         editor: image, rendered or actions.
 
     Returns:
-        Texts: value and interval over speakers.
+        Texts: value and interval over speakers; the value alone where one person reports.
     """
     columns = {}
     for variant in variants:
@@ -241,12 +253,28 @@ def variant_table(
         for score in TABLE_SCORES:
             name = f"spfem.{editor}.{variant}.{score}"
             if name in scores:
-                low = scores[f"{name}.low"]
-                high = scores[f"{name}.high"]
-                cells[score] = f"{scores[name]:.3f} ({low:.3f} to {high:.3f})"
+                cells[score] = score_text(scores, name)
         columns[variant] = cells
 
     return pd.DataFrame(columns)
+
+
+def score_text(scores: dict[str, float], name: str) -> str:
+    """Write a score with its interval, or alone where it has none.
+
+    Args:
+        scores: of a run or of the study.
+        name: of the score.
+
+    >>> score_text({"a": 0.5, "a.low": 0.25, "a.high": 0.75}, "a"), score_text({"a": 0.5}, "a")
+    ('0.500 (0.250 to 0.750)', '0.500')
+    """
+    low = scores.get(f"{name}.low", math.nan)
+    high = scores.get(f"{name}.high", math.nan)
+    value = f"{scores[name]:.3f}"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return value
+    return f"{value} ({low:.3f} to {high:.3f})"
 
 
 def intensity_curves(
