@@ -48,7 +48,8 @@ def test_help_is_immediate_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
 def test_every_command_has_its_function(command):
-    assert callable(load_function(command))
+    assert callable(load_function(command.function))
+    assert not command.check or callable(load_function(command.check))
 
 
 def test_every_stage_has_its_notebook_number():

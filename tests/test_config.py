@@ -210,3 +210,41 @@ def test_every_setting_says_what_it_means_and_has_a_range_or_a_check(config_clas
 def test_the_defaults_are_within_their_ranges(config_class):
     defaults = to_dict(config_class())
     assert from_dict(config_class, defaults) == config_class()
+
+
+BAD_VALUES = {
+    "int": ("many", "", "nan", "inf", "1e308", -1, 10**400, 1.5, float("nan"), None, [1], {}, True),
+    "float": ("many", "", "nan", "inf", "-inf", -1e9, 1e308, float("inf"), None, [1.0], {}, True),
+    "bool": ("maybe", "", "nan", 2, None, [], "1e308"),
+    "str": (5, None, [], {}, True, float("nan"), "a\nb", "a\0b", "{" + 300 * "x" + "/\x1b[2J"),
+}
+
+
+def fields_of_all_settings():
+    for config_class in SETTINGS:
+        for name, info in field_infos(config_class).items():
+            yield pytest.param(config_class, name, info, id=f"{config_class.__name__}.{name}")
+
+
+@pytest.mark.parametrize("config_class, name, info", fields_of_all_settings())
+def test_every_field_refuses_every_bad_value_in_one_line_and_takes_its_default(
+    config_class, name, info
+):
+    kind = type(info.default).__name__
+    for value in BAD_VALUES[kind]:
+        with pytest.raises(InputError) as refusal:
+            from_dict(config_class, {name: value})
+        line = str(refusal.value)
+        assert line.isprintable()
+        assert f"{name}=" in line
+        assert len(line) < 600
+        assert " is needed, as in " in line or "accepted are " in line
+    for default in (info.default, str(info.default)):
+        assert getattr(from_dict(config_class, {name: default}), name) == info.default
+
+
+def test_a_bad_value_is_told_by_every_stage_not_by_its_own_alone():
+    for stage in STAGES:
+        for name, value in {"evaluate.sweep": "nan", "content.batch": 0, "device": "meta"}.items():
+            with pytest.raises(InputError, match=name):
+                stage_config(stage, "smoke", {name: value})

@@ -10,10 +10,11 @@ import nbformat
 import pytest
 import yaml
 
-from cdrl.cli.grid import check_grid, read_grid
+from cdrl.cli.grid_file import check_grid, read_grid
 from cdrl.cli.main import build_parser
-from cdrl.cli.notebooks import declared_parameters, notebook_paths
 from cdrl.cli.options import parse_settings
+from cdrl.cli.planning import notebook_paths
+from cdrl.core.notebook_parameters import declared_parameters
 from cdrl.core.paths import repository_root
 from cdrl.core.results import RESULTS
 from cdrl.core.settings import STAGES, stage_config, stage_folder

@@ -7,7 +7,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from cdrl.cli.grid import check_grid, read_grid, run_grid
+from cdrl.cli.grid import run_grid
+from cdrl.cli.grid_file import check_grid, read_grid
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
 from cdrl.report.grid_page import select_scores, write_grid_page

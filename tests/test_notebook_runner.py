@@ -6,13 +6,8 @@ import time
 import nbformat
 import pytest
 
-from cdrl.cli.notebooks import (
-    NotebookError,
-    PeakMemory,
-    notebook_paths,
-    plan_notebooks,
-    run_notebooks,
-)
+from cdrl.cli.notebooks import NotebookError, PeakMemory, run_notebooks
+from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.settings import CorpusConfig

@@ -298,6 +298,45 @@ COMMANDS = (
         ),
     ),
     Command(
+        ("evaluate",),
+        "cdrl.cli.evaluate:evaluate",
+        "edit one clip of every person of a folder and measure: emotion, identity, mouth; resumes",
+        (
+            argument("folder", metavar="FOLDER", help="videos of people who speak"),
+            argument(
+                "--editor",
+                default="actions",
+                help="actions, image, copy, or several between commas (default actions)",
+            ),
+            argument(
+                "--edits",
+                default="",
+                metavar="FOLDER",
+                help="edits that were made before, as EMOTION/CLIP.mp4, in place of --editor",
+            ),
+            argument("--emotions", default="", help="between commas (default: all six)"),
+            argument(
+                "--studio",
+                type=int,
+                default=0,
+                metavar="N",
+                help="the same of N people of the studio, 1 to 8, and of their true edits",
+            ),
+            argument(
+                "--out",
+                default="results/real",
+                metavar="FOLDER",
+                help="numbers and tables (default: results/real)",
+            ),
+            argument(
+                "--work",
+                default="runs/real",
+                metavar="FOLDER",
+                help="videos, readings and a page, to stay on your machine (default: runs/real)",
+            ),
+        ),
+    ),
+    Command(
         ("train",),
         "cdrl.cli.train:train",
         "make a committed network again; without a name: list them",
@@ -345,7 +384,7 @@ COMMANDS = (
     Command(
         ("data", "check"),
         "cdrl.cli.data:check",
-        "what a folder holds: clips, gaps, odd files, what an ingest will cost",
+        "what a folder holds: clips, gaps, odd files, what an ingest will cost; of a store, its sums",
         (
             CORPUS_ROOT,
             CORPUS_NAME,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
-from cdrl.cli.commands import COMMANDS, GROUPS, Command
+from cdrl.cli.commands import COMMANDS, GROUPS
 from cdrl.core.ending import Stopped, stopped_by_signals
 from cdrl.core.errors import InputError, printable
 
@@ -32,7 +32,10 @@ def main(words: Sequence[str] | None = None) -> int:
         _refuse_empty_words(sys.argv[1:] if words is None else words)
         arguments = build_parser().parse_args(words)
         with stopped_by_signals():
-            function = load_function(arguments.command)
+            command = arguments.command
+            if command.check:
+                load_function(command.check)(arguments)
+            function = load_function(command.function)
             return function(arguments) or 0
     except InputError as error:
         print(f"cdrl: {printable(str(error))}", file=sys.stderr)
@@ -75,14 +78,14 @@ def _refuse_empty_words(words: Sequence[str]) -> None:
         before = word
 
 
-def load_function(command: Command) -> CommandFunction:
-    """Import the function of a command.
+def load_function(name: str) -> CommandFunction:
+    """Import a function of a command.
 
     Args:
-        command: of `COMMANDS`.
+        name: "module:function".
     """
-    module, _, name = command.function.partition(":")
-    return getattr(import_module(module), name)
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
 
 
 class _OneLineParser(argparse.ArgumentParser):

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,19 +23,15 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from papermill.translators import PythonTranslator
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, read_json
-from cdrl.core.paths import notebooks_root, working_root
+from cdrl.core.paths import working_root
 from cdrl.core.results import RESULTS
-from cdrl.core.settings import STAGES, stage_config, stage_folder
-from cdrl.core.stage import CONFIG, check_stage
+from cdrl.core.settings import STAGES, stage_folder
+from cdrl.core.stage import CONFIG
 
-# What the runner passes to a notebook whose `parameters` cell declares it.
-RUN_PARAMETERS = ("run_folder", "preset", "settings")
 SAMPLE_SECONDS = 0.5  # between two looks at the memory
-BOOLEANS = {"true": True, "false": False}
 
 
 class OwnKernelManager(AsyncKernelManager):
@@ -77,115 +73,6 @@ class Record:
     seconds: float
     peak_gb: float
     stages: dict[str, str]
-
-
-def notebook_paths(folder: Path | str | None = None) -> list[Path]:
-    """The notebooks in order: 00_..., 01_...
-
-    Args:
-        folder: that holds them; None for those of the clone or of the installed package.
-
-    Raises:
-        InputError: where there are none.
-    """
-    folder = Path(folder) if folder else notebooks_root()
-    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if not paths:
-        raise InputError(
-            f"no notebooks in {folder}: clone the repository and install it with pip install -e ."
-        )
-    return paths
-
-
-def declared_parameters(path: Path) -> dict[str, dict[str, Any]]:
-    """What the cell of a notebook that is tagged `parameters` declares.
-
-    Args:
-        path: of the notebook.
-
-    Returns:
-        {name: {"inferred_type_name", "default", "help", ...}} as papermill infers them; the
-        defaults are texts.
-    """
-    declared = {}
-    for cell in nbformat.read(path, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", ()):
-            for parameter in PythonTranslator.inspect(cell):
-                declared[parameter.name] = parameter._asdict()
-
-    return declared
-
-
-def plan_notebooks(
-    paths: Sequence[Path], run: Path | str, preset: str, settings: Mapping[str, str]
-) -> dict[Path, dict[str, Any]]:
-    """Choose the parameters of every notebook; they are checked before anything runs.
-
-    Args:
-        paths: of the notebooks.
-        run: folder of the run, as the notebooks get it.
-        preset: name of the preset.
-        settings: {`stage.field`, `field`, or a notebook's own parameter: text of its value}.
-
-    Returns:
-        {path: parameters}; each gets only what its `parameters` cell declares.
-
-    Raises:
-        InputError: for a setting that neither a stage nor a notebook has, a bad value, or a run
-            folder that was made with other settings.
-    """
-    declared = {path: declared_parameters(path) for path in paths}
-    own_names: set[str] = set()
-    for parameters in declared.values():
-        own_names |= parameters.keys() - set(RUN_PARAMETERS)
-
-    own_settings = {}
-    stage_settings = {}
-    for name, value in settings.items():
-        if name in own_names:
-            own_settings[name] = value
-        else:
-            stage_settings[name] = value
-
-    for stage in STAGES:
-        config = stage_config(stage, preset, stage_settings)
-        check_stage(config, working_root() / run)
-
-    run_values: dict[str, Any] = {
-        "run_folder": str(run),
-        "preset": preset,
-        "settings": stage_settings,
-    }
-    plan = {}
-    for path, parameters in declared.items():
-        values: dict[str, Any] = {}
-        for name, value in run_values.items():
-            if name in parameters:
-                values[name] = value
-        for name, text in own_settings.items():
-            if name in parameters:
-                values[name] = _read_value(name, text, parameters[name])
-        plan[path] = values
-
-    return plan
-
-
-def _read_value(name: str, text: str, parameter: Mapping[str, Any]) -> Any:
-    """The value of a notebook's own parameter, of the type that its cell annotates."""
-    readers: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
-    readers["bool"] = _read_boolean
-    kind = parameter["inferred_type_name"]
-    read = readers.get(kind, json.loads)
-    try:
-        return read(text)
-    except (KeyError, ValueError) as error:
-        default = parameter["default"]
-        raise InputError(f"{name}={text}: {kind} is needed, as in {name}={default}") from error
-
-
-def _read_boolean(text: str) -> bool:
-    """Read true or false, in any case of letters."""
-    return BOOLEANS[text.lower()]
 
 
 def run_notebooks(
@@ -301,8 +188,8 @@ def _execute(path: Path, copy: Path, parameters: Mapping[str, Any]) -> None:
 
     try:
         papermill.execute_notebook(
-            path,
-            unfinished,
+            _plain_path(path),
+            _plain_path(unfinished),
             parameters=parameters,
             kernel_name="python3",
             language="python",
@@ -324,6 +211,11 @@ def _execute(path: Path, copy: Path, parameters: Mapping[str, Any]) -> None:
 
     failed.unlink(missing_ok=True)
     unfinished.replace(copy)
+
+
+def _plain_path(path: Path) -> str:
+    """A path for papermill, which would fill {name} in it with the value of a parameter."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _notebook_error(path: Path, failed: Path, error: PapermillExecutionError) -> Exception:

@@ -4,14 +4,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import psutil
 
 LOOK_SECONDS = 0.5  # between two looks at the parent
-PATIENCE_SECONDS = 3.0  # for the work to end in order after a signal
+PATIENCE_SECONDS = 2.0  # for the work to end in order after a signal
 ROUNDS = 20  # looks for processes that were started while others were being ended
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, kill, a closed terminal
 
@@ -32,7 +32,7 @@ def end_descendants() -> None:
     """End every process below this one at once."""
     own = psutil.Process()
     for _ in range(ROUNDS):
-        living = [child for child in own.children(recursive=True) if _is_living(child)]
+        living = [child for child in own.children(recursive=True) if _is_to_end(child)]
         if not living:
             return
         for child in living:
@@ -40,10 +40,15 @@ def end_descendants() -> None:
         time.sleep(0.02)
 
 
-def _is_living(process: psutil.Process) -> bool:
-    """Whether a process still runs; one that has ended may wait to be read."""
+def _is_to_end(process: psutil.Process) -> bool:
+    """Whether a process runs and does not end by itself.
+
+    One that has ended may wait to be read. Python's resource tracker cleans up behind the others,
+    and ends when they have.
+    """
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        is_tracker = any("resource_tracker" in word for word in process.cmdline())
+        return process.status() != psutil.STATUS_ZOMBIE and not is_tracker
     except psutil.Error:
         return False
 
@@ -79,6 +84,34 @@ def _end_now(status: int) -> None:
     os._exit(status)
 
 
+class _Watchman:
+    """Cuts this process off some seconds after a signal, whatever its main thread is doing.
+
+    Python's own handlers wait until a call of compiled code returns, which may take a minute.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.numbers = set(numbers)
+        self.left = threading.Event()  # the block has been left
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.writing, False)
+        self.former = signal.set_wakeup_fd(self.writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        """Read the numbers of signals as they come, until the other end is closed."""
+        while number := os.read(self.reading, 1):
+            if number[0] in self.numbers and not self.left.wait(PATIENCE_SECONDS):
+                _end_now(128 + number[0])
+        os.close(self.reading)
+
+    def dismiss(self) -> None:
+        """The block was left in order."""
+        self.left.set()
+        signal.set_wakeup_fd(self.former)
+        os.close(self.writing)
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """Let Ctrl-C, TERM and HUP end the block and every process below this one.
@@ -92,15 +125,10 @@ def stopped_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals
         return
-    timers: list[threading.Timer] = []
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        timer = threading.Timer(PATIENCE_SECONDS, _end_now, (128 + number,))
-        timer.daemon = True
-        timer.start()
-        timers.append(timer)
         end_descendants()
         raise Stopped(number)
 
@@ -109,6 +137,7 @@ def stopped_by_signals() -> Iterator[None]:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             former[number] = signal.signal(number, stop)
+    watchman = _Watchman(former)
     try:
         yield
     except BaseException:
@@ -118,7 +147,6 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-        if timers:
+        watchman.dismiss()
+        if received:
             end_descendants()  # what was started again meanwhile
-        for timer in timers:
-            timer.cancel()

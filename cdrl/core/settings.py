@@ -504,7 +504,8 @@ class IngestConfig:
 
 # Other spellings of accepted words.
 ALSO = {"crema_d": "crema-d", "cremad": "crema-d"}
-EVERY_STAGE = ("seed", "device")  # settings whose bare name means that of every stage
+# Settings whose bare name means that of every stage.
+EVERY_STAGE = ("seed", "device", "devices", "precision", "micro_batches", "compiled")
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.
 STAGES: dict[str, type] = {
     "corpus": CorpusConfig,

@@ -76,8 +76,7 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
     if config.corpus != "studio":
         return build_real(run, config, out)
 
-    train = _training_clips(config)
-    report = _reporting_clips(config)
+    train, report = list_clips(config)
     for name in STORES:
         if not (out / name / "store.json").exists():
             _make_store(name, out, config, train, report)
@@ -91,6 +90,18 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
     scores["corpus.rejected_clips"] = len(train) + len(report) - rendered
 
     return scores | calibration.corpus_scores(report) | crop_scores(stores["report"])
+
+
+def list_clips(config: CorpusConfig) -> tuple[list[ClipSpec], list[ClipSpec]]:
+    """List the studio's clips of the training and of the reporting people; nothing is rendered.
+
+    Args:
+        config: the stage's settings.
+
+    Raises:
+        InputError: for more people, sentences or clips than there are.
+    """
+    return _training_clips(config), _reporting_clips(config)
 
 
 def _training_clips(config: CorpusConfig) -> list[ClipSpec]:

@@ -1,0 +1,180 @@
+"""What commands check before they import anything heavy: settings, files and folders.
+
+A bad value is answered at once. What needs the kit's networks or a corpus is checked later, by the
+command itself, still before any work.
+"""
+
+import argparse
+from pathlib import Path
+
+from cdrl.cli.grid_file import check_grid, grid_folder, read_grid
+from cdrl.cli.options import parse_settings, relative_to_root
+from cdrl.cli.planning import notebook_paths, plan_notebooks
+from cdrl.core.errors import InputError
+from cdrl.core.paths import run_path
+from cdrl.core.places import check_file, check_folder
+from cdrl.core.settings import IngestConfig, StudyConfig, field_infos, from_dict, read_value
+
+MOST_WORKERS = 1024
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check the settings of `cdrl run`, and its folder.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    settings = run_settings(arguments)
+    folder = run_folder(arguments)
+    check_folder("--out", run_path(folder) if arguments.out is None else arguments.out)
+    plan_notebooks(notebook_paths(), folder, arguments.preset, settings)
+
+
+def run_settings(arguments: argparse.Namespace) -> dict[str, str]:
+    """The settings of `cdrl run`, by the names that were typed.
+
+    Args:
+        arguments: of the command.
+    """
+    settings = parse_settings(arguments.set)
+    if arguments.corpus:
+        settings["corpus.corpus"] = arguments.corpus
+    if arguments.data_root:
+        settings["corpus.data_root"] = arguments.data_root
+    return settings
+
+
+def run_folder(arguments: argparse.Namespace) -> Path:
+    """The folder of `cdrl run`, as its notebooks get it.
+
+    Args:
+        arguments: of the command.
+    """
+    folder = f"runs/{arguments.preset}" if arguments.out is None else arguments.out
+    return relative_to_root(folder)
+
+
+def grid(arguments: argparse.Namespace) -> None:
+    """Check the file of `cdrl grid`, the settings of its runs, and its folder.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    workers = arguments.workers
+    if not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"--workers {workers}: a whole number from 1 to {MOST_WORKERS} is needed")
+    out = grid_folder(arguments.grid, arguments.out)
+    check_folder("--out", out if arguments.out is None else arguments.out)
+    check_grid(read_grid(arguments.grid), out)
+
+
+def study(arguments: argparse.Namespace) -> None:
+    """Check the settings and the folders of `cdrl study`.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    study_settings(arguments)
+    check_folder("--out", arguments.out)
+    check_folder("--work", arguments.work)
+
+
+def study_settings(arguments: argparse.Namespace) -> StudyConfig:
+    """The settings of `cdrl study`.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    settings = {}
+    for name, value in parse_settings(arguments.set).items():
+        settings[name.removeprefix("study.")] = value
+    return from_dict(StudyConfig, settings)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Check the folders of `cdrl train`, where it writes any.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    if arguments.name or arguments.cards:
+        check_folder("--out", arguments.out)
+    if arguments.name:
+        check_folder("--work", arguments.work)
+
+
+def page(arguments: argparse.Namespace) -> None:
+    """Check the file of `cdrl explore` and `cdrl dial`.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    if arguments.out:
+        check_file("--out", arguments.out, ".html")
+
+
+def manifest(arguments: argparse.Namespace) -> None:
+    """Check the manifest of `cdrl data check`, where it is written.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    if arguments.manifest:
+        check_file("--manifest", arguments.manifest)
+
+
+def ingest(arguments: argparse.Namespace) -> None:
+    """Check the options of `cdrl data ingest`, and its store.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    check_folder("--out", arguments.out)
+    options = {
+        "fps": "frame_rate",
+        "crop_size": "crop_size",
+        "workers": "workers",
+        "detector": "detector",
+        "boxes": "boxes",
+        "limit": "limit_seconds",
+    }
+    infos = field_infos(IngestConfig)
+    for option, field in options.items():
+        label = f"--{option.replace('_', '-')}"
+        read_value(label, infos[field], getattr(arguments, option))
+
+
+def studio(arguments: argparse.Namespace) -> None:
+    """Check the folder of `cdrl data studio`.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    check_folder("--out", arguments.out)
