@@ -13,8 +13,10 @@ from cdrl.core.settings import STAGES
 from cdrl.core.stage import finish_run, run_stage
 from cdrl.report.explorer.page import _fill_template
 from cdrl.report.figures import curves
+from cdrl.report.first_screen import best_video, first_screen, five_numbers
 from cdrl.report.html_page import figure_block, script_json
 from cdrl.report.page import write_report
+from cdrl.report.verdict import FEWEST_PEOPLE, LARGEST_LEAK, verdict
 
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -135,9 +137,11 @@ def test_a_score_stands_with_its_chance_interval_and_n_under_its_stage(tmp_path)
     page = without_scripts(tmp_path)
     small = "<small>0.4 to 0.6, chance 0.25, n 12</small>"
     row = f"<tr><td>corpus.x</td><td>0.5{small}</td></tr>"
-    assert f"<h2>corpus</h2><table>{row}" in page
+    assert f"<summary>corpus, 6 lines</summary><table>{row}" in page
     assert "<td>corpus.n</td><td>7</td>" in page
     assert "corpus.x.chance" not in page
+    cells = "<td>0.5</td><td>0.25</td><td>0.4 to 0.6</td><td>12</td>"
+    assert f"<small>corpus.x</small></td>{cells}" in page
 
 
 def test_the_page_says_how_it_was_made(tmp_path):
@@ -236,3 +240,119 @@ def test_labels_of_an_explorer_stand_in_its_header_alone(label):
     plain = _fill_template("plain", {"labels": ["plain"]}, {"arrays": [b"a"]})
     assert page.count("<script") == plain.count("<script")
     assert page.count("const widget =") == 1
+
+
+def with_interval(name, value, half, chance=None):
+    """A score with an interval and, where it has one, a chance level."""
+    scores = {name: value, f"{name}.low": value - half, f"{name}.high": value + half}
+    if chance is not None:
+        scores[f"{name}.chance"] = chance
+    return scores
+
+
+EDIT = "spfem.actions.cdrl"
+GOOD = {
+    **with_interval("content.swap_image", 0.98, 0.01, 0.5),
+    **with_interval("content.emotion", 0.18, 0.01, 0.17),
+    **with_interval("content.emotion_clip", 0.16, 0.02, 0.14),
+    **with_interval("emotion.emotion", 0.86, 0.05, 0.14),
+    **with_interval("emotion.viseme", 0.15, 0.01, 0.15),
+    **with_interval(f"{EDIT}.emotion_accuracy", 0.63, 0.07, 0.14),
+    **with_interval(f"{EDIT}.mouth_error", 0.51, 0.04),
+    **with_interval(f"{EDIT}_minus_baseline.mouth_error", -0.03, 0.01),
+    "spfem.image.copy_source.mouth_error": 0.84,
+    "raw.emotion": 0.75,
+    "raw.emotion.chance": 0.17,
+    "raw.emotion_clip": 0.84,
+    "raw.emotion_clip.chance": 0.14,
+    "emotion.emotion.speakers": 24.0,
+}
+
+
+def answers(scores):
+    return [finding.answer for finding in verdict(scores).findings]
+
+
+def test_a_run_in_which_all_is_as_it_should_be_gets_a_verdict_without_a_but():
+    result = verdict(GOOD)
+    assert answers(GOOD) == ["yes"] * 8
+    assert result.headline.startswith("Content and emotion come apart.")
+    assert "wanted emotion" in result.headline
+    assert result.caution == ""
+
+
+@pytest.mark.parametrize(
+    "change, position, answer",
+    [
+        (with_interval("content.swap_image", 0.52, 0.05, 0.5), 0, "open"),
+        (with_interval("content.swap_image", 0.40, 0.05, 0.5), 0, "no"),
+        (with_interval("content.emotion", 0.17 + LARGEST_LEAK, 0.001, 0.17), 1, "partly"),
+        (with_interval("content.emotion", 0.60, 0.01, 0.17), 1, "no"),
+        (with_interval("content.emotion_clip", 0.30, 0.01, 0.14), 2, "partly"),
+        (with_interval("emotion.emotion", 0.14, 0.05, 0.14), 3, "open"),
+        (with_interval("emotion.viseme", 0.40, 0.01, 0.15), 4, "no"),
+        (with_interval(f"{EDIT}.emotion_accuracy", 0.1, 0.02, 0.14), 5, "no"),
+        (with_interval(f"{EDIT}.mouth_error", 0.84, 0.04), 6, "open"),
+        (with_interval(f"{EDIT}.mouth_error", 0.95, 0.04), 6, "no"),
+        (with_interval(f"{EDIT}_minus_baseline.mouth_error", -0.03, 0.04), 7, "open"),
+        (with_interval(f"{EDIT}_minus_baseline.mouth_error", 0.03, 0.01), 7, "no"),
+    ],
+)
+def test_an_answer_changes_with_its_number_and_interval_alone(change, position, answer):
+    expected = ["yes"] * 8
+    expected[position] = answer
+    assert answers(GOOD | change) == expected
+
+
+def test_leaks_and_failures_change_the_headline():
+    leaking = GOOD | with_interval("content.emotion_clip", 0.3, 0.01, 0.14)
+    assert "come apart in part" in verdict(leaking).headline
+    blind = GOOD
+    for name in ("content.swap_image", "content.emotion", "emotion.emotion"):
+        chance = GOOD[f"{name}.chance"]
+        blind = blind | with_interval(name, chance + (name == "content.emotion"), 0.01, chance)
+    assert "do not come apart" in verdict(blind).headline
+
+
+def test_few_people_are_a_caution_and_an_unscored_run_claims_nothing():
+    few = GOOD | {"emotion.emotion.speakers": FEWEST_PEOPLE - 1.0}
+    assert f"Only {FEWEST_PEOPLE - 1} people" in verdict(few).caution
+    assert verdict({}).findings == ()
+    assert "not scored" in verdict({}).headline
+
+
+def test_the_first_screen_has_five_numbers_each_with_what_it_is_compared_with():
+    numbers = five_numbers(GOOD)
+    assert len(numbers) == 5
+    levels = {number.name: number.level for number in numbers}
+    assert levels["content.swap_image"] == 0.5
+    assert levels[f"{EDIT}.mouth_error"] == 0.84, "copying the source"
+    page = first_screen("demo", GOOD, "<video></video>", "<b>dial</b>")
+    for number in numbers:
+        assert f"<b>{GOOD[number.name]:.3f}</b>" in page
+        assert f"{number.reference} {number.level:.3g}" in page
+    assert page.count('<li class="yes">') == 8
+    assert page.index("<video>") < page.index("<b>dial</b>")
+
+
+def test_the_best_video_is_of_the_emotion_that_is_read_best_and_of_a_person_that_was_scored():
+    accuracy = f"{EDIT}.emotion_accuracy"
+    scores = GOOD | {f"{accuracy}.happy": 0.9, f"{accuracy}.sad": 0.2}
+    names = ["real-1001-neutral-to-happy.mp4", "s-1-to-sad-1.mp4", "s-2-to-happy-1.mp4"]
+    assert best_video(scores, names) == "s-2-to-happy-1.mp4"
+    assert best_video(scores, names[:2]) == "s-1-to-sad-1.mp4"
+    assert best_video({}, []) == ""
+
+
+def test_everything_but_the_first_screen_is_folded_and_the_dial_stands_in_it_once(run):
+    dial = '<div class="cdrl-dial" id="dial-1"></div>'
+    write_executed(run, "05_d", code("dial", display({"text/html": dial, "text/plain": "dial"})))
+    page = without_scripts(run)
+    first, folded = page.split("</header>")
+    assert dial in first
+    assert page.count(dial) == 1
+    assert '<a href="#dial">' in folded
+    assert first.count("<video") == 1
+    sections = folded.count("<section")
+    assert sections == folded.count('<details class="chapter">') == 6
+    assert folded.count("</details></section>") == sections

@@ -1,5 +1,6 @@
 """Tables of scores: what an argument needs is shown, all else is folded, nothing is invented."""
 
+import pandas as pd
 import pytest
 
 from cdrl.cli.main import main
@@ -8,7 +9,7 @@ from cdrl.core.results import all_scores, read_results, score_lines
 from cdrl.core.settings import CorpusConfig
 from cdrl.core.stage import run_stage
 from cdrl.report.main_scores import NUM_SCORES, main_scores, plain_names
-from cdrl.report.tables import score_rows, score_table
+from cdrl.report.tables import ColumnTable, score_rows, score_table
 from cdrl.report.words import words_of
 
 SCORES = {
@@ -147,3 +148,13 @@ def test_every_main_score_of_the_study_has_words():
     for name in main_scores(all_scores(read_results(repository_root() / "results" / "study"))):
         assert "_" not in words_of(name)
         assert "." not in words_of(name)
+
+
+def test_a_table_of_variants_has_its_intervals_below_its_values_and_words_for_heads():
+    cells = {"mouth_error": "0.511 (0.474 to 0.547)", "psnr": float("nan")}
+    table = ColumnTable(pd.DataFrame({"cdrl": cells, "copy_source": cells}))
+    page = table._repr_html_()
+    assert page.count("<td>0.511<small>0.474 to 0.547</small></td>") == 2
+    assert page.count("<td></td>") == 2
+    assert "<th>with CDRL</th><th>copy of the source</th>" in page
+    assert "0.511 (0.474 to 0.547)" in repr(table)

@@ -22,7 +22,9 @@ def html_page(title: str, body: str) -> str:
     style = (FOLDER / "page.css").read_text()
     script = ""
     if DRAW in body:
-        script = get_plotlyjs() + (FOLDER / "page.js").read_text()
+        script = get_plotlyjs()
+    if script or "<details" in body:
+        script += (FOLDER / "page.js").read_text()
 
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

@@ -1,10 +1,27 @@
-// Draws the plotly figures of a page. A figure that is wider than the page is drawn smaller, and on
+// Draws the plotly figures of a page, those of a folded chapter when it is opened. A figure that is wider than the page is drawn smaller, and on
 // a phone its title is broken into lines. Printed figures have the width of the paper, and the
 // figures' tools are left away on the small screen of a phone.
 
 const figures = [], paperWidth = 660, phoneWidth = 600, titleHeight = 20, smallestShare = 0.62;
+const waiting = new Map(); // figures of folded chapters, by the chapter
 
 function draw(id, figure) {
+  const folded = document.getElementById(id).closest("details.chapter:not([open])");
+  if (!folded) return drawNow(id, figure);
+  if (!waiting.has(folded)) {
+    waiting.set(folded, []);
+    folded.addEventListener("toggle", () => drawWaiting(folded));
+  }
+  waiting.get(folded).push([id, figure]);
+}
+
+function drawWaiting(chapter) {
+  const pending = waiting.get(chapter) || [];
+  waiting.set(chapter, []);
+  pending.forEach(([id, figure]) => drawNow(id, figure));
+}
+
+function drawNow(id, figure) {
   figures.push(id);
   const isPhone = innerWidth < phoneWidth, element = document.getElementById(id), [data, layout] = figure;
   if (layout.width) shrink(layout, element.clientWidth);
@@ -46,10 +63,30 @@ function relayoutAll(changeOf) {
   figures.forEach((id) => Plotly.relayout(id, changeOf(document.getElementById(id))));
 }
 
-addEventListener("beforeprint", () => relayoutAll((figure) => {
-  figure.widthOnScreen = figure.layout.width || null;
-  return {width: Math.min(paperWidth, figure.widthOnScreen || paperWidth)};
-}));
-addEventListener("afterprint", () => relayoutAll((figure) => (
-  {width: figure.widthOnScreen, autosize: !figure.widthOnScreen}
-)));
+// A link to a folded chapter opens it. On paper all chapters are open.
+function openLinked() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const chapter = target && (target.closest("details.chapter") || target.querySelector("details.chapter"));
+  if (!chapter) return;
+  chapter.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", openLinked);
+addEventListener("DOMContentLoaded", openLinked);
+
+let closed = []; // chapters that were open on paper alone
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not(.code):not([open])")];
+  closed.forEach((details) => {
+    details.open = true;
+    drawWaiting(details);
+  });
+  relayoutAll((figure) => {
+    figure.widthOnScreen = figure.layout.width || null;
+    return {width: Math.min(paperWidth, figure.widthOnScreen || paperWidth)};
+  });
+});
+addEventListener("afterprint", () => {
+  relayoutAll((figure) => ({width: figure.widthOnScreen, autosize: !figure.widthOnScreen}));
+  closed.forEach((details) => (details.open = false));
+});

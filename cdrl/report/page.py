@@ -1,9 +1,12 @@
-"""report.html: the executed notebooks of a run in one file, for a phone too, without a network."""
+"""report.html: what a run has shown, and its executed notebooks, in one file without a network.
+
+The first screen has the verdict, five numbers, a video and the dial. All else is folded below it.
+"""
 
 import base64
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,16 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from cdrl.core.code_identity import UNRECORDED
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, read_json
-from cdrl.core.results import read_results
+from cdrl.core.results import all_scores, read_results
+from cdrl.report.first_screen import best_video, first_screen
 from cdrl.report.html_page import figure_block, html_page, html_table
-from cdrl.report.tables import score_rows
+from cdrl.report.main_scores import main_scores
+from cdrl.report.tables import main_score_table, score_rows
 
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Sections after the notebooks: anchor and text of their links.
+DIAL_MARK = 'class="cdrl-dial"'  # of the dial's HTML in a notebook
 LAST_SECTIONS = (("videos", "videos"), ("scores", "scores"), ("settings", "settings and origin"))
 STAGE_HEADS = ("stage", "notebook", "seconds", "peak GB", "seed", "settings' hash", "code")
 ORIGIN = (
@@ -53,9 +59,14 @@ def write_report(run: Path | str) -> Path:
 
     notebooks = {path: nbformat.read(path, as_version=4) for path in copies}
     results = read_results(run)
-    parts = [_links(copies)]
+    scores = all_scores(results)
+    dial = _take_dial(notebooks.values())
+    captions = _captions(run / "videos")
+    best = best_video(scores, captions)
+    video = _video(run / "videos" / best, captions[best]) if best else ""
+    parts = [first_screen(run.name, scores, video, dial), _links(copies)]
     parts += [_chapter(notebook, path.stem) for path, notebook in notebooks.items()]
-    parts.append(_videos(run / "videos"))
+    parts.append(_videos(run / "videos", captions, best))
     parts.append(_scores(results))
     parts.append(_settings(results, copies, _command(notebooks[copies[-1]])))
 
@@ -74,20 +85,56 @@ def _links(copies: Sequence[Path]) -> str:
     return f"<nav>{' '.join(links)}</nav>"
 
 
+def _take_dial(notebooks: Iterable[nbformat.NotebookNode]) -> str:
+    """The HTML of the dial, which moves from its notebook to the first screen; empty without one.
+
+    A dial holds its clips: it must not stand on the page twice.
+    """
+    for notebook in notebooks:
+        for cell in notebook.cells:
+            for output in cell.get("outputs", ()):
+                data = output.get("data", {})
+                content = data.get("text/html", "")
+                if DIAL_MARK in content:
+                    data["text/html"] = '<p><a href="#dial">The dial stands at the top.</a></p>'
+                    return content
+    return ""
+
+
+def _folded(anchor: str, title: str, body: str) -> str:
+    """A section that opens at a click, at a link to it, and on paper."""
+    return (
+        f'<section id="{anchor}"><details class="chapter"><summary>{html.escape(title)}</summary>\n'
+        f"{body}\n</details></section>"
+    )
+
+
+def _title(notebook: nbformat.NotebookNode, name: str) -> str:
+    """The number and the title of a notebook, for the line that opens it."""
+    number = name.partition("_")[0]
+    for cell in notebook.cells:
+        first_line = cell.source.strip().partition("\n")[0]
+        if cell.cell_type == "markdown" and first_line.startswith("# "):
+            title = first_line.removeprefix("# ").strip()
+            return title if title.startswith(number) else f"{number} {title}"
+    return name.replace("_", " ")
+
+
 def _chapter(notebook: nbformat.NotebookNode, name: str) -> str:
     """The section of one notebook: its texts, its outputs, and its code folded."""
-    parts = [f'<section id="{name}">']
+    parts = []
     for position, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             parts.append(_markdown(cell.source))
         elif cell.cell_type == "code" and cell.source.strip():
             code = html.escape(cell.source)
-            parts.append(f"<details><summary>code</summary><pre>{code}</pre></details>")
+            parts.append(
+                f'<details class="code"><summary>code</summary><pre>{code}</pre></details>'
+            )
             for number, output in enumerate(cell.outputs):
                 parts.append(_output(output, f"{name}-{position}-{number}"))
 
-    parts.append("</section>")
-    return "\n".join(parts)
+    return _folded(name, _title(notebook, name), "\n".join(parts))
 
 
 def _output(output: nbformat.NotebookNode, anchor: str) -> str:
@@ -141,25 +188,33 @@ def _last_states(text: str) -> str:
     return re.sub(r"[^\n]*\r(?!\n)", "", text)
 
 
-def _videos(folder: Path) -> str:
-    """The section of all videos with their captions."""
+def _captions(folder: Path) -> dict[str, str]:
+    """The caption of every video of a run, by the name of its file."""
     captions = {}
     caption_file = folder / "captions.json"
     if caption_file.exists():
         captions = read_json(caption_file)
 
-    figures = []
+    texts = {}
     for path in sorted(folder.glob("*.mp4")):
-        caption = captions.get(path.name, path.stem.replace("_", " "))
-        figures.append(_video(path, caption))
+        texts[path.name] = captions.get(path.name, path.stem.replace("_", " "))
+    return texts
 
+
+def _videos(folder: Path, captions: Mapping[str, str], best: str) -> str:
+    """The section of all videos with their captions; the best one stands on the first screen."""
+    figures = []
+    for name, caption in captions.items():
+        if name != best:
+            figures.append(_video(folder / name, caption))
     note = "This run wrote no videos."
-    if figures:
-        note = "Synthetic: every video here was generated or edited by this run."
-    return (
-        f'<section id="videos"><h1>Videos</h1><p>{note}</p>'
-        f'<div class="videos">{"".join(figures)}</div></section>'
-    )
+    if best:
+        note = (
+            f'Synthetic: every video here was generated or edited by this run. "{captions[best]}" '
+            "stands at the top: its emotion is the one that is read best."
+        )
+    body = f'<h1>Videos</h1><p>{html.escape(note)}</p><div class="videos">{"".join(figures)}</div>'
+    return _folded("videos", f"Videos ({len(captions)})", body)
 
 
 def _video(path: Path, caption: str) -> str:
@@ -182,10 +237,16 @@ def _scores(results: Mapping[str, Any]) -> str:
     tables = []
     for stage, scores in scores_by_stage.items():
         if scores:
-            tables.append(f"<h2>{html.escape(stage)}</h2><table>{score_rows(scores)}</table>")
-    return (
-        f'<section id="scores"><h1>Scores</h1><div class="scores">{"".join(tables)}</div></section>'
-    )
+            rows = score_rows(scores)
+            tables.append(
+                f"<details><summary>{html.escape(stage)}, {len(scores)} lines</summary>"
+                f"<table>{rows}</table></details>"
+            )
+
+    everything = all_scores(results)
+    main_table = main_score_table(everything, main_scores(everything))
+    body = f'<h1>Scores</h1>{main_table}<div class="scores">{"".join(tables)}</div>'
+    return _folded("scores", f"Scores ({len(everything):,})", body)
 
 
 def _settings(results: Mapping[str, Any], copies: Sequence[Path], command: str) -> str:
@@ -197,12 +258,14 @@ def _settings(results: Mapping[str, Any], copies: Sequence[Path], command: str) 
         settings = html.escape(_joined(record["config"], "="))
         entries.append(f"<dt>{html.escape(stage)}</dt><dd>{settings}</dd>")
 
-    return (
-        f'<section id="settings"><h1>Settings, seeds, cost and origin</h1>{ORIGIN}{command}'
+    title = "Settings, seeds, cost and origin"
+    body = (
+        f"<h1>{title}</h1>{ORIGIN}{command}"
         f'<div class="wide">{costs}</div>{_other_code(results)}'
         f'<h2>Settings</h2><dl class="settings">{"".join(entries)}</dl>'
-        f"<h2>Versions</h2><p>{html.escape(_versions(stages))}</p></section>"
+        f"<h2>Versions</h2><p>{html.escape(_versions(stages))}</p>"
     )
+    return _folded("settings", title, body)
 
 
 def _other_code(results: Mapping[str, Any]) -> str:

@@ -1,13 +1,15 @@
 """Scores as tables with chance, interval and n beside each; all others are folded away."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import pandas as pd
+
 from cdrl.core.results import score_lines
-from cdrl.report.html_page import html_table
 from cdrl.report.main_scores import in_columns, parts_of, plain_names, score_texts
+from cdrl.report.words import variant_words, words_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ScoreTable:
     HEADS: ClassVar = ("what", "score", "value", "chance", "95 % interval", "n")
 
     def _repr_html_(self) -> str:
-        table = html_table(self.rows, self.HEADS)
+        table = _score_rows_html(self.rows)
         if not self.folded:
             return table
         lines = html.escape("\n".join(self.folded))
@@ -34,6 +36,50 @@ class ScoreTable:
 
     def __repr__(self) -> str:
         return "\n".join(in_columns([self.HEADS, *self.rows]))
+
+
+def _score_rows_html(rows: Iterable[Sequence[str]]) -> str:
+    """A table of descriptions with names below them, values, chances, intervals and counts."""
+    heads = "".join(f"<th>{head}</th>" for head in ("what", "value", "chance", "95 %", "n"))
+    lines = [f"<tr>{heads}</tr>"]
+    for description, name, *numbers in rows:
+        cells = "".join(f"<td>{html.escape(number)}</td>" for number in numbers)
+        what = f"{html.escape(description)}<small>{html.escape(name)}</small>"
+        lines.append(f"<tr><td>{what}</td>{cells}</tr>")
+
+    return f'<table class="main">{"".join(lines)}</table>'
+
+
+@dataclass(frozen=True)
+class ColumnTable:
+    """A table whose columns are variants of an editor; its cells break where it would be too wide.
+
+    Attributes:
+        frame: texts as in "0.51 (0.47 to 0.55)", one row a score and one column a variant.
+    """
+
+    frame: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        names = [str(name) for name in self.frame.columns]
+        heads = "".join(f"<th>{html.escape(variant_words(name))}</th>" for name in ("", *names))
+        lines = [f"<tr>{heads}</tr>"]
+        for score, cells in self.frame.iterrows():
+            columns = [f"<td>{html.escape(words_of(str(score)))}</td>"]
+            columns += [_value_cell(cell) for cell in cells]
+            lines.append(f"<tr>{''.join(columns)}</tr>")
+
+        return f"<table>{''.join(lines)}</table>"
+
+    def __repr__(self) -> str:
+        return self.frame.to_string()
+
+
+def _value_cell(text: object) -> str:
+    """A cell with a value and, below it, its interval; empty where there is none."""
+    value, _, interval = str(text if isinstance(text, str) else "").partition(" (")
+    small = f"<small>{html.escape(interval.rstrip(')'))}</small>" if interval else ""
+    return f"<td>{html.escape(value)}{small}</td>"
 
 
 def score_table(
@@ -82,3 +128,20 @@ def score_rows(scores: Mapping[str, float]) -> str:
         rows.append(f"<tr><td>{html.escape(name)}</td><td>{value}{small}</td></tr>")
 
     return "".join(rows)
+
+
+def main_score_table(scores: Mapping[str, float], names: Sequence[str]) -> str:
+    """An HTML table of some scores in words, with chance, interval and n.
+
+    Args:
+        scores: mapping of names to numbers.
+        names: of the scores to show.
+    """
+    texts = score_texts(scores)
+    rows = []
+    for name in names:
+        parts = parts_of(texts, name)
+        numbers = [parts.get(part, "") for part in ("chance", "interval", "n")]
+        rows.append((words_of(name), name, texts[name], *numbers))
+
+    return _score_rows_html(rows)
