@@ -1,10 +1,15 @@
 """The crop store: what is written is read, whole or not at all."""
 
+import json
+
 import numpy as np
 import pytest
 
+from cdrl.cli.main import main
 from cdrl.core.errors import InputError
+from cdrl.corpora.fingerprints import clip_fingerprints
 from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store_sums import describe_sums
 
 WHOLE_BOX = (0, 0, 1, 1)
 
@@ -96,3 +101,59 @@ def test_unfinished_work_of_before_is_replaced(tmp_path):
     StoreWriter(tmp_path / "store")
     writer = StoreWriter(tmp_path / "store")
     assert writer.partial.is_dir()
+
+
+def test_a_flipped_bit_is_noticed_in_every_array_and_in_the_table(tmp_path):
+    write_two_clips(tmp_path / "store")
+    assert "as they were written" in describe_sums(tmp_path / "store")
+    files = [path for path in (tmp_path / "store").iterdir() if path.name != "store.json"]
+    assert len(files) == 5
+    for path in files:
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[-1] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(InputError, match=path.name):
+            describe_sums(tmp_path / "store")
+        path.write_bytes(whole)
+    describe_sums(tmp_path / "store")
+
+
+def test_data_check_of_a_store_compares_its_sums(tmp_path, capsys):
+    write_two_clips(tmp_path / "store")
+    assert main(["data", "check", str(tmp_path / "store")]) == 0
+    assert "as they were written" in capsys.readouterr().out
+    (tmp_path / "store" / "audio.npy").write_bytes(b"x" * 10368)
+    assert main(["data", "check", str(tmp_path / "store")]) == 2
+    assert "audio.npy" in capsys.readouterr().err
+
+
+def test_a_file_that_is_gone_or_has_another_size_is_named_when_a_store_is_opened(tmp_path):
+    for change in (lambda path: path.unlink(), lambda path: path.write_bytes(b"x")):
+        for name in ("truth_viseme.npy", "transforms.npy"):
+            write_two_clips(tmp_path / "store")
+            change(tmp_path / "store" / name)
+            with pytest.raises(InputError, match=name):
+                Store(tmp_path / "store")
+
+
+def test_a_store_from_before_sums_were_recorded_opens(tmp_path):
+    write_two_clips(tmp_path / "store")
+    card = tmp_path / "store" / "store.json"
+    record = json.loads(card.read_text())
+    record.pop("files")
+    card.write_text(json.dumps(record))
+    assert len(Store(tmp_path / "store")) == 8
+    assert "before sums were recorded" in describe_sums(tmp_path / "store")
+
+
+def test_damaged_fingerprints_are_made_again(tmp_path):
+    write_two_clips(tmp_path / "store")
+    store = Store(tmp_path / "store")
+    expected = clip_fingerprints(store)
+    file = tmp_path / "store" / "fingerprints.json"
+    whole = json.loads(file.read_text())
+    texts = ["", "[]", "{}", json.dumps(whole | {"seen": ["x", "y"]}), json.dumps({"stamp": 1})]
+    for text in texts:
+        file.write_text(text)
+        assert clip_fingerprints(store) == expected

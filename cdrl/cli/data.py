@@ -8,25 +8,33 @@ import pandas as pd
 from cdrl.core.errors import InputError, printable
 from cdrl.core.files import check_disk
 from cdrl.core.settings import IngestConfig
+from cdrl.core.tables import refuse_other_encoding
 from cdrl.corpora.check import HEADER_SAMPLE, describe_changes, describe_corpus, read_headers
 from cdrl.corpora.ingest import ingest as ingest_corpus
 from cdrl.corpora.ingest_cost import describe_cost, expected_cost
 from cdrl.corpora.manifest import add_sums, compare, load_manifest, save_manifest
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import describe_split, split_for
+from cdrl.corpora.store import CARD
+from cdrl.corpora.store_sums import describe_sums
 from cdrl.studio.layouts import write_layout
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Print what a folder holds, and write or compare its manifest.
+    """Print what a folder holds, and write or compare its manifest; of a store, check its sums.
 
     Args:
         arguments: of the command.
 
     Raises:
-        InputError: where a manifest should be written over one that says otherwise.
+        InputError: where a manifest should be written over one that says otherwise, and for a
+            store whose files are not as they were written.
     """
     root = Path(arguments.root)
+    refuse_other_encoding(root, "ROOT")
+    if (root / CARD).exists():
+        print(describe_sums(root))
+        return
     corpus = scan(root, arguments.corpus, arguments.template)
     file = Path(arguments.manifest or f"runs/manifests/{corpus.corpus}.parquet")
     saved = load_manifest(file) if file.exists() else None
@@ -83,6 +91,8 @@ def ingest(arguments: argparse.Namespace) -> None:
     """
     root = Path(arguments.root)
     out = Path(arguments.out)
+    refuse_other_encoding(root, "ROOT")
+    refuse_other_encoding(out, "--out")
     if not root.is_dir():
         raise InputError(f"{root}: not a folder; give the one that holds the corpus")
     config = IngestConfig(

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from cdrl.core.errors import InputError
 
+REMEDY = "remove it and run again"
 WORK_MARK = ".cdrl-unfinished"  # a file in each folder of unfinished work
 
 
@@ -59,26 +60,109 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(text)
 
 
-def read_json(path: Path | str, kind: type = object) -> Any:
-    """Read a JSON file.
+def read_json(
+    path: Path | str,
+    kind: type = object,
+    fields: Mapping[str, type | tuple[type, ...]] | None = None,
+    remedy: str = REMEDY,
+) -> Any:
+    """Read a JSON file and check its form.
 
     Args:
         path: the file.
         kind: the type that its content must have, as dict.
+        fields: of a mapping, the names that it must have and the types of their values.
+        remedy: end of the message.
 
     Raises:
-        InputError: for a file that is missing, is not JSON or holds another type.
+        InputError: for a file that is missing, is not JSON or has another form.
     """
     try:
-        value = json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}): remove it and run again") from error
-    if not isinstance(value, kind):
-        raise InputError(
-            f"{path} cannot be read (it holds a {type(value).__name__}, a {kind.__name__} is "
-            "needed): remove it and run again"
-        )
+        raise damaged(path, first_line(error), remedy) from error
+    wanted = dict if fields else kind
+    if not isinstance(value, wanted):
+        reason = f"it holds a {type(value).__name__}, a {wanted.__name__} is needed"
+        raise damaged(path, reason, remedy)
+    for name, field_kind in (fields or {}).items():
+        if name not in value:
+            raise damaged(path, f"it has no {name}", remedy)
+        if not isinstance(value[name], field_kind):
+            raise damaged(path, f"its {name} is a {type(value[name]).__name__}", remedy)
     return value
+
+
+def damaged(path: Path | str, reason: str, remedy: str = REMEDY) -> InputError:
+    """Make the error for a file of the kit's own that cannot be used.
+
+    Args:
+        path: the file.
+        reason: half a sentence.
+        remedy: what the user can do.
+    """
+    return InputError(f"{path} cannot be read ({reason[:160]}): {remedy}")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message; its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def read_array(
+    path: Path | str, dimensions: int | None = None, mapped: bool = False, remedy: str = REMEDY
+) -> np.ndarray:
+    """Read an array of numbers from a .npy file.
+
+    Args:
+        path: the file.
+        dimensions: how many it must have; None takes any.
+        mapped: map it into memory instead of reading it.
+        remedy: end of the message.
+
+    Returns:
+        (N, ...) as it was written; with `mapped` it cannot be written to.
+
+    Raises:
+        InputError: for a file that is missing or damaged, or holds something else.
+    """
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except Exception as error:  # damaged headers raise errors of every kind
+        raise damaged(path, first_line(error), remedy) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise damaged(path, "it holds no array of numbers", remedy)
+    if dimensions is not None and array.ndim != dimensions:
+        raise damaged(path, f"its shape is {array.shape}, {dimensions} axes are needed", remedy)
+    return array
+
+
+def read_arrays(
+    path: Path | str, names: Iterable[str] = (), remedy: str = REMEDY
+) -> dict[str, np.ndarray]:
+    """Read all arrays of a .npz file.
+
+    Args:
+        path: the file.
+        names: those that must be in it.
+        remedy: end of the message.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        InputError: for a file that is missing or damaged, or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+    except Exception as error:  # damaged archives raise errors of every kind
+        raise damaged(path, first_line(error), remedy) from None
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise damaged(path, f"it has no array {', '.join(missing)}", remedy)
+    return arrays
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:

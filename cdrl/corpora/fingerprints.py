@@ -5,6 +5,7 @@ its former content.
 """
 
 import hashlib
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.corpora.store import Store
 
 FILE = "fingerprints.json"
+_HASH = re.compile(r"[0-9a-f]{32}")
 # The file's names of the two lists.
 KEYS = {"visual": "seen", "audio": "heard"}
 
@@ -32,10 +35,9 @@ def clip_fingerprints(store: Store) -> dict[str, list[str]]:
     """
     path = store.path / FILE
     stamp = _stamp(store.path)
-    if path.exists():
-        stored = read_json(path)
-        if stored["stamp"] == stamp:
-            return {name: stored[key] for name, key in KEYS.items()}
+    stored = _read_stored(path)
+    if stored.get("stamp") == stamp and _are_whole(stored, len(store.clips)):
+        return {name: stored[key] for name, key in KEYS.items()}
 
     fingerprints = _hash_clips(store)
     record: dict[str, Any] = {"stamp": stamp}
@@ -45,6 +47,25 @@ def clip_fingerprints(store: Store) -> dict[str, list[str]]:
     with suppress(OSError):
         write_json(path, record)
     return fingerprints
+
+
+def _read_stored(path: Path) -> dict[str, Any]:
+    """Read what is kept beside a store; what is damaged is made again."""
+    try:
+        return read_json(path, dict) if path.exists() else {}
+    except InputError:
+        return {}
+
+
+def _are_whole(stored: dict[str, Any], num_clips: int) -> bool:
+    """Whether a text for each clip is there, of the right form."""
+    for key in KEYS.values():
+        hashes = stored.get(key)
+        if not isinstance(hashes, list) or len(hashes) != num_clips:
+            return False
+        if not all(isinstance(text, str) and _HASH.fullmatch(text) for text in hashes):
+            return False
+    return True
 
 
 def _hash_clips(store: Store) -> dict[str, list[str]]:

@@ -7,11 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+
+from cdrl.core.tables import write_csv
 
 THUMBNAIL = 120  # pixels, the longer side
 PICTURES = 200  # shown of each reason; the table has all
@@ -33,7 +34,6 @@ HEAD = (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
     'content="width=device-width, initial-scale=1">'
 )
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def reason_kind(reason: str) -> str:
@@ -78,7 +78,7 @@ def write_report(
     reasons = [rejected[name]["reason"] for name in rejected_clips["name"]]
     rejected_clips["kind"] = [reason_kind(reason) for reason in reasons]
     rejected_clips["reason"] = reasons
-    spreadsheet_safe(rejected_clips).to_csv(folder / "rejected.csv", index=False)
+    write_csv(folder / "rejected.csv", rejected_clips)
 
     accepted_clips = manifest[~is_rejected]
     title = f"{len(accepted_clips)} of {len(manifest)} clips accepted"
@@ -102,23 +102,6 @@ def write_report(
         + "\n</body></html>\n"
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
-
-
-def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose texts a spreadsheet takes for texts and not for formulas.
-
-    Args:
-        table: for a CSV that people open.
-
-    Returns:
-        A copy; texts that begin with = + - @, a tab or a line break have an apostrophe before them.
-    """
-    return table.map(_safe_cell)
-
-
-def _safe_cell(value: Any) -> Any:
-    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
-    return f"'{value}" if is_formula else value
 
 
 def _kind_section(kind: str, clips: pd.DataFrame, rejected: dict[str, dict]) -> list[str]:

@@ -10,9 +10,11 @@ A store is a folder of plain arrays that open by memory map, one row of `clips.p
 | `truth_*.npy` | (N, ...) | studio only: coefficients (52), viseme, phoneme, landmarks, pose |
 
 Positions inside a crop (`mouth_box`, landmarks) are relative, 0 to 1, so they hold at any
-resolution.
+resolution. `store.json` has the size and the sha256 of each.
 """
 
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -25,7 +27,16 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import WORK_MARK, make_work_folder, read_json, remove_work_folder
+from cdrl.core.files import (
+    WORK_MARK,
+    damaged,
+    make_work_folder,
+    read_array,
+    read_json,
+    remove_work_folder,
+)
+from cdrl.core.tables import check_whole_numbers, read_table
+from cdrl.corpora.store_sums import CARD, FILES, REMEDY, check_sizes, sum_files
 
 FORMAT = 1
 COLUMNS = (
@@ -52,7 +63,8 @@ COLUMNS = (
 MOUTH_COLUMNS = ["mouth_left", "mouth_top", "mouth_right", "mouth_bottom"]
 # Columns that a row may lack when it is added.
 OPTIONAL = {"media": "", "camera": "", "take": ""}
-CARD = "store.json"  # written last: a folder that has it is a finished store
+COUNTS = ("start", "num_frames", "audio_start", "audio_samples")
+CROPS = ("aligned", "released")
 FULL_SCALE = 32767  # of int16 sound
 COPY_BYTES = 1 << 24  # copied at once
 
@@ -173,15 +185,24 @@ class StoreWriter:
 
     def _finish(self) -> None:
         """Complete the partial folder and give it the store's name."""
+        sums = {}
         for name, (row_shape, kind) in self.layouts.items():
             length = self.samples if name == "audio" else self.frames
             raw = self.partial / f"{name}.raw"
-            _add_header(raw, raw.with_suffix(".npy"), (length, *row_shape), kind)
+            array_file = raw.with_suffix(".npy")
+            sums[array_file.name] = _add_header(raw, array_file, (length, *row_shape), kind)
         clips = pd.DataFrame(self.rows, columns=list(COLUMNS))
         clips.to_parquet(self.partial / "clips.parquet", index=False)
-        card = {"format": FORMAT, "frames": self.frames, "samples": self.samples, "crop": self.crop}
-        # The folder is renamed as a whole: no temporary name is needed. An OSError of a full disk
-        # must reach the caller as it is.
+        card = {
+            "format": FORMAT,
+            "frames": self.frames,
+            "samples": self.samples,
+            "crop": self.crop,
+            FILES: sum_files(self.partial, sums),
+        }
+        # Written last: a folder that has the card is a finished store. The folder is renamed as a
+        # whole: no temporary name is needed. An OSError of a full disk must reach the caller as it
+        # is.
         (self.partial / CARD).write_text(json.dumps(card))
 
         refuse_foreign_store(self.path)
@@ -190,11 +211,6 @@ class StoreWriter:
         # The mark goes last: a folder of ours without it would be refused if this ended in between.
         os.replace(self.partial, self.path)
         (self.path / WORK_MARK).unlink()
-
-
-def _damaged(file: Path, reason: str) -> InputError:
-    """The error of a store that cannot be opened."""
-    return InputError(f"{file} is damaged ({reason[:120]}): remove {file.parent} and make it anew")
 
 
 def refuse_foreign_store(path: Path) -> None:
@@ -224,13 +240,26 @@ def _as_int16(audio: np.ndarray) -> np.ndarray:
     return np.round(scaled).astype(np.int16)
 
 
-def _add_header(raw: Path, out: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
-    """Turn a headerless dump into a .npy file without holding it in memory."""
+def _add_header(raw: Path, out: Path, shape: tuple[int, ...], kind: np.dtype) -> str:
+    """Turn a headerless dump into a .npy file without holding it in memory; return its sha256."""
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    begin = io.BytesIO()
+    np.lib.format.write_array_header_2_0(begin, header)
+    digest = hashlib.sha256(begin.getvalue())
     with open(out, "wb") as target, open(raw, "rb") as source:
-        np.lib.format.write_array_header_2_0(target, header)
-        shutil.copyfileobj(source, target, COPY_BYTES)
+        target.write(begin.getvalue())
+        while chunk := source.read(COPY_BYTES):
+            digest.update(chunk)
+            target.write(chunk)
     raw.unlink()
+    return digest.hexdigest()
+
+
+def _has_shape(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a shape is as expected, where None takes any length."""
+    if len(shape) != len(expected):
+        return False
+    return all(size in (length, None) for length, size in zip(shape, expected, strict=True))
 
 
 class Store:
@@ -259,19 +288,22 @@ class Store:
             raise InputError(
                 f"{self.path}: no finished crop store here; run notebook 00 (or `cdrl run`) first"
             )
-        card = read_json(card_file, dict)
+        card = read_json(card_file, dict, remedy=REMEDY)
         if card.get("format") != FORMAT:
             raise InputError(
-                f"{self.path}: store format {card.get('format')}, this version reads {FORMAT}; "
+                f"{card_file}: store format {card.get('format')}, this version reads {FORMAT}; "
                 "build it anew"
             )
         self.crop: str = card.get("crop", "aligned")
+        if self.crop not in CROPS:
+            raise damaged(card_file, f"crop {self.crop!r}; known are {', '.join(CROPS)}", REMEDY)
+        check_sizes(self.path, card)
         self.clips = self._read_clips()
         frames = int(self.clips["num_frames"].sum())
         samples = int(self.clips["audio_samples"].sum())
-        self.face = self._read_array("face", frames)
-        self.transforms = self._read_array("transforms", frames)
-        self.audio = self._read_array("audio", samples)
+        self.face = self._read_array("face", frames, (None, None, 3), np.uint8)
+        self.transforms = self._read_array("transforms", frames, (2, 3), np.float32)
+        self.audio = self._read_array("audio", samples, (), np.int16)
         self.truth: dict[str, np.ndarray] = {}
         for file in self.path.glob("truth_*.npy"):
             name = file.stem.removeprefix("truth_")
@@ -280,24 +312,36 @@ class Store:
     def _read_clips(self) -> pd.DataFrame:
         """The table of the clips, with the columns that every store has."""
         file = self.path / "clips.parquet"
-        try:
-            clips = pd.read_parquet(file)
-        except (OSError, ValueError) as error:
-            raise _damaged(file, str(error).splitlines()[0]) from None
-        missing = [name for name in COLUMNS if name not in OPTIONAL and name not in clips]
-        if missing:
-            raise _damaged(file, f"it has no column {', '.join(missing)}")
+        columns = [name for name in COLUMNS if name not in OPTIONAL]
+        clips = read_table(file, columns, REMEDY)
+        check_whole_numbers(file, clips, COUNTS, REMEDY)
+        for start, length in (("start", "num_frames"), ("audio_start", "audio_samples")):
+            expected = clips[length].cumsum() - clips[length]
+            if not (clips[start] == expected).all():
+                raise damaged(file, f"its {start} is not where the clip before ends", REMEDY)
+        numbers = clips[[*MOUTH_COLUMNS, "frame_rate"]]
+        is_number = [pd.api.types.is_numeric_dtype(numbers[name]) for name in numbers]
+        if not all(is_number) or not np.isfinite(numbers.to_numpy(float)).all():
+            raise damaged(file, "a mouth box or a frame rate is no number", REMEDY)
         return clips
 
-    def _read_array(self, name: str, length: int) -> np.ndarray:
+    def _read_array(
+        self,
+        name: str,
+        length: int,
+        row_shape: tuple[int | None, ...] | None = None,
+        kind: type | None = None,
+    ) -> np.ndarray:
         """One array, memory-mapped, whose length must be that of all clips together."""
         file = self.path / f"{name}.npy"
-        try:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise _damaged(file, str(error).splitlines()[0]) from None
-        if len(array) != length:
-            raise _damaged(file, f"it has {len(array)} rows, the clips have {length}")
+        array = read_array(file, mapped=True, remedy=REMEDY)
+        if array.ndim == 0 or len(array) != length:
+            rows = len(array) if array.ndim else 0
+            raise damaged(file, f"it has {rows} rows, the clips have {length}", REMEDY)
+        if kind is not None and array.dtype != kind:
+            raise damaged(file, f"it holds {array.dtype}, {np.dtype(kind)} is needed", REMEDY)
+        if row_shape is not None and not _has_shape(array.shape[1:], row_shape):
+            raise damaged(file, f"its shape is {array.shape}", REMEDY)
         return array
 
     def __len__(self) -> int:

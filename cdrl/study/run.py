@@ -24,6 +24,7 @@ from cdrl.core.paths import repository_root
 from cdrl.core.pools import Lost, run_each
 from cdrl.core.results import INTERVAL_NAME, RESULTS, check_results
 from cdrl.core.settings import StudyConfig, config_hash
+from cdrl.core.tables import write_csv
 from cdrl.corpora.store import Store
 from cdrl.evaluation.edit_comparison import parse_intensity_scales
 from cdrl.priors.features import extract
@@ -152,7 +153,7 @@ def _add_seconds(work: Path, config: StudyConfig, seconds: float) -> float:
     ending = "_edit" if config.half == "edit" else ""
     path = work / f"seconds_{config.split}{ending}.json"
     if path.exists():
-        seconds = read_json(path)["seconds"] + seconds
+        seconds += read_json(path, fields={"seconds": (int, float)})["seconds"]
 
     write_json(path, {"seconds": seconds})
 
@@ -353,7 +354,7 @@ def summary(
 
 def _write_tables(out: Path, tables: dict[str, pd.DataFrame]) -> None:
     for name, table in tables.items():
-        table.to_csv(out / f"{name}.csv", index=False)
+        write_csv(out / f"{name}.csv", table)
 
 
 def _add_record(
