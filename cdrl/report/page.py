@@ -227,7 +227,7 @@ def _video(path: Path, caption: str) -> str:
     )
 
 
-def _scores(results: Mapping[str, Any]) -> str:
+def _scores(results: dict[str, Any]) -> str:
     """The section of all scores, by stage, with chance level, interval and n in the same row."""
     scores_by_stage = {}
     for stage, record in results["stages"].items():
