@@ -4,12 +4,15 @@ import sys
 import time
 
 import nbformat
+import papermill
 import pytest
+from papermill.exceptions import PapermillExecutionError
 
-from cdrl.cli.notebooks import NotebookError, PeakMemory, run_notebooks
+from cdrl.cli.notebooks import NotebookError, OwnKernelManager, PeakMemory, run_notebooks
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
+from cdrl.core.notebook_parameters import annotated_values, check_parameters, read_parameter
 from cdrl.core.settings import CorpusConfig
 from cdrl.core.stage import run_stage
 
@@ -208,6 +211,101 @@ def test_misspelt_settings_are_refused_before_anything_runs(tmp_path):
         plan_notebooks(paths, run, "smoke", {"example_person": "many"})
     assert "as in example_person=3" in str(refusal.value)
     assert not run.exists()
+
+
+CHECK = (
+    "from cdrl.core.notebook_parameters import check_parameters\ncheck_parameters(preset, settings)"
+)
+
+
+def test_papermill_s_unknown_parameters_are_refused_in_the_first_cell(tmp_path):
+    notebook = write(tmp_path, "00_first", CHECK, "open(run_folder + '/made', 'w')")
+    with pytest.raises(PapermillExecutionError) as refusal:
+        papermill.execute_notebook(
+            notebook,
+            tmp_path / "copy.ipynb",
+            parameters={"presett": "smoke", "run_folder": str(tmp_path)},
+            kernel_name="python3",
+            language="python",
+            kernel_manager_class=OwnKernelManager,
+            progress_bar=False,
+        )
+    assert refusal.value.ename == "InputError"
+    assert "'presett' (did you mean preset?)" in refusal.value.evalue
+    assert "run_folder, preset, settings" in refusal.value.evalue
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "injected, words",
+    [
+        ("presett = 'smoke'", ["unknown parameter 'presett'", "did you mean preset?"]),
+        ("zzz = 1", ["unknown parameter 'zzz'", "run_folder, preset, settings, example_person"]),
+        ("example_person = 'many'", ["example_person=many: int", "as in example_person=3"]),
+        ("example_person = True", ["example_person=True: int"]),
+        ("example_person = float('nan')", ["example_person=nan: int"]),
+        ("settings = ['content.steps=3']", ["settings=", "dict is needed"]),
+        ("preset = None", ["preset=None: str is needed"]),
+    ],
+)
+def test_what_papermill_puts_over_the_parameters_has_their_names_and_types(
+    injected, words, monkeypatch
+):
+    cells = ["", PARAMETERS + PERSON, f"# Parameters\n{injected}\n", CHECK]
+    module = "cdrl.core.notebook_parameters._executed_cells"
+    monkeypatch.setattr(module, lambda: cells)
+    with pytest.raises(InputError) as refusal:
+        check_parameters("smoke", {})
+    for word in words:
+        assert word in str(refusal.value)
+    # Cells in another order, as in JupyterLab, and right values pass.
+    for passing in (cells[2:], [cells[1]], [*cells[:2], "# Parameters\nexample_person = 5"]):
+        monkeypatch.setattr(module, lambda passing=passing: passing)
+        check_parameters("smoke", {"content.steps": 3})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"evaluate.sweep": "nan"}, {"content.batch": 0}, {"device": "meta"}, {"x": 1}, []]
+)
+def test_the_first_cell_of_each_notebook_checks_the_settings_of_all_stages(settings):
+    with pytest.raises(InputError):
+        check_parameters("smoke", settings)
+    with pytest.raises(InputError, match=r"'smokee' \(did you mean smoke\?\)"):
+        check_parameters("smokee", {})
+
+
+@pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
+def test_every_notebook_checks_its_parameters_before_it_works(path):
+    cells = nbformat.read(path, as_version=4).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    first = next(source for source in sources if "from cdrl" in source)
+    before, _, after = first.partition("check_parameters(preset, settings)\n")
+    assert after
+    assert "run_stage(" not in before
+
+
+@pytest.mark.parametrize("kind, text", [("float", "nan"), ("float", "1e999"), ("int", "1.5")])
+def test_a_notebook_s_own_numbers_are_finite_and_of_their_type(kind, text):
+    parameter = annotated_values(f"speed: {kind} = 1")["speed"]
+    with pytest.raises(InputError, match=f"speed={text}: {kind} is needed"):
+        read_parameter(parameter, text)
+
+
+@pytest.mark.parametrize("name", ["a{1}", "a{run_folder}", "{", "}{"])
+def test_braces_in_a_path_are_part_of_it_and_no_parameter(tmp_path, name, monkeypatch):
+    folder = tmp_path / name
+    folder.mkdir()
+    notebook = write(folder, "00_first")
+
+    def keep_paths(source, copy, **options):
+        paths.extend([source.format(), copy.format()])
+        nbformat.write(nbformat.read(source.format(), as_version=4), copy.format())
+
+    paths = []
+    monkeypatch.setattr("papermill.execute_notebook", keep_paths)
+    run_notebooks({notebook: {"run_folder": "x"}}, folder / "run", log=print)
+    assert paths[0] == str(notebook)
+    assert (folder / "run" / "notebooks" / "00_first.ipynb").exists()
 
 
 def test_a_run_made_with_other_settings_is_refused_before_anything_runs(tmp_path):

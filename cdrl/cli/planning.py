@@ -1,13 +1,14 @@
 """Which notebooks run with which parameters; nothing runs here, and nothing heavy is imported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cdrl.core.errors import InputError
+from cdrl.core.former_names import renamed_setting
 from cdrl.core.notebook_parameters import Parameter, declared_parameters, read_parameter
 from cdrl.core.paths import notebooks_root, working_root
-from cdrl.core.settings import STAGES, stage_config
+from cdrl.core.settings import STAGES, check_known, field_names, stage_config
 from cdrl.core.stage import check_stage
 
 # What the runner passes to a notebook whose `parameters` cell declares it.
@@ -55,6 +56,7 @@ def plan_notebooks(
     for parameters in declared.values():
         own_names |= parameters.keys() - set(RUN_PARAMETERS)
 
+    _check_names(settings, own_names)
     own_settings = {}
     stage_settings = {}
     for name, value in settings.items():
@@ -75,6 +77,21 @@ def plan_notebooks(
     return {
         path: _values(parameters, run_values, own_settings) for path, parameters in declared.items()
     }
+
+
+def _check_names(names: Iterable[str], own_names: set[str]) -> None:
+    """Refuse a bare name that neither a stage nor a notebook has; the nearest is told."""
+    bare_names: dict[str, None] = dict.fromkeys(sorted(own_names))
+    for config_class in STAGES.values():
+        bare_names |= dict.fromkeys(field_names(config_class))
+    for name in names:
+        if name in RUN_PARAMETERS:
+            raise InputError(
+                f"setting {name!r}: is no setting of a stage; a run takes it as --preset, --out or "
+                "--set, a grid as a key or an option of its own"
+            )
+        if "." not in name and not renamed_setting(name):
+            check_known("setting", name, bare_names)
 
 
 def _values(

@@ -5,6 +5,7 @@ Nothing heavy is imported: commands ask this before anything else.
 
 import ast
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ def _check_kind(parameter: Parameter, value: Any) -> None:
     if kinds is None:
         return
     is_wrong_bool = isinstance(value, bool) and bool not in kinds
-    if is_wrong_bool or not isinstance(value, kinds):
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    if is_wrong_bool or not is_finite or not isinstance(value, kinds):
         raise _wrong_type(parameter, value)
 
 
