@@ -1,6 +1,7 @@
 """Grids: cheap runs, their results in one table, resumed; failures apart; nonsense refused."""
 
 import json
+import os
 import re
 
 import nbformat
@@ -158,13 +159,68 @@ def test_a_value_that_is_no_folder_s_name_is_replaced_by_its_hash(tmp_path):
         ("notebooks: [0, 1, 2]", "notebooks 00, 01, 02: each reads the one before"),
         ("grid: {speed: [1", "is not YAML"),
         ("just a text", "needs keys, as in grid:"),
+        ("settings: {speed: 2020-13-45}", "is not YAML .*month"),
+        ("settings: {speed: 2020-01-05}", "speed=2020-01-05: one number or text is needed"),
+        ("settings: {speed: !!int zz}", "is not YAML .*zz"),
+        ("settings: {speed: !!float zz}", "is not YAML .*zz"),
+        ("settings: {speed: !!python/object:os.system x}", "is not YAML .*constructor"),
+        ("settings: {speed: !!binary ää}", "is not YAML"),
+        (f"grid: {'[' * 5000}{']' * 5000}", "too many brackets"),
+        (f"grid: {'{a: ' * 5000}", "too many brackets|is not YAML"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\ngrid: {speed: *b}", "aliases are not read"),
+        ("grid: &g {speed: [1]}\nsettings: {<<: *g}", "aliases are not read"),
+        ("grid: {speed: [1], speed: [2]}", "'speed' stands twice"),
+        ("grid: {[1, 2]: [1]}", "is not YAML|names of settings"),
+        ("grid: {5: [1]}", "5: the name of a setting is needed"),
+        ("rows: [{null: 1}]", "None: the name of a setting is needed"),
+        ("settings: {speed: .nan}", "speed=nan: float is needed"),
+        ("settings: {content.steps: .inf}", "content.steps=inf: a whole number"),
+        ("settings: {content.steps: null}", "content.steps=None: one number or text"),
+        ("settings: {corpus.data_root: {}}", "one number or text is needed"),
+        ('notebooks: ["²"]', "notebooks '²': .* begin with 00"),
+        ("notebooks: [0.0]", "notebooks 0.0: .* begin with 00"),
+        ("notebooks: [true]", "notebooks True: .* begin with 00"),
+        ("notebooks: [[0]]", "begin with 00"),
+        ("scores: [1]", "scores: 1: names of scores are needed"),
+        ("scores: [{a: b}]", "names of scores are needed"),
+        ("preset: [smoke]", "preset needs a text"),
+        (
+            "grid: {content.seed: [" + "0," * 101 + "0], content.steps: [" + "1," * 101 + "1]}",
+            "10404 runs, 10000 at most",
+        ),
+        ("a: " + "x" * 1_100_000, "1.1 MB, a grid file has 1 MB at most"),
+        ("x: \0", "is not YAML"),
+        ("", "needs keys"),
     ],
+    ids=lambda text: text[:24],
 )
 def test_what_a_grid_cannot_mean_is_refused_before_anything_runs(tmp_path, text, line):
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=line):
+    with pytest.raises(InputError, match=line) as refusal:
         check_grid(grid_of(tmp_path, text), out)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 1500
     assert not out.exists()
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path):
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    loop = tmp_path / "loop.yaml"
+    loop.symlink_to(loop)
+    for path in (pipe, "/dev/zero", tmp_path, loop, tmp_path / "gone.yaml", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match="is no file|no such grid file") as refusal:
+            read_grid(path, write_notebooks(tmp_path / "notebooks"))
+        assert str(path) in str(refusal.value)
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(InputError, match="bytes.yaml: is not YAML"):
+        read_grid(tmp_path / "bytes.yaml")
+
+
+def test_names_of_runs_fit_every_disk(tmp_path):
+    grid = grid_of(tmp_path, f"grid: {{corpus.data_root: [{'ж' * 99}, {'ж' * 98}]}}")
+    assert len(grid.rows) == 2
+    assert max(len(os.fsencode(name)) for name in grid.rows) <= 100
 
 
 def test_the_command_refuses_in_one_line(tmp_path, capsys):

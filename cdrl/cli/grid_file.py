@@ -97,7 +97,7 @@ def read_grid(path: Path | str, folder: Path | str | None = None) -> Grid:
     for pattern in scores:
         if not isinstance(pattern, str):
             raise InputError(
-                f"{path}: scores: {pattern!r}: names of scores are needed, as in "
+                f"{path}: scores: {pattern!r:.60}: names of scores are needed, as in "
                 "scores: [content.swap_image]"
             )
     return Grid(preset, notebooks, rows, list(varied), scores)
@@ -139,7 +139,7 @@ def _setting_text(path: Path | str, name: Any, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, (str, int, float)):
-        raise InputError(f"{path}: {name}={value}: one number or text is needed")
+        raise InputError(f"{path}: {name}={value!s:.60}: one number or text is needed")
     return str(value)
 
 
@@ -185,10 +185,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: needs keys, as in grid: (accepted are {accepted})")
     for key, value in content.items():
         if key not in KEYS:
-            raise InputError(f"{path}: unknown key {key!r}: accepted are {accepted}")
+            raise InputError(f"{path}: unknown key {key!r:.60}: accepted are {accepted}")
         kind, description = KEYS[key]
         if not isinstance(value, kind):
-            raise InputError(f"{path}: {key} needs {description}, got {value!r}")
+            raise InputError(f"{path}: {key} needs {description}, got {value!r:.60}")
     return content
 
 
