@@ -1,32 +1,35 @@
-"""Media files to pictures and sound, each with its time on the file's own clock.
+"""Media files to pictures, each with its time on the file's own clock.
 
-This is the lower of two layers: it opens a file, decodes its streams, and says in one line what is
-wrong with a file. `cdrl.media.video` puts what it yields on a constant frame rate.
+This is the lower of two layers: it opens a file, decodes its pictures, and says in one line what is
+wrong with a file. `cdrl.media.sound` does the same for sound. `cdrl.media.video` puts what they
+yield on a constant frame rate.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.filter import Graph
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from cdrl.core.errors import InputError
-from cdrl.media.audio import AUDIO_RATE
+from cdrl.media.clock import PacketClock, PacketTimes, PictureClock
+from cdrl.media.riff import refuse_cut_file
 
 # A file is truncated when its packets end this much (plus 2 %) before the length in its header.
 TRUNCATION_SECONDS = 0.2
 TRUNCATION_SHARE = 0.02
 # Frames per second where neither the container nor FFmpeg knows the rate.
 FALLBACK_RATE = 25
-# Sound that jumps by more than this many samples has a hole, or overlaps; its position is set anew.
-LARGEST_DRIFT = AUDIO_RATE // 10
+
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 
 class VideoFile(NamedTuple):
@@ -49,13 +52,6 @@ class TimedFrame(NamedTuple):
 
     seconds: float
     frame: av.VideoFrame
-
-
-class TimedSound(NamedTuple):
-    """A piece of sound: the number of its first sample, and (S,) float32 mono samples at 16 kHz."""
-
-    position: int
-    samples: np.ndarray
 
 
 @contextmanager
@@ -107,7 +103,8 @@ def _open_container(path: Path) -> Iterator[InputContainer]:
     # A playlist under a video's name must not make this machine fetch what it lists.
     options = {"protocol_whitelist": "file"}
     try:
-        with av.open(str(path), options=options) as container:
+        # A path is a path, never a protocol: `12:30.mp4`.
+        with av.open(f"file:{path}", options=options) as container:
             format_name = container.format.name
             if format_name.endswith("_pipe") or format_name == "image2":
                 raise InputError(
@@ -122,21 +119,28 @@ def _open_container(path: Path) -> Iterator[InputContainer]:
 
 
 def _video_stream(container: InputContainer) -> VideoStream | None:
-    """The first video stream that can be decoded and is no cover picture."""
-    cover = av.stream.Disposition.attached_pic
+    """The default video stream that can be decoded and is no cover picture, or the first."""
+    cover = Disposition.attached_pic
+    streams = []
     for stream in container.streams.video:
         is_cover = stream.disposition & cover
         if not is_cover and stream.codec_context:
-            return stream
-    return None
+            streams.append(stream)
+    return _default_stream(streams)
 
 
 def _audio_stream(container: InputContainer) -> AudioStream | None:
-    """The first audio stream that can be decoded."""
-    for stream in container.streams.audio:
-        if stream.codec_context:
+    """The default audio stream that can be decoded, or the first."""
+    streams = [stream for stream in container.streams.audio if stream.codec_context]
+    return _default_stream(streams)
+
+
+def _default_stream(streams: list[AnyStream]) -> AnyStream | None:
+    """The first stream that its file marks as default; else the first; None without any."""
+    for stream in streams:
+        if stream.disposition & Disposition.default:
             return stream
-    return None
+    return streams[0] if streams else None
 
 
 def _refuse_silent_file(path: Path, audio: AudioStream | None) -> AudioStream:
@@ -161,82 +165,163 @@ def decode_frames(
         InputError: as `open_video`; also where no frame can be decoded, and where the file is
             truncated.
     """
-    with open_video(path, require_audio) as (container, video, audio):
-        video.thread_type = "AUTO"
-        video.codec_context.thread_count = threads
-        streams = [video] if audio is None else [video, audio]
-        seconds = None
-        end = 0.0
-        for packet in container.demux(streams):
-            end = max(end, _packet_end(packet))
-            if packet.stream.type != "video":
-                continue
-            for frame in packet.decode():
-                assert isinstance(frame, av.VideoFrame)
-                seconds = _frame_seconds(frame, seconds, video)
-                yield TimedFrame(seconds, frame)
-        if seconds is None:
-            raise InputError(
-                f"{path}: not one frame could be decoded; convert it, e.g. with ffmpeg, to mp4"
-            )
-        _refuse_truncated_file(path, container, end)
+    with open_video(path, require_audio) as file:
+        for part in MediaWalk(path, file, threads):
+            if isinstance(part, TimedFrame):
+                yield part
 
 
-def _packet_end(packet: av.Packet) -> float:
-    """Seconds at which a packet ends; 0 where its time is unknown."""
-    if packet.pts is None:
-        return 0.0
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+class MediaWalk:
+    """Goes once through a file: its pictures decoded, its other packets as they are.
 
-
-def _frame_seconds(frame: av.VideoFrame, previous: float | None, video: VideoStream) -> float:
-    """The frame's time; where it has none, one frame after the previous one."""
-    if frame.time is not None:
-        return frame.time
-    if previous is None:
-        return 0.0
-    return previous + 1 / nominal_frame_rate(video)
-
-
-def _refuse_truncated_file(path: Path, container: InputContainer, end: float) -> None:
-    promised_seconds = (container.duration or 0) / av.time_base
-    start_seconds = (container.start_time or 0) / av.time_base
-    seconds = end - start_seconds
-    fewest_seconds = promised_seconds - TRUNCATION_SECONDS - TRUNCATION_SHARE * promised_seconds
-    if seconds < fewest_seconds:
-        raise InputError(
-            f"{path}: truncated, {seconds:.2f} s of {promised_seconds:.2f} s are there; "
-            "fetch the file again"
-        )
-
-
-def decode_sound(path: Path, start_seconds: float) -> Iterator[TimedSound]:
-    """Yield the sound of a file piece by piece, at 16 kHz; channels are averaged.
+    Fields are woven into whole pictures, and the clock rises: see `cdrl.media.clock`.
 
     Args:
-        path: a file with sound, with or without pictures.
-        start_seconds: the time on the file's own clock that is sample 0; earlier pieces have
-            negative positions.
-
-    Raises:
-        InputError: as `open_audio`.
+        path: the file, for errors.
+        file: the open file.
+        threads: of the decoder; 0 leaves it to FFmpeg.
     """
-    position: int | None = None
 
-    with open_audio(path) as (container, audio):
-        layout = audio.codec_context.layout
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=AUDIO_RATE)
+    def __init__(self, path: Path, file: VideoFile, threads: int = 0) -> None:
+        self.path = path
+        self.container, self.video, _ = file
+        self.video.thread_type = "AUTO"
+        self.video.codec_context.thread_count = threads
 
-        for frame in chain(container.decode(audio), [None]):
-            if frame is not None and frame.time is not None:
-                stated_position = round((frame.time - start_seconds) * AUDIO_RATE)
-                if position is None or abs(stated_position - position) > LARGEST_DRIFT:
-                    position = stated_position
-            for piece in resampler.resample(frame):
-                samples = piece.to_ndarray().mean(axis=0, dtype=np.float32)
-                position = position or 0
-                yield TimedSound(position, samples)
-                position += len(samples)
+        self.packet_clock = PacketClock()
+        self.picture_clock = PictureClock(1 / nominal_frame_rate(self.video))
+        self.deinterlacer = Deinterlacer()
+        # Seconds at which the first packet of a picture begins, and at which the last one ends.
+        self.video_start: float | None = None
+        self.video_end = 0.0
+
+    def __iter__(self) -> Iterator[TimedFrame | av.Packet]:
+        """Yield pictures with their times, and packets of other streams, in the file's order."""
+        num_frames = 0
+        for packet in self.container.demux():
+            times = self.packet_clock.correct(packet)
+            if packet.stream.index != self.video.index:
+                yield packet
+                continue
+            self._note_video(times)
+            for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame)
+                timed = TimedFrame(self.picture_clock.time(frame.time), frame)
+                for whole in self.deinterlacer.convert(timed):
+                    num_frames += 1
+                    yield whole
+        for whole in self.deinterlacer.finish():
+            num_frames += 1
+            yield whole
+
+        if not num_frames:
+            raise InputError(
+                f"{self.path}: not one frame could be decoded; convert it, e.g. with ffmpeg, to mp4"
+            )
+        self._refuse_truncated_file()
+
+    def _note_video(self, times: PacketTimes) -> None:
+        if times.start is None or times.end is None:
+            return
+        if self.video_start is None:
+            self.video_start = times.start
+        self.video_start = min(self.video_start, times.start)
+        self.video_end = max(self.video_end, times.end)
+
+    def _refuse_truncated_file(self) -> None:
+        """Refuse a file that promises more seconds than its packets hold.
+
+        The file's own length is that of its longest stream, so it is compared with all of them. An
+        AVI that was cut has no index and a length that is guessed; the bytes that it lacks tell.
+        """
+        refuse_cut_file(self.path)
+        promised = (self.container.duration or 0) / av.time_base
+        start = (self.container.start_time or 0) / av.time_base
+        self._refuse_missing_end(self.packet_clock.end - start, promised)
+
+        if self.video.duration and self.video_start is not None:
+            promised = float(self.video.duration * cast(Fraction, self.video.time_base))
+            self._refuse_missing_end(self.video_end - self.video_start, promised)
+
+    def _refuse_missing_end(self, seconds: float, promised: float) -> None:
+        if seconds < promised - TRUNCATION_SECONDS - TRUNCATION_SHARE * promised:
+            raise InputError(
+                f"{self.path}: truncated, {seconds:.2f} s of {promised:.2f} s are there; "
+                "fetch the file again"
+            )
+
+
+class Deinterlacer:
+    """Makes whole pictures of frames that hold two fields; other frames pass as they are.
+
+    It holds one frame back once it has seen fields.
+    """
+
+    def __init__(self) -> None:
+        self.graph: Graph | None = None
+        self.layout: tuple[int, int, str] | None = None  # width, height and format in the graph
+        self.waiting: deque[float] = deque()  # times of the frames in the graph
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether fields were seen."""
+        return self.layout is not None
+
+    def convert(self, timed: TimedFrame) -> list[TimedFrame]:
+        """Take a decoded frame.
+
+        Args:
+            timed: the frame and its time.
+
+        Returns:
+            The frames that are ready, in order.
+        """
+        frame = timed.frame
+        if self.graph is None and not frame.interlaced_frame:
+            return [timed]
+        ready = []
+        layout = (frame.width, frame.height, frame.format.name)
+        if self.graph is None or layout != self.layout:
+            ready = self.finish()
+            self.graph = _deinterlacing_graph(frame)
+            self.layout = layout
+        self.waiting.append(timed.seconds)
+        self.graph.vpush(frame)
+        return ready + self._pull()
+
+    def finish(self) -> list[TimedFrame]:
+        """The frames that are still held."""
+        if self.graph is None:
+            return []
+        self.graph.vpush(None)
+        ready = self._pull()
+        self.graph = None
+        return ready
+
+    def _pull(self) -> list[TimedFrame]:
+        assert self.graph is not None
+        ready: list[TimedFrame] = []
+        while True:
+            try:
+                frame = self.graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return ready
+            ready.append(TimedFrame(self.waiting.popleft(), frame))
+
+
+def _deinterlacing_graph(frame: av.VideoFrame) -> Graph:
+    """A filter that makes one picture of both fields of a frame; its neighbours help."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base or Fraction(1, av.time_base),
+    )
+    graph.link_nodes(
+        source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
+    ).configure()
+    return graph
 
 
 def nominal_frame_rate(video: VideoStream) -> float:
@@ -259,24 +344,6 @@ def mean_frame_rate(times: list[float], nominal_rate: float) -> float:
     return nominal_rate if relative_error < 0.01 else measured_rate
 
 
-def upright_rgb(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> np.ndarray:
-    """The picture of a frame, upright and with square pixels.
-
-    Args:
-        frame: as decoded.
-        pixel_aspect: width of a pixel by its height; None or an absurd one is taken as 1.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    width = frame.width
-    if pixel_aspect and 0.2 < pixel_aspect < 5:
-        width = round(frame.width * float(pixel_aspect))
-
-    image = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-
-    degrees = frame.rotation or 0
-    quarter_turns = round(degrees / 90) % 4
-    if not quarter_turns:
-        return image
-    return np.ascontiguousarray(np.rot90(image, quarter_turns))
+def pixel_aspect(video: VideoStream) -> Fraction | None:
+    """Width of a pixel by its height, the container's word before the codec's; None unknown."""
+    return video.sample_aspect_ratio

@@ -1,12 +1,10 @@
 """Pictures and sound to an mp4 file, which appears whole or not at all.
 
-A picture comes with its time as a number of ticks of the stream's time base. `write_video` counts
-frames of a constant rate; `write_edit` keeps the clock of the file that was edited.
+`write_video` counts frames of a constant rate. `write_edit` keeps the clock, the sound, the colours
+and the other streams of the file that was edited, and says in one line what it could not keep.
 """
 
-import errno
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -14,26 +12,39 @@ from typing import cast
 
 import av
 import numpy as np
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
-from av.video.reformatter import Colorspace
-from av.video.stream import VideoStream
+from av.sidedata.sidedata import Type
+from av.stream import Stream
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import atomic_path
 from cdrl.media.audio import AUDIO_RATE
-from cdrl.media.decoding import nominal_frame_rate, open_video
+from cdrl.media.colour import (
+    TRANSFER_NAMES,
+    WEIGHTS,
+    ColourTags,
+    has_alpha,
+    is_rgb,
+    rgb_to_planes,
+    tags_by_size,
+)
+from cdrl.media.decoding import (
+    MediaWalk,
+    TimedFrame,
+    VideoFile,
+    nominal_frame_rate,
+    open_video,
+    pixel_aspect,
+)
+from cdrl.media.display import Screen, Turn
+from cdrl.media.output import SYNTHETIC, Output, PictureTrack, open_output
+from cdrl.media.sound_tracks import CopiedSound, EncodedSound, SampleTrack, codec_name, sound_track
 
-SYNTHETIC = "Synthetic: facial expression edited by the cdrl kit; not a recording of what happened"
-# Sound in these codecs is copied packet by packet; any other is encoded anew at its own rate.
-COPIED_AUDIO = ("aac", "mp3", "mp3float")
-# From this many pixels on the encoder looks less far ahead: its frames take 50 MB each.
-LARGE = 4 << 20
-# From this height on players expect the colours of HD video.
-HD_HEIGHT = 720
-SOUND_BITS = 96_000  # a second, of encoded sound
-CLOSED_TO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+# What a container says of itself, not of what it shows.
+CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+# A source's own words where an edit must say that it is synthetic.
+REPLACED_KEYS = ("comment", "description")
+
+Say = Callable[[str], None]
 
 
 def write_video(
@@ -61,41 +72,54 @@ def write_video(
         InputError: for a name that is no .mp4, and where the disk is full or closed to writing.
     """
     images = iter(frames)
-    frame_seconds = 1 / _exact_rate(frame_rate)
+    rate = _exact_rate(frame_rate)
 
-    with _open_output(Path(path), metadata) as container:
+    with open_output(Path(path), metadata or {}) as output:
         first = next(images)
-        pictures = _PictureTrack(container, first, frame_rate, frame_seconds)
+        height, width = first.shape[:2]
+        tags = tags_by_size(width, height)
+        pictures = PictureTrack(output, (width, height), tags, rate, 1 / rate)
         sound = None
         if audio is not None and len(audio):
-            sound = _SampleTrack(container, audio, sample_rate, sound_codec)
+            sound = SampleTrack(output, audio, sample_rate, sound_codec)
 
         for index, image in enumerate(chain([first], images)):
-            container.mux(pictures.encode(image, index, 1))
+            seconds = float(index / rate)
+            output.mux(pictures.encode(rgb_to_planes(image, tags), seconds))
             if sound is not None:
-                num_shown = index + 1
-                end = round(num_shown * sample_rate * float(frame_seconds))
-                container.mux(sound.encode_until(end))
+                end = round((index + 1) * sample_rate / rate)
+                output.mux(sound.encode_until(end))
         if sound is not None:
-            container.mux(sound.finish())
-        container.mux(pictures.finish())
+            output.mux(sound.finish())
+        output.mux(pictures.finish())
+
+
+def _exact_rate(frame_rate: float) -> Fraction:
+    return Fraction(frame_rate).limit_denominator(100_000)
 
 
 def write_edit(
-    source: Path, frames: Iterable[np.ndarray], out: Path, metadata: dict | None = None
+    source: Path,
+    frames: Iterable[np.ndarray],
+    out: Path,
+    metadata: dict | None = None,
+    say: Say = print,
 ) -> int:
-    """Write the source's own clock and sound with other pictures.
+    """Write the source's own clock, colours and sound with other pictures.
 
-    Every frame keeps the timestamp of the source frame it stands for; AAC and MP3 sound is copied
-    packet by packet, other sound is encoded anew at its own sample rate, in mono or stereo. Frames
-    may come from a generator: memory is bounded.
+    Every frame keeps the time of the source frame it stands for, and pixels that were not edited
+    keep their numbers, so that only the codec changes them. AAC and MP3 sound is copied packet by
+    packet, other sound is encoded anew at its own sample rate. Other sound tracks and chapters go
+    along where an mp4 can hold them. Frames may come from a generator: memory is bounded.
 
     Args:
         source: the file that was edited.
         frames: one (H, W, 3) uint8 image per frame that `read_video_stream(source,
-            frame_rate=None)` yields.
+            frame_rate=None)` yields. Images of another size are other pictures: nothing of the
+            source's pixels is kept.
         out: the file to write, named .mp4.
-        metadata: as in `write_video`.
+        metadata: as in `write_video`; the source's own is kept beside it.
+        say: called with one line on what is kept, converted or dropped, where there is any.
 
     Returns:
         Number of frames written.
@@ -109,271 +133,220 @@ def write_edit(
     images = iter(frames)
     if out.exists() and out.samefile(source):
         raise InputError(f"{out}: is the source itself; give another name to --out")
-    with open_video(source) as (reader, video, audio), _open_output(out, metadata) as writer:
-        video.thread_type = "AUTO"
-        edit = _EditedCopy(writer, reader, video, audio)
-        streams = [video] if audio is None else [video, audio]
-        for packet in reader.demux(streams):
-            if packet.stream.type == "audio":
-                edit.add_sound(packet)
-                continue
-            for frame in packet.decode():
-                assert isinstance(frame, av.VideoFrame)
+    with open_video(source) as file:
+        all_metadata = _edit_metadata(file.container.metadata, metadata or {})
+        with open_output(out, all_metadata) as output:
+            walk = MediaWalk(source, file)
+            edit = _EditedCopy(output, source, file)
+            for part in walk:
+                if not isinstance(part, TimedFrame):
+                    edit.add_packet(part)
+                    continue
                 image = next(images, None)
                 if image is None:
                     raise ValueError(
                         f"{source}: more than the {edit.num_frames} edited frames that were given"
                     )
-                edit.add_picture(frame, image)
-        if next(images, None) is not None:
-            raise ValueError(f"{source}: {edit.num_frames} frames, more edited frames were given")
-        edit.finish()
+                edit.add_picture(part, image)
+            if next(images, None) is not None:
+                raise ValueError(
+                    f"{source}: {edit.num_frames} frames, more edited frames were given"
+                )
+            edit.finish()
+
+    changes = edit.changes
+    _note_walk(changes, walk, edit.screen)
+    if changes.line():
+        say(f"{source}: {changes.line()}")
     return edit.num_frames
 
 
-@contextmanager
-def _open_output(path: Path, metadata: dict | None) -> Iterator[OutputContainer]:
-    """Yield an mp4 under a temporary name; rename it to `path` at the end, remove it on failure."""
-    if path.suffix.lower() != ".mp4":
-        raise InputError(f"{path}: videos are written as .mp4; give a name that ends so")
-    options = {"movflags": "+faststart+use_metadata_tags"}
-    notice = {"comment": SYNTHETIC, "description": SYNTHETIC}
-    try:
-        with (
-            atomic_path(path) as partial,
-            av.open(str(partial), "w", format="mp4", options=options) as container,
-        ):
-            container.metadata.update(notice | (metadata or {}))
-            yield container
-    except (OSError, av.error.FFmpegError) as error:
-        if error.errno not in CLOSED_TO_WRITING:
-            raise
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); free some space or give another --out"
-        ) from error
+def _edit_metadata(of_source: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """The metadata of an edit: what is given, beside what the source says.
 
-
-def _exact_rate(frame_rate: float) -> Fraction:
-    return Fraction(frame_rate).limit_denominator(100_000)
-
-
-class _PictureTrack:
-    """The output's video stream, H.264 in yuv420p.
-
-    Args:
-        container: the output.
-        first: (H, W, 3) uint8, the first image; it gives the size.
-        frame_rate: Hz, nominal.
-        time_base: seconds in a tick.
+    The source's title stands before that of the edit, its comment under `source_comment`.
     """
-
-    def __init__(
-        self, container: OutputContainer, first: np.ndarray, frame_rate: float, time_base: Fraction
-    ) -> None:
-        height, width = _to_even_size(first).shape[:2]
-        options = {"crf": "17", "preset": "fast"}
-        if height * width > LARGE:
-            options["x264-params"] = "rc-lookahead=8:sync-lookahead=0"
-
-        stream = container.add_stream("libx264", rate=_exact_rate(frame_rate), options=options)
-        stream.width = width
-        stream.height = height
-        stream.pix_fmt = "yuv420p"
-
-        stream.time_base = time_base
-        stream.codec_context.time_base = time_base
-
-        colorspace = Colorspace.ITU709 if height >= HD_HEIGHT else Colorspace.ITU601
-        stream.codec_context.colorspace = int(colorspace)
-        self.stream = stream
-
-    def encode(self, image: np.ndarray, ticks: int, duration: int) -> list[av.Packet]:
-        """Encode an image.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            ticks: when it is shown.
-            duration: how long, ticks.
-        """
-        context = self.stream.codec_context
-        pixels = np.ascontiguousarray(_to_even_size(image))
-        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-
-        frame = frame.reformat(format="yuv420p", dst_colorspace=context.colorspace)
-
-        frame.pts = ticks
-        frame.duration = duration
-        frame.time_base = context.time_base
-        return self.stream.encode(frame)
-
-    def finish(self) -> list[av.Packet]:
-        """The packets that the encoder still holds."""
-        return self.stream.encode(None)
+    metadata = {}
+    for key, text in of_source.items():
+        name = key.lower()
+        if name in CONTAINER_KEYS:
+            continue
+        if name not in REPLACED_KEYS:
+            metadata[name] = text
+        elif not text.startswith(SYNTHETIC):
+            metadata[f"source_{name}"] = text
+    own_title = metadata.get("title")
+    metadata.update(given)
+    if own_title and "title" in given:
+        metadata["title"] = f"{own_title} ({given['title']})"
+    return metadata
 
 
-def _to_even_size(image: np.ndarray) -> np.ndarray:
-    """Repeat the last row or column of an (H, W, 3) image where its number is odd.
+class _Changes:
+    """What an edit keeps, converts and drops of its source, in words."""
 
-    H.264 in yuv420p needs even sizes.
-    """
-    height, width = image.shape[:2]
-    missing_rows = height % 2
-    missing_columns = width % 2
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.converted: list[str] = []
+        self.dropped: list[str] = []
 
-    if not missing_rows and not missing_columns:
-        return image
-
-    padding = ((0, missing_rows), (0, missing_columns), (0, 0))
-    return np.pad(image, padding, mode="edge")
-
-
-class _SampleTrack:
-    """The output's sound stream, made from samples.
-
-    Args:
-        container: the output.
-        audio: (S,) float in [-1, 1] mono.
-        sample_rate: Hz.
-        codec: FFmpeg's name of the encoder.
-    """
-
-    def __init__(
-        self, container: OutputContainer, audio: np.ndarray, sample_rate: int, codec: str
-    ) -> None:
-        stream = container.add_stream(codec, rate=sample_rate, layout="mono")
-        self.stream = cast(AudioStream, stream)
-        self.stream.bit_rate = SOUND_BITS
-        self.sample_rate = sample_rate
-        self.audio = np.clip(np.asarray(audio, np.float32), -1, 1)
-        self.position = 0  # samples handed to the encoder
-
-    def encode_until(self, end: int) -> list[av.Packet]:
-        """Encode what has not been encoded of the first `end` samples."""
-        start = self.position
-        samples = self.audio[None, start:end]
-        self.position = end
-        if not samples.size:
-            return []
-
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="mono")
-
-        frame.sample_rate = self.sample_rate
-        frame.pts = start
-        frame.time_base = Fraction(1, self.sample_rate)
-
-        return self.stream.encode(frame)
-
-    def finish(self) -> list[av.Packet]:
-        """Encode the rest, and return the packets that the encoder still holds."""
-        rest = self.encode_until(len(self.audio))
-        return rest + self.stream.encode(None)
+    def line(self) -> str:
+        """All of it in one line; empty where nothing was changed or dropped."""
+        parts = []
+        for name in ("kept", "converted", "dropped"):
+            things = getattr(self, name)
+            if things:
+                parts.append(f"{name}: {', '.join(things)}")
+        return "; ".join(parts)
 
 
 class _EditedCopy:
-    """An output that is being made from a source's packets: its sound, and other pictures.
+    """An output that is being made from a source's packets, and other pictures.
 
     Args:
-        writer: the output.
-        reader: the source.
-        video: the source's video stream.
-        audio: its audio stream, or None.
+        output: the file.
+        source: the source's path, for errors.
+        file: the open source.
     """
 
-    def __init__(
-        self,
-        writer: OutputContainer,
-        reader: InputContainer,
-        video: VideoStream,
-        audio: AudioStream | None,
-    ) -> None:
-        self.writer = writer
-        self.frame_rate = nominal_frame_rate(video)
-        self.time_base = cast(Fraction, video.time_base)
-        self.frame_ticks = max(1, round(1 / (self.frame_rate * float(self.time_base))))
-        origin = Fraction(reader.start_time or 0, av.time_base)
-        self.origin_ticks = round(origin / self.time_base)
+    def __init__(self, output: Output, source: Path, file: VideoFile) -> None:
+        self.output = output
+        self.source = source
+        self.file = file
+        self.screen = Screen(pixel_aspect(file.video))
+        self.changes = _Changes()
+
+        time_base = cast(Fraction, file.video.time_base)
+        start = Fraction(file.container.start_time or 0, av.time_base)
+        self.time_base = time_base
+        self.origin = round(start / time_base) * time_base
 
         self.num_frames = 0
-        self.pictures: _PictureTrack | None = None  # begins with the first picture
-        self.sound = _sound_track(writer, audio, origin)
-        # Sound that came before the first picture: the file's header needs both streams.
-        self.early_sound: list[av.Packet] = []
+        self.pictures: PictureTrack | None = None  # begins with the first picture
+        self.tracks: dict[int, CopiedSound | EncodedSound | _CopiedPackets] = {}
+        # Packets that came before the first picture: the file's header needs all streams.
+        self.early_packets: list[av.Packet] = []
 
-    def add_sound(self, packet: av.Packet) -> None:
-        """Add a packet of the source's sound."""
+    def add_packet(self, packet: av.Packet) -> None:
+        """Add a packet of another stream than the pictures'."""
         if self.pictures is None:
-            self.early_sound.append(packet)
-        elif self.sound is not None:
-            self.writer.mux(self.sound.convert(packet))
+            self.early_packets.append(packet)
+        elif packet.stream.index in self.tracks:
+            self.output.mux(self.tracks[packet.stream.index].convert(packet))
 
-    def add_picture(self, frame: av.VideoFrame, image: np.ndarray) -> None:
+    def add_picture(self, timed: TimedFrame, image: np.ndarray) -> None:
         """Add an image in place of a frame.
 
         Args:
-            frame: of the source; it gives the time.
+            timed: frame of the source, with its time.
             image: (H, W, 3) uint8 RGB.
         """
+        shown = self.screen.show(timed.frame)
         if self.pictures is None:
-            self.pictures = _PictureTrack(self.writer, image, self.frame_rate, self.time_base)
-            for packet in self.early_sound:
-                self.add_sound(packet)
-
-        if frame.pts is None:
-            ticks = self.num_frames * self.frame_ticks
-        else:
-            ticks = frame.pts - self.origin_ticks
-
-        self.writer.mux(self.pictures.encode(image, ticks, self.frame_ticks))
+            self.pictures = self._begin(timed.frame, image, shown.tags)
+        planes = shown.edited_planes(image, self.pictures.tags)
+        seconds = timed.seconds - float(self.origin)
+        self.output.mux(self.pictures.encode(planes, seconds))
         self.num_frames += 1
+
+    def _begin(self, frame: av.VideoFrame, image: np.ndarray, tags: ColourTags) -> PictureTrack:
+        """Begin all streams of the output, when the first picture is known."""
+        _note_picture(self.changes, frame, tags, self.screen)
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            self.changes.converted.append(f"odd size {width}x{height} to an even one")
+        rate = Fraction(nominal_frame_rate(self.file.video)).limit_denominator(100_000)
+        self.pictures = PictureTrack(self.output, (width, height), tags, rate, self.time_base)
+
+        self._begin_sound()
+        for stream in self.file.container.streams:
+            if stream.index not in (self.file.video.index, *self.tracks):
+                self._begin_other(stream)
+        self._copy_chapters()
+
+        for packet in self.early_packets:
+            self.add_packet(packet)
+        self.early_packets.clear()
+        return self.pictures
+
+    def _begin_sound(self) -> None:
+        audio = self.file.audio
+        if audio is None:
+            return
+        track = sound_track(self.output, str(self.source), audio, self.origin)
+        self.tracks[audio.index] = track
+        _copy_language(audio, track.stream)
+        if isinstance(track, EncodedSound):
+            layout = audio.codec_context.layout
+            change = f"sound {codec_name(audio)} to aac"
+            if track.encoder.num_channels != layout.nb_channels:
+                change += f" ({layout.name} to {track.layout})"
+            if track.rate != audio.codec_context.sample_rate:
+                change += f" ({audio.codec_context.sample_rate} to {track.rate} Hz)"
+            self.changes.converted.append(change)
+
+    def _begin_other(self, stream: Stream) -> None:
+        """Copy another stream of the source, or name it as dropped."""
+        name = _stream_name(stream)
+        try:
+            track: CopiedSound | _CopiedPackets
+            if isinstance(stream, AudioStream) and stream.codec_context:
+                track = CopiedSound(self.output, str(self.source), stream, self.origin)
+            elif stream.type == "subtitle" and stream.codec_context:
+                track = _CopiedPackets(self.output, stream, self.origin)
+            else:
+                self.changes.dropped.append(name)
+                return
+        except ValueError:  # an mp4 cannot hold the codec
+            self.changes.dropped.append(name)
+            return
+        self.tracks[stream.index] = track
+        _copy_language(stream, track.stream)
+        self.changes.kept.append(name)
+
+    def _copy_chapters(self) -> None:
+        chapters = self.file.container.chapters()
+        for chapter in chapters:
+            time_base = chapter["time_base"] or Fraction(1, av.time_base)
+            shift = round(self.origin / time_base)
+            chapter["start"] -= shift
+            chapter["end"] -= shift
+        if chapters:
+            self.output.container.set_chapters(chapters)
+            self.changes.kept.append(f"{len(chapters)} chapters")
 
     def finish(self) -> None:
         """Write what the encoders still hold."""
         assert self.pictures is not None, "a source without a frame is refused"
-        self.writer.mux(self.pictures.finish())
-        if self.sound is not None:
-            self.writer.mux(self.sound.finish())
+        self.output.mux(self.pictures.finish())
+        for track in self.tracks.values():
+            self.output.mux(track.finish())
 
 
-class _CopiedSound:
-    """The output's sound stream: packets of the source as they are, on the output's clock.
+class _CopiedPackets:
+    """A stream of the output: packets of the source at their own times.
 
     Args:
-        writer: the output.
-        source: the source's audio stream.
+        output: the file.
+        source: the source's stream.
         origin: seconds on the source's clock at which the output's clock is 0.
+
+    Raises:
+        ValueError: where an mp4 cannot hold the stream's codec.
     """
 
-    def __init__(self, writer: OutputContainer, source: AudioStream, origin: Fraction) -> None:
-        self.stream = writer.add_stream_from_template(source)
-        self.context = source.codec_context
-        self.rate = self.context.sample_rate
+    def __init__(self, output: Output, source: Stream, origin: Fraction) -> None:
+        self.stream = output.container.add_stream_from_template(source)
         self.origin = origin
-        self.position: int | None = None  # samples written
 
     def convert(self, packet: av.Packet) -> list[av.Packet]:
-        """The packets to write for one packet of the source.
-
-        Clocks as coarse as FLV's milliseconds jitter; the sound itself runs evenly, so that its
-        samples are counted.
-        """
-        if packet.pts is None:
+        """The packets to write for a packet of the source."""
+        if packet.pts is None or packet.dts is None:
             return []
-        seconds = packet.pts * packet.time_base - self.origin
-        stated_position = round(seconds * self.rate)
-
-        packet_seconds = (packet.duration or 0) * packet.time_base
-        num_samples = self.context.frame_size or round(packet_seconds * self.rate)
-
-        largest_drift = self.rate // 20
-        if self.position is None or abs(stated_position - self.position) > largest_drift:
-            self.position = stated_position
-
-        packet.time_base = Fraction(1, self.rate)
-        packet.pts = self.position
-        packet.dts = self.position
-        packet.duration = num_samples
+        shift = round(self.origin / packet.time_base)
+        packet.pts -= shift
+        packet.dts -= shift
         packet.stream = self.stream
-        self.position += num_samples
         return [packet]
 
     def finish(self) -> list[av.Packet]:
@@ -381,68 +354,58 @@ class _CopiedSound:
         return []
 
 
-class _EncodedSound:
-    """The output's sound stream: the source's sound, decoded and encoded as AAC.
-
-    Args:
-        writer: the output.
-        source: the source's audio stream.
-        origin: seconds on the source's clock at which the output's clock is 0.
-    """
-
-    def __init__(self, writer: OutputContainer, source: AudioStream, origin: Fraction) -> None:
-        context = source.codec_context
-        layout = "mono" if context.channels == 1 else "stereo"
-
-        self.rate = context.sample_rate
-        self.stream = writer.add_stream("aac", rate=self.rate, layout=layout)
-        self.resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.rate)
-
-        self.origin = origin
-        self.position: int | None = None  # samples written
-
-    def convert(self, packet: av.Packet) -> list[av.Packet]:
-        """The packets to write for one packet of the source."""
-        if packet.pts is None:
-            return []
-        packets: list[av.Packet] = []
-        for frame in packet.decode():
-            assert isinstance(frame, AudioFrame)
-            for piece in self.resampler.resample(frame):
-                if self.position is None:
-                    self.position = self._first_position(frame)
-                packets += self._encode(piece)
-        return packets
-
-    def _first_position(self, frame: AudioFrame) -> int:
-        """The number of a frame's first sample on the output's clock."""
-        assert frame.pts is not None
-        assert frame.time_base is not None
-        seconds = Fraction(frame.pts) * frame.time_base - self.origin
-        return round(seconds * self.rate)
-
-    def _encode(self, piece: AudioFrame) -> list[av.Packet]:
-        assert self.position is not None, "a piece comes after the first frame"
-
-        piece.pts = self.position
-        piece.time_base = Fraction(1, self.rate)
-        self.position += piece.samples
-        return self.stream.encode(piece)
-
-    def finish(self) -> list[av.Packet]:
-        """The packets that resampler and encoder still hold."""
-        packets: list[av.Packet] = []
-        for piece in self.resampler.resample(None):
-            packets += self._encode(piece)
-        return packets + self.stream.encode(None)
+def _copy_language(source: Stream, copy: Stream) -> None:
+    """The title and language of a track."""
+    for key in ("language", "title", "handler_name"):
+        if key in source.metadata:
+            copy.metadata[key] = source.metadata[key]
 
 
-def _sound_track(
-    writer: OutputContainer, source: AudioStream | None, origin: Fraction
-) -> _CopiedSound | _EncodedSound | None:
-    """The output's sound stream for a source's, see `COPIED_AUDIO`; None without sound."""
-    if source is None:
-        return None
-    if source.codec_context.name in COPIED_AUDIO:
-        return _CopiedSound(writer, source, origin)
-    return _EncodedSound(writer, source, origin)
+def _stream_name(stream: Stream) -> str:
+    """What a stream is, in words: sound track (fra, ac3)."""
+    kinds = {"audio": "sound track", "subtitle": "subtitles", "video": "second picture"}
+    kind = kinds.get(stream.type, f"{stream.type} stream")
+    language = stream.metadata.get("language", "")
+    details = [detail for detail in (language, codec_name(stream)) if detail not in ("", "unknown")]
+    return f"{kind} ({', '.join(details)})" if details else kind
+
+
+def _note_picture(
+    changes: _Changes, frame: av.VideoFrame, tags: ColourTags, screen: Screen
+) -> None:
+    """Note what the first frame says of all pictures."""
+    depth = max(part.bits for part in frame.format.components)
+    transfer = TRANSFER_NAMES.get(tags.transfer)
+    if transfer:
+        changes.kept.append(f"HDR tags ({transfer})")
+    if depth > 8:
+        changes.converted.append(f"{depth} bits to 8")
+    for kind in (Type.MASTERING_DISPLAY_METADATA, Type.DYNAMIC_HDR_PLUS, Type.DOVI_METADATA):
+        if kind in frame.side_data:
+            changes.dropped.append(f"HDR metadata ({kind.name.lower()})")
+    if has_alpha(frame):
+        changes.dropped.append("transparency")
+    if is_rgb(frame):
+        changes.converted.append("RGB to YUV 4:2:0")
+    elif not frame.format.name.startswith(("yuv420", "yuvj420", "yuva420", "gray")):
+        changes.converted.append(f"colours of {frame.format.name} to 4:2:0")
+    if tags.matrix not in WEIGHTS:
+        changes.converted.append(f"matrix {tags.matrix} edited as BT.709")
+
+    display = screen.first
+    assert display is not None, "the first frame has been shown"
+    if display.square_size != (frame.width, frame.height):
+        changes.converted.append(f"pixels of {screen.pixel_aspect} to square ones")
+    if display.matrix is not None or display.turn != Turn():
+        changes.converted.append("display matrix to pixels that are turned")
+
+
+def _note_walk(changes: _Changes, walk: MediaWalk, screen: Screen) -> None:
+    """Note what was seen on the way through a file."""
+    if walk.deinterlacer.has_worked:
+        changes.converted.append("interlaced fields to whole pictures")
+    if screen.is_scaled:
+        changes.converted.append("pictures of other sizes to the first one's")
+    joints = walk.packet_clock.num_joints
+    if joints:
+        changes.converted.append(f"a clock that falls back {joints} times to one that rises")

@@ -7,7 +7,6 @@ s / 16000 seconds, whatever order, start offset and rate the streams of the file
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
 
@@ -17,12 +16,13 @@ from cdrl.core.errors import InputError
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.decoding import (
     decode_frames,
-    decode_sound,
     mean_frame_rate,
     nominal_frame_rate,
     open_video,
-    upright_rgb,
+    pixel_aspect,
 )
+from cdrl.media.display import Screen
+from cdrl.media.sound import decode_sound
 
 # `read_video` holds a whole clip; a larger one is refused and `read_video_stream` is the way.
 MEMORY_LIMIT = 3 << 30  # bytes
@@ -102,16 +102,16 @@ def read_video_stream(
     times = [] if times is None else times
     with open_video(path) as (_, video, _):
         nominal_rate = nominal_frame_rate(video)
-        pixel_aspect = video.codec_context.sample_aspect_ratio
+        screen = Screen(pixel_aspect(video))
 
-    images = _upright_images(path, pixel_aspect, require_audio, threads, times)
+    images = _shown_images(path, screen, require_audio, threads, times)
     if frame_rate is not None:
         images = _at_constant_rate(images, times, frame_rate, nominal_rate)
     yield from _in_chunks(images, chunk)
 
 
-def _upright_images(
-    path: Path, pixel_aspect: Fraction | None, require_audio: bool, threads: int, times: list[float]
+def _shown_images(
+    path: Path, screen: Screen, require_audio: bool, threads: int, times: list[float]
 ) -> Iterator[np.ndarray]:
     """Yield the file's own pictures, (H, W, 3); `times` receives the time of each first."""
     for seconds, frame in decode_frames(path, require_audio, threads):
@@ -121,7 +121,7 @@ def _upright_images(
                 "convert it to mp4"
             )
         times.append(seconds)
-        yield upright_rgb(frame, pixel_aspect)
+        yield screen.show(frame).image
 
 
 def _at_constant_rate(
@@ -190,20 +190,19 @@ def video_facts(path: Path, require_audio: bool = False) -> VideoFacts:
     """
     with open_video(path) as (container, video, audio):
         nominal_rate = nominal_frame_rate(video)
-        pixel_aspect = video.codec_context.sample_aspect_ratio
+        screen = Screen(pixel_aspect(video))
         metadata = dict(container.metadata)
         sample_rate = audio.codec_context.sample_rate if audio is not None else 0
 
     times: list[float] = []
-    height = width = 0
     for seconds, frame in decode_frames(path, require_audio):
-        if not times:
-            height, width, _ = upright_rgb(frame, pixel_aspect).shape
+        screen.display(frame)
         times.append(seconds)
     frame_rate = mean_frame_rate(times, nominal_rate)
+    assert screen.first is not None, "a file without a frame is refused"
     return VideoFacts(
-        width=width,
-        height=height,
+        width=screen.first.width,
+        height=screen.first.height,
         num_frames=len(times),
         frame_rate=frame_rate,
         seconds=times[-1] - times[0] + 1 / frame_rate,
@@ -215,8 +214,8 @@ def video_facts(path: Path, require_audio: bool = False) -> VideoFacts:
 def read_audio(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
     """The sound of a part of a file, mono, 16 kHz.
 
-    Parts that the file does not cover are silent. Channels are averaged. A file without pictures
-    will do.
+    Parts that the file does not cover are silent. Channels become one as `channel_weights` says. A
+    file without pictures will do.
 
     Args:
         path: the file.
