@@ -1,6 +1,7 @@
 """Runs on corpora that are not generated: splits, crops that runs share, scores without truth."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,11 +16,19 @@ from cdrl.cli.main import main
 from cdrl.core.errors import InputError
 from cdrl.core.paths import repository_root
 from cdrl.core.results import all_scores, read_results
-from cdrl.core.settings import CorpusConfig, EvaluateConfig, stage_config, stage_folder
+from cdrl.core.settings import (
+    CorpusConfig,
+    EvaluateConfig,
+    IngestConfig,
+    stage_config,
+    stage_folder,
+)
 from cdrl.core.stage import run_stage
+from cdrl.core.vocabulary import NO_LABEL, UNLABELLED
 from cdrl.corpora import ingest, samples
 from cdrl.corpora.scan import scan
 from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store_join import join_stores
 from cdrl.editing.requests import load_requests, plan_edits
 from cdrl.evaluation.edit_evaluation import available_needs
 from cdrl.evaluation.edit_tasks import Edits
@@ -27,11 +36,22 @@ from cdrl.evaluation.lip_sync import load_syncnet, lse, lse_of_clip, sync_distan
 from cdrl.evaluation.metrics import METRICS, SYNCNET, left_out_notes
 from cdrl.evaluation.readings import References
 from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, FrameSets, score_sets
+from cdrl.models.content import ContentEncoder
 from cdrl.models.published import EfficientFace
 from cdrl.models.syncnet import SyncNet
 from cdrl.priors.features import extract
+from cdrl.representation.content import ContentObjective, sound_units
+from cdrl.representation.emotion import EmotionSampler
+from cdrl.representation.pairs import PairSampler, find_pairs
 from cdrl.stages import corpus_sheet, edit_strip, read_notes, start
-from cdrl.stages.s00_real_corpus import build_real, choose_parts, draw_clips, draw_parts
+from cdrl.stages.s00_outlook import describe_outlook, lacks_training
+from cdrl.stages.s00_real_corpus import (
+    build_real,
+    choose_parts,
+    describe_run,
+    draw_clips,
+    draw_parts,
+)
 from cdrl.studio.layouts import write_layout
 
 ROOT = repository_root()
@@ -398,6 +418,174 @@ def test_the_studio_s_trees_have_levels_one_to_three(mead):
     with pytest.raises(InputError, match="level 4") as refused:
         write_layout("mead", mead, 1, 1, 96, level=4)
     assert "accepted are 1 to 3" in str(refused.value)
+
+
+# --- a folder of one's own ----------------------------------------------------------------------
+
+
+def lines_about(clips, speakers_who_report="c"):
+    reports = clips["speaker"].isin(list(speakers_who_report))
+    return describe_outlook(clips[~reports], clips[reports])
+
+
+CROSSED = manifest("abcd", ("one", "two"), corpus="folder")
+UNKNOWN_SENTENCES = CROSSED.assign(sentence=CROSSED["name"])
+NO_LABELS = UNKNOWN_SENTENCES.assign(emotion=UNLABELLED)
+HAPPY = CROSSED[CROSSED["emotion"] == "happy"]
+
+
+@pytest.mark.parametrize(
+    ("clips", "reason"),
+    [
+        (CROSSED, ""),
+        (UNKNOWN_SENTENCES, "nobody says one sentence in two emotions"),
+        (NO_LABELS, "no clip is labelled with an emotion"),
+        (HAPPY, "happy is the only emotion"),
+    ],
+)
+def test_what_training_clips_lack_is_said_before_a_run_and_again_in_it(clips, reason):
+    assert lacks_training(clips) == reason
+    lines = lines_about(clips, "cd")
+    assert "\n" not in "".join(lines)
+    says_why = any(reason in line for line in lines) if reason else True
+    assert says_why
+    joins = any("rendered people" in line for line in lines)
+    assert joins == bool(reason)
+
+
+def test_what_one_reporting_person_or_clips_without_labels_cannot_show_is_said():
+    assert any("c alone reports: no interval" in line for line in lines_about(CROSSED))
+    assert not any("alone reports" in line for line in lines_about(CROSSED, "cd"))
+    for clips in (NO_LABELS, UNKNOWN_SENTENCES):
+        assert any(line.startswith("not measured") for line in lines_about(clips))
+    assert any("nobody here is left to train" in line for line in lines_about(CROSSED, "abcd"))
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory):
+    """Three rendered people in a folder of one's own, two sentences and two emotions each."""
+    root = tmp_path_factory.mktemp("own") / "labelled"
+    write_layout("folder", root, 3, 2, 96, ("happy", "sad"), progress=False)
+    return root
+
+
+def unlabelled_copy(root, out):
+    """The clips of a root in one folder, under names that say nothing."""
+    out.mkdir()
+    for number, clip in enumerate(sorted(root.rglob("*.mp4"))):
+        shutil.copy(clip, out / f"clip-{number:02d}.mp4")
+    return out
+
+
+def test_a_run_says_what_a_folder_holds_and_allows(own_folder):
+    lines = describe_run(config_for(own_folder, corpus="folder"))
+    assert lines[0].startswith("corpus folder: clips 12, speakers 3, sentences 2, emotions 2")
+    assert any("content and emotion learn from" in line for line in lines)
+    assert any("too few speakers" in line for line in lines)
+    assert "crops of" in lines[-1]
+    assert len(lines) <= 12
+
+
+def test_a_labelled_folder_trains_alone(own_folder, tmp_path):
+    scores = build(tmp_path / "run", config_for(own_folder, corpus="folder"))
+    folder = stage_folder(tmp_path / "run", "corpus")
+    assert set(Store(folder / "train").clips.corpus) == {"folder"}
+    assert scores["corpus.shared_sentences"] == 0
+    assert not (folder / "host").exists()
+    assert not (folder / "own").exists()
+
+
+def test_clips_without_labels_train_content_beside_rendered_people(own_folder, tmp_path):
+    root = unlabelled_copy(own_folder, tmp_path / "plain")
+    run = tmp_path / "run"
+    build(run, config_for(root, corpus="folder", train_people=2, train_clips=2))
+    folder = stage_folder(run, "corpus")
+    train = Store(folder / "train")
+    own = train.clips[train.clips.corpus == "folder"]
+    assert set(own.emotion) == {UNLABELLED}
+    assert set(train.clips.corpus) == {"folder", "studio"}
+    assert set(Store(folder / "host").clips.corpus) == {"studio"}
+
+    features = extract(train, tmp_path / "features", device="cpu")
+    config = stage_config("content", "smoke")
+    pairs = find_pairs(features, config)
+    alone = pairs[pairs.a == pairs.b]
+    assert sorted(alone.a) == list(own.index)
+    assert alone.kept.all()
+    labels = PairSampler(features, alone, config)(np.random.default_rng(0))["emotion"]
+    assert set(labels.flatten().tolist()) == {NO_LABEL}
+
+    groups = EmotionSampler(features, stage_config("emotion", "smoke")).groups
+    assert not set(np.concatenate(groups)) & set(own.index)
+    batch = PairSampler(features, pairs, config)(np.random.default_rng(0))
+    terms = content_objective(features, config)(batch)
+    assert all(torch.isfinite(values).all() for values in terms.values())
+    is_unlabelled = terms["emotion"] == 0
+    assert is_unlabelled.any()
+    assert not is_unlabelled.all()
+
+
+def content_objective(features, config):
+    encoder = ContentEncoder(
+        face=features.face.shape[1], mouth=features.mouth.shape[1], audio=features.audio.shape[1]
+    )
+    speakers = features.store.clips.speaker.nunique()
+    return ContentObjective(encoder, config, speakers, sound_units(features, config))
+
+
+def test_joined_stores_have_the_clips_of_both_as_they_were(own_folder, tmp_path):
+    clips = scan(own_folder).clips
+    halves = []
+    for number, part in enumerate((clips[:2], clips[2:4])):
+        path = tmp_path / str(number)
+        ingest.ingest(part, own_folder, path, IngestConfig(workers=0), progress=False)
+        halves.append(Store(path))
+    join_stores(halves, tmp_path / "both")
+    both = Store(tmp_path / "both")
+    assert list(both.clips.name) == list(clips.name[:4])
+    number = 3
+    assert (both.face[both.frames(number)] == halves[1].face[halves[1].frames(1)]).all()
+    assert (both.sound(number) == halves[1].sound(1)).all()
+    assert both.clips.mouth_top[number] == halves[1].clips.mouth_top[1]
+
+    join_stores(halves, tmp_path / "some", without=["happy"])
+    emotions = list(clips.emotion[:4])
+    assert len(Store(tmp_path / "some").clips) == 4 - emotions.count("happy")
+
+
+@pytest.mark.notebook
+def test_one_person_without_labels_goes_through_every_notebook(own_folder, tmp_path):
+    root = tmp_path / "plain"
+    root.mkdir()
+    unlabelled_copy(own_folder / "ann", root / "ann")
+    run = tmp_path / "run"
+    words = ["run", "--preset", "smoke", "--corpus", "folder", "--data-root", str(root)]
+    words += ["--out", str(run)]
+    for name, value in (TINY | {"corpus.train_people": 2}).items():
+        words += ["--set", f"{name}={value}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cdrl.cli.main", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first_lines = done.stdout.split("preset smoke into")[0]
+    assert "ann alone reports" in first_lines
+    assert "no labels" in first_lines
+
+    scores = all_scores(read_results(run))
+    assert np.isfinite(scores["spfem.image.cdrl.emotion_accuracy"])
+    assert "spfem.image.cdrl.emotion_accuracy.low" not in scores
+    assert "spfem.image.cdrl.emotion_accuracy.sources" not in scores
+    assert "ann alone reports" in read_notes(run, "evaluate")
+    assert sorted((run / "videos").glob("edit-*.mp4"))
+
+
+def test_a_folder_for_a_generated_corpus_is_a_mistake(own_folder, capsys, tmp_path):
+    assert main(["run", "--data-root", str(own_folder), "--out", str(tmp_path / "r")]) == 2
+    assert "add --corpus folder" in capsys.readouterr().err
 
 
 # --- the machine --------------------------------------------------------------------------------

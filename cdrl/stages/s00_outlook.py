@@ -81,7 +81,7 @@ def _describe_scores(report: pd.DataFrame) -> list[str]:
         )
     if report["speaker"].nunique() == 1:
         lines.append(
-            f"no intervals: one person reports ({report['speaker'].iloc[0]}), and an interval over "
-            "people needs two"
+            f"{report['speaker'].iloc[0]} alone reports: no interval over people, and no probe, "
+            "which fits on some people and scores on others"
         )
     return lines

@@ -54,10 +54,10 @@ def build_real(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]:
     """Crop the clips of a real corpus into the run's stores.
 
     The stores are train, report, and host where the split has one. Where the training clips cannot
-    teach content and emotion alone, rendered people join them; clips that nobody labelled are then
-    left out of host, which trains the editor. Crops are kept in
-    `config.ingested`, under the content of each clip and the settings, so no run crops again what
-    another has cropped. `notes.json` says what was decided.
+    teach content and emotion alone, rendered people join them. Clips that nobody labelled do not
+    train the editor: host has the others. Crops are kept in `config.ingested`, under the content of
+    each clip and the settings, so no run crops again what another has cropped. `notes.json` says
+    what was decided.
 
     Args:
         run: folder of the run.
@@ -450,17 +450,21 @@ def _complete_training(config: CorpusConfig, out: Path) -> None:
         return
 
     own_clips = Store(own)
-    if not lacks_training(own_clips.clips):
-        own.replace(out / "train")
-        return
+    stores = [own_clips]
+    is_enough = not lacks_training(own_clips.clips)
+    if not is_enough:
+        rendered = out / RENDERED_TRAIN
+        if not _is_made(rendered):
+            _render_people(config, rendered)
+        stores.append(Store(rendered))
 
-    rendered = out / RENDERED_TRAIN
-    if not _is_made(rendered):
-        _render_people(config, rendered)
-    both = [own_clips, Store(rendered)]
-    if not _is_made(out / "host"):
-        join_stores(both, out / "host", without=[UNLABELLED])
-    join_stores(both, out / "train")
+    has_unlabelled = (own_clips.clips["emotion"] == UNLABELLED).any()
+    if has_unlabelled and not _is_made(out / "host"):
+        join_stores(stores, out / "host", without=[UNLABELLED])
+    if is_enough:
+        own.replace(out / "train")
+    else:
+        join_stores(stores, out / "train")
 
 
 def _render_people(config: CorpusConfig, path: Path) -> None:
