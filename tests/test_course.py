@@ -1,4 +1,7 @@
-"""The notebooks as a course: every part of the argument, and commands that are accepted."""
+"""The notebooks as a course: every part of the argument, and commands that are accepted.
+
+What a notebook computes by hand is the kit's loss, and every line of it is needed.
+"""
 
 import re
 import shlex
@@ -7,8 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 import yaml
+from test_encoders import drawn_features
 
 from cdrl.cli.grid_file import check_grid, read_grid
 from cdrl.cli.main import build_parser
@@ -19,7 +25,9 @@ from cdrl.core.paths import repository_root
 from cdrl.core.results import RESULTS
 from cdrl.core.settings import STAGES, stage_config, stage_folder
 from cdrl.core.stage import check_stage, run_stage
+from cdrl.core.vocabulary import emotion_index
 from cdrl.priors.language import WORDS
+from cdrl.representation.guidance import Guidance
 
 ROOT = repository_root()
 PAPER = "arxiv.org/abs/2504.05672"
@@ -196,3 +204,91 @@ def check_copies(request, run, command):
     assert copied == names[:changed], command
     assert request.only_stage in (None, names[changed]), command
     run_stage(configs[names[changed]], run, lambda out: {})
+
+
+METHODS = ("02_train_ccrl", "03_train_cerl", "05_generate_spfem")
+SMALL = {"content.window": 5, "content.moments": 6, "content.units": 8, "emotion.window": 9}
+
+
+def method_cells(name):
+    """Code cells of a notebook up to the comparison of both losses."""
+    [path] = [path for path in notebook_paths() if path.stem == name]
+    cells = [cell for cell in read_cells(path) if cell.cell_type == "code"]
+    ids = [cell.id for cell in cells]
+    return cells[: ids.index(f"{name[:2]}-see-equal") + 1]
+
+
+def is_by_hand(cell):
+    return "by_hand" in cell.metadata.get("tags", ())
+
+
+def drawn_windows(random):
+    """A batch as the sampler of windows gives it."""
+    return {
+        "frames": torch.from_numpy(random.random((2, 5, 3, 64, 64), np.float32)),
+        "boxes": torch.tensor([[0.2, 0.5, 0.8, 1.0]] * 2),
+        "emotion": torch.tensor([emotion_index("happy"), emotion_index("sad")]),
+        "target": torch.tensor([emotion_index("sad"), emotion_index("happy")]),
+        "intensity": torch.tensor([1.0, 1 / 3]),
+        "target_intensity": torch.tensor([1 / 3, 1.0]),
+        "reference": torch.tensor([1, 0]),
+    }
+
+
+def prepare(name, monkeypatch):
+    """What the cells before those by hand define, on drawn features."""
+    features = drawn_features()
+    features.store.face = np.zeros((len(features.face), 8, 8, 3), np.uint8)
+    monkeypatch.setattr("cdrl.stages.open_features", lambda run, part: features)
+    monkeypatch.setattr("cdrl.stages.priors_language", lambda run: "embedded")
+    guidance = Guidance()
+    values = {"__name__": "__main__"}
+    for cell in method_cells(name)[:-1]:
+        if is_by_hand(cell):
+            continue
+        exec(compile(cell.source, cell.id, "exec"), values)
+        if "parameters" in cell.metadata.get("tags", ()):
+            values |= {"preset": "smoke", "settings": SMALL}
+        if name.startswith("05"):
+            values["Guidance"] = lambda run: guidance
+            values["WindowSampler"] = lambda store, count: drawn_windows
+    return values
+
+
+def compare(cells, prepared, without=(None, None)):
+    """Execute the cells by hand and the comparison, without one line of one cell."""
+    values = dict(prepared)
+    for cell in cells:
+        lines = cell.source.splitlines()
+        if cell.id == without[0]:
+            del lines[without[1]]
+        exec(compile("\n".join(lines), cell.id, "exec"), values)
+
+
+def lines_that_count(cell):
+    """Numbers of the lines by hand that are neither empty nor explain."""
+    return [
+        number
+        for number, line in enumerate(cell.source.splitlines())
+        if line.strip() and not line.strip().startswith(('"""', "#"))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_the_loss_by_hand_is_the_kit_s_and_every_line_of_it_is_needed(name, monkeypatch):
+    prepared = prepare(name, monkeypatch)
+    cells = [cell for cell in method_cells(name) if is_by_hand(cell)]
+    comparison = method_cells(name)[-1]
+    assert cells
+    compare([*cells, comparison], prepared)
+
+    needless = []
+    for cell in cells:
+        for number in lines_that_count(cell):
+            try:
+                compare([*cells, comparison], prepared, (cell.id, number))
+            except Exception:
+                continue
+            needless.append(cell.source.splitlines()[number])
+    assert needless == []

@@ -20,9 +20,11 @@ from cdrl.losses.regularisers import cross_covariance, variance_floor
 from cdrl.models.adversary import Adversary
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
-from cdrl.representation.own import build_content_encoder, content_loss
+from cdrl.representation.own import build_content_encoder, content_loss, load_content_encoder
 from cdrl.representation.pairs import Batch, PairSampler
-from cdrl.training.loop import loop_config, train
+from cdrl.training.group import run_in_group, starts_group
+from cdrl.training.joint import is_first, joint_forward
+from cdrl.training.loop import loop_config, read_history, train
 
 TERMS = ("contrast", "wrong_image", "sound", "emotion", "speaker", "covariance", "variance")
 # The wrong-image term costs four passes of the encoder; every fourth moment is enough.
@@ -87,7 +89,7 @@ class ContentObjective(nn.Module):
         moments = embedding.shape[2]
         emotion = _label_of_moments(batch["emotion"], moments)
         speaker = _label_of_moments(batch["speaker"], moments)
-        one_hot = _one_hot(emotion)
+        one_hot = _one_hot(emotion).to(flat.dtype)
         floor = variance_target(flat.shape[1])
         return {
             "contrast": contrast,
@@ -104,7 +106,9 @@ class ContentObjective(nn.Module):
     ) -> torch.Tensor:
         """Windows (..., T, features) -> (..., D)."""
         flat_audio = None if audio is None else audio.flatten(0, -3)
-        embedding = self.encoder(face.flatten(0, -3), mouth.flatten(0, -3), flat_audio)
+        flat_face = face.flatten(0, -3)
+        flat_mouth = mouth.flatten(0, -3)
+        embedding = joint_forward(self.encoder, flat_face, flat_mouth, flat_audio)
         return embedding.view(*face.shape[:-2], -1)
 
     def _contrast(self, embedding: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -232,6 +236,8 @@ def train_content(
 ) -> tuple[ContentEncoder, pd.DataFrame]:
     """Train CCRL and write the encoder with its card and history under `out`.
 
+    With `config.devices` above one, as many processes train it as one, see `training.engine`.
+
     Args:
         features: of the training clips.
         pairs: of `find_pairs`.
@@ -242,6 +248,11 @@ def train_content(
     Returns:
         The encoder, frozen, in eval mode; and the history of every term.
     """
+    if starts_group(config.devices):
+        arguments = (features, pairs, config, out, shuffled)
+        run_in_group(train_content, arguments, config.devices, config.device, "CCRL")
+        return load_content_encoder(out), read_history(out)
+
     torch.manual_seed(config.seed)
     sampler = PairSampler(features, pairs, config, shuffled)
     encoder, card = build_content_encoder(config, features)
@@ -250,7 +261,8 @@ def train_content(
 
     loop = loop_config(config, TERMS)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CCRL")
-    save_network(out, encoder, card, history)
+    if is_first():
+        save_network(out, encoder, card, history)
     return encoder, history
 
 

@@ -4,6 +4,7 @@ Every stage function is the `work` of `cdrl.core.stage.run_stage`: `(run, config
 It resumes from what an interrupted attempt left in `out`.
 """
 
+from cdrl.corpora.frame_labels import factors_of_frames
 from cdrl.stages.notes import read_notes
 from cdrl.stages.s00_corpus import build_corpus, has_truth, start
 from cdrl.stages.s00_pictures import (
@@ -16,8 +17,8 @@ from cdrl.stages.s00_pictures import (
 )
 from cdrl.stages.s01_priors import aligned_clips, extract_priors, open_features
 from cdrl.stages.s02_content import pair_strip, train_ccrl
-from cdrl.stages.s03_emotion import prompt_similarity, train_cerl
-from cdrl.stages.s04_probe import bar_columns, factors_of_frames, probe, scored_names
+from cdrl.stages.s03_emotion import emotion_strip, priors_language, prompt_similarity, train_cerl
+from cdrl.stages.s04_probe import bar_columns, probe, scored_names
 from cdrl.stages.s05_generate import edit_grid, generate
 from cdrl.stages.s06_evaluate import (
     committed_edits,
@@ -37,6 +38,7 @@ __all__ = [
     "edit_film",
     "edit_grid",
     "edit_strip",
+    "emotion_strip",
     "evaluate",
     "extract_priors",
     "factors_of_frames",
@@ -47,6 +49,7 @@ __all__ = [
     "open_features",
     "pair_strip",
     "phoneme_times",
+    "priors_language",
     "probe",
     "prompt_similarity",
     "read_notes",

@@ -52,6 +52,36 @@ def train_ccrl(run: Path, config: ContentConfig, out: Path) -> dict[str, float]:
     return pair_scores(features, pairs) | {"content.loss.chance": chance}
 
 
+def pair_strip(
+    features: Features, pairs: pd.DataFrame, columns: int = 8
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Show the same moments in both clips of the first pair, evenly spread.
+
+    Args:
+        features: of the clips.
+        pairs: of `find_pairs`, those that are kept.
+        columns: number of moments.
+
+    Returns:
+        (2, columns, C, C, 3) uint8 frames; emotion of each row, time of each column in the first
+        clip.
+    """
+    store = features.store
+    pair: Any = pairs.iloc[0]
+    last = len(pair.aligned) - 1
+    moments = np.linspace(0, last, columns).astype(int)
+
+    aligned = np.round(np.asarray(pair.aligned)[moments]).astype(int)
+    aligned = aligned.clip(0, store.clips["num_frames"][pair.b] - 1)
+    first = np.asarray(store.face[store.frames(pair.a)])[moments]
+    second = np.asarray(store.face[store.frames(pair.b)])[aligned]
+
+    rate = store.clips["frame_rate"][pair.a]
+    rows = [store.clips["emotion"][clip] for clip in (pair.a, pair.b)]
+    times = [f"{moment / rate:.1f} s" for moment in moments]
+    return np.stack([first, second]), rows, times
+
+
 def pair_scores(features: Features, pairs: pd.DataFrame) -> dict[str, float]:
     """Measure the alignment of pairs against the true phone times.
 

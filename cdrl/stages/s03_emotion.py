@@ -91,6 +91,33 @@ def priors_language(run: Path) -> str:
     return stages["priors"]["config"]["language"]
 
 
+def emotion_strip(features: Features, columns: int = 8) -> tuple[np.ndarray, list[str]]:
+    """Show people who say one sentence in two emotions: the middle frames of both clips.
+
+    Args:
+        features: of the clips.
+        columns: most pairs.
+
+    Returns:
+        (2, columns, C, C, 3) uint8 frames, and both emotions of each column.
+    """
+    store = features.store
+    pairs = []
+    labels = []
+    for _, clips in store.clips.groupby(["speaker", "sentence"], sort=False):
+        distinct = clips.drop_duplicates("emotion")
+        if len(distinct) < 2:
+            continue
+        first, second = distinct.iloc[0], distinct.iloc[1]
+        middles = [clip["start"] + clip["num_frames"] // 2 for clip in (first, second)]
+        pairs.append([store.face[middle] for middle in middles])
+        labels.append(f"{first['emotion']}, {second['emotion']}")
+
+    chosen = np.linspace(0, len(pairs) - 1, min(columns, len(pairs))).astype(int)
+    frames = np.stack([np.stack(pairs[position]) for position in chosen], 1)
+    return frames, [labels[position] for position in chosen]
+
+
 def prompt_similarity(folder: Path) -> tuple[np.ndarray, list[str]]:
     """Compare CERL's learnt prompts with its prototypes at level 3.
 
@@ -100,7 +127,7 @@ def prompt_similarity(folder: Path) -> tuple[np.ndarray, list[str]]:
     Returns:
         (K, K) cosines, prompts down, prototypes right; the K emotions of the training clips.
     """
-    targets = load_file(folder / "targets.safetensors")
+    targets = load_tensors(folder / "targets.safetensors", ("text", "prototypes"))
     prompts = targets["text"]
 
     prototypes = targets["prototypes"]
