@@ -7,6 +7,8 @@ generator of your own. `import cdrl` alone loads nothing heavy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cdrl.core.compile_cache import choose_compile_cache
+
 if TYPE_CHECKING:
     from cdrl.api import edit, embed, load, scores
     from cdrl.representation.guidance import Guidance
@@ -23,6 +25,9 @@ _MODULES = {
     "load": "cdrl.api",
     "scores": "cdrl.api",
 }
+
+
+choose_compile_cache()  # before anything imports numba
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ import argparse
 import os
 import platform
 import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ from types import ModuleType
 
 import psutil
 
+from cdrl.core.compile_cache import VARIABLE, choose_compile_cache
 from cdrl.core.errors import InputError
 from cdrl.core.paths import data_root
 from cdrl.core.presets import COSTS
@@ -126,8 +128,20 @@ def _machine() -> list[Finding]:
     return [
         Finding("machine", True, system),
         Finding("memory", available_gb >= need.memory_gb, memory_detail, memory_remedy),
+        _compile_cache(),
         Finding("disk", free_gb >= need.disk_gb, disk_detail, disk_remedy),
     ]
+
+
+def _compile_cache() -> Finding:
+    """Where compiled code is kept; a folder of temporary files stands in where nothing else is."""
+    folder = choose_compile_cache()
+    is_kept = not folder.startswith(tempfile.gettempdir())
+    remedy = (
+        f"neither the installation nor ~/.cache can be written, {folder} keeps it for now; set "
+        f"{VARIABLE} to a folder that stays, or every new machine compiles for a minute"
+    )
+    return Finding("compiled code", is_kept, folder or "kept by numba", remedy)
 
 
 def _device() -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from cdrl.cli.commands import COMMANDS, GROUPS
 from cdrl.core.ending import Stopped, stopped_by_signals
-from cdrl.core.errors import InputError, printable
+from cdrl.core.errors import FULL_DISK_LINE, InputError, printable, tells_full_disk
 
 UNUSABLE_INPUT = 2
 INTERRUPTED = 130  # by Ctrl-C, as shells count it
@@ -50,6 +50,13 @@ def main(words: Sequence[str] | None = None) -> int:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if not tells_full_disk(error):
+            raise
+        name = getattr(error, "filename", None)
+        place = f"{printable(str(name))}: " if name else ""
+        print(f"cdrl: {place}{FULL_DISK_LINE}", file=sys.stderr)
+        return UNUSABLE_INPUT
 
 
 def _say_interrupted() -> None:

@@ -24,7 +24,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from cdrl.core.errors import InputError
+from cdrl.core.errors import FULL_DISK_LINE, InputError, tells_full_disk
 from cdrl.core.files import atomic_path, read_json
 from cdrl.core.paths import working_root
 from cdrl.core.results import RESULTS
@@ -122,8 +122,8 @@ def run_notebooks(
         log(f"{label}: {seconds:.0f} s, {memory.gb:.1f} GB")
 
     records = [_read_record(copy) for copy in copies.values() if copy.exists()]
-    total_seconds = sum(record["seconds"] for record in records)
-    peak_gb = max(record["peak_gb"] for record in records)
+    total_seconds = sum(record.get("seconds", 0.0) for record in records)
+    peak_gb = max(record.get("peak_gb", 0.0) for record in records)
     return total_seconds, peak_gb
 
 
@@ -174,7 +174,8 @@ def _seconds_of_attempts(out: Path, path: Path) -> float:
     They count, although their work need not be repeated.
     """
     configs = sorted(out.glob(f"{path.name[:2]}_*/{CONFIG}"))
-    return sum(read_json(file)["seconds"] for file in configs)
+    fields = {"seconds": (int, float)}
+    return sum(read_json(file, fields=fields)["seconds"] for file in configs)
 
 
 def _execute(path: Path, copy: Path, parameters: Mapping[str, Any]) -> None:
@@ -222,6 +223,8 @@ def _notebook_error(path: Path, failed: Path, error: PapermillExecutionError) ->
     """The error of a notebook's cell: an InputError as it is, any other with cell and copy."""
     if error.ename == "InputError":
         return InputError(error.evalue)
+    if tells_full_disk(error):
+        return InputError(f"{failed.parent.parent}: {FULL_DISK_LINE}")
     lines = error.evalue.strip().splitlines()
     reason = lines[0] if lines else ""
     return NotebookError(
@@ -264,8 +267,13 @@ def _is_done(copy: Path, mark: str, out: Path) -> bool:
 
 
 def _read_record(copy: Path) -> dict[str, Any]:
-    """What `_write_record` wrote; empty for a copy of another program."""
-    return nbformat.read(copy, as_version=4).metadata.get("cdrl", {})
+    """What `_write_record` wrote; empty for a copy of another program, or a damaged one."""
+    try:
+        record = nbformat.read(copy, as_version=4).metadata.get("cdrl", {})
+    except Exception:  # a damaged copy ends in errors of every kind; it is executed again
+        return {}
+    is_whole = isinstance(record, dict) and isinstance(record.get("stages"), dict)
+    return record if is_whole and isinstance(record.get("seconds"), (int, float)) else {}
 
 
 def _write_record(copy: Path, record: Record) -> None:

@@ -1,4 +1,15 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and what its line may hold."""
+
+import errno
+import re
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What libraries say who give no number: the system's own words, NumPy's and PyTorch's.
+FULL_DISK_WORDS = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large"
+    r"|\d+ requested and \d+ written|file write failed"
+)
+FULL_DISK_LINE = "no space is left on the disk; free some space and run the same again"
 
 
 class InputError(ValueError):
@@ -23,3 +34,14 @@ def printable(text: str) -> str:
         is_shown = character.isprintable()
         shown.append(character if is_shown else character.encode("unicode_escape").decode())
     return "".join(shown)
+
+
+def tells_full_disk(error: BaseException) -> bool:
+    """Whether an error of any library means that no more can be written.
+
+    Args:
+        error: that writing a file has raised.
+    """
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return True
+    return bool(FULL_DISK_WORDS.search(str(error)))

@@ -1,6 +1,5 @@
 """Files that appear whole or not at all, and folders that one process writes at a time."""
 
-import errno
 import fcntl
 import json
 import math
@@ -14,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from cdrl.core.errors import InputError
+from cdrl.core.errors import FULL_DISK_LINE, InputError, tells_full_disk
 
 REMEDY = "remove it and run again"
 WORK_MARK = ".cdrl-unfinished"  # a file in each folder of unfinished work
@@ -24,7 +23,8 @@ WORK_MARK = ".cdrl-unfinished"  # a file in each folder of unfinished work
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path` and rename it to `path` when the block ends well.
 
-    The temporary file is removed when the block fails. Its folder is made where it is missing.
+    The temporary file is removed when the block fails. Its folder is made where it is missing. Its
+    mode is that of any new file of the user, whatever the writer gave it.
 
     Args:
         path: the file to write. A file that is there already is replaced as a whole.
@@ -36,16 +36,26 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid4().hex[:12]}{path.suffix[:16]}"
     try:
+        mode = _new_file_mode(temporary)
         yield temporary
+        temporary.chmod(mode)
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                f"{path}: no space is left on the disk; free some space and run the same again"
-            ) from None
+    except InputError:
+        raise
+    except Exception as error:
+        if tells_full_disk(error):
+            raise InputError(f"{path}: {FULL_DISK_LINE}") from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_file_mode(path: Path) -> int:
+    """The mode that a new file gets here from the user's umask; the file does not stay."""
+    path.touch()
+    mode = path.stat().st_mode
+    path.unlink()
+    return mode
 
 
 def write_json(path: Path | str, value: Any) -> None:
