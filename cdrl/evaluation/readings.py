@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from cdrl.core.files import atomic_path
+from cdrl.core.files import atomic_path, read_arrays
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.evaluation.edit_tasks import Edits, TrueEdits
 from cdrl.evaluation.judges import Judges
@@ -203,13 +203,14 @@ def _join_readings(kind: str, readings: list[ClipReading]) -> dict[str, np.ndarr
 
 def load_references(path: Path) -> References:
     """Read references as `save_references` wrote them."""
-    with np.load(path) as arrays:
-        ends = np.cumsum(arrays["lengths"])
-        return References(
-            source=_split_readings("source", arrays, ends[:-1]),
-            truth=_split_readings("truth", arrays, ends[:-1]),
-            another_identity=arrays["another"],
-        )
+    names = [f"{kind}.{name}" for kind in ("source", "truth") for name in _FILE_NAMES.values()]
+    arrays = read_arrays(path, ("lengths", "another", *names))
+    ends = np.cumsum(arrays["lengths"])
+    return References(
+        source=_split_readings("source", arrays, ends[:-1]),
+        truth=_split_readings("truth", arrays, ends[:-1]),
+        another_identity=arrays["another"],
+    )
 
 
 def _split_readings(

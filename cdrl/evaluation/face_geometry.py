@@ -1,0 +1,91 @@
+"""How far a face moves: distances on the face mesh, in distances of the outer eye corners.
+
+The mesh is MediaPipe's, which was trained on real faces. It is read in whole frames, and its points
+are stated in the aligned crop, so that a turn or a shift of the head moves nothing.
+"""
+
+import numpy as np
+
+from cdrl.media.faces import (
+    CROP_SIZE,
+    EYES_BELOW_TOP,
+    REGION_BELOW_EYES,
+    REGION_SIDE,
+    RIGID,
+    SIDE,
+    Alignment,
+    to_crop,
+)
+from cdrl.media.mesh import Region, mesh_points
+
+MEASURES = ("brow_inner", "brow_outer", "lids", "mouth_width", "mouth_opening")
+# Mesh points by their fixed numbers, both sides together.
+BROW_INNER = (55, 107, 285, 336)
+BROW_OUTER = (46, 70, 276, 300)
+UPPER_LIDS = (159, 386)
+LOWER_LIDS = (145, 374)
+MOUTH_CORNERS = (61, 291)
+INNER_LIPS = (13, 14)
+
+
+def track_mesh(frames: np.ndarray, alignment: Alignment) -> np.ndarray:
+    """The mesh of every frame.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB.
+        alignment: where the face is; that of the source also for its edit, so that both are looked
+            at in the same squares.
+
+    Returns:
+        (T, 468, 2) x right, y down, in distances of the outer eye corners.
+    """
+    points = []
+    for frame, transform in zip(frames, alignment.transforms, strict=True):
+        in_frame, _ = mesh_points(frame, _region(transform))
+        points.append(in_frame[:, :2])
+
+    transforms = alignment.transforms.astype(np.float64)
+    in_crop = to_crop(np.stack(points), transforms)
+    return in_crop * SIDE / CROP_SIZE
+
+
+def _region(transform: np.ndarray) -> Region:
+    """The square in which the mesh is looked for, from a crop's (2, 3) map to the frame."""
+    unit = CROP_SIZE / SIDE
+    middle = np.array([CROP_SIZE / 2, (EYES_BELOW_TOP + REGION_BELOW_EYES) * unit, 1.0])
+    scale = np.linalg.norm(transform[:, 0])
+    roll = np.arctan2(transform[1, 0], transform[0, 0])
+
+    return Region(transform @ middle, float(REGION_SIDE * unit * scale), float(roll))
+
+
+def measure_face(points: np.ndarray) -> dict[str, np.ndarray]:
+    """The measures of a face.
+
+    Args:
+        points: (T, 468, 2) of `track_mesh`.
+
+    Returns:
+        (T,) of each of `MEASURES`: height of the inner and of the outer brows above the eyes,
+        opening of the lids, width of the mouth, gap of the inner lips.
+    """
+    eye_level = points[:, list(RIGID), 1].mean(1)
+    brow_inner = eye_level - points[:, list(BROW_INNER), 1].mean(1)
+    brow_outer = eye_level - points[:, list(BROW_OUTER), 1].mean(1)
+
+    lid_gaps = points[:, list(UPPER_LIDS)] - points[:, list(LOWER_LIDS)]
+    lids = np.linalg.norm(lid_gaps, axis=-1).mean(1)
+
+    return {
+        "brow_inner": brow_inner,
+        "brow_outer": brow_outer,
+        "lids": lids,
+        "mouth_width": _distance(points, MOUTH_CORNERS),
+        "mouth_opening": _distance(points, INNER_LIPS),
+    }
+
+
+def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
+    """(T,) distance of two mesh points."""
+    first, second = pair
+    return np.linalg.norm(points[:, first] - points[:, second], axis=-1)
