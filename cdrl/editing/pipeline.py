@@ -232,7 +232,8 @@ def edit_video(
         mark: whether to write into the pictures that they are synthetic.
         isolated: whether to read the file first in a process of its own, which a damaged file may
             end without harm. A script needs `if __name__ == "__main__":` then.
-        say: called with lines on what was seen: faces, shots, frames that stay.
+        say: called with lines on what was seen: faces, shots, frames that stay; and on what of the
+            file is converted or dropped.
 
     Returns:
         `out`. Its metadata says that it is synthetic, and what was asked.
@@ -283,7 +284,7 @@ def edit_video(
     )
     metadata = note_metadata(note, inspection.metadata)
     metadata["title"] = f"{source.stem} edited to {target}, intensity {note.intensity}"
-    write_edit(source, frames, out, metadata)
+    write_edit(source, frames, out, metadata, say)
     return out
 
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from cdrl.core.files import damaged
 from cdrl.core.settings import stage_folder
+from cdrl.core.tables import check_whole_numbers, read_table
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.store import Store
 
@@ -73,7 +75,11 @@ def load_requests(run: Path) -> tuple[Store, EditRequests, np.ndarray]:
     """
     folder = stage_folder(run, "corpus")
     report = Store(folder / "report")
-    table = pd.read_parquet(folder / "edits.parquet")
+    file = folder / "edits.parquet"
+    table = read_table(file, (*Request._fields, "name", "speaker"))
+    check_whole_numbers(file, table, ("source", "intensity"))
+    if len(table) and table["source"].max() >= len(report.clips):
+        raise damaged(file, "a source is none of the reporting clips")
     return report, EditRequests(table, report), table["source"].to_numpy()
 
 

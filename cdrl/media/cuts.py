@@ -88,7 +88,13 @@ def _change(previous: np.ndarray | None, picture: np.ndarray) -> float:
 
 
 def _is_cut(change: float, neighbours: list[float]) -> bool:
-    """Whether a change is a cut; the largest neighbour may be another cut and does not count."""
-    usual_changes = sorted(neighbours)[:-1]
-    usual_change = max(usual_changes, default=0.0)
+    """Whether a change is a cut.
+
+    The largest neighbour may be another cut and does not count; at the ends of a video, where
+    neighbours are few, it does.
+    """
+    changes = sorted(neighbours)
+    if len(changes) == 2 * NEIGHBOURS:
+        changes.pop()
+    usual_change = max(changes, default=0.0)
     return change > LEAST_CHANGE and change > LEAST_RATIO * (usual_change + NOISE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.core.pools import Lost, run_each
@@ -22,8 +22,8 @@ from cdrl.media.tracks import FaceChoice, FaceTrack, follow_face
 from cdrl.media.video import VideoFacts, read_metadata, read_video, read_video_stream, video_facts
 
 # A worker's time for one file: more than any needs, so that one that never ends is noticed.
-LIMIT_SECONDS = 120.0
-LIMIT_BYTES_PER_SECOND = 10_000
+LIMIT_SECONDS = 40.0
+LIMIT_BYTES_PER_SECOND = 2_000
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
