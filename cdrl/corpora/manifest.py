@@ -222,7 +222,7 @@ def _is_whole(value: Any) -> bool:
     """Whether a value is a whole number from 0."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         return False
-    return bool(np.isfinite(value)) and value >= 0 and value == int(value)
+    return bool(np.isfinite(value) and value >= 0 and value == int(value))
 
 
 def _is_level(value: Any) -> bool:

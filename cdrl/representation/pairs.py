@@ -64,10 +64,7 @@ def find_pairs(features: Features, config: ContentConfig) -> pd.DataFrame:
 
     rows = []
     for a, b in sorted(clip_pairs):
-        if a == b:
-            aligned, quality = _every_frame(features, a), 0.0
-        else:
-            aligned, quality = align(a, b)
+        aligned, quality = align(a, b) if a != b else _align_with_itself(features, a)
         is_good = aligned is not None and not quality > MAX_PATH_COST
         rows.append({"a": a, "b": b, "quality": quality, "kept": is_good, "aligned": aligned})
 
@@ -116,9 +113,10 @@ def _own_pairs(
     return {(int(clip), int(clip)) for clip in alone}
 
 
-def _every_frame(features: Features, clip: int) -> np.ndarray:
-    """(T,) the frames of a clip, aligned with themselves."""
-    return np.arange(features.store.clips["num_frames"].iloc[clip], dtype=float)
+def _align_with_itself(features: Features, clip: int) -> Alignment:
+    """Every frame of a clip with itself, at no cost."""
+    num_frames = features.store.clips["num_frames"].iloc[clip]
+    return np.arange(num_frames, dtype=float), 0.0
 
 
 def _sentences_in_two_emotions(clips: pd.DataFrame) -> list[np.ndarray]:

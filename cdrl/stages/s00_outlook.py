@@ -82,6 +82,6 @@ def _describe_scores(report: pd.DataFrame) -> list[str]:
     if report["speaker"].nunique() == 1:
         lines.append(
             f"{report['speaker'].iloc[0]} alone reports: no interval over people, and no probe, "
-            "which fits on some people and scores on others"
+            "retrieval or swap, which compare people"
         )
     return lines
