@@ -223,7 +223,7 @@ def _make_guidance(out: Path, work: Path) -> Card:
 
 def _complete_guidance_card(path: Path) -> None:
     """Add to the card of an encoder how it is trained again."""
-    card = read_json(path) | {
+    card = read_json(path, dict) | {
         "command": "cdrl train guidance",
         "licence": LICENCE,
         "held_out": "results/study: the rows of the method",

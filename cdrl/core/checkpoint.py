@@ -11,7 +11,7 @@ reads all of them. The card's `model` has the arguments that build the network a
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import atomic_path, read_json
+from cdrl.core.files import atomic_path, damaged, first_line, read_json
 from cdrl.core.former_names import present_tensor_names
 from cdrl.core.paths import data_root
 from cdrl.core.weight_files import State, check_finite, checksum, fill, read_state
@@ -38,6 +38,7 @@ FROZEN_MARK = "_cdrl_frozen"  # attribute of a module that `freeze` marked
 _WEIGHTS = "model.safetensors"
 _RUN_CARD = "model.json"
 _HUB_CARD = "config.json"
+_CARD_REMEDY = "get the network again, or train it again"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FORMER_VERSION = "; if an earlier cdrl wrote it, version 0.1.0 reads it"
 _HUB_README = """---
@@ -186,8 +187,12 @@ def load_card(where: str | Path) -> dict:
     return _read_card(find_network(where).card)
 
 
-def load_tensors(path: Path) -> State:
+def load_tensors(path: Path, names: Iterable[str] = ()) -> State:
     """Read tensors that a run keeps beside its networks.
+
+    Args:
+        path: a .safetensors file.
+        names: those that must be in it.
 
     Returns:
         Name -> tensor, in the precision that the file has.
@@ -202,6 +207,9 @@ def load_tensors(path: Path) -> State:
         raise InputError(
             f"{path}: missing or damaged ({reason}); train the encoders again, notebooks 02 and 03"
         ) from error
+    for name in names:
+        if name not in state:
+            raise damaged(path, f"it has no tensor {name}", "train the encoders again")
     check_finite(path, state)
     return state
 
@@ -300,11 +308,17 @@ def _read_card(path: Path) -> dict:
     """Read a card; one of the Hub is brought into the form of the others."""
     if not path.exists():
         raise InputError(_missing_card(path))
-    card = read_json(path)
-    if path.name != _HUB_CARD:
-        return card
-    facts = card.pop("cdrl", {})
-    return {"model": card, **facts}
+    card = read_json(path, dict, remedy=_CARD_REMEDY)
+    if path.name == _HUB_CARD:
+        facts = card.pop("cdrl", {})
+        if not isinstance(facts, dict):
+            raise damaged(path, "its cdrl is no mapping", _CARD_REMEDY)
+        card = {"model": card, **facts}
+    if not isinstance(card.get("model"), dict):
+        raise damaged(path, "it has no model, the arguments of the network", _CARD_REMEDY)
+    if not isinstance(card.get("sha256", ""), str):
+        raise damaged(path, "its sha256 is no text", _CARD_REMEDY)
+    return card
 
 
 def _missing_card(path: Path) -> str:
@@ -315,7 +329,14 @@ def _missing_card(path: Path) -> str:
 
 def _build_filled(build: Callable[..., Network], files: NetworkFiles) -> Network:
     arguments = _read_card(files.card)["model"]
-    return _fill_checked(build(**arguments), files)
+    try:
+        model = build(**arguments)
+    except InputError:
+        raise
+    except Exception as error:  # wrong arguments end in errors of every kind
+        reason = f"its model builds no network: {first_line(error)}"
+        raise damaged(files.card, reason, _CARD_REMEDY) from error
+    return _fill_checked(model, files)
 
 
 def _fill_checked(model: Network, files: NetworkFiles) -> Network:

@@ -73,7 +73,7 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(
     path: Path | str,
     kind: type = object,
-    fields: Mapping[str, type | tuple[type, ...]] | None = None,
+    fields: Mapping[str, Any] | None = None,
     remedy: str = REMEDY,
 ) -> Any:
     """Read a JSON file and check its form.
@@ -91,16 +91,24 @@ def read_json(
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, first_line(error), remedy) from error
-    wanted = dict if fields else kind
+    wanted: Any = dict if fields else kind
     if not isinstance(value, wanted):
         reason = f"it holds a {type(value).__name__}, a {wanted.__name__} is needed"
         raise damaged(path, reason, remedy)
-    for name, field_kind in (fields or {}).items():
-        if name not in value:
-            raise damaged(path, f"it has no {name}", remedy)
-        if not isinstance(value[name], field_kind):
-            raise damaged(path, f"its {name} is a {type(value[name]).__name__}", remedy)
+    if fields:
+        _check_fields(path, value, fields, remedy)
     return value
+
+
+def _check_fields(
+    path: Path | str, record: dict[str, Any], fields: Mapping[str, Any], remedy: str
+) -> None:
+    """Refuse a record that lacks a field, or has one of another type."""
+    for name, kind in fields.items():
+        if name not in record:
+            raise damaged(path, f"it has no {name}", remedy)
+        if not isinstance(record[name], kind):
+            raise damaged(path, f"its {name} is a {type(record[name]).__name__}", remedy)
 
 
 def damaged(path: Path | str, reason: str, remedy: str = REMEDY) -> InputError:

@@ -5,22 +5,31 @@ from pathlib import Path
 from typing import Any
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json
+from cdrl.core.files import damaged, read_json
 from cdrl.core.former_names import present_scores
 from cdrl.core.settings import STAGES, stage_folder
 
 RESULTS = "results.json"
+# What `run_stage` writes for each stage, beside its scores.
+RECORD: dict[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "hash": str,
+    "seconds": (int, float),
+    "peak_gb": (int, float),
+    "versions": dict,
+}
 # What results call the intervals of their scores. Where no name stands beside the scores, they are
 # of before: percentiles of resamples, too narrow over few people.
 INTERVAL_NAME = "t over people, shares on the logit, trained things with their seeds"
 
 
-def read_results(path: Path | str) -> dict[str, Any]:
+def read_results(path: Path | str, of_run: bool = False) -> dict[str, Any]:
     """Read the results of a run folder, a stage folder or a results.json.
 
     Args:
         path: `runs/demo` reads its results.json or, before the run is complete, that of the last
             finished stage.
+        of_run: every stage must have all that `run_stage` writes, not its scores alone.
 
     Returns:
         {"stages": {stage: {"config", "hash", "seconds", "peak_gb", "versions", "scores"}}, ...}.
@@ -30,37 +39,41 @@ def read_results(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_file():
-        return check_results(path)
+        return check_results(path, of_run)
     candidates = [path / RESULTS]
     for stage in reversed(STAGES):
         candidates.append(stage_folder(path, stage) / RESULTS)
     for candidate in candidates:
         if candidate.exists():
-            return check_results(candidate)
+            return check_results(candidate, of_run)
     raise InputError(
         f"no results in {path}: name the folder of a run, as in runs/demo, or make one with "
         "cdrl run"
     )
 
 
-def check_results(path: Path) -> dict[str, Any]:
+def check_results(path: Path, of_run: bool = False) -> dict[str, Any]:
     """Read one results.json, check its form and put scores under their present names.
 
     Args:
         path: the file.
+        of_run: every stage must have all that `run_stage` writes, not its scores alone.
 
     Raises:
         InputError: for a file that is not JSON or has another form.
     """
-    results = read_json(path, dict)
-    stages = results.get("stages")
-    if not isinstance(stages, dict):
-        raise InputError(f"{path} cannot be read (it has no stages): remove it and run again")
+    results = read_json(path, fields={"stages": dict})
+    stages = results["stages"]
+    for name in ("run", "other_code"):
+        if not isinstance(results.get(name, {}), dict):
+            raise damaged(path, f"its {name} is no mapping")
     for stage, record in stages.items():
         if not isinstance(record, dict) or not isinstance(record.get("scores"), dict):
-            raise InputError(
-                f"{path} cannot be read (stage {stage} has no scores): remove it and run again"
-            )
+            raise damaged(path, f"stage {stage} has no scores")
+        for name, kind in RECORD.items():
+            is_needed = of_run or name in record
+            if is_needed and not isinstance(record.get(name), kind):
+                raise damaged(path, f"stage {stage} has no {name} of the right type")
         record["scores"] = present_scores(record["scores"])
     return results
 

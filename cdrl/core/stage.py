@@ -19,7 +19,7 @@ from typing import Any
 
 from cdrl.core.code_identity import UNRECORDED, CodeIdentity, join_codes
 from cdrl.core.errors import InputError
-from cdrl.core.files import exclusive, read_json, write_json
+from cdrl.core.files import damaged, exclusive, read_json, write_json
 from cdrl.core.former_names import renamed_setting
 from cdrl.core.results import INTERVAL_NAME, RESULTS, all_scores, check_results, read_results
 from cdrl.core.settings import (
@@ -133,11 +133,8 @@ def _timed_work(
 
 def _read_config(out: Path) -> dict[str, Any]:
     """Read a stage's config.json and check its form."""
-    record = read_json(out / CONFIG, dict)
-    kinds = {"config": dict, "from": dict, "seconds": (int, float)}
-    for name, kind in kinds.items():
-        if not isinstance(record.get(name), kind):  # type: ignore[arg-type]
-            raise InputError(f"{out / CONFIG} cannot be read (no {name}): {REMEDY}")
+    fields = {"config": dict, "from": dict, "seconds": (int, float)}
+    record = read_json(out / CONFIG, fields=fields, remedy=REMEDY)
     if not isinstance(record.get("code", ""), str):
         raise InputError(f"{out / CONFIG} cannot be read (code is no text): {REMEDY}")
     return record
@@ -219,8 +216,11 @@ def made_with(path: Path | str, stage: str, name: str, default: Any) -> Any:
     run = run_of(path, stage)
     if run is None:
         return default
-    results = check_results(stage_folder(run, stage) / RESULTS)
-    return results["stages"][stage]["config"].get(name, default)
+    path = stage_folder(run, stage) / RESULTS
+    record = check_results(path)["stages"].get(stage, {})
+    if "config" not in record:
+        raise damaged(path, f"it has no settings of {stage}", REMEDY)
+    return record["config"].get(name, default)
 
 
 def finish_run(run: Path | str, seconds: float, peak_gb: float) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def finish_run(run: Path | str, seconds: float, peak_gb: float) -> dict[str, Any
         The results.
     """
     last_stage = list(STAGES)[-1]
-    results = read_results(stage_folder(run, last_stage))
+    results = read_results(stage_folder(run, last_stage), of_run=True)
     peaks = [record["peak_gb"] for record in results["stages"].values()]
     results["run"] = {
         "time.total_seconds": round(seconds, 1),
@@ -273,7 +273,7 @@ def _results_before(run: Path | str, stage: str, must_exist: bool = True) -> dic
         return {}
     folder = stage_folder(run, stages[position - 1])
     if (folder / RESULTS).exists():
-        return check_results(folder / RESULTS)
+        return check_results(folder / RESULTS, of_run=True)
     if must_exist:
         raise InputError(f"{folder} is not complete: run notebook {folder.name[:2]} first")
     return {}

@@ -51,7 +51,7 @@ def check_whole_numbers(
     for name in columns:
         values = table[name]
         if not pd.api.types.is_integer_dtype(values) or bool((values < 0).any()):
-            raise damaged(path, f"its {name} holds other things than whole numbers from 0", remedy)
+            raise damaged(path, f"its {name} are not whole numbers from 0", remedy)
 
 
 def write_csv(path: Path | str, table: pd.DataFrame) -> None:
@@ -103,6 +103,6 @@ def refuse_other_encoding(path: Path | str, name: str) -> None:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
         raise InputError(
-            f"{name} {printable(str(path))}: its name is not UTF-8, and no table can hold it; rename the folder, "
-            "or reach it by a link with another name"
+            f"{name} {printable(str(path))}: its name is not UTF-8, and no table can hold it; "
+            "rename the folder, or reach it by a link with another name"
         ) from None

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json, write_json
+from cdrl.core.files import damaged, read_json, write_json
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 State = dict[str, torch.Tensor]
@@ -187,7 +187,7 @@ def verify(path: Path) -> str:
     record = path.with_name(f"{path.name}.json")
     is_known = False
     for card in (path.with_suffix(".json"), record):
-        expected = read_json(card).get("sha256") if card.exists() else None
+        expected = _recorded_sum(card) if card.exists() else ""
         if expected:
             _check_card(path, digest, card, expected)
             is_known = True
@@ -214,6 +214,15 @@ def verify(path: Path) -> str:
         flush=True,
     )
     return digest
+
+
+def _recorded_sum(card: Path) -> str:
+    """Return the sha256 that a card or a record has; empty where it has none."""
+    remedy = f"get the file and {card.name} again, or remove {card.name} if the change was meant"
+    expected = read_json(card, dict, remedy=remedy).get("sha256") or ""
+    if not isinstance(expected, str):
+        raise damaged(card, "its sha256 is no text", remedy)
+    return expected
 
 
 def _check_name(path: Path, digest: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json, write_json
+from cdrl.core.files import damaged, first_line, read_json, write_json
 from cdrl.corpora.ingest_plan import Job, Plan
 from cdrl.corpora.rejects import ACCEPTED_PICTURES, reason_kind, write_report
 from cdrl.corpora.store import MOUTH_COLUMNS, Store, StoreWriter
@@ -34,7 +34,8 @@ def assemble(plan: Plan, jobs: list[Job]) -> dict[str, dict]:
     rejected = {}
     for job in jobs:
         if not job.has_piece():
-            rejected[job.name] = read_json(job.reason_file)
+            fields = {"reason": str, "thumbnail": str}
+            rejected[job.name] = read_json(job.reason_file, fields=fields)
     if len(rejected) == len(jobs):
         raise _nothing_usable(plan, rejected)
     _write_store(plan, jobs, rejected)
@@ -96,7 +97,12 @@ def count_kinds(rejected: dict[str, dict]) -> list[tuple[str, int]]:
 
 def read_rejected(out: Path) -> tuple[tuple[str, str], ...]:
     """(name, reason) of each clip that a finished store left out."""
-    table = pd.read_csv(out / "rejected.csv", keep_default_na=False, dtype=str)
+    file = out / "rejected.csv"
+    try:
+        table = pd.read_csv(file, keep_default_na=False, dtype=str)
+        table = table[["name", "reason"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise damaged(file, first_line(error), "remove the store and make it anew") from None
     return tuple(zip(table["name"], table["reason"], strict=True))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import read_json
+from cdrl.core.files import damaged, read_json
 from cdrl.core.settings import IngestConfig, config_hash, hashed_settings
 from cdrl.corpora.manifest import COLUMNS, check_rows
 from cdrl.corpora.store import refuse_foreign_store
@@ -95,7 +95,9 @@ class Job:
             return True
         if not self.reason_file.exists():
             return False
-        time_limit = read_json(self.reason_file).get("limit", np.inf)
+        time_limit = read_json(self.reason_file, dict).get("limit", np.inf)
+        if not isinstance(time_limit, (int, float)):
+            raise damaged(self.reason_file, "its limit is no number")
         return time_limit >= self.config.limit_seconds
 
 
@@ -153,7 +155,9 @@ def refuse_other_store(plan: Plan) -> None:
         InputError: with the settings that differ.
     """
     file = plan.out / "ingest.json"
-    stored = read_json(file) if file.exists() else {}
+    stored = read_json(file, dict) if file.exists() else {}
+    if not isinstance(stored.get("settings", {}), dict):
+        raise damaged(file, "its settings are no mapping")
     # A store from before there was a choice of crops is aligned.
     stored_settings = {"crop": "aligned"} | stored.get("settings", {})
     stored["settings"] = stored_settings

@@ -87,7 +87,7 @@ def describe_sums(folder: Path | str) -> str:
         InputError: names the files that are not as they were written.
     """
     folder = Path(folder)
-    card = read_json(folder / CARD, dict, remedy=REMEDY)
+    card = read_json(folder / CARD, fields={"format": int}, remedy=REMEDY)
     files = recorded_files(folder, card)
     if not files:
         return f"{folder}: a store from before sums were recorded; make it anew to have them"

@@ -16,9 +16,12 @@ from typing import Any, Literal
 import numpy as np
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import first_line
 
 # Types of safetensors that these files have.
 _TYPES: dict[str, type] = {"F16": np.float16, "U8": np.uint8, "I32": np.int32}
+# Axes of the arrays that each file must have.
+_DIMENSIONS = {"features": 2, "lengths": 1, "clips": 2, "done": 1}
 _SIZE_BYTES = 8  # at the begin of a safetensors file: the length of its header
 _MAX_HEADER = 1 << 27  # bytes; a longer one is no header
 _FINGERPRINT_BYTES = 16
@@ -52,9 +55,14 @@ def open_feature_file(path: Path, mode: Literal["r", "r+"] = "r") -> dict[str, A
             offset = begin + entry["data_offsets"][0]
             shape = tuple(entry["shape"])
             arrays[name] = np.memmap(path, kind, mode, offset, shape)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        json.loads(arrays["prior"])
+        shapes = {name: arrays[name].ndim for name in _DIMENSIONS}
+        if shapes != _DIMENSIONS:
+            raise ValueError("arrays of other shapes")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+        reason = first_line(error)[:120]
         raise InputError(
-            f"{path}: not a whole file of features ({error}); remove it and run notebook 01 again"
+            f"{path}: not a whole file of features ({reason}); remove it and run notebook 01 again"
         ) from None
     return arrays
 

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
-from cdrl.core.files import exclusive, read_json, write_json
+from cdrl.core.files import damaged, exclusive, read_json, write_json
 from cdrl.corpora.batches import load_images
 from cdrl.corpora.fingerprints import clip_fingerprints
 from cdrl.corpora.store import Store
@@ -384,11 +384,22 @@ class Features:
     def _read_index(self) -> dict[str, Any]:
         path = self.folder / "index.json"
         if path.exists():
-            return read_json(path)
+            return self._check_index(path)
         hint = ""
         if any(self.folder.glob("*.npy")):
             hint = "; the plain .npy of an earlier version do not say what they were made from"
         raise InputError(f"{path}: not extracted yet; run notebook 01 (or `cdrl run`) first{hint}")
+
+    def _check_index(self, path: Path) -> dict[str, Any]:
+        """Read the index and check its form: for each kind the prior and the file."""
+        remedy = "remove it and run notebook 01 again"
+        fields: dict[str, type] = dict.fromkeys(KINDS, dict)
+        index = read_json(path, fields=fields | {"names": dict}, remedy=remedy)
+        for kind in KINDS:
+            entry = index[kind]
+            if not isinstance(entry.get("file"), str) or not isinstance(entry.get("prior"), dict):
+                raise damaged(path, f"its {kind} has no file or no prior", remedy)
+        return index
 
     def _open(self, path: Path, prior: dict, fingerprints: list[str]) -> np.ndarray:
         """Open one kind of feature, checked against the store's clips and the prior."""

@@ -153,7 +153,8 @@ def _entry(name: str, weights: Path) -> str:
             f"cdrl train {name}"
         )
 
-    card = read_json(card_path, dict)
+    remedy = f"git checkout data/weights, or cdrl train {name}"
+    card = read_json(card_path, fields={"command": str, "model": dict}, remedy=remedy)
     limits = card.get("limits") or card.get("use") or LIMITS.get(name, "those of all")
     rows = {
         "made by": f"`{card['command']}`",

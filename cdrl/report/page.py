@@ -58,7 +58,7 @@ def write_report(run: Path | str) -> Path:
         raise InputError(f"no executed notebooks in {run / 'notebooks'}: cdrl run makes them")
 
     notebooks = {path: nbformat.read(path, as_version=4) for path in copies}
-    results = read_results(run)
+    results = read_results(run, of_run=True)
     scores = all_scores(results)
     dial = _take_dial(notebooks.values())
     captions = _captions(run / "videos")
@@ -193,7 +193,7 @@ def _captions(folder: Path) -> dict[str, str]:
     captions = {}
     caption_file = folder / "captions.json"
     if caption_file.exists():
-        captions = read_json(caption_file)
+        captions = read_json(caption_file, dict)
 
     texts = {}
     for path in sorted(folder.glob("*.mp4")):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cdrl.core.files import read_json, write_json
+from cdrl.core.files import damaged, read_json, write_json
 from cdrl.core.settings import stage_folder
 
 FILE = "notes.json"
@@ -25,4 +25,7 @@ def read_notes(run: Path, stage: str) -> str:
     path = stage_folder(run, stage) / FILE
     if not path.exists():
         return NOTHING_LEFT_OUT
-    return "\n".join(read_json(path, list))
+    notes = read_json(path, list)
+    if not all(isinstance(note, str) for note in notes):
+        raise damaged(path, "it holds other things than texts")
+    return "\n".join(notes)

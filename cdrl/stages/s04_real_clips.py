@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from safetensors.torch import load_file
 
+from cdrl.core.checkpoint import load_tensors
 from cdrl.core.errors import InputError
 from cdrl.core.results import read_results
 from cdrl.core.settings import ContentConfig, EmotionConfig, ProbeConfig, from_dict, stage_folder
+from cdrl.core.tables import read_table
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.evaluation import retrieval, swap
 from cdrl.evaluation.estimate import (
@@ -155,7 +155,7 @@ def _load_encoders(run: Path) -> RunEncoders:
     content = load_content_encoder(stage_folder(run, "content"))
 
     emotion = load_emotion_encoder(emotion_folder)
-    targets = load_file(emotion_folder / "targets.safetensors")
+    targets = load_tensors(emotion_folder / "targets.safetensors", ("text",))
 
     return RunEncoders(content, emotion, targets["text"].numpy())
 
@@ -312,7 +312,8 @@ def _fit_folds(
     emotion_config = from_dict(EmotionConfig, stages["emotion"]["config"])
     language = stages["priors"]["config"]["language"]
 
-    pairs = pd.read_parquet(stage_folder(run, "content") / "pairs.parquet")
+    columns = ("a", "b", "kept", "aligned", "quality")
+    pairs = read_table(stage_folder(run, "content") / "pairs.parquet", columns)
     units = sound_units(train, content_config)
     training_pairs = PairSampler(train, pairs, _half_batch(content_config))
     training_emotions = EmotionSampler(train, _half_batch(emotion_config))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from cdrl.core.files import read_json, write_array, write_json
+from cdrl.core.files import read_array, read_json, write_array, write_json
 from cdrl.core.settings import GeneratorConfig, stage_folder
 from cdrl.corpora import samples
 from cdrl.corpora.adapters import crema_d_labels
@@ -105,7 +105,7 @@ def _fit_constant(store: Store, edits: TrueEdits, out: Path) -> dict[str, float]
         make_edits(edits, constant, outputs)
 
     scores = {}
-    for name, value in read_json(residuals).items():
+    for name, value in read_json(residuals, dict).items():
         scores[f"spfem.image.constant.left.{name}"] = value
 
     return scores
@@ -178,7 +178,7 @@ def edit_real_person(
         edited.unlink()
 
     captions_path = run / "videos" / "captions.json"
-    captions = read_json(captions_path)
+    captions = read_json(captions_path, dict)
     write_json(captions_path, captions | {path.name: REAL_CAPTION})
 
     return path
@@ -210,7 +210,7 @@ def edit_grid(run: Path, columns: int) -> tuple[np.ndarray, list[str]]:
         edit; and a text for each column.
     """
     folder = stage_folder(run, "generator")
-    outputs = [np.load(folder / name / "outputs.npy", mmap_mode="r") for name in TRAINED]
+    outputs = [read_array(folder / name / "outputs.npy", 4, mapped=True) for name in TRAINED]
     edits = open_edits(run, outputs[0].shape[1])
     requests = edits.requests.clips
 

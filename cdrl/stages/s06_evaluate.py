@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cdrl.core.files import read_array
 from cdrl.core.paths import repository_root
 from cdrl.core.results import RESULTS, all_scores, check_results
 from cdrl.core.settings import EvaluateConfig, stage_folder
@@ -105,7 +106,7 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
 
     crops = {}
     for variant in variants:
-        crops[variant] = np.load(folder / variant / "outputs.npy", mmap_mode="r")
+        crops[variant] = read_array(folder / variant / "outputs.npy", 4, mapped=True)
 
     edits = open_edits(run, crops["cdrl"].shape[1])
     outputs = {"copy_source": edits.source}

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
-from cdrl.core.checkpoint import weights_path
+from cdrl.core.checkpoint import load_tensors, weights_path
 from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.vocabulary import ACTIONS
-from cdrl.core.weight_files import checksum
+from cdrl.core.weight_files import checksum, fill
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import edit_actions
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
@@ -80,14 +79,15 @@ def make_students(
 
 def load_students(folder: Path) -> ActionGuidance:
     """Load what `make_students` wrote to `folder`, frozen, in eval mode."""
-    state = load_file(Path(folder) / "model.safetensors")
+    path = Path(folder) / "model.safetensors"
+    state = load_tensors(path, ("prototypes", "content_student.net.4.weight"))
     mean = torch.zeros(len(ACTIONS))
     std = torch.zeros(len(ACTIONS))
 
     prototypes = torch.zeros_like(state["prototypes"])
     content_size = state["content_student.net.4.weight"].shape[0]
     students = ActionGuidance(mean, std, prototypes, content_size)
-    students.load_state_dict(state)
+    fill(students, state, path)
 
     return students.eval().requires_grad_(False)
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 from tqdm.auto import tqdm
 
-from cdrl.core.files import atomic_path
+from cdrl.core.files import atomic_path, read_arrays
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
 from cdrl.evaluation.edit_tasks import TrueEdits, resize_crops
@@ -92,11 +92,11 @@ def predict_curves(
 
 def _fit_trees(pairs: Path, trees: int, seed: int) -> ExtraTreesRegressor:
     """Fit trees on the changes between sources and true edits of `read_pairs`."""
-    with np.load(pairs) as arrays:
-        ends = np.cumsum(arrays["lengths"])[:-1]
-        curves_before = np.split(arrays["source"], ends)
-        changes = np.split(arrays["truth"] - arrays["source"], ends)
-        labels = arrays["asked"]
+    arrays = read_arrays(pairs, ("lengths", "source", "truth", "asked"))
+    ends = np.cumsum(arrays["lengths"])[:-1]
+    curves_before = np.split(arrays["source"], ends)
+    changes = np.split(arrays["truth"] - arrays["source"], ends)
+    labels = arrays["asked"]
 
     inputs = []
     for curves, clip_labels in zip(curves_before, labels, strict=True):

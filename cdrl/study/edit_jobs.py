@@ -20,7 +20,7 @@ import torch
 from cdrl.baselines.released.guidance import ReleasedGuidance, train_released
 from cdrl.core.checkpoint import weights_path
 from cdrl.core.code_identity import join_codes
-from cdrl.core.files import atomic_path, write_json
+from cdrl.core.files import atomic_path, damaged, read_arrays, write_json
 from cdrl.core.former_names import former_row
 from cdrl.core.settings import (
     ContentConfig,
@@ -596,6 +596,11 @@ def _write_statistics(path: Path, statistics: dict[float, Statistics]) -> None:
         np.savez_compressed(file, **arrays)
 
 
+def _is_scale(text: str) -> bool:
+    """Whether a text is an intensity scale, as 0.5."""
+    return text.isascii() and text.replace(".", "", 1).isdigit()
+
+
 def read_statistics(folder: Path, row: str, seed: int) -> dict[float, Statistics]:
     """Read the statistics of one job, {scale: {score: (E, M)}}.
 
@@ -606,11 +611,14 @@ def read_statistics(folder: Path, row: str, seed: int) -> dict[float, Statistics
     """
     path = edit_job_path(folder, row, seed).with_suffix(".npz")
     statistics: dict[float, Statistics] = {}
-    with np.load(path) as arrays:
-        for key in arrays.files:
-            scale, score = key.split("/")
-            of_scale = statistics.setdefault(float(scale), {})
-            of_scale[score] = arrays[key]
+    for key, values in read_arrays(path).items():
+        scale_text, _, score = key.partition("/")
+        if not score or not _is_scale(scale_text):
+            raise damaged(path, f"{key[:40]!r} is no SCALE/SCORE")
+        of_scale = statistics.setdefault(float(scale_text), {})
+        of_scale[score] = values
+    if 1.0 not in statistics:
+        raise damaged(path, "it has no scores at intensity scale 1")
 
     derived = {}
     for scale, scores in statistics.items():

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from cdrl.baselines.released.training import train_released_emotion
+from cdrl.core.files import read_array
 from cdrl.core.settings import EmotionConfig, StudyConfig
 from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.store import Store
@@ -168,7 +169,7 @@ def _method_scores(
 
     path = code_path(work, config.split, seed)
     if path.exists():
-        content = np.load(path).astype(np.float32)
+        content = read_array(path, 2).astype(np.float32)
         clip_of_frame = corpus.frames["clip"].to_numpy()
         scores["hsic.content_emotion"] = dependence.hsic(content, code, clip_of_frame, seed=seed)
 

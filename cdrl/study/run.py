@@ -76,13 +76,15 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict[str, Any]:
         jobs that are done.
 
     Raises:
-        InputError: where `work` was made with other settings, or `rows` names no row.
+        InputError: where `work` was made with other settings, or `rows` names no row; and, after
+            all others are done, where a job's process was killed.
     """
     out = Path(out)
     work = Path(work)
     _check_work(work, config)
 
     jobs = list_jobs(config)
+    study_clips(config)  # refuses more people or clips than there are
     parse_intensity_scales(config.edit_sweep)
     _begin_work(work, config)
 
@@ -134,7 +136,7 @@ def _begin_work(work: Path, config: StudyConfig) -> None:
 
 def _print_cost(config: StudyConfig, num_jobs: int, missing: list[Job]) -> None:
     """Print how many jobs are missing, and about how long they take."""
-    minutes = sum(MINUTES[job.kind] for job in missing) / config.workers
+    minutes = sum(MINUTES[job.kind] for job in missing) / max(1, config.workers)
     shared_minutes = 0
     for half, half_minutes in SHARED_MINUTES.items():
         if config.half in ("both", half):
@@ -227,23 +229,38 @@ def study_clips(config: StudyConfig) -> dict[str, list[studio.ClipSpec]]:
 
 
 def _do_jobs(work: Path, config: StudyConfig, missing: list[Job]) -> None:
-    """Make what the missing jobs share, then do the jobs."""
+    """Make what the missing jobs share, then do the jobs; one that is lost costs itself alone."""
     _prepare(work, config, missing)
     representations = [job for job in missing if job.kind != "edit"]
-    run_jobs([(do_job, *job) for job in representations], work, config)
+    lost = run_jobs([(do_job, *job) for job in representations], work, config)
 
     edits = [job for job in missing if job.kind == "edit"]
-    if not edits:
-        return
+    if edits:
+        lost += _do_edit_jobs(work, config, edits)
+    _refuse_lost(lost)
 
+
+def _do_edit_jobs(work: Path, config: StudyConfig, edits: list[Job]) -> list[str]:
+    """Do the jobs of the edit half, after what they share; returns those that were lost."""
     for phase in prepare_edits(work, config, edits):
-        run_jobs([(make_shared, *item) for item in phase], work, config)
+        _refuse_lost(run_jobs([(make_shared, *item) for item in phase], work, config))
 
     # Rows of `actions` use the manipulators that the rows of `rendered` train, so they come second.
     first = [job for job in edits if not job.row.startswith("actions")]
     second = [job for job in edits if job.row.startswith("actions")]
+    lost = []
     for phase_jobs in (first, second):
-        run_jobs([(do_edit_job, job.row, job.seed) for job in phase_jobs], work, config)
+        lost += run_jobs([(do_edit_job, job.row, job.seed) for job in phase_jobs], work, config)
+    return lost
+
+
+def _refuse_lost(lost: list[str]) -> None:
+    """Name the jobs whose processes were killed."""
+    if lost:
+        raise InputError(
+            f"study: {len(lost)} jobs were lost, {'; '.join(lost)}: fewer study.workers need less "
+            "memory; the others are done and the same command does these again"
+        )
 
 
 def _prepare(work: Path, config: StudyConfig, jobs: list[Job]) -> None:
@@ -268,7 +285,7 @@ def _prepare(work: Path, config: StudyConfig, jobs: list[Job]) -> None:
             extract(Store(work / name), work / f"{name}_{backbone}", vision=BACKBONES[backbone])
 
 
-def run_jobs(jobs: list[tuple], work: Path, config: StudyConfig) -> None:
+def run_jobs(jobs: list[tuple], work: Path, config: StudyConfig) -> list[str]:
     """Do jobs in worker processes, each on one core.
 
     Args:
@@ -277,20 +294,23 @@ def run_jobs(jobs: list[tuple], work: Path, config: StudyConfig) -> None:
         work: the study's work folder.
         config: the study's settings.
 
-    Raises:
-        RuntimeError: a job ended its process.
+    Returns:
+        One text for each job whose process was killed: which, and how.
     """
     if not jobs:
-        return
+        return []
 
     calls = []
     for function, *arguments in jobs:
         calls.append((function, (work, config, *arguments)))
 
+    lost = []
     results: Iterable[tuple[int, Any]] = run_each(_run_job, calls, config.workers)
     for number, result in tqdm(results, total=len(jobs), desc="study", unit="job"):
         if isinstance(result, Lost):
-            raise RuntimeError(f"job {jobs[number][1:]}: {result.reason}")
+            name = " ".join(str(part) for part in jobs[number][1:])
+            lost.append(f"{name} {result.reason}")
+    return lost
 
 
 def _run_job(call: tuple[Callable[..., None], tuple]) -> None:

@@ -1,7 +1,6 @@
 """The data of the explorer: two maps of the same frames, labels, neighbours, faces and clips."""
 
 import io
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,20 +8,21 @@ import numpy as np
 from PIL import Image
 
 from cdrl.core.errors import InputError
+from cdrl.core.files import damaged, read_array
 from cdrl.core.paths import run_path
 from cdrl.core.settings import stage_folder
+from cdrl.corpora.frame_labels import factors_of_frames
 from cdrl.corpora.store import Store
 from cdrl.evaluation.projection import map_quality, umap_map
 from cdrl.evaluation.retrieval import unit_rows
-from cdrl.media.encoding import write_video
 from cdrl.report.ready import finished_stage
-from cdrl.stages import factors_of_frames
+from cdrl.report.small_film import film_of
+from cdrl.report.style import emotion_first
 
 SPACES = ("content", "emotion")
 # The factor whose groups the neighbours of a frame come from: the same speech in other emotions,
 # the same emotion in other sentences.
 GROUP_FACTORS = {"content": "emotion", "emotion": "sentence"}
-SYNTHETIC = "Synthetic: a generated person of the cdrl studio; nobody said this"
 DEFAULT_POINTS = 3000  # of a map that is made here because the run has none
 BLOCK_ROWS = 2000  # of a product of embeddings, so that it fits into memory
 
@@ -66,12 +66,13 @@ class Atlas:
         frame_indices = self.frames - clips.start.to_numpy()
         return (frame_indices / clips.frame_rate.to_numpy()).astype(np.float32)
 
-    def face(self, position: int, side: int = 0) -> bytes:
+    def face(self, position: int, side: int = 0, quality: int = 80) -> bytes:
         """The JPEG of one frame's aligned crop.
 
         Args:
             position: of the frame among `frames`.
             side: height and width in pixels; 0 leaves the crop as it is.
+            quality: of the JPEG.
         """
         crop = self.store.face[self.frames[position]]
         image = Image.fromarray(np.asarray(crop))
@@ -79,7 +80,7 @@ class Atlas:
             image = image.resize((side, side), Image.Resampling.LANCZOS)
 
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=80)
+        image.save(buffer, "JPEG", quality=quality)
         return buffer.getvalue()
 
     def film(self, clip: int) -> bytes:
@@ -88,23 +89,7 @@ class Atlas:
         Args:
             clip: number of the clip in the store.
         """
-        clips = self.store.clips
-        crops = self.store.face[self.store.frames(clip)]
-        metadata = None
-        if clips.corpus.iloc[clip] == "studio":
-            metadata = {"comment": SYNTHETIC, "description": SYNTHETIC}
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "clip.mp4"
-            write_video(
-                path,
-                np.asarray(crops),
-                float(clips.frame_rate.iloc[clip]),
-                self.store.sound(clip),
-                metadata,
-                sound_codec="libmp3lame",
-            )
-            return path.read_bytes()
+        return film_of(self.store, clip)
 
     def has_sound(self, clip: int) -> bool:
         """Whether the sound of a clip is not silence.
@@ -142,8 +127,7 @@ def read_atlas(run: Path | str, points: int = 0) -> Atlas:
 
     coordinates, rows = _read_maps(folder, embeddings, points)
     frames = np.intersect1d(rows["content"], rows["emotion"])
-    factors = factors_of_frames(run, frames)
-    factors = {"emotion": factors["emotion"], **factors}  # the colour that the maps open with
+    factors = emotion_first(factors_of_frames(run, frames))
 
     positions = {}
     quality = {}
@@ -176,7 +160,7 @@ def _read_embeddings(folder: Path, store: Store) -> dict[str, np.ndarray]:
     """Read {space: (N, D) float32}, one row for each frame of the store."""
     embeddings = {}
     for space in SPACES:
-        embedding = np.load(folder / f"{space}.npy").astype(np.float32)
+        embedding = read_array(folder / f"{space}.npy", 2).astype(np.float32)
         if len(embedding) != len(store):
             raise InputError(
                 f"{folder}: its embeddings are of other frames than {store.path}: make the run "
@@ -201,10 +185,20 @@ def _read_maps(
             num_frames = points or DEFAULT_POINTS
             coordinates[space], rows[space] = umap_map(embedding, n_frames=num_frames)
         else:
-            coordinates[space] = np.load(coordinate_file)
-            rows[space] = np.load(row_file)
+            coordinates[space] = read_array(coordinate_file, 2)
+            rows[space] = read_array(row_file, 1)
+            _check_map(coordinate_file, coordinates[space], rows[space], len(embedding))
 
     return coordinates, rows
+
+
+def _check_map(path: Path, points: np.ndarray, rows: np.ndarray, num_frames: int) -> None:
+    """Refuse a map, (n, 2), whose points are not those of its rows, (n,), of `num_frames`."""
+    if points.shape != (len(rows), 2) or not np.isfinite(points).all():
+        raise damaged(path, f"a place for each of {len(rows)} rows is needed")
+    is_row = rows.dtype.kind in "iu" and bool(((rows >= 0) & (rows < num_frames)).all())
+    if not is_row:
+        raise damaged(path, f"its rows are not of the {num_frames} frames")
 
 
 def nearest_of_groups(
