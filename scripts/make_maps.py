@@ -13,8 +13,8 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import SCORED_EMOTIONS
+from cdrl.corpora.frame_labels import factors_of_frames
 from cdrl.report.style import COLOURS
-from cdrl.stages.s04_probe import factors_of_frames
 
 SIDE = 600  # pixels of a map
 EDGE = 30

@@ -242,6 +242,18 @@ def test_where_no_widget_can_be_drawn_its_text_names_the_command(widget):
     assert "cdrl explore RUN" in repr(widget)
 
 
+def test_films_of_a_page_are_small_enough_for_six_hundred(atlas):
+    sizes = [len(atlas.film(clip)) for clip in range(3)]
+    assert max(sizes) < 13_000
+
+
+def test_a_film_keeps_its_colours(atlas):
+    with av.open(io.BytesIO(atlas.film(0))) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    crops = np.asarray(atlas.store.face[atlas.store.frames(0)])
+    assert np.abs(np.mean(frames, (0, 1, 2)) - crops.mean((0, 1, 2))).max() < 4
+
+
 def test_a_clip_without_sound_is_told_apart(tmp_path):
     run = tiny_run(tmp_path / "run", speakers=1, sentences=1, sound=False)
     silent = explorer.read_atlas(run)
@@ -259,11 +271,17 @@ def test_the_page_is_one_file_without_any_request(run, tmp_path, capsys):
     header_text = re.search(r'id="header">(.*?)</script>', page, re.S).group(1)
     header = json.loads(header_text)
     assert header["n"] == POINTS
-    assert len(header["lengths"]["faces"]) == POINTS
+    assert len(header["lengths"]["faces"]) == POINTS + 1, "all, and what all begin with"
     assert len(header["clips"]) == 28
     encoded = re.search(r'id="films">(.*?)</script>', page, re.S).group(1)
     films = base64.b64decode(encoded)
     assert len(films) == sum(header["lengths"]["films"])
+    encoded = re.search(r'id="faces">(.*?)</script>', page, re.S).group(1)
+    faces = base64.b64decode(encoded)
+    beginning, first = header["lengths"]["faces"][:2]
+    picture = Image.open(io.BytesIO(faces[: beginning + first]))
+    assert picture.size == (64, 64)
+    assert beginning > 400, "the tables of a JPEG stand in the page once"
     assert b"ftyp" in films[:12]
 
     markup = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S)

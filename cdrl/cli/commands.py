@@ -180,7 +180,7 @@ COMMANDS = (
     ),
     Command(
         ("dial",),
-        "cdrl.cli.pages:dial",
+        "cdrl.cli.dial:dial",
         "write clips beside their edits as one HTML page, with controls for emotion and intensity",
         (
             RUN,
@@ -306,7 +306,8 @@ COMMANDS = (
             argument(
                 "--editor",
                 default="actions",
-                help="actions, image, copy, or several between commas (default actions)",
+                help="actions (the default), image, copy, or several between commas; "
+                "actions_rest and actions_lips are trials",
             ),
             argument(
                 "--edits",

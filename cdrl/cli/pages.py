@@ -1,4 +1,4 @@
-"""The commands `cdrl explore` and `cdrl dial`: a run as pages for any browser."""
+"""The command `cdrl explore`, and what it shares with `cdrl dial`: a run as a page."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 from cdrl.cli.options import relative_to_root
 from cdrl.core.errors import InputError
 from cdrl.core.paths import run_path
-from cdrl.report import dial as dial_report
 from cdrl.report import explorer
 
 
@@ -16,33 +15,21 @@ def explore(arguments: argparse.Namespace) -> None:
     Args:
         arguments: of the command.
     """
-    out = _page_path(arguments, "explorer")
+    out = page_path(arguments, "explorer")
     run = relative_to_root(arguments.run)
-    _report_page(explorer.write_page(run, out, arguments.points))
+    report_page(explorer.write_page(run, out, arguments.points))
 
 
-def dial(arguments: argparse.Namespace) -> None:
-    """Write the dial of a run as a page.
+def page_path(arguments: argparse.Namespace, name: str) -> Path:
+    """Where a page is written: --out, else in the run's folder.
 
     Args:
         arguments: of the command.
+        name: of the page, without its ending.
+
+    Raises:
+        InputError: an --out that is no .html file.
     """
-    out = _page_path(arguments, "dial")
-    session = dial_report.Session(
-        relative_to_root(arguments.run),
-        arguments.clip,
-        arguments.reference,
-        arguments.generator,
-        isolated=True,
-    )
-    page = dial_report.write_page(
-        session, out, texts=arguments.text, references=arguments.reference
-    )
-    _report_page(page)
-
-
-def _page_path(arguments: argparse.Namespace, name: str) -> Path:
-    """Where a page is written: --out, else in the run's folder."""
     if not arguments.out:
         return run_path(relative_to_root(arguments.run)) / f"{name}.html"
 
@@ -53,7 +40,11 @@ def _page_path(arguments: argparse.Namespace, name: str) -> Path:
     return out
 
 
-def _report_page(page: Path) -> None:
-    """Print where a page is and its size."""
+def report_page(page: Path) -> None:
+    """Print where a page is and its size.
+
+    Args:
+        page: the file.
+    """
     megabytes = page.stat().st_size / 1e6
     print(f"{page} ({megabytes:.1f} MB): open it in any browser, no network is needed")

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from cdrl.core.ending import end_with_parent
 from cdrl.core.settings import ProbeConfig, stage_folder
-from cdrl.core.vocabulary import MOUTH_INDEX, VISEMES
+from cdrl.core.vocabulary import MOUTH_INDEX
 from cdrl.corpora.store import Store
 from cdrl.evaluation import controls, dependence, leakage, retrieval, swap
 from cdrl.evaluation.estimate import Estimate, flatten_scores
@@ -44,7 +44,6 @@ PROBED = (
     ("speaker", True),
 )
 REFERENCE_WINDOW = 5  # frames of the reference codes
-FACTORS = ("emotion", "speaker", "sentence", "intensity")
 BLANK_IMAGES = ("constant", "noise")
 MAPS = ("content", "emotion")
 BAR_COLUMNS = ("", ".chance", ".low", ".high", ".n")
@@ -66,7 +65,7 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
         it are missing, and `notes.json` says which and why.
     """
     features = open_features(run, "report")
-    corpus = _probe_corpus(features.store, config)
+    corpus = probe_corpus(features.store, config)
     speech = SpeechScores(features, corpus, config)
 
     content_encoder = load_content_encoder(stage_folder(run, "content"))
@@ -109,8 +108,13 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     return scores
 
 
-def _probe_corpus(store: Store, config: ProbeConfig) -> ProbeCorpus:
-    """Return the clips and frames of the reporting store, with what is known of their truth."""
+def probe_corpus(store: Store, config: ProbeConfig) -> ProbeCorpus:
+    """Return the clips and frames of the reporting store, with what is known of their truth.
+
+    Args:
+        store: of the reporting people.
+        config: the stage's settings.
+    """
     truth = {}
     for name in ("viseme", "phoneme"):
         if name in store.truth:
@@ -362,28 +366,6 @@ def control_estimates(
         estimates[f"control.{kind}.emotion.emotion"] = result.estimate()
 
     return estimates
-
-
-def factors_of_frames(run: Path, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the labels of frames, for the colours of a map.
-
-    Args:
-        run: folder of the run.
-        rows: (n,) frames of the reporting store.
-
-    Returns:
-        {factor: (n,) labels}.
-    """
-    store = Store(stage_folder(run, "corpus") / "report")
-    labels = {}
-    if "viseme" in store.truth:
-        visemes = store.truth["viseme"][:][rows]
-        labels["viseme"] = np.array(VISEMES)[visemes]
-
-    for factor in FACTORS:
-        labels[factor] = store.per_frame(factor)[rows]
-
-    return labels
 
 
 def scored_names(scores: dict[str, float], names: Iterable[str]) -> list[str]:

@@ -26,6 +26,11 @@ function addOptions(select, pairs) {
   return select;
 }
 
+function setRole(node, role, label) {
+  node.setAttribute("role", role);
+  if (label) node.setAttribute("aria-label", label);
+}
+
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 function loadImage(url) {
@@ -44,7 +49,7 @@ function dial(root, header, source, onChange = () => {}) {
   const { clips, emotions, colours, levels } = header;
   const state = {
     clipIndex: 0, emotion: 0, secondEmotion: -1, secondShare: 0.5, choice: null, // choice: a text or a reference
-    points: Array(POINTS).fill(1), curve: null, clip: null, fields: null, frame: 0, playing: false,
+    points: Array(POINTS).fill(1), knobs: [], curve: null, clip: null, fields: null, frame: 0, playing: false,
     clipRequest: 0, choiceRequest: 0, fieldsRequest: 0, readingsRequest: 0, // only the last answer of each counts
   };
   root.classList.add("cdrl-dial", "cdrl-running");
@@ -54,7 +59,9 @@ function dial(root, header, source, onChange = () => {}) {
   const panes = element(stage, "div", "cdrl-panes");
   const [sourceView, editView] = ["source", "edit"].map((name) => {
     const figure = element(panes, "figure", `cdrl-${name}`);
-    return { canvas: element(figure, "canvas"), caption: element(figure, "figcaption", "", name) };
+    const canvas = element(figure, "canvas"), caption = element(figure, "figcaption", "", name);
+    setRole(canvas, "img", `${name}, one frame`);
+    return { canvas, caption };
   });
   const example = element(panes, "figure", "cdrl-example");
   const examplePicture = element(example, "img"), exampleCaption = element(example, "figcaption");
@@ -69,8 +76,14 @@ function dial(root, header, source, onChange = () => {}) {
   const number = element(level, "output", "", "1.00");
   const shapes = element(controls, "span", "cdrl-shapes");
   const chart = element(root, "div", "cdrl-curve");
-  const svg = svgElement(chart, "svg", { role: "img", "aria-label": "intensity over time; drag to draw it" });
+  const svg = svgElement(chart, "svg", { role: "group", "aria-label": "intensity over time; drag to draw it, or change a point with the arrow keys" });
   const status = element(root, "p", "cdrl-status");
+  setRole(root, "region", "a clip beside its edit, with controls for emotion and intensity");
+  setRole(bar, "group", "clip and emotion");
+  setRole(request, "group", "emotion in words or as in another clip");
+  setRole(board, "region", "what the guidance reads");
+  setRole(shapes, "group", "shape of the intensity over time");
+  setRole(status, "status");
   const sound = new Audio();
   sound.loop = true;
   const showStatus = (text) => (status.textContent = text);
@@ -137,6 +150,7 @@ function dial(root, header, source, onChange = () => {}) {
     const x = (share) => CHART_LEFT + share * plotWidth;
     const y = (intensity) => height - CHART_EDGE - (intensity / HIGHEST) * plotHeight;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const focused = state.knobs.indexOf(document.activeElement); // drawn anew below
     svg.replaceChildren();
 
     [[0, "0"], ...levels.map((intensity, k) => [intensity, `level ${k + 1}`])].forEach(([intensity, name]) => {
@@ -152,7 +166,8 @@ function dial(root, header, source, onChange = () => {}) {
     const line = corners.map((corner) => corner.join(",")).join(" ");
     svgElement(svg, "polygon", { points: `${x(0)},${y(0)} ${line} ${x(1)},${y(0)}`, class: "cdrl-area" });
     svgElement(svg, "polyline", { points: line, class: "cdrl-line" });
-    corners.forEach(([cx, cy]) => svgElement(svg, "circle", { cx, cy, r: 5, class: "cdrl-knob" }));
+    state.knobs = corners.map(([cx, cy], k) => svgElement(svg, "circle", { cx, cy, r: 5, class: "cdrl-knob", ...sliderRole(k) }));
+    if (focused >= 0) state.knobs[focused].focus();
     state.cursor = svgElement(svg, "line", { y1: 6, y2: height - 6, class: "cdrl-cursor" });
 
     state.chartX = x;
@@ -165,6 +180,25 @@ function dial(root, header, source, onChange = () => {}) {
     };
     moveCursor();
   }
+
+  // A point of the curve is a slider for whoever has no pointer.
+  function sliderRole(k) {
+    const share = k / (POINTS - 1), { clip } = state;
+    const at = clip ? `${((share * (clip.frames - 1)) / clip.rate).toFixed(2)} s` : `${Math.round(100 * share)} %`;
+    const range = { "aria-valuemin": 0, "aria-valuemax": HIGHEST, "aria-valuenow": state.points[k].toFixed(2) };
+    return { tabindex: 0, role: "slider", "aria-orientation": "vertical", "aria-label": `intensity at ${at}`, ...range };
+  }
+
+  const STEPS = { ArrowUp: 0.05, ArrowRight: 0.05, ArrowDown: -0.05, ArrowLeft: -0.05, PageUp: 0.25, PageDown: -0.25, Home: -HIGHEST, End: HIGHEST };
+  function onKnobKey(event) {
+    const k = state.knobs.indexOf(event.target), step = STEPS[event.key];
+    if (k < 0 || step === undefined) return;
+    event.preventDefault();
+    state.points[k] = Math.round(100 * clamp(state.points[k] + step, 0, HIGHEST)) / 100;
+    if (!state.playing && state.clip) state.frame = Math.round((k / (POINTS - 1)) * (state.clip.frames - 1));
+    refresh();
+  }
+  svg.addEventListener("keydown", onKnobKey);
 
   function moveCursor() {
     if (!state.cursor || !state.clip) return;
@@ -219,6 +253,8 @@ function dial(root, header, source, onChange = () => {}) {
       bar.style.background = header.label_colours[k];
       mark.style.left = `${100 * before}%`;
       track.title = `${label}: source ${before.toFixed(2)}, edit ${after.toFixed(2)}`;
+      setRole(track, "meter", track.title);
+      Object.entries({ valuemin: 0, valuemax: 1, valuenow: after.toFixed(2) }).forEach(([name, value]) => track.setAttribute(`aria-${name}`, value));
       element(table, "small", "", after.toFixed(2));
     });
     element(board, "p", "", "Bars: the edit. Marks: the source.");
@@ -385,8 +421,9 @@ function dial(root, header, source, onChange = () => {}) {
   if (header.live) {
     const blend = element(bar, "label", "cdrl-blend", "with ");
     const second = element(blend, "select"), share = element(blend, "input");
+    second.setAttribute("aria-label", "second emotion");
     addOptions(second, [["nothing else", -1], ...emotions.map((name, k) => [name, k])]);
-    Object.assign(share, { type: "range", min: 0.1, max: 0.9, step: 0.1, value: 0.5, title: "its share" });
+    Object.assign(share, { type: "range", min: 0.1, max: 0.9, step: 0.1, value: 0.5, title: "its share", ariaLabel: "share of the second emotion" });
     share.hidden = true;
     second.addEventListener("change", () => {
       state.secondEmotion = +second.value;

@@ -39,6 +39,18 @@ function explorer(root, header, bytes, source, onSelection = () => {}) {
   const panel = element(root, "div", "cdrl-panel");
   const tip = element(root, "div", "cdrl-tip");
   tip.hidden = true;
+  const spoken = element(root, "p", "cdrl-spoken"); // for screen readers: the frame that a key went to
+  const setRole = (node, role, label) => {
+    node.setAttribute("role", role);
+    if (label) node.setAttribute("aria-label", label);
+  };
+  setRole(root, "region", "two linked maps of the same frames");
+  setRole(bar, "group", "colour and view of the maps");
+  setRole(legend, "group", "labels: a button selects all frames of one");
+  setRole(status, "status");
+  setRole(spoken, "status");
+  setRole(panel, "region", "the chosen frame, its clip and its nearest frames");
+  tip.setAttribute("aria-hidden", "true");
   const showStatus = (text) => (status.textContent = text);
   const showError = (error) => showStatus(error.message);
   const labelsOf = (i) => factors.map((factor, f) => `${factor.name} ${factor.labels[codes[f][i]]}`).join(", ");
@@ -56,6 +68,7 @@ function explorer(root, header, bytes, source, onSelection = () => {}) {
     tip.style.left = `${Math.min(event.clientX - box.left + 14, box.width - 150)}px`;
     tip.style.top = `${event.clientY - box.top + 14}px`;
     tip.replaceChildren();
+    if (event.byKey) spoken.textContent = labelsOf(i);
     const image = element(tip, "img");
     element(tip, "span", "", labelsOf(i));
     setTimeout(() => state.hovered === i && showFace(image, i), HOVER_DELAY);
@@ -72,9 +85,11 @@ function explorer(root, header, bytes, source, onSelection = () => {}) {
     panel.replaceChildren();
     const current = element(panel, "div", "cdrl-current");
     const face = element(current, "img", "cdrl-face");
+    face.alt = labelsOf(i);
     showFace(face, i);
     const film = element(current, "video");
     Object.assign(film, { controls: true, loop: true, playsInline: true });
+    film.setAttribute("aria-label", `the clip: ${labelsOf(i)}`);
     element(current, "p", "", `${labelsOf(i)}, at ${seconds[i].toFixed(2)} s`);
     film.addEventListener("error", () => showStatus("This browser cannot play the clip (H.264); maps and faces still work."));
     film.addEventListener("timeupdate", () => {
@@ -91,14 +106,17 @@ function explorer(root, header, bytes, source, onSelection = () => {}) {
     maps.forEach((map, m) => {
       element(strips, "h4", "", map.strip);
       const strip = element(strips, "div", "cdrl-strip");
+      setRole(strip, "group", map.strip);
       for (let k = 0; k < map.num_groups; k++) {
         const neighbour = nearest[m][i * map.num_groups + k];
         if (neighbour < 0) continue;
-        const button = element(strip, "button");
-        showFace(element(button, "img"), neighbour);
+        const button = element(strip, "button"), image = element(button, "img");
+        image.alt = "";
+        showFace(image, neighbour);
         element(button, "span", "", map.groups[k]);
         element(button, "small", "", similarity[m][i * map.num_groups + k].toFixed(2));
         button.title = labelsOf(neighbour);
+        button.setAttribute("aria-label", `${map.groups[k]}: ${labelsOf(neighbour)}`);
         button.addEventListener("click", () => click(neighbour));
       }
     });
@@ -154,6 +172,7 @@ function explorer(root, header, bytes, source, onSelection = () => {}) {
   element(bar, "button", "", "whole maps").addEventListener("click", () => views.forEach((view) => view.reset()));
   maps.forEach((map, m) => views.push(scatter(plane, map.title, map.note, points[m], state, handlers)));
   element(panel, "p", "", "Point at a frame to see its face; click it to hear its clip. Wheel: zoom. Shift and drag: move.");
+  element(panel, "p", "cdrl-keys", KEYS);
   colourBy(0);
   return { views, click, stop: () => views.forEach((view) => view.stop()) };
 }

@@ -2,6 +2,8 @@
 // `cdrl.report.explorer` puts scatter.js and explorer.js together.
 
 const FAR = 10; // pixels: how near the pointer must be to a point
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const KEYS = "Keys: arrows go from frame to frame, Enter plays the clip, + and - zoom, 0 shows the whole map, Escape lets go.";
 
 function element(parent, tag, name, text) {
   const node = document.createElement(tag);
@@ -22,6 +24,10 @@ function scatter(parent, title, note, points, state, handlers) {
   const below = element(frame, "canvas");
   const above = element(frame, "canvas", "cdrl-above");
   element(figure, "figcaption", "", note);
+  below.setAttribute("aria-hidden", "true");
+  above.tabIndex = 0;
+  above.setAttribute("role", "application");
+  above.setAttribute("aria-label", `${title}. A map of ${n} frames. ${note}. ${KEYS}`);
   const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
   for (let i = 0; i < 2 * n; i++) {
     low[i & 1] = Math.min(low[i & 1], points[i]);
@@ -164,9 +170,7 @@ function scatter(parent, title, note, points, state, handlers) {
       view.x += (x - dragStart[0]) / size;
       view.y += (y - dragStart[1]) / size;
       dragStart = [x, y];
-      project();
-      paint();
-      overlay();
+      redraw();
     }
   });
   above.addEventListener("pointerup", (event) => {
@@ -181,32 +185,84 @@ function scatter(parent, title, note, points, state, handlers) {
   above.addEventListener("pointerleave", () => handlers.hover(-1));
   above.addEventListener("wheel", (event) => {
     event.preventDefault();
-    const [x, y] = pointerOf(event), factor = Math.exp(-event.deltaY / 400);
+    zoomAt(...pointerOf(event), Math.exp(-event.deltaY / 400));
+  }, { passive: false });
+
+  function redraw() {
+    project();
+    paint();
+    overlay();
+  }
+
+  // The place under (x, y) stays where it is.
+  function zoomAt(x, y, factor) {
     const zoom = Math.min(60, Math.max(0.5, view.zoom * factor)), change = zoom / view.zoom;
     view.x = (x / size - 0.5) * (1 - change) + view.x * change;
     view.y = (y / size - 0.5) * (1 - change) + view.y * change;
     view.zoom = zoom;
-    project();
-    paint();
-    overlay();
-  }, { passive: false });
+    redraw();
+  }
+
+  // The nearest frame within 45 degrees of a direction, seen from a frame; -1 where there is none.
+  function toward(from, [dx, dy]) {
+    let best = -1, least = Infinity;
+    for (let i = 0; i < n; i++) {
+      if (state.selection && !state.selection[i]) continue;
+      const x = sx[i] - sx[from], y = sy[i] - sy[from];
+      const along = x * dx + y * dy, across = Math.abs(x * dy - y * dx);
+      if (along <= 0 || across > along) continue;
+      if (along + 2 * across < least) [best, least] = [i, along + 2 * across];
+    }
+    return best;
+  }
+
+  function middlePoint() {
+    let best = -1, least = Infinity;
+    for (let i = 0; i < n; i++) {
+      const distance = (sx[i] - size / 2) ** 2 + (sy[i] - size / 2) ** 2;
+      if (distance < least && (!state.selection || state.selection[i])) [best, least] = [i, distance];
+    }
+    return best;
+  }
+
+  // Goes to a frame by key: it is shown as if the pointer were on it, and brought into view.
+  function goTo(i) {
+    if (i < 0) return;
+    if (sx[i] < 0 || sy[i] < 0 || sx[i] > size || sy[i] > size) {
+      view.x += 0.5 - sx[i] / size;
+      view.y += 0.5 - sy[i] / size;
+      redraw();
+    }
+    const box = above.getBoundingClientRect();
+    handlers.hover(i, { clientX: box.left + sx[i], clientY: box.top + sy[i], byKey: true });
+  }
+
+  function onKey(event) {
+    const from = state.hovered >= 0 ? state.hovered : state.pinned;
+    if (ARROWS[event.key]) goTo(from < 0 ? middlePoint() : toward(from, ARROWS[event.key]));
+    else if ((event.key === "Enter" || event.key === " ") && from >= 0) handlers.click(from);
+    else if (event.key === "+" || event.key === "=") zoomAt(size / 2, size / 2, 1.5);
+    else if (event.key === "-") zoomAt(size / 2, size / 2, 1 / 1.5);
+    else if (event.key === "0") reset();
+    else if (event.key === "Escape") handlers.select(null);
+    else return;
+    event.preventDefault();
+  }
+  above.addEventListener("keydown", onKey);
+  above.addEventListener("blur", () => handlers.hover(-1));
 
   function fit() {
     const wide = Math.round(frame.clientWidth);
     if (!wide || (wide === size && ratio === (window.devicePixelRatio || 1))) return;
     [size, ratio] = [wide, window.devicePixelRatio || 1];
     for (const canvas of [below, above]) canvas.width = canvas.height = Math.round(size * ratio);
-    project();
-    paint();
-    overlay();
+    redraw();
   }
   const watcher = new ResizeObserver(fit);
   watcher.observe(frame);
   const reset = () => {
     Object.assign(view, { zoom: 1, x: 0, y: 0 });
-    project();
-    paint();
-    overlay();
+    redraw();
   };
   return { paint, overlay, reset, stop: () => watcher.disconnect(), positionOf };
 }
