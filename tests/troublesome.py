@@ -47,6 +47,15 @@ def crash_or_hang(index, frame, small):
     return find_face(index, frame, small)
 
 
+def inspect_or_die(job):
+    """Look through a video; one that is named deadly.mp4 ends the process."""
+    from cdrl.media.inspection import inspect_video
+
+    if job.path.name == "deadly.mp4":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return inspect_video(job)
+
+
 def peak_growth(job):
     """Memory that a clip costs in this fresh process, after a short one has loaded everything.
 
@@ -63,3 +72,18 @@ def peak_growth(job):
 
 def peak_memory_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_or_die(work, config, job):
+    """A job of a study that is killed, or leaves a file."""
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    (work / job).touch()
+
+
+def slow_square(number):
+    """The number and an array that takes a moment to make."""
+    import numpy as np
+
+    time.sleep(0.3)
+    return number, np.full((2, 3), number**2, np.int64)

@@ -28,9 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: for what cannot be used.
     """
     settings = run_settings(arguments)
-    folder = run_folder(arguments)
-    check_folder("--out", run_path(folder) if arguments.out is None else arguments.out)
-    plan_notebooks(notebook_paths(), folder, arguments.preset, settings)
+    check_folder("--out", arguments.out or run_path(f"runs/{arguments.preset}"))
+    plan_notebooks(notebook_paths(), run_folder(arguments), arguments.preset, settings)
 
 
 def run_settings(arguments: argparse.Namespace) -> dict[str, str]:
@@ -69,9 +68,8 @@ def grid(arguments: argparse.Namespace) -> None:
     workers = arguments.workers
     if not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"--workers {workers}: a whole number from 1 to {MOST_WORKERS} is needed")
-    out = grid_folder(arguments.grid, arguments.out)
-    check_folder("--out", out if arguments.out is None else arguments.out)
-    check_grid(read_grid(arguments.grid), out)
+    check_folder("--out", arguments.out or grid_folder(arguments.grid, None))
+    check_grid(read_grid(arguments.grid), grid_folder(arguments.grid, arguments.out))
 
 
 def study(arguments: argparse.Namespace) -> None:
@@ -154,6 +152,11 @@ def ingest(arguments: argparse.Namespace) -> None:
         InputError: for what cannot be used.
     """
     check_folder("--out", arguments.out)
+    if Path(arguments.out).resolve() == Path.cwd():
+        raise InputError(
+            f"--out {arguments.out}: is the working folder, which a store would replace; name a "
+            "folder in it, as in --out store"
+        )
     options = {
         "fps": "frame_rate",
         "crop_size": "crop_size",

@@ -3,11 +3,12 @@
 import os
 import sys
 
-from ipykernel import kernelapp
-
 from cdrl.core.ending import end_with_parent
 
 if __name__ == "__main__":
-    sys.path.remove(os.getcwd())  # IPython adds it again, after its own imports
     end_with_parent(int(os.environ["JPY_PARENT_PID"]))
+    sys.path.remove(os.getcwd())  # IPython adds it again, after its own imports
+
+    from ipykernel import kernelapp
+
     kernelapp.launch_new_instance()

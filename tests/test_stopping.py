@@ -1,0 +1,125 @@
+"""Commands that are killed leave no process, resume, and make what undisturbed ones make."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+from troublesome import write_or_die
+
+from cdrl.core.ending import Stopped, end_descendants, stopped_by_signals
+from cdrl.core.paths import repository_root
+from cdrl.core.settings import StudyConfig
+from cdrl.study.run import run_jobs
+
+ROOT = repository_root()
+sys.path.insert(0, str(ROOT / "scripts"))
+import kill_harness  # noqa: E402
+
+SCRIPT = ROOT / "tests" / "interrupted.py"
+
+
+@pytest.fixture
+def subject(tmp_path, monkeypatch):
+    """Two cheap notebooks with workers, as a command that resumes."""
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    command = (sys.executable, str(SCRIPT), "{out}", str(tmp_path))
+    return kill_harness.Subject("cheap", command, ("[1/2]",))
+
+
+@pytest.mark.slow
+def test_a_few_kills_at_random_moments_leave_no_process_and_the_same_results(subject, tmp_path):
+    account = kill_harness.torment(subject, kills=5, seed=2, work=tmp_path / "work")
+    assert account.faults == []
+    assert account.kills == 5
+    assert account.slowest < kill_harness.PATIENCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["SIGKILL", "SIGTERM"])
+def test_kernels_and_their_workers_end_with_the_command(subject, tmp_path, way):
+    started = kill_harness.Process(subject.words(tmp_path / "out"), tmp_path / "log")
+    deadline = time.monotonic() + 120
+    workers = []
+    while len(workers) < 2 and time.monotonic() < deadline:
+        commands = [" ".join(process.cmdline()) for process in started.left()]
+        workers = [command for command in commands if "spawn_main" in command]
+        kernels = [command for command in commands if "cdrl.cli.kernel" in command]
+        time.sleep(0.1)
+    assert kernels and len(workers) == 2
+    started.process.send_signal(getattr(signal, way))
+    gone = time.monotonic() + 5
+    while started.left() and time.monotonic() < gone:
+        time.sleep(0.1)
+    assert started.left() == []
+    assert "Traceback" not in started.printed()
+
+
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_what_was_started_and_is_known_by_its_number(name, status):
+    with pytest.raises(Stopped) as stopped, stopped_by_signals():
+        child = psutil.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        os.kill(os.getpid(), getattr(signal, name))
+        time.sleep(5)
+    assert stopped.value.status == status
+    assert child.wait(timeout=5) == -signal.SIGKILL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_error_that_a_signal_became_is_still_the_signal():
+    with pytest.raises(Stopped), stopped_by_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except BaseException:
+            raise SystemError("returned a result with an exception set") from None
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored():
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def test_processes_of_processes_are_ended_too():
+    code = (
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {inner!r}]); {inner}"
+    )
+    inner = "import time; time.sleep(60)"
+    child = psutil.Popen([sys.executable, "-c", code.format(inner=inner)])
+    deadline = time.monotonic() + 20
+    while not child.children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    below = [child, *child.children()]
+    assert len(below) == 2
+    end_descendants()
+    _, alive = psutil.wait_procs(below, timeout=5)
+    assert not alive
+
+
+def test_a_job_of_a_study_whose_process_is_killed_costs_itself_alone(tmp_path):
+    jobs = [(write_or_die, name) for name in ("a", "die", "b", "c")]
+    lost = run_jobs(jobs, tmp_path, StudyConfig(workers=2))
+    assert len(lost) == 1
+    assert lost[0].startswith("die killed its process, SIGKILL")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_the_harness_leaves_out_only_what_differs_from_run_to_run(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({"scores": {"a": 1, "time.x": 2}}))
+    (tmp_path / "a.npy").write_bytes(b"1")
+    before = kill_harness.digest(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"scores": {"a": 1, "time.x": 3}}))
+    assert kill_harness.digest(tmp_path) == before
+    (tmp_path / "a.npy").write_bytes(b"2")
+    assert kill_harness.digest(tmp_path).keys() == before.keys()
+    assert kill_harness.digest(tmp_path) != before
+    (tmp_path / "results.json").write_text(json.dumps({"scores": {"a": 2, "time.x": 3}}))
+    assert kill_harness.digest(tmp_path)["results.json"] != before["results.json"]
