@@ -20,13 +20,18 @@ from cdrl.cli.grid_file import check_grid, read_grid
 from cdrl.cli.main import build_parser
 from cdrl.cli.options import parse_settings
 from cdrl.cli.planning import notebook_paths
+from cdrl.core.errors import InputError
 from cdrl.core.notebook_parameters import declared_parameters
 from cdrl.core.paths import repository_root
 from cdrl.core.results import RESULTS
 from cdrl.core.settings import STAGES, stage_config, stage_folder
 from cdrl.core.stage import check_stage, run_stage
 from cdrl.core.vocabulary import emotion_index
+from cdrl.corpora.samples import sample_clips
+from cdrl.media.encoding import write_video
+from cdrl.media.video import read_video
 from cdrl.priors.language import WORDS
+from cdrl.report.edit_panel import EditPanel
 from cdrl.representation.guidance import Guidance
 
 ROOT = repository_root()
@@ -34,7 +39,8 @@ PAPER = "arxiv.org/abs/2504.05672"
 PARTS = ("**Question.**", "**Idea", "**Figure.**", "**Reading.**", "## Try next")
 SOURCE = re.compile(r"arxiv\.org/abs/[\d.]+\d|doi\.org/[\w./-]+")
 REFUTATION = re.compile(r"[Rr]efute|would mean|would have proved us")
-PATHS = pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
+EVERY = pytest.mark.parametrize("path", notebook_paths(every=True), ids=lambda path: path.stem)
+STAGE_NOTEBOOKS = pytest.mark.parametrize("path", notebook_paths(), ids=lambda path: path.stem)
 
 
 def read_cells(path):
@@ -51,13 +57,13 @@ def code(path):
     return "\n\n".join(texts)
 
 
-@PATHS
+@EVERY
 def test_no_part_of_the_argument_is_missing(path):
     text = prose(path)
     assert [part for part in PARTS if part not in text] == []
 
 
-@PATHS
+@EVERY
 def test_the_idea_has_its_equation_and_its_sources(path):
     first = read_cells(path)[0].source
     assert "$$" in first
@@ -65,12 +71,12 @@ def test_the_idea_has_its_equation_and_its_sources(path):
     assert len(set(SOURCE.findall(prose(path)))) >= 2
 
 
-@PATHS
+@EVERY
 def test_a_notebook_says_what_would_have_refuted_it(path):
     assert REFUTATION.search(prose(path))
 
 
-@PATHS
+@STAGE_NOTEBOOKS
 def test_settings_that_a_notebook_prints_exist(path):
     stage = list(STAGES)[int(path.name[:2])]
     config = stage_config(stage, "cpu", {})
@@ -87,7 +93,7 @@ def commands(path):
     return lines
 
 
-@PATHS
+@EVERY
 def test_what_a_notebook_tells_to_try_is_accepted_and_changes_something(path, tmp_path):
     lines = commands(path)
     assert any(line.startswith("cdrl run ") for line in lines), "a run with one thing changed"
@@ -133,7 +139,8 @@ def check_papermill(words):
     parameters = papermill_parameters(words)
     assert (ROOT / source).is_file()
     assert target.endswith(".ipynb")
-    assert set(parameters) <= set(declared_parameters(ROOT / source))
+    given = {name for name, value in parameters.items() if name != "settings" or value}
+    assert given <= set(declared_parameters(ROOT / source))
     check_settings(parameters["settings"], parameters.get("preset", "cpu"))
 
 
@@ -152,7 +159,8 @@ def papermill_parameters(words):
         else:
             assert words[position : position + 2] == ["-k", "python3"]
             position += 2
-    settings = {name: str(value) for name, value in parameters["settings"].items()}
+    given = parameters.get("settings", {})
+    settings = {name: str(value) for name, value in given.items()}
     return parameters | {"settings": settings}
 
 
@@ -172,6 +180,8 @@ def requested_stages(words):
         settings = parse_settings(arguments.set)
         return Request(arguments.out, arguments.preset, settings, None)
     if words[0] == "papermill":
+        if int(Path(words[1]).name[:2]) >= len(STAGES):
+            return None
         parameters = papermill_parameters(words[1:])
         stage = list(STAGES)[int(Path(words[1]).name[:2])]
         preset = parameters.get("preset", "cpu")
@@ -179,7 +189,7 @@ def requested_stages(words):
     return None
 
 
-@PATHS
+@EVERY
 def test_what_is_told_to_be_copied_is_all_that_stays_the_same(path, tmp_path):
     """After the copies before it a run is accepted, and makes only what its settings change."""
     for stage in STAGES:
@@ -292,3 +302,62 @@ def test_the_loss_by_hand_is_the_kit_s_and_every_line_of_it_is_needed(name, monk
                 continue
             needless.append(cell.source.splitlines()[number])
     assert needless == []
+
+
+def execute(stem, parameters):
+    """Execute a notebook's code in this process with other parameters; return what it defines."""
+    [path] = [path for path in notebook_paths(every=True) if path.stem == stem]
+    values = {"__name__": "__main__"}
+    for cell in read_cells(path):
+        if cell.cell_type == "code":
+            exec(compile(cell.source, cell.id, "exec"), values)
+            if "parameters" in cell.metadata.get("tags", ()):
+                values |= parameters
+    return values
+
+
+@pytest.mark.slow
+def test_a_video_is_edited_without_a_browser_and_shown_beside_its_source(tmp_path):
+    sample = sample_clips()[4]
+    video = tmp_path / "short.mp4"
+    write_video(video, sample.frames[:15], 25.0, sample.audio[: 16000 * 15 // 25])
+    parameters = {"video": str(video), "curve": [0, 1], "out_folder": str(tmp_path / "edits")}
+    panel = execute("08_edit_your_video", parameters)["panel"]
+    assert panel.curve[0] == 0
+    assert panel.curve[-1] == 1
+
+    before = read_video(video).frames
+    after = read_video(panel.edited).frames
+    compared = read_video(panel.comparison)
+    assert after.shape == before.shape
+    assert compared.frames.shape[2] == 2 * before.shape[2]
+    assert len(compared.audio)
+    difference = np.abs(after.astype(int) - before.astype(int)).mean((1, 2, 3))
+    assert difference[-1] > 2 * difference[0]
+    assert 'download="short-edited.mp4"' in panel.result.value.replace("'", '"')
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        ({"emotion": "bored"}, "emotion=bored.*happy"),
+        ({"source_emotion": "bored"}, "source_emotion=bored.*neutral"),
+        ({"curve": [0, 2]}, r"curve=\[0, 2\].*0 to 1.5"),
+    ],
+)
+def test_a_panel_refuses_what_it_cannot_edit(choice, told):
+    with pytest.raises(InputError, match=told):
+        EditPanel("none.mp4", **choice)
+
+
+def test_a_panel_says_that_a_video_is_missing(tmp_path):
+    panel = EditPanel(tmp_path / "none.mp4", folder=tmp_path)
+    with pytest.raises(InputError, match=r"none\.mp4: no such video"):
+        panel.edit()
+
+
+def test_an_uploaded_video_becomes_the_source(tmp_path):
+    panel = EditPanel("none.mp4", folder=tmp_path)
+    panel._take_upload({"new": [{"name": "../mine.mp4", "content": memoryview(b"abc")}]})
+    assert panel.path.value == str(tmp_path / "uploads" / "mine.mp4")
+    assert (tmp_path / "uploads" / "mine.mp4").read_bytes() == b"abc"

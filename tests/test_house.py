@@ -300,7 +300,7 @@ def test_notebooks_are_thin(path):
     assert not faults(notebook, shows_method=path.stem in METHOD_NOTEBOOKS)
 
 
-def test_there_are_seven_notebooks_in_reading_order():
+def test_there_are_nine_notebooks_in_reading_order():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_start_here",
         "01_prior_extraction",
@@ -309,6 +309,8 @@ def test_there_are_seven_notebooks_in_reading_order():
         "04_probe_disentanglement",
         "05_generate_spfem",
         "06_evaluate",
+        "07_your_own_loss",
+        "08_edit_your_video",
     ]
 
 

@@ -15,17 +15,20 @@ from cdrl.core.stage import check_stage
 RUN_PARAMETERS = ("run_folder", "preset", "settings")
 
 
-def notebook_paths(folder: Path | str | None = None) -> list[Path]:
+def notebook_paths(folder: Path | str | None = None, every: bool = False) -> list[Path]:
     """The notebooks in order: 00_..., 01_...
 
     Args:
         folder: that holds them; None for those of the clone or of the installed package.
+        every: with 07 and 08, which no run needs; else those of the stages.
 
     Raises:
         InputError: where there are none.
     """
     folder = Path(folder) if folder else notebooks_root()
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not every:
+        paths = [path for path in paths if int(path.name[:2]) < len(STAGES)]
     if not paths:
         raise InputError(
             f"no notebooks in {folder}: clone the repository and install it with pip install -e ."

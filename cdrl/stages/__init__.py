@@ -27,6 +27,7 @@ from cdrl.stages.s06_evaluate import (
     score_text,
     variant_table,
 )
+from cdrl.stages.s07_ideas import compare_content
 
 __all__ = [
     "aligned_clips",
@@ -34,6 +35,7 @@ __all__ = [
     "build_corpus",
     "clip_strip",
     "committed_edits",
+    "compare_content",
     "corpus_sheet",
     "edit_film",
     "edit_grid",
