@@ -247,6 +247,21 @@ def test_true_pairs_are_learnt_and_shuffled_ones_are_not(tmp_path):
     assert history.sound.iloc[-1] < shuffled.sound.iloc[-1] - 0.5
 
 
+@pytest.mark.slow
+def test_ccrl_on_two_processes_is_that_on_one(tmp_path):
+    features = drawn_features()
+    pairs = find_pairs(features, CONTENT)
+    histories = []
+    for devices in (1, 2):
+        config = replace(CONTENT, steps=6, devices=devices)
+        out = tmp_path / str(devices)
+        encoder, history = train_content(features, pairs, config, out)
+        assert not encoder.training
+        assert (out / "model.safetensors").exists()
+        histories.append(history)
+    pd.testing.assert_frame_equal(histories[0], histories[1], rtol=1e-4)
+
+
 def test_the_image_only_embedding_has_no_gradient_from_sound_and_from_other_windows():
     encoder = ContentEncoder(24, 24, 8, window=5)
     face = torch.randn(2, 5, 24, requires_grad=True)

@@ -205,35 +205,24 @@ def test_the_engine_clips_the_norm_of_all_gradients_together():
     assert parameters[1].item() == pytest.approx(-0.8, abs=1e-5)
 
 
-def test_the_engine_of_one_process_gathers_what_it_has():
+def test_the_engine_of_one_process_keeps_its_gradients():
     engine = Engine()
-    values = torch.arange(3.0)
-    assert engine.all_gather(values) is values
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.ones(2)
+    engine.average_gradients([parameter])
+    assert parameter.grad.tolist() == [1, 1]
     assert engine.state_dict() == {}
 
 
-class SkippingScaler:
-    """A gradient scaler that finds gradients which are not finite."""
-
-    def __init__(self):
-        self.scale = 4.0
-
-    def unscale_(self, optimiser):
-        pass
-
-    def step(self, optimiser):
-        pass
-
-    def update(self):
-        self.scale /= 2
-
-    def get_scale(self):
-        return self.scale
-
-
 def test_the_engine_says_where_a_step_was_skipped():
-    engine = Engine()
-    engine.scaler = SkippingScaler()
+    engine = Engine(precision="fp16")
     parameter = nn.Parameter(torch.zeros(1))
     optimiser = torch.optim.SGD([parameter], lr=1.0)
+    engine.backward(parameter.sum() * float("inf"))
     assert engine.step(optimiser, [parameter], 1.0) is False
+    assert parameter.item() == 0
+
+    parameter.grad = None
+    engine.backward(parameter.sum())
+    assert engine.step(optimiser, [parameter], 1.0) is True
+    assert parameter.item() == pytest.approx(-1, abs=1e-5)

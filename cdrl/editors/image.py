@@ -41,7 +41,9 @@ from cdrl.models.field_network import Edit
 from cdrl.models.image_editor import ImageEditor
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation.guidance import Guidance
-from cdrl.training.loop import LoopConfig, train
+from cdrl.training.group import run_in_group, starts_group
+from cdrl.training.joint import is_first, joint_forward
+from cdrl.training.loop import LoopConfig, read_history, train
 
 KIND = "image"  # of an editor, in its card
 START = "generator_start"  # the committed weights that training begins with
@@ -140,9 +142,9 @@ class ImageObjective(nn.Module):
         emotion = _one_hot(batch["emotion"])
         target = _one_hot(batch["target"])
 
-        edit = self.editor(source, target, batch["target_intensity"])
-        back = self.editor(edit.frames, emotion, intensity, MIDDLE)
-        same = self.editor(source, emotion, intensity, MIDDLE)
+        edit = joint_forward(self.editor, source, target, batch["target_intensity"])
+        back = joint_forward(self.editor, edit.frames, emotion, intensity, MIDDLE)
+        same = joint_forward(self.editor, source, emotion, intensity, MIDDLE)
 
         terms = self.target_terms(batch, edit.frames)
         middle = source[:, MIDDLE]
@@ -184,7 +186,7 @@ class ImageObjective(nn.Module):
         images = jittered.flatten(0, 1)
         frame_boxes = boxes.repeat_interleave(count, 0)
 
-        face, mouth = self.vision(images, frame_boxes)
+        face, mouth = joint_forward(self.vision, images, frame_boxes)
         features = torch.cat([face, mouth], 1)
         return features.unflatten(0, (batch, count))
 
@@ -217,7 +219,8 @@ def train_image_editor(
 ) -> tuple[ImageEditor, pd.DataFrame]:
     """Train one variant.
 
-    Writes `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
+    Writes `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes. With
+    `config.devices` above one, as many processes train it as one, see `training.engine`.
 
     Args:
         store: training people.
@@ -238,6 +241,12 @@ def train_image_editor(
     """
     weights = image_weights(variant, config)
     weights = measurable_weights(weights, guidance is not None, variant)
+    if starts_group(config.devices):
+        arguments = (store, guidance, config, variant, out, start, audio, run)
+        title = f"SPFEM {variant}"
+        run_in_group(train_image_editor, arguments, config.devices, config.device, title)
+        return ImageEditor.from_pretrained(out), read_history(out)
+
     card = EditorCard(variant, emotions_of(store), store.crop, run)
     editor, discriminator = starting_networks(start, config.seed, card, config.editor)
     objective = ImageObjective(editor, discriminator, weights, guidance)
@@ -249,9 +258,14 @@ def train_image_editor(
         seed=config.seed,
         weights=weights,
         device=config.device,
+        precision=config.precision,
+        micro_batches=config.micro_batches,
+        compiled=config.compiled,
     )
     checkpoint = Path(out) / "training"
     history = train(objective, objective, sampler, loop, checkpoint, f"SPFEM {variant}")
+    if not is_first():
+        return editor, history
 
     entries = image_entries(editor, out)
     entries |= {"variant": variant, "weights": weights, "start": start, "steps": config.steps}

@@ -29,6 +29,7 @@ from cdrl.editors.variants import Weights, action_weights, measurable_weights
 from cdrl.models.action_networks import ActionDiscriminator, ActionManipulator
 from cdrl.priors.actions import TrackedActions
 from cdrl.representation.distillation import ActionGuidance, feature_stats
+from cdrl.training.joint import joint_forward
 from cdrl.training.loop import LoopConfig, train
 
 JAW = ACTIONS.index("jawOpen")
@@ -109,12 +110,12 @@ class ActionObjective(nn.Module):
 
         target_style = self._style(batch, batch["reference"], batch["target"])
         source_style = self._style(batch, source, batch["emotion"])
-        output = manipulator(source, target_style, batch["target_intensity"])
+        output = joint_forward(manipulator, source, target_style, batch["target_intensity"])
 
         terms = adversarial_terms(self.discriminator, source, output, batch)
-        back = manipulator(output, source_style, batch["intensity"])
+        back = joint_forward(manipulator, output, source_style, batch["intensity"])
         terms["cycle"] = scaled_difference(back, source, std)
-        same = manipulator(source, source_style, batch["intensity"])
+        same = joint_forward(manipulator, source, source_style, batch["intensity"])
         terms["reconstruction"] = scaled_difference(same, source, std)
 
         output_style = manipulator.style_encoder(output)

@@ -34,6 +34,7 @@ from cdrl.editors.samplers import (
 from cdrl.editors.variants import IMAGE_PAIRED
 from cdrl.models.action_networks import ActionManipulator
 from cdrl.models.image_editor import ImageEditor
+from cdrl.training.joint import joint_forward
 from cdrl.training.loop import LoopConfig, train
 
 
@@ -254,7 +255,7 @@ class PairedActionObjective(nn.Module):
         truth = batch["truth"]
         label_style = manipulator.label_style(batch["target"])
         true_style = manipulator.style_encoder(truth)
-        output = manipulator(source, label_style, batch["target_intensity"])
+        output = joint_forward(manipulator, source, label_style, batch["target_intensity"])
         style_difference = (true_style - label_style.detach()).abs()
         return {
             "paired": scaled_difference(output, truth, std),

@@ -41,6 +41,7 @@ from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY
 from cdrl.priors.actions import TrackedActions
 from cdrl.priors.vision import VisionPrior
 from cdrl.studio.changes import source_of
+from cdrl.training.joint import joint_forward
 from cdrl.training.loop import LoopConfig, train
 
 PIXELS = "pixels"  # the first part of training: what the frames look like
@@ -192,7 +193,8 @@ def _single_precision(values: np.ndarray) -> torch.Tensor:
 def render_middle(renderer: ActionRenderer, batch: Batch) -> Edit:
     """The middle frames (B, 1, 3, C, C) of a batch of `ChangeSampler`, rendered."""
     middle = slice(1, 2)
-    return renderer(batch["frames"], batch["actions"], batch["change"], middle, stride=1)
+    frames = batch["frames"]
+    return joint_forward(renderer, frames, batch["actions"], batch["change"], middle, 1)
 
 
 class RenderingObjective(nn.Module):

@@ -23,8 +23,10 @@ from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.representation.content import adversarial_loss, variance_target
-from cdrl.representation.own import build_emotion_encoder, emotion_loss
-from cdrl.training.loop import loop_config, train
+from cdrl.representation.own import build_emotion_encoder, emotion_loss, load_emotion_encoder
+from cdrl.training.group import run_in_group, starts_group
+from cdrl.training.joint import is_first, joint_forward
+from cdrl.training.loop import loop_config, read_history, train
 
 TERMS = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
 LEVELS = 3  # of intensity
@@ -89,7 +91,7 @@ class EmotionObjective(nn.Module):
         level = batch["level"].flatten()
         speaker = batch["speaker"].flatten()
 
-        embedding = self.encoder(features)  # (2 P, D)
+        embedding = joint_forward(self.encoder, features)  # (2 P, D)
         prompts = self.prompts()
         direction = self._direction(embedding, prompts[batch["emotion"]])
 
@@ -270,6 +272,7 @@ def train_emotion(
 ) -> tuple[EmotionEncoder, pd.DataFrame]:
     """Train CERL and write the encoder with its card and history under `out`.
 
+    With `config.devices` above one, as many processes train it as one, see `training.engine`.
     Beside it, `targets.safetensors` holds the prompts and the prototypes by label and level.
 
     Args:
@@ -281,6 +284,11 @@ def train_emotion(
     Returns:
         The encoder, frozen, in eval mode; and the history of every term.
     """
+    if starts_group(config.devices):
+        arguments = (features, config, language, out)
+        run_in_group(train_emotion, arguments, config.devices, config.device, "CERL")
+        return load_emotion_encoder(out), read_history(out)
+
     torch.manual_seed(config.seed)
     prior = LanguagePrior(language)
     sampler = EmotionSampler(features, config)
@@ -290,6 +298,8 @@ def train_emotion(
     loop = loop_config(config, TERMS)
     history = train(objective, objective, sampler, loop, Path(out) / "training", "CERL")
 
+    if not is_first():
+        return encoder, history
     with torch.no_grad():
         prompts = objective.prompts()
     prototypes = _prototypes(encoder, features)

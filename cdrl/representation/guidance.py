@@ -28,6 +28,7 @@ from cdrl.priors.audio import EmbeddedAudioPrior
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.priors.vision import VisionPrior, vision_prior
 from cdrl.representation.own import load_content_encoder, load_emotion_encoder
+from cdrl.training.joint import joint_forward
 
 CONTENT_MARGIN = 2  # frames that content guidance needs on each side
 MIN_EMOTION_FRAMES = 3  # frames that emotion guidance needs: its encoder pools over time
@@ -132,7 +133,7 @@ class Guidance(nn.Module):
         """
         batch, frames = images.shape[:2]
         frame_boxes = boxes.repeat_interleave(frames, 0)
-        face, mouth = self.vision(images.flatten(0, 1), frame_boxes)
+        face, mouth = joint_forward(self.vision, images.flatten(0, 1), frame_boxes)
 
         window = self.content_encoder.window
         steps = torch.arange(window) - window // 2
@@ -168,13 +169,13 @@ class Guidance(nn.Module):
             boxes = images.new_tensor(DEFAULT_MOUTH_BOX).expand(batch, -1)
         flat_images = images.flatten(0, 1)
         frame_boxes = boxes.repeat_interleave(frames, 0)
-        face, mouth = self.vision(flat_images, frame_boxes)
+        face, mouth = joint_forward(self.vision, flat_images, frame_boxes)
 
         # The image tower of the embedded CLIP is the face backbone: its features are there already.
         if self.language.embedded and isinstance(self.vision, VisionPrior):
             image_features = face
         else:
-            image_features = self.language.image_features(flat_images)
+            image_features = joint_forward(self.language.image_features, flat_images)
 
         features = torch.cat([image_features, mouth], -1)
         return self.emotion_encoder(features.view(batch, frames, -1))

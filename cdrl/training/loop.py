@@ -15,9 +15,11 @@ from cdrl.core.checkpoint import load_trained_state, trained_state
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
 from cdrl.core.settings import ContentConfig, EmotionConfig
-from cdrl.training.engine import Engine
+from cdrl.training.engine import Engine, map_tensors
+from cdrl.training.joint import is_first
 
 CLIP_NORM = 1.0  # largest norm of all gradients together
+MOST_SKIPPED = 50  # steps in a row whose fp16 gradients are not finite
 
 Terms = dict[str, torch.Tensor]
 Objective = Callable[[Any], Terms]
@@ -38,8 +40,10 @@ class LoopConfig:
         log_every: steps between rows of the history.
         weights: factor of each term of the objective; a term that is not named, or has 0, is
             measured all the same.
-        device: `cpu`, `auto` (a GPU where there is one) or a name of torch's; on a GPU the terms
-            are computed in half precision.
+        device: `cpu`, `auto` (a GPU where there is one) or a name of torch's.
+        precision: auto, fp32, bf16 or fp16, see `Engine`.
+        micro_batches: parts in which the costly networks run, see `Engine`.
+        compiled: whether they are compiled by torch.compile.
     """
 
     steps: int = 300
@@ -51,6 +55,9 @@ class LoopConfig:
     log_every: int = 10
     weights: dict[str, float] = field(default_factory=dict)
     device: str = "cpu"
+    precision: str = "auto"
+    micro_batches: int = 1
+    compiled: bool = False
 
 
 def loop_config(settings: ContentConfig | EmotionConfig, terms: Iterable[str]) -> LoopConfig:
@@ -70,6 +77,9 @@ def loop_config(settings: ContentConfig | EmotionConfig, terms: Iterable[str]) -
         seed=settings.seed,
         weights=weights,
         device=settings.device,
+        precision=settings.precision,
+        micro_batches=settings.micro_batches,
+        compiled=settings.compiled,
     )
 
 
@@ -132,6 +142,9 @@ def train(
 ) -> pd.DataFrame:
     """Minimise the weighted sum of the objective's terms.
 
+    In a group of processes (`cdrl.training.group`) all train the same model; the first one writes
+    the checkpoint and shows progress.
+
     Every step draws its batch and torch's randomness from (seed, step) alone. To resume bit for
     bit, a checkpoint has to keep nothing but the model, the optimiser and counters.
 
@@ -149,34 +162,43 @@ def train(
     Raises:
         InputError: a weight that names no term, or a loss that is not finite.
     """
-    engine = Engine(config.device)
+    engine = Engine(config.device, config.precision, config.micro_batches, config.compiled)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model, optimiser = engine.setup(model, _build_optimiser(parameters, config))
     checkpoint = Checkpoint(out, model, optimiser, engine)
     first_step, log = checkpoint.load()
+    engine.wait_for_all()  # nobody writes a checkpoint before all have read it
 
     model.train()
     skipped_steps = 0
+    skipped_in_a_row = 0
     progress = tqdm(
         range(first_step, config.steps),
         desc=title or "train",
         initial=first_step,
         total=config.steps,
         mininterval=2,
+        disable=not is_first(),
     )
     for step in progress:
         terms = _terms_of_batch(objective, sample, step, config, engine)
         total = _weighted_sum(terms, config.weights)
-        _refuse_not_finite(total, step, title)
+        if engine.scaler is None:
+            _refuse_not_finite(total, step, title)
 
         _set_learning_rate(optimiser, learning_rate(step, config))
         optimiser.zero_grad(set_to_none=True)
         engine.backward(total)
-        if not engine.step(optimiser, parameters, CLIP_NORM):
+        if engine.step(optimiser, parameters, CLIP_NORM):
+            skipped_in_a_row = 0
+        else:
             skipped_steps += 1
+            skipped_in_a_row += 1
             progress.set_postfix(skipped=skipped_steps)
+            _refuse_many_skipped(skipped_in_a_row, step, title)
 
-        log.add({"total": total, **terms})
+        if bool(torch.isfinite(total)):
+            log.add({"total": total, **terms})
         steps_done = step + 1
         is_last = steps_done == config.steps
         if is_last or steps_done % config.log_every == 0:
@@ -184,6 +206,7 @@ def train(
         if is_last or steps_done % config.save_every == 0:
             checkpoint.save(steps_done, log)
 
+    engine.wait_for_all()
     model.to("cpu")
     model.eval()
     return pd.DataFrame(log.rows)
@@ -205,7 +228,7 @@ def _terms_of_batch(
     torch.manual_seed((config.seed * 1_000_003 + step) % 2**31)
     batch = sample(np.random.default_rng([config.seed, step]))
     batch = to_device(batch, engine.device)
-    with engine.autocast():
+    with engine.active(), engine.autocast():
         values = objective(batch)
 
     terms = {}
@@ -243,6 +266,14 @@ def _refuse_not_finite(total: torch.Tensor, step: int, title: str) -> None:
         )
 
 
+def _refuse_many_skipped(skipped: int, step: int, title: str) -> None:
+    if skipped == MOST_SKIPPED:
+        raise InputError(
+            f"{title or 'training'}: {skipped} steps in a row, to step {step}, had gradients that "
+            "are not finite in fp16; set precision=fp32 or bf16, or lower learning_rate"
+        )
+
+
 def to_device(batch: Any, device: torch.device) -> Any:
     """Move every tensor in a batch; everything else stays.
 
@@ -250,13 +281,16 @@ def to_device(batch: Any, device: torch.device) -> Any:
         batch: a tensor, or tensors in dicts, lists and tuples.
         device: where to.
     """
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {name: to_device(value, device) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
+    return map_tensors(lambda tensor: tensor.to(device), batch)
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """Read the history of a network of a run, as `save_network` wrote it.
+
+    Args:
+        folder: of the network.
+    """
+    return pd.read_parquet(Path(folder) / "history.parquet")
 
 
 class Checkpoint:
@@ -284,13 +318,13 @@ class Checkpoint:
         self.engine = engine
 
     def save(self, step: int, log: TrainingLog) -> None:
-        """Write the state atomically.
+        """Write the state atomically, in the first process of a group.
 
         Args:
             step: steps made so far.
             log: of these steps.
         """
-        if self.path is None:
+        if self.path is None or not is_first():
             return
         state = {
             "model": trained_state(self.model),

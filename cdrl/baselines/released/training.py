@@ -22,6 +22,7 @@ from cdrl.corpora.batches import load_images
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.priors.vision import VisionPrior, face_view
+from cdrl.training.joint import joint_forward
 from cdrl.training.loop import LoopConfig, train
 
 # Of the content maps at this size.
@@ -122,7 +123,7 @@ class ContentObjective(nn.Module):
         """Batch of `ContentSampler` -> loss and the two clamped cosines, (B,) each."""
         contents = []
         for images, audio in zip(batch["images"], batch["audio"], strict=True):
-            content = self.network(images, audio)
+            content = joint_forward(self.network, images, audio)
             contents.append(content)
 
         loss, positive, negative = released_content(*contents)
@@ -271,9 +272,9 @@ class PromptObjective(nn.Module):
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """(B, K, L) -> (B, K, D)."""
         if not self.shared:
-            return self.heads(images)
+            return joint_forward(self.heads, images)
         flat = images.flatten(0, 1)[:, None]
-        return self.heads(flat).view(*images.shape[:2], -1)
+        return joint_forward(self.heads, flat).view(*images.shape[:2], -1)
 
 
 def train_released_emotion(
