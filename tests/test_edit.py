@@ -1,11 +1,13 @@
 """The edit of clips and files: what stays, what may change, what is refused before writing."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
+import cdrl
 from cdrl.core.checkpoint import load_card, save_weights
 from cdrl.core.errors import InputError
 from cdrl.core.paths import data_root
@@ -21,7 +23,8 @@ from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.samples import sample_paths
 from cdrl.editing import fit
 from cdrl.editing import pipeline as edit
-from cdrl.editing.control import emotion_weights
+from cdrl.editing.control import IntensityCurve, emotion_weights
+from cdrl.editing.disclosure import NOTE_KEY, describe_earlier, earlier_notes, mark_frames
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import EditorCard, card_entries, read_editor_card
 from cdrl.editors.image import image_entries
@@ -29,6 +32,7 @@ from cdrl.editors.loading import load_editor
 from cdrl.media.decoding import open_video
 from cdrl.media.encoding import SYNTHETIC, write_video
 from cdrl.media.faces import Alignment, align, crop
+from cdrl.media.tracks import follow_face
 from cdrl.media.video import read_metadata, read_video, video_facts
 from cdrl.models.constant_edit import ConstantEdit
 from cdrl.models.field_network import apply_fields
@@ -316,6 +320,117 @@ def test_a_faceless_or_unreadable_video_is_refused_before_anything_is_written(ed
         with pytest.raises(InputError, match=message):
             edit.edit_video(tmp_path / name, "happy", tmp_path / "out.mp4", 1.0, editor)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "wall.mp4"]
+
+
+def edited(editor, source, out, **options):
+    """The edit of a file, and the lines that it said."""
+    lines = []
+    edit.edit_video(source, "happy", out, 1.0, editor, False, say=lines.append, **options)
+    return read_video(out, None, require_audio=False).frames, lines
+
+
+def test_frames_that_cannot_be_edited_are_the_source_s_to_the_bit(editor, video):
+    frames = read_video(video, None).frames[:20]
+    frames[8:12] = 0
+    track = follow_face(frames)
+    weights = label_weights(["happy"])
+    curve = track.strength(4)
+    out = np.stack(list(edit.edited_track(editor, frames, track, weights, curve)))
+    assert np.array_equal(out[8:12], frames[8:12])
+    for start, stop in ((0, 8), (12, 20)):
+        alone = frames[start:stop]
+        alone_track = follow_face(alone)
+        alone_curve = np.ones(8, np.float32)
+        expected = edit.edited_track(editor, alone, alone_track, weights, alone_curve)
+        assert np.array_equal(out[start:stop], np.stack(list(expected)))
+        assert not np.array_equal(out[start:stop], alone)
+
+
+def test_an_edit_says_in_its_metadata_what_was_asked(editor, video, tmp_path):
+    out = tmp_path / "mixed.mp4"
+    mixture = {"happy": 0.7, "sad": 0.3}
+    curve = IntensityCurve([0, 0.5], [0, 1])
+    options = {"source_emotion": "neutral", "say": list}
+    edit.edit_video(video, mixture, out, curve, editor, False, **options)
+    metadata = read_metadata(out)
+    assert metadata["comment"] == SYNTHETIC
+    note = json.loads(metadata[NOTE_KEY])
+    assert note["synthetic"] is True
+    assert note["emotion"] == "0.7 happy + 0.3 sad"
+    assert (note["source_emotion"], note["intensity"]) == ("neutral", "0 to 1")
+    assert (note["editor"], note["version"]) == (editor.card.name, cdrl.__version__)
+    assert (note["edited_frames"], note["frames"]) == (29, 30)
+    assert note["earlier"] == [{"synthetic": True}], "the source is a file of the kit"
+    for part in ("Synthetic", "from neutral to 0.7 happy + 0.3 sad", "0 to 1", cdrl.__version__):
+        assert part in metadata["description"]
+
+
+def test_an_edit_of_an_edit_says_so_and_keeps_the_earlier_notes(editor, video, tmp_path):
+    recording = tmp_path / "recording.mp4"
+    clip = read_video(video, None)
+    write_video(recording, clip.frames[:6], 25.0, metadata={"comment": "", "description": ""})
+    _, lines = edited(editor, recording, tmp_path / "a.mp4")
+    assert not any("synthetic" in line for line in lines)
+    _, lines = edited(editor, tmp_path / "a.mp4", tmp_path / "b.mp4")
+    [line] = [line for line in lines if "synthetic already" in line]
+    assert line.startswith("a.mp4: ") and "happy, intensity 1, cdrl" in line
+    edited(editor, tmp_path / "b.mp4", tmp_path / "c.mp4")
+    earlier = json.loads(read_metadata(tmp_path / "c.mp4")[NOTE_KEY])["earlier"]
+    assert [note["emotion"] for note in earlier] == ["happy", "happy"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", '"a"', "[" * 50_000, '{"earlier": 3}', '{"earlier": [1, {}]}']
+)
+def test_a_stranger_s_note_is_read_without_trust(text):
+    notes = earlier_notes({NOTE_KEY: text})
+    assert all(isinstance(note, dict) for note in notes)
+    assert describe_earlier(notes).isprintable()
+    nasty = earlier_notes({NOTE_KEY: json.dumps({"emotion": "\x1b[2J\n" * 99})})
+    assert describe_earlier(nasty).isprintable() and len(describe_earlier(nasty)) < 600
+
+
+@pytest.mark.parametrize("size", [(360, 480), (1080, 1920), (64, 64), (8, 12), (1, 1)])
+def test_a_mark_is_drawn_into_every_frame_alike_and_nothing_else_changes(size):
+    random = np.random.default_rng(0)
+    frames = random.integers(60, 200, (3, *size, 3), dtype=np.uint8)
+    marked = np.stack(list(mark_frames(iter(frames), "happy")))
+    assert marked.shape == frames.shape
+    changed = (marked != frames).any(axis=(0, 3))
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    label = marked[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert np.ptp(label, axis=0).max() == 0
+    if min(size) >= 64:
+        assert label.min() < 40 and label.max() > 215, "light letters on a dark ground"
+        assert 9 <= label.shape[1] <= 0.25 * size[0] + 4
+        assert rows[0] > size[0] / 2 and columns[0] < size[1] / 4, "in the lower left corner"
+        assert changed.mean() < 0.06 or size == (64, 64)
+
+
+def test_a_marked_edit_is_marked_where_nothing_is_edited_too(editor, video, tmp_path):
+    source = tmp_path / "source.mp4"
+    frames = np.concatenate([np.zeros((4, 360, 480, 3), np.uint8), read_video(video).frames[:4]])
+    write_video(source, frames, 25.0)
+    marked, lines = edited(editor, source, tmp_path / "a.mp4", mark=True)
+    corner = marked[:, -40:, :120].astype(int)
+    assert (corner.max(axis=(1, 2, 3)) > 200).all()
+    assert np.abs(corner - corner[0])[:, 5:24, 16:90].mean() < 3
+    assert marked[:4, :300].max() < 20
+    assert any("4 of 8 frames stay" in line for line in lines)
+
+
+@pytest.mark.parametrize("face", [1, 2, "2", (560.0, 60, 300, 300)])
+def test_the_chosen_one_of_two_faces_is_edited_and_the_other_stays(editor, video, tmp_path, face):
+    frames = read_video(video, None).frames[:5]
+    source = tmp_path / "two.mp4"
+    write_video(source, np.concatenate([frames, frames], axis=2), 25.0)
+    out, lines = edited(editor, source, tmp_path / "a.mp4", face=face)
+    change = np.abs(out.astype(int) - read_video(source, None, require_audio=False).frames)
+    left = change[:, 100:260, 160:320].mean()
+    right = change[:, 100:260, 640:800].mean()
+    chosen, other = (left, right) if face == 1 else (right, left)
+    assert chosen > 2 > other
+    assert f"face {1 if face == 1 else 2} is edited" in lines[0]
 
 
 def test_the_source_is_never_overwritten(editor, video):

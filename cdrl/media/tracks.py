@@ -333,6 +333,7 @@ class _ShotFollower:
         self.region: Region | None = None  # where the face is expected; None while it is lost
         self.last_seen: _Look | None = None
         self.searched_at = start - CHECK_EVERY  # frame of the last search for small faces
+        self.listed_at = start - CHECK_EVERY  # frame of the last search for all faces
 
         self.looks: list[_Look] = []
         self.recent: list[tuple[int, np.ndarray]] = []  # frames since the last look
@@ -386,12 +387,17 @@ class _ShotFollower:
         """
         thorough = index - self.searched_at >= CHECK_EVERY
         boxes, _, eyes = detect_faces(frame, small=thorough)
-        if len(boxes) and self.chosen is None:
-            boxes, _, eyes = detect_faces(frame, everywhere=True)
         if thorough:
             self.searched_at = index
         if not len(boxes):
             return None
+        if self.chosen is None:
+            is_due = index - self.listed_at >= CHECK_EVERY
+            if is_due:
+                boxes, _, eyes = detect_faces(frame, everywhere=True)
+                self.listed_at = index
+            elif len(self.boxes):  # they were listed a moment ago, and it was not among them
+                return _Look(index, None, reason=OTHER_FACES)
 
         faces = _confirmed_faces(frame, boxes, eyes)
         if not faces:
