@@ -121,10 +121,11 @@ def write_sound(
     layout: str = "mono",
     holes: Sequence[tuple[float, float]] = (),
     seconds: float = 4.0,
-    picture_rate: int = RATE,
+    picture_rate: int = 5,
     titles: Sequence[dict[str, str]] = (),
     default: int = 0,
     metadata: dict[str, str] | None = None,
+    chapters: Sequence[tuple[float, float]] = (),
 ) -> Path:
     """Write pictures of 64 x 48 and sound tracks.
 
@@ -140,9 +141,22 @@ def write_sound(
         titles: metadata of each track.
         default: number of the track that is marked as default.
         metadata: of the file.
+        chapters: seconds from and to.
     """
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
+        parts = [
+            {
+                "id": number,
+                "start": round(first * 1000),
+                "end": round(last * 1000),
+                "time_base": Fraction(1, 1000),
+                "metadata": {"title": f"part {number}"},
+            }
+            for number, (first, last) in enumerate(chapters)
+        ]
+        if parts:
+            container.set_chapters(parts)
         video = container.add_stream("mpeg4", rate=picture_rate)
         video.width = 64
         video.height = 48

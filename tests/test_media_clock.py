@@ -46,7 +46,7 @@ def test_a_pause_in_the_sound_keeps_what_follows_in_its_place(tmp_path, codec):
     assert np.abs(of_edit - of_source).max() < 0.01
 
 
-@pytest.mark.parametrize("milliseconds", [20, 40, 80, 100, 300])
+@pytest.mark.parametrize("milliseconds", [20, 60, 100])
 def test_small_holes_move_nothing(tmp_path, milliseconds):
     holes = [(start, start + milliseconds / 1000) for start in (1.0, 2.0, 3.0)]
     sound = tones(4, STARTS, 48_000)
@@ -97,26 +97,28 @@ def test_copied_sound_is_the_same_to_the_bit(tmp_path, name, codec):
 
 
 def test_other_tracks_title_and_chapters_go_along_and_what_cannot_is_named(tmp_path):
-    starts = (0.5, 1.5, 2.5, 3.5)
+    other = (0.5, 1.5, 2.5, 3.5)
     languages = [{"language": "eng"}, {"language": "fra"}]
     source = write_sound(
         tmp_path / "a.mkv",
-        [tones(4, STARTS, 48_000), tones(4, starts, 48_000)],
+        [tones(4, STARTS, 48_000), tones(4, other, 48_000)],
         titles=languages,
         metadata={"title": "My talk", "comment": "my words"},
+        chapters=[(0.0, 1.5), (1.5, 4.0)],
     )
     lines = []
     frames = read_video(source, None).frames
     write_edit(source, frames, tmp_path / "b.mp4", {"title": "edited"}, lines.append)
-    assert "fra" in lines[0] and "kept" in lines[0]
+    assert "fra" in lines[0] and "kept" in lines[0] and "2 chapters" in lines[0]
     metadata = read_metadata(tmp_path / "b.mp4")
     assert "My talk" in metadata["title"] and "edited" in metadata["title"]
     assert metadata["source_comment"] == "my words"
     with av.open(str(tmp_path / "b.mp4")) as container:
         tracks = container.streams.audio
         assert [track.metadata["language"] for track in tracks] == ["eng", "fra"]
-        before = packet_bytes(source, 1)
-        assert packet_bytes(tmp_path / "b.mp4", 1) == before
+        starts = [float(part["start"] * part["time_base"]) for part in container.chapters()]
+    assert starts == pytest.approx([0.0, 1.5], abs=0.03)
+    assert packet_bytes(tmp_path / "b.mp4", 1) == packet_bytes(source, 1)
 
 
 def video_start(path):
@@ -153,7 +155,7 @@ def with_subtitles(source, out):
 
 
 def test_subtitles_after_the_picture_are_no_truncation_and_named_as_dropped(tmp_path):
-    plain = write_sound(tmp_path / "a.mkv", [tones(2, (0.5,), 48_000)], seconds=2)
+    plain = write_sound(tmp_path / "a.mkv", [tones(2, (0.5,), 48_000)], seconds=2, picture_rate=25)
     source = with_subtitles(plain, tmp_path / "b.mkv")
     lines = []
     frames = edit_of_nothing(source, tmp_path / "c.mp4", lines.append)
@@ -192,7 +194,7 @@ def test_a_file_that_ends_early_is_truncated_in_every_container(tmp_path, name):
 
 def test_joined_recordings_follow_each_other(tmp_path):
     sound = tones(2, (0.5, 1.5), 48_000)
-    path = write_sound(tmp_path / "a.ts", [sound], seconds=2)
+    path = write_sound(tmp_path / "a.ts", [sound], seconds=2, picture_rate=25)
     joined = tmp_path / "b.ts"
     joined.write_bytes(path.read_bytes() * 3)
     facts = video_facts(joined)
@@ -260,18 +262,7 @@ def test_sound_that_leaps_by_hours_is_refused_in_one_line():
     assert "a.mkv" in str(caught.value) and "clock" in str(caught.value)
 
 
-LAYOUTS = [
-    "mono",
-    "stereo",
-    "2.1",
-    "quad",
-    "5.0",
-    "5.1",
-    "6.1",
-    "7.1",
-    "octagonal",
-    "hexadecagonal",
-]
+LAYOUTS = ["mono", "stereo", "quad", "5.1", "6.1", "7.1", "hexadecagonal"]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

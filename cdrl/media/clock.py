@@ -15,7 +15,8 @@ from cdrl.core.errors import InputError
 
 # A clock that falls by more than this within one stream (s) belongs to another recording.
 JOINT_SECONDS = 0.5
-# A picture is shown at least this long (s) after the one before, whatever its timestamp says.
+# A picture is shown at least this long (s) after the one before, whatever its timestamp says; less
+# where the pictures of a file follow each other faster.
 SHORTEST_STEP = 0.001
 # Sound may be this far (s) from its timestamp, which containers round and recorders let tremble.
 LARGEST_DRIFT = 0.008
@@ -109,6 +110,7 @@ class PictureClock:
 
     def __init__(self, frame_seconds: float) -> None:
         self.frame_seconds = frame_seconds
+        self.shortest_step = min(SHORTEST_STEP, frame_seconds / 4)
         self.previous: float | None = None
 
     def time(self, stated: float | None) -> float:
@@ -122,7 +124,7 @@ class PictureClock:
         elif stated is None:
             seconds = self.previous + self.frame_seconds
         else:
-            seconds = max(stated, self.previous + SHORTEST_STEP)
+            seconds = max(stated, self.previous + self.shortest_step)
         self.previous = seconds
         return seconds
 

@@ -160,9 +160,18 @@ def planes_to_rgb(planes: Planes) -> np.ndarray:
         (H, W, 3) uint8 RGB, each value the nearest one.
     """
     height, width = planes.brightness.shape
-    red_weight, blue_weight = planes.tags.weights
+    image = np.empty((height, width, 3), np.uint8)
+    factors = _factors_of_planes(planes.tags)
+    darkest, _, _ = _range(planes.tags)
+    _planes_to_rgb(planes.brightness, planes.blue, planes.red, factors, darkest, image)
+    return image
+
+
+def _factors_of_planes(tags: ColourTags) -> np.ndarray:
+    """(5,) fixed-point factors of `_planes_to_rgb`."""
+    red_weight, blue_weight = tags.weights
     green_weight = 1 - red_weight - blue_weight
-    darkest, steps, color_steps = _range(planes.tags)
+    _, steps, color_steps = _range(tags)
 
     scale = 255 / steps
     color_scale = 255 / color_steps
@@ -171,11 +180,14 @@ def planes_to_rgb(planes: Planes) -> np.ndarray:
     green_by_red = -red_weight / green_weight * red_by_red
     green_by_blue = -blue_weight / green_weight * blue_by_blue
 
-    factors = np.array([scale, red_by_red, green_by_red, green_by_blue, blue_by_blue])
-    whole = np.round(factors * (1 << FRACTION_BITS)).astype(np.int32)
-    image = np.empty((height, width, 3), np.uint8)
-    _planes_to_rgb(planes.brightness, planes.blue, planes.red, whole, darkest, image)
-    return image
+    factors = [scale, red_by_red, green_by_red, green_by_blue, blue_by_blue]
+    return _fixed_point(np.array(factors))
+
+
+def _fixed_point(factors: np.ndarray) -> np.ndarray:
+    """Factors of any shape as int32, 1 being `1 << FRACTION_BITS`."""
+    one = 1 << FRACTION_BITS
+    return np.round(factors * one).astype(np.int32)
 
 
 def rgb_to_planes(image: np.ndarray, tags: ColourTags) -> Planes:
@@ -185,26 +197,36 @@ def rgb_to_planes(image: np.ndarray, tags: ColourTags) -> Planes:
         image: (H, W, 3) uint8 RGB.
         tags: what the planes shall mean.
     """
-    red_weight, blue_weight = tags.weights
-    green_weight = 1 - red_weight - blue_weight
-    darkest, steps, color_steps = _range(tags)
-
-    weights = np.array([red_weight, green_weight, blue_weight])
-    brightness_factors = weights * steps / 255
-    color_scale = color_steps / 255
-    blue_factors = (np.array([0, 0, 1]) - weights) / (2 * (1 - blue_weight)) * color_scale
-    red_factors = (np.array([1, 0, 0]) - weights) / (2 * (1 - red_weight)) * color_scale
-
-    factors = np.stack([brightness_factors, blue_factors, red_factors])
-    whole = np.round(factors * (1 << FRACTION_BITS)).astype(np.int32)
-
     height, width = image.shape[:2]
     color_size = ((height + 1) // 2, (width + 1) // 2)
     brightness = np.empty((height, width), np.uint8)
     blue = np.empty(color_size, np.uint8)
     red = np.empty(color_size, np.uint8)
-    _rgb_to_planes(np.ascontiguousarray(image), whole, darkest, brightness, blue, red)
+
+    pixels = np.ascontiguousarray(image)
+    factors = _factors_of_rgb(tags)
+    darkest, _, _ = _range(tags)
+    _rgb_to_planes(pixels, factors, darkest, brightness, blue, red)
     return Planes(brightness, blue, red, tags)
+
+
+def _factors_of_rgb(tags: ColourTags) -> np.ndarray:
+    """(3, 3) fixed-point factors of `_rgb_to_planes`."""
+    red_weight, blue_weight = tags.weights
+    green_weight = 1 - red_weight - blue_weight
+    _, steps, color_steps = _range(tags)
+
+    weights = np.array([red_weight, green_weight, blue_weight])
+    only_red = np.array([1, 0, 0])
+    only_blue = np.array([0, 0, 1])
+    blue_scale = color_steps / 255 / (2 * (1 - blue_weight))
+    red_scale = color_steps / 255 / (2 * (1 - red_weight))
+
+    brightness_factors = weights * steps / 255
+    blue_factors = (only_blue - weights) * blue_scale
+    red_factors = (only_red - weights) * red_scale
+    factors = np.stack([brightness_factors, blue_factors, red_factors])
+    return _fixed_point(factors)
 
 
 def _range(tags: ColourTags) -> tuple[int, int, int]:

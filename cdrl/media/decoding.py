@@ -237,11 +237,14 @@ class MediaWalk:
         refuse_cut_file(self.path)
         promised = (self.container.duration or 0) / av.time_base
         start = (self.container.start_time or 0) / av.time_base
-        self._refuse_missing_end(self.packet_clock.end - start, promised)
+        seconds = self.packet_clock.end - start
+        self._refuse_missing_end(seconds, promised)
 
         if self.video.duration and self.video_start is not None:
-            promised = float(self.video.duration * cast(Fraction, self.video.time_base))
-            self._refuse_missing_end(self.video_end - self.video_start, promised)
+            time_base = cast(Fraction, self.video.time_base)
+            promised = float(self.video.duration * time_base)
+            seconds = self.video_end - self.video_start
+            self._refuse_missing_end(seconds, promised)
 
     def _refuse_missing_end(self, seconds: float, promised: float) -> None:
         if seconds < promised - TRUNCATION_SECONDS - TRUNCATION_SHARE * promised:

@@ -3,6 +3,7 @@
 Both readers and writers work on the picture as it is shown, upright and with square pixels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -98,10 +99,11 @@ def display_of(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Display:
 
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
     """(2, 2) float, shown (x, y) = matrix @ stored (x, y), its area kept; 1 where it has none."""
-    if Type.DISPLAYMATRIX not in frame.side_data:
+    side_data = cast(Mapping[Type, Buffer], frame.side_data)
+    if Type.DISPLAYMATRIX not in side_data:
         return np.eye(2)
-    side_data = cast(Buffer, frame.side_data[Type.DISPLAYMATRIX.name])
-    numbers = np.frombuffer(bytes(side_data), np.int32).reshape(3, 3)
+    stored = bytes(side_data[Type.DISPLAYMATRIX])
+    numbers = np.frombuffer(stored, np.int32).reshape(3, 3)
     matrix = numbers[:2, :2].T / ONE
     area = abs(np.linalg.det(matrix))
     if area < TURN_TOLERANCE:
@@ -209,12 +211,17 @@ def _turned_freely(image: np.ndarray, display: Display, matrix: np.ndarray) -> n
         matrix: (2, 2), shown x and y from stored ones.
     """
     border = 1  # pixels of black, which the warp repeats outside
-    framed = np.pad(image, ((border, border), (border, border), (0, 0)))
-    shown_centre = np.array([display.width, display.height]) / 2
-    stored_centre = np.array(display.square_size) / 2 + border
+    both_sides = (border, border)
+    framed = np.pad(image, (both_sides, both_sides, (0, 0)))
+
+    shown_size = np.array([display.width, display.height])
+    shown_centre = shown_size / 2
+    stored_size = np.array(display.square_size)
+    stored_centre = stored_size / 2 + border
 
     inverse = np.linalg.inv(matrix)
-    offset = stored_centre - inverse @ shown_centre
+    turned_centre = inverse @ shown_centre
+    offset = stored_centre - turned_centre
     to_stored = np.column_stack([inverse, offset])
     return affine_warp(framed, to_stored, display.height, display.width, 1)
 

@@ -43,6 +43,7 @@ from cdrl.media.sound_tracks import CopiedSound, EncodedSound, SampleTrack, code
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 # A source's own words where an edit must say that it is synthetic.
 REPLACED_KEYS = ("comment", "description")
+STREAM_KINDS = {"audio": "sound track", "subtitle": "subtitles", "video": "second picture"}
 
 Say = Callable[[str], None]
 
@@ -246,7 +247,9 @@ class _EditedCopy:
             self.pictures = self._begin(timed.frame, image, shown.tags)
         planes = shown.edited_planes(image, self.pictures.tags)
         seconds = timed.seconds - float(self.origin)
-        self.output.mux(self.pictures.encode(planes, seconds))
+
+        packets = self.pictures.encode(planes, seconds)
+        self.output.mux(packets)
         self.num_frames += 1
 
     def _begin(self, frame: av.VideoFrame, image: np.ndarray, tags: ColourTags) -> PictureTrack:
@@ -363,11 +366,15 @@ def _copy_language(source: Stream, copy: Stream) -> None:
 
 def _stream_name(stream: Stream) -> str:
     """What a stream is, in words: sound track (fra, ac3)."""
-    kinds = {"audio": "sound track", "subtitle": "subtitles", "video": "second picture"}
-    kind = kinds.get(stream.type, f"{stream.type} stream")
-    language = stream.metadata.get("language", "")
-    details = [detail for detail in (language, codec_name(stream)) if detail not in ("", "unknown")]
-    return f"{kind} ({', '.join(details)})" if details else kind
+    kind = STREAM_KINDS.get(stream.type, f"{stream.type} stream")
+    details = []
+    if "language" in stream.metadata:
+        details.append(stream.metadata["language"])
+    if stream.codec_context:
+        details.append(codec_name(stream))
+    if not details:
+        return kind
+    return f"{kind} ({', '.join(details)})"
 
 
 def _note_picture(

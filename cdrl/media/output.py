@@ -172,8 +172,13 @@ def fine_time_base(time_base: Fraction) -> Fraction:
 def _even_frame(planes: Planes) -> av.VideoFrame:
     """Planes as a frame; the last row or column is repeated where its number is odd."""
     height, width = planes.brightness.shape
-    padding = ((0, height % 2), (0, width % 2))
+    missing_rows = (0, height % 2)
+    missing_columns = (0, width % 2)
+    padding = (missing_rows, missing_columns)
     brightness = np.pad(planes.brightness, padding, mode="edge")
-    parts = (brightness.ravel(), planes.blue.ravel(), planes.red.ravel())
-    rows = np.concatenate(parts).reshape(-1, brightness.shape[1])
+
+    parts = [brightness, planes.blue, planes.red]
+    numbers = np.concatenate([part.ravel() for part in parts])
+    even_width = brightness.shape[1]
+    rows = numbers.reshape(-1, even_width)
     return av.VideoFrame.from_ndarray(rows, format="yuv420p")

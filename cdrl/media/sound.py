@@ -165,14 +165,20 @@ def _decode_channels(path: Path, start_seconds: float) -> Iterator[TimedChannels
 
 def _weights_of_layouts(path: Path) -> dict[str, np.ndarray]:
     """How much of each channel is heard, for every layout of a file: see `channel_weights`."""
-    names: dict[str, list[str]] = {}
+    layouts: dict[str, av.AudioLayout] = {}
     products: dict[str, np.ndarray] = {}
     for piece in _decode_channels(path, 0.0):
-        layout = piece.layout.name
-        names[layout] = _channel_names(piece.layout)
+        name = piece.layout.name
+        layouts[name] = piece.layout
         channels = piece.channels.astype(np.float64)
-        products[layout] = products.get(layout, 0) + channels.T @ channels
-    return {layout: channel_weights(names[layout], products[layout]) for layout in products}
+        product = channels.T @ channels
+        products[name] = products.get(name, 0) + product
+
+    weights = {}
+    for name, layout in layouts.items():
+        channel_names = _channel_names(layout)
+        weights[name] = channel_weights(channel_names, products[name])
+    return weights
 
 
 def _channel_names(layout: av.AudioLayout) -> list[str]:
@@ -208,8 +214,25 @@ def channel_weights(names: Sequence[str], products: np.ndarray) -> np.ndarray:
         if name == DEEP_SOUNDS and index != loudest:
             is_heard[index] = False
 
-    scale = np.sqrt(powers * powers[loudest])
-    likeness = np.divide(products[loudest], scale, out=np.zeros(len(names)), where=scale > 0)
+    likeness = _likeness(products, loudest)
     signs = np.where(likeness < OPPOSITE, -1.0, 1.0)
-    weights = signs * is_heard / is_heard.sum()
+    number = is_heard.sum()
+    weights = signs * is_heard / number
     return weights.astype(np.float32)
+
+
+def _likeness(products: np.ndarray, channel: int) -> np.ndarray:
+    """How much each channel is like one of them: 1 the same, -1 its negative, 0 where silent.
+
+    Args:
+        products: (C, C), see `channel_weights`.
+        channel: number of that channel.
+
+    Returns:
+        (C,).
+    """
+    powers = np.diag(products)
+    scale = np.sqrt(powers * powers[channel])
+    likeness = np.zeros(len(powers))
+    np.divide(products[channel], scale, out=likeness, where=scale > 0)
+    return likeness

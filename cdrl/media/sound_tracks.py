@@ -193,7 +193,8 @@ class EncodedSound:
         packets: list[av.Packet] = []
         if self.run is None or not placed.continues or not self.run.takes(frame):
             packets += self._finish_run()
-            position = round((placed.seconds - float(self.origin)) * self.rate)
+            seconds = placed.seconds - float(self.origin)
+            position = round(seconds * self.rate)
             self.run = ResampledRun(frame, position, self.rate, self.layout)
         for piece in self.run.convert(frame):
             packets += self._encode(piece)
@@ -212,14 +213,17 @@ class EncodedSound:
         if self.end is None:
             self.end = position
         packets: list[av.Packet] = []
+        longest = SILENCE_SECONDS * self.rate
         while position > self.end:
-            length = min(position - self.end, SILENCE_SECONDS * self.rate)
-            silence = np.zeros((length, self.encoder.num_channels), np.float32)
+            length = min(position - self.end, longest)
+            shape = (length, self.encoder.num_channels)
+            silence = np.zeros(shape, np.float32)
             packets += self.encoder.encode(self.end, silence)
             self.end += length
 
         overlap = self.end - position
-        heard = np.clip(piece.channels[overlap:], -1, 1)
+        new_channels = piece.channels[overlap:]
+        heard = np.clip(new_channels, -1, 1)
         packets += self.encoder.encode(self.end, heard)
         self.end += len(heard)
         return packets
