@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cdrl.cli.commands import COMMANDS
 from cdrl.cli.main import main
 from cdrl.cli.notebooks import _notebook_error
 from cdrl.core import compile_cache
@@ -30,6 +31,7 @@ FOLDERS = {
     "train work": ["train", "judge_a", "--work", "{}"],
     "cards": ["train", "--cards", "--out", "{}"],
     "ingest": ["data", "ingest", "ROOT", "--out", "{}"],
+    "evaluate": ["evaluate", "ROOT", "--out", "{}"],
     "studio": ["data", "studio", "--layout", "mead", "--out", "{}"],
 }
 FILES = {"explore": ["explore", "RUN", "--out", "{}"], "dial": ["dial", "RUN", "--out", "{}"]}
@@ -100,6 +102,14 @@ def test_every_page_refuses_a_place_that_is_no_file_before_any_work(words, surro
         line = capsys.readouterr().err
         assert line.count("\n") == 1
         assert reason in line
+
+
+def test_every_command_that_writes_has_a_check_that_comes_first():
+    places = {"--out", "--work", "--manifest", "--set"}
+    for command in COMMANDS:
+        options = {name for argument in command.arguments for name in argument.names}
+        if options & places and command.words != ("edit",):  # it plans its files by itself
+            assert command.check, command.words
 
 
 def test_a_store_does_not_replace_the_working_folder(surroundings, capsys):

@@ -116,6 +116,20 @@ def train(arguments: argparse.Namespace) -> None:
         check_folder("--work", arguments.work)
 
 
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Check the folders of `cdrl evaluate`.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    check_folder("--out", arguments.out)
+    if arguments.work:
+        check_folder("--work", arguments.work)
+
+
 def page(arguments: argparse.Namespace) -> None:
     """Check the file of `cdrl explore` and `cdrl dial`.
 

@@ -336,6 +336,7 @@ COMMANDS = (
                 help="videos, readings and a page, to stay on your machine (default: runs/real)",
             ),
         ),
+        check="cdrl.cli.checks:evaluate",
     ),
     Command(
         ("train",),
