@@ -168,7 +168,7 @@ def digest(folder: Path) -> dict[str, str]:
         if path.name == "results.json":
             text = json.dumps(stable_part(json.loads(path.read_text())), sort_keys=True)
             digests[name] = _hash(text.encode())
-        elif path.suffix in (".npy", ".safetensors", ".mp4", ".wav"):
+        elif path.suffix in (".npy", ".safetensors"):
             digests[name] = _hash(path.read_bytes())
         elif path.suffix == ".parquet" and path.name != "results.parquet":
             table = pd.read_parquet(path).drop(columns="media", errors="ignore")

@@ -13,7 +13,8 @@ from cdrl.core.ending import Stopped, stopped_by_signals
 from cdrl.core.errors import FULL_DISK_LINE, InputError, printable, tells_full_disk
 
 UNUSABLE_INPUT = 2
-INTERRUPTED = 130  # by Ctrl-C, as shells count it
+SIGNALLED = 128  # a status above is that of a signal, as shells count it
+INTERRUPTED = 130  # by Ctrl-C
 
 CommandFunction = Callable[[argparse.Namespace], int | None]
 
@@ -123,5 +124,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run_and_exit() -> None:
+    """Run the command of this process, and end the process.
+
+    After a signal it ends at once: Python would wait for threads, and tidy up for seconds.
+    """
+    status = main()
+    if status > SIGNALLED:
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()
