@@ -983,6 +983,25 @@ def test_cdrl_data_check_says_what_a_split_makes_of_the_clips(placeholder_root, 
     assert "beware of the split: choose: not one clip is here" in printed
 
 
+ESCAPE = "\x1b[2J\x1b]0;title\x07\u202e"
+
+
+def test_cdrl_data_check_prints_nothing_that_a_terminal_obeys(tmp_path, capsys):
+    root = tmp_path / f"root{ESCAPE}"
+    people = [f"{name}{ESCAPE}" for name in "abc"]
+    make_files(root, [f"{name}/happy/{ESCAPE}.mp4" for name in people])
+    make_files(root, [f"{people[0]}/{ESCAPE}.mp4", f"{ESCAPE}.txt"])
+    manifest_file = str(tmp_path / "m.parquet")
+    words = ["data", "check", str(root), "--manifest", manifest_file, "--split", "strict"]
+    assert main(words) == 0
+    assert main(["data", "check", f"{root}{ESCAPE}"]) == 2
+    assert main(["data", "check", str(root), "--corpus", ESCAPE]) == 2
+    printed = capsys.readouterr()
+    lines = [*printed.out.splitlines(), *printed.err.splitlines()]
+    assert [line for line in lines if not line.isprintable()] == []
+    assert "\\x1b[2J" in printed.out
+
+
 def test_cdrl_data_check_refuses_bad_values(placeholder_root, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "gone")]) == 2
     assert main(["data", "check", str(placeholder_root), "--frames-per-second", "0"]) == 2
