@@ -3,9 +3,13 @@
 What a notebook computes by hand is the kit's loss, and every line of it is needed.
 """
 
+import json
 import re
 import shlex
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +27,7 @@ from cdrl.cli.planning import notebook_paths
 from cdrl.core.errors import InputError
 from cdrl.core.notebook_parameters import declared_parameters
 from cdrl.core.paths import repository_root
+from cdrl.core.presets import PRESETS
 from cdrl.core.results import RESULTS
 from cdrl.core.settings import STAGES, stage_config, stage_folder
 from cdrl.core.stage import check_stage, run_stage
@@ -361,3 +366,75 @@ def test_an_uploaded_video_becomes_the_source(tmp_path):
     panel._take_upload({"new": [{"name": "../mine.mp4", "content": memoryview(b"abc")}]})
     assert panel.path.value == str(tmp_path / "uploads" / "mine.mp4")
     assert (tmp_path / "uploads" / "mine.mp4").read_bytes() == b"abc"
+
+
+class Sessions(BaseHTTPRequestHandler):
+    """Answers as Colab's server does for a notebook that was opened from GitHub."""
+
+    path_of_notebook = "fileId=https%3A//github.com/someone/the-kit/blob/main/notebooks/00.ipynb"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps([{"path": self.path_of_notebook}]).encode())
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def colab(monkeypatch):
+    """A machine without the kit; the commands that the first cells start are collected."""
+    server = HTTPServer(("127.0.0.1", 0), Sessions)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("COLAB_JUPYTER_IP", "127.0.0.1")
+    monkeypatch.setenv("KMP_TARGET_PORT", str(server.server_port))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    commands = []
+    monkeypatch.setattr("subprocess.run", lambda words, check: commands.append(words))
+    yield commands
+    server.shutdown()
+    server.server_close()
+
+
+def first_cells(**parameters):
+    """Execute the cells of 00 that come before the kit is imported."""
+    values = {"__name__": "__main__"}
+    for cell in read_cells(notebook_paths()[0]):
+        if cell.cell_type != "code" or "from cdrl" in cell.source:
+            continue
+        exec(compile(cell.source, cell.id, "exec"), values)
+        if cell.id == "setup":
+            return values
+        if "parameters" in cell.metadata.get("tags", ()):
+            values |= parameters
+    raise AssertionError("no cell sets the kit up")
+
+
+def test_the_first_cells_run_untouched_on_colab_and_begin_small(colab):
+    values = first_cells()
+    clone, install = colab
+    assert "https://github.com/someone/the-kit" in clone
+    assert install[-1] == "cdrl-kit"
+    assert (values["preset"], values["run_folder"]) == ("smoke", "runs/smoke")
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_colab_installs_the_extra_that_a_preset_needs(colab, preset):
+    values = first_cells(preset=preset, small=False, repository="https://example.org/kit.git")
+    clone, install = colab
+    assert "https://example.org/kit.git" in clone
+    assert values["preset"] == preset
+    config = stage_config("corpus", preset)
+    needs_speech = config.corpus == "studio" and config.speech == "espeak"
+    assert ("studio" in install[-1]) == needs_speech
+    needs_torchaudio = stage_config("priors", preset).audio != "embedded"
+    assert ("audio" in install[-1]) == needs_torchaudio
+
+
+def test_without_an_address_the_first_cells_say_what_to_do(colab, monkeypatch):
+    monkeypatch.setattr(Sessions, "path_of_notebook", "fileId=1AbC")
+    with pytest.raises(ModuleNotFoundError, match="repository"):
+        first_cells()
+    assert colab == []
