@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cdrl.core.devices import pick_device
 from cdrl.core.errors import InputError
-from cdrl.training.joint import active_engine, group_size
+from cdrl.training.joint import active_engine, group_size, map_tensors
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -238,24 +238,6 @@ def _mixes_samples(network: Callable[..., Any]) -> bool:
     if not isinstance(network, nn.Module):
         return False
     return any(isinstance(module, _BatchNorm) and module.training for module in network.modules())
-
-
-def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
-    """Apply a function to every tensor.
-
-    Args:
-        function: tensor -> tensor.
-        value: a tensor, or tensors in dicts, lists, tuples and named tuples; anything else stays.
-    """
-    if isinstance(value, torch.Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {name: map_tensors(function, item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [map_tensors(function, item) for item in value]
-        is_named = hasattr(value, "_fields")
-        return type(value)(*items) if is_named else type(value)(items)
-    return value
 
 
 def _concatenate(parts: list[Any]) -> Any:

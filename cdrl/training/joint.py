@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+import torch
+
 
 class JointEngine(Protocol):
     """What runs a network on a batch that several processes share."""
@@ -41,3 +43,21 @@ def joint_forward(network: Callable[..., Any], *inputs: Any) -> Any:
     if engine is None:
         return network(*inputs)
     return engine.joint_forward(network, *inputs)
+
+
+def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """Apply a function to every tensor.
+
+    Args:
+        function: tensor -> tensor.
+        value: a tensor, or tensors in dicts, lists, tuples and named tuples; anything else stays.
+    """
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {name: map_tensors(function, item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [map_tensors(function, item) for item in value]
+        is_named = hasattr(value, "_fields")
+        return type(value)(*items) if is_named else type(value)(items)
+    return value

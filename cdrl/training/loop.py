@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,10 @@ from cdrl.core.checkpoint import load_trained_state, trained_state
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
 from cdrl.core.settings import ContentConfig, EmotionConfig
-from cdrl.training.engine import Engine, map_tensors
-from cdrl.training.joint import is_first
+from cdrl.training.joint import is_first, map_tensors
+
+if TYPE_CHECKING:
+    from cdrl.training.engine import Engine
 
 CLIP_NORM = 1.0  # largest norm of all gradients together
 MOST_SKIPPED = 50  # steps in a row whose fp16 gradients are not finite
@@ -162,6 +164,9 @@ def train(
     Raises:
         InputError: a weight that names no term, or a loss that is not finite.
     """
+    # Fabric is imported where something is trained, since editing and reading need none of it.
+    from cdrl.training.engine import Engine
+
     engine = Engine(config.device, config.precision, config.micro_batches, config.compiled)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model, optimiser = engine.setup(model, _build_optimiser(parameters, config))
@@ -222,7 +227,7 @@ def _set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
 
 
 def _terms_of_batch(
-    objective: Objective, sample: Sample, step: int, config: LoopConfig, engine: Engine
+    objective: Objective, sample: Sample, step: int, config: LoopConfig, engine: "Engine"
 ) -> Terms:
     """Draw the batch of a step and compute the mean of every term; missing samples are NaN."""
     torch.manual_seed((config.seed * 1_000_003 + step) % 2**31)
@@ -310,7 +315,7 @@ class Checkpoint:
         folder: Path | None,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        engine: Engine,
+        engine: "Engine",
     ):
         self.path = None if folder is None else Path(folder) / "checkpoint.pt"
         self.model = model
