@@ -21,6 +21,7 @@ from cdrl.evaluation.face_geometry import (
     MOUTH_CORNERS,
     UPPER_LIDS,
     measure_face,
+    measure_landmarks,
 )
 from cdrl.evaluation.real_clips import Footage, find_people
 from cdrl.evaluation.real_run import EditSource, RealRun, Work, studio_subjects
@@ -32,7 +33,7 @@ from cdrl.evaluation.real_scores import (
     people_table,
     save_reading,
 )
-from cdrl.media.faces import RIGID
+from cdrl.media.faces import RIGID, SIDE
 from cdrl.models.real_faces import DenseFaceNet, FaceRes, MiniXception, same_padding
 from cdrl.report.real_tables import real_readme
 
@@ -136,14 +137,40 @@ def test_raised_brows_and_an_open_mouth_move_their_measures_alone():
     assert [moved[name] for name in MEASURES] == pytest.approx(expected)
 
 
+def test_landmarks_are_measured_as_the_mesh_is():
+    points = np.zeros((6, 68, 2))
+    points[:, 36:48, 1] = 0.25
+    points[:, [37, 38, 43, 44], 1] -= 0.01
+    points[:, [40, 41, 46, 47], 1] += 0.01
+    points[:, 20:24, 1] = 0.17
+    points[:, [17, 18, 25, 26], 1] = 0.19
+    points[:, [48, 54], 0] = 0.4, 0.6
+    points[:, 66, 1] = 0.03
+    measures = measure_landmarks(points)
+    expected = [0.08, 0.06, 0.02, 0.2, 0.03]  # of the crop, which is 2.05 eye distances wide
+    found = [measures[name][0] / SIDE for name in MEASURES]
+    assert found == pytest.approx(expected)
+
+
+def test_movements_are_printed_by_the_mesh_and_by_the_landmarks():
+    raised = np.zeros((6, 68, 2))
+    raised[:, 20:24, 1] = -0.02
+    source = reading(one_hot("neutral"))
+    edit = PersonEdit("a", "fear", source, reading(one_hot("fear"), landmarks=raised))
+    scores = flatten_scores(estimate_real_scores("real.x", [edit]))
+    assert scores["real.x.fear.brow_inner"] == 0
+    assert scores["real.x.fear.brow_inner.landmarks"] == pytest.approx(0.02 * SIDE)
+
+
 # --- scores
 
 
-def reading(probabilities, points=None, identity=0, background=0.5):
+def reading(probabilities, points=None, identity=0, background=0.5, landmarks=None):
     """A reading whose two networks say the same."""
     vectors = np.tile(np.eye(8)[identity], (6, 1))
     points = still_mesh() if points is None else points
-    return FaceReading(np.stack([probabilities] * 2), vectors, points, background)
+    landmarks = np.zeros((6, 68, 2)) if landmarks is None else landmarks
+    return FaceReading(np.stack([probabilities] * 2), vectors, landmarks, points, background)
 
 
 def one_hot(emotion, share=0.7):

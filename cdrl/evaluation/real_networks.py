@@ -14,13 +14,16 @@ from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.core.weight_files import checksum
 from cdrl.models.real_faces import DenseFaceNet, FaceRes, MiniXception
 
-# The two networks of expressions and the one of identity, files of data/weights/real.
+# The networks of expressions, of identity and of landmarks, files of data/weights/real.
 EXPRESSION_NETWORKS = ("expression", "expression_fer")
 IDENTITY = "identity"
+LANDMARKS = "landmarks"
+NUM_LANDMARKS = 68
 BUILD: dict[str, Callable[[], nn.Module]] = {
     "expression": partial(DenseFaceNet, 7),
     "expression_fer": MiniXception,
     IDENTITY: FaceRes,
+    LANDMARKS: partial(DenseFaceNet, 2 * NUM_LANDMARKS),
 }
 GREY = (0.2989, 0.587, 0.114)  # of red, green, blue
 HALF_RANGE = 127.5  # half of the levels of a pixel
@@ -72,6 +75,12 @@ class RealNetworks:
     def identity(self, crops: np.ndarray) -> np.ndarray:
         """(T, H, H, 3) uint8 crops -> (T, 1024), unit norm."""
         return self.networks[IDENTITY](_resized(crops, FaceRes.SIZE)).numpy()
+
+    @torch.no_grad()
+    def landmarks(self, crops: np.ndarray) -> np.ndarray:
+        """(T, H, H, 3) uint8 crops -> (T, 68, 2) x right, y down, 0 to 1 in the crop."""
+        coordinates = self.networks[LANDMARKS](_resized(crops, DenseFaceNet.SIZE))
+        return coordinates.reshape(-1, NUM_LANDMARKS, 2).numpy()
 
 
 def _resized(crops: np.ndarray, size: int) -> torch.Tensor:

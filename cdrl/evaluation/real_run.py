@@ -15,11 +15,14 @@ from cdrl.core.checkpoint import weights_path
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.core.weight_files import checksum
-from cdrl.editing.pipeline import crop_size, edit_clip
-from cdrl.editors.actions import MANIPULATOR, RENDERER
+from cdrl.corpora.batches import image_tensor
+from cdrl.editing.control import emotion_weights, frame_intensities
+from cdrl.editing.pipeline import crop_size, edit_clip, edit_stream
+from cdrl.editors.actions import MANIPULATOR, RENDERER, ActionEditor
 from cdrl.editors.base import Editor
 from cdrl.editors.loading import IMAGE_EDITOR, load_editor
-from cdrl.evaluation.face_geometry import track_mesh
+from cdrl.editors.resting import RestingActionEditor
+from cdrl.evaluation.face_geometry import measure_face, track_mesh
 from cdrl.evaluation.real_clips import NEUTRAL, SECONDS, Footage, PersonClip, clip_sum, read_footage
 from cdrl.evaluation.real_networks import RealNetworks
 from cdrl.evaluation.real_scores import FaceReading, PersonEdit, load_reading, save_reading
@@ -45,7 +48,11 @@ EDITORS: dict[str, tuple[str, ...]] = {
     "actions": (RENDERER, MANIPULATOR, ACTION_TRACKER),
     "image": (IMAGE_EDITOR,),
     COPY: (),
+    "actions_rest": (RENDERER, MANIPULATOR, ACTION_TRACKER),
+    "actions_lips": (RENDERER, MANIPULATOR, ACTION_TRACKER),
 }
+# Trials of the default: from the person's own resting face; with lips that close staying closed.
+TRIALS = ("actions_rest", "actions_lips")
 
 
 @dataclass(frozen=True)
@@ -200,10 +207,27 @@ class EditSource:
 
         size = crop_size(footage.alignment)
         crops = crop(footage.frames, footage.alignment, size)
-        edited = edit_clip(
-            self.editor, crops, emotion, INTENSITY, footage.frame_rate, source_emotion=NEUTRAL
-        )
+        if self.name in TRIALS:
+            edited = self._trial(footage, crops, emotion)
+        else:
+            edited = edit_clip(
+                self.editor, crops, emotion, INTENSITY, footage.frame_rate, source_emotion=NEUTRAL
+            )
         return paste(footage.frames, edited, footage.alignment)
+
+    def _trial(self, footage: Footage, crops: np.ndarray, emotion: str) -> np.ndarray:
+        """The edit of a trial, which needs all frames of the clip at once."""
+        assert isinstance(self.editor, ActionEditor)
+        gap = None
+        if self.name == "actions_lips":
+            gap = measure_face(track_mesh(footage.frames, footage.alignment))["mouth_opening"]
+        editor = RestingActionEditor(self.editor, image_tensor(crops), gap)
+
+        weights = emotion_weights(emotion, editor.card.emotions, NEUTRAL)
+        curve = frame_intensities(INTENSITY, len(crops))
+        whole = len(crops) + 1  # more frames than there are, so that the clip is one piece
+        edited = edit_stream(editor, crops, weights, curve, footage.frame_rate, whole)
+        return np.stack(list(edited))
 
 
 def read_frames(path: Path, count: int) -> np.ndarray:
@@ -333,6 +357,7 @@ def read_face(frames: np.ndarray, footage: Footage, networks: RealNetworks) -> F
     return FaceReading(
         probabilities=networks.expressions(crops),
         identity=networks.identity(crops),
+        landmarks=networks.landmarks(crops),
         points=track_mesh(frames, alignment),
         background=background_change(frames, footage),
     )

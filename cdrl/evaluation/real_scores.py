@@ -21,8 +21,8 @@ from cdrl.evaluation.estimate import (
     mean_statistics,
     share_from_hits,
 )
-from cdrl.evaluation.face_geometry import MEASURES, measure_face
-from cdrl.evaluation.real_networks import EXPRESSION_NETWORKS
+from cdrl.evaluation.face_geometry import MEASURES, measure_face, measure_landmarks
+from cdrl.evaluation.real_networks import EXPRESSION_NETWORKS, LANDMARKS
 
 ALL = "all"  # the mean over the emotions
 MEAN_SCORES = ("probability", "rise", "identity", *MEASURES, "opening_correlation", "background")
@@ -40,12 +40,14 @@ class FaceReading:
     Attributes:
         probabilities: (2, 7) of the expression networks, order `SCORED_EMOTIONS`.
         identity: (6, 1024) of six frames spread over the clip, unit norm.
+        landmarks: (6, 68, 2) of these frames, 0 to 1 in the crop.
         points: (T, 468, 2) of the mesh.
         background: mean change of the pixels outside the face's crop, of 255; 0 for a source.
     """
 
     probabilities: np.ndarray
     identity: np.ndarray
+    landmarks: np.ndarray
     points: np.ndarray
     background: float = 0.0
 
@@ -108,7 +110,8 @@ def rows_of_edit(edit: PersonEdit) -> dict[str, list[float]]:
     """The additive statistics of one person: score -> value or hits, and weight.
 
     `probability`, `rise` and `top` are of the mean of the expression networks; with a network's
-    name behind a point they are of that one.
+    name behind a point they are of that one. Movements are by the mesh; with `landmarks` behind a
+    point by the network of 68 landmarks.
     """
     target = SCORED_EMOTIONS.index(edit.emotion)
     rows: dict[str, list[float]] = {}
@@ -130,8 +133,12 @@ def rows_of_edit(edit: PersonEdit) -> dict[str, list[float]]:
 
     source_measures = measure_face(edit.source.points)
     edit_measures = measure_face(edit.edit.points)
+    source_landmarks = measure_landmarks(edit.source.landmarks)
+    edit_landmarks = measure_landmarks(edit.edit.landmarks)
     for name in MEASURES:
         rows[name] = [edit_measures[name].mean() - source_measures[name].mean(), 1]
+        moved = edit_landmarks[name].mean() - source_landmarks[name].mean()
+        rows[f"{name}.{LANDMARKS}"] = [moved, 1]
     if len(edit.edit.points) == len(edit.source.points):
         rows |= _motion_rows(edit, source_measures["mouth_opening"], edit_measures["mouth_opening"])
 
@@ -201,7 +208,7 @@ def _estimates_of(
     estimate = _with_beside(estimate, name, rows)
 
     estimates = {printed: estimate}
-    for network in EXPRESSION_NETWORKS:
+    for network in (*EXPRESSION_NETWORKS, LANDMARKS):
         of_network = _statistics(f"{name}.{network}", rows)
         if of_network is not None:
             _, network_statistics = of_network

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cdrl.evaluation.real_networks import EXPRESSION_NETWORKS
+from cdrl.evaluation.real_networks import EXPRESSION_NETWORKS, LANDMARKS
 from cdrl.evaluation.real_scores import ALL, HIGH_IS_BAD, SCORES
 
 HEADS = (
@@ -35,10 +35,13 @@ One clip a person, its first two seconds, edited from neutral at intensity 1. `t
 the emotion has the highest probability, by the mean of two networks that others trained on real
 faces (`data/weights/real`), and by each of them. `probability`: of the source and of the edit.
 `identity`: cosine of different frames of edit and source, beside that of two frames of the source.
-Movements are edit less source, in distances of the outer eye corners, by the mesh. `opening r`: the
-correlation of the mouth's opening with the source's. `closure`: share of the frames closed in
-speech that stay closed. `background`: mean change of the pixels outside the face's crop, of 255,
-which encoding alone causes. Brackets behind a rise are 95 % intervals (Student's t over people).
+Movements are edit less source, in distances of the outer eye corners, by the face mesh and by a
+network of 68 landmarks. On people of the studio, whose movements are known, the mesh reads .40 of
+the inner brow's, .52 of the mouth's width and .46 of its opening; the landmarks read .76, .64 and
+.92. `opening r`: the correlation of the mouth's opening with the source's, by the mesh. `closure`:
+share of the frames closed in speech that stay closed, by the mesh. `background`: mean change of the
+pixels outside the face's crop, of 255, which encoding alone causes. Brackets behind a rise are 95 %
+intervals (Student's t over people).
 
 `real.*` are people in a folder of clips, `studio.*` people of the studio with the same scores:
 `studio.true` is what the studio itself would act, `real.acted` what a person acted in another clip.
@@ -114,7 +117,8 @@ def _cells(prefix: str, emotion: str, scores: Mapping[str, Any]) -> list[str]:
         f"{number('rise', 3)}{interval}",
         f"{number('identity')} ({number('identity.two_frames')})",
     ]
-    cells += [number(name, 3) for name in MOVED]
+    for name in MOVED:
+        cells.append(f"{number(name, 3)}, {number(f'{name}.{LANDMARKS}', 3)}")
     cells.append(f"{number('opening_correlation')} ({number('opening_correlation.worst')})")
     cells += [number("closure"), number("background"), number("jitter")]
 
