@@ -1,5 +1,6 @@
 """Losses, encoders and an editor of the user: taken, checked, trained, and named in results."""
 
+import os
 import re
 import sys
 from dataclasses import replace
@@ -77,6 +78,13 @@ class LearntMargin(nn.Module):
 @pytest.fixture(autouse=True)
 def nothing_is_given_yet(monkeypatch):
     monkeypatch.setattr(own_code, "_GIVEN", {})
+    monkeypatch.setenv(own_code.VARIABLE, "")
+
+
+def forget():
+    """Go on as a process that was given nothing."""
+    own_code._GIVEN.clear()
+    os.environ[own_code.VARIABLE] = ""
 
 
 @pytest.fixture
@@ -138,7 +146,7 @@ def test_an_editor_of_the_user_is_built_and_found_again(tmp_path):
     entries = image_entries(editor, tmp_path) | {EDITOR_CODE: own_code.identity(config.editor)}
     save_network(tmp_path, editor, entries)
     assert type(load_editor(tmp_path)) is OwnEditor
-    own_code._GIVEN.clear()
+    forget()
     with pytest.raises(InputError, match=r"generator\.editor=.*OwnEditor.*named in a file"):
         load_editor(tmp_path)
 
@@ -153,7 +161,7 @@ def test_a_name_is_imported_for_every_setting_by_the_user_s_settings_alone(setti
     assert own_code.given(setting, "mine:anything")() == 1
 
     # What results.json says of it is read back without an import.
-    own_code._GIVEN.clear()
+    forget()
     del sys.modules["mine"]
     record = to_dict(config)
     assert getattr(from_dict(type(config), record), field) == "mine:anything"
@@ -162,13 +170,21 @@ def test_a_name_is_imported_for_every_setting_by_the_user_s_settings_alone(setti
         own_code.given(setting, "mine:anything")
 
 
+def test_processes_that_are_started_take_what_this_one_was_given(mine, monkeypatch):
+    stage_config("content", "smoke", {"content.loss": "mine:triplet"})
+    monkeypatch.setattr(own_code, "_GIVEN", {})
+    assert own_code.given("content.loss", "mine:triplet").__name__ == "triplet"
+    with pytest.raises(InputError, match=own_code.VARIABLE):
+        own_code.given("content.encoder", "mine:Mouth")
+
+
 def test_a_card_that_names_code_is_refused_without_an_import(mine, features, tmp_path):
     config = content_config(encoder="mine:Mouth")
     pairs = find_pairs(features, config)
     train_content(features, pairs, config, tmp_path / "own")
     assert load_card(tmp_path / "own")["code"].startswith("mine:Mouth ")
 
-    own_code._GIVEN.clear()
+    forget()
     del sys.modules["mine"]
     with pytest.raises(InputError, match=r"content\.encoder=mine:Mouth"):
         load_content_encoder(tmp_path / "own")

@@ -3,7 +3,7 @@
 A setting such as `content.loss` takes `module:name`, or the object itself in a notebook. `allow`
 imports the module, checks the object and remembers it under its name. Nothing else imports code by
 a name: a card, a checkpoint or results name an object at most, and `given` finds it only among
-those that this process was given.
+those that the user gave to this process, or to the one that started it (CDRL_OWN_CODE).
 """
 
 import hashlib
@@ -26,6 +26,8 @@ NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 NOTEBOOK = "__main__"  # the module of what a notebook's cells define
 DIGITS = 12  # hexadecimal digits of an identity
 PLAIN = (bool, int, float, str, tuple)  # values that a function may take from its module
+# Environment variable: SETTING=MODULE:NAME of what the user gave, with commas between them.
+VARIABLE = "CDRL_OWN_CODE"
 GUIDE = "docs/guides/own_loss.md"
 
 
@@ -80,6 +82,8 @@ def allow(setting: str, value: Any) -> str:
     _check_signature(setting, name, target)
     _read_source(setting, name, target)
     _GIVEN[name] = target
+    if target.__module__ != NOTEBOOK:
+        _tell_processes(f"{setting}={name}")
     return name
 
 
@@ -93,13 +97,27 @@ def given(setting: str, name: str) -> Any:
     Raises:
         InputError: it was not given; what a file names is never imported.
     """
+    if name not in _GIVEN and f"{setting}={name}" in _told():
+        allow(setting, name)
     if name not in _GIVEN:
         raise InputError(
             f"{setting}={name}: this code is named in a file, and code is imported only from your "
-            f"own settings: give it again, as in --set {setting}={name}, or in Python "
-            f"cdrl.core.own_code.allow({setting!r}, {name!r})"
+            f"own settings: give it again, as in --set {setting}={name}, or for any command "
+            f"{VARIABLE}={setting}={name}"
         )
     return _GIVEN[name]
+
+
+def _told() -> list[str]:
+    """Return what the process that started this one was given."""
+    return [entry for entry in os.environ.get(VARIABLE, "").split(",") if entry]
+
+
+def _tell_processes(entry: str) -> None:
+    """Let processes that are started later take the same code."""
+    told = _told()
+    if entry not in told:
+        os.environ[VARIABLE] = ",".join([*told, entry])
 
 
 def identity(name: str) -> str:
