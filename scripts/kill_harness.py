@@ -145,6 +145,12 @@ class Process:
             self.process.kill()
 
 
+def _heed_signals() -> None:
+    """Undo what nohup and shells set for work in the background: Ctrl-C and HUP ignored."""
+    for name in ("SIGINT", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def _kill(process: psutil.Process) -> None:
     """End a process that may have ended meanwhile."""
     try:

@@ -109,6 +109,16 @@ def test_too_little_disk_is_reported(monkeypatch, free, state):
     assert f"{state}  disk: " in doctor_text()
 
 
+def test_doctor_says_where_compiled_code_is_kept(monkeypatch):
+    found = {finding.name: finding for finding in examine()}["compiled code"]
+    assert found.present
+    monkeypatch.setattr("cdrl.cli.doctor.choose_compile_cache", lambda: "/tmp/cdrl-numba-1")
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    printed = doctor_text()
+    assert "missing  compiled code: neither the installation nor ~/.cache can be written" in printed
+    assert "set NUMBA_CACHE_DIR" in printed
+
+
 def test_a_line_says_what_is_there_or_what_to_do():
     present = Finding("a", True, "1.0", "buy it")
     missing = Finding("b", False, "", "buy it")

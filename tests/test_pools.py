@@ -38,6 +38,11 @@ def test_no_job_gives_no_result():
     assert list(in_order(power, [], 2)) == []
 
 
+def test_in_order_a_job_that_dies_is_one_line_with_a_remedy():
+    with pytest.raises(InputError, match="exit code 7: fewer workers .* the same command goes on"):
+        list(in_order(play, [("a",), ("die",), ("b",)], 2))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_a_job_raises_is_raised_here(workers):
     with pytest.raises(InputError, match="job c is wrong"):

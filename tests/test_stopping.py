@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -77,6 +78,23 @@ def test_an_error_that_a_signal_became_is_still_the_signal():
             time.sleep(5)
         except BaseException:
             raise SystemError("returned a result with an exception set") from None
+
+
+BUSY = """
+import hashlib
+from cdrl.core.ending import stopped_by_signals
+with stopped_by_signals():
+    print("begun", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+def test_compiled_code_that_does_not_look_at_signals_is_cut_off():
+    busy = psutil.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True)
+    assert busy.stdout.readline() == "begun\n"
+    time.sleep(1.0)  # until it is in the compiled code
+    busy.terminate()
+    assert busy.wait(timeout=10) == 143
 
 
 def test_a_hang_up_that_is_ignored_stays_ignored():

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,11 +33,11 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         _refuse_empty_words(sys.argv[1:] if words is None else words)
         arguments = build_parser().parse_args(words)
+        command = arguments.command
+        if command.check:
+            load_function(command.check)(arguments)
+        function = load_function(command.function)
         with stopped_by_signals():
-            command = arguments.command
-            if command.check:
-                load_function(command.check)(arguments)
-            function = load_function(command.function)
             return function(arguments) or 0
     except InputError as error:
         print(f"cdrl: {printable(str(error))}", file=sys.stderr)
@@ -127,8 +128,12 @@ def build_parser() -> argparse.ArgumentParser:
 def run_and_exit() -> None:
     """Run the command of this process, and end the process.
 
-    After a signal it ends at once: Python would wait for threads, and tidy up for seconds.
+    After a signal it ends at once: Python would wait for threads, and tidy up for seconds. While
+    modules are loaded nothing can be lost, so Ctrl-C then ends it as TERM and HUP do; Python would
+    wait until a library is loaded.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     status = main()
     if status > SIGNALLED:
         sys.stdout.flush()
