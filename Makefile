@@ -7,6 +7,7 @@
 #   make lint     format, lint and types alone
 #   make docs     the documentation site, into site/
 #   make study    the comparison over seeds, into results/study
+#   make fuzz     2,000 damaged inputs, 400 of them media; SEED=N begins at another one
 #
 #   make test PYTHON=python3.13 PINS=none VENV=.venv313    newest releases on another Python
 VENV ?= .venv
@@ -26,7 +27,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTR
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint check docs study
+.PHONY: demo test lint check docs study fuzz
 demo: $(STAMP)
 	$(BIN)/cdrl run --preset cpu --out runs/demo
 
@@ -46,6 +47,11 @@ docs: $(STAMP)
 
 study: $(STAMP)
 	$(BIN)/cdrl study --out results/study --work runs/study
+
+SEED ?= 0
+fuzz: $(STAMP)
+	CDRL_FUZZ=long CDRL_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/test_fuzz.py -p no:cacheprovider \
+		--hypothesis-seed=$(SEED) --durations=9
 
 # Installs again only when the pins or the declared dependencies change.
 $(STAMP): pyproject.toml constraints.txt

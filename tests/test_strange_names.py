@@ -1,6 +1,7 @@
 """Names that strangers gave: they reach terminals and spreadsheets as texts alone."""
 
 import ast
+import pickle
 
 import pandas as pd
 import pytest
@@ -45,6 +46,13 @@ def test_a_name_that_no_table_can_hold_is_refused_before_any_work():
     with pytest.raises(InputError, match="ROOT .*udce9"):
         refuse_other_encoding("corpus/caf\udce9", "ROOT")
     refuse_other_encoding("corpus/café", "ROOT")
+
+
+def test_an_error_is_one_line_whatever_name_is_in_it():
+    error = InputError("a\nb\x1b[2J: no such file")
+    assert str(error) == "a\\nb\\x1b[2J: no such file"
+    again = pickle.loads(pickle.dumps(InputError("one", "two")))
+    assert str(again) == "one\ntwo"
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\rb", "a\nb", "\x9b2J", "\udcff", "\u202eabc"])

@@ -15,6 +15,7 @@ GRID.yaml says what stays and what varies:
 """
 
 import hashlib
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -170,6 +171,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     text = _read_text(path)
     try:
         content = yaml.load(text, _GridLoader)
+        json.dumps(content, ensure_ascii=False, default=str).encode()  # texts that no file can hold
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not YAML ({reason})") from None

@@ -16,8 +16,18 @@ class InputError(ValueError):
     """A value or a file of the user that cannot be used.
 
     The message is one line: what was wrong, in which file or value, what is accepted, how to mend
-    it. The command line prints it without a traceback and exits with status 2.
+    it. The command line prints it without a traceback and exits with status 2. What a terminal
+    obeys in it, a line break in a name too, is escaped.
+
+    Args:
+        lines: the message; several where several things are missing at once.
     """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*(printable(str(line)) for line in lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 def printable(text: str) -> str:

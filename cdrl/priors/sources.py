@@ -216,7 +216,7 @@ def prepare(config: PriorsConfig) -> list[Path]:
         else:
             paths.append(path)
     if missing:
-        raise InputError("\n".join(missing))
+        raise InputError(*missing)
     for path in paths:
         verify(path)
 

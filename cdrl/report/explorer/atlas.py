@@ -160,7 +160,10 @@ def _read_embeddings(folder: Path, store: Store) -> dict[str, np.ndarray]:
     """Read {space: (N, D) float32}, one row for each frame of the store."""
     embeddings = {}
     for space in SPACES:
-        embedding = read_array(folder / f"{space}.npy", 2).astype(np.float32)
+        file = folder / f"{space}.npy"
+        embedding = read_array(file, 2).astype(np.float32)
+        if not np.isfinite(embedding).all():
+            raise damaged(file, "it holds a NaN or an infinite value")
         if len(embedding) != len(store):
             raise InputError(
                 f"{folder}: its embeddings are of other frames than {store.path}: make the run "
