@@ -105,6 +105,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
+                preexec_fn=_heed_signals,
             )
 
     def runs(self) -> bool:

@@ -60,8 +60,20 @@ def test_kernels_and_their_workers_end_with_the_command(subject, tmp_path, way):
     assert "Traceback" not in started.printed()
 
 
+@pytest.fixture
+def heeded():
+    """Signals that end a process do so here too where pytest was started to ignore them."""
+    former = {}
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name)
+        former[number] = signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_ends_what_was_started_and_is_known_by_its_number(name, status):
+def test_a_signal_ends_what_was_started_and_is_known_by_its_number(name, status, heeded):
     with pytest.raises(Stopped) as stopped, stopped_by_signals():
         child = psutil.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         os.kill(os.getpid(), getattr(signal, name))
