@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
@@ -58,9 +57,9 @@ def film_of(store: Store, clip: int) -> bytes:
             speech = container.add_stream(
                 "libmp3lame", rate=AUDIO_RATE, layout="mono", options=SOUND_OPTIONS
             )
-        _write_pictures(container, cast(VideoStream, pictures), crops)
+        _write_pictures(container, pictures, crops)
         if speech is not None:
-            _write_sound(container, cast(AudioStream, speech), sound)
+            _write_sound(container, speech, sound)
 
     return buffer.getvalue()
 
