@@ -4,6 +4,7 @@ What a notebook computes by hand is the kit's loss, and every line of it is need
 """
 
 import json
+import linecache
 import re
 import shlex
 import subprocess
@@ -315,6 +316,8 @@ def execute(stem, parameters):
     values = {"__name__": "__main__"}
     for cell in read_cells(path):
         if cell.cell_type == "code":
+            lines = cell.source.splitlines(keepends=True)
+            linecache.cache[cell.id] = (len(cell.source), None, lines, cell.id)
             exec(compile(cell.source, cell.id, "exec"), values)
             if "parameters" in cell.metadata.get("tags", ()):
                 values |= parameters

@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import av
+from test_course import execute
 
 from cdrl.core.paths import repository_root
 from cdrl.core.results import all_scores, read_results
+from cdrl.core.settings import stage_config
 from cdrl.corpora.store import Store
+from cdrl.stages import compare_content
 
 ROOT = repository_root()
 LARGEST_NOTEBOOK = 2_000_000  # bytes
@@ -144,3 +147,20 @@ def test_parameters_of_the_executed_copies_are_the_given_ones(smoke):
     for path in sorted((smoke / "notebooks").glob("*.ipynb")):
         parameters = json.loads(path.read_text())["metadata"]["papermill"]["parameters"]
         assert parameters["preset"] == "smoke"
+
+
+def test_ideas_are_scored_beside_the_default_with_intervals(smoke):
+    parameters = {"run_folder": str(smoke), "preset": "smoke", "settings": {}}
+    values = execute("07_your_own_loss", parameters | {"steps": 3, "batch": 2})
+    scores = values["scores"]
+    assert "circle loss" in values["ideas"]
+    for name in values["ideas"]:
+        for score in ("swap_image", "viseme", "emotion"):
+            key = f"{name}.{score}"
+            assert scores[f"{key}.low"] <= scores[key] <= scores[f"{key}.high"]
+    assert scores["in order.swap_image"] != scores["triplet.swap_image"]
+
+    same = {"first": values["config"], "again": values["config"]}
+    control = compare_content(smoke, same, stage_config("probe", "smoke"))
+    assert control["again.swap_image_gain"] == 0
+    assert control["again.swap_image_gain.low"] == control["again.swap_image_gain.high"] == 0

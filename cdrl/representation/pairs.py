@@ -400,7 +400,7 @@ def chance_loss(
 
     Args:
         sampler: of the training.
-        loss: the contrastive loss, called as `info_nce`.
+        loss: the contrastive loss, called as `info_nce`, (B,) values.
         batches: how many batches to average over.
 
     Returns:
