@@ -159,6 +159,30 @@ def test_published_weights_that_are_missing_are_refused_before_anything_runs(
     assert not run.exists()
 
 
+@pytest.mark.parametrize(
+    "setting, reason",
+    [
+        ("corpus.train_people=99", "split smoke_train: 99 people asked for, it has 1 to 4"),
+        ("corpus.report_sentences=99", "split smoke_report"),
+        ("content.device=cuda:77", "device=cuda:77: not usable here"),
+        ("priors.audio=WAV2VEC9", "WAV2VEC9"),
+    ],
+)
+def test_what_the_kit_or_this_machine_does_not_have_is_refused_by_run_and_grid(
+    setting, reason, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    words = ["run", "--preset", "smoke", "--out", str(run), "--set", setting]
+    assert reason in refused(capsys, *words)
+    name, _, value = setting.partition("=")
+    grid = tmp_path / "g.yaml"
+    grid.write_text(f"preset: smoke\ngrid: {{{name}: ['{value}']}}")
+    line = refused(capsys, "grid", str(grid), "--out", str(run))
+    assert line.startswith("run ")
+    assert reason in line
+    assert not run.exists()
+
+
 def options_with_a_value():
     """Every option of every command that takes a text."""
     for command in COMMANDS:

@@ -127,6 +127,12 @@ def test_unknown_rows_are_refused_before_anything_is_rendered(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_more_people_than_there_are_are_refused_before_anything_is_rendered(tmp_path):
+    with pytest.raises(InputError, match="split smoke_train: 5 people asked for, it has 1 to 4"):
+        run_study(tmp_path / "out", tmp_path / "work", StudyConfig(speech="cached", people=5))
+    assert not (tmp_path / "work").exists()
+
+
 def test_what_was_chosen_is_not_what_is_reported():
     report = rows_of("report")
     choose = rows_of("choose")
