@@ -1,6 +1,7 @@
 """Faces from pixels: found, followed, cropped and put back, on the real sample clips."""
 
 import builtins
+import io
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from cdrl.core.errors import InputError
 from cdrl.corpora.samples import sample_paths
 from cdrl.media import faces
 from cdrl.media import mesh as models
+from cdrl.media.detectors import read_boxes
 from cdrl.media.faces import (
     CROP_KINDS,
     CROP_SIZE,
@@ -571,3 +573,31 @@ def test_studio_crops_hold_still_to_three_percent_of_the_eye_distance_while_head
     assert error["eyes"].mean() < 0.03
     assert np.quantile(error["mouth"], 0.95) < 0.06
     assert error["offset"] < 0.15
+
+
+def damaged_archives():
+    """Damaged .npz files of boxes, by name."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, frame=np.arange(50), boxes=np.ones((50, 4)))
+    whole = buffer.getvalue()
+    middle = len(whole) // 2
+    bare = io.BytesIO()
+    np.save(bare, np.ones((3, 5)))
+    return {
+        "nothing": b"",
+        "archive's mark alone": b"PK\x03\x04",
+        "cut": whole[:middle],
+        "without its head": whole[40:],
+        "bits turned": whole[:60] + bytes(255 - value for value in whole[60:90]) + whole[90:],
+        "a bare array": bare.getvalue(),
+        "no numbers": b"PK\x03\x04" + b"x" * 300,
+    }
+
+
+@pytest.mark.parametrize("damage", sorted(damaged_archives()))
+def test_a_damaged_archive_of_boxes_is_refused_in_one_line(tmp_path, damage):
+    path = tmp_path / "clip.npz"
+    path.write_bytes(damaged_archives()[damage])
+    with pytest.raises(InputError, match=r"boxes clip\.npz: not readable") as caught:
+        read_boxes(path)
+    assert "\n" not in str(caught.value) and "frame (N,) and boxes (N, 4)" in str(caught.value)
