@@ -32,6 +32,8 @@ from uuid import uuid4
 import pandas as pd
 import psutil
 
+from cdrl.cli.planning import notebook_paths
+
 MARK = "CDRL_KILL_HARNESS"  # in the environment of every process of a subject
 WAYS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL", "worker")
 PATIENCE = 5.0  # seconds until no process may be left
@@ -343,12 +345,12 @@ def subjects(work: Path) -> dict[str, Subject]:
     grid.write_text(GRID)
     corpus = work / "corpus"
     studio = (*CDRL, "data", "studio", "--layout", "crema-d", "--people", "2", "--size", "128")
-    marks = tuple(f"[{number}/7]" for number in range(1, 7))
+    marks = tuple(f"[{number}/" for number in range(1, len(notebook_paths())))
     return {
         "studio": Subject("studio", (*studio, "--out", "{out}")),
         "ingest": Subject("ingest", (*CDRL, "data", "ingest", str(corpus), "--out", "{out}/store")),
         "grid": Subject(
-            "grid", (*CDRL, "grid", str(grid), "--workers", "2", "--out", "{out}"), ("[1/2]",)
+            "grid", (*CDRL, "grid", str(grid), "--workers", "2", "--out", "{out}"), ("[1/",)
         ),
         "run": Subject("run", (*CDRL, "run", "--preset", "smoke", "--out", "{out}"), marks),
     }
@@ -376,7 +378,7 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = arguments.subjects.split(",")
     if "ingest" in chosen:
         finish(known["studio"], work / "corpus", work / "corpus.log")
-    # Seven notebooks and the grid take most; the two small commands get a tenth each.
+    # The notebooks and the grid take most; the two small commands get a tenth each.
     shares = {"studio": 0.1, "ingest": 0.1, "grid": 0.2, "run": 0.6}
     total = sum(shares[name] for name in chosen)
     faults = 0
