@@ -21,6 +21,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.settings import CorpusConfig, stage_folder
 from cdrl.core.stage import run_stage
+from cdrl.corpora.batches import image_tensor
 from cdrl.corpora.samples import sample_paths
 from cdrl.editing.control import emotion_weights, read_reference, read_text
 from cdrl.editing.pipeline import edit_clip
@@ -31,7 +32,7 @@ from cdrl.models.image_editor import ImageEditor
 from cdrl.report import dial
 from cdrl.report.dial import page, payload, show, source_clip
 from cdrl.report.dial.choices import PICTURE_SIDE, TEXTS, reference_choice, text_choice
-from cdrl.report.dial.low_rank import edit_with_fields, fields_at, to_frames
+from cdrl.report.dial.low_rank import edit_with_fields, fields_at
 from cdrl.report.dial.session import UNFITTED, UNSEEN
 from cdrl.report.dial.source_clip import COLUMNS, SIDE, shortened
 from cdrl.studio import corpus as studio
@@ -95,7 +96,7 @@ def mean_difference(first, second):
 
 
 def test_fields_are_linear_below_level_1_and_above_level_3_and_nonlinear_between(session, clip):
-    frames = to_frames(clip.crops)[None]
+    frames = image_tensor(clip.crops)[None]
     weights = emotion_weights("happy", session.emotions)
 
     def flow(intensity):
@@ -202,14 +203,29 @@ def test_readings_are_the_guidance_s_own(session, clip):
     )
 
     edited = edit_with_fields(session.fields(clip, {"happy": 1.0}), clip.crops, even(1))
-    source = to_frames(clip.crops)[None]
-    output = to_frames(edited)[None]
+    source = image_tensor(clip.crops)[None]
+    output = image_tensor(edited)[None]
     box = torch.tensor(clip.mouth_box)[None]
     with torch.no_grad():
         expected = float(session.guidance.content(source, output, boxes=box))
     assert 0 < expected < 0.5
     assert after["content"] == pytest.approx(expected, abs=1e-5)
     assert after["change"] == pytest.approx(mean_difference(edited, clip.crops), abs=1e-4)
+
+
+def test_emotion_and_content_read_together_are_those_read_alone(session, clip):
+    images = image_tensor(clip.crops[:6])[None]
+    box = torch.tensor(clip.mouth_box)[None]
+    with torch.no_grad():
+        emotion, content = session.guidance.embeddings(images, box)
+        assert torch.equal(emotion, session.guidance.emotion_embedding(images, box))
+        assert torch.equal(content, session.guidance.content_embedding(images, box))
+
+
+def test_the_frames_that_are_shown_are_those_of_the_whole_edit(session, clip):
+    fields = session.fields(clip, {"happy": 1.0})
+    whole = edit_with_fields(fields, clip.crops, RISING)
+    assert np.array_equal(edit_with_fields(fields, clip.crops, RISING, slice(4, 6)), whole[4:6])
 
 
 def test_a_clip_under_five_frames_has_no_content_reading(session, clip):

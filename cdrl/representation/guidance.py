@@ -131,10 +131,41 @@ class Guidance(nn.Module):
         Returns:
             (B, T - 4, D), unit norm.
         """
-        batch, frames = images.shape[:2]
-        frame_boxes = boxes.repeat_interleave(frames, 0)
-        face, mouth = joint_forward(self.vision, images.flatten(0, 1), frame_boxes)
+        face, mouth = self._frame_features(images, boxes)
+        return self._embed_content(face, mouth, images.shape[:2], audio_features)
 
+    def embeddings(
+        self, images: torch.Tensor, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed emotion and content of the same clips; the frozen backbones see each frame once.
+
+        Args:
+            images: (B, T, 3, H, W) RGB in [0, 1], five frames or more.
+            boxes: (B, 4) mouth boxes.
+
+        Returns:
+            (B, D) as of `emotion_embedding` and (B, T - 4, D) as of `content_embedding`.
+        """
+        face, mouth = self._frame_features(images, boxes)
+        emotion = self._embed_emotion(face, mouth, images)
+        return emotion, self._embed_content(face, mouth, images.shape[:2], None)
+
+    def _frame_features(
+        self, images: torch.Tensor, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B T, D) features of the face and of the mouth of every frame."""
+        frame_boxes = boxes.repeat_interleave(images.shape[1], 0)
+        return joint_forward(self.vision, images.flatten(0, 1), frame_boxes)
+
+    def _embed_content(
+        self,
+        face: torch.Tensor,
+        mouth: torch.Tensor,
+        shape: torch.Size,
+        audio_features: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(B, T - 4, D) content of (B T, D) features of B clips of T frames, `shape`."""
+        batch, frames = shape
         window = self.content_encoder.window
         steps = torch.arange(window) - window // 2
         middles = torch.arange(CONTENT_MARGIN, frames - CONTENT_MARGIN)
@@ -164,18 +195,21 @@ class Guidance(nn.Module):
         Returns:
             (B, D), unit norm.
         """
-        batch, frames = images.shape[:2]
         if boxes is None:
-            boxes = images.new_tensor(DEFAULT_MOUTH_BOX).expand(batch, -1)
-        flat_images = images.flatten(0, 1)
-        frame_boxes = boxes.repeat_interleave(frames, 0)
-        face, mouth = joint_forward(self.vision, flat_images, frame_boxes)
+            boxes = images.new_tensor(DEFAULT_MOUTH_BOX).expand(len(images), -1)
+        face, mouth = self._frame_features(images, boxes)
+        return self._embed_emotion(face, mouth, images)
 
+    def _embed_emotion(
+        self, face: torch.Tensor, mouth: torch.Tensor, images: torch.Tensor
+    ) -> torch.Tensor:
+        """(B, D) emotion of the (B T, D) features of (B, T, 3, H, W) images."""
+        batch, frames = images.shape[:2]
         # The image tower of the embedded CLIP is the face backbone: its features are there already.
         if self.language.embedded and isinstance(self.vision, VisionPrior):
             image_features = face
         else:
-            image_features = joint_forward(self.language.image_features, flat_images)
+            image_features = joint_forward(self.language.image_features, images.flatten(0, 1))
 
         features = torch.cat([image_features, mouth], -1)
         return self.emotion_encoder(features.view(batch, frames, -1))

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import html
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,10 +124,14 @@ def write_page(
         if name.endswith("_NEU_XX") and position not in positions:
             positions.append(position)  # a real neutral clip
     page_names = [names[position] for position in positions]
-    progress = tqdm(positions, desc="dial", leave=False, disable=not sys.stderr.isatty())
-    clips = [session.clip(position) for position in progress]
-
-    body = _fragment(session, page_names, clips, choices, PAGE_QUALITY)
+    total = len(positions) * (1 + len(choices))  # a clip takes about as long as an emotion of it
+    progress = tqdm(total=total, desc="dial", leave=False, disable=not sys.stderr.isatty())
+    with progress:
+        clips = []
+        for position in positions:
+            clips.append(session.clip(position))
+            progress.update()
+        body = _fragment(session, page_names, clips, choices, PAGE_QUALITY, progress.update)
     title = html.escape(f"cdrl dial: {session.run.name}")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
@@ -187,10 +191,14 @@ def _fragment(
     clips: Sequence[SourceClip],
     choices: Sequence[EmotionChoice],
     quality: int,
+    on_choice: Callable[[], object] = lambda: None,
 ) -> str:
-    """A piece of HTML that carries its own data, style and script."""
+    """A piece of HTML that carries its own data, style and script.
+
+    `on_choice` is called when an emotion of a clip is ready.
+    """
     block = _Block()
-    clip_data = [_clip_data(session, clip, choices, block, quality) for clip in clips]
+    clip_data = [_clip_data(session, clip, choices, block, quality, on_choice) for clip in clips]
     labels = [choice.name for choice in choices if choice.kind == "label"]
     header = controls(names, labels, session.emotions)
     header["live"] = False
@@ -219,6 +227,7 @@ def _clip_data(
     choices: Sequence[EmotionChoice],
     block: _Block,
     quality: int,
+    on_choice: Callable[[], object],
 ) -> dict:
     """The data of one clip; its pictures, sound and fields are added to the block."""
     unchanged = np.zeros(len(clip.crops), np.float32)
@@ -238,6 +247,7 @@ def _clip_data(
                 data["readings"].append(_rounded(readings))
             data_of_mixture[mixture] = data
         fields_data[choice.key] = data_of_mixture[mixture]
+        on_choice()
 
     clip_data = clip_facts(clip)
     clip_data["sprite_sheet"] = block.add(clip.sprite_sheet(quality))
@@ -289,8 +299,8 @@ def _strip(clip: SourceClip, fields: LowRankFields) -> np.ndarray:
     frames = []
     for intensity in READING_INTENSITIES:
         curve = np.full(num_frames, intensity, np.float32)
-        edited = edit_with_fields(fields, clip.crops, curve)
-        frames.append(edited[num_frames // 2])
+        middle = slice(num_frames // 2, num_frames // 2 + 1)
+        frames.append(edit_with_fields(fields, clip.crops, curve, middle)[0])
 
     picture = Image.fromarray(np.concatenate(frames, 1))
     size = (POSTER_CELL * len(frames), POSTER_CELL)

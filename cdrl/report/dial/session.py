@@ -13,11 +13,12 @@ from cdrl.core.results import read_results
 from cdrl.core.settings import EmotionConfig, stage_folder
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora import samples
+from cdrl.corpora.batches import image_tensor
 from cdrl.corpora.store import Store
 from cdrl.editing.control import emotion_weights
 from cdrl.editors.loading import load_editor
 from cdrl.media import faces
-from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields, low_rank_fields, to_frames
+from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields, low_rank_fields
 from cdrl.report.dial.source_clip import SIDE, SourceClip, enlarged, source_clip_from_file
 from cdrl.report.ready import finished_stage
 from cdrl.representation.guidance import CONTENT_MARGIN, Guidance
@@ -194,16 +195,19 @@ class Session:
             edited = edit_with_fields(self.fields(clip, mixture), clip.crops, curve)
 
         box = torch.tensor(clip.mouth_box)[None]
-        output = to_frames(edited)[None]
+        output = image_tensor(edited)[None]
         indices = torch.tensor([emotion_index(name) for name in self.emotions])
-        embedding = self.guidance.emotion_embedding(output, box)[0]
+        source_content = self._source_content(clip)
+        if source_content is None:
+            embedding = self.guidance.emotion_embedding(output, box)[0]
+        else:
+            embeddings, output_content = self.guidance.embeddings(output, box)
+            embedding = embeddings[0]
         cosines = embedding @ self.guidance.text[indices].T
         probabilities = torch.softmax(cosines / self.temperature, 0)
 
         content = None
-        source_content = self._source_content(clip)
         if source_content is not None:
-            output_content = self.guidance.content_embedding(output, box)
             content = float(1 - (source_content * output_content).sum(-1).mean())
 
         change = np.abs(edited.astype(np.float32) - clip.crops).mean()
@@ -214,7 +218,7 @@ class Session:
         if len(clip.crops) <= 2 * CONTENT_MARGIN:
             return None
         box = torch.tensor(clip.mouth_box)[None]
-        return self.guidance.content_embedding(to_frames(clip.crops)[None], box)
+        return self.guidance.content_embedding(image_tensor(clip.crops)[None], box)
 
     def _clip_from_file(self, path: Path, isolated: bool = False) -> SourceClip:
         """A video file, cropped as the generator needs it."""
