@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from cdrl.baselines.released.training import emotions_with_clips, train_released_emotion
+from cdrl.core.checkpoint import load_tensors
 from cdrl.core.results import read_results
 from cdrl.core.settings import EmotionConfig, stage_folder
 from cdrl.core.vocabulary import EMOTIONS
@@ -128,9 +128,9 @@ def prompt_similarity(folder: Path) -> tuple[np.ndarray, list[str]]:
         (K, K) cosines, prompts down, prototypes right; the K emotions of the training clips.
     """
     targets = load_tensors(folder / "targets.safetensors", ("text", "prototypes"))
-    prompts = targets["text"]
+    prompts = targets["text"].numpy()
 
-    prototypes = targets["prototypes"]
+    prototypes = targets["prototypes"].numpy()
     has_clips = prototypes.any((1, 2))
     present = np.flatnonzero(has_clips).tolist()
     cosines = prompts[present] @ prototypes[present, STRONGEST].T
