@@ -4,7 +4,6 @@ Every stage function is the `work` of `cdrl.core.stage.run_stage`: `(run, config
 It resumes from what an interrupted attempt left in `out`.
 """
 
-from cdrl.corpora.frame_labels import factors_of_frames
 from cdrl.stages.notes import read_notes
 from cdrl.stages.s00_corpus import build_corpus, has_truth, start
 from cdrl.stages.s00_pictures import (
@@ -43,7 +42,6 @@ __all__ = [
     "emotion_strip",
     "evaluate",
     "extract_priors",
-    "factors_of_frames",
     "generate",
     "has_truth",
     "intensity_curves",
