@@ -112,8 +112,8 @@ def test_too_little_disk_is_reported(monkeypatch, free, state):
 def test_doctor_says_where_compiled_code_is_kept(monkeypatch):
     found = {finding.name: finding for finding in examine()}["compiled code"]
     assert found.present
-    monkeypatch.setattr("cdrl.cli.doctor.choose_compile_cache", lambda: "/tmp/cdrl-numba-1")
-    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    monkeypatch.setattr("cdrl.cli.doctor.choose_compile_cache", lambda: "/scratch/cdrl-numba-1")
+    monkeypatch.setattr("tempfile.tempdir", "/scratch")
     printed = doctor_text()
     assert "missing  compiled code: neither the installation nor ~/.cache can be written" in printed
     assert "set NUMBA_CACHE_DIR" in printed

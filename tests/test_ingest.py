@@ -590,7 +590,7 @@ def test_what_nobody_foresaw_is_one_clip_s_reason(trees, tmp_path, monkeypatch):
 
 def test_a_sum_that_is_not_the_manifest_s_leaves_the_clip_out(trees, tmp_path):
     root, clips = clips_of(trees, "crema-d")
-    right, wrong = clips["path"]
+    right, _ = clips["path"]
     sums = [hashlib.sha256((root / right).read_bytes()).hexdigest(), "0" * 64]
     summed = clips.assign(sha256=sums)
     result = ingest(summed, root, tmp_path / "store", IN_PROCESS, progress=False)

@@ -386,7 +386,7 @@ COMMANDS = (
     Command(
         ("data", "check"),
         "cdrl.cli.data:check",
-        "what a folder holds: clips, gaps, odd files, what an ingest will cost; of a store, its sums",
+        "what a folder holds: clips, gaps, odd files, the cost of an ingest; of a store, its sums",
         (
             CORPUS_ROOT,
             CORPUS_NAME,

@@ -31,13 +31,13 @@ class InputError(ValueError):
 
 
 def printable(text: str) -> str:
-    """Return a text with everything escaped that a terminal obeys or cannot print.
+    r"""Return a text with everything escaped that a terminal obeys or cannot print.
 
     Args:
         text: with names of files and people, which strangers chose.
 
     >>> printable("a" + chr(27) + "[2J")
-    'a\\\\x1b[2J'
+    'a\\x1b[2J'
     """
     shown = []
     for character in text:

@@ -50,7 +50,7 @@ class ClipModel:
 
 
 class WholeTextTokenizer:
-    """open_clip's own tokenizer, which cuts long texts in silence, with a check before it.
+    """The tokenizer of open_clip, which cuts long texts in silence, with a check before it.
 
     Args:
         tokenizer: of an open_clip model.
