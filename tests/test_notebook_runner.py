@@ -207,6 +207,8 @@ def test_misspelt_settings_are_refused_before_anything_runs(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InputError, match=r"'content.stepz' \(did you mean content.steps\?\)"):
         plan_notebooks(paths, run, "smoke", {"content.stepz": "1"})
+    with pytest.raises(InputError, match=r"'presett' \(did you mean preset\?\)"):
+        plan_notebooks(paths, run, "smoke", {"presett": "smoke"})
     with pytest.raises(InputError, match="example_person=many: int is needed") as refusal:
         plan_notebooks(paths, run, "smoke", {"example_person": "many"})
     assert "as in example_person=3" in str(refusal.value)

@@ -84,7 +84,7 @@ def plan_notebooks(
 
 def _check_names(names: Iterable[str], own_names: set[str]) -> None:
     """Refuse a bare name that neither a stage nor a notebook has; the nearest is told."""
-    bare_names: dict[str, None] = dict.fromkeys(sorted(own_names))
+    bare_names: dict[str, None] = dict.fromkeys([*RUN_PARAMETERS, *sorted(own_names)])
     for config_class in STAGES.values():
         bare_names |= dict.fromkeys(field_names(config_class))
     for name in names:
