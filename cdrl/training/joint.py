@@ -49,7 +49,7 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) ->
     """Apply a function to every tensor.
 
     Args:
-        function: tensor (...) -> tensor of any shape.
+        function: tensor (B, ...) -> tensor (B, ...).
         value: a tensor, or tensors in dicts, lists, tuples and named tuples; anything else stays.
     """
     if isinstance(value, torch.Tensor):
