@@ -6,6 +6,7 @@ number. All workers end with their parent, however it ends.
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -16,6 +17,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from cdrl.core.ending import end_with_parent
 from cdrl.core.errors import InputError
@@ -157,5 +159,7 @@ def _start_worker(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     end_with_parent(parent.pid if parent is not None else None)
+    # Bars of one worker need no lock between processes; its semaphore would outlive the worker.
+    tqdm.set_lock(threading.RLock())
     if threads:
         threadpool_limits(threads)
