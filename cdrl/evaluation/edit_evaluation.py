@@ -356,9 +356,15 @@ def format_estimates(estimates: Mapping[str, Estimate], scores: Sequence[str]) -
         for score in scores:
             estimate = estimates.get(f"{prefix}.{score}")
             if estimate is not None:
-                interval = f"({estimate.low:.3f} to {estimate.high:.3f})"
-                cells.append(f"{score} {estimate.value:.3f} {interval}")
+                cells.append(f"{score} {estimate.value:.3f}{_interval_text(estimate)}")
         variant = prefix.rpartition(".")[2]
         lines.append(f"{variant}: {', '.join(cells)}")
 
     return "\n".join(lines)
+
+
+def _interval_text(estimate: Estimate) -> str:
+    """An interval in brackets; nothing where one person alone scores."""
+    if not np.isfinite(estimate.low):
+        return ""
+    return f" ({estimate.low:.3f} to {estimate.high:.3f})"

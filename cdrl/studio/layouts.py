@@ -287,7 +287,7 @@ def _write_file(
     file_format = FORMATS[path.suffix]
     with (
         atomic_path(path) as temporary,
-        av.open(str(temporary), "w", format=file_format.container) as container,
+        av.open(f"file:{temporary}", "w", format=file_format.container) as container,
     ):
         container.metadata["comment"] = RENDERED
         streams: list[VideoStream | AudioStream] = []

@@ -460,7 +460,7 @@ def _write_flac(path: Path, audio: np.ndarray) -> None:
     """Write (S,) int16 samples at 16 kHz."""
     options = {"compression_level": "12"}
 
-    with av.open(str(path), "w", format="flac") as container:
+    with av.open(f"file:{path}", "w", format="flac") as container:
         stream = container.add_stream("flac", rate=AUDIO_RATE, layout="mono", options=options)
         stream.codec_context.format = av.AudioFormat("s16")
 
@@ -477,7 +477,7 @@ def read_cache(folder: Path) -> Mapping[str, _StoredSpeech]:
     if not (folder / "speech.json").exists():
         return {}
 
-    with av.open(str(folder / "speech.flac")) as container:
+    with av.open(f"file:{folder}/speech.flac") as container:
         frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
 
     audio = np.concatenate(frames)
