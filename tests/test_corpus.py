@@ -264,7 +264,8 @@ def test_a_probe_reads_labels_from_labels():
     truth = random_truth()
     perfect = calibration.probe(np.eye(7)[truth.emotion], truth.emotion, truth)
     assert perfect.value == 1
-    assert perfect.low == perfect.high == 1
+    assert perfect.low < 1  # four people who score 1 leave room for others
+    assert perfect.high == 1
     assert perfect.n == 2400
 
 

@@ -175,7 +175,7 @@ def test_a_constant_encoder_scores_the_logarithm_of_its_candidates():
     contrast = terms["contrast"].mean().item()
     candidates = batch["valid"].sum(3).float()
     assert contrast == pytest.approx(candidates.log().mean().item(), abs=1e-4)
-    assert chance_loss(sampler, 1) == pytest.approx(contrast, abs=1e-4)
+    assert chance_loss(sampler, batches=1) == pytest.approx(contrast, abs=1e-4)
     assert terms["contrast"].max().item() <= math.log(2 * CONTENT.moments - 1) + 1e-4
 
     wrong_image = terms["wrong_image"].tolist()

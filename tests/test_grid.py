@@ -234,7 +234,7 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert "did you mean content.steps?" in capsys.readouterr().err
     assert not out.exists()
     assert main(["grid", str(file), "--workers", "0"]) == 2
-    assert "--workers 0: a whole number from 1 is needed" in capsys.readouterr().err
+    assert "--workers 0: a whole number from 1" in capsys.readouterr().err
 
 
 def results_of(scores):

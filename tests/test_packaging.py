@@ -22,6 +22,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Distribution -> module, where they are spelt differently.
 MODULES = {
+    "ipython": "IPython",
     "open_clip_torch": "open_clip",
     "umap-learn": "umap",
     "scikit-learn": "sklearn",

@@ -312,5 +312,5 @@ def test_a_metric_without_its_weights_is_left_out_with_the_reason():
     assert note.startswith("left out csim:")
     assert "evaluate.efficient_face=" in note
     notes = left_out_notes(METRICS, set())
-    assert any(note.startswith("left out mouth_error, mouth_correlation, psnr") for note in notes)
+    assert any(note.startswith("left out mouth_error,") and "psnr" in note for note in notes)
     assert any("lse_d, lse_c" in note and "SyncNet" in note for note in notes)

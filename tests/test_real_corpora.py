@@ -593,43 +593,52 @@ def test_a_folder_for_a_generated_corpus_is_a_mistake(own_folder, capsys, tmp_pa
 REPOSITORY = "https://example.org/kit.git"
 
 
-def first_cell():
+PARAMETERS = {"preset": "cpu", "run_folder": "runs/demo", "small": True}
+
+
+def run_first_cells(repository):
+    """Run the two cells that find and install the kit."""
     cells = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4).cells
-    [source] = [cell.source for cell in cells if cell.id == "setup"]
-    return source
+    names = PARAMETERS | {"repository": repository}
+    for cell in cells:
+        if cell.id in ("where", "setup"):
+            exec(cell.source, names)
+    return names
 
 
-def test_the_first_cell_does_nothing_where_the_kit_is_installed(monkeypatch):
+def test_the_first_cells_do_nothing_where_the_kit_is_installed(monkeypatch):
     def refuse(*words, **options):
         pytest.fail(f"{words} was run")
 
     monkeypatch.setattr(subprocess, "run", refuse)
     before = list(sys.path)
-    exec(first_cell(), {"repository": REPOSITORY})
+    names = run_first_cells(REPOSITORY)
     assert sys.path == before
+    assert names["preset"] == "cpu"
 
 
-def test_the_first_cell_installs_where_it_is_not_and_keeps_the_torch_that_is_there(
+def test_the_first_cells_install_where_it_is_not_and_keep_the_torch_that_is_there(
     monkeypatch, tmp_path
 ):
-    """Pip leaves a torch that fits, and any from 2.4 fits."""
+    """Pip leaves a torch that fits, and any from 2.6 fits."""
     commands = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(subprocess, "run", lambda words, check: commands.append(words))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    exec(first_cell(), {"repository": REPOSITORY})
+    names = run_first_cells(REPOSITORY)
     clone, install = commands
     assert clone == ["git", "clone", "--depth", "1", REPOSITORY, "cdrl-kit"]
     assert install == [sys.executable, "-m", "pip", "install", "-q", "-e", "cdrl-kit"]
     assert sys.path[0] == str(tmp_path / "cdrl-kit")
     assert not {"-U", "--upgrade", "--force-reinstall"} & set(install)
+    assert names["preset"] == "smoke"
 
 
-def test_the_first_cell_needs_a_repository_where_the_kit_is_not_installed(monkeypatch):
+def test_the_first_cells_need_a_repository_where_the_kit_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="set repository to its git address above"):
-        exec(first_cell(), {"repository": ""})
+    with pytest.raises(ModuleNotFoundError, match="set repository to its git address"):
+        run_first_cells("")
 
 
 def test_the_device_is_described_in_one_line():
