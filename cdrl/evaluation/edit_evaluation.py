@@ -365,6 +365,6 @@ def format_estimates(estimates: Mapping[str, Estimate], scores: Sequence[str]) -
 
 def _interval_text(estimate: Estimate) -> str:
     """An interval in brackets; nothing where one person alone scores."""
-    if not np.isfinite(estimate.low):
+    if estimate.low is None or not np.isfinite(estimate.low):
         return ""
     return f" ({estimate.low:.3f} to {estimate.high:.3f})"
