@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker("notebook")
         if item.path.stem == "test_jupyterlab":
             item.add_marker("browser")
-        if f"{item.path.stem}::{item.originalname}" in slow:
+        if {item.path.stem, f"{item.path.stem}::{item.originalname}"} & slow:
             item.add_marker("slow")
     if WORKERS == 1:
         return
