@@ -19,9 +19,33 @@ import pandas as pd
 from safetensors.torch import save_file
 
 ODD_VALUES = (
-    None, True, False, 0, -1, 1, 10**30, 1e308, float("nan"), float("inf"), "", "0", "-1", "nan",
-    "²", "../..", "/", "\0", "\x1b[2J", "=1+1", "a" * 5000, [], {}, [[]], {"a": 1}, "\udce9",
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    10**30,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "0",
+    "-1",
+    "nan",
+    "²",
+    "../..",
+    "/",
+    "\0",
+    "\x1b[2J",
+    "=1+1",
+    "a" * 5000,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "\udce9",
+)
 LONGEST = 40.0  # seconds of one try
 CONTAINERS = {
     ".mp4": ("libx264", "aac"),

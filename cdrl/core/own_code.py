@@ -97,7 +97,7 @@ def given(setting: str, name: str) -> Any:
     Raises:
         InputError: it was not given; what a file names is never imported.
     """
-    if name not in _GIVEN and f"{setting}={name}" in _told():
+    if name not in _GIVEN and f"{setting}={name}" in _inherited_entries():
         allow(setting, name)
     if name not in _GIVEN:
         raise InputError(
@@ -108,16 +108,16 @@ def given(setting: str, name: str) -> Any:
     return _GIVEN[name]
 
 
-def _told() -> list[str]:
+def _inherited_entries() -> list[str]:
     """Return what the process that started this one was given."""
     return [entry for entry in os.environ.get(VARIABLE, "").split(",") if entry]
 
 
 def _tell_processes(entry: str) -> None:
     """Let processes that are started later take the same code."""
-    told = _told()
-    if entry not in told:
-        os.environ[VARIABLE] = ",".join([*told, entry])
+    inherited = _inherited_entries()
+    if entry not in inherited:
+        os.environ[VARIABLE] = ",".join([*inherited, entry])
 
 
 def identity(name: str) -> str:

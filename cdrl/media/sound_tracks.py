@@ -223,9 +223,9 @@ class EncodedSound:
 
         overlap = self.end - position
         new_channels = piece.channels[overlap:]
-        heard = np.clip(new_channels, -1, 1)
-        packets += self.encoder.encode(self.end, heard)
-        self.end += len(heard)
+        samples = np.clip(new_channels, -1, 1)
+        packets += self.encoder.encode(self.end, samples)
+        self.end += len(samples)
         return packets
 
     def finish(self) -> list[av.Packet]:
