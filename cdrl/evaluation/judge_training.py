@@ -1,12 +1,11 @@
 """Training of the evaluation networks, on people and sentences of the `judge` split."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from cdrl.core.checkpoint import save_weights
@@ -16,6 +15,9 @@ from cdrl.corpora.store import Store
 from cdrl.evaluation.judges import NETWORKS, FrameNet
 from cdrl.training.cards import r2
 from cdrl.training.loop import LoopConfig, train
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
@@ -129,8 +131,10 @@ def train_judge(
 
 
 @torch.no_grad()
-def _fit_readout(action_network: FrameNet, corpus: Store) -> LogisticRegression:
+def _fit_readout(action_network: FrameNet, corpus: Store) -> "LogisticRegression":
     """A linear classifier of emotions on predicted actions."""
+    from sklearn.linear_model import LogisticRegression  # here: its import takes a second
+
     predictions = []
     labels = []
     for clip, emotion in enumerate(corpus.clips.emotion):
@@ -152,7 +156,7 @@ def _strided_rows(corpus: Store, clip: int, stride: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _fold_readout(name: str, action_network: FrameNet, readout: LogisticRegression) -> FrameNet:
+def _fold_readout(name: str, action_network: FrameNet, readout: "LogisticRegression") -> FrameNet:
     """A judge whose one last layer is the action network's last layer and the readout."""
     architecture, _ = NETWORKS[name]
     judge = FrameNet(architecture, len(SCORED_EMOTIONS)).eval()

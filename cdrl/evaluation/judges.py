@@ -9,7 +9,6 @@ judge_a and the tracker may share errors. `cdrl.evaluation.judge_training` train
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import nn
 
 from cdrl.core.checkpoint import kit_weights_path, load_card, load_weights
@@ -40,6 +39,8 @@ class FrameNet(nn.Module):
     """
 
     def __init__(self, architecture: str, outputs: int) -> None:
+        import torchvision  # seconds, and few paths need it
+
         super().__init__()
         build = getattr(torchvision.models, architecture)
         self.body = build(weights=None, num_classes=outputs)

@@ -8,18 +8,10 @@ stopping. Chance is the fitting part's majority class, scored on the other part.
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
-from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cdrl.evaluation.estimate import (
     Estimate,
@@ -29,6 +21,9 @@ from cdrl.evaluation.estimate import (
     mean_statistics,
     raw_moments,
 )
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
 
 PROBE_KINDS = ("linear", "knn", "mlp")
 SMALLEST_VARIANCE = 1e-6  # of a principal axis that a probe uses, relative to the largest
@@ -190,6 +185,8 @@ def _predict_all(
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Kind of probe -> (n_score,) predictions; the majority where nothing can be learnt."""
+    from sklearn.preprocessing import StandardScaler  # here: its import takes a second
+
     scaler = StandardScaler().fit(np.asarray(features_fit, np.float64))
     fit = scaler.transform(features_fit).astype(np.float32)
     scored = scaler.transform(features_score).astype(np.float32)
@@ -209,8 +206,12 @@ def _predict_all(
     return predicted
 
 
-def _classifier(kind: str, num_rows: int, class_counts: np.ndarray, seed: int) -> ClassifierMixin:
+def _classifier(kind: str, num_rows: int, class_counts: np.ndarray, seed: int) -> "ClassifierMixin":
     """A probe that is not fitted yet; class_counts: (K,) fitting rows of each class."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+
     if kind == "linear":
         return LogisticRegression(C=1.0, max_iter=500)
 
@@ -237,9 +238,11 @@ def _classifier(kind: str, num_rows: int, class_counts: np.ndarray, seed: int) -
 
 
 def _predict(
-    model: ClassifierMixin, kind: str, fit: np.ndarray, labels: np.ndarray, scored: np.ndarray
+    model: "ClassifierMixin", kind: str, fit: np.ndarray, labels: np.ndarray, scored: np.ndarray
 ) -> np.ndarray:
     """Fit a probe on (n_fit, D) features and (n_fit,) labels -> (n_score,) predictions."""
+    from sklearn.exceptions import ConvergenceWarning
+
     if kind == "knn":
         fit = _unit_rows(fit)
         scored = _unit_rows(scored)
@@ -277,6 +280,8 @@ def _principal_axes(fit: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _balanced_accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import balanced_accuracy_score
+
     with warnings.catch_warnings():
         # Of classes that are predicted and that the scored part lacks.
         warnings.simplefilter("ignore", UserWarning)
@@ -342,6 +347,11 @@ def spearman_probe(
         part), chance 0. A prediction in the right order but without ties scores .943 on three
         equally frequent levels: that is the ceiling, not 1.
     """
+    from scipy.stats import rankdata
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     values_fit = np.asarray(values_fit, np.float64)
     if permuted:
         random = np.random.default_rng([seed, 7003])

@@ -3,8 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.manifold import trustworthiness
-from sklearn.neighbors import NearestNeighbors
 
 from cdrl.evaluation.retrieval import unit_rows
 
@@ -36,6 +34,7 @@ def umap_map(
 
     # numba compiles for seconds: only who draws a map pays.
     import umap
+    from sklearn.neighbors import NearestNeighbors
 
     random = np.random.default_rng([seed, 7401])
     rows = np.sort(random.permutation(len(embedding))[:n_frames])
@@ -82,6 +81,8 @@ def map_quality(
     positions = np.linspace(0, num_rows - 1, min(max_rows, num_rows))
     rows = np.unique(positions.astype(int))
 
+    from sklearn.manifold import trustworthiness  # here: its import takes a second
+
     full = unit_rows(embedding[rows])
     flat = np.asarray(coordinates, np.float64)[rows]
 
@@ -103,5 +104,7 @@ def map_quality(
 
 def _nearest(points: np.ndarray, k: int) -> np.ndarray:
     """(n, k) the nearest other points of each of (n, D) points."""
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(n_neighbors=k).fit(points)
     return search.kneighbors(return_distance=False)

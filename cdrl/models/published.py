@@ -6,7 +6,6 @@ Names of parts and shapes are those of the authors, so that the published weight
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models.shufflenetv2 import InvertedResidual
 
 FACE_SIDE = 128  # pixels
 EXPRESSION_SIDE = 224
@@ -147,6 +146,8 @@ class EfficientFace(nn.Module):
 
 def _shuffle_stage(channels: int, out: int, blocks: int) -> nn.Sequential:
     """Blocks of ShuffleNet; the first halves the size."""
+    from torchvision.models.shufflenetv2 import InvertedResidual  # seconds, and few paths need it
+
     later_blocks = [InvertedResidual(out, out, 1) for _ in range(blocks - 1)]
     first_block = InvertedResidual(channels, out, 2)
     return nn.Sequential(first_block, *later_blocks)

@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import open_clip
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.tokenizer import SimpleTokenizer
 from torch import nn
 
 from cdrl.core.errors import InputError
 from cdrl.core.weight_files import fill, read_state, verify
 from cdrl.priors import sources
+
+if TYPE_CHECKING:
+    from open_clip.tokenizer import SimpleTokenizer
 
 # Of a pretrained tag: how images are prepared.
 _IMAGE_SETTINGS = ("mean", "std", "interpolation", "resize_mode")
@@ -56,7 +56,7 @@ class WholeTextTokenizer:
         tokenizer: of an open_clip model.
     """
 
-    def __init__(self, tokenizer: SimpleTokenizer):
+    def __init__(self, tokenizer: "SimpleTokenizer"):
         self.tokenizer = tokenizer
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
@@ -93,6 +93,8 @@ def open_clip_model(name: str, weights: str = "") -> ClipModel:
         InputError: an unknown model or tag, a text tower without learnable prompts, weights that
             are missing or of another model.
     """
+    import open_clip  # seconds, and few paths need it
+
     kind, _, tag = name.partition("/")
     _check(name, kind)
     path = None
@@ -126,6 +128,8 @@ def open_clip_model(name: str, weights: str = "") -> ClipModel:
 
 def _check(name: str, kind: str) -> None:
     """Refuse a model that is unknown or takes no learnable prompts."""
+    import open_clip
+
     known = open_clip.list_models()
     if kind not in known:
         similar = get_close_matches(kind, known, n=3)
@@ -148,6 +152,8 @@ def _check(name: str, kind: str) -> None:
 
 def _build(kind: str, tag_config: dict[str, Any]) -> Any:
     """Build a model with random weights from seed 0, for the weights of a tag."""
+    import open_clip
+
     image_settings = {}
     for key in _IMAGE_SETTINGS:
         if key in tag_config:
@@ -177,6 +183,8 @@ def _warnings_off() -> Iterator[None]:
 
 def _converted_state(model: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     """Read weights in any published form, as the model has them."""
+    from open_clip.convert import convert_state_dict
+
     state = convert_state_dict(model, read_state(path))
     expected = model.state_dict()
     for key in _SCALARS:

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.ops import roi_align
 
 from cdrl.core.checkpoint import freeze
 from cdrl.core.weight_files import State, fill, read_state, verify
@@ -157,6 +156,8 @@ class ReleasedVision(nn.Module):
         Returns:
             Face features (B, 256) and mouth features (B, 1536).
         """
+        from torchvision.ops import roi_align  # seconds, and few paths need it
+
         size = (INPUT_SIZE, INPUT_SIZE)
         images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
         bgr = images.flip(1)

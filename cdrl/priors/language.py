@@ -9,12 +9,11 @@ knows the words of `WORDS` and no others.
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import nn
 
 from cdrl.core.checkpoint import freeze, load_network, weights_path
@@ -23,6 +22,9 @@ from cdrl.core.vocabulary import ACTIONS
 from cdrl.core.weight_files import checksum
 from cdrl.priors.clip_models import open_clip_model, text_tower
 from cdrl.priors.vision import face_backbone, face_view
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 # Phrases of a caption, and the actions whose mean decides on each.
 PHRASES = {
@@ -175,7 +177,7 @@ class FaceTower(nn.Module):
         return self.project(features)
 
 
-def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
+def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> "CLIP":
     """Build the embedded CLIP, untrained: open_clip's class with `FaceTower` for images.
 
     Args:
@@ -183,6 +185,8 @@ def tiny_clip(embed_dim: int = 128, width: int = 96, layers: int = 3) -> CLIP:
         width: of the text tower.
         layers: of the text tower.
     """
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg  # seconds, and few paths need it
+
     text = CLIPTextCfg(
         context_length=CONTEXT_LENGTH,
         vocab_size=len(WORDS) + 3,

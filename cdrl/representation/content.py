@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import MiniBatchKMeans
 from torch import nn
 
 from cdrl.core.checkpoint import save_network
@@ -216,6 +215,8 @@ def sound_units(features: Features, config: ContentConfig) -> torch.Tensor:
     Returns:
         (K, A) centres, float32.
     """
+    from sklearn.cluster import MiniBatchKMeans  # here: its import takes a second
+
     stride = max(1, len(features.audio) // UNIT_FRAMES)
     audio = np.asarray(features.audio[::stride], np.float32)
     distinct = np.unique(audio, axis=0)

@@ -12,11 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cdrl.core.intervals import share_over_people
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, MOUTH_INDEX, SCORED_EMOTIONS
@@ -124,6 +119,10 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> CorpusScore
     Returns:
         Accuracy; chance is that of the fitting half's majority, the interval is over people.
     """
+    from sklearn.linear_model import LogisticRegression  # here: its import takes a second
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     is_right = np.zeros(len(labels))
     is_majority = np.zeros(len(labels))
     for half in (0, 1):
@@ -235,6 +234,9 @@ def intensity_ceiling(clips: int = 12_000, people: int = 4_000) -> CorpusScore:
     Returns:
         The correlation; chance is 0.
     """
+    from scipy.stats import spearmanr  # here: its import takes a second
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     rng = np.random.default_rng(9301)
     person = np.arange(clips) % people
     emotion = rng.integers(len(_MOVED_EMOTIONS), size=clips)

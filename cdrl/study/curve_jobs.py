@@ -5,10 +5,9 @@ person acts.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor
 from tqdm.auto import tqdm
 
 from cdrl.core.files import atomic_path, read_arrays
@@ -19,6 +18,9 @@ from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.readings import frames_to_tensor
 from cdrl.media.mouth_curves import mouth_curves
 from cdrl.studio.edits import source_of
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor
 
 CURVE_SCORES = ("mouth_error", "mouth_correlation", "speech_correlation")
 OFFSETS = (0, -4, -2, 2, 4)  # frames that the trees see, relative to the frame they predict
@@ -90,8 +92,10 @@ def predict_curves(
     return predicted
 
 
-def _fit_trees(pairs: Path, trees: int, seed: int) -> ExtraTreesRegressor:
+def _fit_trees(pairs: Path, trees: int, seed: int) -> "ExtraTreesRegressor":
     """Fit trees on the changes between sources and true edits of `read_pairs`."""
+    from sklearn.ensemble import ExtraTreesRegressor  # here: its import takes a second
+
     arrays = read_arrays(pairs, ("lengths", "source", "truth", "asked"))
     ends = np.cumsum(arrays["lengths"])[:-1]
     curves_before = np.split(arrays["source"], ends)

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from cdrl.baselines.released.training import train_released_emotion
 from cdrl.core.files import read_array
@@ -245,6 +243,9 @@ def _intensity_upper_bound(train: Store, report: Store, scored_clips: np.ndarray
         report: clips that score.
         scored_clips: (C,) numbers of those among them.
     """
+    from scipy.stats import rankdata  # here: its import takes a second
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     fit_use = (~train.clips["emotion"].isin(("contempt", "neutral"))).to_numpy()
     not_neutral = (report.clips["emotion"] != "neutral").to_numpy()
     scored = scored_clips[not_neutral[scored_clips]]

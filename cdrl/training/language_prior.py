@@ -1,12 +1,11 @@
 """Training of the embedded language prior, a tiny CLIP: `cdrl train language_prior`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 
 from cdrl.core.checkpoint import load_network, save_weights
 from cdrl.core.vocabulary import SCORED_EMOTIONS
@@ -23,6 +22,9 @@ from cdrl.priors.language import (
 from cdrl.priors.vision import face_backbone, face_view
 from cdrl.training.cards import training_card
 from cdrl.training.loop import LoopConfig, Terms, train
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 BATCH = 128
 TRAINING_FRAMES = 24_000
@@ -89,7 +91,7 @@ def _groups_of_captions(captions: list[str]) -> torch.Tensor:
     return torch.tensor(groups)
 
 
-def _clip_loss(model: CLIP, batch: Batch) -> Terms:
+def _clip_loss(model: "CLIP", batch: Batch) -> Terms:
     """Symmetric InfoNCE of the batch; captions with equal phrases are all positives."""
     features, tokens, group = batch
     noise = IMAGE_NOISE * torch.randn_like(features)
@@ -156,7 +158,7 @@ def train_language_prior(
 
 
 @torch.no_grad()
-def _backbone_features(model: CLIP, store: Store, rows: np.ndarray) -> torch.Tensor:
+def _backbone_features(model: "CLIP", store: Store, rows: np.ndarray) -> torch.Tensor:
     """(N, 256) features of some frames."""
     features = []
     for part in np.array_split(rows, 240):

@@ -13,7 +13,6 @@ Our names on the left, the release's state dict on the right (`load_released_emo
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -87,6 +86,8 @@ class ReleasedEmotion(LabelHeads):
     description: torch.Tensor
 
     def __init__(self) -> None:
+        import open_clip  # seconds, and few paths need it
+
         super().__init__(512, 512)
 
         self.clip = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
