@@ -1,8 +1,10 @@
 """Grids: cheap runs, their results in one table, resumed; failures apart; nonsense refused."""
 
+import io
 import json
 import os
 import re
+from typing import NamedTuple
 
 import nbformat
 import pandas as pd
@@ -60,46 +62,80 @@ def grid_of(tmp_path, text, name="g.yaml"):
     return read_grid(file, write_notebooks(tmp_path / "notebooks"))
 
 
-def test_a_grid_runs_resumes_and_keeps_failures_apart(tmp_path):
-    grid = grid_of(tmp_path, GRID)
-    out = tmp_path / "out"
+class Attempt(NamedTuple):
+    """What one call of `run_grid` returned, printed and left in files."""
+
+    results: pd.DataFrame
+    failures: pd.DataFrame
+    lines: list[str]
+    files: dict[str, str]
+    parquet: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("grid")
+
+
+def attempt(grid, out):
     lines = []
     results, failures = run_grid(grid, out, workers=2, log=lines.append)
-    assert sorted(results.run.unique()) == ["priors.batch=1", "priors.batch=2"]
-    assert list(failures.run) == ["priors.batch=3"]
-    assert failures.reason[0] == "clip.mp4: no face found"
-    assert failures["priors.batch"][0] == "3"
-    assert len(lines) == 3
-    failed = [line for line in lines if "failed" in line]
+    files = {}
+    for path in out.iterdir():
+        if path.suffix in (".csv", ".html"):
+            files[path.name] = path.read_text()
+    return Attempt(results, failures, lines, files, pd.read_parquet(out / "results.parquet"))
+
+
+@pytest.fixture(scope="module")
+def tried(place):
+    """Three runs, one of which fails."""
+    return attempt(grid_of(place, GRID), place / "out")
+
+
+@pytest.fixture(scope="module")
+def resumed(tried, place):
+    """The same grid once more, after the cause of the failure is gone."""
+    grid = grid_of(place, GRID)
+    write_notebooks(place / "notebooks", fails="config.batch > 3")
+    return attempt(grid, place / "out")
+
+
+def test_a_grid_keeps_failures_apart(tried):
+    assert sorted(tried.results.run.unique()) == ["priors.batch=1", "priors.batch=2"]
+    assert list(tried.failures.run) == ["priors.batch=3"]
+    assert tried.failures.reason[0] == "clip.mp4: no face found"
+    assert tried.failures["priors.batch"][0] == "3"
+    assert len(tried.lines) == 3
+    failed = [line for line in tried.lines if "failed" in line]
     assert len(failed) == 1
     assert failed[0].endswith("priors.batch=3: failed: clip.mp4: no face found")
 
+
+def test_the_scores_of_a_grid_are_one_table(tried):
+    results = tried.results
     scores = results[results.score == "priors.a"].set_index("run").value
     assert scores.to_dict() == {"priors.batch=1": 1.0, "priors.batch=2": 2.0}
     assert set(results.columns) == {"run", "preset", "priors.batch", "score", "value"}
     assert (results.score == "time.total_seconds").sum() == 2
-    pd.testing.assert_frame_equal(pd.read_parquet(out / "results.parquet"), results)
-    assert len(pd.read_csv(out / "results.csv")) == len(results)
-    assert len(pd.read_csv(out / "failures.csv")) == 1
-
-    write_notebooks(tmp_path / "notebooks", fails="config.batch > 3")
-    again, failures = run_grid(grid, out, workers=2, log=lines.append)
-    assert sorted(again.run.unique()) == ["priors.batch=1", "priors.batch=2", "priors.batch=3"]
-    assert not len(failures)
-    assert not (out / "failures.csv").exists()
-    assert "0 failed" in (out / "grid.html").read_text()
+    pd.testing.assert_frame_equal(tried.parquet, results)
+    assert len(pd.read_csv(io.StringIO(tried.files["results.csv"]))) == len(results)
+    assert len(pd.read_csv(io.StringIO(tried.files["failures.csv"]))) == 1
 
 
-def test_runs_of_one_corpus_share_its_stage_by_hard_links(tmp_path):
-    grid = grid_of(tmp_path, GRID)
-    out = tmp_path / "out"
-    run_grid(grid, out, workers=2, log=print)
-    inodes = set()
-    for name in grid.rows:
-        file = out / "runs" / name / "00_corpus" / "results.json"
-        inodes.add(file.stat().st_ino)
-    assert len(grid.rows) == 3
+def test_runs_of_one_corpus_share_its_stage_by_hard_links(tried, place):
+    folders = sorted((place / "out" / "runs").iterdir())
+    inodes = {(folder / "00_corpus" / "results.json").stat().st_ino for folder in folders}
+    assert [folder.name for folder in folders] == [f"priors.batch={number}" for number in (1, 2, 3)]
     assert len(inodes) == 1
+
+
+def test_a_grid_resumes(resumed):
+    runs = ["priors.batch=1", "priors.batch=2", "priors.batch=3"]
+    assert sorted(resumed.results.run.unique()) == runs
+    assert not len(resumed.failures)
+    assert "failures.csv" not in resumed.files
+    assert "0 failed" in resumed.files["grid.html"]
 
 
 def test_finished_runs_are_read_and_their_notebooks_not_executed_again(tmp_path):
