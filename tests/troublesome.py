@@ -87,3 +87,19 @@ def slow_square(number):
 
     time.sleep(0.3)
     return number, np.full((2, 3), number**2, np.int64)
+
+
+def place(job):
+    """The working folder, a variable of the kit's, and the threads of a job."""
+    import numpy as np  # noqa: F401  # loads a library whose threads are limited
+    from threadpoolctl import threadpool_info
+
+    threads = {library["num_threads"] for library in threadpool_info()}
+    return os.getcwd(), os.environ.get("CDRL_WEIGHTS"), min(threads)
+
+
+def leave_a_mark(path):
+    """Leave a file of one's own, work for a moment and tell the process."""
+    path.with_name(f"{path.name}-{os.getpid()}").touch()
+    time.sleep(1.0)
+    return os.getpid()

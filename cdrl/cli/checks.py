@@ -43,6 +43,8 @@ def run_settings(arguments: argparse.Namespace) -> dict[str, str]:
         settings["corpus.corpus"] = arguments.corpus
     if arguments.data_root:
         settings["corpus.data_root"] = arguments.data_root
+    if arguments.cluster:
+        settings["corpus.cluster"] = arguments.cluster
     return settings
 
 
@@ -68,6 +70,7 @@ def grid(arguments: argparse.Namespace) -> None:
     workers = arguments.workers
     if not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"--workers {workers}: a whole number from 1 to {MOST_WORKERS} is needed")
+    read_value("--cluster", field_infos(IngestConfig)["cluster"], arguments.cluster)
     check_folder("--out", arguments.out or grid_folder(arguments.grid, None))
     check_grid(read_grid(arguments.grid), grid_folder(arguments.grid, arguments.out))
 
@@ -98,6 +101,8 @@ def study_settings(arguments: argparse.Namespace) -> StudyConfig:
     settings = {}
     for name, value in parse_settings(arguments.set).items():
         settings[name.removeprefix("study.")] = value
+    if arguments.cluster:
+        settings["cluster"] = arguments.cluster
     return from_dict(StudyConfig, settings)
 
 
@@ -175,6 +180,7 @@ def ingest(arguments: argparse.Namespace) -> None:
         "fps": "frame_rate",
         "crop_size": "crop_size",
         "workers": "workers",
+        "cluster": "cluster",
         "detector": "detector",
         "boxes": "boxes",
         "limit": "limit_seconds",

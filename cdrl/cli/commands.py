@@ -98,6 +98,13 @@ CORPUS_TEMPLATE = argument(
     "--template", default="", help="of a folder, as {speaker}/{emotion}/{sentence}_{take}"
 )
 
+CLUSTER = argument(
+    "--cluster",
+    default="",
+    metavar="WHERE",
+    help="a Dask cluster does the jobs: tcp://HOST:PORT, scheduler.json, local:N, slurm:N",
+)
+
 COMMANDS = (
     Command(
         ("doctor",),
@@ -122,6 +129,7 @@ COMMANDS = (
                 metavar="NN",
                 help="execute notebook NN and all after it again, 00 to 06",
             ),
+            CLUSTER,
             REMAKE,
             SETTINGS,
         ),
@@ -141,6 +149,7 @@ COMMANDS = (
             argument(
                 "--workers", type=int, default=1, metavar="N", help="runs at once (default 1)"
             ),
+            CLUSTER,
             REMAKE,
         ),
         check="cdrl.cli.checks:grid",
@@ -379,6 +388,7 @@ COMMANDS = (
                 metavar="FOLDER",
                 help="corpora, features, jobs (default: runs/study)",
             ),
+            CLUSTER,
             SETTINGS,
         ),
         check="cdrl.cli.checks:study",
@@ -444,6 +454,7 @@ COMMANDS = (
             ),
             argument("--crop-size", type=int, default=96, help="pixels a side (default 96)"),
             argument("--workers", type=int, default=2, help="processes (default 2)"),
+            CLUSTER,
             argument(
                 "--detector",
                 default="embedded",

@@ -103,6 +103,7 @@ def ingest(arguments: argparse.Namespace) -> None:
         boxes=arguments.boxes,
         require_sound=not arguments.allow_silent,
         workers=arguments.workers,
+        cluster=arguments.cluster,
         limit_seconds=arguments.limit,
     )
 

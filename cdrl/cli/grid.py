@@ -16,9 +16,10 @@ import pandas as pd
 from cdrl.cli.grid_file import Grid, check_grid, grid_folder, read_grid, run_folder
 from cdrl.cli.inputs import check_inputs
 from cdrl.cli.notebooks import NotebookError, run_notebooks
+from cdrl.core.cluster import run_jobs
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, check_disk
-from cdrl.core.pools import Lost, run_each
+from cdrl.core.pools import Lost
 from cdrl.core.presets import COSTS
 from cdrl.core.results import RESULTS, all_scores, check_results, read_results
 from cdrl.core.settings import STAGES, config_hash, field_names, stage_config, stage_folder
@@ -87,7 +88,7 @@ def grid(arguments: argparse.Namespace) -> int:
         f"for {workers} at once; Ctrl-C is safe, the same command resumes",
         flush=True,
     )
-    results, failures = run_grid(table, out, workers)
+    results, failures = run_grid(table, out, workers, cluster=arguments.cluster)
 
     num_failures = len(failures)
     failed = f", {num_failures} failed: {out / 'failures.csv'}" if num_failures else ""
@@ -127,7 +128,11 @@ def _checked_inputs(name: str, preset: str, settings: dict[str, str]) -> dict[st
 
 
 def run_grid(
-    grid: Grid, out: Path | str, workers: int = 1, log: Callable[[str], Any] = print
+    grid: Grid,
+    out: Path | str,
+    workers: int = 1,
+    log: Callable[[str], Any] = print,
+    cluster: str = "",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run what is not finished and write the results of all runs.
 
@@ -140,6 +145,7 @@ def run_grid(
         out: folder of the grid (absolute); each run lies in runs/NAME.
         workers: runs at once.
         log: receives a line for each run.
+        cluster: where the runs are done instead, see `cdrl.core.cluster_address`.
 
     Returns:
         One row per run and score: run, preset, the varied settings, score, value; and one per
@@ -156,7 +162,7 @@ def run_grid(
         for name in names:
             _share_stages(out, name, hashes)
         jobs = [(plans[name], run_folder(out, name), workers) for name in names]
-        for number, result in run_each(_run_one, jobs, max(1, workers), threads=0):
+        for number, result in run_jobs(_run_one, jobs, max(1, workers), threads=0, cluster=cluster):
             name = names[number]
             outcome = _outcome(result)
             outcomes[name] = outcome

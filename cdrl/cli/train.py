@@ -53,6 +53,8 @@ def study(arguments: argparse.Namespace) -> None:
         if name in INTERFACES:  # content.loss, which the study calls content_loss
             name = name.replace(".", "_")
         settings[name.removeprefix("study.")] = value
+    if arguments.cluster:
+        settings["cluster"] = arguments.cluster
     config = from_dict(StudyConfig, settings)
 
     out = Path(arguments.out)

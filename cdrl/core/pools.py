@@ -107,6 +107,38 @@ def in_order(
             yield result
 
 
+class WorkerPool:
+    """Processes that stay between jobs, for a program that gets its jobs one by one.
+
+    Args:
+        workers: spawned processes.
+        threads: numeric threads of each; 0 leaves them as they are.
+    """
+
+    def __init__(self, workers: int, threads: int = 1) -> None:
+        self.pool = _pool(workers, threads).pool
+
+    def do(self, function: Callable[[Any], Any], job: Any, limit_seconds: float | None) -> Any:
+        """Do one job and wait for it; several threads may call this at once.
+
+        Args:
+            function: importable by name, job -> result.
+            job: what it is called with.
+            limit_seconds: None is no limit.
+
+        Returns:
+            Its result, or `Lost`. What it raises is raised here.
+        """
+        future = self.pool.schedule(function, args=(job,), timeout=limit_seconds)
+        wait([future])
+        return _result(future, limit_seconds)
+
+    def close(self) -> None:
+        """End the processes."""
+        self.pool.stop()
+        self.pool.join()
+
+
 class _pool:
     """A pebble pool whose workers are ended when the block is left, however it is left."""
 

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
+from cdrl.core.cluster_address import check_cluster
 from cdrl.core.errors import InputError
 from cdrl.core.former_names import former_spelling, renamed_setting
 from cdrl.core.own_code import INTERFACES, allow, check_name, identity
@@ -144,6 +145,7 @@ ContentCode = Annotated[str, BeforeValidator(partial(_name_of_code, "content.enc
 EmotionLoss = Annotated[str, BeforeValidator(partial(_name_of_code, "emotion.loss")), OwnCode]
 EmotionCode = Annotated[str, BeforeValidator(partial(_name_of_code, "emotion.encoder")), OwnCode]
 EditorCode = Annotated[str, BeforeValidator(partial(_name_of_code, "generator.editor")), OwnCode]
+Cluster = Annotated[str, AfterValidator(check_cluster)]
 Place = Annotated[str, AfterValidator(_check_place)]
 Template = Annotated[str, AfterValidator(_check_template)]
 Rows = Annotated[str, AfterValidator(_check_rows)]
@@ -185,6 +187,10 @@ def _compiled() -> Any:
 
 def _workers() -> Any:
     return setting(2, "worker processes; 0 works in this process", hashed=False, ge=0, le=1024)
+
+
+def _cluster() -> Any:
+    return setting("", "where a Dask cluster does the jobs; empty: this machine", hashed=False)
 
 
 def _steps(default: int, description: str, least: int = 1) -> Any:
@@ -237,6 +243,7 @@ class CorpusConfig:
     crop_size: int = setting(96, "side of the face crop, pixels", ge=16, le=2048)
     seed: int = _seed()
     workers: int = _workers()
+    cluster: Cluster = _cluster()
     ingested: Place = setting(
         "", "folder of crops that runs share; empty: `ingested` beside the run", hashed=False
     )
@@ -453,6 +460,7 @@ class StudyConfig:
         1200, "of the guidance's students on facial actions", half="edit", ge=1, le=MOST_STEPS
     )
     workers: int = _workers()
+    cluster: Cluster = _cluster()
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -490,6 +498,7 @@ class IngestConfig:
     workers: int = setting(
         2, "processes; 0 works in this process, without a time limit", hashed=False, ge=0, le=1024
     )
+    cluster: Cluster = _cluster()
     limit_seconds: float = setting(
         600.0, "time limit for a clip, seconds", hashed=False, gt=0, le=MOST
     )

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cdrl.core.cluster import run_jobs
 from cdrl.core.files import exclusive, keep_work_folder, remove_work_folder, write_json
-from cdrl.core.pools import Lost, run_each
+from cdrl.core.pools import Lost
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora.ingest_assembly import assemble, count_kinds, read_rejected, unwritable
 from cdrl.corpora.ingest_plan import (
@@ -162,7 +163,9 @@ def _run_jobs(plan: Plan, jobs: list[Job], progress: bool) -> _Throughput:
         disable=not progress,
         desc=plan.out.name,
     )
-    results = run_each(make_piece, waiting, config.workers, config.limit_seconds)
+    results = run_jobs(
+        make_piece, waiting, config.workers, config.limit_seconds, cluster=config.cluster
+    )
     with bar, closing(results):
         for number, result in results:
             _keep_result(waiting[number], result, throughput)

@@ -223,6 +223,7 @@ def _ingest_settings(config: CorpusConfig) -> IngestConfig:
         detector=config.detector,
         split=config.corpus,
         workers=config.workers,
+        cluster=config.cluster,
     )
 
 

@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from cdrl.core import cluster
 from cdrl.core.code_identity import UNRECORDED
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import repository_root
-from cdrl.core.pools import Lost, run_each
+from cdrl.core.pools import Lost
 from cdrl.core.results import INTERVAL_NAME, RESULTS, check_results
 from cdrl.core.settings import StudyConfig, config_hash
 from cdrl.core.tables import write_csv
@@ -305,7 +306,9 @@ def run_jobs(jobs: list[tuple], work: Path, config: StudyConfig) -> list[str]:
         calls.append((function, (work, config, *arguments)))
 
     lost = []
-    results: Iterable[tuple[int, Any]] = run_each(_run_job, calls, config.workers)
+    results: Iterable[tuple[int, Any]] = cluster.run_jobs(
+        _run_job, calls, config.workers, cluster=config.cluster
+    )
     for number, result in tqdm(results, total=len(jobs), desc="study", unit="job"):
         if isinstance(result, Lost):
             name = " ".join(str(part) for part in jobs[number][1:])
