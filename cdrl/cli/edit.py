@@ -8,8 +8,6 @@ from pathlib import Path
 from cdrl.core.errors import InputError
 from cdrl.core.files import check_disk
 from cdrl.core.vocabulary import emotion_index
-from cdrl.corpora.scan import VIDEO_SUFFIXES
-from cdrl.editing.compare import write_comparison
 from cdrl.editing.control import (
     IntensityCurve,
     describe_mixture,
@@ -17,7 +15,6 @@ from cdrl.editing.control import (
     read_reference,
     read_text,
 )
-from cdrl.editing.fit import fit_to_folder
 from cdrl.editing.outputs import check_out_file, check_out_folder
 from cdrl.editing.pipeline import edit_video
 from cdrl.editing.sight import face_choice
@@ -26,7 +23,6 @@ from cdrl.editors.base import Editor
 from cdrl.editors.loading import IMAGE_EDITOR, load_editor
 from cdrl.media.inspection import in_worker, rehearse
 from cdrl.media.tracks import FaceChoice
-from cdrl.representation.guidance import Guidance
 
 NEEDED_GB = 0.1
 LONGEST_REASON = 300  # characters of an unforeseen error
@@ -125,6 +121,8 @@ def edit(arguments: argparse.Namespace) -> None:
     if emotion is None:
         emotion = read_emotion(arguments, editor.card.emotions)
     if arguments.fit:
+        from cdrl.editing.fit import fit_to_folder  # imports all that trains
+
         fit_emotion = _strongest(emotion)
         folder = Path(arguments.fit)
         editor = fit_to_folder(editor, folder, source, fit_emotion, guidance=arguments.guidance)
@@ -250,6 +248,8 @@ def _plan_folder(source: Path, out: Path, arguments: argparse.Namespace) -> Fold
     for name in ("fit", "truth"):
         if getattr(arguments, name):
             raise InputError(f"--{name}: goes with one video; {source} is a folder")
+    from cdrl.corpora.scan import VIDEO_SUFFIXES  # imports pandas
+
     videos = []
     skipped = []
     for path in sorted(source.iterdir()):
@@ -296,6 +296,8 @@ def read_emotion(arguments: argparse.Namespace, emotions: Sequence[str]) -> dict
     Returns:
         {name: weight}.
     """
+    from cdrl.representation.guidance import Guidance  # imports every prior
+
     guidance = Guidance(arguments.guidance)
     learnt = tuple(emotions)
     agreement = ""
@@ -330,6 +332,8 @@ def _edit_one(job: EditJob, plan: EditPlan) -> None:
     )
     print(job.out, flush=True)
     if plan.compare:
+        from cdrl.editing.compare import write_comparison
+
         comparison = _comparison_path(job.out)
         write_comparison(job.source, job.out, comparison, plan.truth)
         print(comparison, flush=True)

@@ -1,14 +1,17 @@
 """Frames as tensors: read from a store, augmented for training, checked where a user gives them."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from cdrl.core.errors import InputError
-from cdrl.corpora.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cdrl.corpora.store import Store
 
 SMALLEST = 48  # pixels a side of a crop that any encoder can read
 # Values may leave [0, 1] by this much, as rounding does.
@@ -19,7 +22,7 @@ class ClipTable(Protocol):
     """Whatever has a table of clips with the row of their first frame, as a store has."""
 
     @property
-    def clips(self) -> pd.DataFrame:
+    def clips(self) -> "pd.DataFrame":
         """One row a clip; `start` is the row of its first frame."""
         ...
 
@@ -36,7 +39,7 @@ def image_tensor(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
 
 
-def load_images(store: Store, rows: np.ndarray) -> torch.Tensor:
+def load_images(store: "Store", rows: np.ndarray) -> torch.Tensor:
     """Read frames of a store.
 
     Args:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.batches import image_tensor
 from cdrl.media.inspection import CropsJob, in_worker, read_spread_crops, spread
 from cdrl.models.image_editor import MAX_INTENSITY
-from cdrl.representation.guidance import MIN_EMOTION_FRAMES, Guidance
+
+if TYPE_CHECKING:
+    from cdrl.representation.guidance import Guidance
 
 Mixture = dict[str, float]  # emotion -> weight
 
@@ -40,7 +42,7 @@ class Reading(NamedTuple):
 
 
 def read_reference(
-    guidance: Guidance, path: Path, emotions: tuple[str, ...] = EMOTIONS, isolated: bool = False
+    guidance: "Guidance", path: Path, emotions: tuple[str, ...] = EMOTIONS, isolated: bool = False
 ) -> Reading:
     """The emotion of a clip by its nearest prototypes, see `Guidance.mixture`.
 
@@ -53,6 +55,8 @@ def read_reference(
     Raises:
         InputError: a file that cannot be read or shows no face, and a clip of under three frames.
     """
+    from cdrl.representation.guidance import MIN_EMOTION_FRAMES
+
     job = CropsJob(path, guidance.crop, REFERENCE_SIZE, REFERENCE_FRAMES)
     crops = in_worker(read_spread_crops, job, path) if isolated else read_spread_crops(job)
     mixture = read_crops(guidance, crops, emotions, str(path))
@@ -70,7 +74,7 @@ def read_reference(
 
 
 def read_crops(
-    guidance: Guidance,
+    guidance: "Guidance",
     crops: np.ndarray,
     emotions: tuple[str, ...] = EMOTIONS,
     name: str = "reference",
@@ -96,7 +100,7 @@ def read_crops(
         raise InputError(f"{name}: {error}") from None
 
 
-def read_text(guidance: Guidance, text: str, emotions: tuple[str, ...] = EMOTIONS) -> Mixture:
+def read_text(guidance: "Guidance", text: str, emotions: tuple[str, ...] = EMOTIONS) -> Mixture:
     """The emotion that a text describes; the embedded prior knows the words of its captions alone.
 
     Args:

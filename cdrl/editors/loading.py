@@ -6,7 +6,7 @@ from typing import Any
 from cdrl.core.checkpoint import load_card, load_weights, weights_path
 from cdrl.core.errors import InputError
 from cdrl.core.settings import stage_folder
-from cdrl.editors import actions, image
+from cdrl.editors import actions
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import Editor, EditorCard, read_editor_card
 from cdrl.editors.own import CODE, load_own_editor
@@ -36,6 +36,8 @@ def load_editor(where: str | Path = actions.RENDERER) -> Editor:
     card = read_editor_card(entries, weights)
     if entries["editor"] == actions.KIND:
         return _load_action_editor(weights, entries, card)
+    from cdrl.editors import image  # imports all that trains
+
     if entries["editor"] == image.KIND:
         return _load_image_editor(weights, entries, card)
     raise InputError(

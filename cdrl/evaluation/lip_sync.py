@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.fft import dct
 
 from cdrl.core.errors import InputError
 from cdrl.core.weight_files import fill, read_state, verify
@@ -65,6 +64,8 @@ def cepstra(sound: np.ndarray, frame_rate: float) -> np.ndarray:
         (M, 13) float64; M = 1 + ceil((S - 400) / step), step the samples of a quarter of a frame,
         rounded.
     """
+    from scipy.fft import dct  # few paths need it
+
     levels = np.round(np.asarray(sound, np.float64) * 32767)
     emphasised = np.append(levels[:1], levels[1:] - _PRE_EMPHASIS * levels[:-1])
 

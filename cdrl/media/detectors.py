@@ -14,7 +14,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 
 from cdrl.core.errors import InputError
 from cdrl.media.faces import MAXIMUM_GAP, Detector, find_face
@@ -212,6 +211,8 @@ def _read_table(path: Path) -> np.ndarray:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return np.column_stack([arrays["frame"], arrays["boxes"]]).astype(float)
+    import pandas as pd  # here alone: not every edit needs it
+
     return pd.read_csv(path)[BOX_COLUMNS].to_numpy(float)
 
 

@@ -6,9 +6,9 @@ this one must never judge.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,9 +16,13 @@ from torch import nn
 from cdrl.core.checkpoint import Pretrained, load_network
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import load_images
-from cdrl.corpora.store import Store
-from cdrl.priors.features import Features
 from cdrl.priors.vision import VisionPrior
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cdrl.corpora.store import Store
+    from cdrl.priors.features import Features
 
 ACTION_TRACKER = "action_tracker"  # name of the committed weights
 DILATIONS = (1, 2, 4)
@@ -177,7 +181,7 @@ class TrackedActions:
         path: of the store, for messages.
     """
 
-    clips: pd.DataFrame
+    clips: "pd.DataFrame"
     coefficients: np.ndarray
     path: str = ""
 
@@ -194,7 +198,7 @@ def load_tracker(name: str = ACTION_TRACKER) -> ActionTracker:
     return load_network(ActionTracker, name)
 
 
-def track(features: Features, tracker: ActionTracker) -> TrackedActions:
+def track(features: "Features", tracker: ActionTracker) -> TrackedActions:
     """Track every clip of a store from its stored features.
 
     Some 20,000 frames a second on one core.
@@ -214,7 +218,7 @@ def track(features: Features, tracker: ActionTracker) -> TrackedActions:
 
 @torch.no_grad()
 def track_clip(
-    store: Store, clip: int, tracker: ActionTracker, vision_prior: VisionPrior
+    store: "Store", clip: int, tracker: ActionTracker, vision_prior: VisionPrior
 ) -> np.ndarray:
     """Track one clip from its crops.
 

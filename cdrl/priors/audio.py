@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.fft import dct
 from torch import nn
 
 from cdrl.core.checkpoint import load_network, weights_path
@@ -190,6 +189,8 @@ def cepstra(sound: np.ndarray, num_frames: int, frame_rate: float) -> torch.Tens
     Returns:
         (num_frames, 13), mean 0 and standard deviation 1 per coefficient.
     """
+    from scipy.fft import dct  # few paths need it
+
     mel = log_mel(_as_batch(sound))[0]
     coefficients = dct(mel.T.numpy(), type=2, norm="ortho", axis=1)
     coefficients = coefficients[:, 1 : CEPSTRA + 1].astype(np.float32)

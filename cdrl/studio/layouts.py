@@ -16,7 +16,6 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
-from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
@@ -328,6 +327,8 @@ def _add_video_stream(
 
 def _encode_audio(container: OutputContainer, stream: AudioStream, audio: np.ndarray) -> None:
     """Encode (S,) samples at 16 kHz at the stream's own rate."""
+    from scipy.signal import resample_poly  # its import takes half a second
+
     rate = stream.rate
     resampled = resample_poly(audio, rate // 100, AUDIO_RATE // 100)
     samples = np.clip(resampled.astype(np.float32), -1, 1)

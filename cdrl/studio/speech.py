@@ -20,7 +20,6 @@ from typing import IO, Any, NamedTuple
 
 import av
 import numpy as np
-from scipy.signal import resample_poly
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
@@ -387,6 +386,8 @@ def _finish(events: list[tuple[str, int]], audio: np.ndarray, gain: float) -> _S
         audio: (S,) int16 at 22.05 kHz.
         gain: dB.
     """
+    from scipy.signal import resample_poly  # its import takes half a second
+
     audio = np.concatenate([np.zeros(_LEAD, np.int16), audio])
     shifted = [(mnemonic, sample + _LEAD) for mnemonic, sample in events]
     phoneme, start = to_phonemes(shifted, len(audio))
