@@ -1,10 +1,13 @@
 """Several processes that train as one: joint batches, resume, and how they end."""
 
-import joint_training
+from pathlib import Path
+from typing import NamedTuple
+
 import pandas as pd
 import pytest
 import torch
-from joint_training import OBJECTIVES, compare, terms_and_gradients, train_regression
+from joint_training import OBJECTIVES, compare, compare_and_train, terms_and_gradients
+from regression_training import STEPS, Regression, draw, fail, train_regression
 from safetensors.torch import load_file
 
 from cdrl.core.errors import InputError
@@ -14,12 +17,19 @@ from cdrl.training.joint import joint_forward
 from cdrl.training.loop import LoopConfig, train
 
 
+class MadeByTwo(NamedTuple):
+    """Folders: terms and gradients of every objective, and a training of the regression."""
+
+    found: Path
+    whole: Path
+
+
 @pytest.fixture(scope="module")
-def found_by_two(tmp_path_factory):
-    """Terms and gradients of every objective, computed by two processes over gloo."""
-    out = tmp_path_factory.mktemp("two")
-    run_in_group(compare, (out,), 2, "cpu", "comparison")
-    return out
+def made_by_two(tmp_path_factory):
+    """What two processes compute and train over gloo."""
+    made = MadeByTwo(tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("whole"))
+    run_in_group(compare_and_train, tuple(made), 2, "cpu", "comparison")
+    return made
 
 
 def assert_equal_to(expected, found):
@@ -42,9 +52,9 @@ def assert_equal_to(expected, found):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_two_processes_have_terms_and_gradients_of_one_with_the_joint_batch(found_by_two, name):
+def test_two_processes_have_terms_and_gradients_of_one_with_the_joint_batch(made_by_two, name):
     expected = terms_and_gradients(name)
-    assert_equal_to(expected, load_file(found_by_two / f"{name}.safetensors"))
+    assert_equal_to(expected, load_file(made_by_two.found / f"{name}.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["ccrl", "cerl", "image_editor"])
@@ -52,18 +62,15 @@ def test_micro_batches_have_terms_and_gradients_of_the_whole_batch(name):
     assert_equal_to(terms_and_gradients(name), terms_and_gradients(name, micro_batches=4))
 
 
-def test_a_group_whose_process_dies_says_so_and_resumes_bit_for_bit(tmp_path):
-    whole = tmp_path / "whole"
+def test_a_group_whose_process_dies_says_so_and_resumes_bit_for_bit(made_by_two, tmp_path):
+    whole = made_by_two.whole
     stopped = tmp_path / "stopped"
-    for folder in (whole, stopped):
-        folder.mkdir()
-    run_in_group(train_regression, (whole, 12), 2, "cpu", "regression")
-
+    stopped.mkdir()
     with pytest.raises(InputError, match=r"regression: process 2 of 2 ended \(SIGKILL\)") as error:
-        run_in_group(train_regression, (stopped, 12, 7), 2, "cpu", "regression")
+        run_in_group(train_regression, (stopped, STEPS, 7), 2, "cpu", "regression")
     assert "same command goes on" in str(error.value)
     assert (stopped / "checkpoint.pt").exists()
-    run_in_group(train_regression, (stopped, 12), 2, "cpu", "regression")
+    run_in_group(train_regression, (stopped, STEPS), 2, "cpu", "regression")
 
     expected = load_file(whole / "model.safetensors")
     for name, value in load_file(stopped / "model.safetensors").items():
@@ -76,12 +83,6 @@ def test_a_group_whose_process_dies_says_so_and_resumes_bit_for_bit(tmp_path):
 def test_an_error_of_a_process_is_the_error_of_the_group(tmp_path):
     with pytest.raises(InputError, match="loss weights .* name no term"):
         run_in_group(fail, (tmp_path,), 2, "cpu", "regression")
-
-
-def fail(out):
-    model = joint_training.Regression()
-    config = LoopConfig(steps=2, weights={"fitt": 1.0})
-    train(model, model, joint_training.draw, config, out)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -111,17 +112,17 @@ def test_outside_of_a_training_a_joint_batch_is_any_batch():
 def test_a_training_in_16_bits_reaches_that_in_32(precision):
     losses = {}
     for name in ("fp32", precision):
-        model = joint_training.Regression()
+        model = Regression()
         config = LoopConfig(
             steps=60, learning_rate=3e-2, weights={"fit": 1.0}, precision=name, log_every=60
         )
-        history = train(model, model, joint_training.draw, config)
+        history = train(model, model, draw, config)
         losses[name] = history["fit"].iloc[-1]
     assert losses[precision] == pytest.approx(losses["fp32"], rel=0.05)
 
 
 def test_fp16_steps_with_gradients_that_are_not_finite_are_skipped_until_they_are_too_many():
-    class Overflowing(joint_training.Regression):
+    class Overflowing(Regression):
         def forward(self, batch):
             output = self.network(batch)[:, 0].float()
             return {"fit": output.square() * float("inf")}
@@ -129,10 +130,10 @@ def test_fp16_steps_with_gradients_that_are_not_finite_are_skipped_until_they_ar
     model = Overflowing()
     before = [parameter.clone() for parameter in model.parameters()]
     few = LoopConfig(steps=20, weights={"fit": 1.0}, precision="fp16")
-    train(model, model, joint_training.draw, few)
+    train(model, model, draw, few)
     for parameter, value in zip(model.parameters(), before, strict=True):
         assert torch.equal(parameter, value)
 
     many = LoopConfig(steps=60, weights={"fit": 1.0}, precision="fp16")
     with pytest.raises(InputError, match="50 steps in a row.*precision=fp32"):
-        train(model, model, joint_training.draw, many)
+        train(model, model, draw, many)
