@@ -32,9 +32,12 @@ def umap_map(
     if len(embedding) < MIN_ROWS:
         raise ValueError(f"a map needs {MIN_ROWS} rows or more: got {len(embedding)}")
 
-    # numba compiles for seconds: only who draws a map pays.
+    # numba compiles for seconds: only who draws a map pays, and most of it once on a machine.
     import umap
     from sklearn.neighbors import NearestNeighbors
+
+    for function in (umap.umap_.smooth_knn_dist, umap.umap_.compute_membership_strengths):
+        function.enable_caching()
 
     random = np.random.default_rng([seed, 7401])
     rows = np.sort(random.permutation(len(embedding))[:n_frames])
