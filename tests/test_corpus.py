@@ -334,7 +334,8 @@ def test_both_halves_of_the_hand_written_splits_have_every_viseme(split):
 )
 def test_emotion_is_in_the_mouth_but_not_plain_in_it(columns, low, high):
     """Outside these bounds the task is too easy or has no answer."""
-    truth = calibration.truth_of(corpus.specs("choose", people=8, sentences=6))
+    specs = corpus.specs("choose", people=8, sentences=6)
+    truth = calibration.truth_of(specs, calibration.act_clips(specs))
     score = calibration.probe(truth.coefficients[:, columns], truth.emotion, truth)
     assert low < score.value < high
 

@@ -89,7 +89,8 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
     rendered = len(stores["train"].clips) + len(stores["report"].clips)
     scores["corpus.rejected_clips"] = len(train) + len(report) - rendered
 
-    return scores | calibration.corpus_scores(report) | crop_scores(stores["report"])
+    scores |= calibration.corpus_scores(report, config.workers)
+    return scores | crop_scores(stores["report"])
 
 
 def list_clips(config: CorpusConfig) -> tuple[list[ClipSpec], list[ClipSpec]]:

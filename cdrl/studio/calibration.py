@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cdrl.core.intervals import share_over_people
+from cdrl.core.pools import in_order
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, MOUTH_INDEX, SCORED_EMOTIONS
 from cdrl.media.mouth_curves import mouth_curves
 from cdrl.studio import articulation, corpus, expression
@@ -21,6 +23,7 @@ from cdrl.studio.acting import ClipSpec, act, true_edit, utterance_of
 from cdrl.studio.speech import speak_all
 
 WINDOW = np.arange(-2, 3)  # frames around one, itself included
+BATCH = 16  # clips that a worker acts at once
 MOST_FITTED = 20_000  # frames that a probe is fitted to
 FIRST_STRANGER = 100_000  # id of the first person of `intensity_ceiling`; no split has them
 _MOVED_EMOTIONS = [emotion for emotion in SCORED_EMOTIONS if emotion != "neutral"]
@@ -66,21 +69,74 @@ class CorpusScore:
     high: float | None = None
 
 
-def truth_of(specs: list[ClipSpec]) -> Truth:
-    """Act every clip of a crossed list (see `corpus.specs`) and lay the frames end to end."""
+@dataclass(frozen=True)
+class ActedClip:
+    """A clip of T frames and its true edit; nothing is rendered.
+
+    Attributes:
+        coefficients: (T, 52).
+        viseme: (T,) labels.
+        edit_curves: (T, 3) mouth curves of the edit.
+    """
+
+    coefficients: np.ndarray
+    viseme: np.ndarray
+    edit_curves: np.ndarray
+
+
+def act_clips(specs: list[ClipSpec], workers: int = 1) -> list[ActedClip]:
+    """Speak and act every clip once, and its edit: targets and levels in turn.
+
+    Args:
+        specs: which clips.
+        workers: processes; 1: in this one.
+    """
+    numbered = list(enumerate(specs))
+    jobs = []
+    for start in range(0, len(numbered), BATCH):
+        jobs.append((numbered[start : start + BATCH],))
+
+    clips = []
+    for batch in in_order(_act_batch, jobs, workers):
+        clips.extend(batch)
+    return clips
+
+
+def _act_batch(batch: list[tuple[int, ClipSpec]]) -> list[ActedClip]:
+    utterances = [utterance_of(spec) for _, spec in batch]
+
+    clips = []
+    for (number, spec), speech in zip(batch, speak_all(utterances), strict=True):
+        targets = [emotion for emotion in SCORED_EMOTIONS if emotion != spec.emotion]
+        target = targets[number % len(targets)]
+        level = 1 + number % 3
+
+        source = act(spec, speech)
+        edit = true_edit(spec, target, level, speech)
+        curves = mouth_curves(edit.coefficients)
+        clips.append(ActedClip(source.coefficients, source.viseme, curves))
+
+    return clips
+
+
+def truth_of(specs: list[ClipSpec], clips: list[ActedClip]) -> Truth:
+    """Lay the frames of a crossed list of clips end to end.
+
+    Args:
+        specs: as `corpus.specs` lists them.
+        clips: of `act_clips`.
+    """
     first_person = min(spec.person for spec in specs)
     first_half = {spec.sentence for spec in specs if spec.person == first_person}
 
-    utterances = [utterance_of(spec) for spec in specs]
     coefficients = []
     visemes = []
     windows = []
     first_frame = 0
-    for spec, speech in zip(specs, speak_all(utterances), strict=True):
-        performance = act(spec, speech)
-        length = len(performance.viseme)
-        coefficients.append(performance.coefficients)
-        visemes.append(performance.viseme)
+    for clip in clips:
+        length = len(clip.viseme)
+        coefficients.append(clip.coefficients)
+        visemes.append(clip.viseme)
         windows.append(first_frame + _windows(length))
         first_frame += length
 
@@ -130,7 +186,8 @@ def probe(features: np.ndarray, labels: np.ndarray, truth: Truth) -> CorpusScore
         scored = truth.half == half
 
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300))
-        model.fit(features[fit], labels[fit])
+        with threadpool_limits(1):  # more threads cost more than they give, and change last digits
+            model.fit(features[fit], labels[fit])
 
         answers = labels[scored]
         predictions = model.predict(features[scored])
@@ -189,28 +246,14 @@ def _standardise(curves: np.ndarray) -> np.ndarray:
     return (curves - curves.mean(0)) / curves.std(0)
 
 
-def copy_mouth_correlation(specs: list[ClipSpec]) -> CorpusScore:
+def copy_mouth_correlation(clips: list[ActedClip]) -> CorpusScore:
     """What doing nothing scores: mouth curves of source against true edit.
 
-    Each source once, targets in turn.
+    Args:
+        clips: of `act_clips`.
     """
-    utterances = [utterance_of(spec) for spec in specs]
-    source_curves = []
-    edit_curves = []
-    for index, (spec, speech) in enumerate(zip(specs, speak_all(utterances), strict=True)):
-        targets = [emotion for emotion in SCORED_EMOTIONS if emotion != spec.emotion]
-        target = targets[index % len(targets)]
-
-        level = 1 + index % 3
-
-        edit = true_edit(spec, target, level, speech)
-        source = act(spec, speech)
-
-        source_curves.append(mouth_curves(source.coefficients))
-        edit_curves.append(mouth_curves(edit.coefficients))
-
-    sources = np.concatenate(source_curves)
-    edits = np.concatenate(edit_curves)
+    sources = np.concatenate([mouth_curves(clip.coefficients) for clip in clips])
+    edits = np.concatenate([clip.edit_curves for clip in clips])
 
     return CorpusScore(pooled_correlation(sources, edits), len(sources))
 
@@ -269,9 +312,15 @@ def _expression_features(person: int, emotion: int, level: int, clip: int) -> np
 # --- all of them ------------------------------------------------------------------------------
 
 
-def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
-    """The corpus.* scores: name -> value; `.chance`, `.n`, `.low`, `.high` beside each."""
-    truth = truth_of(specs)
+def corpus_scores(specs: list[ClipSpec], workers: int = 1) -> dict[str, float]:
+    """The corpus.* scores: name -> value; `.chance`, `.n`, `.low`, `.high` beside each.
+
+    Args:
+        specs: a crossed list, as `corpus.specs` makes it.
+        workers: processes that act the clips; 1: this one.
+    """
+    clips = act_clips(specs, workers)
+    truth = truth_of(specs, clips)
     mouth = truth.coefficients[:, MOUTH_INDEX]
     mouth_windows = mouth[truth.windows].reshape(len(mouth), -1)
 
@@ -280,7 +329,7 @@ def corpus_scores(specs: list[ClipSpec]) -> dict[str, float]:
     scores["emotion_from_all"] = probe(truth.coefficients, truth.emotion, truth)
     scores["viseme_from_truth"] = probe(mouth, truth.viseme, truth)
     scores["viseme_from_truth_5_frames"] = probe(mouth_windows, truth.viseme, truth)
-    scores["copy_mouth_correlation"] = copy_mouth_correlation(specs)
+    scores["copy_mouth_correlation"] = copy_mouth_correlation(clips)
 
     return flatten(scores)
 
