@@ -76,8 +76,66 @@ UNTRAINED = (
 )
 
 
+class HiddenEdits:
+    """True edits that nothing can read until an editor is trained."""
+
+    def __init__(self, edits):
+        self.edits = edits
+        self.hidden = True
+
+    def __getattr__(self, name):
+        assert not self.hidden, f"the training of an editor reads {name} of the true edits"
+        return getattr(self.edits, name)
+
+
+def watched(train, opened):
+    """A function of `EDITORS` that notes in `opened` the stores that the training of a row opens.
+
+    It trains from the beginning: what an earlier row left is removed.
+    """
+    open_store = Store.__init__
+
+    def train_watched(work, config, row, seed, edits):
+        manipulators = tracker_folder(edit_folder(work, config)) / "manipulators"
+        shutil.rmtree(manipulators / f"{variant_of(row)}.{seed}", ignore_errors=True)
+        hidden = HiddenEdits(edits)
+        names = opened.setdefault(row, set())
+
+        def record(self, path):
+            names.add(Path(path).name)
+            open_store(self, path)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Store, "__init__", record)
+            result = train(work, config, row, seed, hidden)
+        hidden.hidden = False
+        return result
+
+    return train_watched
+
+
+def do_here(jobs, work, config):
+    """Do the jobs in this process; `test_study` has them done in others."""
+    for function, *arguments in jobs:
+        function(work, config, *arguments)
+    return []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_process():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cdrl.study.run.run_jobs", do_here)
+        yield
+
+
 @pytest.fixture(scope="module")
-def study(smoke, tmp_path_factory):
+def opened_stores():
+    """{row: names of the stores that its training opened}; `study` fills it."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def study(smoke, tmp_path_factory, one_process, opened_stores):
     """Every variant with one seed on the clips of the smoke run; the other half's results exist."""
     folder = tmp_path_factory.mktemp("edits")
     (folder / "work").mkdir()
@@ -90,7 +148,10 @@ def study(smoke, tmp_path_factory):
     write_json(folder / "results" / "results.json", other_half)
     rows = ",".join(f"edit.{name}" for name in ROWS)
     config = StudyConfig(**SMALL, seeds=1, rows=rows)
-    results = run_study(folder / "results", folder / "work", config)
+    editors = {name: watched(train, opened_stores) for name, train in EDITORS.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cdrl.study.edit_jobs.EDITORS", editors)
+        results = run_study(folder / "results", folder / "work", config)
     return folder, config, results
 
 
@@ -196,33 +257,16 @@ def test_of_several_weights_each_variant_uses_its_best(study):
     assert same["x.mouth_error.any_weight.over_accuracies.high"] == 0
 
 
-def stores_read_by(row, study, monkeypatch):
-    """Names of the stores that the training of a row opens; it starts without a checkpoint."""
-    folder, config, _ = study
-    shared = edit_folder(folder / "work", config)
-    editor = row.partition(".")[0]
-    shutil.rmtree(shared / "editors" / f"{row}.0", ignore_errors=True)
-    manipulators = tracker_folder(shared) / "manipulators"
-    shutil.rmtree(manipulators / f"{variant_of(row)}.0", ignore_errors=True)
-
-    opened = set()
-    open_store = Store.__init__
-
-    def record(self, path):
-        opened.add(Path(path).name)
-        open_store(self, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "__init__", record)
-        EDITORS[editor](folder / "work", config, row, 0, None)
-    return opened
+TRAINED = [row for row in ROWS if row not in UNTRAINED and not EDIT[row].change]
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row not in UNTRAINED and not EDIT[row].change]
-)
-def test_no_variant_but_the_upper_bound_reads_a_true_edit(study, monkeypatch, row):
-    opened = stores_read_by(row, study, monkeypatch)
+def test_every_trained_row_was_watched(study, opened_stores):
+    assert set(TRAINED) <= opened_stores.keys()
+
+
+@pytest.mark.parametrize("row", TRAINED)
+def test_no_variant_but_the_upper_bound_reads_a_true_edit(study, opened_stores, row):
+    opened = opened_stores[row]
     if row == "image.paired":
         assert opened == {"train", "paired"}
     elif variant_of(row) == "paired":
