@@ -5,12 +5,14 @@ number. All workers end with their parent, however it ends.
 """
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,13 +100,45 @@ def in_order(
         while waiting or running:
             while waiting and len(running) <= AHEAD * workers:
                 running.append(pool.schedule(function, args=waiting.popleft()))
-            result = _result(running.popleft(), None)
-            if isinstance(result, Lost):
-                raise InputError(
-                    f"a worker process {result.reason}: fewer workers need less memory; what is "
-                    "complete is kept and the same command goes on"
-                )
-            yield result
+            yield _refuse_lost(_result(running.popleft(), None))
+
+
+@contextmanager
+def beside(
+    function: Callable[..., Any], jobs: Sequence[tuple], workers: int, threads: int = 1
+) -> Iterator[list[Any]]:
+    """Do jobs in other processes while the block runs; when it is left, all have ended.
+
+    Args:
+        function: importable by name; arguments and result must be picklable. What it writes to
+            standard error is not shown, so that its bars do not mix with those of the block.
+        jobs: tuples of arguments.
+        workers: processes in all, this one among them; 0 and 1 do the jobs here, after the block.
+        threads: numeric threads of each worker; 0 leaves them as they are.
+
+    Yields:
+        A list, which holds the results in order when the block has been left.
+
+    Raises:
+        InputError: a job's process was killed; the workers do not start.
+    """
+    results: list[Any] = []
+    if workers <= 1:
+        yield results
+        for job in jobs:
+            results.append(function(*job))
+        return
+    with _pool(min(workers - 1, len(jobs)), threads) as pool:
+        running = [pool.schedule(_quietly, args=(function, *job)) for job in jobs]
+        yield results
+        for future in running:
+            results.append(_refuse_lost(_result(future, None)))
+
+
+def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function whose standard error nobody sees."""
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        return function(*arguments)
 
 
 class WorkerPool:
@@ -177,6 +211,16 @@ def _result(future: Future, limit_seconds: float | None) -> Any:
         return Lost(f"took longer than {limit_seconds:g} s and was stopped", timed_out=True)
 
 
+def _refuse_lost(result: Any) -> Any:
+    """A job's result, where its process lived."""
+    if isinstance(result, Lost):
+        raise InputError(
+            f"a worker process {result.reason}: fewer workers need less memory; what is "
+            "complete is kept and the same command goes on"
+        )
+    return result
+
+
 def _death(code: int | None) -> str:
     """Say how a worker died."""
     if code is not None and code < 0:
@@ -194,4 +238,5 @@ def _start_worker(threads: int) -> None:
     # Bars of one worker need no lock between processes; its semaphore would outlive the worker.
     tqdm.set_lock(threading.RLock())
     if threads:
-        threadpool_limits(threads)
+        threadpool_limits(threads)  # of what is loaded; the variable is for what will be
+        os.environ["OMP_NUM_THREADS"] = str(threads)

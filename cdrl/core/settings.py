@@ -318,6 +318,7 @@ class ContentConfig:
     precision: TrainingPrecision = _precision()
     micro_batches: int = _micro_batches()
     compiled: bool = _compiled()
+    workers: int = _workers()
     loss: ContentLoss = setting("", f"the contrastive term, {_OWN}")
     encoder: ContentCode = setting("", f"the encoder, {_OWN}")
 
@@ -353,6 +354,7 @@ class EmotionConfig:
     precision: TrainingPrecision = _precision()
     micro_batches: int = _micro_batches()
     compiled: bool = _compiled()
+    workers: int = _workers()
     loss: EmotionLoss = setting("", f"the contrastive term, {_OWN}")
     encoder: EmotionCode = setting("", f"the encoder, {_OWN}")
 
@@ -394,6 +396,7 @@ class GeneratorConfig:
     precision: TrainingPrecision = _precision()
     micro_batches: int = _micro_batches()
     compiled: bool = _compiled()
+    workers: int = _workers()
     editor: EditorCode = setting("", f"the image editor, {_OWN}")
 
 
@@ -408,6 +411,7 @@ class EvaluateConfig:
     syncnet: Place = setting("", "file of SyncNet v2, for lse_d and lse_c")
     arcface: Place = setting("", "file resnet18_110.pth of arcface-pytorch, for fad")
     efficient_face: Place = setting("", "file of EfficientFace trained on AffectNet-7, for csim")
+    workers: int = _workers()
     seed: int = _seed()
 
 
@@ -514,7 +518,7 @@ class IngestConfig:
 # Other spellings of accepted words.
 ALSO = {"crema_d": "crema-d", "cremad": "crema-d"}
 # Settings whose bare name means that of every stage.
-EVERY_STAGE = ("seed", "device", "devices", "precision", "micro_batches", "compiled")
+EVERY_STAGE = ("seed", "workers", "device", "devices", "precision", "micro_batches", "compiled")
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.
 STAGES: dict[str, type] = {
     "corpus": CorpusConfig,

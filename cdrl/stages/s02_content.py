@@ -15,6 +15,7 @@ from cdrl.representation.content import train_content
 from cdrl.representation.own import check_content, content_loss
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 from cdrl.stages.s01_priors import open_features
+from cdrl.training.side_by_side import side_by_side
 
 BLANK_IMAGES = ("constant", "noise")
 MILLISECONDS = 1000
@@ -39,17 +40,23 @@ def train_ccrl(run: Path, config: ContentConfig, out: Path) -> dict[str, float]:
     pairs = find_pairs(features, config)
 
     pairs.to_parquet(out / "pairs.parquet")
-    train_content(features, pairs, config, out)
+    with side_by_side(_train_controls, [(run, pairs, config, out)], config):
+        train_content(features, pairs, config, out)
+        chance = chance_loss(PairSampler(features, pairs, config), content_loss(config))
+        scores = pair_scores(features, pairs)
 
+    return scores | {"content.loss.chance": chance}
+
+
+def _train_controls(run: Path, pairs: pd.DataFrame, config: ContentConfig, out: Path) -> None:
+    """Train on shuffled pairs, and on constant and noise images."""
+    features = open_features(run, "train")
     short = replace(config, steps=config.control_steps)
+
     train_content(features, pairs, short, out / "shuffled", shuffled=True)
     for kind in BLANK_IMAGES:
         blank = controls.without_information(features, kind)
         train_content(blank, pairs, short, out / kind)
-
-    chance = chance_loss(PairSampler(features, pairs, config), content_loss(config))
-
-    return pair_scores(features, pairs) | {"content.loss.chance": chance}
 
 
 def pair_strip(

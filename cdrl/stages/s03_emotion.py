@@ -14,6 +14,7 @@ from cdrl.evaluation import controls
 from cdrl.priors.features import Features
 from cdrl.representation.emotion import train_emotion
 from cdrl.stages.s01_priors import open_features
+from cdrl.training.side_by_side import side_by_side
 
 BLANK_IMAGES = ("constant", "noise")
 STRONGEST = 2  # index of level 3 among the prototypes
@@ -38,27 +39,41 @@ def train_cerl(run: Path, config: EmotionConfig, out: Path) -> dict[str, float]:
     features = open_features(run, "train")
     language = priors_language(run)
 
-    _, history = train_emotion(features, config, language, out)
-    scores = {
-        "emotion.loss.prior": float(history["prior"].iloc[-1]),
-        "emotion.loss.prior.chance": float(np.log(len(EMOTIONS))),
-    }
+    with side_by_side(
+        _released_scores, [(run, language, config, out / "released")], config
+    ) as beside:
+        _, history = train_emotion(features, config, language, out)
+        scores = {
+            "emotion.loss.prior": float(history["prior"].iloc[-1]),
+            "emotion.loss.prior.chance": float(np.log(len(EMOTIONS))),
+        }
+        scores |= _control_scores(features, language, config, out)
 
+    [released] = beside
+    return scores | released
+
+
+def _control_scores(
+    features: Features, language: str, config: EmotionConfig, out: Path
+) -> dict[str, float]:
+    """Train CERL on constant and on noise images."""
     short = replace(config, steps=config.control_steps)
 
+    scores = {}
     for kind in BLANK_IMAGES:
         blank = controls.without_information(features, kind, language)
         _, blank_history = train_emotion(blank, short, language, out / kind)
         last = blank_history["prior"].tail(5)
         scores[f"control.{kind}.emotion.loss"] = float(last.mean())
 
-    return scores | _released_scores(features, language, config, out / "released")
+    return scores
 
 
 def _released_scores(
-    features: Features, language: str, config: EmotionConfig, out: Path
+    run: Path, language: str, config: EmotionConfig, out: Path
 ) -> dict[str, float]:
     """Train CERL as released on faces and on noise, and write the history of each training."""
+    features = open_features(run, "train")
     noise = controls.without_information(features, "noise", language)
     trainings = {
         "faces": (features, False),

@@ -28,6 +28,7 @@ from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s01_priors import open_features
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
+from cdrl.training.side_by_side import side_by_side
 
 TRAINED = ("baseline", "cdrl")  # the variants of a run; the others are the study's
 LOSSES = ("content", "emotion", "reconstruction", "cycle")  # terms that the results list
@@ -57,33 +58,46 @@ def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
         `spfem.image.VARIANT.loss.*`: the last values of the loss terms;
         `spfem.image.constant.left.*`: see `fit_constant`.
     """
-    store = _training_clips(run)
-    guidance = Guidance(run)
+    with side_by_side(_make_references, [(run, config, out)], config) as beside:
+        editor, scores = _train_variant(run, config, "cdrl", out)
+        write_videos(run, config.videos)
+        edit_real_person(run, config, editor, Guidance(run))
 
-    edits = open_edits(run, config.size)
+    [references] = beside
+    return references | scores
+
+
+def _make_references(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
+    """Make the edits that CDRL is compared with: the constant one, and that without guidance."""
     scores: dict[str, float] = {}
+    edits = open_edits(run, config.size)
     if isinstance(edits, TrueEdits):
-        scores |= _fit_constant(store, edits, out / "constant")
+        scores |= _fit_constant(_training_clips(run), edits, out / "constant")
 
-    for variant in TRAINED:
-        editor, history = train_image_editor(
-            store,
-            WindowGuidance(guidance),
-            config,
-            variant,
-            out / variant,
-            config.start or None,
-            run=run,
-        )
-        last = history.tail(5).mean()
-        for term in LOSSES:
-            scores[f"spfem.image.{variant}.loss.{term}"] = float(last[term])
-        make_edits(edits, editor, out / variant / "outputs.npy")
+    _, scores_of_baseline = _train_variant(run, config, "baseline", out)
+    return scores | scores_of_baseline
 
-    write_videos(run, config.videos)
-    edit_real_person(run, config, editor, guidance)
 
-    return scores
+def _train_variant(
+    run: Path, config: GeneratorConfig, variant: str, out: Path
+) -> tuple[ImageEditor, dict[str, float]]:
+    """Train a variant and make its edits; the editor, and the last values of its loss terms."""
+    editor, history = train_image_editor(
+        _training_clips(run),
+        WindowGuidance(Guidance(run)),
+        config,
+        variant,
+        out / variant,
+        config.start or None,
+        run=run,
+    )
+    last = history.tail(5).mean()
+    scores = {}
+    for term in LOSSES:
+        scores[f"spfem.image.{variant}.loss.{term}"] = float(last[term])
+
+    make_edits(open_edits(run, config.size), editor, out / variant / "outputs.npy")
+    return editor, scores
 
 
 def _training_clips(run: Path) -> Store:
