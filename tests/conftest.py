@@ -16,18 +16,28 @@ if WORKERS > 1:  # before anything imports torch: workers that use every core sl
     num_threads = max(1, (os.cpu_count() or 1) // WORKERS)
     os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))
 
-LONGEST = ("test_notebooks", "test_real_corpora")  # files of tests that take longest
+NOTEBOOKS = ("test_notebooks", "test_real_corpora")  # files that run all notebooks
+# Files that take longest, in the order in which several processes begin them: those that read the
+# run below come when the first has made it.
+LONGEST = (
+    *NOTEBOOKS,
+    "test_grid",
+    "test_group",
+    "test_ingest",
+    "test_packaging",
+    "test_encoders",
+    "test_fitting",
+    "test_study_edits",
+    "test_study",
+)
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what needs a whole run or a browser, or takes long, and order files.
-
-    In several processes the longest files begin, and those that read the run below come last.
-    """
+    """Mark what needs a whole run or a browser, or takes long; the longest files begin."""
     slow = set((Path(__file__).parent / "slow_tests.txt").read_text().split())
     for item in items:
-        if "smoke" in item.fixturenames or item.path.stem in LONGEST:
+        if "smoke" in item.fixturenames or item.path.stem in NOTEBOOKS:
             item.add_marker("notebook")
         if item.path.stem == "test_jupyterlab":
             item.add_marker("browser")
@@ -35,14 +45,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
     if WORKERS == 1:
         return
-    readers = {item.path for item in items if "smoke" in item.fixturenames}
-
-    def position(item):
-        if item.path.stem in LONGEST:
-            return LONGEST.index(item.path.stem)
-        return len(LONGEST) + (item.path in readers)
-
-    items.sort(key=position)
+    order = {name: position for position, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
