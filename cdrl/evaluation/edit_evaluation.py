@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -69,12 +70,27 @@ class EditEvaluation:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class ReadEdits:
+    """What was read in one variant of all edits, before it is compared with anything.
+
+    Attributes:
+        readings: of each edit.
+        clip_values: name of a score that is computed from frames -> its value for each edit.
+    """
+
+    readings: list[ClipReading]
+    clip_values: dict[str, list[float]]
+
+
 def evaluate_edits(
     edits: Edits,
     outputs: Mapping[str, Outputs],
     judges: Judges,
     config: EvaluateConfig,
     prefix: str = "spfem.image",
+    references: References | None = None,
+    known: Mapping[str, ReadEdits] = MappingProxyType({}),
 ) -> EditEvaluation:
     """Evaluate variants of the same edits: every score whose needs are met, with its interval.
 
@@ -84,8 +100,11 @@ def evaluate_edits(
         judges: the kit's evaluation networks.
         config: the seed, and files of published networks, where a user has them.
         prefix: of the printed names.
+        references: where they were read before.
+        known: variants that were read before.
     """
-    references = read_references(edits, judges, config.seed)
+    if references is None:
+        references = read_references(edits, judges, config.seed)
     available = available_needs(edits, references, config)
 
     names = [metric.name for metric in METRICS if metric.needs <= available]
@@ -99,7 +118,10 @@ def evaluate_edits(
     statistics = {}
     for variant, output in outputs.items():
         name = f"{prefix}.{variant}"
-        rows = edit_statistics(output, edits, references, judges, variant, names, syncnet)
+        read = known.get(variant)
+        if read is None:
+            read = read_edits(output, edits, judges, variant, names, syncnet)
+        rows = statistics_from_readings(read.readings, edits, references, names, read.clip_values)
         statistics[variant] = rows
 
         clip_estimates = estimate_variant(name, rows, references, edits)
@@ -187,6 +209,28 @@ def edit_statistics(
     Returns:
         Score -> (E, M) rows.
     """
+    read = read_edits(outputs, edits, judges, title, names, syncnet)
+    return statistics_from_readings(read.readings, edits, references, names, read.clip_values)
+
+
+def read_edits(
+    outputs: Outputs,
+    edits: Edits,
+    judges: Judges,
+    title: str,
+    names: Sequence[str] = TABLE_SCORES,
+    syncnet: SyncNet | None = None,
+) -> ReadEdits:
+    """Run the evaluation networks on every edit of one variant.
+
+    Args:
+        outputs: number of an edit -> its crops.
+        edits: what was requested.
+        judges: the evaluation networks.
+        title: of the progress bar.
+        names: scores that will be computed.
+        syncnet: for the scores of lip sync.
+    """
     with_identity = "identity" in names
 
     readings = []
@@ -199,7 +243,30 @@ def edit_statistics(
         for name, value in values.items():
             clip_values.setdefault(name, []).append(value)
 
-    return statistics_from_readings(readings, edits, references, names, clip_values)
+    return ReadEdits(readings, clip_values)
+
+
+def read_sources(
+    edits: Edits,
+    references: References,
+    names: Sequence[str] = TABLE_SCORES,
+    syncnet: SyncNet | None = None,
+) -> ReadEdits:
+    """What `read_edits` would read of edits that change nothing; no network reads a clip again.
+
+    Args:
+        edits: what was requested.
+        references: of `read_references`.
+        names: scores that will be computed.
+        syncnet: for the scores of lip sync.
+    """
+    clip_values: dict[str, list[float]] = {}
+    for edit in range(len(edits)):
+        values = _clip_values(edits, edit, edits.source(edit), names, syncnet)
+        for name, value in values.items():
+            clip_values.setdefault(name, []).append(value)
+
+    return ReadEdits(references.source, clip_values)
 
 
 def _clip_values(

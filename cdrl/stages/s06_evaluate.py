@@ -2,7 +2,9 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +25,28 @@ from cdrl.evaluation.edit_comparison import (
     estimate_intensity_curve,
     parse_intensity_scales,
 )
-from cdrl.evaluation.edit_evaluation import EditEvaluation, evaluate_edits, sweep_intensity
+from cdrl.evaluation.edit_evaluation import (
+    EditEvaluation,
+    Outputs,
+    ReadEdits,
+    evaluate_edits,
+    read_edits,
+    read_sources,
+    statistics_from_readings,
+)
 from cdrl.evaluation.edit_tasks import Edits
 from cdrl.evaluation.estimate import Estimate, flatten_scores
 from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics
+from cdrl.evaluation.lip_sync import load_syncnet
+from cdrl.evaluation.metrics import SWEEP_SCORES, TABLE_SCORES, restore_statistics
+from cdrl.evaluation.readings import References, read_references
 from cdrl.media import faces
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s05_generate import TRAINED, open_edits
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
+from cdrl.training.side_by_side import side_by_side
 
 # What a reader must know of the scores on a corpus without true edits.
 WITHOUT_TRUTH = (
@@ -103,18 +116,23 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     folder = stage_folder(run, "generator")
     with_truth = has_truth(run)
     variants = ("constant", *TRAINED) if with_truth else TRAINED
+    first, *others = reversed(variants)
 
-    crops = {}
-    for variant in variants:
-        crops[variant] = read_array(folder / variant / "outputs.npy", 4, mapped=True)
-
-    edits = open_edits(run, crops["cdrl"].shape[1])
-    outputs = {"copy_source": edits.source}
-    for variant in variants:
-        outputs[variant] = SavedOutputs(crops[variant], edits)
-
+    edits, outputs = _saved_outputs(run, variants)
     judges = Judges()
-    evaluation = evaluate_edits(edits, outputs, judges, config)
+    syncnet = load_syncnet(config.syncnet) if config.syncnet else None
+    scaled = {}
+    with side_by_side(_read_references, [(run, config, tuple(others))], config) as beside:
+        known = {first: read_edits(outputs[first], edits, judges, first, syncnet=syncnet)}
+        if with_truth:
+            scaled = _read_scaled(folder, edits, judges, config)
+
+    [(references, read_beside)] = beside
+    known |= read_beside
+    known["copy_source"] = read_sources(edits, references, syncnet=syncnet)
+    outputs = {"copy_source": edits.source} | outputs
+
+    evaluation = evaluate_edits(edits, outputs, judges, config, references=references, known=known)
     if not with_truth:
         crop_notes = [OTHER_CROPS] if edits.report.crop != "aligned" else []
         notes = [*evaluation.notes, *_notes_on_people(edits), *WITHOUT_TRUTH, *crop_notes]
@@ -123,10 +141,54 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
         return {name: value for name, value in scores.items() if np.isfinite(value)}
 
     write_notes(out, evaluation.notes)
-    comparison = compare_with_baseline(folder, edits, judges, evaluation, config)
+    comparison = compare_with_baseline(edits, evaluation, scaled, config)
     scores = flatten_scores(evaluation.estimates | comparison)
 
     return scores | edit_speeds(folder, edits)
+
+
+def _saved_outputs(run: Path, variants: Sequence[str]) -> tuple[Edits, dict[str, Outputs]]:
+    """Open what was requested, and the edits that notebook 05 saved."""
+    folder = stage_folder(run, "generator")
+    crops = {}
+    for variant in variants:
+        crops[variant] = read_array(folder / variant / "outputs.npy", 4, mapped=True)
+
+    edits = open_edits(run, crops[variants[0]].shape[1])
+    return edits, {variant: SavedOutputs(crops[variant], edits) for variant in variants}
+
+
+def _read_references(
+    run: Path, config: EvaluateConfig, variants: Sequence[str]
+) -> tuple[References, dict[str, ReadEdits]]:
+    """Read what edits are compared with, and some variants."""
+    edits, outputs = _saved_outputs(run, variants)
+    judges = Judges()
+    syncnet = load_syncnet(config.syncnet) if config.syncnet else None
+
+    references = read_references(edits, judges, config.seed)
+    read = {}
+    for variant, output in outputs.items():
+        read[variant] = read_edits(output, edits, judges, variant, syncnet=syncnet)
+
+    return references, read
+
+
+def _read_scaled(
+    folder: Path, edits: Edits, judges: Judges, config: EvaluateConfig
+) -> dict[str, dict[float, ReadEdits]]:
+    """Edit by both editors at each intensity scale beside 1, and read it."""
+    read: dict[str, dict[float, ReadEdits]] = {}
+    for variant in TRAINED:
+        outputs = ScaledEdits(load_editor(folder / variant), edits)
+        read[variant] = {}
+        for scale in parse_intensity_scales(config.sweep):
+            if scale != 1:
+                at_scale = partial(outputs, scale=scale)
+                title = f"{variant} at {scale:g}"
+                read[variant][scale] = read_edits(at_scale, edits, judges, title, SWEEP_SCORES)
+
+    return read
 
 
 def _notes_on_people(edits: Edits) -> list[str]:
@@ -140,15 +202,17 @@ def _notes_on_people(edits: Edits) -> list[str]:
 
 
 def compare_with_baseline(
-    folder: Path, edits: Edits, judges: Judges, evaluation: EditEvaluation, config: EvaluateConfig
+    edits: Edits,
+    evaluation: EditEvaluation,
+    scaled: Mapping[str, Mapping[float, ReadEdits]],
+    config: EvaluateConfig,
 ) -> dict[str, Estimate]:
     """Compare CDRL with the editor without guidance, clip by clip and at equal accuracy.
 
     Args:
-        folder: of the generator stage, with both editors.
         edits: what was requested.
-        judges: the evaluation networks.
         evaluation: of both editors at the requested level.
+        scaled: of both editors, what was read at each other intensity scale.
         config: the intensity scales and the seed.
     """
     statistics = evaluation.statistics
@@ -170,17 +234,14 @@ def compare_with_baseline(
     scales = parse_intensity_scales(config.sweep)
     curves = {}
     for variant in TRAINED:
-        editor = load_editor(folder / variant)
-        curves[variant] = sweep_intensity(
-            statistics["copy_source"],
-            statistics[variant],
-            scales,
-            ScaledEdits(editor, edits),
-            edits,
-            evaluation.references,
-            judges,
-            variant,
-        )
+        curve = [statistics["copy_source"]]
+        for scale in scales:
+            rows = statistics[variant]
+            if scale != 1:
+                readings = scaled[variant][scale].readings
+                rows = statistics_from_readings(readings, edits, evaluation.references)
+            curve.append(rows)
+        curves[variant] = curve
         name = f"spfem.image.{variant}"
         estimates |= estimate_intensity_curve(name, [0.0, *scales], curves[variant])
 

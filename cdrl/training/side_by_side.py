@@ -1,7 +1,7 @@
-"""Trainings side by side: each in a process of its own, with one numeric thread.
+"""Work of a stage side by side: each part in a process of its own, with one numeric thread.
 
-The networks of the kit are small: two threads of one training are far from twice as fast as one,
-two trainings are.
+The networks of the kit are small: two threads of one training are far from twice as fast as one
+thread, two trainings of one thread each are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +19,10 @@ from cdrl.core.pools import beside
 def side_by_side(
     function: Callable[..., Any], jobs: Sequence[tuple], settings: Any
 ) -> Iterator[list[Any]]:
-    """Do jobs in other processes while the block trains in this one.
+    """Do jobs in other processes while the block works in this one.
 
     They are done here, after the block, where other processes gain nothing (one worker, a GPU,
-    several devices) or do not know what to train (code of the user's own).
+    several devices) or do not know the code (of the user's own).
 
     Args:
         function: importable by name; arguments and result must be picklable.
@@ -44,7 +44,9 @@ def side_by_side(
 
 
 def _can_divide(settings: Any) -> bool:
-    """Whether a stage trains on the CPU, in one process each, and what the kit brings."""
+    """Whether a stage works on the CPU, one process a training, with code of the kit alone."""
     own_code = {name.partition(".")[2] for name in INTERFACES}
     has_own_code = any(getattr(settings, name, "") != "" for name in own_code)
-    return not has_own_code and settings.devices == 1 and pick_device(settings.device).type == "cpu"
+    is_alone = getattr(settings, "devices", 1) == 1
+    device = pick_device(getattr(settings, "device", "cpu"))
+    return is_alone and device.type == "cpu" and not has_own_code
