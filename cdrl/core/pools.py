@@ -129,14 +129,19 @@ def beside(
             results.append(function(*job))
         return
     with _pool(min(workers - 1, len(jobs)), threads) as pool:
-        running = [pool.schedule(_quietly, args=(function, *job)) for job in jobs]
+        running = [pool.schedule(quietly, args=(function, *job)) for job in jobs]
         yield results
         for future in running:
             results.append(_refuse_lost(_result(future, None)))
 
 
-def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function whose standard error nobody sees."""
+def quietly(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function whose standard error nobody sees: the bars of a worker.
+
+    Args:
+        function: what is called.
+        arguments: of the call.
+    """
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         return function(*arguments)
 

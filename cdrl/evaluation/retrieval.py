@@ -14,6 +14,7 @@ from cdrl.evaluation.estimate import Estimate, estimate_score, mean_statistics
 # Similarities closer than this are a tie, and a tie is worth its expected hit: a constant code must
 # score chance.
 TIE = 1e-6
+COLUMNS = 64  # that are standardised at once
 
 # (clip, clip) -> (T,) moments of the second at which the first's frames are said; None where the
 # two cannot be aligned.
@@ -27,11 +28,16 @@ def standardise(features: np.ndarray) -> np.ndarray:
 
     Embeddings are compared as they are: cosine is what their training and their use compare.
     """
-    features = np.asarray(features, np.float64)
-    centred = features - features.mean(0)
-    std = np.maximum(features.std(0), 1e-9)
+    features = np.asarray(features)
+    standardised = np.empty(features.shape, np.float32)
+    # Some columns at a time: in double precision all of them would take a gigabyte.
+    for start in range(0, features.shape[1], COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        values = features[:, columns].astype(np.float64)
+        std = np.maximum(values.std(0), 1e-9)
+        standardised[:, columns] = (values - values.mean(0)) / std
 
-    return (centred / std).astype(np.float32)
+    return standardised
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
@@ -198,7 +204,7 @@ def retrieval_r1(
         InputError: where no gallery can be drawn.
     """
     random = np.random.default_rng([seed, 7102])
-    search = _Search(unit_rows(features), frames, moments_of)
+    search = _Search(np.asarray(features), frames, moments_of)
     galleries = draw_galleries(clips, num_queries, num_sentences, seed)
 
     retrievals = []
@@ -238,7 +244,7 @@ class _Search:
     """Query frames searched in galleries.
 
     Args:
-        embedding: (N, D) unit rows.
+        embedding: (N, D).
         frames: clip, phoneme, one row a frame.
         moments_of: alignment of two clips; by the true phones where None.
     """
@@ -265,10 +271,10 @@ class _Search:
         if moments is None:
             return None
 
-        query_embedding = self.embedding[self.rows(query)]
+        query_embedding = self._unit_rows(query)
         chosen = random.permutation(np.arange(len(query_embedding)))[:per_query]
         # The target clip comes first, so positions in it are positions in the gallery.
-        gallery_embedding = np.concatenate([self.embedding[self.rows(clip)] for clip in gallery])
+        gallery_embedding = np.concatenate([self._unit_rows(clip) for clip in gallery])
         target_length = self.starts[target + 1] - self.starts[target]
 
         hits, chance = frame_hits(
@@ -277,6 +283,10 @@ class _Search:
         is_exact = self._have_same_phones(query, target)
 
         return _Retrieval(hits, chance, len(gallery_embedding), is_exact)
+
+    def _unit_rows(self, clip: int) -> np.ndarray:
+        """(T, D) the embedding of a clip at unit length; of all clips it would be too large."""
+        return unit_rows(self.embedding[self.rows(clip)])
 
     def _have_same_phones(self, first: int, second: int) -> bool:
         if self.phonemes is None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed, parallel_config
 
-from cdrl.core.ending import end_with_parent
+from cdrl.core.pools import in_order, quietly
+from cdrl.core.results import read_results
 from cdrl.core.settings import ProbeConfig, stage_folder
 from cdrl.core.vocabulary import MOUTH_INDEX
 from cdrl.corpora.store import Store
@@ -30,7 +30,7 @@ from cdrl.representation.own import (
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_real_clips import real_scores
-from cdrl.stages.s04_speech import SpeechScores, look_up
+from cdrl.stages.s04_speech import SpeechScores, look_up, uses_dtw
 
 Estimates = dict[str, Estimate]
 # Factors that are probed, each with whether clips are probed and not frames.
@@ -64,28 +64,32 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
         `real.*`, each with chance, interval and n. On a corpus without truth the scores that need
         it are missing, and `notes.json` says which and why.
     """
-    features = open_features(run, "report")
-    corpus = probe_corpus(features.store, config)
-    speech = SpeechScores(features, corpus, config)
+    codes = _embed(run)
+    for name, code in codes.items():
+        np.save(out / f"{name}.npy", code.astype(np.float16))
 
-    content_encoder = load_content_encoder(stage_folder(run, "content"))
-    emotion_encoder = load_emotion_encoder(stage_folder(run, "emotion"))
-    codes = {
-        "content": embed_content(content_encoder, features),
-        "emotion": embed_emotion(emotion_encoder, features),
-        "emotion_clip": embed_clips(emotion_encoder, features),
-    }
+    # The longest come first, so that no process has one left when the others are done.
+    jobs: list[tuple] = [
+        (_content_probes, run, config, codes["content"]),
+        (_emotion_probes, run, config, codes["emotion"]),
+        (_speech_scores, run, config),
+        (real_scores, run, config),
+        (_other_probes, run, config, codes["content"]),
+        (blank_estimates, run, config),
+        (_maps, codes, config, out),
+    ]
+    # A class of the user is known to this process alone.
+    workers = 1 if _has_own_encoder(run) else config.workers
+    content, emotion, speech, real, others, blank, maps = in_order(quietly, jobs, workers)
+    spoken, notes_of_speech = speech
+    estimates = emotion | others | content | spoken | blank
 
-    estimates = _probe_estimates(features, corpus, config, content_encoder, codes)
-    estimates |= encoder_estimates(features, corpus, content_encoder, config, speech)
-    estimates |= reference_estimates(features, corpus, speech)
-    estimates |= control_estimates(run, features, corpus, config, speech)
-
+    corpus = probe_corpus(open_features(run, "report").store, config)
     notes: list[str] = []
-    if speech.uses_dtw:
-        estimates, notes = without_truth(estimates, corpus, speech)
+    if uses_dtw(corpus):
+        estimates, notes = without_truth(estimates, corpus, notes_of_speech)
 
-    estimates_of_real_clips, notes_of_real_clips = real_scores(run, config)
+    estimates_of_real_clips, notes_of_real_clips = real
     estimates |= estimates_of_real_clips
     notes += notes_of_real_clips
     if notes:
@@ -99,13 +103,26 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     scores = flatten_scores(estimates)
     scores["rank.content"] = dependence.effective_rank(codes["content"])
     scores["rank.emotion"] = dependence.effective_rank(codes["emotion"])
-    for name in MAPS:
-        scores |= _write_map(name, codes[name], config, out)
 
-    for name, code in codes.items():
-        np.save(out / f"{name}.npy", code.astype(np.float16))
+    return scores | maps
 
-    return scores
+
+def _has_own_encoder(run: Path) -> bool:
+    """Whether an encoder of a run is the user's own."""
+    stages = read_results(stage_folder(run, "emotion"))["stages"]
+    return any(stages[stage]["config"].get("encoder") for stage in ("content", "emotion"))
+
+
+def _embed(run: Path) -> dict[str, np.ndarray]:
+    """Embed the frames of the reporting clips, (N, D) each, and the clips themselves."""
+    features = open_features(run, "report")
+    content_encoder = load_content_encoder(stage_folder(run, "content"))
+    emotion_encoder = load_emotion_encoder(stage_folder(run, "emotion"))
+    return {
+        "content": embed_content(content_encoder, features),
+        "emotion": embed_emotion(emotion_encoder, features),
+        "emotion_clip": embed_clips(emotion_encoder, features),
+    }
 
 
 def probe_corpus(store: Store, config: ProbeConfig) -> ProbeCorpus:
@@ -139,38 +156,38 @@ def split_people(clips: pd.DataFrame) -> pd.DataFrame:
     return clips.assign(fit=clips.sentence.isin(sentences))
 
 
-def _probe_estimates(
-    features: Features,
-    corpus: ProbeCorpus,
-    config: ProbeConfig,
-    content_encoder: ContentEncoder,
-    codes: dict[str, np.ndarray],
-) -> Estimates:
-    """Probe the input features and both embeddings, several at a time."""
+def _content_probes(run: Path, config: ProbeConfig, content: np.ndarray) -> Estimates:
+    """Probe the input features, and the content embedding, (N, D), against them."""
+    features = open_features(run, "report")
+    corpus = probe_corpus(features.store, config)
+    inputs = _concatenate(features.face, features.mouth)
+
+    raw_speaker = leakage.raw_results(inputs, corpus, {"speaker": False})
+    raw = leakage.content_scores(inputs, corpus, prefix="raw", known=raw_speaker)
+    return raw | leakage.content_scores(content, corpus, raw_speaker)
+
+
+def _emotion_probes(run: Path, config: ProbeConfig, emotion: np.ndarray) -> Estimates:
+    """Probe the emotion embedding, (N, D), against its input features."""
+    features = open_features(run, "report")
+    corpus = probe_corpus(features.store, config)
+    inputs = _concatenate(features.language, features.mouth)
+    return leakage.emotion_scores(emotion, corpus, inputs)
+
+
+def _other_probes(run: Path, config: ProbeConfig, content: np.ndarray) -> Estimates:
+    """Probe the content embedding with the right audio, and (N, D) without on permuted labels."""
+    features = open_features(run, "report")
+    corpus = probe_corpus(features.store, config)
+    encoder = load_content_encoder(stage_folder(run, "content"))
     all_frames = np.arange(len(features.store))
-    with_audio = embed_content(content_encoder, features, audio_rows=all_frames)
+    with_audio = embed_content(encoder, features, audio_rows=all_frames)
 
-    content_inputs = _concatenate(features.face, features.mouth)
-    emotion_inputs = _concatenate(features.language, features.mouth)
-    content = codes["content"]
-
-    # The probes of the raw features come first: those of the embeddings need them.
-    raw_speaker, emotion, audio, permuted = _in_processes(
-        config.workers,
-        delayed(leakage.raw_results)(content_inputs, corpus, {"speaker": False}),
-        delayed(leakage.emotion_scores)(codes["emotion"], corpus, emotion_inputs),
-        delayed(leakage.content_scores)(with_audio, corpus, prefix="content_av"),
-        delayed(leakage.permuted_scores)(
-            leakage.content_scores, content, corpus, "control.permuted.content"
-        ),
+    audio = leakage.content_scores(with_audio, corpus, prefix="content_av")
+    permuted = leakage.permuted_scores(
+        leakage.content_scores, content, corpus, "control.permuted.content"
     )
-    raw, plain = _in_processes(
-        config.workers,
-        delayed(leakage.content_scores)(content_inputs, corpus, prefix="raw", known=raw_speaker),
-        delayed(leakage.content_scores)(content, corpus, raw_speaker),
-    )
-
-    return emotion | audio | permuted | raw | plain
+    return audio | permuted
 
 
 def _concatenate(*arrays: Any) -> np.ndarray:
@@ -179,10 +196,12 @@ def _concatenate(*arrays: Any) -> np.ndarray:
     return np.concatenate(parts, 1).astype(np.float32)
 
 
-def _in_processes(workers: int, *calls: Any) -> list[Any]:
-    """Return the results of joblib's delayed calls, each made in a process of one thread."""
-    with parallel_config(backend="loky", inner_max_num_threads=1, initializer=end_with_parent):
-        return Parallel(n_jobs=max(1, workers))(calls)
+def _maps(codes: dict[str, np.ndarray], config: ProbeConfig, out: Path) -> dict[str, float]:
+    """Write the maps of both codes, (N, D) each, and return how far they can be trusted."""
+    scores: dict[str, float] = {}
+    for name in MAPS:
+        scores |= _write_map(name, codes[name], config, out)
+    return scores
 
 
 def _write_map(name: str, code: np.ndarray, config: ProbeConfig, out: Path) -> dict[str, float]:
@@ -198,14 +217,14 @@ def _write_map(name: str, code: np.ndarray, config: ProbeConfig, out: Path) -> d
 
 
 def without_truth(
-    estimates: Estimates, corpus: ProbeCorpus, speech: SpeechScores
+    estimates: Estimates, corpus: ProbeCorpus, notes_of_speech: list[str]
 ) -> tuple[Estimates, list[str]]:
     """Keep the estimates that are numbers on a corpus without truth, and say what is left out.
 
     Args:
         estimates: of the stage.
         corpus: the probe corpus.
-        speech: what scored retrieval and swap.
+        notes_of_speech: why scores of retrieval and swap are missing, one line each.
 
     Returns:
         Estimates whose value is a number, and a line for each kind of score that is missing.
@@ -238,7 +257,20 @@ def without_truth(
         name: estimate.finite() for name, estimate in estimates.items() if name not in empty
     }
 
-    return remaining, notes + speech.left_out
+    return remaining, notes + notes_of_speech
+
+
+def _speech_scores(run: Path, config: ProbeConfig) -> tuple[Estimates, list[str]]:
+    """Score retrieval and swaps of all codes, and say which scores are missing."""
+    features = open_features(run, "report")
+    corpus = probe_corpus(features.store, config)
+    speech = SpeechScores(features, corpus, config)
+    encoder = load_content_encoder(stage_folder(run, "content"))
+
+    estimates = encoder_estimates(features, corpus, encoder, config, speech)
+    estimates |= reference_estimates(features, corpus, speech)
+    estimates |= control_estimates(run, features, config, speech)
+    return estimates, speech.left_out
 
 
 def encoder_estimates(
@@ -329,19 +361,18 @@ def window_rows(clip_of_frame: np.ndarray, length: int) -> np.ndarray:
 
 
 def control_estimates(
-    run: Path, features: Features, corpus: ProbeCorpus, config: ProbeConfig, speech: SpeechScores
+    run: Path, features: Features, config: ProbeConfig, speech: SpeechScores
 ) -> Estimates:
-    """Score the controls: shuffled pairs, an untrained encoder, constant and noise images.
+    """Score retrieval and image swap of two controls: shuffled pairs, an untrained encoder.
 
     Args:
         run: folder of the run.
         features: of the reporting store.
-        corpus: the probe corpus.
         config: the stage's settings.
         speech: what scores retrieval and image swap.
 
     Returns:
-        `control.*`.
+        `control.shuffled.*` and `control.untrained.*`.
     """
     torch.manual_seed(config.seed)
     content_folder = stage_folder(run, "content")
@@ -353,9 +384,25 @@ def control_estimates(
         code = embed_content(encoder, features)
         estimates |= speech.estimate(f"control.{name}.content", look_up(code))
 
+    return estimates
+
+
+def blank_estimates(run: Path, config: ProbeConfig) -> Estimates:
+    """Probe the encoders that were trained on constant and on noise images, on such images.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+
+    Returns:
+        `control.constant.*` and `control.noise.*`.
+    """
+    features = open_features(run, "report")
+    corpus = probe_corpus(features.store, config)
+    estimates: Estimates = {}
     for kind in BLANK_IMAGES:
         blank = controls.without_information(features, kind, seed=1)
-        encoder = load_content_encoder(content_folder / kind)
+        encoder = load_content_encoder(stage_folder(run, "content") / kind)
         code = embed_content(encoder, blank)
         estimates |= leakage.content_scores(code, corpus, prefix=f"control.{kind}.content")
         if corpus.missing_reason("emotion", True):

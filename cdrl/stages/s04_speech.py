@@ -48,7 +48,7 @@ class SpeechScores:
         self.config = config
         self.left_out: list[str] = []
 
-        self.uses_dtw = "phoneme" not in corpus.frames
+        self.uses_dtw = uses_dtw(corpus)
         self.gallery = config.gallery
 
         self.moments_of: Moments | None = None
@@ -107,6 +107,15 @@ class SpeechScores:
             self.moments_of,
             self.sounds_alike,
         )
+
+
+def uses_dtw(corpus: ProbeCorpus) -> bool:
+    """Whether moments are matched by DTW, since no phones are known.
+
+    Args:
+        corpus: of the reporting store.
+    """
+    return "phoneme" not in corpus.frames
 
 
 def match_by_audio(features: Features) -> tuple[Moments, SoundsAlike]:
