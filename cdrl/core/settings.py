@@ -150,6 +150,7 @@ Place = Annotated[str, AfterValidator(_check_place)]
 Template = Annotated[str, AfterValidator(_check_template)]
 Rows = Annotated[str, AfterValidator(_check_rows)]
 Crop = Literal["aligned", "released"]
+TrackerName = Literal["auto", "none", "tensorboard", "mlflow", "wandb"]
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Speech = Literal["espeak", "cached"]
 
@@ -183,6 +184,12 @@ def _micro_batches() -> Any:
 
 def _compiled() -> Any:
     return setting(False, "compile the networks by torch.compile", hashed=False)
+
+
+def _tracker() -> Any:
+    return setting(
+        "auto", "where curves also go; auto: TensorBoard where it is installed", hashed=False
+    )
 
 
 def _workers() -> Any:
@@ -318,6 +325,7 @@ class ContentConfig:
     precision: TrainingPrecision = _precision()
     micro_batches: int = _micro_batches()
     compiled: bool = _compiled()
+    tracker: TrackerName = _tracker()
     workers: int = _workers()
     loss: ContentLoss = setting("", f"the contrastive term, {_OWN}")
     encoder: ContentCode = setting("", f"the encoder, {_OWN}")
@@ -354,6 +362,7 @@ class EmotionConfig:
     precision: TrainingPrecision = _precision()
     micro_batches: int = _micro_batches()
     compiled: bool = _compiled()
+    tracker: TrackerName = _tracker()
     workers: int = _workers()
     loss: EmotionLoss = setting("", f"the contrastive term, {_OWN}")
     encoder: EmotionCode = setting("", f"the encoder, {_OWN}")
@@ -396,6 +405,7 @@ class GeneratorConfig:
     precision: TrainingPrecision = _precision()
     micro_batches: int = _micro_batches()
     compiled: bool = _compiled()
+    tracker: TrackerName = _tracker()
     workers: int = _workers()
     editor: EditorCode = setting("", f"the image editor, {_OWN}")
 
@@ -518,7 +528,16 @@ class IngestConfig:
 # Other spellings of accepted words.
 ALSO = {"crema_d": "crema-d", "cremad": "crema-d"}
 # Settings whose bare name means that of every stage.
-EVERY_STAGE = ("seed", "workers", "device", "devices", "precision", "micro_batches", "compiled")
+EVERY_STAGE = (
+    "seed",
+    "workers",
+    "device",
+    "devices",
+    "precision",
+    "micro_batches",
+    "compiled",
+    "tracker",
+)
 # In the order of the notebooks 00 to 06; the same number starts a stage's folder.
 STAGES: dict[str, type] = {
     "corpus": CorpusConfig,

@@ -261,6 +261,7 @@ def train_image_editor(
         precision=config.precision,
         micro_batches=config.micro_batches,
         compiled=config.compiled,
+        tracker=config.tracker,
     )
     checkpoint = Path(out) / "training"
     history = train(objective, objective, sampler, loop, checkpoint, f"SPFEM {variant}")

@@ -16,6 +16,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
 from cdrl.core.settings import ContentConfig, EmotionConfig
 from cdrl.training.joint import is_first, map_tensors
+from cdrl.training.trackers import FOLDER, NONE, Tracker
 
 if TYPE_CHECKING:
     from cdrl.training.engine import Engine
@@ -46,6 +47,7 @@ class LoopConfig:
         precision: auto, fp32, bf16 or fp16, see `Engine`.
         micro_batches: parts in which the costly networks run, see `Engine`.
         compiled: whether they are compiled by torch.compile.
+        tracker: where the history also goes, see `cdrl.training.trackers`.
     """
 
     steps: int = 300
@@ -60,6 +62,7 @@ class LoopConfig:
     precision: str = "auto"
     micro_batches: int = 1
     compiled: bool = False
+    tracker: str = NONE
 
 
 def loop_config(settings: ContentConfig | EmotionConfig, terms: Iterable[str]) -> LoopConfig:
@@ -82,6 +85,7 @@ def loop_config(settings: ContentConfig | EmotionConfig, terms: Iterable[str]) -
         precision=settings.precision,
         micro_batches=settings.micro_batches,
         compiled=settings.compiled,
+        tracker=settings.tracker,
     )
 
 
@@ -174,6 +178,7 @@ def train(
     first_step, log = checkpoint.load()
     engine.wait_for_all()  # nobody writes a checkpoint before all have read it
 
+    tracker = _open_tracker(config, out, title)
     model.train()
     skipped_steps = 0
     skipped_in_a_row = 0
@@ -208,13 +213,21 @@ def train(
         is_last = steps_done == config.steps
         if is_last or steps_done % config.log_every == 0:
             log.finish_row(steps_done)
+            tracker.log(log.rows[-1])
         if is_last or steps_done % config.save_every == 0:
             checkpoint.save(steps_done, log)
 
+    tracker.close()
     engine.wait_for_all()
     model.to("cpu")
     model.eval()
     return pd.DataFrame(log.rows)
+
+
+def _open_tracker(config: LoopConfig, out: Path | None, title: str) -> Tracker:
+    """The tracker of the first process of a group, in a folder beside that of the checkpoint."""
+    folder = None if out is None else Path(out).parent / FOLDER
+    return Tracker(config.tracker if is_first() else NONE, folder, title)
 
 
 def _build_optimiser(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
