@@ -115,8 +115,8 @@ def test_every_third_party_import_is_declared():
             if isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(node.module.partition(".")[0])
     # Face detectors that are used where they are installed: none of their releases goes with the
-    # pinned numpy and torch. And google.colab, which only Colab has.
-    optional = {"mediapipe", "facenet_pytorch", "google"}
+    # pinned numpy and torch. Loggers of MLflow and W&B. And google.colab, which only Colab has.
+    optional = {"mediapipe", "facenet_pytorch", "pytorch_lightning", "google"}
     third_party = found - set(sys.stdlib_module_names) - {"cdrl"} - optional
     assert third_party <= spelt, f"declare {sorted(third_party - spelt)} in pyproject.toml"
 
