@@ -34,6 +34,7 @@ RUN = "results = run_stage(config, run_folder, lambda out: scores)"
 FAIL = 'if {condition}: raise InputError("clip.mp4: no face found")'
 GRID = """
 preset: smoke
+notebooks: [0, 1]
 settings: {speed: 8}
 grid: {priors.batch: [1, 2, 3]}
 """
@@ -45,13 +46,18 @@ def write_notebook(folder, name, *sources):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
 
 
-def write_notebooks(folder, fails="config.batch > 2"):
-    """Two notebooks that cost nothing: the first stage, and the second, scored by its setting."""
+def write_notebooks(folder):
+    """Two notebooks that cost nothing: the first stage, and the second, scored by its setting.
+
+    The second fails where its setting is above 2, until there is a file `cured` beside it.
+    """
     folder.mkdir(exist_ok=True)
+    cured = f"__import__('os').path.exists({str(folder / 'cured')!r})"
+    condition = f"config.batch > 2 and not {cured}"
     first = STAGE.format(stage="corpus", value=1.0)
     second = STAGE.format(stage="priors", value="config.batch")
     write_notebook(folder, "00_first", first, RUN)
-    write_notebook(folder, "01_second", second, FAIL.format(condition=fails), RUN)
+    write_notebook(folder, "01_second", second, FAIL.format(condition=condition), RUN)
     return folder
 
 
@@ -63,13 +69,17 @@ def grid_of(tmp_path, text, name="g.yaml"):
 
 
 class Attempt(NamedTuple):
-    """What one call of `run_grid` returned, printed and left in files."""
+    """What one call of `run_grid` returned, printed and left in files.
+
+    `executed` has a letter for each execution of a notebook that came to its stage.
+    """
 
     results: pd.DataFrame
     failures: pd.DataFrame
     lines: list[str]
     files: dict[str, str]
     parquet: pd.DataFrame
+    executed: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -77,28 +87,35 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("grid")
 
 
-def attempt(grid, out):
+def attempt(grid, out, workers):
     lines = []
-    results, failures = run_grid(grid, out, workers=2, log=lines.append)
+    results, failures = run_grid(grid, out, workers, log=lines.append)
     files = {}
     for path in out.iterdir():
         if path.suffix in (".csv", ".html"):
             files[path.name] = path.read_text()
-    return Attempt(results, failures, lines, files, pd.read_parquet(out / "results.parquet"))
+    executed = {}
+    for path in out.glob("runs/*/*.log"):
+        executed[f"{path.parent.name} {path.stem}"] = path.read_text()
+    parquet = pd.read_parquet(out / "results.parquet")
+    return Attempt(results, failures, lines, files, parquet, executed)
 
 
 @pytest.fixture(scope="module")
 def tried(place):
-    """Three runs, one of which fails."""
-    return attempt(grid_of(place, GRID), place / "out")
+    """Three runs, one of which fails, of the first two of three notebooks."""
+    third = STAGE.format(stage="content", value=1.0)
+    (place / "notebooks").mkdir()
+    write_notebook(place / "notebooks", "02_third", third, RUN)
+    return attempt(grid_of(place, GRID), place / "out", workers=2)
 
 
 @pytest.fixture(scope="module")
 def resumed(tried, place):
     """The same grid once more, after the cause of the failure is gone."""
     grid = grid_of(place, GRID)
-    write_notebooks(place / "notebooks", fails="config.batch > 3")
-    return attempt(grid, place / "out")
+    (place / "notebooks" / "cured").touch()
+    return attempt(grid, place / "out", workers=1)
 
 
 def test_a_grid_keeps_failures_apart(tried):
@@ -138,14 +155,22 @@ def test_a_grid_resumes(resumed):
     assert "0 failed" in resumed.files["grid.html"]
 
 
-def test_finished_runs_are_read_and_their_notebooks_not_executed_again(tmp_path):
-    grid = grid_of(tmp_path, "preset: smoke\ngrid: {speed: [1]}\nnotebooks: [0]")
-    out = tmp_path / "out"
-    first, _ = run_grid(grid, out, log=print)
-    again, _ = run_grid(grid, out, log=print)
-    assert (out / "runs" / "speed=1" / "corpus.log").read_text() == "x"
-    assert not list(out.glob("runs/*/01_*"))
-    pd.testing.assert_frame_equal(first, again)
+def test_finished_runs_are_read_and_their_notebooks_not_executed_again(tried, resumed):
+    finished = [name for name in tried.executed if "batch=3" not in name]
+    assert len(finished) == 4
+    for name in finished:
+        assert tried.executed[name] == resumed.executed[name] == "x", name
+    assert resumed.executed["priors.batch=3 priors"] == "xx", "the one that failed"
+    again = resumed.results[resumed.results.run != "priors.batch=3"]
+    pd.testing.assert_frame_equal(tried.results, again.reset_index(drop=True))
+
+
+def test_notebooks_that_a_grid_leaves_out_are_not_executed(tried, resumed, place):
+    assert (place / "notebooks" / "02_third.ipynb").exists()
+    for run in (place / "out" / "runs").iterdir():
+        copies = sorted(path.name for path in (run / "notebooks").glob("[0-9]*.ipynb"))
+        assert copies == ["00_first.ipynb", "01_second.ipynb"]
+    assert {name.split(" ")[1] for name in resumed.executed} == {"corpus", "priors"}
 
 
 def test_rows_meet_every_combination_and_names_say_how_runs_differ(tmp_path):
