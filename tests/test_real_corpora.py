@@ -58,6 +58,7 @@ ROOT = repository_root()
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 # The paper's protocol at the least size, with the embedded priors.
 TINY = {
+    "visible_steps": 6,
     "priors.audio": "embedded",
     "priors.audio_windows": "whole",
     "priors.language": "embedded",
@@ -69,11 +70,13 @@ TINY = {
     "content.control_steps": 5,
     "content.pairs": 30,
     "emotion.steps": 12,
-    "emotion.control_steps": 5,
-    "emotion.released_steps": 5,
+    "emotion.batch": 8,
+    "emotion.control_steps": 2,
+    "emotion.released_steps": 2,
     "probe.fit_frames": 400,
+    "probe.fit_steps": 1,
     "probe.swaps": 100,
-    "probe.map_points": 200,
+    "probe.map_points": 60,
     "probe.workers": 1,
     "generator.steps": 2,
     "generator.batch": 4,
