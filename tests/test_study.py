@@ -1,5 +1,6 @@
 """The study on the committed sentences: every kind of row, resumed, put together over seeds."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,6 +10,8 @@ from cdrl.core.former_names import present_name
 from cdrl.core.paths import repository_root
 from cdrl.core.results import all_scores, read_results, score_lines
 from cdrl.core.settings import StudyConfig
+from cdrl.corpora.store import MOUTH_COLUMNS, Store, StoreWriter
+from cdrl.corpora.store_join import PLACES
 from cdrl.study.rows import EDIT, rows_of
 from cdrl.study.run import controls_inside, list_jobs, over_seeds, run_study
 
@@ -17,6 +20,7 @@ ROWS = (
     "content.cdrl,content.released,content.control.constant,"
     "emotion.cdrl,emotion.released,emotion.truth"
 )
+REPORTED = ("angry", "happy", "neutral", "sad")
 SMALL = {
     "speech": "cached",
     "people": 4,
@@ -47,15 +51,30 @@ SCORED = (
 )
 
 
+def copy_clips(store, out, emotions):
+    """Write the clips of some emotions into a store of their own, with their truth."""
+    with StoreWriter(out, store.crop) as writer:
+        for number in np.flatnonzero(store.clips.emotion.isin(emotions)):
+            clip = store.clips.iloc[number]
+            row = {name: value for name, value in clip.items() if name not in PLACES}
+            frames = store.frames(number)
+            truth = {name: values[frames] for name, values in store.truth.items()}
+            crops = store.face[frames]
+            transforms = store.transforms[frames]
+            mouth_box = clip[MOUTH_COLUMNS]
+            writer.add(row, crops, transforms, store.sound(number), mouth_box, truth)
+
+
 @pytest.fixture(scope="module")
 def study(smoke, tmp_path_factory):
-    """Six jobs on the clips that the smoke run has rendered."""
+    """Six jobs on clips that the smoke run has rendered; four of the emotions report."""
     folder = tmp_path_factory.mktemp("study")
-    (folder / "work").mkdir()
-    for name in ("train", "report"):
-        (folder / "work" / name).symlink_to(smoke / "00_corpus" / name)
+    work = folder / "work"
+    work.mkdir()
+    (work / "train").symlink_to(smoke / "00_corpus" / "train")
+    copy_clips(Store(smoke / "00_corpus" / "report"), work / "report", REPORTED)
     config = StudyConfig(**SMALL, seeds=1, rows=ROWS)
-    results = run_study(folder / "results", folder / "work", config)
+    results = run_study(folder / "results", work, config)
     return folder, config, results
 
 
