@@ -8,7 +8,8 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from cdrl.cli.notebooks import NotebookError, OwnKernelManager, PeakMemory, run_notebooks
+from cdrl.cli.kernels import OwnKernelManager
+from cdrl.cli.notebooks import NotebookError, PeakMemory, run_notebooks
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json

@@ -2,13 +2,24 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 from cdrl.core.ending import end_with_parent
 
-if __name__ == "__main__":
+
+def run_kernel(arguments: Sequence[str]) -> None:
+    """Run a kernel until it is asked to end.
+
+    Args:
+        arguments: of ipykernel. JPY_PARENT_PID is the process that it ends with.
+    """
     end_with_parent(int(os.environ["JPY_PARENT_PID"]))
-    sys.path.remove(os.getcwd())  # IPython adds it again, after its own imports
 
     from ipykernel import kernelapp
 
-    kernelapp.launch_new_instance()
+    kernelapp.launch_new_instance(argv=list(arguments))
+
+
+if __name__ == "__main__":
+    sys.path.remove(os.getcwd())  # IPython adds it again, after its own imports
+    run_kernel(sys.argv[1:])

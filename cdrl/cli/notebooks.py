@@ -19,11 +19,10 @@ from typing import Any
 import nbformat
 import papermill
 import psutil
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from cdrl.cli.kernels import OwnKernelManager, kernel_managers
 from cdrl.core.errors import FULL_DISK_LINE, InputError, tells_full_disk
 from cdrl.core.files import atomic_path, read_json
 from cdrl.core.paths import working_root
@@ -32,26 +31,6 @@ from cdrl.core.settings import STAGES, stage_folder
 from cdrl.core.stage import CONFIG
 
 SAMPLE_SECONDS = 0.5  # between two looks at the memory
-
-
-class OwnKernelManager(AsyncKernelManager):
-    """Starts kernels of this very interpreter: the spec python3 may be of another environment."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """`sys.executable -m cdrl.cli.kernel`.
-
-        Figures are stored as data, not with a copy of plotly.js in each. CDRL_HEADLESS tells
-        explorer and dial that no browser is there.
-        """
-        command = [sys.executable, "-m", "cdrl.cli.kernel", "-f", "{connection_file}"]
-        environment = {"PLOTLY_RENDERER": "plotly_mimetype", "CDRL_HEADLESS": "1"}
-        return KernelSpec(
-            argv=[*command, "--log-level=CRITICAL"],
-            display_name="cdrl",
-            language="python",
-            env=environment,
-        )
 
 
 class NotebookError(RuntimeError):
@@ -101,25 +80,26 @@ def run_notebooks(
     log = log or partial(print, flush=True)
     copies = {path: out / "notebooks" / path.name for path in parameters}
     all_done = not first
-    for number, (path, values) in enumerate(parameters.items(), 1):
-        if first and path.name < first:
-            continue
-        label = f"[{number}/{len(parameters)}] {path.stem}"
-        copy = copies[path]
-        mark = _mark(path, values)
-        all_done = all_done and _is_done(copy, mark, out)
-        if all_done:
-            log(f"{label}: done before ({_read_record(copy)['seconds']:.0f} s)")
-            continue
+    with kernel_managers() as manager_class:
+        for number, (path, values) in enumerate(parameters.items(), 1):
+            if first and path.name < first:
+                continue
+            label = f"[{number}/{len(parameters)}] {path.stem}"
+            copy = copies[path]
+            mark = _mark(path, values)
+            all_done = all_done and _is_done(copy, mark, out)
+            if all_done:
+                log(f"{label}: done before ({_read_record(copy)['seconds']:.0f} s)")
+                continue
 
-        earlier_seconds = _seconds_of_attempts(out, path)
-        start = time.monotonic()
-        with PeakMemory() as memory:
-            _execute(path, copy, values)
-        seconds = time.monotonic() - start
-        record = Record(mark, earlier_seconds + seconds, memory.gb, _stage_digests(out))
-        _write_record(copy, record)
-        log(f"{label}: {seconds:.0f} s, {memory.gb:.1f} GB")
+            earlier_seconds = _seconds_of_attempts(out, path)
+            start = time.monotonic()
+            with PeakMemory() as memory:
+                _execute(path, copy, values, manager_class)
+            seconds = time.monotonic() - start
+            record = Record(mark, earlier_seconds + seconds, memory.gb, _stage_digests(out))
+            _write_record(copy, record)
+            log(f"{label}: {seconds:.0f} s, {memory.gb:.1f} GB")
 
     records = [_read_record(copy) for copy in copies.values() if copy.exists()]
     total_seconds = sum(record.get("seconds", 0.0) for record in records)
@@ -130,7 +110,8 @@ def run_notebooks(
 class PeakMemory:
     """Samples the memory of this process and all below it, twice a second.
 
-    Shared pages count once for each process that maps them, so that `gb` is an upper bound.
+    Pages that processes share are divided among them, so that they count once; where the system
+    does not tell, as on a Mac, they count in each, and `gb` is an upper bound.
 
     Attributes:
         gb: largest sum so far, GB.
@@ -152,17 +133,18 @@ class PeakMemory:
         process = psutil.Process()
         while True:
             processes = [process, *process.children(recursive=True)]
-            self.gb = max(self.gb, _resident_gb(processes))
+            self.gb = max(self.gb, _memory_gb(processes))
             if self._stop.wait(SAMPLE_SECONDS):
                 return
 
 
-def _resident_gb(processes: Iterable[psutil.Process]) -> float:
+def _memory_gb(processes: Iterable[psutil.Process]) -> float:
     """Memory of processes, GB; one that has ended meanwhile has none."""
     num_bytes = 0
     for process in processes:
         try:
-            num_bytes += process.memory_info().rss
+            memory = process.memory_full_info()
+            num_bytes += getattr(memory, "pss", memory.rss)
         except psutil.Error:
             continue
     return num_bytes / 1e9
@@ -178,7 +160,9 @@ def _seconds_of_attempts(out: Path, path: Path) -> float:
     return sum(read_json(file, fields=fields)["seconds"] for file in configs)
 
 
-def _execute(path: Path, copy: Path, parameters: Mapping[str, Any]) -> None:
+def _execute(
+    path: Path, copy: Path, parameters: Mapping[str, Any], manager_class: type[OwnKernelManager]
+) -> None:
     """Execute one notebook; a failed copy is kept under another name."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     unfinished = copy.with_name(f".{copy.name}")
@@ -195,7 +179,7 @@ def _execute(path: Path, copy: Path, parameters: Mapping[str, Any]) -> None:
             kernel_name="python3",
             language="python",
             cwd=working_root(),
-            kernel_manager_class=OwnKernelManager,
+            kernel_manager_class=manager_class,
             progress_bar=progress_bar,
         )
     except PapermillExecutionError as error:
