@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
@@ -132,7 +133,7 @@ class ForkingProvisioner(LocalProvisioner):
         super().__init__(**kwargs)
         self.server = server
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel.
 
         Args:
