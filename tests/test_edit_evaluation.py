@@ -8,7 +8,13 @@ import pytest
 
 from cdrl.core.settings import EvaluateConfig
 from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS, VISEMES
-from cdrl.evaluation.edit_evaluation import edit_statistics, evaluate_edits, sweep_intensity
+from cdrl.evaluation.edit_evaluation import (
+    edit_statistics,
+    evaluate_edits,
+    read_edits,
+    read_sources,
+    sweep_intensity,
+)
 from cdrl.evaluation.edit_tasks import Edits, TrueEdits, resize_crops
 from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics, with_derived_scores
 from cdrl.evaluation.readings import load_references, read_references, save_references
@@ -174,6 +180,20 @@ def test_every_score_of_a_variant_is_restored_from_its_statistics():
     for name, rows in evaluation.statistics["copy"].items():
         expected = evaluation.estimates[f"spfem.image.copy.{name}"].value
         assert restore_statistics(name, rows).value == pytest.approx(expected), name
+
+
+def test_what_was_read_before_gives_the_same_scores():
+    edits = true_edits()
+    judges = ShadeJudges()
+    outputs = {"copy_source": edits.source, "truth": edits.truth}
+    references = read_references(edits, judges, CONFIG.seed)
+    known = {
+        "copy_source": read_sources(edits, references),
+        "truth": read_edits(edits.truth, edits, judges, "truth"),
+    }
+    at_once = evaluate_edits(edits, outputs, judges, CONFIG)
+    after = evaluate_edits(edits, outputs, judges, CONFIG, references=references, known=known)
+    assert str(after.estimates) == str(at_once.estimates)
 
 
 def test_references_are_the_same_after_writing_and_reading(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from troublesome import Stillborn, fail, play, power
 
 from cdrl.core.errors import InputError
-from cdrl.core.pools import Lost, in_order, run_each
+from cdrl.core.pools import Lost, beside, in_order, run_each
 
 ROOT = Path(__file__).parents[1]
 SLEEPERS = """
@@ -58,6 +58,30 @@ def test_workers_that_end_before_they_take_a_job_are_not_started_for_ever():
 def test_results_come_in_the_order_of_the_jobs(workers):
     jobs = [(base, 2) for base in range(12)]
     assert list(in_order(power, jobs, workers)) == [base**2 for base in range(12)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_jobs_beside_a_block_have_ended_in_order_when_it_is_left(workers):
+    with beside(power, [(3, 2), (2, 5)], workers) as results:
+        assert results == []
+    assert results == [9, 32]
+
+
+def test_a_job_beside_a_block_that_dies_is_one_line_with_a_remedy():
+    with (
+        pytest.raises(InputError, match="exit code 7: fewer workers .* the same command goes on"),
+        beside(play, [("die",)], 2),
+    ):
+        pass
+
+
+def test_what_the_block_raises_ends_the_jobs_beside_it():
+    start = time.monotonic()
+    with pytest.raises(KeyError), beside(play, [("hang",)], 2):
+        raise KeyError
+    assert time.monotonic() - start < 60  # the job itself would take for ever
+    children = psutil.Process().children(recursive=True)
+    assert not [process for process in children if "spawn_main" in " ".join(process.cmdline())]
 
 
 def test_a_loop_that_stops_early_leaves_no_worker():

@@ -318,23 +318,30 @@ def reference_estimates(features: Features, corpus: ProbeCorpus, speech: SpeechS
     Returns:
         `raw.*`, and `truth.*` where true coefficients are known.
     """
-    store = features.store
-    all_frames = np.arange(len(store))
+    # One code at a time: each has some gigabytes on a large corpus.
+    raw = retrieval.standardise(_raw_code(features))
+    estimates = speech.estimate("raw", look_up(raw))
 
-    mouth, face = features.windows(all_frames, ("mouth", "face"), REFERENCE_WINDOW)
-    codes = {"raw": np.concatenate([mouth.flatten(1).numpy(), face.flatten(1).numpy()], 1)}
-    if "coefficients" in store.truth:
-        coefficients = np.asarray(store.truth["coefficients"][:], np.float32)
+    truth = features.store.truth
+    if "coefficients" in truth:
+        coefficients = np.asarray(truth["coefficients"][:], np.float32)
         windows = window_rows(corpus.frames["clip"].to_numpy(), REFERENCE_WINDOW)
         mouth_windows = coefficients[:, MOUTH_INDEX][windows]
-        codes["truth"] = mouth_windows.reshape(len(coefficients), -1)
-
-    estimates: Estimates = {}
-    for name, code in codes.items():
-        standardised = retrieval.standardise(code)
-        estimates |= speech.estimate(name, look_up(standardised))
+        code = retrieval.standardise(mouth_windows.reshape(len(coefficients), -1))
+        estimates |= speech.estimate("truth", look_up(code))
 
     return estimates
+
+
+def _raw_code(features: Features) -> np.ndarray:
+    """The mouth and the face features of five frames around each, (N, D) float32."""
+    all_frames = np.arange(len(features.store))
+    parts = []
+    for kind in ("mouth", "face"):
+        [windows] = features.windows(all_frames, (kind,), REFERENCE_WINDOW)
+        parts.append(windows.flatten(1).numpy())
+
+    return np.concatenate(parts, 1)
 
 
 def window_rows(clip_of_frame: np.ndarray, length: int) -> np.ndarray:
