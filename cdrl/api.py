@@ -20,8 +20,8 @@ from cdrl.corpora.store import Store
 from cdrl.editing.control import IntensityCurve, Mixture
 from cdrl.editing.pipeline import edit_video
 from cdrl.editing.sight import Face
-from cdrl.editors.actions import RENDERER
 from cdrl.editors.base import Editor
+from cdrl.editors.loading import DEFAULT_EDITOR
 from cdrl.media.faces import align, crop
 from cdrl.media.video import read_video_stream
 from cdrl.priors.features import Features
@@ -119,7 +119,7 @@ class Run:
             InputError: as `cdrl.edit`.
         """
         if editor is None:
-            editor = RENDERER if self.folder is None else self.folder
+            editor = DEFAULT_EDITOR if self.folder is None else self.folder
         return edit(source, emotion, out, intensity, source_emotion, editor, face, mark)
 
     def _crop_size(self) -> int:
@@ -171,7 +171,7 @@ def edit(
     out: str | Path,
     intensity: float | np.ndarray | IntensityCurve = 1.0,
     source_emotion: str | Mixture | None = None,
-    editor: str | Path | Editor = RENDERER,
+    editor: str | Path | Editor = DEFAULT_EDITOR,
     face: Face = None,
     mark: bool = False,
 ) -> Path:

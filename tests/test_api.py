@@ -161,7 +161,7 @@ def test_an_edit_is_that_of_the_pipeline_and_a_run_takes_its_own_editor(encoders
     assert (source, emotion) == (SAMPLE, "happy")
     assert options == {
         "intensity": 0.7,
-        "editor": "action_renderer",
+        "editor": "calibrated",
         "source_emotion": "neutral",
         "face": None,
         "mark": False,
@@ -172,7 +172,7 @@ def test_an_edit_is_that_of_the_pipeline_and_a_run_takes_its_own_editor(encoders
     encoders.edit(SAMPLE, "sad", "sad.mp4")
     encoders.edit(SAMPLE, "sad", "sad.mp4", editor="generator")
     editors = [options["editor"] for _, _, options in calls[1:]]
-    assert editors == ["action_renderer", "runs/mine", "generator"]
+    assert editors == ["calibrated", "runs/mine", "generator"]
 
 
 def test_an_unknown_emotion_is_refused_before_anything_is_written(tmp_path):

@@ -214,7 +214,7 @@ COMMANDS = (
             argument(
                 "--generator",
                 metavar="RUN",
-                help="another run's, or weights: action_renderer edits by facial actions "
+                help="another run's, or weights: calibrated edits by facial actions "
                 "(default: RUN's own)",
             ),
             argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)"),
@@ -271,7 +271,7 @@ COMMANDS = (
             argument(
                 "--generator",
                 metavar="RUN",
-                help="folder of a run, or weights (default: action_renderer, by facial actions; "
+                help="folder of a run, or weights (default: calibrated, by facial actions; "
                 "for --fit generator, the image editor)",
             ),
             argument(
@@ -315,8 +315,8 @@ COMMANDS = (
             argument(
                 "--editor",
                 default="actions",
-                help="actions (the default), image, copy, or several between commas; "
-                "actions_rest and actions_lips are trials",
+                help="actions (the default), actions_plain (the same networks as they are), image, "
+                "copy, or several between commas",
             ),
             argument(
                 "--edits",

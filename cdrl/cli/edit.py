@@ -18,9 +18,8 @@ from cdrl.editing.control import (
 from cdrl.editing.outputs import check_out_file, check_out_folder
 from cdrl.editing.pipeline import edit_video
 from cdrl.editing.sight import face_choice
-from cdrl.editors.actions import RENDERER
 from cdrl.editors.base import Editor
-from cdrl.editors.loading import IMAGE_EDITOR, load_editor
+from cdrl.editors.loading import DEFAULT_EDITOR, IMAGE_EDITOR, load_editor
 from cdrl.media.inspection import in_worker, rehearse
 from cdrl.media.tracks import FaceChoice
 
@@ -116,7 +115,7 @@ def edit(arguments: argparse.Namespace) -> None:
 
     generator = arguments.generator
     if generator is None:
-        generator = IMAGE_EDITOR if arguments.fit else RENDERER
+        generator = IMAGE_EDITOR if arguments.fit else DEFAULT_EDITOR
     editor = load_editor(generator)
     if emotion is None:
         emotion = read_emotion(arguments, editor.card.emotions)

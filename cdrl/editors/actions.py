@@ -102,15 +102,9 @@ class ActionEditor(nn.Module):
         """
         stride = stride or self.stride
         step = stride / self.stride
-        margin = math.ceil(self.reach * stride / self.stride)
-
-        count = frames.shape[1]
-        low, high, _ = selection.indices(count)
-        first = max(0, low - margin)
-        last = min(count, high + margin)
-        inner = slice(low - first, high - first)
-        frames = frames[:, first:last]
-        intensity = intensity[:, first:last]
+        window, inner = self.window(frames.shape[1], selection, step)
+        frames = frames[:, window]
+        intensity = intensity[:, window]
 
         number = len(intensity)
         actions = self.actions(frames, step)
@@ -118,6 +112,23 @@ class ActionEditor(nn.Module):
         frames = frames.expand(number, -1, -1, -1, -1)
         change = self.change(actions, weights, intensity, step)
         return self.renderer.fields(frames, actions, change, inner, stride)
+
+    def window(self, count: int, selection: slice, step: float) -> tuple[slice, slice]:
+        """The frames that have to be looked at to edit some.
+
+        Args:
+            count: of the frames that are there.
+            selection: the frames to edit.
+            step: frames in 40 ms.
+
+        Returns:
+            Them, and where the selection is among them.
+        """
+        margin = math.ceil(self.reach * step)
+        low, high, _ = selection.indices(count)
+        first = max(0, low - margin)
+        last = min(count, high + margin)
+        return slice(first, last), slice(low - first, high - first)
 
     def actions(self, frames: torch.Tensor, step: float = 1.0) -> torch.Tensor:
         """Track; the mouth is looked for where aligned crops have it.

@@ -2,15 +2,25 @@
 
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from cdrl.core.errors import InputError
 from cdrl.models.editor_card import DEFAULT_CARD, EditorCard
 from cdrl.models.field_network import Fields
 
-__all__ = ["DEFAULT_CARD", "Editor", "EditorCard", "Fields", "card_entries", "read_editor_card"]
+__all__ = [
+    "DEFAULT_CARD",
+    "ClipEditor",
+    "Editor",
+    "EditorCard",
+    "Fields",
+    "card_entries",
+    "editor_of_clip",
+    "read_editor_card",
+]
 
 REQUIRED_ENTRIES = ("editor", "name", "emotions", "crop", "run")  # of an editor, on disk
 
@@ -70,6 +80,41 @@ class Editor(Protocol):
             stride: replaces the editor's own where the frame rate is not 25 Hz.
         """
         ...
+
+
+@runtime_checkable
+class ClipEditor(Protocol):
+    """An editor that looks at a clip before it edits the clip."""
+
+    def for_clip(self, crops: np.ndarray, source: torch.Tensor | None = None) -> Editor:
+        """The editor of one clip.
+
+        Args:
+            crops: (N, H, H, 3) uint8 RGB, aligned, spread over the clip.
+            source: (8,) the emotion that they show, where it is known.
+        """
+        ...
+
+
+def editor_of_clip(
+    editor: Editor, crops: np.ndarray, weights: torch.Tensor
+) -> tuple[Editor, torch.Tensor]:
+    """The editor of one clip, and the weights that it takes.
+
+    Args:
+        editor: of any clip.
+        crops: (N, H, H, 3) uint8 RGB, aligned, spread over the clip.
+        weights: (1, 8), or (2, 8) with the source's below.
+
+    Returns:
+        Both as they were for an editor that looks at no clip before; else the source's emotion is
+        in the editor, and the weights are (1, 8).
+    """
+    if not isinstance(editor, ClipEditor):
+        return editor, weights
+
+    source = weights[1] if len(weights) == 2 else None
+    return editor.for_clip(crops, source), weights[:1]
 
 
 def card_entries(card: EditorCard, folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Opening editors: by the name of committed weights, by a path, or out of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,25 @@ from cdrl.core.settings import stage_folder
 from cdrl.editors import actions
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import Editor, EditorCard, read_editor_card
+from cdrl.editors.calibrated import NAME as CALIBRATED
+from cdrl.editors.calibrated import CalibratedEditor
 from cdrl.editors.own import CODE, load_own_editor
 from cdrl.models.image_editor import ImageEditor
 
 IMAGE_EDITOR = "generator"  # the committed image editor, what a fit begins with
 RUN_VARIANT = "cdrl"  # the variant of a run that edits
 WEIGHTS_FILE = "model.safetensors"
+DEFAULT_EDITOR = CALIBRATED  # what edits where nobody names an editor
 
 
-def load_editor(where: str | Path = actions.RENDERER) -> Editor:
+def load_editor(where: str | Path = DEFAULT_EDITOR) -> Editor:
     """An editor, with its card.
 
     Args:
-        where: name of committed weights, such as `action_renderer` (the facial-action editor) and
-            `generator` (the image editor); path of weights; or folder of a run.
+        where: `calibrated` (the default: the facial-action editor from a person's own resting
+            face); name of committed weights, such as `action_renderer` (the facial-action editor as
+            the study scores it) and `generator` (the image editor); path of weights; or folder of a
+            run.
 
     Returns:
         Frozen, in eval mode.
@@ -30,6 +36,9 @@ def load_editor(where: str | Path = actions.RENDERER) -> Editor:
     Raises:
         InputError: where there is none, or the weights are no editor's.
     """
+    if where == CALIBRATED:
+        return _load_calibrated_editor()
+
     folder = Path(where)
     weights = _find_weights(folder) if folder.is_dir() else weights_path(str(where))
     entries = load_card(str(weights))
@@ -71,3 +80,12 @@ def _load_action_editor(weights: Path, entries: dict[str, Any], card: EditorCard
     manipulator = actions.load_manipulator(entries["manipulator"])
     renderer = actions.load_renderer(str(weights))
     return ActionEditor(manipulator, renderer, card=card)
+
+
+def _load_calibrated_editor() -> CalibratedEditor:
+    """The committed facial-action editor, calibrated; it has no weights of its own."""
+    weights = weights_path(actions.RENDERER)
+    entries = load_card(str(weights))
+    card = read_editor_card(entries, weights)
+    editor = _load_action_editor(weights, entries, card)
+    return CalibratedEditor(editor, replace(card, name=CALIBRATED))

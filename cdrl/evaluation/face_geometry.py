@@ -6,17 +6,9 @@ are stated in the aligned crop, so that a turn or a shift of the head moves noth
 
 import numpy as np
 
-from cdrl.media.faces import (
-    CROP_SIZE,
-    EYES_BELOW_TOP,
-    REGION_BELOW_EYES,
-    REGION_SIDE,
-    RIGID,
-    SIDE,
-    Alignment,
-    to_crop,
-)
-from cdrl.media.mesh import Region, mesh_points
+from cdrl.media.crop_mesh import mesh_region
+from cdrl.media.faces import CROP_SIZE, RIGID, SIDE, Alignment, to_crop
+from cdrl.media.mesh import mesh_points
 
 MEASURES = ("brow_inner", "brow_outer", "lids", "mouth_width", "mouth_opening")
 # Mesh points by their fixed numbers, both sides together.
@@ -51,22 +43,12 @@ def track_mesh(frames: np.ndarray, alignment: Alignment) -> np.ndarray:
     """
     points = []
     for frame, transform in zip(frames, alignment.transforms, strict=True):
-        in_frame, _ = mesh_points(frame, _region(transform))
+        in_frame, _ = mesh_points(frame, mesh_region(transform))
         points.append(in_frame[:, :2])
 
     transforms = alignment.transforms.astype(np.float64)
     in_crop = to_crop(np.stack(points), transforms)
     return in_crop * SIDE / CROP_SIZE
-
-
-def _region(transform: np.ndarray) -> Region:
-    """The square in which the mesh is looked for, from a crop's (2, 3) map to the frame."""
-    unit = CROP_SIZE / SIDE
-    middle = np.array([CROP_SIZE / 2, (EYES_BELOW_TOP + REGION_BELOW_EYES) * unit, 1.0])
-    scale = np.linalg.norm(transform[:, 0])
-    roll = np.arctan2(transform[1, 0], transform[0, 0])
-
-    return Region(transform @ middle, float(REGION_SIDE * unit * scale), float(roll))
 
 
 def measure_face(points: np.ndarray) -> dict[str, np.ndarray]:

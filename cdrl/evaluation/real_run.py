@@ -15,14 +15,12 @@ from cdrl.core.checkpoint import weights_path
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.core.weight_files import checksum
-from cdrl.corpora.batches import image_tensor
-from cdrl.editing.control import emotion_weights, frame_intensities
-from cdrl.editing.pipeline import crop_size, edit_clip, edit_stream
-from cdrl.editors.actions import MANIPULATOR, RENDERER, ActionEditor
+from cdrl.editing.pipeline import crop_size, edit_clip
+from cdrl.editors.actions import MANIPULATOR, RENDERER
 from cdrl.editors.base import Editor
-from cdrl.editors.loading import IMAGE_EDITOR, load_editor
-from cdrl.editors.resting import RestingActionEditor
-from cdrl.evaluation.face_geometry import measure_face, track_mesh
+from cdrl.editors.expressions import expressions_sum
+from cdrl.editors.loading import CALIBRATED, IMAGE_EDITOR, load_editor
+from cdrl.evaluation.face_geometry import track_mesh
 from cdrl.evaluation.real_clips import NEUTRAL, SECONDS, Footage, PersonClip, clip_sum, read_footage
 from cdrl.evaluation.real_networks import RealNetworks
 from cdrl.evaluation.real_scores import FaceReading, PersonEdit, load_reading, save_reading
@@ -43,16 +41,20 @@ STRONGEST = 3  # the studio's level that intensity 1 means
 STUDIO_SIZE = 256  # pixels a side of the studio's frames
 COPY = "copy"
 TRUE = "true"
-# name -> committed weights that its edits depend on, the editor's own first
-EDITORS: dict[str, tuple[str, ...]] = {
-    "actions": (RENDERER, MANIPULATOR, ACTION_TRACKER),
-    "image": (IMAGE_EDITOR,),
-    COPY: (),
-    "actions_rest": (RENDERER, MANIPULATOR, ACTION_TRACKER),
-    "actions_lips": (RENDERER, MANIPULATOR, ACTION_TRACKER),
+PLAIN = "actions_plain"
+# name -> what `load_editor` takes; None: no editor
+EDITORS: dict[str, str | None] = {
+    "actions": CALIBRATED,
+    PLAIN: RENDERER,
+    "image": IMAGE_EDITOR,
+    COPY: None,
 }
-# Trials of the default: from the person's own resting face; with lips that close staying closed.
-TRIALS = ("actions_rest", "actions_lips")
+# name -> committed weights that its edits depend on
+WEIGHTS: dict[str, tuple[str, ...]] = {
+    "actions": (RENDERER, MANIPULATOR, ACTION_TRACKER),
+    PLAIN: (RENDERER, MANIPULATOR, ACTION_TRACKER),
+    "image": (IMAGE_EDITOR,),
+}
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,9 @@ class EditSource:
         self.name = name
         self.made = made
         self.editor = editor
-        if editor is None and made is None and EDITORS.get(name):
-            self.editor = load_editor(EDITORS[name][0])
+        weights = EDITORS.get(name)
+        if editor is None and made is None and weights is not None:
+            self.editor = load_editor(weights)
 
         if self.editor is not None and self.editor.card.crop != "aligned":
             raise InputError(
@@ -175,8 +178,10 @@ class EditSource:
         parts = [str(VERSION), subject.key, self.name, self.shown(emotion)]
         if self.made is not None:
             parts.append(clip_sum(self.file(subject, emotion)))
-        for weights in EDITORS.get(self.name, ()):
+        for weights in WEIGHTS.get(self.name, ()):
             parts.append(checksum(weights_path(weights))[:12])
+        if EDITORS.get(self.name) == CALIBRATED:
+            parts.append(expressions_sum())
 
         return "-".join(parts)
 
@@ -207,27 +212,10 @@ class EditSource:
 
         size = crop_size(footage.alignment)
         crops = crop(footage.frames, footage.alignment, size)
-        if self.name in TRIALS:
-            edited = self._trial(footage, crops, emotion)
-        else:
-            edited = edit_clip(
-                self.editor, crops, emotion, INTENSITY, footage.frame_rate, source_emotion=NEUTRAL
-            )
+        edited = edit_clip(
+            self.editor, crops, emotion, INTENSITY, footage.frame_rate, source_emotion=NEUTRAL
+        )
         return paste(footage.frames, edited, footage.alignment)
-
-    def _trial(self, footage: Footage, crops: np.ndarray, emotion: str) -> np.ndarray:
-        """The edit of a trial, which needs all frames of the clip at once."""
-        assert isinstance(self.editor, ActionEditor)
-        gap = None
-        if self.name == "actions_lips":
-            gap = measure_face(track_mesh(footage.frames, footage.alignment))["mouth_opening"]
-        editor = RestingActionEditor(self.editor, image_tensor(crops), gap)
-
-        weights = emotion_weights(emotion, editor.card.emotions, NEUTRAL)
-        curve = frame_intensities(INTENSITY, len(crops))
-        whole = len(crops) + 1  # more frames than there are, so that the clip is one piece
-        edited = edit_stream(editor, crops, weights, curve, footage.frame_rate, whole)
-        return np.stack(list(edited))
 
 
 def read_frames(path: Path, count: int) -> np.ndarray:

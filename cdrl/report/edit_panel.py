@@ -18,9 +18,8 @@ from cdrl.core.vocabulary import EMOTIONS
 from cdrl.editing.compare import write_comparison
 from cdrl.editing.control import IntensityCurve, Mixture, read_reference, read_text
 from cdrl.editing.pipeline import edit_video
-from cdrl.editors.actions import RENDERER
 from cdrl.editors.base import Editor
-from cdrl.editors.loading import load_editor
+from cdrl.editors.loading import DEFAULT_EDITOR, load_editor
 from cdrl.media.inspection import single_frames
 from cdrl.models.image_editor import MAX_INTENSITY
 from cdrl.representation.guidance import Guidance
@@ -65,7 +64,7 @@ class EditPanel(widgets.VBox):
     ):
         self.folder = Path(folder)
         self.run = run
-        self.editor: Editor = load_editor(run or RENDERER)
+        self.editor: Editor = load_editor(run or DEFAULT_EDITOR)
         self.edited: Path | None = None
         self.comparison: Path | None = None
 

@@ -12,7 +12,7 @@ import torch
 
 from cdrl.corpora.batches import image_tensor
 from cdrl.editing.pipeline import TRAINED_RATE, smooth, stride_at
-from cdrl.editors.base import Editor
+from cdrl.editors.base import Editor, editor_of_clip
 from cdrl.models.field_network import apply_fields
 
 ALL_FRAMES = slice(None)
@@ -54,6 +54,7 @@ def low_rank_fields(
         frame_rate: of the clip, Hz.
     """
     num_frames = len(crops)
+    generator, weights = editor_of_clip(generator, crops, weights)
     frames = image_tensor(crops)[None]
     stride = stride_at(generator, frame_rate)
     knots = generator.intensity_knots

@@ -56,8 +56,8 @@ class Session:
         run: folder of a run.
         clip: a video file instead of the run's clips.
         references: video files beside the run's clips.
-        generator: as `load_editor` takes it, in place of the run's own; `action_renderer` edits by
-            facial actions.
+        generator: as `load_editor` takes it, in place of the run's own; `calibrated` edits by
+            facial actions, as `cdrl edit` does.
         isolated: whether named files are read in a process of their own, which a damaged one may
             end without harm. A script needs `if __name__ == "__main__":` then.
 

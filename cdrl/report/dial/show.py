@@ -24,7 +24,7 @@ def dial(
         clip: a video file to edit instead of the run's clips.
         texts: descriptions that are offered; the widget takes any others too.
         references: video files to take an emotion from, beside the run's clips.
-        generator: weights or a run in place of the run's own, as in "action_renderer".
+        generator: weights or a run in place of the run's own, as in "calibrated".
 
     Returns:
         A widget; `static_dial` where no browser can be in front of the kernel or anywidget is not

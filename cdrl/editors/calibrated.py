@@ -1,0 +1,298 @@
+"""The facial-action editor from a person's own resting face, as far as people act, lips that close.
+
+It wraps `ActionEditor`, whose networks it uses as they are. What it adds, each from a cause that
+was measured on real faces (docs/guides/real_faces.md):
+
+- the tracker reads resting faces of real people wrong, so the upper face is taken relative to the
+  person's own resting face;
+- the manipulator asks for less than people act, and the renderer draws less than is asked: amounts
+  of each emotion (`cdrl.editors.expressions`), and parts of the face that are shifted;
+- what opens the mouth is scaled by the gap of the source's lips: lips that close stay closed.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from cdrl.core.vocabulary import ACTIONS, EMOTIONS
+from cdrl.corpora.batches import image_tensor
+from cdrl.editors.actions import ActionEditor
+from cdrl.editors.base import EditorCard, Fields
+from cdrl.editors.expressions import OPENING, UPPER, action_factors, action_indices, part_shifts
+from cdrl.editors.parts import opening_share, part_masks, shift_flow
+from cdrl.media.crop_mesh import mesh_in_crops
+from cdrl.media.inspection import spread
+from cdrl.models.field_network import WORKING_SIZE
+from cdrl.studio.expression import ACTION_UNITS, STYLES
+
+NAME = "calibrated"  # that `load_editor` knows
+RESTING_FRAMES = 24  # of a clip, in which the resting face is read: .12 seconds on one core
+INNER_LIPS = (13, 14)  # points of the face mesh
+# What the upper face of the studio's neutral clips shows; 0 where nothing is said.
+NEUTRAL_UPPER_FACE = {
+    "browDown": 0.01,
+    "browInnerUp": 0.04,
+    "browOuterUp": 0.03,
+    "eyeBlink": 0.07,
+    "eyeSquint": 0.03,
+    "eyeWide": 0.02,
+}
+# Gap of the inner lips, in distances of the outer eye corners, at which nothing opens them; and how
+# much wider it is where they are opened as asked.
+SHUT = 0.02
+WIDEST_SHUT = 0.045  # of a person whose lips are never seen to meet: a moustache hides it
+OPENING_RANGE = 0.05
+# Lids that squint or blink are opened by so much at most: below them there is no eye to show.
+LIDS = action_indices(("eyeBlink", "eyeSquint"))
+MOST_OPENED = -0.15
+
+
+@dataclass(frozen=True)
+class ClipFace:
+    """What an editor knows of the face of one clip.
+
+    Attributes:
+        resting: (52,) the actions that the tracker reads while the face rests.
+        masks: (P, h, h) of `part_masks`.
+        shut: gap of the inner lips where they meet, in distances of the outer eye corners.
+    """
+
+    resting: torch.Tensor
+    masks: torch.Tensor
+    shut: float
+
+
+class CalibratedEditor(nn.Module):
+    """Edits one clip after another, each from the resting face of its person.
+
+    Args:
+        editor: tracks, edits and renders facial actions.
+        card: what its manipulator learnt.
+        clip: the face of the clip; None: it is read in the frames that are edited.
+        source: (8,) the emotion of the source where it is known: the edit starts from there.
+
+    Example:
+        editor = load_editor("calibrated")
+        editor.for_clip(crops[::4]).fields(frames, weights, intensity)
+    """
+
+    can_fit = False
+    intensity_knots = ActionEditor.intensity_knots
+    field_rank = ActionEditor.field_rank
+
+    def __init__(
+        self,
+        editor: ActionEditor,
+        card: EditorCard,
+        clip: ClipFace | None = None,
+        source: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.editor = editor
+        self.card = card
+        self.clip = clip
+        self.source = source
+        self.stride = editor.stride
+        self.reach = editor.reach
+
+    @torch.no_grad()
+    def for_clip(self, crops: np.ndarray, source: torch.Tensor | None = None) -> "CalibratedEditor":
+        """The editor of one clip.
+
+        Args:
+            crops: (N, H, H, 3) uint8 RGB, aligned, spread over the clip; each is read by itself.
+            source: (8,) the emotion that they show; None: not known, so the face that is seen most
+                is taken for the resting one.
+        """
+        crops = crops[spread(len(crops), RESTING_FRAMES)]
+        tracked = self.editor.actions(image_tensor(crops)[:, None])[:, 0]
+        resting = tracked.median(0).values
+        if source is not None:
+            resting = (resting - source.to(resting) @ acted_actions()).clamp(0, 1)
+
+        meshes = mesh_in_crops(crops)
+        masks = part_masks(np.median(meshes, axis=0), WORKING_SIZE)
+        shut = float(np.clip(lip_gaps(meshes).min(), SHUT, WIDEST_SHUT))
+        return CalibratedEditor(self.editor, self.card, ClipFace(resting, masks, shut), source)
+
+    @torch.no_grad()
+    def fields(
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        selection: slice = slice(None),
+        stride: int | None = None,
+    ) -> Fields:
+        """Flow, shading and residual, shapes as in `Edit`.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB in [0, 1]; B is 1 for the editor of one clip, or for one
+                clip at K intensities.
+            weights: (B, 8) mixtures of emotions.
+            intensity: (B or K, T), 0 to 1.5.
+            selection: the frames to edit; up to `reach` of their neighbours are looked at.
+            stride: replaces the renderer's own where the frame rate is not 25 Hz.
+        """
+        if len(frames) == 1:
+            return self._clip_fields(frames, weights, intensity, selection, stride)
+
+        of_clips = []
+        for number in range(len(frames)):
+            one = slice(number, number + 1)
+            arguments = (frames[one], weights[one], intensity[one], selection, stride)
+            of_clips.append(self._clip_fields(*arguments))
+        flow, shading, residual = (torch.cat(field) for field in zip(*of_clips, strict=True))
+        return flow, shading, residual
+
+    def _clip_fields(
+        self,
+        frames: torch.Tensor,
+        weights: torch.Tensor,
+        intensity: torch.Tensor,
+        selection: slice,
+        stride: int | None,
+    ) -> Fields:
+        """The fields of one clip, (1, T, 3, H, W), at K intensities (K, T)."""
+        clip = self.clip
+        if clip is None:
+            numbers = spread(frames.shape[1], RESTING_FRAMES)
+            bound = self.for_clip(_to_bytes(frames[0, numbers]), self.source)
+            assert bound.clip is not None
+            clip = bound.clip
+
+        stride = stride or self.stride
+        step = stride / self.stride
+        window, inner = self.editor.window(frames.shape[1], selection, step)
+        frames = frames[:, window]
+        intensity = intensity[:, window]
+
+        tracked = self.editor.actions(frames, step)
+        actions = from_resting_face(tracked, clip.resting)
+        change = self._change(actions, weights[0], intensity, step)
+
+        share = opening_of_lips(frames[0], inner, clip.shut)
+        edited = change[:, inner]
+        edited[..., OPENING] *= share[:, None]
+
+        number = len(intensity)
+        actions = actions.expand(number, -1, -1)
+        change = (actions + change).clamp(0, 1) - actions
+        frames = frames.expand(number, -1, -1, -1, -1)
+        rendered = self.editor.renderer.fields(frames, actions, change, inner, stride)
+        flow = self._shifts(clip.masks, weights[0], share)
+        strength = intensity[:, inner, None, None, None]
+        return rendered[0] + strength * flow, rendered[1], rendered[2]
+
+    def _change(
+        self, actions: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, step: float
+    ) -> torch.Tensor:
+        """(K, T, 52): what the edit adds to the actions (1, T, 52); lips may still open."""
+        count = len(intensity)
+        actions = actions.expand(count, -1, -1)
+        change = self.editor.change(actions, weights[None], intensity, step)
+        if self.source is not None:
+            of_source = self.source[None].to(weights)
+            change = change - self.editor.change(actions, of_source, intensity, step)
+
+        change = change * action_factors(weights)
+        change[..., LIDS] = change[..., LIDS].clamp(min=MOST_OPENED)
+        return change
+
+    def _shifts(
+        self, masks: torch.Tensor, weights: torch.Tensor, share: torch.Tensor
+    ) -> torch.Tensor:
+        """The flow of the shifted parts at intensity 1.
+
+        Args:
+            masks: (P, h, h) of the face.
+            weights: (8,) of the emotions.
+            share: (t,) of an opening of the lips that each frame takes.
+
+        Returns:
+            (t, 2, h, h).
+        """
+        shifts = part_shifts(weights)
+        if self.source is not None:
+            shifts = shifts - part_shifts(self.source)
+
+        return shift_flow(masks, opening_share(share)[..., None] * shifts)
+
+
+def from_resting_face(tracked: torch.Tensor, resting: torch.Tensor) -> torch.Tensor:
+    """Actions with the upper face taken relative to the person's own resting face.
+
+    Args:
+        tracked: (..., 52).
+        resting: (52,) tracked while the face rests.
+
+    Returns:
+        (..., 52) in [0, 1]; at rest the upper face is the studio's neutral one.
+    """
+    calm = tracked.clone()
+    shifted = tracked - resting + neutral_actions().to(tracked)
+    calm[..., UPPER] = shifted[..., UPPER].clamp(0, 1)
+    return calm
+
+
+@cache
+def neutral_actions() -> torch.Tensor:
+    """(52,) the upper face of the studio's neutral clips, rounded; 0 elsewhere."""
+    actions = torch.zeros(len(ACTIONS))
+    for name, value in NEUTRAL_UPPER_FACE.items():
+        actions[action_indices((name,))] = value
+
+    return actions
+
+
+@cache
+def acted_actions() -> torch.Tensor:
+    """(8, 52) how far an emotion at level 3 moves the actions of the upper face in the studio."""
+    table = torch.zeros(len(EMOTIONS), len(ACTIONS))
+    for row, emotion in enumerate(EMOTIONS):
+        for unit, (strength, chance) in STYLES[emotion].items():
+            for action in ACTION_UNITS[unit]:
+                table[row, ACTIONS.index(action)] += strength * chance
+
+    lower_face = [index for index in range(len(ACTIONS)) if index not in UPPER]
+    table[:, lower_face] = 0
+    return table
+
+
+def opening_of_lips(frames: torch.Tensor, selection: slice, shut: float) -> torch.Tensor:
+    """How much of an opening some frames take: the least of a frame and its two neighbours.
+
+    The fields are smoothed over time, so a neighbour that opens would open lips that close.
+
+    Args:
+        frames: (T, 3, H, W) RGB in [0, 1].
+        selection: the t frames; start and stop are numbers from 0.
+        shut: gap at which the lips meet.
+
+    Returns:
+        (t,) 0 to 1.
+    """
+    first = max(0, selection.start - 1)
+    last = min(len(frames), selection.stop + 1)
+    gaps = lip_gaps(mesh_in_crops(_to_bytes(frames[first:last])))
+    share = np.clip((gaps - shut) / OPENING_RANGE, 0, 1)
+
+    padded = np.pad(share, 1, mode="edge")
+    least = np.minimum(np.minimum(padded[:-2], padded[1:-1]), padded[2:])
+    inner = least[selection.start - first : selection.stop - first]
+    return torch.from_numpy(inner).to(frames)
+
+
+def lip_gaps(meshes: np.ndarray) -> np.ndarray:
+    """(T, 468, 2) meshes -> (T,) gap of the inner lips, in distances of the outer eye corners."""
+    upper, lower = INNER_LIPS
+    return np.linalg.norm(meshes[:, upper] - meshes[:, lower], axis=-1)
+
+
+def _to_bytes(images: torch.Tensor) -> np.ndarray:
+    """(T, 3, H, W) in [0, 1] -> (T, H, W, 3) uint8."""
+    pixels = (images * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).numpy()
