@@ -40,14 +40,15 @@ LATER_MODULES = (
 )
 
 
-def main(number: int) -> None:
+def main(number: int, parent: int) -> None:
     """Answer requests until the other end is closed; in a fork, be the kernel.
 
     Args:
         number: of the open end of a socket pair.
+        parent: process id of the one that asks; it may be gone already.
     """
     os.set_inheritable(number, False)
-    _end_with_parent()
+    _end_with_parent(parent)
     sys.path.remove(os.getcwd())  # as for any kernel: IPython adds it again
 
     connection = socket.socket(fileno=number)
@@ -74,9 +75,8 @@ def main(number: int) -> None:
         connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """End when the parent does. A timer looks: a thread would be lost in a fork."""
-    parent = os.getppid()
 
     def look(*_: Any) -> None:
         if os.getppid() != parent:
@@ -132,4 +132,4 @@ def _become_kernel(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -50,7 +50,7 @@ class KernelServer:
         self.connection, other_end = socket.socketpair()
         number = other_end.fileno()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cdrl.cli.kernel_server", str(number)],
+            [sys.executable, "-m", "cdrl.cli.kernel_server", str(number), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             cwd=working_root(),
             env={**os.environ, **ENVIRONMENT},
