@@ -30,6 +30,7 @@ SMALL = {
     "content_steps": 8,
     "emotion_steps": 8,
     "released_steps": 4,
+    "control_steps": 40,
     "fit_frames": 400,
     "swaps": 100,
     "gallery": 2,
