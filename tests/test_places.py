@@ -10,14 +10,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cdrl.cli import checks
 from cdrl.cli.commands import COMMANDS
-from cdrl.cli.main import main
+from cdrl.cli.main import build_parser, main
 from cdrl.cli.notebooks import _notebook_error
 from cdrl.core import compile_cache
 from cdrl.core.errors import InputError, tells_full_disk
 from cdrl.core.files import atomic_path, write_json
 from cdrl.core.paths import repository_root
 from cdrl.core.places import check_file, check_folder
+from cdrl.core.settings import stage_config
+from cdrl.core.stage import run_stage
 
 ROOT = repository_root()
 LONG = "x" * 255
@@ -244,3 +247,25 @@ def test_a_folder_is_writable_where_something_can_be_made_in_it(tmp_path):
     assert compile_cache.is_writable(tmp_path / "new" / "er")
     assert not compile_cache.is_writable(compile_cache.Path("/proc/new"))
     assert not compile_cache.is_writable(compile_cache.Path("/dev/null/new"))
+
+
+def test_a_run_resumes_from_a_relative_folder(tmp_path, monkeypatch):
+    corpus = tmp_path / "clips"
+    corpus.mkdir()
+    run = tmp_path / "run"
+    settings = {"corpus.corpus": "folder", "corpus.data_root": str(corpus)}
+    config = stage_config("corpus", "smoke", settings)
+    run_stage(config, run, lambda out: {"corpus.a": 1.0})
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--preset", "smoke", "--corpus", "folder", "--data-root", "clips"]
+    arguments = build_parser().parse_args([*words, "--out", str(run)])
+    checks.run(arguments)
+    other = build_parser().parse_args([*words[:-1], str(tmp_path), "--out", str(run)])
+    with pytest.raises(InputError, match="was made with data_root="):
+        checks.run(other)
+
+
+def test_a_study_takes_a_loss_under_the_name_that_runs_have():
+    words = ["study", "--set", "content.loss=mine:triplet", "--set", "seeds=1"]
+    config = checks.study_settings(build_parser().parse_args(words))
+    assert config.content_loss == "mine:triplet"

@@ -30,6 +30,7 @@ from cdrl.corpora.scan import scan
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.corpora.store_join import join_stores
 from cdrl.editing.requests import load_requests, plan_edits
+from cdrl.editors.samplers import WindowSampler
 from cdrl.evaluation.edit_evaluation import available_needs
 from cdrl.evaluation.edit_tasks import Edits
 from cdrl.evaluation.lip_sync import load_syncnet, lse, lse_of_clip, sync_distances
@@ -43,7 +44,7 @@ from cdrl.priors.features import extract
 from cdrl.representation.content import ContentObjective, sound_units
 from cdrl.representation.emotion import EmotionSampler
 from cdrl.representation.pairs import PairSampler, find_pairs
-from cdrl.stages import corpus_sheet, edit_strip, read_notes, start
+from cdrl.stages import corpus_sheet, edit_strip, read_notes, start, training_clips
 from cdrl.stages.s00_outlook import describe_outlook, lacks_training
 from cdrl.stages.s00_real_corpus import (
     build_real,
@@ -508,6 +509,8 @@ def test_clips_without_labels_train_content_beside_rendered_people(own_folder, t
     assert set(own.emotion) == {UNLABELLED}
     assert set(train.clips.corpus) == {"folder", "studio"}
     assert set(Store(folder / "host").clips.corpus) == {"studio"}
+    batch = WindowSampler(training_clips(run), 3)(np.random.default_rng(0))
+    assert NO_LABEL not in batch["target"]
 
     features = extract(train, tmp_path / "features", device="cpu")
     config = stage_config("content", "smoke")

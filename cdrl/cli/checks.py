@@ -8,9 +8,10 @@ import argparse
 from pathlib import Path
 
 from cdrl.cli.grid_file import check_grid, grid_folder, read_grid
-from cdrl.cli.options import parse_settings, relative_to_root
+from cdrl.cli.options import absolute_places, parse_settings, relative_to_root
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
+from cdrl.core.own_code import INTERFACES
 from cdrl.core.paths import run_path
 from cdrl.core.places import check_file, check_folder
 from cdrl.core.settings import IngestConfig, StudyConfig, field_infos, from_dict, read_value
@@ -45,7 +46,7 @@ def run_settings(arguments: argparse.Namespace) -> dict[str, str]:
         settings["corpus.data_root"] = arguments.data_root
     if arguments.cluster:
         settings["corpus.cluster"] = arguments.cluster
-    return settings
+    return absolute_places(settings)
 
 
 def run_folder(arguments: argparse.Namespace) -> Path:
@@ -100,6 +101,8 @@ def study_settings(arguments: argparse.Namespace) -> StudyConfig:
     """
     settings = {}
     for name, value in parse_settings(arguments.set).items():
+        if name in INTERFACES:  # content.loss, which the study calls content_loss
+            name = name.replace(".", "_")
         settings[name.removeprefix("study.")] = value
     if arguments.cluster:
         settings["cluster"] = arguments.cluster

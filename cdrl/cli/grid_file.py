@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from cdrl.cli.options import relative_to_root
+from cdrl.cli.options import absolute_places, relative_to_root
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
 from cdrl.core.paths import run_path
@@ -253,7 +253,8 @@ def check_grid(grid: Grid, out: Path | str) -> dict[str, dict[Path, dict]]:
     for name, settings in grid.rows.items():
         run = relative_to_root(run_folder(out, name))
         try:
-            plans[name] = plan_notebooks(grid.notebooks, run, grid.preset, settings)
+            places = absolute_places(settings)
+            plans[name] = plan_notebooks(grid.notebooks, run, grid.preset, places)
         except InputError as error:
             raise InputError(f"run {name}: {error}") from error
 

@@ -1,10 +1,13 @@
 """What several commands do with their arguments: settings, and paths in the clone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cdrl.core.errors import InputError
 from cdrl.core.paths import working_root
+
+# Settings whose values are paths of files and folders of the user.
+PLACES = ("data_root", "ingested", "weights", "features", "syncnet", "arcface", "efficient_face")
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, str]:
@@ -24,6 +27,27 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
         settings[name.strip()] = value.strip()
 
     return settings
+
+
+def absolute_places(settings: Mapping[str, str]) -> dict[str, str]:
+    """Make paths of the user absolute: notebooks run in another folder than the command.
+
+    A run that resumes compares them with those it was made with.
+
+    Args:
+        settings: names, with their stage or without, and texts.
+
+    >>> absolute_places({"corpus.data_root": "/data/../mead", "steps": "5"})
+    {'corpus.data_root': '/mead', 'steps': '5'}
+    """
+    absolute = dict(settings)
+    for name, value in settings.items():
+        field = name.rpartition(".")[2]
+        is_place = field in PLACES or (field == "split" and value.endswith(".json"))
+        if is_place and value:
+            absolute[name] = str(Path(value).resolve())
+
+    return absolute
 
 
 def relative_to_root(path: Path | str) -> Path:

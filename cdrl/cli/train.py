@@ -3,12 +3,10 @@
 import argparse
 from pathlib import Path
 
-from cdrl.cli.options import parse_settings
+from cdrl.cli.checks import study_settings
 from cdrl.core.errors import InputError
 from cdrl.core.files import check_disk
-from cdrl.core.own_code import INTERFACES
 from cdrl.core.results import all_scores, score_lines
-from cdrl.core.settings import StudyConfig, from_dict
 from cdrl.recipes import RECIPES
 from cdrl.report.model_cards import write_cards
 from cdrl.study.run import run_study
@@ -48,15 +46,7 @@ def study(arguments: argparse.Namespace) -> None:
     Args:
         arguments: of the command.
     """
-    settings = {}
-    for name, value in parse_settings(arguments.set).items():
-        if name in INTERFACES:  # content.loss, which the study calls content_loss
-            name = name.replace(".", "_")
-        settings[name.removeprefix("study.")] = value
-    if arguments.cluster:
-        settings["cluster"] = arguments.cluster
-    config = from_dict(StudyConfig, settings)
-
+    config = study_settings(arguments)
     out = Path(arguments.out)
     work = Path(arguments.work)
     check_disk(work, STUDY_DISK_GB[config.speech])

@@ -18,7 +18,7 @@ from cdrl.stages.s01_priors import aligned_clips, extract_priors, open_features
 from cdrl.stages.s02_content import pair_strip, train_ccrl
 from cdrl.stages.s03_emotion import emotion_strip, priors_language, prompt_similarity, train_cerl
 from cdrl.stages.s04_probe import bar_columns, probe, scored_names
-from cdrl.stages.s05_generate import edit_grid, generate
+from cdrl.stages.s05_generate import edit_grid, generate, training_clips
 from cdrl.stages.s06_evaluate import (
     committed_edits,
     evaluate,
@@ -58,5 +58,6 @@ __all__ = [
     "start",
     "train_ccrl",
     "train_cerl",
+    "training_clips",
     "variant_table",
 ]

@@ -72,7 +72,7 @@ def _make_references(run: Path, config: GeneratorConfig, out: Path) -> dict[str,
     scores: dict[str, float] = {}
     edits = open_edits(run, config.size)
     if isinstance(edits, TrueEdits):
-        scores |= _fit_constant(_training_clips(run), edits, out / "constant")
+        scores |= _fit_constant(training_clips(run), edits, out / "constant")
 
     _, scores_of_baseline = _train_variant(run, config, "baseline", out)
     return scores | scores_of_baseline
@@ -83,7 +83,7 @@ def _train_variant(
 ) -> tuple[ImageEditor, dict[str, float]]:
     """Train a variant and make its edits; the editor, and the last values of its loss terms."""
     editor, history = train_image_editor(
-        _training_clips(run),
+        training_clips(run),
         WindowGuidance(Guidance(run)),
         config,
         variant,
@@ -100,8 +100,14 @@ def _train_variant(
     return editor, scores
 
 
-def _training_clips(run: Path) -> Store:
-    """Return the clips that train the editor: a split's own part for it, or the part train."""
+def training_clips(run: Path) -> Store:
+    """Return the clips that train the editor: a split's own part for it, or the part train.
+
+    Clips without a label of their emotion are in neither.
+
+    Args:
+        run: folder of the run.
+    """
     own_part = stage_folder(run, "corpus") / "host"
     if (own_part / "store.json").exists():
         return Store(own_part)
