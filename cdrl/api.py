@@ -94,7 +94,7 @@ class Run:
         source: str | Path,
         emotion: str | Mixture,
         out: str | Path,
-        intensity: float | np.ndarray | IntensityCurve = 1.0,
+        intensity: float | str | np.ndarray | IntensityCurve = 1.0,
         source_emotion: str | Mixture | None = None,
         editor: str | Path | Editor | None = None,
         face: Face = None,
@@ -169,7 +169,7 @@ def edit(
     source: str | Path,
     emotion: str | Mixture,
     out: str | Path,
-    intensity: float | np.ndarray | IntensityCurve = 1.0,
+    intensity: float | str | np.ndarray | IntensityCurve = 1.0,
     source_emotion: str | Mixture | None = None,
     editor: str | Path | Editor = DEFAULT_EDITOR,
     face: Face = None,
@@ -183,7 +183,8 @@ def edit(
         source: any video that shows a face.
         emotion: a name as "happy", or a mixture {name: weight}.
         out: an .mp4.
-        intensity: 0 to 1.5: one number; (T,), one per frame; or a curve over time.
+        intensity: 0 to 1.5: one number; (T,), one per frame; or a curve over time, which may be
+            written "0:0,1.5:1,3:0" (seconds:intensity).
         source_emotion: what the source shows, where it is known.
         editor: name of committed weights, path of weights, folder of a run, or an editor.
         face: which of several faces: its number from 1, left to right, or a box (left, top, width,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cdrl.cli.edit import parse_curve, parse_mixture
+from cdrl.cli.edit import parse_mixture
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.batches import image_tensor
@@ -140,9 +140,8 @@ def test_a_reference_without_a_face_or_with_two_frames_is_named(guidance, tmp_pa
 
 
 def test_a_curve_is_linear_between_its_points_and_held_outside():
-    points = parse_curve("0.5:0,1.5:1,3:0.2")
-    assert points == [[0.5, 0], [1.5, 1], [3, 0.2]]
     curve = IntensityCurve([0.5, 1.5, 3], [0, 1, 0.2])
+    assert IntensityCurve.from_text("0.5:0,1.5:1,3:0.2") == curve
     assert np.allclose(curve.at(SECONDS_OF_FRAMES), [0, 0, 0.5, 1, 0.6, 0.2, 0.2])
 
 
@@ -150,7 +149,7 @@ def test_a_curve_is_linear_between_its_points_and_held_outside():
 def test_a_curve_that_cannot_be_read_is_refused(text):
     message = "--curve .*: seconds:intensity pairs are needed, as in 0:0,1.5:1,3:0"
     with pytest.raises(InputError, match=message):
-        parse_curve(text)
+        IntensityCurve.from_text(text, "--curve")
 
 
 @pytest.mark.parametrize("seconds", [[1, 1], [2, 1], [-1, 0], [float("nan"), 0], []])

@@ -425,9 +425,9 @@ def test_a_sound_without_pictures_is_a_row_without_path(tmp_path):
         (
             [],
             "",
-            "none of 0 video and sound files is named as a known corpus names them: mead M003",
+            "None of 0 video and sound files is named as a known corpus names them: mead M003",
         ),
-        (["holiday.mp4"], "", "none of 1 video and sound files"),
+        (["holiday.mp4"], "", "None of 1 video and sound files"),
         (
             ["holiday.mp4"],
             "crema-d",

@@ -26,7 +26,7 @@ from fuzzing import (
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cdrl.cli.edit import parse_curve, parse_mixture
+from cdrl.cli.edit import parse_mixture
 from cdrl.cli.grid_file import read_grid
 from cdrl.core.own_code import INTERFACES
 from cdrl.core.paths import data_root
@@ -36,6 +36,7 @@ from cdrl.core.settings import STAGES, field_names, stage_config
 from cdrl.corpora.manifest import load_manifest, save_manifest
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import load_split
+from cdrl.editing.control import IntensityCurve
 
 LONG = os.environ.get("CDRL_FUZZ") == "long"
 SEED = int(os.environ.get("CDRL_FUZZ_SEED", "0"))
@@ -80,7 +81,7 @@ def test_settings(name, value, preset):
 @example("happy:1e-46")
 @example("\n")
 def test_curves_and_mixtures(text):
-    assert refused_or_done(parse_curve, text) == ""
+    assert refused_or_done(IntensityCurve.from_text, text) == ""
     assert refused_or_done(parse_mixture, text) == ""
 
 

@@ -60,6 +60,23 @@ def argument(*names: str, **settings: Any) -> Argument:
     return Argument(names, settings)
 
 
+def one_intensity(text: str) -> float:
+    """Read an intensity; its range is checked with the rest of the request.
+
+    Args:
+        text: as it was typed.
+
+    Raises:
+        argparse.ArgumentTypeError: for what is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text}: one number from 0 to 1.5 is needed; intensity over time is --curve 0:0,2:1"
+        ) from None
+
+
 def positive_number(text: str) -> float:
     """Read a number above 0.
 
@@ -118,7 +135,7 @@ COMMANDS = (
         (
             argument("--preset", default="cpu", choices=PRESETS),
             argument(
-                "--corpus", help="studio (generated, the default), mead, ravdess, crema_d, folder"
+                "--corpus", help="studio (generated, the default), mead, ravdess, crema-d, folder"
             ),
             argument("--data-root", metavar="FOLDER", help="of a corpus that is not generated"),
             argument("--out", metavar="FOLDER", help="folder of the run (default: runs/PRESET)"),
@@ -253,7 +270,7 @@ COMMANDS = (
             ),
             argument(
                 "--intensity",
-                type=float,
+                type=one_intensity,
                 help="0 changes nothing, 1 is strong, up to 1.5 (default 1)",
             ),
             argument(

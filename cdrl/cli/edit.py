@@ -160,10 +160,7 @@ def _intensity(arguments: argparse.Namespace) -> float | IntensityCurve:
     if arguments.intensity is not None:
         raise InputError("edit: --curve says the intensity, leave --intensity out")
 
-    points = parse_curve(arguments.curve)
-    seconds = [point[0] for point in points]
-    values = [point[1] for point in points]
-    return IntensityCurve(seconds, values)
+    return IntensityCurve.from_text(arguments.curve, "--curve")
 
 
 def _strongest(emotion: Emotion) -> str:
@@ -202,26 +199,6 @@ def parse_mixture(text: str) -> Emotion:
         mixture[name] = _number(weight, remedy)
     emotion_weights(mixture)  # refuses weights that cannot be mixed
     return mixture
-
-
-def parse_curve(text: str) -> list[list[float]]:
-    """Read a curve: "0:0,1.5:1,3:0" -> [[0.0, 0.0], [1.5, 1.0], [3.0, 0.0]].
-
-    Args:
-        text: pairs of seconds and intensity, as they were typed.
-
-    Raises:
-        InputError: for what is no pair of numbers.
-    """
-    remedy = f"--curve {text}: seconds:intensity pairs are needed, as in 0:0,1.5:1,3:0"
-    points = []
-    for part in text.split(","):
-        pair = part.split(":")
-        if len(pair) != 2:
-            raise InputError(remedy)
-        points.append([_number(value, remedy) for value in pair])
-
-    return points
 
 
 def _number(text: str, remedy: str) -> float:

@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cdrl.core.errors import InputError
+from cdrl.core.settings import ALSO
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.folder import LABELS, FolderNames, Parser, folder_parser
 from cdrl.corpora.manifest import COLUMNS, media_path
@@ -99,7 +100,7 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
 
     Args:
         root: the folder that holds the corpus.
-        corpus: a name in `CORPORA`; empty: whichever explains most names.
+        corpus: a name in `CORPORA`, also as crema_d; empty: whichever explains most names.
         template: for `folder`, as {speaker}/{emotion}/{sentence}_{take}; empty: labels.csv, else
             {speaker}/{emotion}/{sentence}, else no labels.
 
@@ -109,6 +110,7 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
     root = Path(root)
     _refuse_root(root)
     files, remarks = _list_files(root)
+    corpus = ALSO.get(corpus, corpus)
     if not corpus:
         paths = [file.path for file in files]
         corpus = "folder" if template else recognise_corpus(root, paths)
@@ -206,8 +208,9 @@ def recognise_corpus(root: Path, paths: list[PurePosixPath]) -> str:
     if not best_corpus:
         forms = [f"{name} {corpus.form}" for name, corpus in CORPORA.items() if name != "studio"]
         raise InputError(
-            f"{root}: none of {len(media)} video and sound files is named as a known corpus names "
-            f"them: {'; '.join(forms)}; --corpus folder takes any videos, without labels too"
+            f"{root}: names without labels; --corpus folder takes any videos. None of "
+            f"{len(media)} video and sound files is named as a known corpus names them: "
+            f"{'; '.join(forms)}"
         )
     return best_corpus
 

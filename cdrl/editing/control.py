@@ -241,6 +241,34 @@ class IntensityCurve:
         if not (len(times) and is_positive and is_growing):
             raise InputError("curve: seconds from 0 on that grow are needed, as in 0:0,1.5:1,3:0")
 
+    @classmethod
+    def from_text(cls, text: str, label: str = "intensity") -> "IntensityCurve":
+        """Read a curve: "0:0,1.5:1,3:0" rises to 1 in a second and a half, and falls again.
+
+        Args:
+            text: seconds:intensity pairs with commas between them.
+            label: what the message calls the text.
+
+        Raises:
+            InputError: for what is no pair of numbers, and as the class.
+
+        >>> IntensityCurve.from_text("0:0,2:1").values
+        [0.0, 1.0]
+        """
+        seconds = []
+        values = []
+        for part in text.split(","):
+            time, _, value = part.partition(":")
+            try:
+                seconds.append(float(time))
+                values.append(float(value))
+            except ValueError:
+                raise InputError(
+                    f"{label} {text}: seconds:intensity pairs are needed, as in 0:0,1.5:1,3:0"
+                ) from None
+
+        return cls(seconds, values)
+
     def at(self, seconds: np.ndarray) -> np.ndarray:
         """(T,) intensities at (T,) seconds."""
         return np.interp(seconds, self.seconds, self.values)

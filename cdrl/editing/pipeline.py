@@ -213,7 +213,7 @@ def edit_video(
     source: Path,
     emotion: str | Mixture,
     out: Path,
-    intensity: float | np.ndarray | IntensityCurve = 1.0,
+    intensity: float | str | np.ndarray | IntensityCurve = 1.0,
     editor: str | Path | Editor = DEFAULT_EDITOR,
     progress: bool = True,
     source_emotion: str | Mixture | None = None,
@@ -231,7 +231,8 @@ def edit_video(
         source: any video that shows a face.
         emotion: a name, or a mixture {name: weight}.
         out: an .mp4.
-        intensity: 0 to 1.5: one number; (T,), one per frame; or a curve over time.
+        intensity: 0 to 1.5: one number; (T,), one per frame; or a curve over time, which may be
+            written "0:0,1.5:1,3:0" (seconds:intensity).
         editor: as `load_editor` takes it, or an editor itself.
         progress: whether to show it.
         source_emotion: the emotion of the source, where it is known, see `emotion_weights`.
@@ -257,6 +258,8 @@ def edit_video(
     if isinstance(editor, (str, Path)):
         editor = load_editor(editor)
     weights = emotion_weights(emotion, editor.card.emotions, source_emotion)
+    if isinstance(intensity, str):
+        intensity = IntensityCurve.from_text(intensity)
     if not isinstance(intensity, IntensityCurve) and not np.ndim(intensity):
         frame_intensities(intensity, 1)
 
