@@ -301,7 +301,7 @@ def test_labels_tell_people_and_emotions(tmp_path):
         (["{}/acted"], ["1001", "no neutral clip", "add one"]),
         (["{}/clips", "--emotions", "happy,bored"], ["bored", "accepted are", "surprised"]),
         (["{}/clips", "--emotions", "neutral"], ["neutral", "accepted are"]),
-        (["{}/clips", "--editor", "magic"], ["magic", "actions, image, copy"]),
+        (["{}/clips", "--editor", "magic"], ["magic", "actions, actions_plain, image, copy"]),
         (["{}/clips", "--editor", "copy", "--studio", "9"], ["--studio 9", "1 to 8"]),
         (["{}/clips", "--edits", "{}/none"], ["none", "no such folder", "EMOTION/CLIP.mp4"]),
         (["{}/clips", "--edits", "{}/edits"], ["clip.mp4", "no such edit", "cdrl edit"]),

@@ -44,7 +44,7 @@ NEUTRAL_UPPER_FACE = {
 # much wider it is where they are opened as asked.
 SHUT = 0.02
 WIDEST_SHUT = 0.045  # of a person whose lips are never seen to meet: a moustache hides it
-OPENING_RANGE = 0.05
+OPENING_RANGE = 0.035
 # Lids that squint or blink are opened by so much at most: below them there is no eye to show.
 LIDS = action_indices(("eyeBlink", "eyeSquint"))
 MOST_OPENED = -0.15

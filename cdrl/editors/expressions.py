@@ -64,8 +64,8 @@ EXPRESSIONS = {
             "brow": 0.4,
             "eye": 1.5,
             "cheek": 1.6,
-            "nose": 1.6,
-            "mouthFrown": 1.5,
+            "nose": 1.4,
+            "mouthFrown": 1.3,
             "mouthUpperUp": 1.3,
         },
         {"nostrils": (0.0, 0.025), "upper_lip": (0.0, 0.020), "cheeks": (0.0, 0.015)},
@@ -82,24 +82,25 @@ EXPRESSIONS = {
     ),
     # A smile thins the upper lip; the renderer thickens it, most of all below a moustache.
     "happy": Expression(
-        {"brow": 0.3, "cheek": 2.0, "nose": 2.0, "mouthUpperUp": 1.2}, {"lip_edge": (0.0, -0.025)}
+        {"brow": 0.3, "cheek": 2.0, "nose": 2.0, "mouthSmile": 1.08, "mouthUpperUp": 1.2},
+        {"lip_edge": (0.0, -0.025)},
     ),
     "neutral": Expression(),
     "sad": Expression(
         {"eye": 1.4, "mouthFrown": 1.3, "mouthShrugLower": 1.3},
         {
             "brow_inner": (-0.010, 0.020),
-            "brow_outer": (0.0, -0.010),
-            "mouth_corners": (0.0, -0.010),
+            "brow_outer": (0.0, -0.014),
+            "mouth_corners": (0.0, -0.014),
         },
     ),
     "surprised": Expression(
-        {"jawOpen": 1.4},
+        {"jawOpen": 1.8},
         {
             "brow_inner": (0.0, 0.020),
             "brow_middle": (0.0, 0.020),
             "brow_outer": (0.0, 0.020),
-            "upper_lids": (0.0, 0.032),
+            "upper_lids": (0.0, 0.036),
             "lower_lids": (0.0, -0.010),
         },
     ),
