@@ -15,18 +15,12 @@ from cdrl.editors.base import ClipEditor, editor_of_clip
 from cdrl.editors.calibrated import (
     CalibratedEditor,
     acted_actions,
+    code_sum,
     from_resting_face,
     lip_gaps,
     neutral_actions,
 )
-from cdrl.editors.expressions import (
-    EXPRESSIONS,
-    OPENING,
-    UPPER,
-    action_factors,
-    expressions_sum,
-    part_shifts,
-)
+from cdrl.editors.expressions import EXPRESSIONS, OPENING, UPPER, action_factors, part_shifts
 from cdrl.editors.loading import load_editor
 from cdrl.editors.parts import HALF_SIDE, PARTS, part_masks, shift_flow
 from cdrl.evaluation.edit_scores import closed_frames, closure
@@ -147,7 +141,7 @@ def test_every_amount_names_a_part_and_actions_that_are_there():
         for prefix in expression.factors:
             assert any(name.startswith(prefix) for name in ACTIONS), prefix
     assert {ACTIONS[index] for index in OPENING} >= {"jawOpen", "mouthStretchLeft"}
-    assert len(expressions_sum()) == 12
+    assert len(code_sum()) == 12
 
 
 @pytest.mark.parametrize("target", ["surprised", "happy"])

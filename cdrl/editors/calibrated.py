@@ -12,6 +12,8 @@ was measured on real faces (docs/guides/real_faces.md):
 
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from torch import nn
 
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
 from cdrl.corpora.batches import image_tensor
+from cdrl.editors import expressions, parts
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import EditorCard, Fields
 from cdrl.editors.expressions import OPENING, UPPER, action_factors, action_indices, part_shifts
@@ -45,6 +48,9 @@ NEUTRAL_UPPER_FACE = {
 SHUT = 0.02
 WIDEST_SHUT = 0.045  # of a person whose lips are never seen to meet: a moustache hides it
 OPENING_RANGE = 0.035
+# Gap from which on a mouth that is open anyway is opened less, and that at which no further.
+WIDE = 0.12
+WIDEST = 0.24
 # Lids that squint or blink are opened by so much at most: below them there is no eye to show.
 LIDS = action_indices(("eyeBlink", "eyeSquint"))
 MOST_OPENED = -0.15
@@ -174,9 +180,10 @@ class CalibratedEditor(nn.Module):
         actions = from_resting_face(tracked, clip.resting)
         change = self._change(actions, weights[0], intensity, step)
 
-        share = opening_of_lips(frames[0], inner, clip.shut)
+        share, room = opening_of_lips(frames[0], inner, clip.shut)
         edited = change[:, inner]
-        edited[..., OPENING] *= share[:, None]
+        opening = edited[..., OPENING] * share[:, None]
+        edited[..., OPENING] = torch.minimum(opening, opening * room[:, None])
 
         number = len(intensity)
         actions = actions.expand(number, -1, -1)
@@ -262,7 +269,9 @@ def acted_actions() -> torch.Tensor:
     return table
 
 
-def opening_of_lips(frames: torch.Tensor, selection: slice, shut: float) -> torch.Tensor:
+def opening_of_lips(
+    frames: torch.Tensor, selection: slice, shut: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How much of an opening some frames take: the least of a frame and its two neighbours.
 
     The fields are smoothed over time, so a neighbour that opens would open lips that close.
@@ -273,7 +282,7 @@ def opening_of_lips(frames: torch.Tensor, selection: slice, shut: float) -> torc
         shut: gap at which the lips meet.
 
     Returns:
-        (t,) 0 to 1.
+        (t,) 0 where the lips meet to 1; (t,) 1 to 0 where they are as wide open as can be.
     """
     first = max(0, selection.start - 1)
     last = min(len(frames), selection.stop + 1)
@@ -282,8 +291,9 @@ def opening_of_lips(frames: torch.Tensor, selection: slice, shut: float) -> torc
 
     padded = np.pad(share, 1, mode="edge")
     least = np.minimum(np.minimum(padded[:-2], padded[1:-1]), padded[2:])
-    inner = least[selection.start - first : selection.stop - first]
-    return torch.from_numpy(inner).to(frames)
+    inner = slice(selection.start - first, selection.stop - first)
+    room = np.clip((WIDEST - gaps[inner]) / (WIDEST - WIDE), 0, 1)
+    return torch.from_numpy(least[inner]).to(frames), torch.from_numpy(room).to(frames)
 
 
 def lip_gaps(meshes: np.ndarray) -> np.ndarray:
@@ -296,3 +306,12 @@ def _to_bytes(images: torch.Tensor) -> np.ndarray:
     """(T, 3, H, W) in [0, 1] -> (T, H, W, 3) uint8."""
     pixels = (images * 255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).numpy()
+
+
+def code_sum() -> str:
+    """Twelve digits that change when this editor's code or an amount of it does."""
+    digest = sha256()
+    for module in (__file__, expressions.__file__, parts.__file__):
+        digest.update(Path(module).read_bytes())
+
+    return digest.hexdigest()[:12]

@@ -13,7 +13,6 @@ shifts were set by eye on the same clips, so that an emotion shows and nothing l
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from hashlib import sha256
 
 import torch
 
@@ -154,9 +153,3 @@ def part_shifts(weights: torch.Tensor) -> torch.Tensor:
         (P, 2) outward and upward, order `PARTS`.
     """
     return torch.einsum("e,epc->pc", weights, _shift_table().to(weights))
-
-
-def expressions_sum() -> str:
-    """Twelve digits that change when an amount or the place of a part does."""
-    text = f"{EXPRESSIONS} {PARTS} {OPENING_ACTIONS}"
-    return sha256(text.encode()).hexdigest()[:12]

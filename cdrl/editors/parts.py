@@ -18,6 +18,11 @@ UPPER_LIDS = (158, 159, 160, 385, 386, 387)
 # Below a brow its shift fades within so much of the way to the upper lids, at least of this way.
 SHARE_BELOW = 0.45
 SMALLEST_GAP = 0.08
+LOWER_LIDS = (144, 145, 153, 373, 374, 380)
+# Gap of the lids at which they take none of their shift, and that from which on all of it: in a
+# narrow eye the iris would be stretched.
+NARROW_EYE = 0.05
+OPEN_EYE = 0.10
 PLATEAU = 1.15  # a part's own points move by the whole shift
 
 
@@ -43,7 +48,7 @@ PARTS = {
     "brow_middle": Part((52, 65, 66, 105, 282, 295, 296, 334), (0.12, 0.16), True),
     "brow_outer": Part((46, 53, 63, 70, 276, 283, 293, 300), (0.12, 0.16), True),
     "upper_lids": Part(UPPER_LIDS, (0.09, 0.035)),
-    "lower_lids": Part((144, 145, 153, 373, 374, 380), (0.09, 0.045)),
+    "lower_lids": Part(LOWER_LIDS, (0.09, 0.045)),
     "nostrils": Part((98, 129, 327, 358), (0.10, 0.07)),
     "cheeks": Part((50, 205, 280, 425), (0.14, 0.12)),
     "upper_lip": Part((37, 39, 40, 267, 269, 270), (0.07, 0.06), parts_lips=True),
@@ -74,8 +79,11 @@ def part_masks(mesh: np.ndarray, cells: int) -> torch.Tensor:
         down = (y - middle[1] - EYE_BELOW) / EYE_RADII[1]
         away_from_eyes *= 1 - np.exp(-(across**4 + down**4))
 
+    lid_gap = mesh[list(LOWER_LIDS), 1].mean() - mesh[list(UPPER_LIDS), 1].mean()
+    eye_size = float(np.clip((lid_gap - NARROW_EYE) / (OPEN_EYE - NARROW_EYE), 0, 1))
+
     masks = []
-    for part in PARTS.values():
+    for name, part in PARTS.items():
         mask = np.zeros((cells, cells))
         for point in part.points:
             across = (x - mesh[point, 0]) / part.radii[0]
@@ -86,6 +94,8 @@ def part_masks(mesh: np.ndarray, cells: int) -> torch.Tensor:
                 down = np.where(below > 0, below, down)
             mask = np.maximum(mask, np.exp(-(across**2 + down**2) / 2))
         mask = np.minimum(PLATEAU * mask, 1)
+        if name in ("upper_lids", "lower_lids"):
+            mask *= eye_size
         masks.append(mask * away_from_eyes if part.spares_eyes else mask)
 
     stacked = torch.from_numpy(np.stack(masks).astype(np.float32))
