@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from cdrl.core.vocabulary import EMOTIONS, emotion_index
@@ -88,7 +89,15 @@ class ConstantEdit(nn.Module):
         Returns:
             Flow, shading and residual, (B, C, h, w) each.
         """
-        flow, shading, residual = (table[emotion, level - 1] for table in self._tables())
+        cell = LEVELS * emotion + level - 1
+        # A product, because gradients through an index are added up in any order.
+        chosen = F.one_hot(cell, LEVELS * len(EMOTIONS)).float()
+        fields = []
+        for table in self._tables():
+            field = torch.einsum("bc,cdhw->bdhw", chosen, table.flatten(0, 1))
+            fields.append(field)
+
+        flow, shading, residual = fields
         return flow, shading, residual
 
     @torch.no_grad()
