@@ -256,6 +256,7 @@ def prepare(name, monkeypatch):
     features = drawn_features()
     features.store.face = np.zeros((len(features.face), 8, 8, 3), np.uint8)
     monkeypatch.setattr("cdrl.stages.open_features", lambda run, part: features)
+    monkeypatch.setattr("cdrl.stages.training_clips", lambda run: features.store)
     monkeypatch.setattr("cdrl.stages.priors_language", lambda run: "embedded")
     guidance = Guidance()
     values = {"__name__": "__main__"}

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn import linear_model
 from torch import nn
 
 from cdrl.core.checkpoint import load_card, load_weights
@@ -68,13 +69,13 @@ def test_a_judge_is_the_linear_readout_of_its_action_network(stores, tmp_path, m
     """Class scores of the one folded layer equal those of the regression on the actions."""
     readouts = []
 
-    class RecordedRegression(judge_training.LogisticRegression):
+    class RecordedRegression(linear_model.LogisticRegression):
         def fit(self, actions, labels):
             super().fit(actions, labels)
             readouts.append((self, actions))
             return self
 
-    monkeypatch.setattr(judge_training, "LogisticRegression", RecordedRegression)
+    monkeypatch.setattr(linear_model, "LogisticRegression", RecordedRegression)
     judge_training.train_judge("judge_a", *stores, tmp_path / "out", tmp_path / "work", steps=2)
     readout, actions = readouts[0]
     path = str(tmp_path / "out" / "judge_a.safetensors")

@@ -96,7 +96,7 @@ class Cost:
 
 COSTS = {
     "smoke": Cost(3, 3, 0.5),
-    "cpu": Cost(17, 7, 2),
+    "cpu": Cost(10, 4, 2),
     "gpu": Cost(60, 12, 20),
     "paper": Cost(6000, 24, 5),
 }
