@@ -11,6 +11,7 @@ from cdrl.stages.s00_pictures import (
     corpus_sheet,
     edit_film,
     edit_strip,
+    first_edit,
     middle_frames,
     phoneme_times,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "emotion_strip",
     "evaluate",
     "extract_priors",
+    "first_edit",
     "generate",
     "has_truth",
     "intensity_curves",

@@ -1,5 +1,6 @@
 """What notebook 00 shows of a corpus, generated or not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,39 @@ from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editors.loading import load_editor
 from cdrl.media.encoding import write_video
+from cdrl.media.faces import align, crop
 from cdrl.stages.s00_corpus import has_truth
+from cdrl.studio.acting import act
+from cdrl.studio.corpus import name_of, render_performance, smoke_specs
 from cdrl.studio.edits import source_of
 
 FILM_SIZE = 224  # pixels of a face in the first film
+RENDERED_SIZE = 256  # pixels of the frame that the first edit is made of
 LEVELS = 3  # intensity 1 is level 3
+
+
+def first_edit(emotions: Sequence[str], frames: int = 25) -> np.ndarray:
+    """Edit a rendered person by the committed editor: where the course leads.
+
+    Args:
+        emotions: to become, from neutral.
+        frames: of the clip, which is shown at its middle.
+
+    Returns:
+        (1, 1 + E, 224, 224, 3) uint8: the source, and one picture for each emotion.
+    """
+    spec = next(spec for spec in smoke_specs() if spec.emotion == "neutral")
+    rendered = render_performance(spec, act(spec), RENDERED_SIZE)[0][:frames]
+    crops = crop(rendered, align(rendered, name=name_of(spec)), FILM_SIZE)
+
+    editor = load_editor()
+    middle = frames // 2
+    pictures = [crops[middle]]
+    for emotion in emotions:
+        edited = edit_clip(editor, crops, emotion, source_emotion="neutral")
+        pictures.append(edited[middle])
+
+    return np.stack(pictures)[None]
 
 
 def corpus_sheet(store: Store, people: int = 4) -> tuple[np.ndarray, list[str], list[str], int]:
