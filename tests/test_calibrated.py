@@ -231,3 +231,11 @@ def test_the_note_of_an_edit_names_the_editor(editor, tmp_path):
 
     out = edit_video(sample_paths()[0], "happy", tmp_path / "out.mp4", progress=False)
     assert "calibrated" in str(read_metadata(out))
+
+
+def test_editors_have_the_names_of_their_scores():
+    names = {"actions": "calibrated", "actions_plain": "action_renderer", "image": "generator"}
+    for name, other in names.items():
+        editor, same = load_editor(name), load_editor(other)
+        assert type(editor) is type(same)
+        assert editor.card == same.card

@@ -370,7 +370,7 @@ def test_a_face_that_is_no_number_and_no_box_is_refused(folder, tmp_path, capsys
     assert face in line and "--face 2 or --face 40,60,90,110" in line
 
 
-@pytest.mark.parametrize("option", ["--curve", "--generator", "--face", "--out"])
+@pytest.mark.parametrize("option", ["--curve", "--editor", "--face", "--out"])
 def test_an_empty_text_is_no_default(folder, tmp_path, capsys, option):
     words = [folder / "good.mp4", "sad", "--out", tmp_path / "o.mp4", option, ""]
     assert option in refused(capsys, *words)

@@ -229,9 +229,11 @@ COMMANDS = (
                 help="a video to take the emotion from; repeatable",
             ),
             argument(
+                "--editor",
                 "--generator",
-                metavar="RUN",
-                help="another run's, or weights: calibrated edits by facial actions "
+                dest="generator",
+                metavar="NAME",
+                help="actions, which edits by facial actions, image, another run, or weights "
                 "(default: RUN's own)",
             ),
             argument("--out", metavar="FILE.html", help="(default: RUN/dial.html)"),
@@ -266,7 +268,7 @@ COMMANDS = (
                 "--guidance",
                 metavar="RUN",
                 help="encoders that read --text and --reference and guide --fit (default: the "
-                "committed encoders; for --fit those of --generator's run)",
+                "committed encoders; for --fit those of --editor's run)",
             ),
             argument(
                 "--intensity",
@@ -286,10 +288,12 @@ COMMANDS = (
                 help="what SOURCE shows; then an emotion to itself changes nothing",
             ),
             argument(
+                "--editor",
                 "--generator",
-                metavar="RUN",
-                help="folder of a run, or weights (default: calibrated, by facial actions; "
-                "for --fit generator, the image editor)",
+                dest="generator",
+                metavar="NAME",
+                help="actions, image, folder of a run, or weights (default: actions, by facial "
+                "actions; for --fit image)",
             ),
             argument(
                 "--face",

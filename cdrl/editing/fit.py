@@ -46,7 +46,7 @@ def fit_to_folder(
     if not editor.can_fit:
         raise InputError(
             "a fit fine-tunes the image editor; the facial-action editor takes none: leave --fit "
-            "out, or --generator"
+            "out, or --editor"
         )
     encoders = _open_guidance(editor.card, guidance)
     clips = _usable_clips(Path(folder), source, emotion)

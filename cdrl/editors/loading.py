@@ -19,16 +19,17 @@ IMAGE_EDITOR = "generator"  # the committed image editor, what a fit begins with
 RUN_VARIANT = "cdrl"  # the variant of a run that edits
 WEIGHTS_FILE = "model.safetensors"
 DEFAULT_EDITOR = CALIBRATED  # what edits where nobody names an editor
+# Names of the scores, and what they are names of.
+NAMES = {"actions": CALIBRATED, "actions_plain": actions.RENDERER, "image": IMAGE_EDITOR}
 
 
 def load_editor(where: str | Path = DEFAULT_EDITOR) -> Editor:
     """An editor, with its card.
 
     Args:
-        where: `calibrated` (the default: the facial-action editor from a person's own resting
-            face); name of committed weights, such as `action_renderer` (the facial-action editor as
-            the study scores it) and `generator` (the image editor); path of weights; or folder of a
-            run.
+        where: `actions` (the default, also called `calibrated`: the facial-action editor from a
+            person's own resting face); `actions_plain` (`action_renderer`: that editor as the study
+            scores it); `image` (`generator`); name or path of other weights; or folder of a run.
 
     Returns:
         Frozen, in eval mode.
@@ -36,6 +37,7 @@ def load_editor(where: str | Path = DEFAULT_EDITOR) -> Editor:
     Raises:
         InputError: where there is none, or the weights are no editor's.
     """
+    where = NAMES.get(str(where), where)
     if where == CALIBRATED:
         return _load_calibrated_editor()
 
