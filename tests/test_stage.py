@@ -172,3 +172,9 @@ def test_score_lines_select_by_prefix_and_by_wildcard():
 def test_peak_memory_counts_what_was_touched():
     block = np.ones(60_000_000)  # 0.48 GB
     assert block.nbytes / 1e9 < peak_memory_gb() < 500
+
+
+def test_a_grid_is_told_from_a_run(tmp_path):
+    (tmp_path / "grid.html").write_text("")
+    with pytest.raises(InputError, match=r"is a grid: its scores are in .*results\.csv"):
+        read_results(tmp_path)

@@ -46,6 +46,11 @@ def read_results(path: Path | str, of_run: bool = False) -> dict[str, Any]:
     for candidate in candidates:
         if candidate.exists():
             return check_results(candidate, of_run)
+    if (path / "grid.html").exists():
+        raise InputError(
+            f"{path} is a grid: its scores are in {path / 'results.csv'}, those of one run in "
+            f"{path / 'runs'}"
+        )
     raise InputError(
         f"no results in {path}: name the folder of a run, as in runs/demo, or make one with "
         "cdrl run"

@@ -43,7 +43,12 @@ from cdrl.media.sound_tracks import CopiedSound, EncodedSound, SampleTrack, code
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 # A source's own words where an edit must say that it is synthetic.
 REPLACED_KEYS = ("comment", "description")
-STREAM_KINDS = {"audio": "sound track", "subtitle": "subtitles", "video": "second picture"}
+STREAM_KINDS = {
+    "audio": "sound track",
+    "data": "a track that is neither picture nor sound",
+    "subtitle": "subtitles",
+    "video": "second picture",
+}
 
 Say = Callable[[str], None]
 
