@@ -158,6 +158,17 @@ def collect(function, jobs, workers, limit=LONGEST + SLOW_START):
     return faults
 
 
+def test_media_that_once_ended_in_a_traceback(tmp_path):
+    """Labels that are no UTF-8, and a stream that begins in the middle."""
+    clips = media_seeds(tmp_path / "seeds")
+    for seed in (204, 249, 339):
+        folder = tmp_path / str(seed) / "a" / "happy"
+        folder.mkdir(parents=True)
+        path = damage_media(clips[seed % len(clips)], folder, seed)
+        assert not try_edit((path, tmp_path / f"{seed}.mp4"))
+        assert not try_ingest((tmp_path / str(seed), tmp_path / "stores" / str(seed)))
+
+
 def test_files_of_the_kit_s_own(tmp_path):
     """Cards, weights, stores, results, features and tables, each with its own damage."""
     jobs = [(tmp_path, SEED + number) for number in range(OWN_ROUNDS)]

@@ -151,7 +151,7 @@ def _read_header(root: Path, row: Any) -> tuple[float, int]:
 
 def _sound_header(path: Path) -> tuple[float, int]:
     try:
-        with av.open(f"file:{path}") as container:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise InputError(f"{path}: no sound in it")
             audio = container.streams.audio[0]

@@ -104,7 +104,9 @@ def _open_container(path: Path) -> Iterator[InputContainer]:
     options = {"protocol_whitelist": "file"}
     try:
         # A path is a path, never a protocol: `12:30.mp4`.
-        with av.open(f"file:{path}", options=options) as container:
+        source = f"file:{path}"
+        # Labels need not be UTF-8: many files have Latin-1.
+        with av.open(source, options=options, metadata_errors="replace") as container:
             format_name = container.format.name
             if format_name.endswith("_pipe") or format_name == "image2":
                 raise InputError(
@@ -116,6 +118,30 @@ def _open_container(path: Path) -> Iterator[InputContainer]:
         raise InputError(
             f"{path}: not a readable video ({reason}); convert it, e.g. with ffmpeg, to mp4"
         ) from error
+
+
+def packets_of(container: InputContainer) -> Iterator[av.Packet]:
+    """Yield the packets of all streams in the file's order.
+
+    Args:
+        container: an open file.
+
+    Raises:
+        InputError: a stream begins in the middle of the file, which only damaged ones do.
+    """
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:  # of a stream that the header does not have
+            path = container.name.removeprefix("file:")
+            raise InputError(
+                f"{path}: not a readable video (a stream begins in its middle); convert it, e.g. "
+                "with ffmpeg, to mp4"
+            ) from None
+        if packet is None:
+            return
+        yield packet
 
 
 def _video_stream(container: InputContainer) -> VideoStream | None:
@@ -198,7 +224,7 @@ class MediaWalk:
     def __iter__(self) -> Iterator[TimedFrame | av.Packet]:
         """Yield pictures with their times, and packets of other streams, in the file's order."""
         num_frames = 0
-        for packet in self.container.demux():
+        for packet in packets_of(self.container):
             times = self.packet_clock.correct(packet)
             if packet.stream.index != self.video.index:
                 yield packet

@@ -12,7 +12,7 @@ from av.container import InputContainer
 
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.clock import PacketClock, SoundPiece, place_sound
-from cdrl.media.decoding import open_audio
+from cdrl.media.decoding import open_audio, packets_of
 
 # A channel whose power is below this share of the loudest one's is silent.
 SILENT_SHARE = 0.01
@@ -119,7 +119,7 @@ def sound_frames(container: InputContainer, audio: AudioStream) -> Iterator[Soun
     """
     clock = PacketClock()
     decoder = SoundDecoder()
-    for packet in container.demux():
+    for packet in packets_of(container):
         clock.correct(packet)
         if packet.stream.index == audio.index:
             yield from decoder.decode(packet)
