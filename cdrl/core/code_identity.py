@@ -334,7 +334,7 @@ def _source_of(thing: Any) -> tuple[str, str | None, Path | None]:
         path = Path(inspect.getsourcefile(definition) or "")
         if path.suffix == ".py" and path.is_file():
             return name, path.read_text(encoding="utf-8"), path.parent
-        text = textwrap.dedent(inspect.getsource(definition))
+        text = textwrap.dedent(source_text(definition))
     except (TypeError, OSError, ValueError):
         shown = getattr(definition, "__qualname__", repr(definition))
         raise InputError(
@@ -342,6 +342,22 @@ def _source_of(thing: Any) -> tuple[str, str | None, Path | None]:
             "put it into a module, a file NAME.py"
         ) from None
     return f"{name}.{definition.__qualname__}", text, None
+
+
+def source_text(definition: Any) -> str:
+    """Return the source of a function or class, from its file or its notebook's cell.
+
+    Args:
+        definition: the function or class.
+
+    Raises:
+        OSError: it has none. Code of `exec` is called "<string>", and so is that of `python -c`:
+            since Python 3.13 the text of the latter would be taken for that of the former.
+        TypeError: it is part of Python itself.
+    """
+    if inspect.getsourcefile(definition) == "<string>":
+        raise OSError("it was made by exec, or typed after python -c")
+    return inspect.getsource(definition)
 
 
 def _source_of_name(text: str) -> tuple[str, str | None, Path | None]:

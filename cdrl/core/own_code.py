@@ -19,7 +19,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from cdrl.core.code_identity import code_identity
+from cdrl.core.code_identity import code_identity, source_text
 from cdrl.core.errors import InputError
 
 NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -314,7 +314,7 @@ def _definitions(target: Any, found: dict[str, str]) -> dict[str, str]:
     if name in found:
         return found
     functions = _functions_of(target)
-    parts = [inspect.getsource(function) for function in functions]
+    parts = [source_text(function) for function in functions]
     if inspect.isclass(target):
         parts += _class_values(target)
     found[name] = "\n".join(parts)
