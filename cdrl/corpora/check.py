@@ -13,7 +13,7 @@ from cdrl.core.errors import InputError, printable
 from cdrl.core.vocabulary import EMOTIONS, UNLABELLED
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.scan import Remark, Scan
-from cdrl.media.decoding import nominal_frame_rate, open_video
+from cdrl.media.decoding import ANY_LABELS, nominal_frame_rate, open_video
 
 HEADER_SAMPLE = 12  # clips that are opened to see whether names lie
 FEW_SPEAKERS = 12  # below this an interval over speakers says little
@@ -151,7 +151,7 @@ def _read_header(root: Path, row: Any) -> tuple[float, int]:
 
 def _sound_header(path: Path) -> tuple[float, int]:
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with av.open(f"file:{path}", **ANY_LABELS) as container:
             if not container.streams.audio:
                 raise InputError(f"{path}: no sound in it")
             audio = container.streams.audio[0]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import av
 from av.audio.stream import AudioStream
@@ -28,6 +28,9 @@ TRUNCATION_SECONDS = 0.2
 TRUNCATION_SHARE = 0.02
 # Frames per second where neither the container nor FFmpeg knows the rate.
 FALLBACK_RATE = 25
+# Labels need not be UTF-8, many files have Latin-1. PyAV takes any by itself from version 19 on.
+_KNOWS_ANY = int(av.__version__.partition(".")[0]) >= 19
+ANY_LABELS: dict[str, Any] = {} if _KNOWS_ANY else {"metadata_errors": "replace"}
 
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
@@ -105,8 +108,7 @@ def _open_container(path: Path) -> Iterator[InputContainer]:
     try:
         # A path is a path, never a protocol: `12:30.mp4`.
         source = f"file:{path}"
-        # Labels need not be UTF-8: many files have Latin-1.
-        with av.open(source, options=options, metadata_errors="replace") as container:
+        with av.open(source, options=options, **ANY_LABELS) as container:
             format_name = container.format.name
             if format_name.endswith("_pipe") or format_name == "image2":
                 raise InputError(
