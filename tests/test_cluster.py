@@ -12,19 +12,20 @@ import psutil
 import pytest
 from test_grid import grid_of
 from test_ingest import assert_same_bytes
-from troublesome import fail, leave_a_mark, place, play
+from troublesome import fail, leave_a_mark, place, play, write_or_die
 
 from cdrl.cli.grid import run_grid
 from cdrl.core.cluster import run_on_cluster
 from cdrl.core.cluster_address import check_cluster
 from cdrl.core.errors import InputError
 from cdrl.core.pools import Lost, run_each
-from cdrl.core.settings import IngestConfig
+from cdrl.core.settings import IngestConfig, StudyConfig
 from cdrl.corpora.ingest import ingest
 from cdrl.corpora.samples import sample_paths
 from cdrl.corpora.scan import scan
 from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
+from cdrl.study.run import run_jobs as run_study_jobs
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow
@@ -183,6 +184,24 @@ def scores_of(results):
     """{(run, score): value} without times and memory."""
     values = results.set_index(["run", "score"]).value.to_dict()
     return {key: values[key] for key in values if not key[1].startswith(("time.", "memory."))}
+
+
+def test_a_job_of_a_study_that_is_killed_costs_itself_alone(scheduler, tmp_path):
+    jobs = [(write_or_die, name) for name in ("a", "die", "b")]
+    lost = run_study_jobs(jobs, tmp_path, StudyConfig(cluster=scheduler))
+    assert len(lost) == 1
+    assert lost[0].startswith("die killed its process, SIGKILL")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_loop_that_stops_early_begins_no_further_job(scheduler, tmp_path):
+    jobs = [tmp_path / f"{number:02d}" for number in range(30)]
+    results = run_on_cluster(leave_a_mark, jobs, scheduler)
+    next(results)
+    results.close()
+    begun = len(list(tmp_path.iterdir()))
+    time.sleep(4)
+    assert len(list(tmp_path.iterdir())) <= begun + 2  # each worker may just have begun one
 
 
 @pytest.mark.parametrize("where", ["local", "local:0", "slurm", "moon:3", "scheduler.txt", "4"])
