@@ -149,6 +149,8 @@ def quietly(function: Callable[..., Any], *arguments: Any) -> Any:
 class WorkerPool:
     """Processes that stay between jobs, for a program that gets its jobs one by one.
 
+    They end with the program.
+
     Args:
         workers: spawned processes.
         threads: numeric threads of each; 0 leaves them as they are.
@@ -171,11 +173,6 @@ class WorkerPool:
         future = self.pool.schedule(function, args=(job,), timeout=limit_seconds)
         wait([future])
         return _result(future, limit_seconds)
-
-    def close(self) -> None:
-        """End the processes."""
-        self.pool.stop()
-        self.pool.join()
 
 
 class _pool:
