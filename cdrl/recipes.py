@@ -47,10 +47,10 @@ from cdrl.studio import corpus as studio
 from cdrl.studio.changes import render_changes
 from cdrl.studio.sentences import SENTENCES
 from cdrl.studio.speech import speak_all, utterance, voice_of
+from cdrl.training.action_tracker import train_action_tracker
 from cdrl.training.audio_prior import Utterance, train_audio_prior
 from cdrl.training.backbones import train_backbone, train_identity_backbone
 from cdrl.training.language_prior import train_language_prior
-from cdrl.training.tracker import train_action_tracker
 
 PEOPLE = {"priors": 640, "train": 640, "action_tracker": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges

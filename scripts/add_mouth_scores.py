@@ -19,8 +19,8 @@ from cdrl.core.files import read_json, write_json
 from cdrl.core.former_names import former_row
 from cdrl.core.results import INTERVAL_NAME, RESULTS, check_results
 from cdrl.evaluation.edit_comparison import estimate_at_equal_accuracy, estimate_differences
+from cdrl.evaluation.edit_metrics import restore_statistics, with_derived_scores
 from cdrl.evaluation.estimate import Estimate, estimate_score, flatten_scores
-from cdrl.evaluation.metrics import restore_statistics, with_derived_scores
 from cdrl.studio.corpus import name_of, specs
 from cdrl.studio.edits import draw_edits
 from cdrl.study.rows import EDIT

@@ -25,10 +25,10 @@ from cdrl.evaluation.edit_evaluation import (
     format_estimates,
     statistics_from_readings,
 )
+from cdrl.evaluation.edit_metrics import RENDERED_SCORES, restore_statistics
 from cdrl.evaluation.edit_tasks import TrueEdits
 from cdrl.evaluation.estimate import Estimate
 from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.metrics import RENDERED_SCORES, restore_statistics
 from cdrl.evaluation.readings import ClipReading, References, read_clip
 from cdrl.priors.actions import ActionTracker, TrackedActions, load_tracker, track
 from cdrl.priors.features import Features, extract

@@ -28,7 +28,7 @@ from cdrl.evaluation.edit_evaluation import (
     format_estimates,
     statistics_from_readings,
 )
-from cdrl.evaluation.metrics import RENDERED_SCORES, restore_statistics
+from cdrl.evaluation.edit_metrics import RENDERED_SCORES, restore_statistics
 from cdrl.evaluation.readings import ClipReading, References
 from cdrl.models.action_networks import (
     GAZE_ACTIONS,
@@ -46,8 +46,8 @@ from cdrl.representation.guidance import Guidance
 from cdrl.studio import corpus as studio
 from cdrl.studio import edits as studio_edits
 from cdrl.studio.acting import act
+from cdrl.training.action_tracker import train_action_tracker
 from cdrl.training.loop import LoopConfig
-from cdrl.training.tracker import train_action_tracker
 
 SMALL = ActionsConfig(steps=4, batch=4, window=12, distil_steps=40)
 JAW = ACTIONS.index("jawOpen")

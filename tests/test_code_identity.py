@@ -19,7 +19,7 @@ from cdrl.core.results import read_results
 from cdrl.core.settings import STAGES, CorpusConfig, PriorsConfig, stage_folder
 from cdrl.core.stage import finish_run, run_stage
 from cdrl.core.stage_code import STAGE_MODULES, other_code, set_aside
-from cdrl.report.page import write_report
+from cdrl.report.run_page import write_report
 
 LOSS = "cdrl.losses.contrastive"
 

@@ -10,8 +10,8 @@ from cdrl.evaluation.edit_comparison import (
     estimate_differences,
     single_judge,
 )
+from cdrl.evaluation.edit_metrics import restore_statistics
 from cdrl.evaluation.estimate import ScoreStatistics, mean_statistics
-from cdrl.evaluation.metrics import restore_statistics
 
 CLIPS = 80
 TARGET = np.tile(["happy", "sad"], CLIPS // 2)

@@ -15,8 +15,8 @@ from cdrl.evaluation.edit_evaluation import (
     read_sources,
     sweep_intensity,
 )
+from cdrl.evaluation.edit_metrics import TABLE_SCORES, restore_statistics, with_derived_scores
 from cdrl.evaluation.edit_tasks import Edits, TrueEdits, resize_crops
-from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics, with_derived_scores
 from cdrl.evaluation.readings import load_references, read_references, save_references
 from cdrl.studio.head import LANDMARKS
 

@@ -28,11 +28,11 @@ from hypothesis import strategies as st
 
 from cdrl.cli.edit import parse_mixture
 from cdrl.cli.grid_file import read_grid
-from cdrl.core.own_code import INTERFACES
 from cdrl.core.paths import data_root
 from cdrl.core.pools import Lost, run_each
 from cdrl.core.presets import PRESETS
 from cdrl.core.settings import STAGES, field_names, stage_config
+from cdrl.core.user_code import INTERFACES
 from cdrl.corpora.manifest import load_manifest, save_manifest
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import load_split

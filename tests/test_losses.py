@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from cdrl.baselines.released.losses import released_content, released_emotion
 from cdrl.losses.contrastive import info_nce, supervised_contrastive
 from cdrl.losses.regularisers import cross_covariance, variance_floor
-from cdrl.models.adversary import Adversary
+from cdrl.models.gradient_reversal import Adversary
 
 
 def unit_vectors(*shape, seed=0):

@@ -15,7 +15,7 @@ from cdrl.report.explorer.page import _fill_template
 from cdrl.report.figures import curves
 from cdrl.report.first_screen import best_video, first_screen, five_numbers
 from cdrl.report.html_page import figure_block, script_json
-from cdrl.report.page import write_report
+from cdrl.report.run_page import write_report
 from cdrl.report.verdict import FEWEST_PEOPLE, LARGEST_LEAK, verdict
 
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cdrl.core.errors import InputError
-from cdrl.evaluation.metrics import ARCFACE, METRICS, PROTOCOL, left_out_notes
+from cdrl.evaluation.edit_metrics import ARCFACE, METRICS, PROTOCOL, left_out_notes
 from cdrl.evaluation.realism import (
     frechet_distance,
     load_published,

@@ -32,9 +32,9 @@ from cdrl.corpora.store_join import join_stores
 from cdrl.editing.requests import load_requests, plan_edits
 from cdrl.editors.samplers import WindowSampler
 from cdrl.evaluation.edit_evaluation import available_needs
+from cdrl.evaluation.edit_metrics import METRICS, SYNCNET, left_out_notes
 from cdrl.evaluation.edit_tasks import Edits
 from cdrl.evaluation.lip_sync import load_syncnet, lse, lse_of_clip, sync_distances
-from cdrl.evaluation.metrics import METRICS, SYNCNET, left_out_notes
 from cdrl.evaluation.readings import References
 from cdrl.evaluation.set_scores import SET_METRICS, FeatureExtractor, FrameSets, score_sets
 from cdrl.models.content import ContentEncoder

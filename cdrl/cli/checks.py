@@ -11,10 +11,10 @@ from cdrl.cli.grid_file import check_grid, grid_folder, read_grid
 from cdrl.cli.options import absolute_places, parse_settings, relative_to_root
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
-from cdrl.core.own_code import INTERFACES
 from cdrl.core.paths import run_path
 from cdrl.core.places import check_file, check_folder
 from cdrl.core.settings import IngestConfig, StudyConfig, field_infos, from_dict, read_value
+from cdrl.core.user_code import INTERFACES
 
 MOST_WORKERS = 1024
 

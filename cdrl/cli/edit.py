@@ -15,7 +15,7 @@ from cdrl.editing.control import (
     read_reference,
     read_text,
 )
-from cdrl.editing.outputs import check_out_file, check_out_folder
+from cdrl.editing.output_paths import check_out_file, check_out_folder
 from cdrl.editing.pipeline import edit_video
 from cdrl.editing.sight import face_choice
 from cdrl.editors.base import Editor

@@ -14,7 +14,7 @@ from cdrl.core.paths import run_path
 from cdrl.core.presets import COSTS
 from cdrl.core.stage import finish_run
 from cdrl.core.stage_code import FORMER, other_code, say_other_code, set_aside
-from cdrl.report.page import write_report
+from cdrl.report.run_page import write_report
 
 FAULT = 1
 

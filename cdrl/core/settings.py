@@ -30,8 +30,8 @@ from pydantic.fields import FieldInfo
 from cdrl.core.cluster_address import check_cluster
 from cdrl.core.errors import InputError
 from cdrl.core.former_names import former_spelling, renamed_setting
-from cdrl.core.own_code import INTERFACES, allow, check_name, identity
 from cdrl.core.presets import PRESETS
+from cdrl.core.user_code import INTERFACES, allow, check_name, identity
 
 MOST_STEPS = 10_000_000
 MOST = 10_000_000  # of anything that is counted

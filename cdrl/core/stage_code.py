@@ -14,9 +14,9 @@ from typing import Any
 from cdrl.core.code_identity import ALSO, UNRECORDED, CodeIdentity, code_identity, describe_changes
 from cdrl.core.errors import InputError
 from cdrl.core.files import exclusive, read_json
-from cdrl.core.own_code import NAME
 from cdrl.core.results import RESULTS, check_results
 from cdrl.core.settings import STAGES, stage_folder
+from cdrl.core.user_code import NAME
 
 CONFIG = "config.json"
 FORMER = "former"  # folder of a run, for stages that were set aside

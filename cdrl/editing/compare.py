@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cdrl.editing.outputs import check_out_file
+from cdrl.editing.output_paths import check_out_file
 from cdrl.media.encoding import write_edit
 from cdrl.media.image_warp import affine_warp
 from cdrl.media.inspection import single_frames

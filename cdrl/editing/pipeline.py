@@ -29,7 +29,7 @@ from cdrl.editing.disclosure import (
     mark_frames,
     note_metadata,
 )
-from cdrl.editing.outputs import check_out_file
+from cdrl.editing.output_paths import check_out_file
 from cdrl.editing.sight import Face, describe_inspection, face_choice
 from cdrl.editors.base import ClipEditor, Editor, editor_of_clip
 from cdrl.editors.loading import DEFAULT_EDITOR, load_editor

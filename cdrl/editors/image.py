@@ -17,8 +17,8 @@ from torch import nn
 
 from cdrl.baselines.released.guidance import ReleasedGuidance
 from cdrl.core.checkpoint import freeze, load_card, load_weights, save_network, save_weights
-from cdrl.core.own_code import identity
 from cdrl.core.settings import GeneratorConfig
+from cdrl.core.user_code import identity
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
 from cdrl.editors.base import DEFAULT_CARD, EditorCard, card_entries
@@ -32,8 +32,8 @@ from cdrl.editors.objective import (
     painting_terms,
     smooth_flow_terms,
 )
-from cdrl.editors.own import CODE, build_own_editor
 from cdrl.editors.samplers import WINDOW, Batch, WindowSampler
+from cdrl.editors.user_editor import CODE, build_own_editor
 from cdrl.editors.variants import IMAGE_FIT, IMAGE_START, Weights, image_weights, measurable_weights
 from cdrl.losses.fields import acceleration, asymmetry
 from cdrl.models.discriminator import FRAMES, Discriminator, jitter_frames

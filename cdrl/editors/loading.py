@@ -12,7 +12,7 @@ from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import Editor, EditorCard, read_editor_card
 from cdrl.editors.calibrated import NAME as CALIBRATED
 from cdrl.editors.calibrated import CalibratedEditor
-from cdrl.editors.own import CODE, load_own_editor
+from cdrl.editors.user_editor import CODE, load_own_editor
 from cdrl.models.image_editor import ImageEditor
 
 IMAGE_EDITOR = "generator"  # the committed image editor, what a fit begins with

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from cdrl.core.errors import InputError
 from cdrl.core.intervals import Spread, t_interval
+from cdrl.evaluation.edit_metrics import SWEEP_SCORES, restore_statistics
 from cdrl.evaluation.estimate import (
     Estimate,
     ScoreStatistics,
@@ -15,7 +16,6 @@ from cdrl.evaluation.estimate import (
     resample_counts,
     sum_by_group,
 )
-from cdrl.evaluation.metrics import SWEEP_SCORES, restore_statistics
 from cdrl.models.image_editor import MAX_INTENSITY
 
 # Accuracies between nothing done and what the weaker variant reaches, for the mean over all of

@@ -8,17 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from cdrl.core.settings import EvaluateConfig
-from cdrl.evaluation.edit_scores import (
-    estimate_emotion_accuracy,
-    estimate_per_emotion,
-    mouth_l1,
-    psnr,
-)
-from cdrl.evaluation.edit_tasks import Edits, TrueEdits
-from cdrl.evaluation.estimate import Estimate, ScoreStatistics
-from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.lip_sync import load_syncnet, lse_of_clip
-from cdrl.evaluation.metrics import (
+from cdrl.evaluation.edit_metrics import (
     ARCFACE,
     BILABIALS,
     EFFICIENT_FACE,
@@ -37,6 +27,16 @@ from cdrl.evaluation.metrics import (
     left_out_notes,
     restore_statistics,
 )
+from cdrl.evaluation.edit_scores import (
+    estimate_emotion_accuracy,
+    estimate_per_emotion,
+    mouth_l1,
+    psnr,
+)
+from cdrl.evaluation.edit_tasks import Edits, TrueEdits
+from cdrl.evaluation.estimate import Estimate, ScoreStatistics
+from cdrl.evaluation.judges import Judges
+from cdrl.evaluation.lip_sync import load_syncnet, lse_of_clip
 from cdrl.evaluation.readings import ClipReading, References, read_clip, read_references
 from cdrl.evaluation.set_scores import (
     SET_METRICS,
@@ -134,7 +134,7 @@ def evaluate_edits(
 
 
 def available_needs(edits: Edits, references: References, config: EvaluateConfig) -> set[str]:
-    """What of `cdrl.evaluation.metrics.MISSING` is not missing here."""
+    """What of `cdrl.evaluation.edit_metrics.MISSING` is not missing here."""
     conditions = {
         TRUE_EDITS: isinstance(edits, TrueEdits),
         OTHER_CLIPS: _other_clips_exist(edits, references),

@@ -5,7 +5,7 @@ order) and gives `ScoreStatistics`: additive statistics per clip with a formula.
 `estimate_per_emotion` adds intervals over speakers, for each emotion too;
 `cdrl.evaluation.estimate.paired_difference` compares two variants clip by clip.
 
-`cdrl.evaluation.metrics` lists which of these scores are computed, and what each needs.
+`cdrl.evaluation.edit_metrics` lists which of these scores are computed, and what each needs.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from cdrl.evaluation.edit_metrics import ARCFACE, EFFICIENT_FACE, PROTOCOL
 from cdrl.evaluation.estimate import Estimate
 from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.metrics import ARCFACE, EFFICIENT_FACE, PROTOCOL
 from cdrl.evaluation.readings import frames_to_tensor
 from cdrl.evaluation.realism import (
     frechet_distance,
@@ -29,7 +29,7 @@ class SetMetric:
 
     Attributes:
         name: last part of its printed name.
-        needs: keys of `cdrl.evaluation.metrics.MISSING`.
+        needs: keys of `cdrl.evaluation.edit_metrics.MISSING`.
         network: whose features are compared, as `FeatureExtractor` names it.
         pooled: Frechet distance over the frames of all people; else the mean over people of the
             similarity of each person's two sets.

@@ -36,7 +36,7 @@ from cdrl.media.decoding import (
     pixel_aspect,
 )
 from cdrl.media.display import Screen, Turn
-from cdrl.media.output import SYNTHETIC, Output, PictureTrack, open_output
+from cdrl.media.mp4_file import SYNTHETIC, Output, PictureTrack, open_output
 from cdrl.media.sound_tracks import CopiedSound, EncodedSound, SampleTrack, codec_name, sound_track
 
 # What a container says of itself, not of what it shows.

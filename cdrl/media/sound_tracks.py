@@ -10,7 +10,7 @@ from av.audio.stream import AudioStream
 from av.stream import Stream
 
 from cdrl.media.clock import PlacedSound, SoundClock, SoundPiece
-from cdrl.media.output import Output
+from cdrl.media.mp4_file import Output
 from cdrl.media.sound import ResampledRun, SoundDecoder, TimedChannels
 
 # Sound in these codecs is copied packet by packet; any other is encoded anew at its own rate.

@@ -16,10 +16,10 @@ from cdrl.core.settings import ContentConfig
 from cdrl.core.vocabulary import EMOTIONS, NO_LABEL
 from cdrl.losses.contrastive import info_nce
 from cdrl.losses.regularisers import cross_covariance, variance_floor
-from cdrl.models.adversary import Adversary
 from cdrl.models.content import ContentEncoder
+from cdrl.models.gradient_reversal import Adversary
 from cdrl.priors.features import Features
-from cdrl.representation.own import build_content_encoder, content_loss, load_content_encoder
+from cdrl.representation.components import build_content_encoder, content_loss, load_content_encoder
 from cdrl.representation.pairs import Batch, PairSampler
 from cdrl.training.group import run_in_group, starts_group
 from cdrl.training.joint import is_first, joint_forward

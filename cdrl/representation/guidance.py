@@ -27,7 +27,7 @@ from cdrl.media.mouths import DEFAULT_MOUTH_BOX, mouth_box
 from cdrl.priors.audio import EmbeddedAudioPrior
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
 from cdrl.priors.vision import VisionPrior, vision_prior
-from cdrl.representation.own import load_content_encoder, load_emotion_encoder
+from cdrl.representation.components import load_content_encoder, load_emotion_encoder
 from cdrl.training.joint import joint_forward
 
 CONTENT_MARGIN = 2  # frames that content guidance needs on each side

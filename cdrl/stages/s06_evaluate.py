@@ -34,11 +34,11 @@ from cdrl.evaluation.edit_evaluation import (
     read_sources,
     statistics_from_readings,
 )
+from cdrl.evaluation.edit_metrics import SWEEP_SCORES, TABLE_SCORES, restore_statistics
 from cdrl.evaluation.edit_tasks import Edits
 from cdrl.evaluation.estimate import Estimate, flatten_scores
 from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.lip_sync import load_syncnet
-from cdrl.evaluation.metrics import SWEEP_SCORES, TABLE_SCORES, restore_statistics
 from cdrl.evaluation.readings import References, read_references
 from cdrl.media import faces
 from cdrl.stages.notes import write_notes

@@ -16,8 +16,8 @@ from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.probes import PROBE_KINDS, ProbeResult
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
+from cdrl.representation.components import content_loss
 from cdrl.representation.content import embed_content, train_content
-from cdrl.representation.own import content_loss
 from cdrl.representation.pairs import PairSampler, chance_loss
 from cdrl.stages.s02_content import pair_scores
 from cdrl.stages.s04_probe import window_rows
@@ -30,8 +30,8 @@ from cdrl.study.inputs import (
     study_features,
     training_pairs,
 )
-from cdrl.study.own_rows import own_change
 from cdrl.study.rows import CONTENT, Row
+from cdrl.study.user_rows import own_change
 
 Scores = dict[str, Estimate | float]
 # Factors that encoders trained on blank images are probed for: factor, per clip, name, probes.

@@ -45,10 +45,10 @@ from cdrl.evaluation.edit_evaluation import (
     statistics_from_readings,
     sweep_intensity,
 )
+from cdrl.evaluation.edit_metrics import TABLE_SCORES, with_derived_scores
 from cdrl.evaluation.edit_tasks import TrueEdits
 from cdrl.evaluation.estimate import flatten_scores
 from cdrl.evaluation.judges import Judges
-from cdrl.evaluation.metrics import TABLE_SCORES, with_derived_scores
 from cdrl.evaluation.readings import (
     ClipReading,
     References,

@@ -29,8 +29,8 @@ from cdrl.study.inputs import (
     row_features,
     study_features,
 )
-from cdrl.study.own_rows import own_change
 from cdrl.study.rows import EMOTION, Row
+from cdrl.study.user_rows import own_change
 
 LANGUAGE = "embedded"
 # Factors that encoders trained on blank images are probed for: factor, per clip.

@@ -12,8 +12,8 @@ from cdrl.evaluation.estimate import Estimate, flatten_scores
 from cdrl.study.content_jobs import Scores, content_job
 from cdrl.study.emotion_jobs import emotion_job
 from cdrl.study.job_code import job_code, study_code
-from cdrl.study.own_rows import row_file_name
 from cdrl.study.rows import TABLES
+from cdrl.study.user_rows import row_file_name
 
 
 def job_path(work: Path, split: str, kind: str, name: str, seed: int) -> Path:

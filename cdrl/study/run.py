@@ -48,9 +48,9 @@ from cdrl.study.job_code import (
     read_job,
 )
 from cdrl.study.jobs import do_job, job_path
-from cdrl.study.own_rows import own_kinds, row_file_name
 from cdrl.study.rows import BACKBONES, TABLES, Job, Row, rows_of
 from cdrl.study.tables import edit_summary
+from cdrl.study.user_rows import own_kinds, row_file_name
 
 # Minutes of a job on one core; an edit trains at .5 to .6 s a step and is read at five scales.
 MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}

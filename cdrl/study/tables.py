@@ -18,9 +18,9 @@ from cdrl.evaluation.edit_comparison import (
     estimate_intensity_curve,
 )
 from cdrl.evaluation.edit_evaluation import estimate_variant
+from cdrl.evaluation.edit_metrics import TABLE_SCORES, restore_statistics
 from cdrl.evaluation.edit_tasks import TrueEdits
 from cdrl.evaluation.estimate import flatten_scores
-from cdrl.evaluation.metrics import TABLE_SCORES, restore_statistics
 from cdrl.evaluation.readings import References, load_references
 from cdrl.study.edit_jobs import (
     Statistics,

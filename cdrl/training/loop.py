@@ -15,8 +15,8 @@ from cdrl.core.checkpoint import load_trained_state, trained_state
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
 from cdrl.core.settings import ContentConfig, EmotionConfig
+from cdrl.training.experiment_trackers import FOLDER, NONE, Tracker
 from cdrl.training.joint import is_first, map_tensors
-from cdrl.training.trackers import FOLDER, NONE, Tracker
 
 if TYPE_CHECKING:
     from cdrl.training.engine import Engine
@@ -47,7 +47,7 @@ class LoopConfig:
         precision: auto, fp32, bf16 or fp16, see `Engine`.
         micro_batches: parts in which the costly networks run, see `Engine`.
         compiled: whether they are compiled by torch.compile.
-        tracker: where the history also goes, see `cdrl.training.trackers`.
+        tracker: where the history also goes, see `cdrl.training.experiment_trackers`.
     """
 
     steps: int = 300

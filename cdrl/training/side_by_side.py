@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from cdrl.core.devices import pick_device
-from cdrl.core.own_code import INTERFACES
 from cdrl.core.pools import beside
+from cdrl.core.user_code import INTERFACES
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Encoders and losses of CCRL and CERL: the kit's, or the user's in their place.
 
 What the user gives is tried on a small random batch before any work is done. Its name stands in the
-card of the encoder, but code is never imported by a card, see `cdrl.core.own_code`.
+card of the encoder, but code is never imported by a card, see `cdrl.core.user_code`.
 """
 
 import inspect
@@ -14,8 +14,8 @@ from torch import nn
 
 from cdrl.core.checkpoint import load_card, load_network
 from cdrl.core.errors import InputError
-from cdrl.core.own_code import INTERFACES, given, identity
 from cdrl.core.settings import ContentConfig, EmotionConfig
+from cdrl.core.user_code import INTERFACES, given, identity
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.losses.contrastive import info_nce, supervised_contrastive
 from cdrl.models.content import ContentEncoder

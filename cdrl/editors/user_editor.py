@@ -7,7 +7,7 @@ from torch import nn
 
 from cdrl.core.checkpoint import load_weights
 from cdrl.core.errors import InputError
-from cdrl.core.own_code import given, identity
+from cdrl.core.user_code import given, identity
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.editors.base import EditorCard
 from cdrl.models.field_network import WORKING_SIZE

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from test_encoders import CONTENT, drawn_features
 from torch import nn
 
-from cdrl.core import own_code
+from cdrl.core import user_code
 from cdrl.core.checkpoint import load_card
 from cdrl.core.errors import InputError
 from cdrl.core.paths import repository_root
@@ -31,24 +31,24 @@ from cdrl.core.stage import run_stage
 from cdrl.editors.base import DEFAULT_CARD
 from cdrl.editors.image import image_entries, starting_networks
 from cdrl.editors.loading import load_editor
-from cdrl.editors.own import CODE as EDITOR_CODE
+from cdrl.editors.user_editor import CODE as EDITOR_CODE
 from cdrl.models.image_editor import ImageEditor
-from cdrl.representation.content import embed_content, train_content
-from cdrl.representation.emotion import embed_clips, train_emotion
-from cdrl.representation.own import (
+from cdrl.representation.components import (
     check_content,
     content_loss,
     load_content_encoder,
     load_emotion_encoder,
 )
+from cdrl.representation.content import embed_content, train_content
+from cdrl.representation.emotion import embed_clips, train_emotion
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
-from cdrl.study.own_rows import row_file_name
 from cdrl.study.run import list_jobs
+from cdrl.study.user_rows import row_file_name
 
 GUIDE = (repository_root() / "docs" / "guides" / "own_loss.md").read_text()
 EXAMPLE = re.search(r"^```python\n(.*?)^```", GUIDE, re.S | re.M).group(1)
 SHORT = replace(CONTENT, steps=3)
-SETTINGS = tuple(own_code.INTERFACES)
+SETTINGS = tuple(user_code.INTERFACES)
 
 
 class OwnEditor(ImageEditor):
@@ -77,14 +77,14 @@ class LearntMargin(nn.Module):
 
 @pytest.fixture(autouse=True)
 def nothing_is_given_yet(monkeypatch):
-    monkeypatch.setattr(own_code, "_GIVEN", {})
-    monkeypatch.setenv(own_code.VARIABLE, "")
+    monkeypatch.setattr(user_code, "_GIVEN", {})
+    monkeypatch.setenv(user_code.VARIABLE, "")
 
 
 def forget():
     """Go on as a process that was given nothing."""
-    own_code._GIVEN.clear()
-    os.environ[own_code.VARIABLE] = ""
+    user_code._GIVEN.clear()
+    os.environ[user_code.VARIABLE] = ""
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_an_editor_of_the_user_is_built_and_found_again(tmp_path):
 
     config = GeneratorConfig(editor=OwnEditor)
     editor, _ = starting_networks(None, card=DEFAULT_CARD, own=config.editor)
-    entries = image_entries(editor, tmp_path) | {EDITOR_CODE: own_code.identity(config.editor)}
+    entries = image_entries(editor, tmp_path) | {EDITOR_CODE: user_code.identity(config.editor)}
     save_network(tmp_path, editor, entries)
     assert type(load_editor(tmp_path)) is OwnEditor
     forget()
@@ -158,7 +158,7 @@ def test_a_name_is_imported_for_every_setting_by_the_user_s_settings_alone(setti
         file.write("\n\ndef anything(*arguments, **keywords):\n    return 1\n")
     config = stage_config(stage, "smoke", {setting: "mine:anything"})
     assert getattr(config, field) == "mine:anything"
-    assert own_code.given(setting, "mine:anything")() == 1
+    assert user_code.given(setting, "mine:anything")() == 1
 
     # What results.json says of it is read back without an import.
     forget()
@@ -167,15 +167,15 @@ def test_a_name_is_imported_for_every_setting_by_the_user_s_settings_alone(setti
     assert getattr(from_dict(type(config), record), field) == "mine:anything"
     assert "mine" not in sys.modules
     with pytest.raises(InputError, match=f"{setting}=mine:anything.*--set {setting}="):
-        own_code.given(setting, "mine:anything")
+        user_code.given(setting, "mine:anything")
 
 
 def test_processes_that_are_started_take_what_this_one_was_given(mine, monkeypatch):
     stage_config("content", "smoke", {"content.loss": "mine:triplet"})
-    monkeypatch.setattr(own_code, "_GIVEN", {})
-    assert own_code.given("content.loss", "mine:triplet").__name__ == "triplet"
-    with pytest.raises(InputError, match=own_code.VARIABLE):
-        own_code.given("content.encoder", "mine:Mouth")
+    monkeypatch.setattr(user_code, "_GIVEN", {})
+    assert user_code.given("content.loss", "mine:triplet").__name__ == "triplet"
+    with pytest.raises(InputError, match=user_code.VARIABLE):
+        user_code.given("content.encoder", "mine:Mouth")
 
 
 def test_a_card_that_names_code_is_refused_without_an_import(mine, features, tmp_path):
@@ -301,8 +301,8 @@ def test_code_of_a_notebook_counts_with_what_it_uses_there(monkeypatch):
         cells.append(name)
         exec(compile(source, name, "exec"), values)
         lines = source.splitlines(keepends=True)
-        monkeypatch.setitem(own_code.inspect.linecache.cache, name, (1, None, lines, name))
-        return own_code.identity(own_code.allow("emotion.loss", values["Loss"]))
+        monkeypatch.setitem(user_code.inspect.linecache.cache, name, (1, None, lines, name))
+        return user_code.identity(user_code.allow("emotion.loss", values["Loss"]))
 
     cells = []
     first = cell(0.5, "+ 1")

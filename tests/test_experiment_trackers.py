@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cdrl.core.errors import InputError
-from cdrl.training import trackers
+from cdrl.training import experiment_trackers
 from cdrl.training.loop import LoopConfig, train
 
 pytest.importorskip("tensorboard")
@@ -16,7 +16,7 @@ pytest.importorskip("tensorboard")
 OFF = """
 import sys
 from pathlib import Path
-from cdrl.training.trackers import Tracker
+from cdrl.training.experiment_trackers import Tracker
 Tracker("none", Path("."), "x").log({"step": 1, "total": 0.5})
 Tracker("auto", None, "x").log({"step": 1, "total": 0.5})
 print(sorted({"tensorboard", "torch", "lightning_fabric"} & set(sys.modules)))
@@ -60,7 +60,7 @@ def read_events(folder):
 @pytest.mark.parametrize("tracker", ["tensorboard", "auto"])
 def test_tensorboard_has_the_rows_of_the_history(tmp_path, tracker):
     history = train_line(tmp_path, 20, tracker)
-    curves = read_events(tmp_path / trackers.FOLDER / "a_line")
+    curves = read_events(tmp_path / experiment_trackers.FOLDER / "a_line")
     assert sorted(curves) == ["fit", "total"]
     for name, curve in curves.items():
         assert [step for step, _ in curve] == history.step.tolist() == [5, 10, 15, 20]
@@ -70,7 +70,7 @@ def test_tensorboard_has_the_rows_of_the_history(tmp_path, tracker):
 
 def test_what_is_off_writes_and_imports_nothing(tmp_path):
     train_line(tmp_path, 5, "none")
-    assert not (tmp_path / trackers.FOLDER).exists()
+    assert not (tmp_path / experiment_trackers.FOLDER).exists()
     done = subprocess.run([sys.executable, "-c", OFF], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -82,14 +82,16 @@ def test_a_tracker_changes_no_result(tmp_path):
 
 
 def test_a_tracker_that_is_not_installed_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(trackers.PACKAGES, "wandb", ("pytorch_lightning", "not_there"))
+    monkeypatch.setitem(experiment_trackers.PACKAGES, "wandb", ("pytorch_lightning", "not_there"))
     monkeypatch.setattr(
-        trackers.importlib.util, "find_spec", lambda name: None if name == "not_there" else name
+        experiment_trackers.importlib.util,
+        "find_spec",
+        lambda name: None if name == "not_there" else name,
     )
     with pytest.raises(InputError, match="tracker=wandb needs not-there: pip install not-there"):
-        trackers.Tracker("wandb", tmp_path, "x")
+        experiment_trackers.Tracker("wandb", tmp_path, "x")
 
 
 def test_auto_is_none_where_tensorboard_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
-    assert trackers.Tracker("auto", tmp_path, "x").logger is None
+    monkeypatch.setattr(experiment_trackers.importlib.util, "find_spec", lambda name: None)
+    assert experiment_trackers.Tracker("auto", tmp_path, "x").logger is None

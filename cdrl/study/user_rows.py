@@ -6,8 +6,8 @@ method, on people whom no network was trained on.
 
 import hashlib
 
-from cdrl.core.own_code import allow, identity
 from cdrl.core.settings import StudyConfig
+from cdrl.core.user_code import allow, identity
 
 OWN = "own"  # name of the row
 PARTS = ("loss", "encoder")
