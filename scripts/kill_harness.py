@@ -8,12 +8,17 @@ started again and again, and each time ended at a random moment: Ctrl-C, TERM, H
 command, or kill -9 of a process that it started. Five seconds later no process may be left: all
 carry a mark in their environment, so that one that lost its parent is found too. In the end the
 command finishes, and its results and arrays must be those of the undisturbed one to the bit, but
-for times, memory and frames a second. `--subjects` takes some of them. The same seed gives the same
-plan of kills; where in the work they fall depends on the machine. The exit status is 0 where all
-held.
+for times, memory and frames a second. `--only` takes some of the subjects. The same seed gives the
+same plan of kills; where in the work they fall depends on the machine. The exit status is 0 where
+all held.
+
+The kills of a subject are shared out evenly among its parts, and counted where they fell. The
+account stands in `WORK/SUBJECT/account.json` after each kill: the same command goes on from there,
+and prints what there is also where Ctrl-C or TERM ends it.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -33,17 +38,22 @@ import pandas as pd
 import psutil
 
 from cdrl.cli.planning import notebook_paths
+from cdrl.core.ending import Stopped, stopped_by_signals
+from cdrl.core.files import write_json
 
 MARK = "CDRL_KILL_HARNESS"  # in the environment of every process of a subject
 WAYS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL", "worker")
 PATIENCE = 5.0  # seconds until no process may be left
 LOOK = 0.1  # seconds between two looks
-ATTEMPTS = 3  # starts for each kill; a command may be done before the moment comes
+ATTEMPTS = 3  # starts for each kill of a part; it may be done before the moment comes
+LATE = 3.0  # seconds at most from the end of a part that was done too soon to its kill
 LONGEST = 3600.0  # seconds of an undisturbed command
 # Parts of the names of scores that differ from run to run.
 UNSTABLE = ("time.", "memory.", "fps")
 UNSTABLE_KEYS = ("seconds", "peak_gb", "versions", "commit")
 CDRL = (sys.executable, "-m", "cdrl.cli.main")
+# The notebooks and the grid take most; the two small commands get a tenth each.
+SHARES = {"studio": 0.1, "ingest": 0.1, "grid": 0.2, "run": 0.6}
 GRID = """
 preset: smoke
 notebooks: [0, 1]
@@ -80,12 +90,50 @@ class Account:
         slowest: seconds until the last process was gone, the worst case.
         faults: what did not hold, one line each.
         kinds: {way: number of kills}.
+        lengths: seconds of each part of the undisturbed command.
+        fallen: number of kills in each part.
+        starts: of the command for each part.
+        is_done: whether it finished behind the last kill and was compared.
     """
 
     kills: int = 0
     slowest: float = 0.0
     faults: list[str] = field(default_factory=list)
     kinds: dict[str, int] = field(default_factory=dict)
+    lengths: list[float] = field(default_factory=list)
+    fallen: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    is_done: bool = False
+
+    def describe(self, name: str) -> str:
+        """The account in a line, and one for each fault.
+
+        Args:
+            name: of the subject.
+        """
+        state = "" if self.is_done else ", not yet compared at its end"
+        line = (
+            f"{name}: {self.kills} kills {self.kinds}, by part {self.fallen}, all processes gone "
+            f"within {self.slowest:.1f} s, {len(self.faults)} faults{state}"
+        )
+        return "\n  ".join([line, *self.faults])
+
+    def wanted_part(self, kills: int, reached: int) -> int | None:
+        """The first part, of those not done yet, that has fewer kills than its share.
+
+        Args:
+            kills: of all parts together.
+            reached: the part in which the command stands.
+
+        Returns:
+            None where none is left.
+        """
+        parts = len(self.lengths)
+        for part in range(reached, parts):
+            share = kills * (part + 1) // parts - kills * part // parts
+            if self.fallen[part] < share and self.starts[part] < ATTEMPTS * share:
+                return part
+        return None
 
 
 class Process:
@@ -117,6 +165,12 @@ class Process:
     def printed(self) -> str:
         """What it printed so far."""
         return self.log.read_text(errors="replace")
+
+    def part(self, subject: Subject) -> int:
+        """The number of the part in which it is, by what it printed."""
+        printed = self.printed()
+        shown = [text in printed for text in subject.parts]
+        return sum(shown)
 
     def left(self) -> list[psutil.Process]:
         """Every living process that carries the mark."""
@@ -246,72 +300,117 @@ def torment(subject: Subject, kills: int, seed: int, work: Path) -> Account:
         subject: the command.
         kills: how many times.
         seed: of the moments and the ways.
-        work: folder for what it makes; it must not exist.
+        work: folder for what it makes. An account that lies there is gone on with.
     """
-    work.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)
     reference = work / "undisturbed"
     out = work / "killed"
-    lengths = finish(subject, reference, work / "undisturbed.log")
-    account = Account()
-    chance = random.Random(f"{subject.name} {seed}")
-    for attempt in range(ATTEMPTS * kills):
-        if account.kills == kills:
-            break
-        part = account.kills * len(lengths) // kills
-        way = WAYS[chance.randrange(len(WAYS))]
-        delay = chance.random() * lengths[part]
-        log = work / f"kill_{attempt:02d}_{way}.log"
-        was_killed = _start_and_kill(subject, out, log, part, delay, way, chance, account)
-        print(f"{subject.name}: {account.kills} of {kills}, {way} in part {part}", flush=True)
-        if not was_killed:  # it was done before: compare, and begin anew
-            account.faults += _differences(digest(reference), digest(out))
+    file = work / "account.json"
+    account = read_account(file)
+    if account.is_done:
+        return account
+    if not account.lengths:
+        if reference.exists():  # it was stopped before: its times would be wrong
+            shutil.rmtree(reference)
+        account.lengths = finish(subject, reference, work / "undisturbed.log")
+        account.fallen = [0] * len(account.lengths)
+        account.starts = [0] * len(account.lengths)
+        write_json(file, dataclasses.asdict(account))
+
+    reached = 0  # a part that was done before is passed at once
+    while account.kills < kills:
+        part = account.wanted_part(kills, reached)
+        if part is None:
+            part = account.wanted_part(kills, 0)
+            if part is None:
+                break
+            account.faults += _compare(subject, reference, out, work)
             shutil.rmtree(out)
-    try:
-        finish(subject, out, work / "finished.log")
-    except RuntimeError as fault:
-        account.faults.append(str(fault))
-    account.faults += _differences(digest(reference), digest(out))
+        reached = _kill_in_part(subject, out, work, part, seed, account)
+        write_json(file, dataclasses.asdict(account))
+        print(f"{subject.name}: {account.kills} of {kills}, by part {account.fallen}", flush=True)
+
+    account.faults += _compare(subject, reference, out, work)
+    account.is_done = True
+    write_json(file, dataclasses.asdict(account))
     return account
 
 
-def _start_and_kill(
-    subject: Subject,
-    out: Path,
-    log: Path,
-    part: int,
-    delay: float,
-    way: str,
-    chance: random.Random,
-    account: Account,
-) -> bool:
-    """Start the command, end it some time after a part began, and see what is left.
+def read_account(file: Path) -> Account:
+    """The account of an earlier command; an empty one where there is none.
+
+    Args:
+        file: account.json of a subject.
+    """
+    if not file.exists():
+        return Account()
+    return Account(**json.loads(file.read_text()))
+
+
+def _compare(subject: Subject, reference: Path, out: Path, work: Path) -> list[str]:
+    """Let a command finish; what failed, or differs from the undisturbed one."""
+    faults = []
+    try:
+        finish(subject, out, work / "finished.log")
+    except RuntimeError as fault:
+        faults.append(str(fault))
+    return faults + _differences(digest(reference), digest(out))
+
+
+def _kill_in_part(
+    subject: Subject, out: Path, work: Path, part: int, seed: int, account: Account
+) -> int:
+    """Start the command, end it at a random moment of a part, and see what is left.
+
+    A part that ends before the moment comes is followed by the kill within `LATE` seconds.
 
     Returns:
-        Whether it was ended; else it was done before.
+        The part in which it was; behind the last one where it was done before.
     """
+    attempt = sum(account.starts)
+    account.starts[part] += 1
+    chance = random.Random(f"{subject.name} {seed} {attempt}")
+    way = WAYS[chance.randrange(len(WAYS))]
+    delay = chance.random() * account.lengths[part]
+    late = chance.random() * LATE
+    log = work / f"kill_{attempt:02d}_{way}.log"
+
     started = Process(subject.words(out), log)
-    if part:
-        started.wait_for(subject.parts[part - 1], time.monotonic() + LONGEST)
-    deadline = time.monotonic() + delay
-    while started.runs() and time.monotonic() < deadline:
-        time.sleep(LOOK)
-    if not started.runs():
-        return False
+    try:
+        if part:
+            started.wait_for(subject.parts[part - 1], time.monotonic() + LONGEST)
+        deadline = time.monotonic() + delay
+        is_beyond = False
+        while started.runs() and time.monotonic() < deadline:
+            if not is_beyond and started.part(subject) > part:
+                is_beyond = True
+                deadline = min(deadline, time.monotonic() + late)
+            time.sleep(LOOK)
+        if not started.runs():
+            return len(account.lengths)
+        fallen = started.part(subject)
+        started.end(way, chance)
+        _account_for(started, way, fallen, account)
+        return fallen
+    finally:
+        for process in started.left():
+            _kill(process)
+
+
+def _account_for(started: Process, way: str, part: int, account: Account) -> None:
+    """Note a kill: where it fell, how long processes lived, and what did not hold."""
     account.kills += 1
+    account.fallen[part] += 1
     account.kinds[way] = account.kinds.get(way, 0) + 1
-    started.end(way, chance)
     begin = time.monotonic()
     while started.left() and time.monotonic() < begin + PATIENCE:
         time.sleep(LOOK)
     account.slowest = max(account.slowest, time.monotonic() - begin)
     left = started.left()
     if left:
-        account.faults.append(f"{log.name}: after {PATIENCE:g} s left: {_describe(left)}")
-    for process in left:
-        _kill(process)
+        account.faults.append(f"{started.log.name}: after {PATIENCE:g} s left: {_describe(left)}")
     if "Traceback" in started.printed() and way != "worker":
-        account.faults.append(f"{log}: a traceback")
-    return True
+        account.faults.append(f"{started.log}: a traceback")
 
 
 def _describe(processes: Sequence[psutil.Process]) -> str:
@@ -357,43 +456,48 @@ def subjects(work: Path) -> dict[str, Subject]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Torment all subjects and print an account of each.
+    """Torment all subjects and print an account of each, also where a signal ends it.
 
     Args:
         words: of the command line.
 
     Returns:
-        1 where something did not hold, else 0.
+        1 where something did not hold, else 0; 128 and its number after a signal.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=50, help="of all subjects together")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("runs/kills"), help="must not exist")
-    parser.add_argument("--subjects", default="studio,ingest,grid,run")
+    parser.add_argument("--work", type=Path, default=Path("runs/kills"), help="goes on there")
+    parser.add_argument("--only", default=",".join(SHARES), help="subjects, with commas between")
     arguments = parser.parse_args(words)
 
+    chosen = arguments.only.split(",")
+    if not set(chosen) <= set(SHARES):
+        parser.error(f"--only {arguments.only}: accepted are {', '.join(SHARES)}")
     work = arguments.work.resolve()
-    work.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)
     known = subjects(work)
-    chosen = arguments.subjects.split(",")
-    if "ingest" in chosen:
-        finish(known["studio"], work / "corpus", work / "corpus.log")
-    # The notebooks and the grid take most; the two small commands get a tenth each.
-    shares = {"studio": 0.1, "ingest": 0.1, "grid": 0.2, "run": 0.6}
-    total = sum(shares[name] for name in chosen)
-    faults = 0
+    status = 0
+    try:
+        with stopped_by_signals():
+            if "ingest" in chosen:
+                finish(known["studio"], work / "corpus", work / "corpus.log")
+            for name in chosen:
+                kills = round(arguments.kills * SHARES[name])
+                torment(known[name], kills, arguments.seed, work / name)
+    except Stopped as stop:
+        print("stopped; the same command goes on from here", flush=True)
+        status = stop.status
+    except RuntimeError as fault:
+        print(fault, flush=True)
+        status = 1
+
     for name in chosen:
-        kills = round(arguments.kills * shares[name] / total)
-        account = torment(known[name], kills, arguments.seed, work / name)
-        faults += len(account.faults)
-        print(
-            f"{name}: {account.kills} kills {account.kinds}, all processes gone within "
-            f"{account.slowest:.1f} s, {len(account.faults)} faults",
-            flush=True,
-        )
-        for line in account.faults:
-            print(f"  {line}", flush=True)
-    return 1 if faults else 0
+        account = read_account(work / name / "account.json")
+        print(account.describe(name), flush=True)
+        if account.faults:
+            status = status or 1
+    return status
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Commands that are killed leave no process, resume, and make what undisturbed ones make."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -34,9 +36,10 @@ def subject(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_few_kills_at_random_moments_leave_no_process_and_the_same_results(subject, tmp_path):
-    account = kill_harness.torment(subject, kills=5, seed=2, work=tmp_path / "work")
+    # Hang-up, the end of a worker, Ctrl-C; the test below has the other two signals.
+    account = kill_harness.torment(subject, kills=3, seed=14, work=tmp_path / "work")
     assert account.faults == []
-    assert account.kills == 5
+    assert account.kills == 3
     assert account.slowest < kill_harness.PATIENCE
 
 
@@ -140,6 +143,35 @@ def test_a_job_of_a_study_whose_process_is_killed_costs_itself_alone(tmp_path):
     assert len(lost) == 1
     assert lost[0].startswith("die killed its process, SIGKILL")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_kills_are_shared_out_among_parts_that_are_not_done_yet():
+    account = kill_harness.Account(lengths=[9.0, 0.1, 9.0], fallen=[2, 0, 1], starts=[2, 0, 1])
+    assert account.wanted_part(kills=6, reached=0) == 1
+    assert account.wanted_part(kills=6, reached=2) == 2
+    account.starts[1] = 6  # too quick to be hit: its kills fell in the part behind it
+    assert account.wanted_part(kills=6, reached=0) == 2
+    account.fallen[2] = 2
+    assert account.wanted_part(kills=6, reached=0) is None
+
+
+def test_a_stopped_harness_prints_its_account_and_goes_on_from_it(monkeypatch, tmp_path, capsys):
+    sleeping = (sys.executable, "-c", "import time; time.sleep(60)")
+    subject = kill_harness.Subject("studio", sleeping)
+    monkeypatch.setattr(kill_harness, "subjects", lambda work: {"studio": subject})
+    former = kill_harness.Account(kills=2, fallen=[2], starts=[2], lengths=[50.0], slowest=1.25)
+    (tmp_path / "studio").mkdir()
+    text = json.dumps(dataclasses.asdict(former))
+    (tmp_path / "studio" / "account.json").write_text(text)
+
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    status = kill_harness.main(["--only", "studio", "--work", str(tmp_path)])
+    assert status == 128 + signal.SIGTERM
+    printed = capsys.readouterr().out
+    assert "studio: 2 kills" in printed
+    assert "within 1.2 s, 0 faults, not yet compared" in printed
+    logs = [path.name for path in (tmp_path / "studio").glob("kill_*")]
+    assert len(logs) == 1 and logs[0].startswith("kill_02_")
 
 
 def test_the_harness_leaves_out_only_what_differs_from_run_to_run(tmp_path):
