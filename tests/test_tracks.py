@@ -11,7 +11,16 @@ from cdrl.corpora.samples import sample_paths
 from cdrl.media.cuts import mark_cuts
 from cdrl.media.faces import Alignment, align, interpolate_rows
 from cdrl.media.image_warp import affine_warp
+from cdrl.media.mouth_cover import COVERED as COVERED_DIFFERENCE
+from cdrl.media.mouth_cover import (
+    LEAST_LOOKS,
+    POINTS,
+    MouthLook,
+    covered_looks,
+    pattern_differences,
+)
 from cdrl.media.tracks import (
+    COVERED,
     NO_FACE,
     OTHER_FACES,
     TOO_BRIEF,
@@ -179,6 +188,56 @@ def test_frames_of_a_covered_face_stay_to_the_frame_and_the_edit_fades_beside_th
     assert strength[0] == 1 and strength[-1] == 1, "the clip's own ends do not fade"
     assert (np.diff(strength[start - 5 : start + 1]) < 0).all()
     assert np.abs(np.diff(strength)).max() < 0.4
+
+
+def with_covered_mouth(frames, colour, covered):
+    """Frames with a shaded oval of a colour over the mouth, which trembles; `covered`: a slice."""
+    alignment = align(frames)
+    left, top, right, bottom = alignment.mouth_box * 96
+    middle = np.array([(left + right) / 2, (top + bottom) / 2, 1])
+    rows, columns = np.mgrid[: frames.shape[1], : frames.shape[2]]
+    random = np.random.default_rng(0)
+    changed = frames.copy()
+    for number in range(*covered.indices(len(frames))):
+        x, y = alignment.transforms[number] @ middle + random.normal(0, 1, 2)
+        unit = 96 / np.linalg.norm(alignment.transforms[number][:, 0]) / 96
+        distance = np.hypot((columns - x) * unit / 26, (rows - y) * unit / 20)
+        shade = np.array(colour) * (1 - 0.25 * distance[..., None])
+        inside = (distance < 1)[..., None]
+        changed[number] = np.where(inside, shade.clip(0, 255), frames[number])
+    return changed
+
+
+@pytest.mark.parametrize("colour", ["own skin", (120, 82, 62), (38, 38, 40), (225, 228, 230)])
+def test_frames_of_a_covered_mouth_stay_and_the_rest_is_edited(frames, colour):
+    if colour == "own skin":
+        colour = frames[0, 90:110, 205:240].mean((0, 1))
+    track = follow_face(with_covered_mouth(frames, colour, slice(14, 27)))
+    assert covers_all(track, len(frames))
+    [(start, stop, reason)] = kept_of(track)
+    assert reason == COVERED
+    assert 14 - 4 < start <= 16 and 25 <= stop < 27 + 4
+
+
+def test_no_mouth_of_the_acted_samples_counts_as_covered():
+    for path in sample_paths():
+        assert kept_of(follow_face(read_video(path, None).frames[:40])) == [], path.name
+
+
+def test_the_pattern_of_a_mouth_does_not_depend_on_light_and_needs_some_looks():
+    random = np.random.default_rng(1)
+    pattern = random.uniform(60, 160, (len(POINTS), 3))
+    colours = np.stack([pattern * light for light in np.linspace(0.6, 1.4, 12)])
+    colours[5:7] = 220 - pattern
+    differences = pattern_differences(colours)
+    assert np.delete(differences, [5, 6]).max() < 0.2
+    assert differences[5:7].min() > COVERED_DIFFERENCE
+
+    looks = [MouthLook(row, 0.02) for row in colours]
+    assert np.flatnonzero(covered_looks(looks)).tolist() == [5, 6]
+    looks[5] = MouthLook(colours[5], 0.2)  # one alone is left, and a mouth that is open is seen
+    assert not covered_looks(looks).any()
+    assert not covered_looks(looks[: LEAST_LOOKS - 1]).any()
 
 
 def test_a_face_away_for_21_frames_and_a_blur_of_two(frames):

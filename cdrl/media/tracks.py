@@ -28,6 +28,7 @@ from cdrl.media.faces import (
     region_of_pose,
 )
 from cdrl.media.mesh import LIPS, Region, detect_faces, mesh_points, region_of_box
+from cdrl.media.mouth_cover import MouthLook, covered_looks, look_at_mouth
 from cdrl.media.released_crop import OUTLINE, landmark_box
 
 STRIDE = 4  # every so many frames are looked at, and all of them where a face comes or goes
@@ -43,6 +44,7 @@ JUMP = "the face jumps"
 TOO_SMALL = "the face is too small"
 TOO_BRIEF = "seen too briefly"
 OTHER_FACES = "not the face that was chosen"
+COVERED = "the mouth is covered"
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class _Look(NamedTuple):
         pose: (4,) as `faces.pose_and_turn` returns it; None where the face is not seen.
         lips: (L, 2) points, frame pixels.
         box: (4,) of the landmarks, frame pixels.
+        mouth: colours and gap of the lips.
         reason: why the face is not seen.
     """
 
@@ -276,6 +279,7 @@ class _Look(NamedTuple):
     pose: np.ndarray | None
     lips: np.ndarray | None = None
     box: np.ndarray | None = None
+    mouth: MouthLook | None = None
     reason: str = ""
 
     @property
@@ -346,10 +350,11 @@ class _ShotFollower:
             self._look_at(index, frame)
 
     def close(self) -> None:
-        """Look at the last frame too."""
+        """Look at the last frame too, and find out where the mouth is covered."""
         if self.recent:
             index, frame = self.recent.pop()
             self._look_at(index, frame)
+        self.looks = _without_covered(self.looks)
 
     def _look_at(self, index: int, frame: np.ndarray) -> None:
         """Look for the face; where it came or went since the last look, find out when."""
@@ -498,7 +503,20 @@ def _look_in(region: Region, index: int, frame: np.ndarray) -> _Look:
     pose, turn = pose_and_turn(points)
     if turn > MAXIMUM_TURN:
         return _Look(index, None, reason=TURNED)
-    return _Look(index, pose, points[LIPS, :2], landmark_box(points[OUTLINE, :2]))
+    lips = points[LIPS, :2]
+    box = landmark_box(points[OUTLINE, :2])
+    return _Look(index, pose, lips, box, look_at_mouth(frame, points))
+
+
+def _without_covered(looks: list[_Look]) -> list[_Look]:
+    """Looks at one face; those at a covered mouth count as not seen."""
+    seen = [number for number, look in enumerate(looks) if look.mouth is not None]
+    mouths = [look.mouth for look in looks if look.mouth is not None]
+    checked = list(looks)
+    for number, is_covered in zip(seen, covered_looks(mouths), strict=True):
+        if is_covered:
+            checked[number] = _Look(looks[number].frame_index, None, reason=COVERED)
+    return checked
 
 
 def _seen_from(look: _Look, frames: list[tuple[int, np.ndarray]]) -> list[_Look]:
