@@ -21,7 +21,7 @@ from cdrl.editing.control import IntensityCurve, Mixture
 from cdrl.editing.pipeline import edit_video
 from cdrl.editing.sight import Face
 from cdrl.editors.base import Editor
-from cdrl.editors.loading import DEFAULT_EDITOR
+from cdrl.editors.loading import DEFAULT_EDITOR, load_editor
 from cdrl.media.faces import align, crop
 from cdrl.media.video import read_video_stream
 from cdrl.priors.features import Features
@@ -174,6 +174,7 @@ def edit(
     editor: str | Path | Editor = DEFAULT_EDITOR,
     face: Face = None,
     mark: bool = False,
+    fit: str | Path | None = None,
 ) -> Path:
     """Give the face of a video another emotion; sound, length and frame rate stay.
 
@@ -190,6 +191,8 @@ def edit(
         face: which of several faces: its number from 1, left to right, or a box (left, top, width,
             height) in pixels; None: the widest of each shot.
         mark: whether to write into a corner of every frame that it is synthetic.
+        fit: folder of this person's clips, any names, that the editor is first fitted to, see
+            `cdrl.editing.fit`; what was fitted lies in `fits` beside `out`.
 
     Returns:
         `out`. Its metadata says that it is synthetic, and what was asked.
@@ -199,6 +202,12 @@ def edit(
             which no face can be edited, an `out` that cannot be written or that this kit did not
             make; before anything is written.
     """
+    if fit is not None:
+        from cdrl.editing.fit import fit_for_edit  # imports all that trains
+
+        if isinstance(editor, (str, Path)):
+            editor = load_editor(editor)
+        editor = fit_for_edit(editor, Path(fit), Path(source), emotion, Path(out))
     return edit_video(
         Path(source),
         emotion,

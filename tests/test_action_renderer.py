@@ -14,7 +14,7 @@ from cdrl.corpora.batches import image_tensor, load_images
 from cdrl.corpora.samples import sample_paths
 from cdrl.corpora.store import Store
 from cdrl.editing import pipeline as edit
-from cdrl.editing.fit import fit_to_folder
+from cdrl.editing.fit import fit_for_edit
 from cdrl.editors import renderer as training
 from cdrl.editors.actions import ActionEditor, load_manipulator, load_renderer
 from cdrl.editors.loading import load_editor
@@ -383,5 +383,5 @@ def test_a_video_is_edited_and_a_fit_is_refused(editor, tmp_path):
     source = sample_paths()[0]
     out = edit.edit_video(source, "happy", tmp_path / "happy.mp4", editor=editor, progress=False)
     assert len(read_video(out).frames) == len(read_video(source).frames)
-    with pytest.raises(InputError, match="a fit fine-tunes the image editor"):
-        fit_to_folder(editor, source.parent, source, "happy")
+    with pytest.raises(InputError, match="takes no fit; the editors actions .* and image"):
+        fit_for_edit(editor, source.parent, source, "happy", out)

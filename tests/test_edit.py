@@ -21,7 +21,7 @@ from cdrl.core.settings import (
 from cdrl.core.stage import run_stage
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.samples import sample_paths
-from cdrl.editing import fit
+from cdrl.editing import image_fit
 from cdrl.editing import pipeline as edit
 from cdrl.editing.control import IntensityCurve, emotion_weights
 from cdrl.editing.disclosure import NOTE_KEY, describe_earlier, earlier_notes, mark_frames
@@ -452,7 +452,7 @@ def test_a_folder_without_clips_to_fit_to_is_refused(editor, tmp_path):
     (tmp_path / "holiday.mp4").write_bytes(b"")
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError, match="no clip to fit to; give a folder .* CREMA-D's"):
-            fit.fit_to_folder(editor, folder, tmp_path / "holiday.mp4", "happy")
+            image_fit.fit_image_editor(editor, folder, tmp_path / "holiday.mp4", "happy")
 
 
 @pytest.fixture
@@ -478,7 +478,7 @@ def test_a_fit_is_guided_by_the_editor_s_own_run(released, tmp_path, monkeypatch
 
     opened = []
     fitted = []
-    fit_person = fit.fit_person
+    fit_person = image_fit.fit_person
 
     def open_guidance(where=None):
         opened.append(where)
@@ -488,10 +488,10 @@ def test_a_fit_is_guided_by_the_editor_s_own_run(released, tmp_path, monkeypatch
         fitted.append(guidance.crop)
         return fit_person(editor, store, guidance, *settings)
 
-    monkeypatch.setattr(fit, "Guidance", open_guidance)
-    monkeypatch.setattr(fit, "fit_person", record_fit)
+    monkeypatch.setattr(image_fit, "Guidance", open_guidance)
+    monkeypatch.setattr(image_fit, "fit_person", record_fit)
     for where in (released, "generator"):
-        fit.fit_to_folder(load_editor(where), person, sad, "happy", steps=1)
+        image_fit.fit_image_editor(load_editor(where), person, sad, "happy", steps=1)
     assert opened == [released, None]
     assert fitted == ["released", "aligned"]
 
@@ -499,9 +499,13 @@ def test_a_fit_is_guided_by_the_editor_s_own_run(released, tmp_path, monkeypatch
 def test_a_fit_with_encoders_of_other_crops_is_refused_in_a_line(released, tmp_path):
     line = "learnt released crops, the guidance .guidance. aligned .* corpus.crop=released"
     with pytest.raises(InputError, match=f"{line}, --guidance RUN$"):
-        fit.fit_to_folder(load_editor(released), tmp_path, tmp_path, "happy", guidance="guidance")
+        image_fit.fit_image_editor(
+            load_editor(released), tmp_path, tmp_path, "happy", guidance="guidance"
+        )
     with pytest.raises(InputError, match="learnt aligned crops, the guidance .*run. released ones"):
-        fit.fit_to_folder(load_editor("generator"), tmp_path, tmp_path, "happy", guidance=released)
+        image_fit.fit_image_editor(
+            load_editor("generator"), tmp_path, tmp_path, "happy", guidance=released
+        )
 
 
 def test_a_fit_without_the_run_of_the_editor_asks_for_one(released, tmp_path):
@@ -510,4 +514,4 @@ def test_a_fit_without_the_run_of_the_editor_asks_for_one(released, tmp_path):
     with pytest.raises(
         InputError, match="run: the run that trained cdrl is not here .* --guidance"
     ):
-        fit.fit_to_folder(editor, tmp_path, tmp_path, "happy")
+        image_fit.fit_image_editor(editor, tmp_path, tmp_path, "happy")

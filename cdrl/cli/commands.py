@@ -267,8 +267,8 @@ COMMANDS = (
             argument(
                 "--guidance",
                 metavar="RUN",
-                help="encoders that read --text and --reference and guide --fit (default: the "
-                "committed encoders; for --fit those of --editor's run)",
+                help="encoders that read --text and --reference and guide the --fit of an image "
+                "editor (default: the committed encoders; for --fit those of --editor's run)",
             ),
             argument(
                 "--intensity",
@@ -293,7 +293,7 @@ COMMANDS = (
                 dest="generator",
                 metavar="NAME",
                 help="actions, image, folder of a run, or weights (default: actions, by facial "
-                "actions; for --fit image)",
+                "actions)",
             ),
             argument(
                 "--face",
@@ -323,7 +323,9 @@ COMMANDS = (
             argument(
                 "--fit",
                 metavar="FOLDER",
-                help="first fit to this person's clips there, named as CREMA-D's",
+                help="first fit to this person's clips there, any names, no labels, in minutes; "
+                "kept only where it helps on frames left out (--editor image: clips named as "
+                "CREMA-D's)",
             ),
         ),
     ),

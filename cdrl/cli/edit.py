@@ -19,7 +19,7 @@ from cdrl.editing.output_paths import check_out_file, check_out_folder
 from cdrl.editing.pipeline import edit_video
 from cdrl.editing.sight import face_choice
 from cdrl.editors.base import Editor
-from cdrl.editors.loading import DEFAULT_EDITOR, IMAGE_EDITOR, load_editor
+from cdrl.editors.loading import DEFAULT_EDITOR, load_editor
 from cdrl.media.inspection import in_worker, rehearse
 from cdrl.media.tracks import FaceChoice
 
@@ -113,18 +113,15 @@ def edit(arguments: argparse.Namespace) -> None:
         truth = Path(arguments.truth)
         in_worker(rehearse, truth, truth)
 
-    generator = arguments.generator
-    if generator is None:
-        generator = IMAGE_EDITOR if arguments.fit else DEFAULT_EDITOR
-    editor = load_editor(generator)
+    editor = load_editor(arguments.generator or DEFAULT_EDITOR)
     if emotion is None:
         emotion = read_emotion(arguments, editor.card.emotions)
     if arguments.fit:
-        from cdrl.editing.fit import fit_to_folder  # imports all that trains
+        from cdrl.editing.fit import fit_for_edit  # imports all that trains
 
-        fit_emotion = _strongest(emotion)
-        folder = Path(arguments.fit)
-        editor = fit_to_folder(editor, folder, source, fit_emotion, guidance=arguments.guidance)
+        editor = fit_for_edit(
+            editor, Path(arguments.fit), source, emotion, out, arguments.guidance, say=_say
+        )
 
     plan = EditPlan(
         editor=editor,
@@ -161,13 +158,6 @@ def _intensity(arguments: argparse.Namespace) -> float | IntensityCurve:
         raise InputError("edit: --curve says the intensity, leave --intensity out")
 
     return IntensityCurve.from_text(arguments.curve, "--curve")
-
-
-def _strongest(emotion: Emotion) -> str:
-    """The emotion of the largest weight."""
-    if isinstance(emotion, str):
-        return emotion
-    return max(emotion, key=lambda name: emotion[name])
 
 
 def parse_mixture(text: str) -> Emotion:

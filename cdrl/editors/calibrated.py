@@ -10,7 +10,7 @@ was measured on real faces (docs/guides/real_faces.md):
 - what opens the mouth is scaled by the gap of the source's lips: lips that close stay closed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +28,7 @@ from cdrl.editors.expressions import OPENING, UPPER, action_factors, action_indi
 from cdrl.editors.parts import opening_share, part_masks, shift_flow
 from cdrl.media.crop_mesh import mesh_in_crops
 from cdrl.media.inspection import spread
+from cdrl.models.action_renderer import ActionRenderer
 from cdrl.models.field_network import WORKING_SIZE
 from cdrl.studio.expression import ACTION_UNITS, STYLES
 
@@ -85,7 +86,7 @@ class CalibratedEditor(nn.Module):
         editor.for_clip(crops[::4]).fields(frames, weights, intensity)
     """
 
-    can_fit = False
+    can_fit = True
     intensity_knots = ActionEditor.intensity_knots
     field_rank = ActionEditor.field_rank
 
@@ -123,6 +124,43 @@ class CalibratedEditor(nn.Module):
         masks = part_masks(np.median(meshes, axis=0), WORKING_SIZE)
         shut = float(np.clip(lip_gaps(meshes).min(), SHUT, WIDEST_SHUT))
         return CalibratedEditor(self.editor, self.card, ClipFace(resting, masks, shut), source)
+
+    def with_renderer(self, renderer: ActionRenderer, name: str) -> "CalibratedEditor":
+        """The same editor of no clip, drawn by another renderer.
+
+        Args:
+            renderer: draws the changes.
+            name: of the editor, in the notes of what it edits.
+        """
+        networks = ActionEditor(
+            self.editor.manipulator, renderer, self.editor.tracker, self.editor.card
+        )
+        return CalibratedEditor(networks, replace(self.card, name=name))
+
+    @torch.no_grad()
+    def actions_and_changes(self, crops: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """The actions of a clip, from its resting face, and what the editor asks for there.
+
+        Args:
+            crops: (T, H, H, 3) uint8 RGB, aligned, at 25 Hz.
+
+        Returns:
+            (T, 52), and (E, T, 52) of the E emotions that it learnt, at intensity 1; lips open in
+            them also where those of the source meet.
+        """
+        own = self.for_clip(crops)
+        assert own.clip is not None
+        tracked = self.editor.actions(image_tensor(crops)[None])
+        actions = from_resting_face(tracked, own.clip.resting)
+
+        intensity = torch.ones(1, len(crops))
+        changes = []
+        for emotion in self.card.emotions:
+            weights = torch.zeros(len(EMOTIONS))
+            weights[EMOTIONS.index(emotion)] = 1
+            change = own._change(actions, weights, intensity, 1.0)
+            changes.append((actions + change).clamp(0, 1) - actions)
+        return actions[0], torch.cat(changes)
 
     @torch.no_grad()
     def fields(

@@ -56,14 +56,14 @@ LIMITS = {
     ),
     "generator": (
         "moves and shades what the source shows and paints brightness only, at most 0.3, around "
-        "eyes and mouth; real people need a fit (`cdrl edit --fit`)"
+        "eyes and mouth; real people need a fit (`cdrl edit --editor image --fit`)"
     ),
     "action_tracker": SHARED_PEOPLE + "; on real faces it reads eyes and brows poorly",
     "action_renderer": (
         "learnt from the changes of the facial-action editor with CDRL, which favours that editor; "
         "draws what the tracker reads and the editor changes, and is no better than they read a "
         "face; teeth and tongue that the source hides are guessed; on real people brows may "
-        "thicken and teeth streak, surprised opens lips that were closed, and no fit is made for it"
+        "thicken and teeth streak, and surprised opens lips that were closed"
     ),
     "generator_start": "has seen no guidance: a start for training, not an editor",
     "generator_start_discriminator": (
