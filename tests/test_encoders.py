@@ -18,7 +18,7 @@ from cdrl.core.vocabulary import emotion_index
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
-from cdrl.representation.content import ContentObjective, embed_content, train_content
+from cdrl.representation.content import ContentObjective, embed_content, image_shifts, train_content
 from cdrl.representation.emotion import EmotionSampler, embed_clips, embed_emotion, train_emotion
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 
@@ -223,6 +223,13 @@ def test_shuffling_draws_the_positive_at_random_among_the_valid_candidates():
         right_images.append(float((batch["image_positive"] == 0).float().mean()))
     assert np.mean(shares) == pytest.approx(np.mean(expected_shares), abs=0.02)
     assert np.mean(right_images) == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize("pairs", range(3, 20))
+def test_the_images_under_one_sound_are_of_three_pairs(pairs):
+    places = {shift % pairs for shift in image_shifts(pairs)}
+    assert 0 in places
+    assert len(places) == 3
 
 
 def test_an_exchanged_mean_leaves_the_movement_as_it_is():

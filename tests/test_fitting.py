@@ -84,7 +84,7 @@ def run(tmp_path_factory):
 
 
 def fitted_content(run, clips, steps=STEPS):
-    training_sampler = PairSampler(run.train, run.pairs, replace(CONTENT, batch=2))
+    training_sampler = PairSampler(run.train, run.pairs, replace(CONTENT, batch=3))
     units = sound_units(run.train, CONTENT)
     return fit_content(run.content, clips, training_sampler, units, CONTENT, steps)
 

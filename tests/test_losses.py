@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from cdrl.baselines.released.losses import released_content, released_emotion
 from cdrl.losses.contrastive import info_nce, supervised_contrastive
-from cdrl.losses.regularisers import cross_covariance, variance_floor
+from cdrl.losses.regularisers import cross_correlation, variance_floor
 from cdrl.models.gradient_reversal import Adversary
 
 
@@ -125,12 +125,12 @@ def test_released_emotion_loss_of_a_constant_is_log_k_and_a_label_indexed_head_n
     assert float(released_emotion(constants, constants).max()) < 1e-4
 
 
-def test_cross_covariance_is_one_for_copies_and_small_for_noise():
+def test_cross_correlation_is_one_for_copies_and_small_for_noise():
     generator = torch.Generator().manual_seed(0)
     code = torch.randn(4000, 1, generator=generator)
     noise = torch.randn(4000, 1, generator=generator)
-    assert float(cross_covariance(code, 3 * code + 1)) == pytest.approx(1, abs=1e-3)
-    assert float(cross_covariance(code, noise)) < 0.003
+    assert float(cross_correlation(code, 3 * code + 1)) == pytest.approx(1, abs=1e-3)
+    assert float(cross_correlation(code, noise)) < 0.003
 
 
 def test_variance_floor_charges_a_collapsed_code_and_only_it():

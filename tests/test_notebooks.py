@@ -45,10 +45,10 @@ NEEDED = (
     "control.noise.content.emotion",
     "control.shuffled.content.swap_image",
     "control.permuted.content.emotion",
-    "spfem.image.copy_source.mouth_error",
-    "spfem.image.baseline.emotion_accuracy",
-    "spfem.image.cdrl.psnr",
-    "spfem.image.cdrl.fps",
+    "spfem.actions.copy_source.mouth_error",
+    "spfem.actions.constant.mouth_error",
+    "spfem.actions.baseline.emotion_accuracy",
+    "spfem.actions.cdrl.psnr",
     "spfem.actions.cdrl.fps",
     "time.total_seconds",
     "memory.peak_gb",
@@ -171,7 +171,7 @@ def test_parameters_of_the_executed_copies_are_the_given_ones(smoke):
 
 def test_ideas_are_scored_beside_the_default_with_intervals(smoke):
     parameters = {"run_folder": str(smoke), "preset": "smoke", "settings": {}}
-    values = execute("07_your_own_loss", parameters | {"steps": 3, "batch": 2})
+    values = execute("07_your_own_loss", parameters | {"steps": 3, "batch": 3})
     scores = values["scores"]
     assert "circle loss" in values["ideas"]
     for name in values["ideas"]:

@@ -1,7 +1,7 @@
-"""The one pool of worker processes, built on pebble.
+"""The one pool of worker processes for jobs, built on pebble.
 
-Each job has a time limit. A job that kills its process costs itself alone, and is known by its
-number. All workers end with their parent, however it ends.
+A job may have a time limit (`run_each`). A job that kills its process costs itself alone, and is
+known by its number. All workers end with their parent, however it ends.
 """
 
 import multiprocessing
@@ -113,7 +113,8 @@ def beside(
         function: importable by name; arguments and result must be picklable. What it writes to
             standard error is not shown, so that its bars do not mix with those of the block.
         jobs: tuples of arguments.
-        workers: processes in all, this one among them; 0 and 1 do the jobs here, after the block.
+        workers: processes in all, this one among them; 0 and 1 do the jobs here, after the block,
+            and show their bars.
         threads: numeric threads of each worker; 0 leaves them as they are.
 
     Yields:

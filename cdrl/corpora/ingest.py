@@ -180,7 +180,7 @@ def _run_jobs(plan: Plan, jobs: list[Job], progress: bool) -> _Throughput:
 def _keep_result(job: Job, result: dict | Lost, throughput: _Throughput) -> None:
     """Count the frames of a new piece, or write the reason down."""
     if isinstance(result, Lost):
-        remedy = "convert it, e.g. with ffmpeg, to mp4"
+        remedy = "use fewer workers, or convert it, e.g. with ffmpeg, to mp4"
         if result.timed_out:
             remedy = "raise the time limit or cut the clip"
         reason = f"{result.reason}; {remedy}"

@@ -64,7 +64,7 @@ class ProbeResult:
 
     @property
     def highest(self) -> float:
-        """The highest accuracy of all probes: the leak."""
+        """The highest accuracy of all probes, found on the rows that score: it errs upwards."""
         return self.score[self.best]
 
     def estimate(self, kind: str | None = None) -> Estimate:

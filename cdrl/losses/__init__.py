@@ -1,1 +1,4 @@
-"""Losses: functions of tensors that return one value for each sample."""
+"""Losses: functions of tensors.
+
+Contrastive losses return one value for each sample, regularisers one for the batch.
+"""

@@ -81,7 +81,9 @@ def write_video(
     rate = _exact_rate(frame_rate)
 
     with open_output(Path(path), metadata or {}) as output:
-        first = next(images)
+        first = next(images, None)
+        if first is None:
+            raise InputError(f"{path}: there is no frame to write")
         height, width = first.shape[:2]
         tags = tags_by_size(width, height)
         pictures = PictureTrack(output, (width, height), tags, rate, 1 / rate)
@@ -283,7 +285,7 @@ class _EditedCopy:
             return
         track = sound_track(self.output, str(self.source), audio, self.origin)
         self.tracks[audio.index] = track
-        _copy_language(audio, track.stream)
+        _copy_track_names(audio, track.stream)
         if isinstance(track, EncodedSound):
             layout = audio.codec_context.layout
             change = f"sound {codec_name(audio)} to aac"
@@ -309,7 +311,7 @@ class _EditedCopy:
             self.changes.dropped.append(name)
             return
         self.tracks[stream.index] = track
-        _copy_language(stream, track.stream)
+        _copy_track_names(stream, track.stream)
         self.changes.kept.append(name)
 
     def _copy_chapters(self) -> None:
@@ -362,8 +364,8 @@ class _CopiedPackets:
         return []
 
 
-def _copy_language(source: Stream, copy: Stream) -> None:
-    """The title and language of a track."""
+def _copy_track_names(source: Stream, copy: Stream) -> None:
+    """Copy the title, language and handler of a track."""
     for key in ("language", "title", "handler_name"):
         if key in source.metadata:
             copy.metadata[key] = source.metadata[key]

@@ -15,12 +15,12 @@ from cdrl.core.checkpoint import save_network
 from cdrl.core.settings import ContentConfig
 from cdrl.core.vocabulary import EMOTIONS, NO_LABEL
 from cdrl.losses.contrastive import info_nce
-from cdrl.losses.regularisers import cross_covariance, variance_floor
+from cdrl.losses.regularisers import cross_correlation, variance_floor
 from cdrl.models.content import ContentEncoder
 from cdrl.models.gradient_reversal import Adversary
 from cdrl.priors.features import Features
 from cdrl.representation.components import build_content_encoder, content_loss, load_content_encoder
-from cdrl.representation.pairs import Batch, PairSampler
+from cdrl.representation.pairs import IMAGE_CANDIDATES, Batch, PairSampler
 from cdrl.training.group import run_in_group, starts_group
 from cdrl.training.joint import is_first, joint_forward
 from cdrl.training.loop import loop_config, read_history, train
@@ -28,9 +28,11 @@ from cdrl.training.loop import loop_config, read_history, train
 TERMS = ("contrast", "wrong_image", "sound", "emotion", "speaker", "covariance", "variance")
 # The wrong-image term costs four passes of the encoder; every fourth moment is enough.
 WRONG_IMAGE_STRIDE = 4
-IMAGE_SHIFTS = (0, 3, 6)  # pairs of the batch between the right image and the two wrong ones
-UNIT_FRAMES = 20_000  # frames that the sound units are clustered from, about
-EMBED_BATCH = 2048  # frames that are embedded at once
+IMAGE_SHIFT = 3  # pairs of the batch from one image under a sound to the next
+UNIT_FRAMES = (
+    20_000  # frames at least that the sound units are clustered from, fewer than twice that
+)
+EMBED_BATCH = 2048  # frames at least that are embedded at once, fewer than twice that
 
 
 class ContentObjective(nn.Module):
@@ -48,12 +50,13 @@ class ContentObjective(nn.Module):
       neither emotion nor speaker helps, or those of the other clip alone. The setting `loss` puts
       another loss in its place.
     - wrong_image: the same with the audio prior in the query of the encoder; the candidates are
-      three images under one sound.
+      three images under one sound. It costs four more passes of the encoder.
     - sound: cross-entropy, in nats, of a linear readout of the sound unit (a cluster of the audio
       prior) in the middle of the window. It is the entropy of the units, at most ln K, for an
       embedding without content. The sound is a teacher here, no input.
     - emotion, speaker: cross-entropy of an adversary behind gradient reversal.
-    - covariance: mean squared correlation of the embedding with the emotion label.
+    - covariance: mean squared correlation of the embedding with the emotion label; off by default
+      (its weight is 0).
     - variance: hinge against collapse.
 
     Args:
@@ -73,10 +76,10 @@ class ContentObjective(nn.Module):
         self.config = config
         self.contrastive_loss = content_loss(config)
 
-        self.emotion = Adversary(config.embedding, len(EMOTIONS))
-        self.speaker = Adversary(config.embedding, speakers)
-        self.read = nn.Linear(config.embedding, len(units))
-        self.scale = nn.Parameter(torch.tensor(10.0))
+        self.emotion_adversary = Adversary(config.embedding, len(EMOTIONS))
+        self.speaker_adversary = Adversary(config.embedding, speakers)
+        self.unit_classifier = nn.Linear(config.embedding, len(units))
+        self.unit_scale = nn.Parameter(torch.tensor(10.0))  # of logits of unit vectors
         self.register_buffer("units", units, persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -94,9 +97,9 @@ class ContentObjective(nn.Module):
             "contrast": contrast,
             "wrong_image": self._wrong_image(batch),
             "sound": self._sound(flat, batch["audio"]),
-            "emotion": adversarial_loss(self.emotion, flat, emotion),
-            "speaker": adversarial_loss(self.speaker, flat, speaker),
-            "covariance": cross_covariance(flat, one_hot),
+            "emotion": adversarial_loss(self.emotion_adversary, flat, emotion),
+            "speaker": adversarial_loss(self.speaker_adversary, flat, speaker),
+            "covariance": cross_correlation(flat, one_hot),
             "variance": variance_floor(flat, floor),
         }
 
@@ -142,7 +145,7 @@ class ContentObjective(nn.Module):
         query = self._embed(face[0, :, moments], mouth[0, :, moments], audio[0])
 
         images = []
-        for shift in IMAGE_SHIFTS:
+        for shift in image_shifts(face.shape[1]):
             image_face = face[1].roll(shift, 1)[:, moments]
             image_mouth = mouth[1].roll(shift, 1)[:, moments]
             images.append(self._embed(image_face, image_mouth, audio[1]))
@@ -161,7 +164,22 @@ class ContentObjective(nn.Module):
         middle = audio.shape[3] // 2
         audio_of_moments = audio[..., middle, :].flatten(0, 2)  # (2 P S, A)
         unit = torch.cdist(audio_of_moments, self.units).argmin(1)
-        return F.cross_entropy(self.read(self.scale * flat), unit, reduction="none")
+        return F.cross_entropy(self.unit_classifier(self.unit_scale * flat), unit, reduction="none")
+
+
+def image_shifts(pairs: int) -> tuple[int, ...]:
+    """How far the batch is rolled to bring the right image, and two wrong ones, under a sound.
+
+    Args:
+        pairs: of the batch, at least 3.
+
+    Returns:
+        0 and two others, all of different pairs: (0, 3, 6) of 8 pairs, (0, 1, 2) of 6.
+    """
+    far = tuple(IMAGE_SHIFT * number for number in range(IMAGE_CANDIDATES))
+    if len({shift % pairs for shift in far}) == IMAGE_CANDIDATES:
+        return far
+    return tuple(range(IMAGE_CANDIDATES))
 
 
 def adversarial_loss(
@@ -280,7 +298,8 @@ def embed_content(
         encoder: in eval mode.
         features: of the clips.
         image_rows: (N,) frames to embed; None embeds all.
-        audio_rows: (N,) frames whose sound is in the query; None: image only.
+        audio_rows: (N,) frames whose sound goes into the query of the cross-attention, one for each
+            of `image_rows`; None: the image alone.
 
     Returns:
         (N, D) float32, unit norm.

@@ -31,7 +31,7 @@ from cdrl.training.loop import loop_config, read_history, train
 TERMS = ("prior", "contrast", "direction", "intensity", "speaker", "variance")
 LEVELS = 3  # of intensity
 SHORT_WINDOW = 5  # frames that an editor shows its guidance
-EMBED_BATCH = 2048  # frames that are embedded at once
+EMBED_BATCH = 2048  # frames at least that are embedded at once, fewer than twice that
 
 Batch = dict[str, torch.Tensor]
 
@@ -72,8 +72,8 @@ class EmotionObjective(nn.Module):
         self.config = config
         self.contrastive_loss = emotion_loss(config)
         self.prior = freeze(prior)
-        self.level = nn.Linear(prior.embedding, 1)
-        self.speaker = Adversary(prior.embedding, speakers)
+        self.level_readout = nn.Linear(prior.embedding, 1)
+        self.speaker_adversary = Adversary(prior.embedding, speakers)
 
     def prompts(self) -> torch.Tensor:
         """Embed the learnt prompt of each emotion.
@@ -102,13 +102,13 @@ class EmotionObjective(nn.Module):
             "contrast": self.contrastive_loss(embedding, emotion, temperature),
             "direction": direction,
             "intensity": self._intensity(embedding, level),
-            "speaker": adversarial_loss(self.speaker, embedding, speaker),
+            "speaker": adversarial_loss(self.speaker_adversary, embedding, speaker),
             "variance": variance_floor(embedding, floor),
         }
 
     def _intensity(self, embedding: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """(B,): squared error of the level read from embeddings (B, D)."""
-        readout = self.level(embedding)[:, 0]
+        readout = self.level_readout(embedding)[:, 0]
         return (readout - level).square()
 
     def _direction(self, embedding: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:

@@ -60,9 +60,9 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
         out: the stage's folder.
 
     Returns:
-        `content.*`, `content_av.*`, `emotion.*`, `raw.*`, `hsic.*`, `rank.*`, `control.*` and
-        `real.*`, each with chance, interval and n. On a corpus without truth the scores that need
-        it are missing, and `notes.json` says which and why.
+        `content.*`, `content_av.*`, `emotion.*`, `raw.*`, `hsic.*`, `control.*` and `real.*`, each
+        with chance, interval and n; `rank.*` and `map.*`, plain numbers. On a corpus without truth
+        the scores that need it are missing, and `notes.json` says which and why.
     """
     codes = _embed(run)
     for name, code in codes.items():
@@ -74,15 +74,16 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
         (_emotion_probes, run, config, codes["emotion"]),
         (_speech_scores, run, config),
         (real_scores, run, config),
-        (_other_probes, run, config, codes["content"]),
+        (_audio_and_permuted_probes, run, config, codes["content"]),
         (blank_estimates, run, config),
         (_maps, codes, config, out),
     ]
-    # A class of the user is known to this process alone.
+    # A class of the user is known to this process alone. The bars of parallel jobs would mix, so
+    # each job is called through `quietly`.
     workers = 1 if _has_own_encoder(run) else config.workers
     content, emotion, speech, real, others, blank, maps = in_order(quietly, jobs, workers)
-    spoken, notes_of_speech = speech
-    estimates = emotion | others | content | spoken | blank
+    moment_scores, notes_of_speech = speech
+    estimates = emotion | others | content | moment_scores | blank
 
     corpus = probe_corpus(open_features(run, "report").store, config)
     notes: list[str] = []
@@ -132,6 +133,7 @@ def probe_corpus(store: Store, config: ProbeConfig) -> ProbeCorpus:
         store: of the reporting people.
         config: the stage's settings.
     """
+    # Generated clips have phone times; their people split into those who train and who score.
     truth = {}
     for name in ("viseme", "phoneme"):
         if name in store.truth:
@@ -175,8 +177,8 @@ def _emotion_probes(run: Path, config: ProbeConfig, emotion: np.ndarray) -> Esti
     return leakage.emotion_scores(emotion, corpus, inputs)
 
 
-def _other_probes(run: Path, config: ProbeConfig, content: np.ndarray) -> Estimates:
-    """Probe the content embedding with the right audio, and (N, D) without on permuted labels."""
+def _audio_and_permuted_probes(run: Path, config: ProbeConfig, content: np.ndarray) -> Estimates:
+    """Probe the content embedding with audio; and that without, (N, D), on permuted labels."""
     features = open_features(run, "report")
     corpus = probe_corpus(features.store, config)
     encoder = load_content_encoder(stage_folder(run, "content"))
