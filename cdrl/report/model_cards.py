@@ -80,7 +80,7 @@ DESCRIPTIONS = {
     ),
     "action_renderer": (
         "The neural renderer of the facial-action editor: a source and a change of its facial "
-        "actions -> the changed picture; what `cdrl edit` takes by default."
+        "actions -> the changed picture; the default editor of `cdrl edit` wraps it."
     ),
     "generator_start_discriminator": (
         "Real or edited, and which emotion: the adversary of generator_start."
