@@ -2,7 +2,7 @@
 # What they install stays in .venv (VENV=/another/folder to keep several).
 #
 #   make demo     the main job: notebooks 00 to 06, into runs/demo
-#   make test     every test
+#   make test     every test; coverage is of the quick ones, those of make check
 #   make check    format, lint, types and unit tests, in about two minutes
 #   make lint     format, lint and types alone
 #   make docs     the documentation site, into site/

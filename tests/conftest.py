@@ -30,6 +30,7 @@ LONGEST = (
     "test_study_edits",
     "test_study",
 )
+NOT_QUICK = ("slow", "notebook", "browser", "gpu")  # markers of tests that `make check` leaves out
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
@@ -47,6 +48,31 @@ def pytest_collection_modifyitems(items):
         return
     order = {name: position for position, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
+
+def cov_controller(config):
+    """What starts and stops coverage; None without --cov."""
+    return getattr(config.pluginmanager.get_plugin("_cov"), "cov_controller", None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Coverage counts quick tests alone: to watch the others would make them a quarter slower."""
+    controller = cov_controller(item.config)
+    is_quick = not any(item.get_closest_marker(name) for name in NOT_QUICK)
+    if controller is None or is_quick:
+        return (yield)
+    controller.pause()
+    try:
+        return (yield)
+    finally:
+        controller.resume()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what the table of coverage counts, which comes next."""
+    if cov_controller(config) is not None:
+        terminalreporter.write_line("coverage: of the quick tests, without processes they start")
 
 
 @pytest.fixture(autouse=True)

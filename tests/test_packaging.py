@@ -241,7 +241,15 @@ def test_make_test_and_make_demo_install_once_then_run():
     assert (
         "bin/cdrl run --preset cpu --out runs/demo" in listed and "bin/python -m pytest" in listed
     )
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_continuous_integration_does_what_make_check_does():
+    """`make check` is lint and some of the tests; every test is in `make test`, and none twice."""
+    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line[:1] != "#"]
+    assert commands[-3:] == ["make lint", "make test", "make docs"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert "\ncheck: lint\n\t$(PYTEST) -m " in makefile
+    assert "$(PYTEST) --cov" in makefile
 
 
 def test_the_least_torch_reads_weights_without_running_what_is_in_them():
