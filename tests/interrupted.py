@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+from light_server import NAME
 
+from cdrl.cli.kernels import KernelServer
 from cdrl.cli.notebooks import run_notebooks
 from cdrl.core.ending import Stopped, stopped_by_signals
 
@@ -36,6 +38,7 @@ def write_notebook(path):
 
 
 def main():
+    KernelServer.module = NAME
     out = Path(sys.argv[1])
     notebooks = Path(sys.argv[2])
     plan = {}

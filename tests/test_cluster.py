@@ -12,7 +12,7 @@ import psutil
 import pytest
 from test_grid import grid_of
 from test_ingest import assert_same_bytes
-from troublesome import fail, leave_a_mark, place, play, write_or_die
+from troublesome import fail, leave_a_mark, place, play, run_lightly, write_or_die
 
 from cdrl.cli.grid import run_grid
 from cdrl.core.cluster import run_on_cluster
@@ -145,11 +145,11 @@ def test_a_lost_scheduler_is_one_line(tmp_path):
 
 def test_many_jobs_do_not_grow_the_client(scheduler):
     process = psutil.Process()
-    list(run_on_cluster(play, ["a"] * 500, scheduler))
+    list(run_on_cluster(play, ["a"] * 300, scheduler))
     before = process.memory_info().rss
-    ended = sum(1 for _ in run_on_cluster(play, ["a"] * 2_000, scheduler))
-    assert ended == 2_000
-    assert process.memory_info().rss - before < 20e6
+    ended = sum(1 for _ in run_on_cluster(play, ["a"] * 1_000, scheduler))
+    assert ended == 1_000
+    assert process.memory_info().rss - before < 10e6
 
 
 def test_an_ingest_has_the_same_bytes(scheduler, tmp_path):
@@ -171,19 +171,18 @@ def test_an_ingest_has_the_same_bytes(scheduler, tmp_path):
     assert_same_bytes(tmp_path / "there", tmp_path / "here")
 
 
-def test_a_grid_has_the_same_results(scheduler, tmp_path):
+def test_a_grid_has_the_results_that_it_has_here(scheduler, tmp_path, monkeypatch):
+    """Those of this machine are in test_grid."""
+    monkeypatch.setattr("cdrl.cli.grid._run_one", run_lightly)
     grid = grid_of(tmp_path, "preset: smoke\ngrid: {priors.batch: [2, 3]}")
-    here, failures_here = run_grid(grid, tmp_path / "here", workers=2, log=list)
-    there, failures = run_grid(grid, tmp_path / "there", log=list, cluster=scheduler)
-    assert failures.reason.tolist() == failures_here.reason.tolist() == ["clip.mp4: no face found"]
-    assert scores_of(there) == scores_of(here)
-    assert scores_of(here)["priors.batch=2", "priors.a"] == 2.0
-
-
-def scores_of(results):
-    """{(run, score): value} without times and memory."""
-    values = results.set_index(["run", "score"]).value.to_dict()
-    return {key: values[key] for key in values if not key[1].startswith(("time.", "memory."))}
+    results, failures = run_grid(grid, tmp_path / "out", log=list, cluster=scheduler)
+    assert failures.run.tolist() == ["priors.batch=3"]
+    assert failures.reason.tolist() == ["clip.mp4: no face found"]
+    scores = results[~results.score.str.match("time|memory")].set_index("score").value
+    expected = {}
+    for stage, value in (("corpus", 1.0), ("priors", 2.0)):
+        expected |= {f"{stage}.a": value, f"{stage}.a.chance": 0.5, f"{stage}.a.n": 9}
+    assert scores.to_dict() == expected
 
 
 def test_a_job_of_a_study_that_is_killed_costs_itself_alone(scheduler, tmp_path):

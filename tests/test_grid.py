@@ -4,14 +4,18 @@ import io
 import json
 import os
 import re
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import nbformat
 import pandas as pd
 import pytest
+from light_server import NAME
+from troublesome import run_lightly
 
 from cdrl.cli.grid import run_grid
 from cdrl.cli.grid_file import check_grid, read_grid
+from cdrl.cli.kernels import kernel_managers
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
 from cdrl.report.grid_page import select_scores, write_grid_page
@@ -107,7 +111,14 @@ def tried(place):
     third = STAGE.format(stage="content", value=1.0)
     (place / "notebooks").mkdir()
     write_notebook(place / "notebooks", "02_third", third, RUN)
-    return attempt(grid_of(place, GRID), place / "out", workers=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cdrl.cli.grid._run_one", run_lightly)
+        return attempt(grid_of(place, GRID), place / "out", workers=2)
+
+
+def run_here(function, jobs, workers, threads, cluster):
+    """Do the jobs in this process, which has imported what they need."""
+    return enumerate(map(function, jobs))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +126,12 @@ def resumed(tried, place):
     """The same grid once more, after the cause of the failure is gone."""
     grid = grid_of(place, GRID)
     (place / "notebooks" / "cured").touch()
-    return attempt(grid, place / "out", workers=1)
+    with kernel_managers() as manager_class, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cdrl.cli.kernels.KernelServer.module", NAME)
+        patch.setattr("cdrl.cli.grid.run_jobs", run_here)
+        patch.setattr("cdrl.cli.grid.THREAD_VARIABLES", ())
+        patch.setattr("cdrl.cli.notebooks.kernel_managers", lambda: nullcontext(manager_class))
+        return attempt(grid, place / "out", workers=1)
 
 
 def test_a_grid_keeps_failures_apart(tried):

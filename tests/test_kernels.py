@@ -7,12 +7,13 @@ import time
 import nbformat
 import psutil
 import pytest
+from light_server import NAME
 
 from cdrl.cli import kernels
 from cdrl.cli.kernels import ForkedKernel, KernelServer
-from cdrl.cli.notebooks import NotebookError, run_notebooks
+from cdrl.cli.notebooks import run_notebooks
+from cdrl.core import ending
 from cdrl.core.files import read_json
-from cdrl.stages import notes
 
 pytestmark = pytest.mark.skipif(not kernels.CAN_FORK, reason="only Linux forks kernels")
 
@@ -67,9 +68,11 @@ def test_forked_kernels_are_like_those_that_are_started_anew(tmp_path, monkeypat
     assert len({number for seeds in drawn for number in seeds}) == 12
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server():
+    """One for all tests below; some end it, and then it is started again."""
     server = KernelServer()
+    server.module = NAME
     yield server
     server.close()
 
@@ -88,6 +91,25 @@ def wait_until(is_true, seconds=5):
     return is_true()
 
 
+def test_a_kernel_that_died_is_known_before_the_server_reads_its_status(server, tmp_path):
+    kernel = fork_sleeper(server, tmp_path)
+    kernel.send_signal(signal.SIGKILL)
+    assert wait_until(lambda: kernel.poll() is not None)
+    assert server.process.poll() is None
+
+
+def test_code_of_the_kit_that_has_changed_is_read_again(server, tmp_path):
+    fork_sleeper(server, tmp_path / "1")
+    first = server.process.pid
+    before = os.stat(ending.__file__)
+    try:
+        os.utime(ending.__file__, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        fork_sleeper(server, tmp_path / "2")
+        assert server.process.pid != first
+    finally:
+        os.utime(ending.__file__, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def test_kernels_end_with_the_server_and_a_new_one_is_started(server, tmp_path):
     kernel = fork_sleeper(server, tmp_path)
     assert kernel.poll() is None
@@ -101,34 +123,9 @@ def test_kernels_end_with_the_server_and_a_new_one_is_started(server, tmp_path):
     assert wait_until(lambda: other.poll() is not None)
 
 
-def test_a_kernel_that_died_is_known_before_the_server_reads_its_status(server, tmp_path):
-    kernel = fork_sleeper(server, tmp_path)
-    kernel.send_signal(signal.SIGKILL)
-    assert wait_until(lambda: kernel.poll() is not None)
-    assert server.process.poll() is None
-
-
-def test_code_of_the_kit_that_has_changed_is_read_again(server, tmp_path):
-    fork_sleeper(server, tmp_path / "1")
-    first = server.process.pid
-    before = os.stat(notes.__file__)
-    try:
-        os.utime(notes.__file__, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-        fork_sleeper(server, tmp_path / "2")
-        assert server.process.pid != first
-    finally:
-        os.utime(notes.__file__, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def test_a_server_that_cannot_be_had_costs_time_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(KernelServer, "_ask", lambda *_: "")
     monkeypatch.setattr(KernelServer, "_start", lambda self: None)
     notebook = write(tmp_path, "00_x", "a = 1", f"open({str(tmp_path / 'made')!r}, 'w')")
     run_notebooks({notebook: {}}, tmp_path / "run", log=print)
     assert (tmp_path / "made").exists()
-
-
-def test_a_forked_kernel_that_dies_gives_its_one_line(tmp_path):
-    deadly = write(tmp_path, "00_x", "a = 1", "import os\nos.kill(os.getpid(), 9)")
-    with pytest.raises(NotebookError, match="its kernel died"):
-        run_notebooks({deadly: {}}, tmp_path / "run", log=print)

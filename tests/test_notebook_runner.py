@@ -2,13 +2,15 @@
 
 import sys
 import time
+from contextlib import nullcontext
 
 import nbformat
 import papermill
 import pytest
+from light_server import NAME
 from papermill.exceptions import PapermillExecutionError
 
-from cdrl.cli.kernels import OwnKernelManager
+from cdrl.cli.kernels import OwnKernelManager, kernel_managers
 from cdrl.cli.notebooks import NotebookError, PeakMemory, run_notebooks
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
@@ -20,6 +22,15 @@ from cdrl.core.stage import run_stage
 PARAMETERS = 'run_folder: str = "runs/demo"\npreset: str = "cpu"\nsettings: dict = {}\n'
 PERSON = "example_person: int = 3\n"
 SETTINGS = {"content.steps": "3"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_server():
+    """One process forks the kernels of all tests here; runs with their own are in test_kernels."""
+    with kernel_managers() as manager_class, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cdrl.cli.kernels.KernelServer.module", NAME)
+        patch.setattr("cdrl.cli.notebooks.kernel_managers", lambda: nullcontext(manager_class))
+        yield
 
 
 def write(folder, name, *sources, parameters=PARAMETERS):

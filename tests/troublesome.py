@@ -74,6 +74,16 @@ def peak_memory_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def run_lightly(job):
+    """Execute the notebooks of one run of a grid, which need nothing of the stages."""
+    from light_server import NAME
+
+    from cdrl.cli import grid, kernels
+
+    kernels.KernelServer.module = NAME
+    return grid._run_one(job)
+
+
 def write_or_die(work, config, job):
     """A job of a study that is killed, or leaves a file."""
     if job == "die":

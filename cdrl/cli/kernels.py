@@ -41,7 +41,13 @@ class OwnKernelManager(AsyncKernelManager):
 
 
 class KernelServer:
-    """The process of `cdrl.cli.kernel_server`, started by the first kernel that is asked for."""
+    """The process that forks kernels, started by the first one that is asked for.
+
+    Attributes:
+        module: what it runs, by name.
+    """
+
+    module = "cdrl.cli.kernel_server"
 
     def __init__(self) -> None:
         self.process: subprocess.Popen | None = None
@@ -50,7 +56,7 @@ class KernelServer:
         self.connection, other_end = socket.socketpair()
         number = other_end.fileno()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cdrl.cli.kernel_server", str(number), str(os.getpid())],
+            [sys.executable, "-m", self.module, str(number), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             cwd=working_root(),
             env={**os.environ, **ENVIRONMENT},
