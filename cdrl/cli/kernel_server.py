@@ -26,6 +26,7 @@ from cdrl.core.ending import LOOK_SECONDS
 FIRST_MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "cdrl.stages", "cdrl.report.figures")
 # Of others, and for most of the notebooks: imported while the first kernel works.
 LATER_MODULES = (
+    "nbformat",  # plotly shows figures by it
     "cdrl.report.tables",
     "cdrl.report.live",
     "lightning_fabric",

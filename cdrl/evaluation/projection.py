@@ -7,6 +7,7 @@ import numpy as np
 from cdrl.evaluation.retrieval import unit_rows
 
 MIN_ROWS = 4
+EPOCH = "_nb_optimize_layout_euclidean_single_epoch"  # of umap.layouts, in umap-learn 0.5.6 and on
 SMALL_MAP = 50  # rows; smaller maps begin with the principal components
 
 
@@ -36,8 +37,13 @@ def umap_map(
     import umap
     from sklearn.neighbors import NearestNeighbors
 
-    for function in (umap.umap_.smooth_knn_dist, umap.umap_.compute_membership_strengths):
-        function.enable_caching()
+    for function in (
+        umap.umap_.smooth_knn_dist,
+        umap.umap_.compute_membership_strengths,
+        getattr(umap.layouts, EPOCH, None),
+    ):
+        if function is not None:
+            function.enable_caching()
 
     random = np.random.default_rng([seed, 7401])
     rows = np.sort(random.permutation(len(embedding))[:n_frames])
