@@ -5,12 +5,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from itertools import chain
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -42,6 +43,7 @@ def pins(text):
 
 
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text())
+FIRST_RELEASES = ("3.11.0", "3.12.0", "3.13.0")
 LINES = [*PROJECT["dependencies"], *chain.from_iterable(EXTRAS.values())]
 DECLARED = [Requirement(line) for line in LINES]
 
@@ -63,6 +65,17 @@ def test_an_environment_of_pinned_versions_has_all_of_them():
     if any(installed[name].partition("+")[0] != pinned[name] for name in telling):
         pytest.skip("other releases than the pinned ones are installed")
     assert installed == pinned
+
+
+def test_the_pins_accept_the_first_release_of_every_python():
+    """Debian 12 has Python 3.11.2; a pin that asks for 3.11.5 ends the installation there."""
+    refusals = []
+    for each in distributions():
+        name = canonicalize_name(each.name)
+        accepted = SpecifierSet(each.metadata.get("Requires-Python") or "")
+        if CONSTRAINTS.get(name) == each.version:
+            refusals += [(name, first) for first in FIRST_RELEASES if first not in accepted]
+    assert refusals == []
 
 
 def test_constraints_name_no_path_no_host_and_no_local_build():
