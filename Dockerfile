@@ -1,0 +1,27 @@
+# The kit with its tests, for any user id, installed where nobody can write.
+#
+#   docker build -t cdrl .
+#   docker run --rm -u $(id -u) -v "$PWD/runs:/work" cdrl                      the main job, into runs/demo
+#   docker run --rm -u $(id -u) -v "$PWD/runs:/work" --gpus all cdrl cdrl run --preset gpu --out /work/gpu
+#   docker run --rm -u $(id -u) cdrl pytest -n 2 -p no:cacheprovider /opt/cdrl/tests
+#
+# PyPI's torch brings CUDA. An index of torch's CPU builds makes a smaller image:
+#   docker build --build-arg TORCH_INDEX=URL -t cdrl .
+#
+# `python scripts/try_container.py FOLDER` does these steps in a folder, without docker.
+ARG PYTHON=3.11
+FROM python:${PYTHON}-slim
+ARG TORCH_INDEX=
+
+RUN apt-get update && apt-get install --yes --no-install-recommends make
+
+COPY . /opt/cdrl
+WORKDIR /opt/cdrl
+RUN PIP_NO_CACHE_DIR=1 PIP_EXTRA_INDEX_URL="$TORCH_INDEX" make .venv/installed
+RUN chmod -R a+rX,a-w /opt/cdrl
+
+ENV PATH=/opt/cdrl/.venv/bin:$PATH
+ENV HOME=/tmp
+ENV PYTHONDONTWRITEBYTECODE=1
+WORKDIR /work
+CMD ["cdrl", "run", "--preset", "cpu", "--out", "/work/demo"]
