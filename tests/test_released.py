@@ -121,8 +121,11 @@ def released(tmp_path_factory):
 def test_the_golden_case_of_the_release(released):
     x, y, z = (golden_input(10101 + number, 2, 3, 224, 224) for number in range(3))
     audio, other_audio = (golden_input(10104 + number, 2, 1, 512) for number in range(2))
-    features = released.features(x)
+    of_image = []
+    hook = released.image.register_forward_hook(lambda *call: of_image.append(call[-1]))
     anchor = released(x, audio)
+    hook.remove()
+    [features] = of_image
     for index, value in FEATURES.items():
         assert features[index].item() == pytest.approx(value, rel=1e-3)
     for index, value in CONTENT.items():
@@ -176,7 +179,7 @@ def test_a_checkpoint_has_every_name_once(released):
 
 def test_the_backbone_alone_loads_too(tmp_path):
     state = {}
-    for name, value in golden_state().items():
+    for name, value in released_state().items():
         if name.startswith("img_encoder"):
             state[name.removeprefix("img_encoder.")] = value
     torch.save(state, tmp_path / "backbone.pth")
@@ -219,7 +222,7 @@ def loss_on_noise(shared):
     text = F.normalize(torch.randn(7, 16), dim=-1)
     heads = LabelHeads(8, 16, 1 if shared else 7, hidden=32)
     optimiser = torch.optim.Adam(heads.parameters(), 1e-2)
-    for _ in range(150):
+    for _ in range(90):
         noise = torch.randn(16, 7, 8)
         if shared:
             noise = noise.flatten(0, 1)[:, None]
