@@ -17,18 +17,28 @@ if WORKERS > 1:  # before anything imports torch: workers that use every core sl
     os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))
 
 NOTEBOOKS = ("test_notebooks", "test_real_corpora")  # files that run all notebooks
-# Files that take longest, in the order in which several processes begin them: those that read the
-# run below come when the first has made it.
+# Files that take longest, in the order in which several processes begin them. On a fresh clone the
+# run below compiles the renderer; the two after it need nothing of that, so it is not done twice.
+# Those that read the run come when the first has made it.
 LONGEST = (
-    *NOTEBOOKS,
-    "test_grid",
+    "test_notebooks",
     "test_group",
+    "test_released",
+    "test_real_corpora",
+    "test_study_edits",
+    "test_cluster",
+    "test_study",
+    "test_stopping",
+    "test_grid",
+    "test_edit_command",
+    "test_dial",
     "test_ingest",
+    "test_notebook_runner",
+    "test_kernels",
+    "test_action_renderer",
     "test_packaging",
     "test_encoders",
     "test_fitting",
-    "test_study_edits",
-    "test_study",
 )
 NOT_QUICK = ("slow", "notebook", "browser", "gpu")  # markers of tests that `make check` leaves out
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
