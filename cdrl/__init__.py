@@ -7,7 +7,7 @@ generator of your own. `import cdrl` alone loads nothing heavy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cdrl.core.compile_cache import choose_compile_cache
+from cdrl.core.compile_cache import choose_compile_cache, choose_torch_cache
 
 if TYPE_CHECKING:
     from cdrl.api import edit, embed, load, scores
@@ -28,6 +28,7 @@ _MODULES = {
 
 
 choose_compile_cache()  # before anything imports numba
+choose_torch_cache()  # before anything imports torch
 
 
 def __getattr__(name: str) -> Any:

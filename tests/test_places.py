@@ -240,6 +240,26 @@ def test_compiled_code_has_a_private_place_where_nothing_can_be_written(monkeypa
     assert compile_cache.choose_compile_cache() != folder
     monkeypatch.setenv("NUMBA_CACHE_DIR", "mine")
     assert compile_cache.choose_compile_cache() == "mine"
+
+
+@pytest.mark.parametrize("kind", [KeyError, OSError])
+def test_torch_gets_a_cache_where_the_user_id_has_no_name(kind, monkeypatch, tmp_path):
+    """As in `docker run -u 12345`, where `import torchvision` ends in a KeyError otherwise."""
+
+    def no_name():
+        raise kind("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv(compile_cache.TORCH_VARIABLE, "")  # so that it is restored afterwards
+    del os.environ[compile_cache.TORCH_VARIABLE]
+    compile_cache.choose_torch_cache()
+    assert compile_cache.TORCH_VARIABLE not in os.environ
+
+    monkeypatch.setattr(compile_cache.getpass, "getuser", no_name)
+    compile_cache.choose_torch_cache()
+    folder = os.environ[compile_cache.TORCH_VARIABLE]
+    assert os.path.dirname(folder) == str(tmp_path)
+    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     monkeypatch.undo()
 
 

@@ -1,9 +1,11 @@
-"""Where numba keeps what it compiled, on machines where it finds no place by itself.
+"""Where numba and torch keep what they compiled, on machines where they find no place themselves.
 
-It takes the folder of the source file, else the user's cache folder, and fails where it can write
-neither, as in a container whose installation and HOME are read-only.
+Numba takes the folder of the source file, else the user's cache folder, and fails where it can
+write neither, as in a container whose installation and HOME are read-only. Torch names a folder by
+the user's name, and cannot be imported where the user id has none, as in `docker run -u 12345`.
 """
 
+import getpass
 import os
 import stat
 import sys
@@ -11,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
+TORCH_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -29,6 +32,14 @@ def choose_compile_cache() -> str:
     if numba is not None:
         numba.config.CACHE_DIR = folder
     return folder
+
+
+def choose_torch_cache() -> None:
+    """Name torch a private folder of temporary files where the user id has no name."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ.setdefault(TORCH_VARIABLE, _private_folder())
 
 
 def _finds_place() -> bool:
