@@ -1,6 +1,7 @@
 """The edit half of the study on the committed sentences: every variant, resumed, put together."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from cdrl.core.settings import StudyConfig, from_dict
 from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import RENDERER
+from cdrl.editors.constant import fit_constant
 from cdrl.evaluation.edit_comparison import parse_intensity_scales
 from cdrl.evaluation.readings import load_references, save_references
 from cdrl.models.image_editor import MAX_INTENSITY
@@ -152,6 +154,7 @@ def study(smoke, tmp_path_factory, one_process, opened_stores):
     editors = {name: watched(train, opened_stores) for name, train in EDITORS.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cdrl.study.edit_jobs.EDITORS", editors)
+        patch.setattr("cdrl.study.edit_jobs.fit_constant", partial(fit_constant, steps=10))
         results = run_study(folder / "results", folder / "work", config)
     return folder, config, results
 
