@@ -59,7 +59,7 @@ ROOT = repository_root()
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 # The paper's protocol at the least size, with the embedded priors.
 TINY = {
-    "visible_steps": 6,
+    "visible_steps": 2,
     "priors.audio": "embedded",
     "priors.audio_windows": "whole",
     "priors.language": "embedded",
@@ -567,7 +567,8 @@ def test_one_person_without_labels_goes_through_every_notebook(own_folder, tmp_p
     run = tmp_path / "run"
     words = ["run", "--preset", "smoke", "--corpus", "folder", "--data-root", str(root)]
     words += ["--out", str(run)]
-    for name, value in (TINY | {"corpus.train_people": 2}).items():
+    rendered = {"corpus.train_people": 2, "corpus.train_clips": 2}
+    for name, value in (TINY | rendered).items():
         words += ["--set", f"{name}={value}"]
     done = subprocess.run(
         [sys.executable, "-m", "cdrl.cli.main", *words],
