@@ -239,6 +239,9 @@ def test_the_pattern_of_a_mouth_does_not_depend_on_light_and_needs_some_looks():
     assert not covered_looks(looks).any()
     assert not covered_looks(looks[: LEAST_LOOKS - 1]).any()
 
+    patterns = random.uniform(60, 160, (12, len(POINTS), 3))  # a crowd: none of them is usual
+    assert not covered_looks([MouthLook(colours, 0.02) for colours in patterns]).any()
+
 
 def test_a_face_away_for_21_frames_and_a_blur_of_two(frames):
     away = frames.copy()

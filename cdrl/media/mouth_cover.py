@@ -78,7 +78,8 @@ def covered_looks(looks: list[MouthLook]) -> np.ndarray:
         looks: L looks at one face, in order.
 
     Returns:
-        (L,) bool; all False where there are too few looks to know the mouth.
+        (L,) bool; all False where there are too few looks to know the mouth, or no pattern that
+        most of them show.
     """
     covered = np.zeros(len(looks), bool)
     if len(looks) < LEAST_LOOKS:
@@ -90,6 +91,8 @@ def covered_looks(looks: list[MouthLook]) -> np.ndarray:
     for first in range(len(looks) - SHORTEST + 1):
         if is_odd[first : first + SHORTEST].all():
             covered[first : first + SHORTEST] = True
+    if covered.mean() > 0.5:  # what is usual is that of most looks
+        covered[:] = False
     return covered
 
 
