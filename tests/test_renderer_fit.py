@@ -59,11 +59,11 @@ def folder(footage, tmp_path_factory):
 def test_a_fit_draws_left_out_frames_nearer_and_keeps_the_edits(editor, clip):
     [learnt], [left_out], whole = split_clips([clip])
     before = editor.editor.renderer
-    after, history = fit_renderer(before, [learnt], 24, batch=4)
+    after, history = fit_renderer(before, [learnt], 16, batch=4)
 
     errors = redrawing_errors([before, after], [left_out]).mean(0)
     assert whole == 0 and len(learnt) + len(left_out) == len(clip)
-    assert errors[2] < 0.97 * errors[1] < errors[0]
+    assert errors[2] < 0.98 * errors[1] < errors[0]
     assert 0.9 < kept_movement(before, after, [left_out]) < 1.1
     assert history["redraw"].iloc[-1] < history["redraw"].iloc[0]
 
@@ -134,22 +134,20 @@ def test_a_fit_that_does_not_help_is_not_kept_and_found_again(
     lines = []
     assert fit_to_folder(editor, folder, tmp_path, steps=1, say=lines.append) is editor
     assert "about 1 minutes" in lines[0] and "it did not help, and is not kept" in lines[1]
-    assert [path.name for path in tmp_path.glob("fit-*/*")].count("fit.json") == 1
+    [work] = tmp_path.glob("fit-*")
+    assert {path.name for path in work.iterdir()} >= {"fit.json", "renderer.safetensors"}
+    assert not (work / "checkpoint.pt").exists()
 
     monkeypatch.setattr(fit, "fit_renderer", None)  # nothing is fitted again
     again = []
     assert fit_to_folder(editor, folder, tmp_path, steps=1, say=again.append) is editor
     assert again == lines[1:]
 
-
-def test_a_fit_that_helps_edits_under_its_own_name(editor, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "LEAST_GAIN", -1.0)
     monkeypatch.setattr(fit, "STANDARD_ERRORS", -10.0)
-    fitted = fit_to_folder(editor, folder, tmp_path, steps=1, say=lambda line: None)
-    [work] = tmp_path.glob("fit-*")
-    assert isinstance(fitted, CalibratedEditor)
-    assert fitted.card.name == f"calibrated, {work.name}" and editor.card.name == "calibrated"
-    assert not (work / "checkpoint.pt").exists()
+    kept = fit_to_folder(editor, folder, tmp_path, steps=1, say=again.append)
+    assert isinstance(kept, CalibratedEditor) and kept is not editor
+    assert kept.card.name == f"calibrated, {work.name}" and editor.card.name == "calibrated"
 
 
 def test_a_folder_without_a_clip_is_one_line(editor, tmp_path):
