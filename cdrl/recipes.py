@@ -14,6 +14,7 @@ import pandas as pd
 
 from cdrl.core.checkpoint import load_card, save_weights
 from cdrl.core.files import read_json, write_json
+from cdrl.core.presets import IMAGE_EDITOR
 from cdrl.core.settings import (
     ActionsConfig,
     ContentConfig,
@@ -241,7 +242,12 @@ def _make_generator_start(out: Path, work: Path) -> Card:
 
 
 def _make_generator(out: Path, work: Path) -> Card:
-    config = GeneratorConfig(steps=GENERATOR_STEPS, batch=GENERATOR_BATCH)
+    config = GeneratorConfig(
+        editor="image",
+        steps=GENERATOR_STEPS,
+        batch=GENERATOR_BATCH,
+        learning_rate=IMAGE_EDITOR["generator.learning_rate"],
+    )
     guidance = WindowGuidance(Guidance())
     editor, history = train_image_editor(
         corpus("train", work), guidance, config, "cdrl", Path(work)

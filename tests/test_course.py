@@ -36,6 +36,7 @@ from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.samples import sample_clips
 from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
+from cdrl.priors.actions import TrackedActions
 from cdrl.priors.language import WORDS
 from cdrl.report.edit_panel import EditPanel
 from cdrl.representation.guidance import Guidance
@@ -239,15 +240,17 @@ def is_by_hand(cell):
 
 
 def drawn_windows(random):
-    """A batch as the sampler of windows gives it."""
+    """A batch as the sampler of windows of facial actions gives it, with pixels."""
+    source = torch.from_numpy(random.random((2, 24, 52), np.float32))
     return {
+        "source": source,
+        "reference": source.flip(0),
         "frames": torch.from_numpy(random.random((2, 5, 3, 64, 64), np.float32)),
         "boxes": torch.tensor([[0.2, 0.5, 0.8, 1.0]] * 2),
         "emotion": torch.tensor([emotion_index("happy"), emotion_index("sad")]),
         "target": torch.tensor([emotion_index("sad"), emotion_index("happy")]),
         "intensity": torch.tensor([1.0, 1 / 3]),
         "target_intensity": torch.tensor([1 / 3, 1.0]),
-        "reference": torch.tensor([1, 0]),
     }
 
 
@@ -258,6 +261,9 @@ def prepare(name, monkeypatch):
     monkeypatch.setattr("cdrl.stages.open_features", lambda run, part: features)
     monkeypatch.setattr("cdrl.stages.training_clips", lambda run: features.store)
     monkeypatch.setattr("cdrl.stages.priors_language", lambda run: "embedded")
+    actions = np.random.default_rng(0).random((len(features.face), 52), np.float32)
+    tracked = TrackedActions(features.store.clips, actions)
+    monkeypatch.setattr("cdrl.stages.track_training_clips", lambda run: tracked)
     guidance = Guidance()
     values = {"__name__": "__main__"}
     for cell in method_cells(name)[:-1]:
@@ -268,7 +274,7 @@ def prepare(name, monkeypatch):
             values |= {"preset": "smoke", "settings": SMALL}
         if name.startswith("05"):
             values["Guidance"] = lambda run: guidance
-            values["WindowSampler"] = lambda store, count: drawn_windows
+            values["ActionWindowSampler"] = lambda *arguments: drawn_windows
     return values
 
 

@@ -583,9 +583,9 @@ def test_one_person_without_labels_goes_through_every_notebook(own_folder, tmp_p
     assert "no labels" in first_lines
 
     scores = all_scores(read_results(run))
-    assert np.isfinite(scores["spfem.image.cdrl.emotion_accuracy"])
-    assert "spfem.image.cdrl.emotion_accuracy.low" not in scores
-    assert "spfem.image.cdrl.emotion_accuracy.sources" not in scores
+    assert np.isfinite(scores["spfem.actions.cdrl.emotion_accuracy"])
+    assert "spfem.actions.cdrl.emotion_accuracy.low" not in scores
+    assert "spfem.actions.cdrl.emotion_accuracy.sources" not in scores
     assert "ann alone reports" in read_notes(run, "evaluate")
     assert sorted((run / "videos").glob("edit-*.mp4"))
 

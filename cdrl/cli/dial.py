@@ -6,6 +6,8 @@ from cdrl.cli.options import relative_to_root
 from cdrl.cli.pages import page_path, report_page
 from cdrl.report import dial as dial_report
 
+WORKERS = 2  # processes that edit
+
 
 def dial(arguments: argparse.Namespace) -> None:
     """Write the dial of a run as a page.
@@ -22,6 +24,6 @@ def dial(arguments: argparse.Namespace) -> None:
         isolated=True,
     )
     page = dial_report.write_page(
-        session, out, texts=arguments.text, references=arguments.reference
+        session, out, texts=arguments.text, references=arguments.reference, workers=WORKERS
     )
     report_page(page)

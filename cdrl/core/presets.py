@@ -33,6 +33,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator.workers": 1,
         "generator.steps": 4,
         "generator.batch": 4,
+        "generator.distil_steps": 4,
+        "generator.pixel_steps": 2,
         "generator.videos": 1,
         "generator.fit_steps": 2,
         "probe.workers": 1,
@@ -51,6 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator.steps": 20000,
         "generator.batch": 32,
         "generator.size": 256,
+        "generator.distil_steps": 3000,
+        "generator.pixel_steps": 1000,
     },
     # The release's protocol: frame rate, crop, split, test clips, drivers and priors.
     # The method is this kit's.
@@ -68,11 +72,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "content.steps": 3000,
         "emotion.steps": 3000,
         "emotion.released_steps": 15_625,
+        "generator.editor": "image",
         "generator.steps": 20_000,
         "generator.batch": 32,
         "generator.size": 224,
         "generator.videos": 12,
     },
+}
+
+
+# What differs from the defaults where the image editor or one of the user's own is trained.
+IMAGE_EDITOR: dict[str, Any] = {
+    "generator.steps": 100,
+    "generator.batch": 8,
+    "generator.learning_rate": 5e-4,
 }
 
 

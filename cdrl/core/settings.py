@@ -30,8 +30,8 @@ from pydantic.fields import FieldInfo
 from cdrl.core.cluster_address import check_cluster
 from cdrl.core.errors import InputError
 from cdrl.core.former_names import former_spelling, renamed_setting
-from cdrl.core.presets import PRESETS
-from cdrl.core.user_code import INTERFACES, allow, check_name, identity
+from cdrl.core.presets import IMAGE_EDITOR, PRESETS
+from cdrl.core.user_code import INTERFACES, KIT_NAMES, allow, check_name, identity, is_own
 
 MOST_STEPS = 10_000_000
 MOST = 10_000_000  # of anything that is counted
@@ -40,13 +40,21 @@ LONGEST_NAME = 200  # characters
 LONGEST_PART = 255  # bytes of a name in a path
 LONGEST_PATH = 4000  # bytes; systems take 4096
 LARGEST_SCALE = 1.5  # of the intensity, as `MAX_INTENSITY` of the editors
+EDITORS = KIT_NAMES["generator.editor"]  # the default one first
+UNNAMED = ("", "image")  # code of the kit that stored work is named without
 CHECKED = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
 Config = TypeVar("Config")
 
 
 def setting(
-    default: Any, description: str, *, hashed: bool = True, half: str = "", **limits: float
+    default: Any,
+    description: str,
+    *,
+    hashed: bool = True,
+    half: str = "",
+    later: bool = False,
+    **limits: float,
 ) -> Any:
     """One field of a settings class.
 
@@ -55,9 +63,11 @@ def setting(
         description: what the setting means, with its unit.
         hashed: whether it can change a result. A setting that cannot may change when a run resumes.
         half: "edit" for a setting that only the edit half of a study depends on.
+        later: whether it came after results were stored under hashes: it counts only where it is
+            not its default, so that these results are found again.
         limits: pydantic's `ge`, `gt`, `le`, `lt`.
     """
-    extra = {"hashed": hashed and not half, "half": half}
+    extra = {"hashed": hashed and not half, "half": half, "later": later}
     field: Any = Field
     return field(default, description=description, json_schema_extra=extra, **limits)
 
@@ -107,6 +117,13 @@ def _name_of_code(setting: str, value: Any) -> Any:
     return value if isinstance(value, str) else allow(setting, value)
 
 
+def _check_editor(text: str) -> str:
+    """Accept an editor of the kit, or `module:name`."""
+    if text not in EDITORS and not is_own(text):
+        raise ValueError(f"{', '.join(EDITORS)} or module:name")
+    return text
+
+
 def _check_place(text: str) -> str:
     """Accept the path of a file or folder, or nothing."""
     parts = text.encode(errors="replace").split(b"/")
@@ -144,7 +161,8 @@ ContentLoss = Annotated[str, BeforeValidator(partial(_name_of_code, "content.los
 ContentCode = Annotated[str, BeforeValidator(partial(_name_of_code, "content.encoder")), OwnCode]
 EmotionLoss = Annotated[str, BeforeValidator(partial(_name_of_code, "emotion.loss")), OwnCode]
 EmotionCode = Annotated[str, BeforeValidator(partial(_name_of_code, "emotion.encoder")), OwnCode]
-EditorCode = Annotated[str, BeforeValidator(partial(_name_of_code, "generator.editor")), OwnCode]
+OwnEditor = AfterValidator(_check_editor)
+EditorCode = Annotated[str, BeforeValidator(partial(_name_of_code, "generator.editor")), OwnEditor]
 Cluster = Annotated[str, AfterValidator(check_cluster)]
 Place = Annotated[str, AfterValidator(_check_place)]
 Template = Annotated[str, AfterValidator(_check_template)]
@@ -390,15 +408,27 @@ class GeneratorConfig:
     """The edit (SPFEM), with CDRL guidance and without: notebook 05."""
 
     size: int = setting(64, "side of the edited crop, pixels", ge=16, le=2048)
-    steps: int = _steps(100, "optimiser steps")
-    batch: int = setting(8, "windows in a batch", ge=2, le=100_000)
-    learning_rate: float = _learning_rate(5e-4)
-    start: Place = setting("generator_start", "weights that all variants begin with; empty: none")
+    steps: int = _steps(400, "optimiser steps")
+    batch: int = setting(14, "windows in a batch", ge=2, le=100_000)
+    learning_rate: float = _learning_rate(2e-3)
+    distil_steps: int = setting(
+        400, "steps of the students, facial-action editor", later=True, ge=1, le=MOST_STEPS
+    )
+    pixel_steps: int = setting(
+        24,
+        "last steps, whose CDRL terms are on drawn pixels, facial-action editor",
+        later=True,
+        ge=0,
+        le=MOST_STEPS,
+    )
+    start: Place = setting(
+        "generator_start", "weights that the image editors begin with; empty: none"
+    )
     content_weight: float = _weight(1.0, "the content term, times the variant's own")
     emotion_weight: float = _weight(1.0, "the emotion term, times the variant's own")
     adversarial_weight: float = _weight(1.0, "the adversarial term, times the variant's own")
     videos: int = setting(4, "edited videos to write", ge=1, le=10_000)
-    fit_steps: int = _steps(30, "steps of the fit to the real person of the samples")
+    fit_steps: int = _steps(30, "steps of the image editor's fit to the samples' real person")
     seed: int = _seed()
     device: Device = _device()
     devices: int = _devices()
@@ -407,7 +437,9 @@ class GeneratorConfig:
     compiled: bool = _compiled()
     tracker: TrackerName = _tracker()
     workers: int = _workers()
-    editor: EditorCode = setting("", f"the image editor, {_OWN}")
+    editor: EditorCode = setting(
+        "actions", "facial actions are edited and drawn; or the image editor, or one of your own"
+    )
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -488,7 +520,19 @@ class ActionsConfig:
     distil_steps: int = _steps(1200, "of the guidance's students")
     content_weight: float = _weight(1.0, "the content term, times the variant's own")
     emotion_weight: float = _weight(1.0, "the emotion term, times the variant's own")
+    adversarial_weight: float = setting(
+        1.0, "weight of the adversarial term, times the variant's own", later=True, ge=0, le=1e6
+    )
+    pixel_steps: int = setting(
+        0, "last steps, whose CDRL terms are on drawn pixels", later=True, ge=0, le=MOST_STEPS
+    )
     seed: int = _seed()
+    device: Device = _device()
+    devices: int = _devices()
+    precision: TrainingPrecision = _precision()
+    micro_batches: int = _micro_batches()
+    compiled: bool = _compiled()
+    tracker: TrackerName = setting("none", "where curves also go", hashed=False)
 
 
 @dataclass(frozen=True, config=CHECKED)
@@ -573,18 +617,38 @@ def stage_config(stage: str, preset: str = "cpu", settings: Mapping[str, Any] | 
     check_known("preset", preset, PRESETS)
     resolved = resolve_settings(settings)
     for name in INTERFACES.keys() & resolved.keys():
-        if resolved[name] != "":
-            resolved[name] = allow(name, resolved[name])
+        value = resolved[name]
+        is_kit_name = name in KIT_NAMES and isinstance(value, str) and not is_own(value)
+        if value != "" and not is_kit_name:
+            resolved[name] = allow(name, value)
     for name, value in resolved.items():  # a bad value of another stage is told here too
         other_stage, _, field = name.partition(".")
         read_value(name, field_infos(STAGES[other_stage])[field], value)
-    chosen = PRESETS[preset] | resolved
+    chosen = _choose_editor(PRESETS[preset] | resolved)
     prefix = f"{stage}."
     values = {}
     for name, value in chosen.items():
         if name.startswith(prefix):
             values[name.removeprefix(prefix)] = value
     return from_dict(STAGES[stage], values)
+
+
+def _choose_editor(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Add what the chosen editor needs; the facial-action editor draws aligned crops alone.
+
+    Args:
+        chosen: settings by their full names.
+    """
+    is_released = chosen.get("corpus.crop") == "released"
+    editor = chosen.get("generator.editor", "image" if is_released else "actions")
+    if editor != "actions":
+        return IMAGE_EDITOR | chosen | {"generator.editor": editor}
+    if is_released:
+        raise InputError(
+            "generator.editor=actions: the facial-action editor draws aligned crops, and "
+            "corpus.crop=released; leave one of the two out"
+        )
+    return chosen
 
 
 def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
@@ -692,8 +756,10 @@ def _select(config: Any, key: str, value: Any) -> dict[str, Any]:
         if not isinstance(extra, dict) or extra[key] != value:
             continue
         setting_value = getattr(config, name)
-        if OwnCode in info.metadata:
-            if setting_value:
+        if extra["later"] and setting_value == info.default:
+            continue
+        if OwnCode in info.metadata or OwnEditor in info.metadata:
+            if setting_value not in UNNAMED:
                 selected[name] = identity(setting_value)
             continue
         selected[name] = setting_value

@@ -56,6 +56,9 @@ INTERFACES = {
     "generator.editor": Interface(("frames", "weights", "intensity", "selection"), ("card",)),
 }
 
+# Setting -> names of the kit's own objects that it takes beside `module:name`.
+KIT_NAMES = {"generator.editor": ("actions", "image")}
+
 _GIVEN: dict[str, Any] = {}  # name -> the object that this process was given
 
 
@@ -134,6 +137,15 @@ def identity(name: str) -> str:
     source = _read_source("", name, _GIVEN[name])
     digest = hashlib.sha256(source.encode()).hexdigest()
     return f"{name} {digest[:DIGITS]}"
+
+
+def is_own(name: str) -> bool:
+    """Whether the value of a setting names code of the user.
+
+    >>> is_own("mine:loss"), is_own("image"), is_own("")
+    (True, False, False)
+    """
+    return NAME.fullmatch(name) is not None
 
 
 def check_name(text: str) -> str:

@@ -5,7 +5,7 @@ Steady over time, and in bounded memory.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -85,6 +85,56 @@ def edit_clip(
     seen = crops[spread(len(crops), FACE_FRAMES)]
     editor, weights = editor_of_clip(editor, seen, weights)
     return np.stack(list(edit_stream(editor, crops, weights, curve, frame_rate)))
+
+
+@torch.no_grad()
+def edit_clip_at(
+    editor: Editor,
+    crops: np.ndarray,
+    emotion: str | Mixture,
+    intensities: Sequence[float],
+    frame_rate: float = TRAINED_RATE,
+    source_emotion: str | Mixture | None = None,
+) -> list[np.ndarray]:
+    """`edit_clip` at several intensities above 0; the editor looks at the clip once for all.
+
+    Args:
+        editor: of `load_editor`, or trained here; one that needs no source emotion in its weights.
+        crops: (T, H, H, 3) uint8 RGB, H >= 64.
+        emotion: a name, or a mixture {name: weight}.
+        intensities: up to 1.5.
+        frame_rate: Hz.
+        source_emotion: see `edit_clip`; for an editor that looks at the clip before.
+
+    Returns:
+        (T, H, H, 3) uint8 for each intensity.
+    """
+    weights = emotion_weights(emotion, editor.card.emotions, source_emotion)
+    seen = crops[spread(len(crops), FACE_FRAMES)]
+    editor, weights = editor_of_clip(editor, seen, weights)
+    images = image_tensor(crops)
+    stride = stride_at(editor, frame_rate)
+    curves = torch.tensor(intensities)[:, None].expand(-1, len(crops))
+
+    parts = []
+    for start in range(0, len(crops), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        parts.append(editor.fields(images[None], weights, curves, chunk, stride))
+
+    edits = []
+    for number in range(len(intensities)):
+        fields = []
+        for field in zip(*parts, strict=True):
+            series = torch.cat([part[number] for part in field])
+            fields.append(smooth(series))
+        edits.append(_to_pixels(apply_fields(images, *fields)))
+    return edits
+
+
+def _to_pixels(images: torch.Tensor) -> np.ndarray:
+    """(T, 3, H, W) in [0, 1] -> (T, H, W, 3) uint8."""
+    pixels = (images * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).numpy()
 
 
 def stride_at(editor: Editor, frame_rate: float) -> int:
@@ -185,9 +235,7 @@ def _edit_window(
         smoothed.append(change.masked_fill(unchanged, 0))
 
     flow, shading, residual = smoothed
-    edited = apply_fields(images[frames], flow, shading, residual)
-    pixels = (edited * 255).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).numpy()
+    return _to_pixels(apply_fields(images[frames], flow, shading, residual))
 
 
 def smooth(field: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from torch import nn
 from cdrl.baselines.released.guidance import ReleasedGuidance
 from cdrl.core.checkpoint import freeze, load_card, load_weights, save_network, save_weights
 from cdrl.core.settings import GeneratorConfig
-from cdrl.core.user_code import identity
+from cdrl.core.user_code import identity, is_own
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
 from cdrl.editors.base import DEFAULT_CARD, EditorCard, card_entries
@@ -248,7 +248,8 @@ def train_image_editor(
         return ImageEditor.from_pretrained(out), read_history(out)
 
     card = EditorCard(variant, emotions_of(store), store.crop, run)
-    editor, discriminator = starting_networks(start, config.seed, card, config.editor)
+    own = config.editor if is_own(config.editor) else ""
+    editor, discriminator = starting_networks(start, config.seed, card, own)
     objective = ImageObjective(editor, discriminator, weights, guidance)
     sampler = WindowSampler(store, config.batch, audio=audio)
 
@@ -270,8 +271,8 @@ def train_image_editor(
 
     entries = image_entries(editor, out)
     entries |= {"variant": variant, "weights": weights, "start": start, "steps": config.steps}
-    if config.editor:
-        entries[CODE] = identity(config.editor)
+    if own:
+        entries[CODE] = identity(own)
     save_network(out, editor, entries, history)
     return editor, history
 

@@ -45,6 +45,8 @@ def load_editor(where: str | Path = DEFAULT_EDITOR) -> Editor:
     weights = _find_weights(folder) if folder.is_dir() else weights_path(str(where))
     entries = load_card(str(weights))
     card = read_editor_card(entries, weights)
+    if entries["editor"] == actions.KIND and "renderer" in entries:
+        return _load_run_editor(weights, entries, card)
     if entries["editor"] == actions.KIND:
         return _load_action_editor(weights, entries, card)
     from cdrl.editors import image  # imports all that trains
@@ -55,6 +57,18 @@ def load_editor(where: str | Path = DEFAULT_EDITOR) -> Editor:
         f"{weights.with_suffix('.json')}: editor {entries['editor']!r} is unknown, accepted are "
         f"{actions.KIND!r} and {image.KIND!r}; take another cdrl, or train it again"
     )
+
+
+def without_rules(editor: Editor) -> Editor:
+    """The facial-action editor as scores of the studio know it; any other editor as it is.
+
+    The rules of `CalibratedEditor` mend what goes wrong on real faces; on rendered people, whom
+    tracker and renderer know, the mouth is nearer to true edits without them.
+
+    Args:
+        editor: of `load_editor`.
+    """
+    return editor.editor if isinstance(editor, CalibratedEditor) else editor
 
 
 def _find_weights(folder: Path) -> Path:
@@ -75,6 +89,13 @@ def _load_image_editor(weights: Path, entries: dict[str, Any], card: EditorCard)
     editor = ImageEditor(**entries["model"], card=card)
     load_weights(str(weights), editor)
     return editor
+
+
+def _load_run_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> CalibratedEditor:
+    """The manipulator that a run trained, drawn and calibrated as the committed one is."""
+    manipulator = actions.load_manipulator(str(weights))
+    renderer = actions.load_renderer(entries["renderer"])
+    return CalibratedEditor(ActionEditor(manipulator, renderer, card=card), card)
 
 
 def _load_action_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> ActionEditor:

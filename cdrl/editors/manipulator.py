@@ -1,9 +1,13 @@
 """Training of the action manipulator: SPFEM on facial actions, on unpaired windows.
 
-With CDRL guidance and, term for term the same, without.
+With CDRL guidance and, term for term the same, without. Most steps are guided by students that see
+facial actions; the last ones may be guided by the encoders themselves, on the pixels that the
+renderer draws of the edited actions.
 """
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -13,6 +17,9 @@ from cdrl.core.checkpoint import freeze, save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig
 from cdrl.core.vocabulary import ACTIONS
+from cdrl.corpora.store import Store
+from cdrl.editors.actions import KIND, RENDERER
+from cdrl.editors.base import EditorCard, card_entries
 from cdrl.editors.objective import (
     EditGuidance,
     Terms,
@@ -24,15 +31,19 @@ from cdrl.editors.objective import (
     scaled_difference,
 )
 from cdrl.editors.paired import PairedActionObjective, PairedActionSampler, TrackedEdits
-from cdrl.editors.samplers import ActionWindowSampler, Batch
+from cdrl.editors.samplers import ActionWindowSampler, Batch, middle_frames
 from cdrl.editors.variants import Weights, action_weights, measurable_weights
 from cdrl.models.action_networks import ActionDiscriminator, ActionManipulator
+from cdrl.models.action_renderer import ActionRenderer
 from cdrl.priors.actions import TrackedActions
 from cdrl.representation.distillation import ActionGuidance, feature_stats
-from cdrl.training.joint import joint_forward
-from cdrl.training.loop import LoopConfig, train
+from cdrl.training.group import run_in_group, starts_group
+from cdrl.training.joint import is_first, joint_forward
+from cdrl.training.loop import LoopConfig, read_history, train
 
 JAW = ACTIONS.index("jawOpen")
+PIXEL_BATCH = 8  # windows in a batch of the last steps, at most
+PIXEL_LEARNING_RATE = 0.25  # of that of the steps before
 
 
 class ActionWindowGuidance(nn.Module):
@@ -65,7 +76,50 @@ class ActionWindowGuidance(nn.Module):
 
 def takes_reference(batch: Batch) -> torch.Tensor:
     """(B,) bool: every other window takes the style of its reference, the others of a label."""
-    return torch.arange(len(batch["source"])) % 2 == 1
+    source = batch["source"]
+    return torch.arange(len(source), device=source.device) % 2 == 1
+
+
+class ActionDrawing(nn.Module):
+    """Draws the five middle frames of windows of edited actions; differentiable to the actions.
+
+    Args:
+        renderer: frozen from now on.
+    """
+
+    def __init__(self, renderer: ActionRenderer):
+        super().__init__()
+        self.renderer = freeze(renderer)
+
+    def forward(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
+        """Draw.
+
+        Args:
+            batch: of `ActionWindowSampler` with a store.
+            output: (B, T, 52) edited actions of its windows.
+
+        Returns:
+            (B, 5, 3, 64, 64) RGB in [0, 1].
+        """
+        middle = middle_frames(output.shape[1])
+        source = batch["source"][:, middle]
+        change = output[:, middle] - source
+        return joint_forward(self.renderer, batch["frames"], source, change).frames
+
+
+@dataclass(frozen=True)
+class PixelSupervision:
+    """What the last steps need to compute the CDRL terms on drawn pixels.
+
+    Attributes:
+        store: the clips whose actions were tracked.
+        renderer: draws edited actions.
+        guidance: CDRL on windows of five frames.
+    """
+
+    store: Store
+    renderer: ActionRenderer
+    guidance: EditGuidance
 
 
 class ActionObjective(nn.Module):
@@ -80,13 +134,14 @@ class ActionObjective(nn.Module):
         style: L1 of the style read from the output to the target style.
         speech: 1 - Pearson r of the jaw's opening, output against source (NED's).
         temporal_smoothness: squared acceleration of the change.
-        content, emotion: distilled CDRL guidance, see `guided_terms`.
+        content, emotion: CDRL guidance, see `guided_terms`.
 
     Args:
         manipulator: to train.
         discriminator: its adversary.
         weights: of the terms; a guided term of weight 0 is measured without a gradient.
-        guidance: None: no guided terms.
+        guidance: of edited actions, or of the pixels drawn of them; None: no guided terms.
+        drawing: draws what the guidance sees; None: it sees the edited actions.
     """
 
     def __init__(
@@ -95,12 +150,14 @@ class ActionObjective(nn.Module):
         discriminator: ActionDiscriminator,
         weights: Weights,
         guidance: EditGuidance | None,
+        drawing: ActionDrawing | None = None,
     ):
         super().__init__()
         self.manipulator = manipulator
         self.discriminator = discriminator
         self.weights = weights
         self.guidance = guidance
+        self.drawing = drawing
 
     def forward(self, batch: Batch) -> Terms:
         """Batch of `ActionWindowSampler` -> {name: (B,) values}."""
@@ -126,7 +183,8 @@ class ActionObjective(nn.Module):
         terms["speech"] = 1 - jaw_correlation
         terms["temporal_smoothness"] = change_acceleration(output, source, std)
 
-        terms |= guided_terms(self.guidance, self.weights, batch, output)
+        seen = output if self.drawing is None else self.drawing(batch, output)
+        terms |= guided_terms(self.guidance, self.weights, batch, seen)
         return terms
 
     def _style(self, batch: Batch, window: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -143,10 +201,13 @@ def train_action_manipulator(
     variant: str,
     out: Path,
     edits: TrackedEdits | None = None,
+    pixels: PixelSupervision | None = None,
+    card: dict[str, Any] | None = None,
 ) -> tuple[ActionManipulator, pd.DataFrame]:
     """Train one variant.
 
-    Writes `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes.
+    Writes `model.safetensors`, `model.json`, `history.parquet` under `out`; resumes. With
+    `config.devices` above one, as many processes train it as one, see `training.engine`.
 
     Args:
         tracked: training people.
@@ -156,9 +217,12 @@ def train_action_manipulator(
         variant: name in `ACTION_VARIANTS`.
         out: folder of the weights and of the checkpoint.
         edits: true edits of training people, for `paired` only.
+        pixels: for the last `config.pixel_steps` steps; None: all steps are guided on actions.
+        card: further entries of the card file.
 
     Returns:
-        The manipulator, frozen, in eval mode, and the history of every term.
+        The manipulator, frozen, in eval mode, and the history of every term; its column `pixels` is
+        1 for the steps whose guided terms were measured on drawn pixels.
 
     Raises:
         InputError: unknown variant, guidance that is missing, true edits that are missing or given
@@ -169,6 +233,11 @@ def train_action_manipulator(
         use = "needed" if variant == "paired" else "for `paired` alone, no other may see them"
         raise InputError(f"variant {variant!r}: true edits are {use}")
     weights = measurable_weights(weights, guidance is not None, variant)
+    title = f"action manipulator, {variant}"
+    if starts_group(config.devices):
+        arguments = (tracked, guidance, config, variant, out, edits, pixels, card)
+        run_in_group(train_action_manipulator, arguments, config.devices, config.device, title)
+        return ActionManipulator.from_pretrained(out), read_history(out)
 
     torch.manual_seed(config.seed)
     mean, std = feature_stats(tracked.coefficients)
@@ -183,12 +252,15 @@ def train_action_manipulator(
         objective = ActionObjective(manipulator, discriminator, weights, guidance)
         sampler = ActionWindowSampler(tracked, config.batch, config.window)
 
-    loop = LoopConfig(
-        steps=config.steps, learning_rate=config.learning_rate, seed=config.seed, weights=weights
-    )
-    checkpoint = Path(out) / "training"
-    title = f"action manipulator, {variant}"
-    history = train(objective, objective, sampler, loop, checkpoint, title)
+    loop = _loop_config(config, weights)
+    history = train(objective, objective, sampler, loop, Path(out) / "training", title)
+    if pixels is not None and config.pixel_steps and isinstance(objective, ActionObjective):
+        last = _train_on_pixels(tracked, pixels, objective, config, out, title)
+        last["step"] += config.steps
+        history = pd.concat([history.assign(pixels=0.0), last.assign(pixels=1.0)])
+    if not is_first():
+        return manipulator, history
+
     entries = {
         "model": {},
         "variant": variant,
@@ -196,5 +268,54 @@ def train_action_manipulator(
         "steps": config.steps,
         "people": int(tracked.clips.speaker.nunique()),
     }
-    save_network(out, manipulator, entries, history)
+    save_network(out, manipulator, entries | (card or {}), history)
     return manipulator, history
+
+
+def _loop_config(config: ActionsConfig, weights: Weights) -> LoopConfig:
+    return LoopConfig(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        weights=weights,
+        device=config.device,
+        precision=config.precision,
+        micro_batches=config.micro_batches,
+        compiled=config.compiled,
+        tracker=config.tracker,
+    )
+
+
+def _train_on_pixels(
+    tracked: TrackedActions,
+    pixels: PixelSupervision,
+    trained: ActionObjective,
+    config: ActionsConfig,
+    out: Path,
+    title: str,
+) -> pd.DataFrame:
+    """Train the same networks on, with the guided terms on drawn pixels; the history."""
+    drawing = ActionDrawing(pixels.renderer)
+    objective = ActionObjective(
+        trained.manipulator, trained.discriminator, trained.weights, pixels.guidance, drawing
+    )
+    batch = min(config.batch, PIXEL_BATCH)
+    sampler = ActionWindowSampler(tracked, batch, config.window, pixels.store)
+
+    loop = replace(
+        _loop_config(config, trained.weights),
+        steps=config.pixel_steps,
+        learning_rate=PIXEL_LEARNING_RATE * config.learning_rate,
+    )
+    checkpoint = Path(out) / "training_on_pixels"
+    return train(objective, objective, sampler, loop, checkpoint, f"{title}, on pixels")
+
+
+def editor_entries(card: EditorCard, folder: Path) -> dict[str, Any]:
+    """The entries of the card file of a trained manipulator that `load_editor` needs.
+
+    Args:
+        card: of the editor.
+        folder: where the manipulator is written.
+    """
+    return {"editor": KIND, "renderer": RENDERER} | card_entries(card, folder)

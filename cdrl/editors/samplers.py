@@ -282,13 +282,16 @@ class ActionWindowSampler:
         tracked: training people.
         batch: windows.
         window: frames.
+        store: of the same clips, where the pixels of the middle frames are wanted too.
 
     Raises:
         InputError: a window too short for the content student, or clips that are long enough show
             fewer than two emotions.
     """
 
-    def __init__(self, tracked: TrackedActions, batch: int, window: int):
+    def __init__(
+        self, tracked: TrackedActions, batch: int, window: int, store: Store | None = None
+    ):
         shortest = 2 * REACH + 1
         if window < shortest:
             raise InputError(
@@ -297,6 +300,7 @@ class ActionWindowSampler:
             )
         clips = tracked.clips
         self.tracked = tracked
+        self.store = store
         self.batch = batch
         self.window = window
         self.emotion = clips["emotion"].map(emotion_index).to_numpy()
@@ -312,7 +316,8 @@ class ActionWindowSampler:
 
         Returns:
             source, reference (B, T, 52), emotion, target (B,) int64, intensity, target_intensity
-            (B,).
+            (B,); with a store the pixels of the five frames `middle_frames`: frames
+            (B, 5, 3, 64, 64), boxes (B, 4).
         """
         clips = draw_balanced(self.groups, self.batch, random)
         starts = draw_starts(self.length[clips], self.window, random)
@@ -323,7 +328,7 @@ class ActionWindowSampler:
         labels = self.emotion[clips]
         strength = draw_strengths(labels, self.level[clips], random)
         emotion = torch.from_numpy(labels)
-        return {
+        batch = {
             "source": source,
             "reference": source[reference],
             "emotion": emotion,
@@ -331,3 +336,18 @@ class ActionWindowSampler:
             "intensity": strength,
             "target_intensity": strength[reference],
         }
+        if self.store is not None:
+            first = middle_frames(self.window).start
+            _, batch["frames"] = window_frames(self.store, clips, starts + first)
+            batch["boxes"] = torch.from_numpy(self.store.clip_mouth_boxes()[clips])
+        return batch
+
+
+def middle_frames(window: int) -> slice:
+    """The five frames in the middle of a window of so many.
+
+    >>> middle_frames(24)
+    slice(9, 14, None)
+    """
+    first = (window - WINDOW) // 2
+    return slice(first, first + WINDOW)

@@ -97,7 +97,11 @@ def action_weights(variant: str, config: ActionsConfig) -> Weights:
     Raises:
         InputError: for a variant that is not in `ACTION_VARIANTS`.
     """
-    factors = {"content": config.content_weight, "emotion": config.emotion_weight}
+    factors = {
+        "content": config.content_weight,
+        "emotion": config.emotion_weight,
+        "adversarial": config.adversarial_weight,
+    }
     return _scaled(ACTION_VARIANTS, variant, factors, "action manipulator")
 
 

@@ -30,6 +30,7 @@ ROI_ELLIPSES = {
     "mouth": (0.5, 0.67, 0.28, 0.21),
 }
 CORE_BLOCKS = 4
+PART = 48  # frames that are decoded at once where no gradients are needed
 
 Fields = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # flow, shading, residual; see `Edit`
 
@@ -172,10 +173,9 @@ class FieldNetwork(nn.Module, Pretrained):
             Flow, shading and residual of t frames, shapes as in `Edit`.
         """
         small = _small_frames(frames)
-        triples = neighbours(small, stride or self.stride)
-        triples = triples[:, selection] * 2 - 1
+        triples = neighbours(small, stride or self.stride, selection) * 2 - 1
 
-        fine, coarse = self._decode(triples.flatten(0, 1), code.flatten(0, 1))
+        fine, coarse = self._decode_in_parts(triples.flatten(0, 1), code.flatten(0, 1))
         frame_gain = gain.flatten()[:, None, None, None]
 
         flow, residual = self._flow_and_residual(fine)
@@ -199,6 +199,19 @@ class FieldNetwork(nn.Module, Pretrained):
         outputs = F.pixel_shuffle(outputs, self.resolution_factor)
         flow, residual = outputs.split((2, 1), 1)
         return flow, residual
+
+    def _decode_in_parts(
+        self, x: torch.Tensor, code: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`_decode`; without gradients in parts that fit into the processor's cache."""
+        if torch.is_grad_enabled() or len(x) <= PART:
+            return self._decode(x, code)
+
+        parts = []
+        for frames, codes in zip(x.split(PART), code.split(PART), strict=True):
+            parts.append(self._decode(frames, codes))
+        fine, coarse = zip(*parts, strict=True)
+        return torch.cat(fine), torch.cat(coarse)
 
     def _decode(self, x: torch.Tensor, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 9, 64, 64), (B, code) -> features at 32 x 32 and at 16 x 16."""
@@ -231,8 +244,10 @@ class FieldNetwork(nn.Module, Pretrained):
 
 
 def _small_frames(frames: torch.Tensor) -> torch.Tensor:
-    """(B, T, 3, H, W) -> (B, T, 3, 64, 64)."""
+    """(B, T, 3, H, W) -> (B, T, 3, 64, 64); a clip that was expanded to B is resized once."""
     batch, count = frames.shape[:2]
+    if batch > 1 and frames.stride(0) == 0:
+        return _small_frames(frames[:1]).expand(batch, -1, -1, -1, -1)
     small = working_view(frames.flatten(0, 1))
     return small.view(batch, count, 3, WORKING_SIZE, WORKING_SIZE)
 
@@ -245,25 +260,26 @@ def working_view(images: torch.Tensor) -> torch.Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def neighbours(frames: torch.Tensor, stride: int) -> torch.Tensor:
+def neighbours(frames: torch.Tensor, stride: int, selection: slice = slice(None)) -> torch.Tensor:
     """Put the frames `stride` before and after beside each frame; the ends are repeated.
 
     Args:
         frames: (B, T, 3, H, W).
         stride: distance in frames.
+        selection: the t frames to put together.
 
     Returns:
-        (B, T, 9, H, W): before, the frame, after.
+        (B, t, 9, H, W): before, the frame, after.
     """
     count = frames.shape[1]
-    index = torch.arange(count, device=frames.device)
+    index = torch.arange(count, device=frames.device)[selection]
     index_before = (index - stride).clamp(min=0)
     index_after = (index + stride).clamp(max=count - 1)
 
     before = frames[:, index_before]
     after = frames[:, index_after]
 
-    return torch.cat([before, frames, after], 2)
+    return torch.cat([before, frames[:, index], after], 2)
 
 
 def apply_to_clips(frames: torch.Tensor, fields: Fields) -> torch.Tensor:
@@ -302,13 +318,26 @@ def apply_fields(
     shading = _enlarge(shading, height, width)
     residual = _enlarge(residual, height, width)
 
-    pixels = _pixel_grid(height, width, images.device)
-    grid = pixels + flow.permute(0, 2, 3, 1)
-
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved = sample_moved(images, flow)
     edited = moved * shading.exp() + residual
 
     return edited.clamp(0, 1)
+
+
+def sample_moved(images: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """Move images: out(p) = source(p + flow(p)), bilinear, with borders repeated.
+
+    Args:
+        images: (B, C, H, W).
+        flow: (B, 2, H, W) in units of half the width (x) and height (y).
+
+    Returns:
+        (B, C, H, W).
+    """
+    height, width = images.shape[-2:]
+    pixels = _pixel_grid(height, width, images.device)
+    grid = pixels + flow.permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _enlarge(field: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from cdrl.core.checkpoint import save_network
+from cdrl.core.checkpoint import load_tensors, save_network
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig
+from cdrl.core.vocabulary import ACTIONS
+from cdrl.core.weight_files import fill
 from cdrl.corpora.batches import window_rows
 from cdrl.models.action_networks import REACH, ContentStudent, EmotionStudent
 from cdrl.priors.actions import TrackedActions
@@ -240,6 +242,9 @@ def distil(
         learning_rate=LEARNING_RATE,
         seed=config.seed,
         weights={"content": 1.0, "emotion": 1.0},
+        device=config.device,
+        precision=config.precision,
+        tracker=config.tracker,
     )
     history = train(student, objective, sampler, loop, Path(out) / "training", "distilled guidance")
     card = {
@@ -248,6 +253,21 @@ def distil(
         "people": int(tracked.clips.speaker.nunique()),
     }
     return save_network(out, student, card, history)
+
+
+def load_students(folder: Path) -> ActionGuidance:
+    """Load what `distil` wrote to `folder`, frozen, in eval mode."""
+    path = Path(folder) / "model.safetensors"
+    state = load_tensors(path, ("prototypes", "content_student.net.4.weight"))
+    mean = torch.zeros(len(ACTIONS))
+    std = torch.zeros(len(ACTIONS))
+
+    prototypes = torch.zeros_like(state["prototypes"])
+    content_size = state["content_student.net.4.weight"].shape[0]
+    students = ActionGuidance(mean, std, prototypes, content_size)
+    fill(students, state, path)
+
+    return students.eval().requires_grad_(False)
 
 
 @torch.no_grad()

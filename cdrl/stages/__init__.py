@@ -19,7 +19,8 @@ from cdrl.stages.s01_priors import aligned_clips, extract_priors, open_features
 from cdrl.stages.s02_content import pair_strip, train_ccrl
 from cdrl.stages.s03_emotion import emotion_strip, priors_language, prompt_similarity, train_cerl
 from cdrl.stages.s04_probe import bar_columns, probe, scored_names
-from cdrl.stages.s05_generate import edit_grid, generate, training_clips
+from cdrl.stages.s05_generate import edit_grid, editor_of_run, generate
+from cdrl.stages.s05_training import action_settings, track_training_clips, training_clips
 from cdrl.stages.s06_evaluate import (
     committed_edits,
     evaluate,
@@ -30,6 +31,7 @@ from cdrl.stages.s06_evaluate import (
 from cdrl.stages.s07_ideas import compare_content
 
 __all__ = [
+    "action_settings",
     "aligned_clips",
     "bar_columns",
     "build_corpus",
@@ -40,6 +42,7 @@ __all__ = [
     "edit_film",
     "edit_grid",
     "edit_strip",
+    "editor_of_run",
     "emotion_strip",
     "evaluate",
     "extract_priors",
@@ -58,6 +61,7 @@ __all__ = [
     "score_text",
     "scored_names",
     "start",
+    "track_training_clips",
     "train_ccrl",
     "train_cerl",
     "training_clips",

@@ -1,21 +1,23 @@
-"""Notebook 05: the image editor with CDRL guidance and without, its edits and their videos."""
+"""Notebook 05: the editor with CDRL guidance and without, its edits and their videos."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from cdrl.core.files import read_array, read_json, write_array, write_json
 from cdrl.core.settings import GeneratorConfig, stage_folder
+from cdrl.core.stage import made_with
 from cdrl.corpora import samples
 from cdrl.corpora.adapters import crema_d_labels
 from cdrl.corpora.store import Store
-from cdrl.editing.pipeline import edit_clip, edit_video
+from cdrl.editing.pipeline import edit_clip, edit_clip_at, edit_video
 from cdrl.editing.requests import load_requests
-from cdrl.editors.base import Editor
+from cdrl.editors.base import ClipEditor, Editor
 from cdrl.editors.constant import fit_constant
-from cdrl.editors.image import WindowGuidance, fit_person, train_image_editor
+from cdrl.editors.image import fit_person
 from cdrl.editors.loading import load_editor
 from cdrl.evaluation.edit_tasks import Edits, TrueEdits
 from cdrl.media import faces
@@ -26,6 +28,13 @@ from cdrl.models.image_editor import ImageEditor
 from cdrl.representation.guidance import Guidance
 from cdrl.stages.s00_corpus import has_truth
 from cdrl.stages.s01_priors import open_features
+from cdrl.stages.s05_training import (
+    edits_actions,
+    make_students,
+    run_editor,
+    train_variant,
+    training_clips,
+)
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 from cdrl.training.side_by_side import side_by_side
@@ -40,14 +49,15 @@ REAL_EDIT = "real-1001-neutral-to-happy.mp4"
 REAL_NOTE = (
     "synthetic: CREMA-D 1001 edited to happy; left source, middle edit, right his own happy clip"
 )
-REAL_CAPTION = (
+REAL_CAPTION = "CREMA-D 1001 (ODbL): source, edit to happy, and his own happy clip (its own timing)"
+FITTED_CAPTION = (
     "CREMA-D 1001 (ODbL): source, edit to happy fitted without his happy clip, and that clip "
     "(its own timing)"
 )
 
 
 def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
-    """Notebook 05: train the image editor with CDRL and without, make every edit, write videos.
+    """Notebook 05: train the editor with CDRL and without, make every edit, write videos.
 
     Args:
         run: folder of the run.
@@ -55,13 +65,16 @@ def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
         out: the stage's folder.
 
     Returns:
-        `spfem.image.VARIANT.loss.*`: the last values of the loss terms;
-        `spfem.image.constant.left.*`: see `fit_constant`.
+        `spfem.EDITOR.VARIANT.loss.*`: the last values of the loss terms;
+        `spfem.EDITOR.constant.left.*`: see `fit_constant`.
     """
+    if edits_actions(config):
+        make_students(run, config, out)
+
     with side_by_side(_make_references, [(run, config, out)], config) as beside:
-        editor, scores = _train_variant(run, config, "cdrl", out)
+        scores = _train_and_edit(run, config, "cdrl", out)
         write_videos(run, config.videos)
-        edit_real_person(run, config, editor, Guidance(run))
+        edit_real_person(run, config, load_editor(out / "cdrl"))
 
     [references] = beside
     return references | scores
@@ -72,51 +85,48 @@ def _make_references(run: Path, config: GeneratorConfig, out: Path) -> dict[str,
     scores: dict[str, float] = {}
     edits = open_edits(run, config.size)
     if isinstance(edits, TrueEdits):
-        scores |= _fit_constant(training_clips(run), edits, out / "constant")
+        residuals = _fit_constant(training_clips(run), edits, out / "constant")
+        for name, value in residuals.items():
+            scores[f"spfem.{editor_name(config)}.constant.left.{name}"] = value
 
-    _, scores_of_baseline = _train_variant(run, config, "baseline", out)
-    return scores | scores_of_baseline
+    return scores | _train_and_edit(run, config, "baseline", out)
 
 
-def _train_variant(
+def editor_name(config: GeneratorConfig) -> str:
+    """Return what the scores of a stage's editor are called: actions or image.
+
+    Args:
+        config: the stage's settings.
+    """
+    return "actions" if edits_actions(config) else "image"
+
+
+def editor_of_run(run: Path) -> str:
+    """Return what the scores of a run's editor are called: actions or image.
+
+    Args:
+        run: folder of a run whose editor is trained.
+    """
+    editor = made_with(run, "generator", "editor", "image")
+    return "actions" if editor == "actions" else "image"
+
+
+def _train_and_edit(
     run: Path, config: GeneratorConfig, variant: str, out: Path
-) -> tuple[ImageEditor, dict[str, float]]:
-    """Train a variant and make its edits; the editor, and the last values of its loss terms."""
-    editor, history = train_image_editor(
-        training_clips(run),
-        WindowGuidance(Guidance(run)),
-        config,
-        variant,
-        out / variant,
-        config.start or None,
-        run=run,
-    )
+) -> dict[str, float]:
+    """Train a variant and make its edits; the last values of its loss terms."""
+    editor, history = train_variant(run, config, variant, out)
     last = history.tail(5).mean()
     scores = {}
     for term in LOSSES:
-        scores[f"spfem.image.{variant}.loss.{term}"] = float(last[term])
+        scores[f"spfem.{editor_name(config)}.{variant}.loss.{term}"] = float(last[term])
 
     make_edits(open_edits(run, config.size), editor, out / variant / "outputs.npy")
-    return editor, scores
-
-
-def training_clips(run: Path) -> Store:
-    """Return the clips that train the editor: a split's own part for it, or the part train.
-
-    Clips without a label of their emotion are in neither.
-
-    Args:
-        run: folder of the run.
-    """
-    own_part = stage_folder(run, "corpus") / "host"
-    if (own_part / "store.json").exists():
-        return Store(own_part)
-
-    return open_features(run, "train").store
+    return scores
 
 
 def _fit_constant(store: Store, edits: TrueEdits, out: Path) -> dict[str, float]:
-    """Fit the constant edit and make its edits, once."""
+    """Fit the constant edit and make its edits, once; what it leaves, see `fit_constant`."""
     residuals = out / "left.json"
     outputs = out / "outputs.npy"
     if not outputs.exists():
@@ -124,11 +134,7 @@ def _fit_constant(store: Store, edits: TrueEdits, out: Path) -> dict[str, float]
         write_json(residuals, values)
         make_edits(edits, constant, outputs)
 
-    scores = {}
-    for name, value in read_json(residuals, dict).items():
-        scores[f"spfem.image.constant.left.{name}"] = value
-
-    return scores
+    return read_json(residuals, dict)
 
 
 def open_edits(run: Path, size: int) -> Edits:
@@ -158,28 +164,49 @@ def make_edits(edits: Edits, editor: Editor, out: Path) -> None:
 
     edited = []
     for edit in tqdm(range(len(edits)), desc="edits", mininterval=2):
-        crops = edit_clip(
-            editor,
-            edits.source(edit),
-            edits.target_emotions[edit],
-            edits.intensity(edit),
-            edits.frame_rate(edit),
-        )
-        edited.append(crops)
+        edited += edit_at_scales(editor, edits, edit, [1.0])
 
     write_array(out, np.concatenate(edited))
 
 
-def edit_real_person(
-    run: Path, config: GeneratorConfig, editor: ImageEditor, guidance: Guidance
-) -> Path:
-    """Make a real person happy: the editor is fitted to his other clips, never to his happy one.
+def edit_at_scales(
+    editor: Editor, edits: Edits, edit: int, scales: Sequence[float]
+) -> list[np.ndarray]:
+    """Make one edit at the requested level times some scales.
+
+    An editor that looks at a clip before is told the clip's own emotion, where it has a label.
+
+    Args:
+        editor: what makes it.
+        edits: which clip becomes which emotion.
+        edit: its number.
+        scales: of the intensity.
+
+    Returns:
+        (T, S, S, 3) uint8 crops for each scale.
+    """
+    source_emotion = edits.report.clips.emotion[edits.sources[edit]]
+    is_known = isinstance(editor, ClipEditor) and source_emotion in editor.card.emotions
+    return edit_clip_at(
+        editor,
+        edits.source(edit),
+        edits.target_emotions[edit],
+        [edits.intensity(edit, scale) for scale in scales],
+        edits.frame_rate(edit),
+        source_emotion if is_known else None,
+    )
+
+
+def edit_real_person(run: Path, config: GeneratorConfig, editor: Editor) -> Path:
+    """Make a real person happy.
+
+    The facial-action editor starts from the neutral clip's own emotion. The image editor is fitted
+    to his other clips first, never to his happy one.
 
     Args:
         run: folder of the run.
         config: the stage's settings.
         editor: stays as it is.
-        guidance: of the run.
 
     Returns:
         `RUN/videos/real-*.mp4`: source, edit, and his own happy clip (other timing: it is no true
@@ -189,19 +216,30 @@ def edit_real_person(
     if not path.exists():
         clips = {crema_d_labels(clip)["emotion"]: clip for clip in samples.sample_paths()}
         edited = run / "videos" / "alone.mp4"
-        store = open_features(run, "real").store
-        fitted, _ = fit_person(
-            editor, store, guidance, ("happy",), ("happy",), config.fit_steps, seed=config.seed
-        )
-        edit_video(clips["neutral"], "happy", edited, editor=fitted)
+        source_emotion = "neutral" if edits_actions(config) else None
+        if not edits_actions(config):
+            editor = _fit_to_person(run, config, editor)
+        edit_video(clips["neutral"], "happy", edited, editor=editor, source_emotion=source_emotion)
         _write_side_by_side([clips["neutral"], edited, clips["happy"]], path)
         edited.unlink()
 
     captions_path = run / "videos" / "captions.json"
     captions = read_json(captions_path, dict)
-    write_json(captions_path, captions | {path.name: REAL_CAPTION})
+    caption = REAL_CAPTION if edits_actions(config) else FITTED_CAPTION
+    write_json(captions_path, captions | {path.name: caption})
 
     return path
+
+
+def _fit_to_person(run: Path, config: GeneratorConfig, editor: Editor) -> Editor:
+    """Fit the image editor to the samples' person, without his happy clip."""
+    store = open_features(run, "real").store
+    guidance = Guidance(run)
+    image_editor = cast(ImageEditor, editor)
+    fitted, _ = fit_person(
+        image_editor, store, guidance, ("happy",), ("happy",), config.fit_steps, seed=config.seed
+    )
+    return fitted
 
 
 def _write_side_by_side(clips: list[Path], out: Path) -> None:
@@ -269,7 +307,7 @@ def write_videos(run: Path, number: int) -> None:
         number: of videos.
     """
     edits = open_edits(run, WORKING_SIZE)
-    editor = load_editor(stage_folder(run, "generator") / "cdrl")
+    editor = run_editor(run, stage_folder(run, "generator") / "cdrl")
     folder = run / "videos"
     folder.mkdir(exist_ok=True)
 

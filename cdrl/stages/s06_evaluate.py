@@ -16,7 +16,6 @@ from cdrl.core.results import RESULTS, all_scores, check_results
 from cdrl.core.settings import EvaluateConfig, stage_folder
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
-from cdrl.editors.actions import RENDERER
 from cdrl.editors.base import Editor
 from cdrl.editors.loading import load_editor
 from cdrl.evaluation.edit_comparison import (
@@ -43,7 +42,8 @@ from cdrl.evaluation.readings import References, read_references
 from cdrl.media import faces
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s00_corpus import has_truth
-from cdrl.stages.s05_generate import TRAINED, open_edits
+from cdrl.stages.s05_generate import TRAINED, edit_at_scales, editor_of_run, open_edits
+from cdrl.stages.s05_training import run_editor
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import act
 from cdrl.training.side_by_side import side_by_side
@@ -84,18 +84,29 @@ class SavedOutputs:
         return np.asarray(self.crops[frames])
 
 
-@dataclass(frozen=True)
 class ScaledEdits:
-    """Edits by one editor at any intensity scale, (T, S, S, 3) uint8."""
+    """Edits by one editor at some intensity scales, made together: the editor looks once at a clip.
 
-    editor: Editor
-    edits: Edits
+    Args:
+        editor: makes them.
+        edits: what was requested.
+        scales: of the intensity; each edit is read once at each of them.
+    """
+
+    def __init__(self, editor: Editor, edits: Edits, scales: Sequence[float]):
+        self.editor = editor
+        self.edits = edits
+        self.scales = scales
+        self._waiting: dict[tuple[int, float], np.ndarray] = {}
 
     def __call__(self, edit: int, scale: float) -> np.ndarray:
         """Return the crops of an edit at an intensity scale, (T, S, S, 3) uint8."""
-        intensity = self.edits.intensity(edit, scale)
-        emotion = self.edits.target_emotions[edit]
-        return edit_clip(self.editor, self.edits.source(edit), emotion, intensity)
+        if (edit, scale) not in self._waiting:
+            crops_at_scales = edit_at_scales(self.editor, self.edits, edit, self.scales)
+            for each, crops in zip(self.scales, crops_at_scales, strict=True):
+                self._waiting[edit, each] = crops
+
+        return self._waiting.pop((edit, scale))
 
 
 def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
@@ -107,12 +118,13 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
         out: the stage's folder.
 
     Returns:
-        `spfem.image.VARIANT.*`, with intervals over speakers, of copy_source, constant, baseline
-        and cdrl. With true edits also `spfem.image.cdrl_minus_baseline.*`, paired over clips, and
-        the mouth at equal emotion accuracy; `spfem.image.cdrl.fps`, and `spfem.actions.cdrl.fps` of
-        the committed edit by facial actions. A score whose needs are not met is left out;
-        `notes.json` says why.
+        `spfem.EDITOR.VARIANT.*`, EDITOR actions or image, with intervals over speakers, of
+        copy_source, constant, baseline and cdrl. With true edits also
+        `spfem.EDITOR.cdrl_minus_baseline.*`, paired over clips, and the mouth at equal emotion
+        accuracy; `spfem.EDITOR.cdrl.fps`. A score whose needs are not met is left out; `notes.json`
+        says why.
     """
+    name = editor_of_run(run)
     folder = stage_folder(run, "generator")
     with_truth = has_truth(run)
     variants = ("constant", *TRAINED) if with_truth else TRAINED
@@ -125,14 +137,16 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     with side_by_side(_read_references, [(run, config, tuple(others))], config) as beside:
         known = {first: read_edits(outputs[first], edits, judges, first, syncnet=syncnet)}
         if with_truth:
-            scaled = _read_scaled(folder, edits, judges, config)
+            scaled = _read_scaled(run, edits, judges, config)
 
     [(references, read_beside)] = beside
     known |= read_beside
     known["copy_source"] = read_sources(edits, references, syncnet=syncnet)
     outputs = {"copy_source": edits.source} | outputs
 
-    evaluation = evaluate_edits(edits, outputs, judges, config, references=references, known=known)
+    evaluation = evaluate_edits(
+        edits, outputs, judges, config, f"spfem.{name}", references=references, known=known
+    )
     if not with_truth:
         crop_notes = [OTHER_CROPS] if edits.report.crop != "aligned" else []
         notes = [*evaluation.notes, *_notes_on_people(edits), *WITHOUT_TRUTH, *crop_notes]
@@ -141,10 +155,12 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
         return {name: value for name, value in scores.items() if np.isfinite(value)}
 
     write_notes(out, evaluation.notes)
-    comparison = compare_with_baseline(edits, evaluation, scaled, config)
+    comparison = compare_with_baseline(edits, evaluation, scaled, config, name)
     scores = flatten_scores(evaluation.estimates | comparison)
+    editor = load_editor(folder)
+    scores[f"spfem.{name}.cdrl.fps"] = edit_speed(editor, edits.report, edits.sources[0])
 
-    return scores | edit_speeds(folder, edits)
+    return scores
 
 
 def _saved_outputs(run: Path, variants: Sequence[str]) -> tuple[Edits, dict[str, Outputs]]:
@@ -175,18 +191,19 @@ def _read_references(
 
 
 def _read_scaled(
-    folder: Path, edits: Edits, judges: Judges, config: EvaluateConfig
+    run: Path, edits: Edits, judges: Judges, config: EvaluateConfig
 ) -> dict[str, dict[float, ReadEdits]]:
     """Edit by both editors at each intensity scale beside 1, and read it."""
+    folder = stage_folder(run, "generator")
     read: dict[str, dict[float, ReadEdits]] = {}
+    scales = [scale for scale in parse_intensity_scales(config.sweep) if scale != 1]
     for variant in TRAINED:
-        outputs = ScaledEdits(load_editor(folder / variant), edits)
+        outputs = ScaledEdits(run_editor(run, folder / variant), edits, scales)
         read[variant] = {}
-        for scale in parse_intensity_scales(config.sweep):
-            if scale != 1:
-                at_scale = partial(outputs, scale=scale)
-                title = f"{variant} at {scale:g}"
-                read[variant][scale] = read_edits(at_scale, edits, judges, title, SWEEP_SCORES)
+        for scale in scales:
+            at_scale = partial(outputs, scale=scale)
+            title = f"{variant} at {scale:g}"
+            read[variant][scale] = read_edits(at_scale, edits, judges, title, SWEEP_SCORES)
 
     return read
 
@@ -206,6 +223,7 @@ def compare_with_baseline(
     evaluation: EditEvaluation,
     scaled: Mapping[str, Mapping[float, ReadEdits]],
     config: EvaluateConfig,
+    editor: str,
 ) -> dict[str, Estimate]:
     """Compare CDRL with the editor without guidance, clip by clip and at equal accuracy.
 
@@ -214,6 +232,7 @@ def compare_with_baseline(
         evaluation: of both editors at the requested level.
         scaled: of both editors, what was read at each other intensity scale.
         config: the intensity scales and the seed.
+        editor: actions or image, in the scores' names.
     """
     statistics = evaluation.statistics
     restored = {}
@@ -223,7 +242,7 @@ def compare_with_baseline(
             name: restore_statistics(name, of_variant[name]) for name in of_variant
         }
 
-    prefix = "spfem.image.cdrl_minus_baseline"
+    prefix = f"spfem.{editor}.cdrl_minus_baseline"
     people = edits.speakers
     if len(set(people)) == 1:
         people = np.arange(len(edits))  # an interval over the clips of this one person
@@ -242,7 +261,7 @@ def compare_with_baseline(
                 rows = statistics_from_readings(readings, edits, evaluation.references)
             curve.append(rows)
         curves[variant] = curve
-        name = f"spfem.image.{variant}"
+        name = f"spfem.{editor}.{variant}"
         estimates |= estimate_intensity_curve(name, [0.0, *scales], curves[variant])
 
     at_equal_accuracy = estimate_at_equal_accuracy(
@@ -250,24 +269,6 @@ def compare_with_baseline(
     )
 
     return estimates | at_equal_accuracy
-
-
-def edit_speeds(folder: Path, edits: Edits) -> dict[str, float]:
-    """Measure the whole edit in frames a second, by CDRL and by the committed facial-action editor.
-
-    Args:
-        folder: of the generator stage.
-        edits: the first source is edited.
-    """
-    editors = {"image": load_editor(folder / "cdrl")}
-    if edits.report.crop == "aligned":
-        editors["actions"] = load_editor(RENDERER)
-
-    speeds = {}
-    for name, editor in editors.items():
-        speeds[f"spfem.{name}.cdrl.fps"] = edit_speed(editor, edits.report, edits.sources[0])
-
-    return speeds
 
 
 def edit_speed(editor: Editor, report: Store, clip: int) -> float:

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
-from cdrl.core.checkpoint import load_tensors, weights_path
+from cdrl.core.checkpoint import weights_path
 from cdrl.core.settings import ActionsConfig, StudyConfig
-from cdrl.core.vocabulary import ACTIONS
-from cdrl.core.weight_files import checksum, fill
+from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import edit_actions
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
@@ -21,7 +19,7 @@ from cdrl.evaluation.readings import ClipReading, read_clip
 from cdrl.models.action_networks import ActionManipulator
 from cdrl.priors.actions import ACTION_TRACKER, TrackedActions, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
-from cdrl.representation.distillation import ActionGuidance, distil
+from cdrl.representation.distillation import ActionGuidance, distil, load_students
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import expected_edit
@@ -75,21 +73,6 @@ def make_students(
     settings = manipulator_settings(config, seed)
 
     return distil(features, tracked, Guidance(guidance), settings, out)
-
-
-def load_students(folder: Path) -> ActionGuidance:
-    """Load what `make_students` wrote to `folder`, frozen, in eval mode."""
-    path = Path(folder) / "model.safetensors"
-    state = load_tensors(path, ("prototypes", "content_student.net.4.weight"))
-    mean = torch.zeros(len(ACTIONS))
-    std = torch.zeros(len(ACTIONS))
-
-    prototypes = torch.zeros_like(state["prototypes"])
-    content_size = state["content_student.net.4.weight"].shape[0]
-    students = ActionGuidance(mean, std, prototypes, content_size)
-    fill(students, state, path)
-
-    return students.eval().requires_grad_(False)
 
 
 class RenderedEdits:

@@ -22,6 +22,7 @@ from cdrl.core.checkpoint import weights_path
 from cdrl.core.code_identity import join_codes
 from cdrl.core.files import atomic_path, damaged, read_arrays, write_json
 from cdrl.core.former_names import former_row
+from cdrl.core.presets import IMAGE_EDITOR
 from cdrl.core.settings import (
     ContentConfig,
     EmotionConfig,
@@ -135,9 +136,11 @@ def generator_settings(config: StudyConfig, seed: int, row: str = "image.cdrl") 
     """Return the settings of the image editor, the same for every row but for its loss weights."""
     weights = {name: value for name, value in EDIT[row].change.items() if name != "variant"}
     return GeneratorConfig(
+        editor="image",
         size=config.edit_size,
         steps=config.edit_steps,
         batch=config.edit_batch,
+        learning_rate=IMAGE_EDITOR["generator.learning_rate"],
         seed=seed,
         **weights,
     )

@@ -12,7 +12,7 @@ import torch
 
 from cdrl.core.devices import pick_device
 from cdrl.core.pools import beside
-from cdrl.core.user_code import INTERFACES
+from cdrl.core.user_code import INTERFACES, is_own
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def side_by_side(
 def _can_divide(settings: Any) -> bool:
     """Whether a stage works on the CPU, one process a training, with code of the kit alone."""
     own_code = {name.partition(".")[2] for name in INTERFACES}
-    has_own_code = any(getattr(settings, name, "") != "" for name in own_code)
+    has_own_code = any(is_own(getattr(settings, name, "")) for name in own_code)
     is_alone = getattr(settings, "devices", 1) == 1
     device = pick_device(getattr(settings, "device", "cpu"))
     return is_alone and device.type == "cpu" and not has_own_code

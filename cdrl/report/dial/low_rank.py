@@ -17,7 +17,7 @@ from cdrl.models.field_network import apply_fields
 
 ALL_FRAMES = slice(None)
 TINY = 1e-12  # below which a number is zero
-CHUNK = 24  # frames that the generator edits at once, at every knot
+CHUNK = 96  # frames that the generator edits at once, at every knot
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import base64
 import hashlib
 import html
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
+from cdrl.core.pools import in_order
 from cdrl.report.dial.choices import (
     TEXTS,
     EmotionChoice,
@@ -31,7 +33,7 @@ from cdrl.report.dial.payload import (
     script,
     style_sheet,
 )
-from cdrl.report.dial.session import Session
+from cdrl.report.dial.session import Session, SessionOpening
 from cdrl.report.dial.source_clip import SourceClip, shortened
 from cdrl.report.html_page import script_json
 from cdrl.report.style import jpeg_uri
@@ -39,6 +41,7 @@ from cdrl.report.style import jpeg_uri
 # Even intensities at which the readings of a page are taken.
 READING_INTENSITIES = (0.0, 1 / 3, 2 / 3, 1.0, 1.5)
 PAGE_CLIPS = 4
+JOB_MIXTURES = 3  # edits of a clip that one job makes
 PAGE_REFERENCES = 2
 PAGE_QUALITY = 82  # of the WebP of a clip's frames
 STATIC_CLIPS = 2
@@ -85,7 +88,9 @@ def static_dial(session: Session, texts: Sequence[str] = TEXTS) -> StaticDial:
         whole = session.clip(position)
         clips.append(shortened(whole, STATIC_SECONDS))
 
-    html_text = _fragment(session, names, clips, choices, STATIC_QUALITY)
+    mixtures = list(dict.fromkeys(_mixture_key(choice) for choice in choices))
+    edits = [_edit_with(session, session.opening, clip, mixtures)[1] for clip in clips]
+    html_text = _fragment(session, names, clips, choices, STATIC_QUALITY, edits)
     return StaticDial(html_text)
 
 
@@ -96,6 +101,7 @@ def write_page(
     texts: Sequence[str] = (),
     references: Sequence[Path | str] = (),
     generator: Path | str | None = None,
+    workers: int = 1,
 ) -> Path:
     """Write the dial as one HTML file with clips, sound, fields and readings inside.
 
@@ -106,6 +112,7 @@ def write_page(
         texts: descriptions that can be chosen; none: `TEXTS`.
         references: video files whose emotion can be chosen; none: two clips of the run.
         generator: as `Session` takes it.
+        workers: processes that edit; 1 edits in this one.
 
     Returns:
         `out`; five clips with seven emotions, two texts and two references are some 4 MB, four
@@ -124,14 +131,8 @@ def write_page(
         if name.endswith("_NEU_XX") and position not in positions:
             positions.append(position)  # a real neutral clip
     page_names = [names[position] for position in positions]
-    total = len(positions) * (1 + len(choices))  # a clip takes about as long as an emotion of it
-    progress = tqdm(total=total, desc="dial", leave=False, disable=not sys.stderr.isatty())
-    with progress:
-        clips = []
-        for position in positions:
-            clips.append(session.clip(position))
-            progress.update()
-        body = _fragment(session, page_names, clips, choices, PAGE_QUALITY, progress.update)
+    clips, edits = _edit_beside(session, positions, choices, workers)
+    body = _fragment(session, page_names, clips, choices, PAGE_QUALITY, edits)
     title = html.escape(f"cdrl dial: {session.run.name}")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
@@ -185,20 +186,103 @@ class _Block:
         return [offset, len(piece)]
 
 
+@dataclass(frozen=True)
+class EditsOfClip:
+    """What the edits of one clip to one mixture need, and what the guidance reads of them.
+
+    Attributes:
+        fields: of the edits.
+        readings: of the source and of the edit at each of `READING_INTENSITIES`, rounded.
+    """
+
+    fields: LowRankFields
+    readings: list[dict]
+
+
+Mixture = tuple[tuple[str, float], ...]  # emotions and weights, sorted
+
+
+def _edit_beside(
+    session: Session, positions: Sequence[int], choices: Sequence[EmotionChoice], workers: int
+) -> tuple[list[SourceClip], list[dict[Mixture, EditsOfClip]]]:
+    """Make the clips of a page and their edits, in several processes.
+
+    A job is one clip and some mixtures. Jobs of as many clips as there are workers take turns, so
+    that a worker stays with its clip and makes it once.
+
+    Returns:
+        The clips, and the edits of each by mixture.
+    """
+    mixtures = list(dict.fromkeys(_mixture_key(choice) for choice in choices))
+    groups = [
+        mixtures[start : start + JOB_MIXTURES] for start in range(0, len(mixtures), JOB_MIXTURES)
+    ]
+    jobs: list[tuple] = []
+    rows = []
+    for first in range(0, len(positions), workers):
+        for group in groups:
+            for row in range(first, min(first + workers, len(positions))):
+                clip = session.given_clip(positions[row]) or positions[row]
+                jobs.append((session.opening, clip, group))
+                rows.append(row)
+
+    clips: dict[int, SourceClip] = {}
+    edits: list[dict[Mixture, EditsOfClip]] = [{} for _ in positions]
+    edit = _edit_job if workers > 1 else partial(_edit_with, session)
+    bar = tqdm(total=len(jobs), desc="dial", leave=False, disable=not sys.stderr.isatty())
+    with bar:
+        for row, (clip, made) in zip(rows, in_order(edit, jobs, workers), strict=True):
+            clips[row] = clip
+            edits[row] |= made
+            bar.update()
+    return [clips[row] for row in range(len(positions))], edits
+
+
+def _edit_with(
+    session: Session, _: SessionOpening, clip: SourceClip | int, mixtures: Sequence[Mixture]
+) -> tuple[SourceClip, dict[Mixture, EditsOfClip]]:
+    """A clip, or that at a position, and its edits to some mixtures."""
+    if isinstance(clip, int):
+        clip = session.clip(clip)
+    unchanged = np.zeros(len(clip.crops), np.float32)
+    source_reading = session.readings(clip, dict(mixtures[0]), unchanged)
+
+    edits = {}
+    for mixture in mixtures:
+        readings = [_rounded(source_reading)]
+        for intensity in READING_INTENSITIES[1:]:
+            curve = np.full(len(clip.crops), intensity, np.float32)
+            readings.append(_rounded(session.readings(clip, dict(mixture), curve)))
+        edits[mixture] = EditsOfClip(session.fields(clip, dict(mixture)), readings)
+    return clip, edits
+
+
+@lru_cache(1)
+def _opened(opening: SessionOpening) -> Session:
+    """The session of a worker, opened once."""
+    return Session(opening.run, generator=opening.generator)
+
+
+def _edit_job(
+    opening: SessionOpening, clip: SourceClip | int, mixtures: Sequence[Mixture]
+) -> tuple[SourceClip, dict[Mixture, EditsOfClip]]:
+    """`_edit_with` in another process."""
+    return _edit_with(_opened(opening), opening, clip, mixtures)
+
+
 def _fragment(
     session: Session,
     names: Sequence[str],
     clips: Sequence[SourceClip],
     choices: Sequence[EmotionChoice],
     quality: int,
-    on_choice: Callable[[], object] = lambda: None,
+    edits: Sequence[dict[Mixture, EditsOfClip]],
 ) -> str:
-    """A piece of HTML that carries its own data, style and script.
-
-    `on_choice` is called when an emotion of a clip is ready.
-    """
+    """A piece of HTML that carries its own data, style and script."""
     block = _Block()
-    clip_data = [_clip_data(session, clip, choices, block, quality, on_choice) for clip in clips]
+    clip_data = []
+    for clip, edits_of_clip in zip(clips, edits, strict=True):
+        clip_data.append(_clip_data(clip, choices, block, quality, edits_of_clip))
     labels = [choice.name for choice in choices if choice.kind == "label"]
     header = controls(names, labels, session.emotions)
     header["live"] = False
@@ -210,7 +294,7 @@ def _fragment(
     block_text = base64.b64encode(b"".join(block.pieces)).decode()
     digest = hashlib.sha256((header_text + block_text).encode()).hexdigest()
     name = f"dial-{digest[:10]}"
-    poster = _poster(session, clips[0], choices)
+    poster = _poster(clips[0], choices, edits[0])
     functions = script().replace("export default { render };", "")
     return (
         f'<style>{style_sheet()}</style><div class="cdrl-dial" id="{name}">{poster}</div>\n'
@@ -222,32 +306,24 @@ def _fragment(
 
 
 def _clip_data(
-    session: Session,
     clip: SourceClip,
     choices: Sequence[EmotionChoice],
     block: _Block,
     quality: int,
-    on_choice: Callable[[], object],
+    edits: dict[Mixture, EditsOfClip],
 ) -> dict:
     """The data of one clip; its pictures, sound and fields are added to the block."""
-    unchanged = np.zeros(len(clip.crops), np.float32)
-    source_readings = session.readings(clip, choices[0].mixture, unchanged)
-    data_of_mixture: dict[tuple, dict] = {}
+    data_of_mixture: dict[Mixture, dict] = {}
     fields_data = {}
     for choice in choices:
         mixture = _mixture_key(choice)
         if mixture not in data_of_mixture:
-            fields = session.fields(clip, choice.mixture)
+            fields = edits[mixture].fields
             data = fields_shape(fields)
             data["block"] = block.add(fields_bytes(fields))
-            data["readings"] = [_rounded(source_readings)]
-            for intensity in READING_INTENSITIES[1:]:
-                curve = np.full(len(clip.crops), intensity, np.float32)
-                readings = session.readings(clip, choice.mixture, curve)
-                data["readings"].append(_rounded(readings))
+            data["readings"] = edits[mixture].readings
             data_of_mixture[mixture] = data
         fields_data[choice.key] = data_of_mixture[mixture]
-        on_choice()
 
     clip_data = clip_facts(clip)
     clip_data["sprite_sheet"] = block.add(clip.sprite_sheet(quality))
@@ -256,7 +332,7 @@ def _clip_data(
     return clip_data
 
 
-def _mixture_key(choice: EmotionChoice) -> tuple:
+def _mixture_key(choice: EmotionChoice) -> Mixture:
     """Equal for choices with the same mixture, as a text and a label may have."""
     return tuple(sorted(choice.mixture.items()))
 
@@ -271,7 +347,9 @@ def _rounded(readings: dict) -> dict:
     return {"emotion": emotion, "content": content, "change": change}
 
 
-def _poster(session: Session, clip: SourceClip, choices: Sequence[EmotionChoice]) -> str:
+def _poster(
+    clip: SourceClip, choices: Sequence[EmotionChoice], edits: dict[Mixture, EditsOfClip]
+) -> str:
     """HTML with a picture of the edits, for paper and for where no script may run."""
     strips = []
     names = []
@@ -280,7 +358,7 @@ def _poster(session: Session, clip: SourceClip, choices: Sequence[EmotionChoice]
         mixture = _mixture_key(choice)
         if mixture not in mixtures:
             mixtures.add(mixture)
-            strips.append(_strip(clip, session.fields(clip, choice.mixture)))
+            strips.append(_strip(clip, edits[mixture].fields))
             name = html.escape(choice.name)
             names.append(name if choice.kind == "label" else f"“{name}”")
 

@@ -1,6 +1,7 @@
 """Clips, a generator, and the readings of the run's guidance: all that the dial computes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -41,6 +42,19 @@ Loader = Callable[[], SourceClip]
 ClipOrLoader = SourceClip | Loader
 
 
+@dataclass(frozen=True)
+class SessionOpening:
+    """How another process opens the same session.
+
+    Attributes:
+        run: folder of the run.
+        generator: as `Session` takes it.
+    """
+
+    run: Path
+    generator: Path | str | None
+
+
 class Session:
     """A generator and a run's guidance for some clips; clips and fields are made once, on request.
 
@@ -51,6 +65,7 @@ class Session:
         page_references: positions among `reference_names` for a page, which cannot show all: those
             of strong emotions first.
         has_named_references: whether the user named them.
+        opening: how another process opens the same session, without the files that were named.
 
     Args:
         run: folder of a run.
@@ -76,6 +91,7 @@ class Session:
     ) -> None:
         self.isolated = isolated
         self.run = run_path(run)
+        self.opening = SessionOpening(self.run, generator)
         files = ("cdrl/model.safetensors", "cdrl/model.json")
         folder = finished_stage(self.run, "generator", "generator", files)
         self.store = Store(stage_folder(self.run, "corpus") / "report")
@@ -144,6 +160,15 @@ class Session:
             position: from 0.
         """
         return self._resolve(self._clips[self.clip_names[position]])
+
+    def given_clip(self, position: int) -> SourceClip | None:
+        """The source clip at a position, where it was read from a file that was named.
+
+        Args:
+            position: from 0.
+        """
+        clip = self._clips[self.clip_names[position]]
+        return clip if isinstance(clip, SourceClip) else None
 
     def reference(self, position: int) -> SourceClip:
         """The clip at a position among `reference_names`.
