@@ -1,16 +1,16 @@
 """Print how near edits come to a person's own way of acting: by label, and by a reference clip.
 
-    python scripts/compare_reference.py runs/demo
+    python scripts/compare_reference.py runs/demo --clips 3
 
 Neutral clips of a run's reporting people are edited to the other emotions, from their tracked
-actions. The reference is another sentence of the same person in the wanted emotion, and its level
-is taken as known, for the label too. Compared are the edit by label; the manipulator's own style
-code of the reference; the label's edit moved by a share of what the reference's mean actions differ
-from its own; and moved by a linear map of that difference. One map is fitted on training people:
-one half of a clip is the reference of the other half. One is fitted on true edits of the other
-people, so that it is an upper bound and no editor. Scores are against exact true edits, before
-anything is drawn: `mouth_posture_error` with its 95 % interval over people, and the paired
-difference to the label.
+actions. The reference is one or more other sentences of the same person in the wanted emotion at
+one level, which is taken as known, for the label too. Compared are the edit by label; the
+manipulator's own style code of the reference; the label's edit moved by a share of what the
+reference's mean actions differ from its own; and moved by a linear map of that difference. One map
+is fitted on training people: one half of a clip is the reference of the other half. One is fitted
+on true edits of the other people, so that it is an upper bound and no editor. Scores are against
+exact true edits, before anything is drawn: `mouth_posture_error` with its 95 % interval over
+people, and the paired difference to the label.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from cdrl.studio.corpus import spec_of
 
 NEUTRAL = "neutral"
 SHARES = (0.3, 0.5, 1.0)  # of the difference of mean actions
+RATE = 25  # Hz
 RIDGE = 0.1  # of the inner products, beside differences of unit variance
 LEAST_SCALE = 1e-4
 MOUTH = [
@@ -48,7 +49,7 @@ class Edit:
     Attributes:
         speaker: of all clips.
         source: (T, 52) tracked actions of the neutral clip.
-        reference: (T', 52) tracked actions of the reference.
+        reference: (T', 52) tracked actions of the reference, its clips one after another.
         by_label: (T, 52) the edit by label.
         by_style: (T, 52) the edit by the reference's style code.
         truth: (T, 52) exact actions of the true edit.
@@ -74,12 +75,13 @@ def tracked_clips(run: Path, split: str) -> tuple[Store, list[np.ndarray]]:
     return store, [tracked.clip(clip).clip(0, 1) for clip in range(len(store.clips))]
 
 
-def make_edits(run: Path, number: int, seed: int) -> list[Edit]:
+def make_edits(run: Path, number: int, num_clips: int, seed: int) -> list[Edit]:
     """Edit neutral clips of the run's reporting people, by label and by reference.
 
     Args:
         run: folder of a run whose notebook 01 is done.
         number: of edits at most.
+        num_clips: of a reference at most.
         seed: of the draw of clips and references.
     """
     store, tracked = tracked_clips(run, "report")
@@ -95,11 +97,13 @@ def make_edits(run: Path, number: int, seed: int) -> list[Edit]:
     for source, emotion in [wanted[index] for index in sorted(chosen)]:
         is_reference = (clips.speaker == clips.speaker[source]) & (clips.emotion == emotion)
         is_reference &= clips.sentence != clips.sentence[source]
-        reference = int(random.choice(np.flatnonzero(is_reference)))
-        level = int(clips.intensity[reference])
+        first = int(random.choice(np.flatnonzero(is_reference)))
+        level = int(clips.intensity[first])
+        is_reference &= (clips.intensity == level) & (clips.index != first)
+        others = random.permutation(np.flatnonzero(is_reference))[: num_clips - 1]
 
         actions = tracked[source]
-        acted = tracked[reference]
+        acted = np.concatenate([tracked[clip] for clip in (first, *others)])
         spec = spec_of(clips.name[source])
         edits.append(
             Edit(
@@ -192,11 +196,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--edits", type=int, default=180)
+    parser.add_argument("--clips", type=int, default=1, help="of a reference, at most")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    edits = make_edits(arguments.run, arguments.edits, arguments.seed)
+    edits = make_edits(arguments.run, arguments.edits, arguments.clips, arguments.seed)
     editable = load_manipulator().editable.numpy()
     outputs = {
         "source": [edit.source for edit in edits],
@@ -212,7 +217,8 @@ def main() -> None:
 
     speakers = [edit.speaker for edit in edits]
     of_label = score(edits, outputs["label"])
-    print(f"{len(edits)} edits of {len(set(speakers))} people")
+    seconds = np.mean([len(edit.reference) / RATE for edit in edits])
+    print(f"{len(edits)} edits of {len(set(speakers))} people, references of {seconds:.1f} s")
     for name, frames in outputs.items():
         statistics = score(edits, frames)
         estimate = estimate_score(statistics, speakers)
