@@ -13,7 +13,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-EXTRAS := audio,cluster,losses,studio,test,docs,tracker
+EXTRAS := audio,cluster,losses,onnx,studio,test,docs,tracker
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs, is new enough and can make environments.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \

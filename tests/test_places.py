@@ -35,6 +35,7 @@ FOLDERS = {
     "cards": ["train", "--cards", "--out", "{}"],
     "ingest": ["data", "ingest", "ROOT", "--out", "{}"],
     "evaluate": ["evaluate", "ROOT", "--out", "{}"],
+    "export": ["export", "--out", "{}"],
     "studio": ["data", "studio", "--layout", "mead", "--out", "{}"],
 }
 FILES = {"explore": ["explore", "RUN", "--out", "{}"], "dial": ["dial", "RUN", "--out", "{}"]}

@@ -138,6 +138,18 @@ def evaluate(arguments: argparse.Namespace) -> None:
         check_folder("--work", arguments.work)
 
 
+def export(arguments: argparse.Namespace) -> None:
+    """Check the folder of `cdrl export`.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    check_folder("--out", arguments.out)
+
+
 def page(arguments: argparse.Namespace) -> None:
     """Check the file of `cdrl explore` and `cdrl dial`.
 

@@ -371,6 +371,22 @@ COMMANDS = (
         check="cdrl.cli.checks:evaluate",
     ),
     Command(
+        ("export",),
+        "cdrl.cli.export:export",
+        "networks as ONNX files for programs without torch, each compared with torch",
+        (
+            argument("names", metavar="NAME", nargs="*", help="of networks (default: all)"),
+            argument("--out", default="onnx", metavar="FOLDER", help="default: onnx"),
+            argument(
+                "--guidance",
+                default="guidance",
+                metavar="RUN",
+                help="a run whose encoders are exported (default: the committed ones)",
+            ),
+        ),
+        check="cdrl.cli.checks:export",
+    ),
+    Command(
         ("train",),
         "cdrl.cli.train:train",
         "make a committed network again; without a name: list them",

@@ -167,7 +167,7 @@ class ActionManipulator(ActionNetwork, Pretrained):
 
     def _code(self, style: torch.Tensor, intensity: torch.Tensor) -> torch.Tensor:
         """(B, 16), (B, T, 1) -> (B, T, code)."""
-        strength = intensity.clamp(LOWEST_LEVEL, 1)
+        strength = intensity.clamp(LOWEST_LEVEL, 1.0)
         scaled_style = style[:, None] * strength
         return self.mapping(torch.cat([scaled_style, strength], -1))
 

@@ -98,7 +98,7 @@ class ContentEncoder(nn.Module, Pretrained):
         tokens = F.silu(tokens)
         tokens = self.dropout(tokens)
 
-        query = self.query.expand(len(tokens), -1, -1)
+        query = self.query.expand(tokens.shape[0], -1, -1)
         if audio is not None:
             shift = self.audio(audio.mean(1))
             query = query + shift.view_as(query)

@@ -47,7 +47,7 @@ def mouth_view(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         (B, 3, 32, 48) in [-1, 1], bilinear; the border is repeated outside of the crop.
     """
     transform = _box_transform(boxes.to(images))
-    shape = [len(images), 3, *MOUTH_SIZE]
+    shape = [images.shape[0], 3, *MOUTH_SIZE]  # `len` would be fixed in an export
     grid = F.affine_grid(transform, shape, align_corners=False)
     mouths = F.grid_sample(
         images, grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -59,15 +59,12 @@ def mouth_view(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
 def _box_transform(boxes: torch.Tensor) -> torch.Tensor:
     """(B, 4) boxes -> (B, 2, 3) affine maps of [-1, 1] to the box."""
     left, top, right, bottom = boxes.unbind(1)
-    transform = boxes.new_zeros(len(boxes), 2, 3)
+    none = torch.zeros_like(left)
 
-    transform[:, 0, 0] = right - left
-    transform[:, 0, 2] = left + right - 1
+    across = torch.stack([right - left, none, left + right - 1], 1)
+    down = torch.stack([none, bottom - top, top + bottom - 1], 1)
 
-    transform[:, 1, 1] = bottom - top
-    transform[:, 1, 2] = top + bottom - 1
-
-    return transform
+    return torch.stack([across, down], 1)
 
 
 class ResidualBlock(nn.Module):
