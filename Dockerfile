@@ -1,8 +1,8 @@
 # The kit with its tests, for any user id, installed where nobody can write.
 #
 #   docker build -t cdrl .
-#   docker run --rm -u $(id -u) -v "$PWD/runs:/work" cdrl                      the main job, into runs/demo
-#   docker run --rm -u $(id -u) -v "$PWD/runs:/work" --gpus all cdrl cdrl run --preset gpu --out /work/gpu
+#   docker run --rm -u $(id -u) -v "$PWD/runs:/out" cdrl                      the main job, into runs/demo
+#   docker run --rm -u $(id -u) -v "$PWD/runs:/out" --gpus all cdrl cdrl run --preset gpu --out /out/gpu
 #   docker run --rm -u $(id -u) cdrl pytest -n 2 -p no:cacheprovider /opt/cdrl/tests
 #
 # PyPI's torch brings CUDA. An index of torch's CPU builds makes a smaller image:
@@ -23,5 +23,5 @@ RUN chmod -R a+rX,a-w /opt/cdrl
 ENV PATH=/opt/cdrl/.venv/bin:$PATH
 ENV HOME=/tmp
 ENV PYTHONDONTWRITEBYTECODE=1
-WORKDIR /work
-CMD ["cdrl", "run", "--preset", "cpu", "--out", "/work/demo"]
+WORKDIR /out
+CMD ["cdrl", "run", "--preset", "cpu", "--out", "/out/demo"]

@@ -1,6 +1,6 @@
 """Do the Dockerfile's steps in a folder, without docker, and try them as another user id.
 
-    sudo python scripts/try_container.py /tmp/container
+    sudo python scripts/try_container.py FOLDER
 
 What is committed is installed under the folder, and closed to writing. Then a user id that owns
 nothing, with an empty environment, runs doctor, one edit, the smallest run and the unit tests. It
@@ -18,13 +18,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 USER_ID = 12345  # owns no file
-PLACES = ("/opt/cdrl", "/work")  # folders of the image
+PLACES = ("/opt/cdrl", "/out")  # folders of the image
 NEEDS_THE_IMAGE = "apt-get"  # steps that change the system
 UNIT_TESTS = "not slow and not notebook and not browser and not gpu"
 TRIALS = (
     "cdrl doctor",
-    "cdrl edit /opt/cdrl/data/samples/1001_DFA_NEU_XX.flv happy --from neutral --out /work/h.mp4",
-    "cdrl run --preset smoke --out /work/smoke",
+    "cdrl edit /opt/cdrl/data/samples/1001_DFA_NEU_XX.flv happy --from neutral --out /out/h.mp4",
+    "cdrl run --preset smoke --out /out/smoke",
     f"pytest -q -n 2 -p no:cacheprovider -m '{UNIT_TESTS}' /opt/cdrl/tests",
 )
 
@@ -113,15 +113,15 @@ def try_as_stranger(folder: Path, variables: dict[str, str]) -> None:
         folder: of the trial.
         variables: the whole environment.
     """
-    work = folder / "work"
+    out = folder / "out"
     home = folder / "home"
     home.mkdir()
-    for owned in (work, home):
+    for owned in (out, home):
         os.chown(owned, USER_ID, USER_ID)
     environment = variables | {"HOME": str(home), "TMPDIR": str(home)}
     for trial in TRIALS:
         options = {"env": environment, "user": USER_ID, "group": USER_ID, "extra_groups": []}
-        run(inside(trial, folder), work, **options)
+        run(inside(trial, folder), out, **options)
 
 
 def main() -> None:
