@@ -41,6 +41,7 @@ LONGEST = (
     "test_fitting",
 )
 NOT_QUICK = ("slow", "notebook", "browser", "gpu")  # markers of tests that `make check` leaves out
+SMOKE_RUN = ("run", "--preset", "smoke", "--set", "visible_steps=2")  # of the fixture `smoke`
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
@@ -106,7 +107,7 @@ def smoke(tmp_path_factory):
         folder = folder.parent
     run = folder / "smoke"
     finished = run.with_suffix(".made")
-    command = [sys.executable, "-m", "cdrl.cli.main", "run", "--preset", "smoke", "--out", str(run)]
+    command = [sys.executable, "-m", "cdrl.cli.main", *SMOKE_RUN, "--out", str(run)]
     with FileLock(run.with_suffix(".lock")):
         if not finished.exists():
             done = subprocess.run(

@@ -6,6 +6,7 @@ import sys
 
 import av
 import nbformat
+from conftest import SMOKE_RUN
 from test_course import execute
 
 from cdrl.core.paths import repository_root
@@ -134,14 +135,13 @@ def test_a_second_run_prints_the_same_numbers(smoke, tmp_path):
 
 
 def test_a_finished_run_is_read_and_not_made_again(smoke):
-    again = command("run", "--preset", "smoke", "--out", str(smoke))
+    again = command(*SMOKE_RUN, "--out", str(smoke))
     assert again.returncode == 0
     assert again.stdout.count("done before") == 7
 
 
 def test_other_settings_need_another_run(smoke):
-    words = ("run", "--preset", "smoke", "--out", str(smoke), "--set", "content.steps=21")
-    refused = command(*words)
+    refused = command(*SMOKE_RUN, "--out", str(smoke), "--set", "content.steps=21")
     assert refused.returncode == 2
     assert "was made with steps=20, now 21" in refused.stderr
 
