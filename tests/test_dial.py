@@ -278,6 +278,7 @@ def test_a_page_offers_the_texts_and_references_of_the_command(
     run, tmp_path, one_emotion, monkeypatch
 ):
     monkeypatch.setattr(page, "READING_INTENSITIES", (0.0, 1.0))
+    monkeypatch.setattr("cdrl.cli.dial.WORKERS", 1)
     out = tmp_path / "turn.html"
     text = "inner brows raised, jaw open"
     command = ["dial", str(run), "--clip", str(NEUTRAL), "--out", str(out)]

@@ -1,9 +1,15 @@
 """The face mesh in aligned crops, where eyes and nose bridge are always at the same place."""
 
+from hashlib import blake2b
+
 import numpy as np
 
 from cdrl.media.faces import CROP_SIZE, EYES_BELOW_TOP, REGION_BELOW_EYES, REGION_SIDE, SIDE
 from cdrl.media.mesh import Region, mesh_points
+
+# Crops whose mesh is kept: a clip that is edited in several ways is looked at once.
+REMEMBERED = 1000
+_known: dict[bytes, np.ndarray] = {}
 
 
 def mesh_region(transform: np.ndarray) -> Region:
@@ -21,7 +27,7 @@ def mesh_region(transform: np.ndarray) -> Region:
 
 
 def mesh_in_crops(crops: np.ndarray) -> np.ndarray:
-    """The mesh of aligned crops; 2.4 milliseconds a crop on one core.
+    """The mesh of aligned crops; 2.4 milliseconds a crop on one core, less if it is known.
 
     Args:
         crops: (T, H, H, 3) uint8 RGB.
@@ -36,8 +42,13 @@ def mesh_in_crops(crops: np.ndarray) -> np.ndarray:
 
     points = []
     for crop in crops:
-        in_crop, _ = mesh_points(crop, region)
-        points.append(in_crop[:, :2] * SIDE / size)
+        key = blake2b(np.ascontiguousarray(crop), digest_size=16).digest()
+        if key not in _known:
+            if len(_known) == REMEMBERED:
+                _known.pop(next(iter(_known)))
+            in_crop, _ = mesh_points(crop, region)
+            _known[key] = in_crop[:, :2] * SIDE / size
+        points.append(_known[key])
 
     origin = np.array([SIDE / 2, EYES_BELOW_TOP])
     return np.stack(points) - origin

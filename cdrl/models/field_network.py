@@ -30,7 +30,6 @@ ROI_ELLIPSES = {
     "mouth": (0.5, 0.67, 0.28, 0.21),
 }
 CORE_BLOCKS = 4
-PART = 48  # frames that are decoded at once where no gradients are needed
 
 Fields = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # flow, shading, residual; see `Edit`
 
@@ -174,9 +173,22 @@ class FieldNetwork(nn.Module, Pretrained):
         """
         small = _small_frames(frames)
         triples = neighbours(small, stride or self.stride, selection) * 2 - 1
+        if not _is_one_clip(frames):
+            fields = self._fields(triples.flatten(0, 1), code.flatten(0, 1), gain.flatten())
+            flow, shading, residual = (field.unflatten(0, gain.shape) for field in fields)
+            return flow, shading, residual
 
-        fine, coarse = self._decode_in_parts(triples.flatten(0, 1), code.flatten(0, 1))
-        frame_gain = gain.flatten()[:, None, None, None]
+        # One after another: all at once would not fit into the processor's cache.
+        of_codes = []
+        for codes, gains in zip(code, gain, strict=True):
+            of_codes.append(self._fields(triples[0], codes, gains))
+        flow, shading, residual = (torch.stack(field) for field in zip(*of_codes, strict=True))
+        return flow, shading, residual
+
+    def _fields(self, x: torch.Tensor, code: torch.Tensor, gain: torch.Tensor) -> Fields:
+        """(B, 9, 64, 64), (B, code), (B,) -> fields of B frames."""
+        fine, coarse = self._decode(x, code)
+        frame_gain = gain[:, None, None, None]
 
         flow, residual = self._flow_and_residual(fine)
         flow = FLOW_LIMIT * torch.tanh(blur(flow)) * self.window
@@ -185,13 +197,7 @@ class FieldNetwork(nn.Module, Pretrained):
         shading = SHADING_LIMIT * torch.tanh(shading) * self.coarse_window
 
         residual = RESIDUAL_LIMIT * torch.tanh(residual) * self.roi_mask
-
-        flow = frame_gain * flow
-        shading = frame_gain * shading
-        residual = frame_gain * residual
-
-        shape = gain.shape
-        return flow.unflatten(0, shape), shading.unflatten(0, shape), residual.unflatten(0, shape)
+        return frame_gain * flow, frame_gain * shading, frame_gain * residual
 
     def _flow_and_residual(self, fine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features at 32 x 32 -> flow (B, 2, h, w) and residual (B, 1, h, w), not yet limited."""
@@ -199,19 +205,6 @@ class FieldNetwork(nn.Module, Pretrained):
         outputs = F.pixel_shuffle(outputs, self.resolution_factor)
         flow, residual = outputs.split((2, 1), 1)
         return flow, residual
-
-    def _decode_in_parts(
-        self, x: torch.Tensor, code: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`_decode`; without gradients in parts that fit into the processor's cache."""
-        if torch.is_grad_enabled() or len(x) <= PART:
-            return self._decode(x, code)
-
-        parts = []
-        for frames, codes in zip(x.split(PART), code.split(PART), strict=True):
-            parts.append(self._decode(frames, codes))
-        fine, coarse = zip(*parts, strict=True)
-        return torch.cat(fine), torch.cat(coarse)
 
     def _decode(self, x: torch.Tensor, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 9, 64, 64), (B, code) -> features at 32 x 32 and at 16 x 16."""
@@ -244,12 +237,17 @@ class FieldNetwork(nn.Module, Pretrained):
 
 
 def _small_frames(frames: torch.Tensor) -> torch.Tensor:
-    """(B, T, 3, H, W) -> (B, T, 3, 64, 64); a clip that was expanded to B is resized once."""
+    """(B, T, 3, H, W) -> (B, T, 3, 64, 64); (1, T, 3, 64, 64) of one clip that was expanded."""
+    if _is_one_clip(frames):
+        frames = frames[:1]
     batch, count = frames.shape[:2]
-    if batch > 1 and frames.stride(0) == 0:
-        return _small_frames(frames[:1]).expand(batch, -1, -1, -1, -1)
     small = working_view(frames.flatten(0, 1))
     return small.view(batch, count, 3, WORKING_SIZE, WORKING_SIZE)
+
+
+def _is_one_clip(frames: torch.Tensor) -> bool:
+    """Whether (B, T, 3, H, W) frames are one clip that was expanded to B > 1."""
+    return len(frames) > 1 and frames.stride(0) == 0
 
 
 def working_view(images: torch.Tensor) -> torch.Tensor:
