@@ -22,7 +22,7 @@ from cdrl.editors.calibrated import (
 )
 from cdrl.editors.expressions import EXPRESSIONS, OPENING, UPPER, action_factors, part_shifts
 from cdrl.editors.loading import load_editor
-from cdrl.editors.parts import HALF_SIDE, PARTS, part_masks, shift_flow
+from cdrl.editors.parts import HALF_SIDE, PARTS, lightened_share, part_masks, shift_flow
 from cdrl.evaluation.edit_scores import closed_frames, closure
 from cdrl.evaluation.real_run import studio_subjects
 from cdrl.media.crop_mesh import mesh_in_crops
@@ -114,6 +114,22 @@ def test_a_part_moves_by_its_shift_and_eyes_and_border_stay(mesh):
     for lid in PARTS["upper_lids"].points:
         assert float(flow[1][cell_of(mesh, lid)].abs()) < 0.006
     assert float(flow[:, [0, -1]].abs().max()) == 0 and float(flow[:, :, [0, -1]].abs().max()) == 0
+
+
+def test_lips_and_hair_on_them_are_not_painted_lighter(mesh):
+    """Between the lips and around the eyes something may be uncovered; also where it has moved."""
+    still = torch.zeros(1, 1, 2, CELLS, CELLS)
+    share = lightened_share(mesh[None], still)[0, 0, 0]
+    assert float(share[cell_of(mesh, 159)]) == 1  # an eye
+    for skin in (0, 37, 267, 17, 164):  # edges of the lips, and below the nose
+        assert float(share[cell_of(mesh, skin)]) == 0
+
+    row, column = cell_of(mesh, 13)
+    down = still.clone()
+    down[:, :, 1] = 8 / (CELLS / 2)  # everything comes from 8 cells below
+    moved = lightened_share(mesh[None], down)[0, 0, 0]
+    assert float(share[row, column]) > 0.5
+    assert float(moved[row - 8, column]) == pytest.approx(float(share[row, column]), abs=1e-5)
 
 
 def test_outward_is_away_from_the_middle_on_both_sides(mesh):

@@ -7,7 +7,9 @@ was measured on real faces (docs/guides/real_faces.md):
   person's own resting face;
 - the manipulator asks for less than people act, and the renderer draws less than is asked: amounts
   of each emotion (`cdrl.editors.expressions`), and parts of the face that are shifted;
-- what opens the mouth is scaled by the gap of the source's lips: lips that close stay closed.
+- what opens the mouth is scaled by the gap of the source's lips: lips that close stay closed;
+- the renderer lightens lips and a moustache to the studio's smooth skin: it may paint lighter only
+  where something is uncovered, between the lips and around the eyes.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +27,7 @@ from cdrl.editors import expressions, parts
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import EditorCard, Fields
 from cdrl.editors.expressions import OPENING, UPPER, action_factors, action_indices, part_shifts
-from cdrl.editors.parts import opening_share, part_masks, shift_flow
+from cdrl.editors.parts import lightened_share, opening_share, part_masks, shift_flow
 from cdrl.media.crop_mesh import mesh_in_crops
 from cdrl.media.inspection import spread
 from cdrl.models.action_renderer import ActionRenderer
@@ -218,7 +220,7 @@ class CalibratedEditor(nn.Module):
         actions = from_resting_face(tracked, clip.resting)
         change = self._change(actions, weights[0], intensity, step)
 
-        share, room = opening_of_lips(frames[0], inner, clip.shut)
+        share, room, meshes = opening_of_lips(frames[0], inner, clip.shut)
         edited = change[:, inner]
         opening = edited[..., OPENING] * share[:, None]
         edited[..., OPENING] = torch.minimum(opening, opening * room[:, None])
@@ -230,7 +232,11 @@ class CalibratedEditor(nn.Module):
         rendered = self.editor.renderer.fields(frames, actions, change, inner, stride)
         flow = self._shifts(clip.masks, weights[0], share)
         strength = intensity[:, inner, None, None, None]
-        return rendered[0] + strength * flow, rendered[1], rendered[2]
+        flow = rendered[0] + strength * flow
+
+        residual = rendered[2]
+        lighter = residual.clamp(min=0) * lightened_share(meshes, flow)
+        return flow, rendered[1], residual.clamp(max=0) + lighter
 
     def _change(
         self, actions: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, step: float
@@ -309,7 +315,7 @@ def acted_actions() -> torch.Tensor:
 
 def opening_of_lips(
     frames: torch.Tensor, selection: slice, shut: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """How much of an opening some frames take: the least of a frame and its two neighbours.
 
     The fields are smoothed over time, so a neighbour that opens would open lips that close.
@@ -320,18 +326,21 @@ def opening_of_lips(
         shut: gap at which the lips meet.
 
     Returns:
-        (t,) 0 where the lips meet to 1; (t,) 1 to 0 where they are as wide open as can be.
+        (t,) 0 where the lips meet to 1; (t,) 1 to 0 where they are as wide open as can be; and the
+        meshes (t, 468, 2).
     """
     first = max(0, selection.start - 1)
     last = min(len(frames), selection.stop + 1)
-    gaps = lip_gaps(mesh_in_crops(_to_bytes(frames[first:last])))
+    meshes = mesh_in_crops(_to_bytes(frames[first:last]))
+    gaps = lip_gaps(meshes)
     share = np.clip((gaps - shut) / OPENING_RANGE, 0, 1)
 
     padded = np.pad(share, 1, mode="edge")
     least = np.minimum(np.minimum(padded[:-2], padded[1:-1]), padded[2:])
     inner = slice(selection.start - first, selection.stop - first)
     room = np.clip((WIDEST - gaps[inner]) / (WIDEST - WIDE), 0, 1)
-    return torch.from_numpy(least[inner]).to(frames), torch.from_numpy(room).to(frames)
+    shares = torch.from_numpy(least[inner]).to(frames), torch.from_numpy(room).to(frames)
+    return *shares, meshes[inner]
 
 
 def lip_gaps(meshes: np.ndarray) -> np.ndarray:

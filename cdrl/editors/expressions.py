@@ -8,6 +8,11 @@ width happy .116, mouth opening surprised .069. Amounts were chosen on the eight
 `results/real` until their movement lay between .6 and 1 of that; what the renderer draws of the
 manipulator's own change is part of it. People who act were too few for the other parts, whose
 shifts were set by eye on the same clips, so that an emotion shows and nothing looks pulled.
+
+The likeness falls most with what the renderer moves of brows, cheeks and nose, which adds little to
+the emotion; shifts of the inner brow and of the lids cost less for the same gain. So the factors of
+the upper face are small and these shifts are large (`scripts/measure_likeness.py` prints what each
+part is worth).
 """
 
 from collections.abc import Mapping
@@ -52,55 +57,61 @@ class Expression:
 
 EXPRESSIONS = {
     "angry": Expression(
-        {"cheek": 2.2, "nose": 2.2, "mouthFrown": 2.2},
-        {"brow_inner": (-0.020, -0.030), "brow_middle": (0.0, -0.018)},
+        {"brow": 0.8, "eye": 0.8, "cheek": 1.7, "nose": 1.7, "mouthFrown": 2.2},
+        {"brow_inner": (-0.034, -0.052), "brow_middle": (0.0, -0.016)},
     ),
     # Contempt is one-sided and hardly moves the upper face: as the manipulator asks for it.
     "contempt": Expression(),
     # Nose and upper lip, and little of the brows: else it looks angry.
     "disgusted": Expression(
         {
-            "brow": 0.4,
-            "eye": 1.5,
-            "cheek": 1.6,
-            "nose": 1.4,
+            "brow": 0.3,
+            "eye": 0.8,
+            "cheek": 1.2,
+            "nose": 1.2,
             "mouthFrown": 1.3,
-            "mouthUpperUp": 1.3,
+            "mouthUpperUp": 1.6,
         },
-        {"nostrils": (0.0, 0.025), "upper_lip": (0.0, 0.020), "cheeks": (0.0, 0.015)},
+        {"nostrils": (0.0, 0.012), "upper_lip": (0.0, 0.028), "cheeks": (0.0, 0.010)},
     ),
     # Brows up and together, upper lids up, lips wide: else it looks surprised.
     "fear": Expression(
-        {"mouthStretch": 1.5},
+        {"brow": 0.6, "cheek": 0.6, "nose": 0.6, "mouthStretch": 1.5},
         {
-            "brow_inner": (-0.020, 0.028),
-            "brow_middle": (0.0, 0.012),
-            "upper_lids": (0.0, 0.020),
+            "brow_inner": (-0.012, 0.024),
+            "upper_lids": (0.0, 0.034),
             "mouth_corners": (0.015, -0.005),
         },
     ),
     # A smile thins the upper lip; the renderer thickens it, most of all below a moustache.
     "happy": Expression(
-        {"brow": 0.3, "cheek": 2.0, "nose": 2.0, "mouthSmile": 1.08, "mouthUpperUp": 1.2},
-        {"lip_edge": (0.0, -0.025)},
+        {
+            "brow": 0.15,
+            "eye": 0.7,
+            "cheek": 1.2,
+            "nose": 1.2,
+            "mouthSmile": 1.14,
+            "mouthUpperUp": 1.2,
+        },
+        {"lip_edge": (0.0, -0.036)},
     ),
     "neutral": Expression(),
     "sad": Expression(
-        {"eye": 1.4, "mouthFrown": 1.3, "mouthShrugLower": 1.3},
+        {"brow": 0.7, "cheek": 0.7, "nose": 0.7, "mouthFrown": 1.9, "mouthShrugLower": 1.8},
         {
-            "brow_inner": (-0.010, 0.020),
-            "brow_outer": (0.0, -0.014),
-            "mouth_corners": (0.0, -0.014),
+            "brow_inner": (-0.010, 0.022),
+            "brow_outer": (0.0, -0.010),
+            "mouth_corners": (0.0, -0.022),
         },
     ),
     "surprised": Expression(
-        {"jawOpen": 1.8},
+        {"brow": 0.6, "cheek": 0.6, "nose": 0.6, "jawOpen": 2.1},
         {
-            "brow_inner": (0.0, 0.020),
-            "brow_middle": (0.0, 0.020),
-            "brow_outer": (0.0, 0.020),
-            "upper_lids": (0.0, 0.036),
-            "lower_lids": (0.0, -0.010),
+            "brow_inner": (0.0, 0.023),
+            "brow_middle": (0.0, 0.023),
+            "brow_outer": (0.0, 0.023),
+            "upper_lids": (0.0, 0.044),
+            "lower_lids": (0.0, -0.015),
         },
     ),
 }

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cdrl.media.faces import EYES_BELOW_TOP, SIDE
-from cdrl.models.field_network import border_window
+from cdrl.models.field_network import border_window, sample_moved
 
 HALF_SIDE = SIDE / 2  # flow 1, in distances of the outer eye corners
 MIDDLE_WIDTH = 0.06  # over which "outward" turns from one side of the face to the other
@@ -23,6 +23,11 @@ LOWER_LIDS = (144, 145, 153, 373, 374, 380)
 # narrow eye the iris would be stretched.
 NARROW_EYE = 0.05
 OPEN_EYE = 0.10
+# Corners and middle of the inner lips, how far around them an edit may lighten, and the height
+# down to which it may anywhere; in distances of the outer eye corners.
+INNER_LIPS = (78, 308, 13, 14)
+LIP_MARGIN = 0.015
+EYES_END = 0.3
 PLATEAU = 1.15  # a part's own points move by the whole shift
 
 
@@ -100,6 +105,35 @@ def part_masks(mesh: np.ndarray, cells: int) -> torch.Tensor:
 
     stacked = torch.from_numpy(np.stack(masks).astype(np.float32))
     return stacked * border_window(cells)[0]
+
+
+def lightened_share(meshes: np.ndarray, flow: torch.Tensor) -> torch.Tensor:
+    """Where an edit may paint lighter than its source: around the eyes, and between the lips.
+
+    Teeth and the white of an eye may be uncovered. Elsewhere the renderer would paint the smooth
+    skin of the studio over lips and hair.
+
+    Args:
+        meshes: (t, 468, 2) of the source, of `mesh_in_crops`.
+        flow: (K, t, 2, h, h) of its edits at K intensities.
+
+    Returns:
+        (K, t, 1, h, h) 0 to 1.
+    """
+    cells = flow.shape[-1]
+    x, y = _cell_centres(cells)
+    of_source = []
+    for mesh in meshes:
+        left, right, upper, lower = mesh[list(INNER_LIPS)]
+        middle = (left + right + upper + lower) / 4
+        half_width = (right[0] - left[0]) / 2 + LIP_MARGIN
+        half_height = (lower[1] - upper[1]) / 2 + LIP_MARGIN
+        distance = ((x - middle[0]) / half_width) ** 2 + ((y - middle[1]) / half_height) ** 2
+        of_source.append(np.where(y < EYES_END, 1, np.clip(2 - distance, 0, 1)))
+
+    share = torch.from_numpy(np.stack(of_source)).to(flow)
+    share = share[None, :, None].expand(len(flow), -1, -1, -1, -1)
+    return sample_moved(share.flatten(0, 1), flow.flatten(0, 1)).unflatten(0, flow.shape[:2])
 
 
 def opening_share(open_share: torch.Tensor) -> torch.Tensor:
