@@ -46,6 +46,7 @@ SMOOTHING_REACH = len(SMOOTHING) // 2  # frames on each side
 CHUNK = 24  # frames edited at once; fewer where frames are so large that these would hold more than
 MAX_BUFFER_BYTES = 200 << 20
 MIN_CHUNK = 4  # frames
+LARGE_CHUNK = 96  # frames of a clip that is in memory; their neighbours are looked at once
 TRAINED_RATE = 25.0  # Hz
 MIN_CROP_SIZE = 64  # pixels a side of the crop that is edited
 MAX_CROP_SIZE = 320
@@ -117,8 +118,8 @@ def edit_clip_at(
     curves = torch.tensor(intensities)[:, None].expand(-1, len(crops))
 
     parts = []
-    for start in range(0, len(crops), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for start in range(0, len(crops), LARGE_CHUNK):
+        chunk = slice(start, start + LARGE_CHUNK)
         parts.append(editor.fields(images[None], weights, curves, chunk, stride))
 
     edits = []

@@ -42,7 +42,7 @@ def mesh_in_crops(crops: np.ndarray) -> np.ndarray:
 
     points = []
     for crop in crops:
-        key = blake2b(np.ascontiguousarray(crop), digest_size=16).digest()
+        key = blake2b(np.ascontiguousarray(crop).data, digest_size=16).digest()
         if key not in _known:
             if len(_known) == REMEMBERED:
                 _known.pop(next(iter(_known)))

@@ -69,7 +69,8 @@ def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
         `spfem.EDITOR.constant.left.*`: see `fit_constant`.
     """
     if edits_actions(config):
-        make_students(run, config, out)
+        with side_by_side(_make_constant, [(run, config, out)], config):
+            make_students(run, config, out)
 
     with side_by_side(_make_references, [(run, config, out)], config) as beside:
         scores = _train_and_edit(run, config, "cdrl", out)
@@ -82,14 +83,21 @@ def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
 
 def _make_references(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
     """Make the edits that CDRL is compared with: the constant one, and that without guidance."""
-    scores: dict[str, float] = {}
-    edits = open_edits(run, config.size)
-    if isinstance(edits, TrueEdits):
-        residuals = _fit_constant(training_clips(run), edits, out / "constant")
-        for name, value in residuals.items():
-            scores[f"spfem.{editor_name(config)}.constant.left.{name}"] = value
-
+    scores = _make_constant(run, config, out)
     return scores | _train_and_edit(run, config, "baseline", out)
+
+
+def _make_constant(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
+    """Make the constant edit where there are true edits, once; the scores of its fit."""
+    edits = open_edits(run, config.size)
+    if not isinstance(edits, TrueEdits):
+        return {}
+
+    scores = {}
+    residuals = _fit_constant(training_clips(run), edits, out / "constant")
+    for name, value in residuals.items():
+        scores[f"spfem.{editor_name(config)}.constant.left.{name}"] = value
+    return scores
 
 
 def editor_name(config: GeneratorConfig) -> str:

@@ -41,7 +41,7 @@ from cdrl.report.style import jpeg_uri
 # Even intensities at which the readings of a page are taken.
 READING_INTENSITIES = (0.0, 1 / 3, 2 / 3, 1.0, 1.5)
 PAGE_CLIPS = 4
-JOB_MIXTURES = 3  # edits of a clip that one job makes
+JOB_MIXTURES = 4  # edits of a clip that one job makes
 PAGE_REFERENCES = 2
 PAGE_QUALITY = 82  # of the WebP of a clip's frames
 STATIC_CLIPS = 2
