@@ -4,7 +4,8 @@
 
 Writes a video of each length, 16:9, a clip of a talking face forwards and backwards again and
 again, with its sound, and edits it by `cdrl edit`. Prints a line for each length: seconds, CPU
-seconds, and the memory of all processes of the command, pages that they share counted once (PSS).
+seconds, and the memory of all processes of the command: their own pages, and the pages of files,
+which they share, of the process that has most of them.
 Memory that is flat in length has the same peak in each line. A table beside each edit has all looks
 at the memory.
 """
@@ -95,13 +96,16 @@ def family(process: psutil.Process) -> Iterator[psutil.Process]:
 
 
 def memory_of(process: psutil.Process) -> int:
-    """Bytes that a process and its children hold, shared pages counted once."""
-    total = 0
+    """Bytes of a process and its children; other commands that share libraries do not matter."""
+    own_pages = 0
+    file_pages = 0
     for member in family(process):
         with suppress(psutil.Error):
-            memory = member.memory_full_info()
-            total += getattr(memory, "pss", memory.rss)
-    return total
+            memory = member.memory_info()
+            of_files = getattr(memory, "shared", 0)
+            own_pages += memory.rss - of_files
+            file_pages = max(file_pages, of_files)
+    return own_pages + file_pages
 
 
 def measure_edit(video: Path, out: Path, options: list[str]) -> str:
