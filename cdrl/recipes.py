@@ -441,7 +441,7 @@ _ALL = (
     ),
     Recipe(
         "generator",
-        "The image editor with CDRL guidance, where `cdrl edit --fit` begins",
+        "The image editor with CDRL guidance, where `cdrl edit --editor image --fit` begins",
         "3 minutes",
         _make_generator,
     ),
