@@ -83,14 +83,14 @@ def low_rank_fields(
 def _factorise(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Approximate an (N, D) matrix by (R, D) int8 components, (N, R) int16 weights, (R,) scales.
 
-    The N left singular vectors are eigenvectors of the small (N, N) product of the rows; in float64
-    that is as good as a singular value decomposition of all D columns, and takes a thirtieth.
+    The N left singular vectors are eigenvectors of the small (N, N) product of the rows; before the
+    rounding to 8 bits that is as good as a singular value decomposition of all D columns.
     """
-    rows = matrix.astype(np.float64)
-    eigenvalues, vectors = np.linalg.eigh(rows @ rows.T)
+    product = (matrix @ matrix.T).astype(np.float64)
+    eigenvalues, vectors = np.linalg.eigh(product)
     largest = np.argsort(eigenvalues)[::-1][:rank]
     left = vectors[:, largest]
-    scaled_components = left.T @ rows
+    scaled_components = left.T.astype(np.float32) @ matrix
     singular_values = np.sqrt(np.maximum(eigenvalues[largest], 0))
     right = scaled_components / np.maximum(singular_values, TINY)[:, None]
 

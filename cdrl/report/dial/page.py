@@ -41,7 +41,6 @@ from cdrl.report.style import jpeg_uri
 # Even intensities at which the readings of a page are taken.
 READING_INTENSITIES = (0.0, 1 / 3, 2 / 3, 1.0, 1.5)
 PAGE_CLIPS = 4
-JOB_MIXTURES = 4  # edits of a clip that one job makes
 PAGE_REFERENCES = 2
 PAGE_QUALITY = 82  # of the WebP of a clip's frames
 STATIC_CLIPS = 2
@@ -207,34 +206,33 @@ def _edit_beside(
 ) -> tuple[list[SourceClip], list[dict[Mixture, EditsOfClip]]]:
     """Make the clips of a page and their edits, in several processes.
 
-    A job is one clip and some mixtures. Jobs of as many clips as there are workers take turns, so
-    that a worker stays with its clip and makes it once.
+    A job is one clip, which is made and looked at once, and its mixtures; those of clips that the
+    workers cannot share evenly are divided among them.
 
     Returns:
         The clips, and the edits of each by mixture.
     """
     mixtures = list(dict.fromkeys(_mixture_key(choice) for choice in choices))
-    groups = [
-        mixtures[start : start + JOB_MIXTURES] for start in range(0, len(mixtures), JOB_MIXTURES)
-    ]
+    num_whole = len(positions) // workers * workers  # clips of which each worker takes as many
     jobs: list[tuple] = []
     rows = []
-    for first in range(0, len(positions), workers):
-        for group in groups:
-            for row in range(first, min(first + workers, len(positions))):
-                clip = session.given_clip(positions[row]) or positions[row]
-                jobs.append((session.opening, clip, group))
-                rows.append(row)
+    for row, position in enumerate(positions):
+        clip = session.given_clip(position) or position
+        size = len(mixtures) if row < num_whole else -(-len(mixtures) // workers)
+        for start in range(0, len(mixtures), size):
+            jobs.append((session.opening, clip, mixtures[start : start + size]))
+            rows.append(row)
 
     clips: dict[int, SourceClip] = {}
     edits: list[dict[Mixture, EditsOfClip]] = [{} for _ in positions]
     edit = _edit_job if workers > 1 else partial(_edit_with, session)
-    bar = tqdm(total=len(jobs), desc="dial", leave=False, disable=not sys.stderr.isatty())
+    total = len(positions) * len(mixtures)
+    bar = tqdm(total=total, desc="dial", leave=False, disable=not sys.stderr.isatty())
     with bar:
         for row, (clip, made) in zip(rows, in_order(edit, jobs, workers), strict=True):
             clips[row] = clip
             edits[row] |= made
-            bar.update()
+            bar.update(len(made))
     return [clips[row] for row in range(len(positions))], edits
 
 
