@@ -8,6 +8,7 @@ import torch
 
 from cdrl.core.errors import InputError
 from cdrl.editing import fit
+from cdrl.editing.disclosure import NOTE_KEY
 from cdrl.editing.fit import FitReport, fit_to_folder, split_clips
 from cdrl.editors import frame_pairs
 from cdrl.editors.calibrated import CalibratedEditor
@@ -148,6 +149,13 @@ def test_a_fit_that_does_not_help_is_not_kept_and_found_again(
     kept = fit_to_folder(editor, folder, tmp_path, steps=1, say=again.append)
     assert isinstance(kept, CalibratedEditor) and kept is not editor
     assert kept.card.name == f"calibrated, {work.name}" and editor.card.name == "calibrated"
+
+
+def test_edits_of_this_kit_are_not_learnt_from(footage, tmp_path):
+    write_video(tmp_path / "b.mp4", footage.frames[:2], 25.0)
+    note = {"comment": "synthetic", "description": "", NOTE_KEY: "{}"}
+    write_video(tmp_path / "a.mp4", footage.frames[:2], 25.0, metadata=note)
+    assert fit.find_videos(tmp_path) == [tmp_path / "b.mp4"]
 
 
 def test_a_folder_without_a_clip_is_one_line(editor, tmp_path):

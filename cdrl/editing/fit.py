@@ -20,6 +20,7 @@ from cdrl.core.files import check_disk, exclusive, read_json, write_json
 from cdrl.core.weight_files import checksum
 from cdrl.corpora.scan import VIDEO_SUFFIXES
 from cdrl.editing.control import Mixture
+from cdrl.editing.disclosure import NOTE_KEY
 from cdrl.editors.base import Editor
 from cdrl.editors.calibrated import CalibratedEditor, code_sum
 from cdrl.editors.frame_pairs import (
@@ -33,7 +34,7 @@ from cdrl.editors.frame_pairs import (
 )
 from cdrl.media.faces import align, crop
 from cdrl.media.inspection import in_worker
-from cdrl.media.video import read_video_stream
+from cdrl.media.video import read_metadata, read_video_stream
 from cdrl.models.action_renderer import ActionRenderer
 from cdrl.models.image_editor import ImageEditor
 
@@ -144,6 +145,8 @@ def fit_to_folder(
 def find_videos(folder: Path) -> list[Path]:
     """The videos of a folder and its sub-folders, by name; at most `MOST_CLIPS`.
 
+    Edits that this kit made are not among them: nobody looked so.
+
     Args:
         folder: any.
 
@@ -154,7 +157,8 @@ def find_videos(folder: Path) -> list[Path]:
         raise InputError(f"--fit {folder}: no such folder; give one of videos of this person")
     videos = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+        if is_video and not _is_edit(path):
             videos.append(path)
     if not videos:
         accepted = ", ".join(VIDEO_SUFFIXES)
@@ -163,6 +167,14 @@ def find_videos(folder: Path) -> list[Path]:
     number = min(len(videos), MOST_CLIPS)
     chosen = np.linspace(0, len(videos) - 1, number).round().astype(int)
     return [videos[index] for index in chosen]
+
+
+def _is_edit(path: Path) -> bool:
+    """Whether a video says that this kit edited it."""
+    try:
+        return NOTE_KEY in read_metadata(path)
+    except InputError:
+        return False
 
 
 def _key(editor: CalibratedEditor, videos: Sequence[Path], steps: int) -> str:
