@@ -58,6 +58,7 @@ WITHOUT_TRUTH = (
     "networks, which do not compare with its tables",
     "the editor gets label and level: of a reference clip it uses those, not its frames",
 )
+BESIDE = "baseline"  # the variant that is read in another process, with the references
 TIMED_SIZE = 128  # pixels of the frames of the timed edit
 TIMED_CROP = 96  # pixels of its face
 OTHER_CROPS = (
@@ -128,19 +129,21 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     folder = stage_folder(run, "generator")
     with_truth = has_truth(run)
     variants = ("constant", *TRAINED) if with_truth else TRAINED
-    first, *others = reversed(variants)
-
     edits, outputs = _saved_outputs(run, variants)
     judges = Judges()
     syncnet = load_syncnet(config.syncnet) if config.syncnet else None
+    known = {}
     scaled = {}
-    with side_by_side(_read_references, [(run, config, tuple(others))], config) as beside:
-        known = {first: read_edits(outputs[first], edits, judges, first, syncnet=syncnet)}
+    with side_by_side(_read_references, [(run, config)], config) as beside:
+        for variant in variants:
+            if variant != BESIDE:
+                known[variant] = read_edits(
+                    outputs[variant], edits, judges, variant, syncnet=syncnet
+                )
         if with_truth:
-            scaled = _read_scaled(run, edits, judges, config)
+            scaled["cdrl"] = _read_scaled(run, "cdrl", edits, judges, config)
 
-    [(references, read_beside)] = beside
-    known |= read_beside
+    [(references, known[BESIDE], scaled[BESIDE])] = beside
     known["copy_source"] = read_sources(edits, references, syncnet=syncnet)
     outputs = {"copy_source": edits.source} | outputs
 
@@ -175,35 +178,35 @@ def _saved_outputs(run: Path, variants: Sequence[str]) -> tuple[Edits, dict[str,
 
 
 def _read_references(
-    run: Path, config: EvaluateConfig, variants: Sequence[str]
-) -> tuple[References, dict[str, ReadEdits]]:
-    """Read what edits are compared with, and some variants."""
-    edits, outputs = _saved_outputs(run, variants)
+    run: Path, config: EvaluateConfig
+) -> tuple[References, ReadEdits, dict[float, ReadEdits]]:
+    """Read what edits are compared with, and the variant `BESIDE`, at every intensity scale."""
+    edits, outputs = _saved_outputs(run, [BESIDE])
     judges = Judges()
     syncnet = load_syncnet(config.syncnet) if config.syncnet else None
 
     references = read_references(edits, judges, config.seed)
-    read = {}
-    for variant, output in outputs.items():
-        read[variant] = read_edits(output, edits, judges, variant, syncnet=syncnet)
+    read = read_edits(outputs[BESIDE], edits, judges, BESIDE, syncnet=syncnet)
+    scaled = {}
+    if has_truth(run):
+        scaled = _read_scaled(run, BESIDE, edits, judges, config)
 
-    return references, read
+    return references, read, scaled
 
 
 def _read_scaled(
-    run: Path, edits: Edits, judges: Judges, config: EvaluateConfig
-) -> dict[str, dict[float, ReadEdits]]:
-    """Edit by both editors at each intensity scale beside 1, and read it."""
-    folder = stage_folder(run, "generator")
-    read: dict[str, dict[float, ReadEdits]] = {}
+    run: Path, variant: str, edits: Edits, judges: Judges, config: EvaluateConfig
+) -> dict[float, ReadEdits]:
+    """Edit by one variant at each intensity scale beside 1, and read it."""
     scales = [scale for scale in parse_intensity_scales(config.sweep) if scale != 1]
-    for variant in TRAINED:
-        outputs = ScaledEdits(run_editor(run, folder / variant), edits, scales)
-        read[variant] = {}
-        for scale in scales:
-            at_scale = partial(outputs, scale=scale)
-            title = f"{variant} at {scale:g}"
-            read[variant][scale] = read_edits(at_scale, edits, judges, title, SWEEP_SCORES)
+    editor = run_editor(run, stage_folder(run, "generator") / variant)
+    outputs = ScaledEdits(editor, edits, scales)
+
+    read = {}
+    for scale in scales:
+        at_scale = partial(outputs, scale=scale)
+        title = f"{variant} at {scale:g}"
+        read[scale] = read_edits(at_scale, edits, judges, title, SWEEP_SCORES)
 
     return read
 
