@@ -305,7 +305,7 @@ class ContentConfig:
 
     steps: int = _steps(300, "optimiser steps")
     control_steps: int = _steps(60, "steps on shuffled pairs, constant and noise images")
-    batch: int = setting(8, "pairs of clips in a batch", ge=1, le=100_000)
+    batch: int = setting(8, "pairs of clips in a batch", ge=3, le=100_000)
     pairs: int = setting(1000, "pairs of clips that are drawn and aligned", ge=1, le=MOST)
     alignment: Literal["prior", "mfcc", "linear", "truth"] = setting(
         "prior", "what aligns a pair: DTW on the audio prior or on MFCC, a straight line, the truth"

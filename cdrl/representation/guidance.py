@@ -71,7 +71,7 @@ class Guidance(nn.Module):
 
     def __init__(self, folder: str | Path | None = None):
         super().__init__()
-        content_folder, emotion_folder = _encoder_folders(folder)
+        content_folder, emotion_folder = encoder_folders(folder)
         vision_name = "embedded"
         self.crop = "aligned"
         if folder is not None:
@@ -600,8 +600,16 @@ def _check_finite(keyword: str, audio: torch.Tensor) -> None:
         raise InputError(f"{keyword}: a tensor of finite numbers is needed")
 
 
-def _encoder_folders(folder: str | Path | None) -> tuple[Path, Path]:
-    """The folders of the content encoder and of the emotion encoder."""
+def encoder_folders(folder: str | Path | None) -> tuple[Path, Path]:
+    """Find the folders of the content encoder and of the emotion encoder.
+
+    Args:
+        folder: None or `guidance` (the committed ones), a run, or a folder with content/ and
+            emotion/.
+
+    Raises:
+        InputError: there is no such folder.
+    """
     if folder is None or str(folder) == "guidance":
         root = data_root() / "weights" / "guidance"
     else:
