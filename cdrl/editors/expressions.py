@@ -78,7 +78,7 @@ EXPRESSIONS = {
     "fear": Expression(
         {"brow": 0.6, "cheek": 0.6, "nose": 0.6, "mouthStretch": 1.5},
         {
-            "brow_inner": (-0.012, 0.024),
+            "brow_inner": (-0.012, 0.049),
             "upper_lids": (0.0, 0.034),
             "mouth_corners": (0.015, -0.005),
         },
