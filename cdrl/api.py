@@ -26,8 +26,8 @@ from cdrl.media.faces import align, crop
 from cdrl.media.video import read_video_stream
 from cdrl.priors.features import Features
 from cdrl.priors.vision import VisionPrior
-from cdrl.representation.content import embed_content
-from cdrl.representation.emotion import embed_emotion
+from cdrl.representation.ccrl import embed_content
+from cdrl.representation.cerl import embed_emotion
 from cdrl.representation.guidance import Guidance
 
 FRAME_RATE = 25.0  # Hz, of the frames that the encoders were trained on

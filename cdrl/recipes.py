@@ -39,9 +39,9 @@ from cdrl.evaluation.judge_training import train_identity, train_judge, train_tr
 from cdrl.models.action_networks import ActionManipulator
 from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, load_tracker, track
 from cdrl.priors.features import Features, extract
-from cdrl.representation.content import train_content
+from cdrl.representation.ccrl import train_content
+from cdrl.representation.cerl import train_emotion
 from cdrl.representation.distillation import distil, fit_scores
-from cdrl.representation.emotion import train_emotion
 from cdrl.representation.guidance import Guidance
 from cdrl.representation.pairs import find_pairs
 from cdrl.studio import corpus as studio

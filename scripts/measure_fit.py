@@ -14,7 +14,7 @@ import numpy as np
 
 from cdrl.editing.fit import read_crops, split_clips
 from cdrl.editing.pipeline import crop_size, edit_clip
-from cdrl.editors.calibrated import CalibratedEditor
+from cdrl.editors.default_editor import DefaultEditor
 from cdrl.editors.frame_pairs import (
     TrackedClip,
     fit_renderer,
@@ -33,7 +33,7 @@ from cdrl.models.action_renderer import ActionRenderer
 SCORES = ("identity", "rise", "top", "opening_correlation", "closure")
 
 
-def clips_of(editor: CalibratedEditor, person: PersonClip) -> list[TrackedClip]:
+def clips_of(editor: DefaultEditor, person: PersonClip) -> list[TrackedClip]:
     """Return the faces of all clips of a person, by name."""
     paths = sorted([person.path, *person.acted.values()])
     return [tracked_clip(editor, read_crops(path), path.stem) for path in paths]
@@ -56,7 +56,7 @@ def print_redrawing(
 
 
 def score_edit(
-    editor: CalibratedEditor,
+    editor: DefaultEditor,
     person: str,
     emotion: str,
     footage: Footage,
@@ -80,7 +80,7 @@ def score_edit(
 
 
 def measure_edits(
-    editors: dict[str, CalibratedEditor], person: PersonClip, emotions: list[str]
+    editors: dict[str, DefaultEditor], person: PersonClip, emotions: list[str]
 ) -> None:
     """Print the scores of the edits of one person by each editor, means over the emotions."""
     networks = RealNetworks()
@@ -106,7 +106,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     editor = load_editor()
-    assert isinstance(editor, CalibratedEditor)
+    assert isinstance(editor, DefaultEditor)
     people = {person.person: person for person in find_people(arguments.folder)}
     clips = {name: clips_of(editor, person) for name, person in people.items()}
     before = editor.editor.renderer

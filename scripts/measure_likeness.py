@@ -3,7 +3,7 @@
     python scripts/measure_likeness.py FOLDER
 
 Every person of FOLDER is edited as `cdrl evaluate` does, once whole and once without each shift of
-`cdrl.editors.expressions`, or with half of what the renderer moves above and below the nose.
+`cdrl.editors.default_amounts`, or with half of what the renderer moves above and below the nose.
 Printed are means over people: by how much the part raises the probability and changes the identity.
 """
 
@@ -17,10 +17,10 @@ from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.batches import image_tensor
 from cdrl.editing.control import emotion_weights
 from cdrl.editing.pipeline import FACE_FRAMES, crop_size, smooth
-from cdrl.editors.calibrated import CalibratedEditor
-from cdrl.editors.expressions import EXPRESSIONS
+from cdrl.editors.default_amounts import EXPRESSIONS
+from cdrl.editors.default_editor import DefaultEditor
+from cdrl.editors.default_shifts import PARTS, shift_flow
 from cdrl.editors.loading import load_editor
-from cdrl.editors.parts import PARTS, shift_flow
 from cdrl.evaluation.real_clips import NEUTRAL, Footage, find_people, read_footage
 from cdrl.evaluation.real_networks import RealNetworks
 from cdrl.evaluation.real_run import FRAMES_READ, TARGETS
@@ -52,7 +52,7 @@ def variants_of(emotion: str, fields: Fields, masks: torch.Tensor) -> dict[str, 
 
 @torch.no_grad()
 def fields_of(
-    editor: CalibratedEditor, crops: np.ndarray, emotion: str, numbers: np.ndarray
+    editor: DefaultEditor, crops: np.ndarray, emotion: str, numbers: np.ndarray
 ) -> tuple[Fields, torch.Tensor]:
     """Return the fields of some frames of a clip, and the masks of the parts."""
     weights = emotion_weights(emotion, editor.card.emotions, NEUTRAL)
@@ -77,7 +77,7 @@ def identity_of(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def score_person(
-    editor: CalibratedEditor, networks: RealNetworks, footage: Footage, emotion: str
+    editor: DefaultEditor, networks: RealNetworks, footage: Footage, emotion: str
 ) -> dict[str, tuple[float, float]]:
     """Return rise and identity of every variant of one edit."""
     numbers = np.linspace(0, len(footage.frames) - 1, FRAMES_READ).round().astype(int)
@@ -104,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     editor = load_editor()
-    assert isinstance(editor, CalibratedEditor)
+    assert isinstance(editor, DefaultEditor)
     networks = RealNetworks()
     footages = [read_footage(person.path) for person in find_people(arguments.folder)]
     for emotion in TARGETS:

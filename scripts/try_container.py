@@ -25,7 +25,8 @@ TRIALS = (
     "cdrl doctor",
     "cdrl edit /opt/cdrl/data/samples/1001_DFA_NEU_XX.flv happy --from neutral --out /out/h.mp4",
     "cdrl run --preset smoke --out /out/smoke",
-    f"pytest -q -n 2 -p no:cacheprovider -m '{UNIT_TESTS}' /opt/cdrl/tests",
+    "mkdir kit && tar -c -C /opt/cdrl --exclude=./.venv . | tar -x -C kit && chmod -R u+w kit",
+    f"cd kit && python -m pytest -q -n 2 -p no:cacheprovider -m '{UNIT_TESTS}'",
 )
 
 

@@ -19,8 +19,8 @@ from cdrl.models.action_renderer import ActionRenderer
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.language import LanguagePrior
-from cdrl.representation.content import ContentObjective
-from cdrl.representation.emotion import EmotionObjective
+from cdrl.representation.ccrl import ContentObjective
+from cdrl.representation.cerl import EmotionObjective
 from cdrl.representation.guidance import Guidance
 from cdrl.training.engine import Engine
 from cdrl.training.joint import is_first

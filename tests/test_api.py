@@ -15,8 +15,8 @@ from cdrl.corpora.samples import ingest_crema_d, sample_paths
 from cdrl.corpora.store import Store
 from cdrl.media.video import video_facts
 from cdrl.priors.features import extract
-from cdrl.representation.content import embed_content
-from cdrl.representation.emotion import embed_emotion
+from cdrl.representation.ccrl import embed_content
+from cdrl.representation.cerl import embed_emotion
 
 STUDY = repository_root() / "results" / "study"
 SAMPLE = sample_paths()[4]

@@ -14,8 +14,8 @@ from cdrl.editors.variants import IMAGE_VARIANTS
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.language import LanguagePrior
-from cdrl.representation.content import ContentObjective
-from cdrl.representation.emotion import EmotionObjective
+from cdrl.representation.ccrl import ContentObjective
+from cdrl.representation.cerl import EmotionObjective
 from cdrl.training.loop import to_device
 
 GPU = torch.device("cuda:0")

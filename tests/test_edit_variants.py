@@ -10,7 +10,7 @@ from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store, StoreWriter
 from cdrl.editing.pipeline import edit_clip
-from cdrl.editors.constant import fit_constant, same_person
+from cdrl.editors.constant_baseline import fit_constant, same_person
 from cdrl.editors.image import starting_networks
 from cdrl.editors.paired import PairedImageObjective, PairedWindowSampler, train_paired_image_editor
 from cdrl.editors.samplers import WindowSampler

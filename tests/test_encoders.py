@@ -18,8 +18,8 @@ from cdrl.core.vocabulary import emotion_index
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
-from cdrl.representation.content import ContentObjective, embed_content, image_shifts, train_content
-from cdrl.representation.emotion import EmotionSampler, embed_clips, embed_emotion, train_emotion
+from cdrl.representation.ccrl import ContentObjective, embed_content, image_shifts, train_content
+from cdrl.representation.cerl import EmotionSampler, embed_clips, embed_emotion, train_emotion
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 
 LENGTH = 40  # frames of a clip

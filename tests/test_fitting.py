@@ -19,8 +19,8 @@ from cdrl.core.settings import EmotionConfig, PriorsConfig, ProbeConfig, stage_f
 from cdrl.core.vocabulary import emotion_index
 from cdrl.corpora.store import Store
 from cdrl.evaluation import retrieval
-from cdrl.representation.content import embed_content, sound_units, train_content
-from cdrl.representation.emotion import EmotionSampler, embed_clips, train_emotion
+from cdrl.representation.ccrl import embed_content, sound_units, train_content
+from cdrl.representation.cerl import EmotionSampler, embed_clips, train_emotion
 from cdrl.representation.finetune import fit_content, fit_emotion, select_clips
 from cdrl.representation.pairs import PairSampler, find_pairs
 from cdrl.stages import s04_real_clips as real_clips

@@ -7,7 +7,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import repository_root
 from cdrl.core.settings import StudyConfig
-from cdrl.study import jobs
+from cdrl.study import representation_jobs
 from cdrl.study.edit_jobs import copy_finished_jobs, edit_folder, edit_job_path
 from cdrl.study.job_code import (
     STUDY,
@@ -79,10 +79,10 @@ def test_a_work_folder_is_of_the_code_that_began_it(tmp_path):
 
 
 def test_a_job_writes_its_code_beside_its_scores(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "content_job", lambda *words: {"content.viseme": 0.5})
+    monkeypatch.setattr(representation_jobs, "content_job", lambda *words: {"content.viseme": 0.5})
     config = StudyConfig()
-    jobs.do_job(tmp_path, config, "content", "cdrl", 0)
-    record = read_json(jobs.job_path(tmp_path, config.split, "content", "cdrl", 0))
+    representation_jobs.do_job(tmp_path, config, "content", "cdrl", 0)
+    record = read_json(representation_jobs.job_path(tmp_path, config.split, "content", "cdrl", 0))
     assert record["code"] == study_code().sum
 
 

@@ -20,7 +20,7 @@ LARGEST_NOTEBOOK = 2_000_000  # bytes
 # It gives the name of an edit's source, no picture.
 HARMLESS_IMPORT = "from cdrl.studio.edits import source_of\n"
 TRAINING_FOLDERS = ("training", "representation", "editing")
-TRAINING_FILES = ("editors/image.py", "editors/manipulator.py", "editors/constant.py")
+TRAINING_FILES = ("editors/image.py", "editors/manipulator.py", "editors/constant_baseline.py")
 NEEDED = (
     "corpus.emotion_from_mouth",
     "corpus.viseme_from_truth",

@@ -253,6 +253,7 @@ def test_torch_gets_a_cache_where_the_user_id_has_no_name(kind, monkeypatch, tmp
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv(compile_cache.TORCH_VARIABLE, "")  # so that it is restored afterwards
     del os.environ[compile_cache.TORCH_VARIABLE]
+    monkeypatch.setattr(compile_cache.getpass, "getuser", lambda: "somebody")
     compile_cache.choose_torch_cache()
     assert compile_cache.TORCH_VARIABLE not in os.environ
 

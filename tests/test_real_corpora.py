@@ -41,8 +41,8 @@ from cdrl.models.content import ContentEncoder
 from cdrl.models.published import EfficientFace
 from cdrl.models.syncnet import SyncNet
 from cdrl.priors.features import extract
-from cdrl.representation.content import ContentObjective, sound_units
-from cdrl.representation.emotion import EmotionSampler
+from cdrl.representation.ccrl import ContentObjective, sound_units
+from cdrl.representation.cerl import EmotionSampler
 from cdrl.representation.pairs import PairSampler, find_pairs
 from cdrl.stages import corpus_sheet, edit_strip, read_notes, start, training_clips
 from cdrl.stages.s00_outlook import describe_outlook, lacks_training

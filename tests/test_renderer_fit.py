@@ -11,7 +11,7 @@ from cdrl.editing import fit
 from cdrl.editing.disclosure import NOTE_KEY
 from cdrl.editing.fit import FitReport, fit_to_folder, split_clips
 from cdrl.editors import frame_pairs
-from cdrl.editors.calibrated import CalibratedEditor
+from cdrl.editors.default_editor import DefaultEditor
 from cdrl.editors.frame_pairs import (
     LEAST_GAP,
     PairSampler,
@@ -31,9 +31,9 @@ HELPED = FitReport(9.0, 7.0, 6.0, 0.1, 1.0, 48, 1, 2, 3.0)
 
 
 @pytest.fixture(scope="module")
-def editor() -> CalibratedEditor:
+def editor() -> DefaultEditor:
     loaded = load_editor()
-    assert isinstance(loaded, CalibratedEditor)
+    assert isinstance(loaded, DefaultEditor)
     return loaded
 
 
@@ -147,7 +147,7 @@ def test_a_fit_that_does_not_help_is_not_kept_and_found_again(
     monkeypatch.setattr(fit, "LEAST_GAIN", -1.0)
     monkeypatch.setattr(fit, "STANDARD_ERRORS", -10.0)
     kept = fit_to_folder(editor, folder, tmp_path, steps=1, say=again.append)
-    assert isinstance(kept, CalibratedEditor) and kept is not editor
+    assert isinstance(kept, DefaultEditor) and kept is not editor
     assert kept.card.name == f"calibrated, {work.name}" and editor.card.name == "calibrated"
 
 

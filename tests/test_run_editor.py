@@ -13,7 +13,7 @@ from cdrl.corpora.store import Store, StoreWriter
 from cdrl.editing.pipeline import edit_clip, edit_clip_at
 from cdrl.editors.actions import ActionEditor, load_renderer
 from cdrl.editors.base import EditorCard
-from cdrl.editors.calibrated import CalibratedEditor
+from cdrl.editors.default_editor import DefaultEditor
 from cdrl.editors.image import WindowGuidance
 from cdrl.editors.loading import load_editor, without_rules
 from cdrl.editors.manipulator import (
@@ -117,7 +117,7 @@ def test_the_last_steps_are_guided_on_drawn_pixels_and_resumed(
         assert torch.equal(value, again[name])
 
     editor = load_editor(tmp_path / "whole")
-    assert isinstance(editor, CalibratedEditor)
+    assert isinstance(editor, DefaultEditor)
     assert editor.card == EditorCard("cdrl", ("happy", "sad"), "aligned", tmp_path)
     plain = without_rules(editor)
     assert isinstance(plain, ActionEditor)

@@ -19,7 +19,7 @@ from cdrl.core.settings import StudyConfig, from_dict
 from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import RENDERER
-from cdrl.editors.constant import fit_constant
+from cdrl.editors.constant_baseline import fit_constant
 from cdrl.evaluation.edit_comparison import parse_intensity_scales
 from cdrl.evaluation.readings import load_references, save_references
 from cdrl.models.image_editor import MAX_INTENSITY

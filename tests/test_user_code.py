@@ -33,14 +33,14 @@ from cdrl.editors.image import image_entries, starting_networks
 from cdrl.editors.loading import load_editor
 from cdrl.editors.user_editor import CODE as EDITOR_CODE
 from cdrl.models.image_editor import ImageEditor
+from cdrl.representation.ccrl import embed_content, train_content
+from cdrl.representation.cerl import embed_clips, train_emotion
 from cdrl.representation.components import (
     check_content,
     content_loss,
     load_content_encoder,
     load_emotion_encoder,
 )
-from cdrl.representation.content import embed_content, train_content
-from cdrl.representation.emotion import embed_clips, train_emotion
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 from cdrl.study.run import list_jobs
 from cdrl.study.user_rows import row_file_name
@@ -195,7 +195,7 @@ def test_a_card_that_names_code_is_refused_without_an_import(mine, features, tmp
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("nothing", "module:name is needed"),
+        ("nothing", "module:name"),
         ("no_such_module:name", "No module named 'no_such_module'"),
         ("mine:no_such_name", "mine.py has no no_such_name"),
         ("mine:NUMBER", "cannot be called"),

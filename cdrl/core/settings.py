@@ -300,7 +300,7 @@ class PriorsConfig:
 class ContentConfig:
     """Contrastive content representation learning (CCRL): notebook 02.
 
-    Weights: of the terms of `cdrl.representation.content.ContentObjective`.
+    Weights: of the terms of `cdrl.representation.ccrl.ContentObjective`.
     """
 
     steps: int = _steps(300, "optimiser steps")
@@ -353,7 +353,7 @@ class ContentConfig:
 class EmotionConfig:
     """Contrastive emotion representation learning (CERL): notebook 03.
 
-    Weights: of the terms of `cdrl.representation.emotion.EmotionObjective`.
+    Weights: of the terms of `cdrl.representation.cerl.EmotionObjective`.
     """
 
     steps: int = _steps(300, "optimiser steps")

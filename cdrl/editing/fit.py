@@ -22,7 +22,7 @@ from cdrl.corpora.scan import VIDEO_SUFFIXES
 from cdrl.editing.control import Mixture
 from cdrl.editing.disclosure import NOTE_KEY
 from cdrl.editors.base import Editor
-from cdrl.editors.calibrated import CalibratedEditor, code_sum
+from cdrl.editors.default_editor import DefaultEditor, code_sum
 from cdrl.editors.frame_pairs import (
     CROP,
     LEAST_FRAMES,
@@ -103,12 +103,12 @@ class FitReport:
 
 
 def fit_to_folder(
-    editor: CalibratedEditor,
+    editor: DefaultEditor,
     folder: Path,
     out: Path,
     steps: int = STEPS,
     say: Callable[[str], None] = print,
-) -> CalibratedEditor:
+) -> DefaultEditor:
     """Fit the facial-action editor to the clips of a folder; no labels are needed.
 
     Args:
@@ -177,7 +177,7 @@ def _is_edit(path: Path) -> bool:
         return False
 
 
-def _key(editor: CalibratedEditor, videos: Sequence[Path], steps: int) -> str:
+def _key(editor: DefaultEditor, videos: Sequence[Path], steps: int) -> str:
     """Twelve digits that change with the clips, the networks and the way of fitting."""
     digest = hashlib.sha256(f"{VERSION} {steps} {code_sum()}".encode())
     for value in editor.editor.state_dict().values():
@@ -187,12 +187,12 @@ def _key(editor: CalibratedEditor, videos: Sequence[Path], steps: int) -> str:
     return digest.hexdigest()[:12]
 
 
-def _renderer_of(editor: CalibratedEditor) -> ActionRenderer:
+def _renderer_of(editor: DefaultEditor) -> ActionRenderer:
     return editor.editor.renderer
 
 
 def _make_fit(
-    editor: CalibratedEditor,
+    editor: DefaultEditor,
     folder: Path,
     videos: Sequence[Path],
     work: Path,
@@ -273,7 +273,7 @@ def measure_fit(
 
 
 def _read_clips(
-    editor: CalibratedEditor, folder: Path, videos: Sequence[Path], say: Callable[[str], None]
+    editor: DefaultEditor, folder: Path, videos: Sequence[Path], say: Callable[[str], None]
 ) -> list[TrackedClip]:
     """The faces of the clips; those that cannot be used cost a line each."""
     least = LEAST_FRAMES * LEFT_OUT if len(videos) < LEFT_OUT else LEAST_FRAMES
@@ -342,7 +342,7 @@ def fit_for_edit(
     Raises:
         InputError: an editor that takes no fit; as `fit_to_folder` and `fit_image_editor`.
     """
-    if isinstance(editor, CalibratedEditor):
+    if isinstance(editor, DefaultEditor):
         return fit_to_folder(editor, folder, Path(out).parent / "fits", say=say)
     if not editor.can_fit:
         raise InputError(

@@ -20,7 +20,7 @@ from torch import nn
 from cdrl.core.checkpoint import freeze
 from cdrl.core.errors import InputError
 from cdrl.corpora.batches import image_tensor
-from cdrl.editors.calibrated import CalibratedEditor
+from cdrl.editors.default_editor import DefaultEditor
 from cdrl.editors.objective import Terms, painting_terms, smooth_flow_terms
 from cdrl.editors.renderer import (
     MIN_CHANGE,
@@ -96,7 +96,7 @@ class TrackedClip:
         )
 
 
-def tracked_clip(editor: CalibratedEditor, crops: np.ndarray, name: str) -> TrackedClip:
+def tracked_clip(editor: DefaultEditor, crops: np.ndarray, name: str) -> TrackedClip:
     """Read the face of a clip.
 
     Args:

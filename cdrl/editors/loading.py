@@ -10,8 +10,8 @@ from cdrl.core.settings import stage_folder
 from cdrl.editors import actions
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import Editor, EditorCard, read_editor_card
-from cdrl.editors.calibrated import NAME as CALIBRATED
-from cdrl.editors.calibrated import CalibratedEditor
+from cdrl.editors.default_editor import NAME as CALIBRATED
+from cdrl.editors.default_editor import DefaultEditor
 from cdrl.editors.user_editor import CODE, load_own_editor
 from cdrl.models.image_editor import ImageEditor
 
@@ -39,7 +39,7 @@ def load_editor(where: str | Path = DEFAULT_EDITOR) -> Editor:
     """
     where = NAMES.get(str(where), where)
     if where == CALIBRATED:
-        return _load_calibrated_editor()
+        return _load_default_editor()
 
     folder = Path(where)
     weights = _find_weights(folder) if folder.is_dir() else weights_path(str(where))
@@ -62,13 +62,13 @@ def load_editor(where: str | Path = DEFAULT_EDITOR) -> Editor:
 def without_rules(editor: Editor) -> Editor:
     """The facial-action editor as scores of the studio know it; any other editor as it is.
 
-    The rules of `CalibratedEditor` mend what goes wrong on real faces; on rendered people, whom
+    The rules of `DefaultEditor` mend what goes wrong on real faces; on rendered people, whom
     tracker and renderer know, the mouth is nearer to true edits without them.
 
     Args:
         editor: of `load_editor`.
     """
-    return editor.editor if isinstance(editor, CalibratedEditor) else editor
+    return editor.editor if isinstance(editor, DefaultEditor) else editor
 
 
 def _find_weights(folder: Path) -> Path:
@@ -91,11 +91,11 @@ def _load_image_editor(weights: Path, entries: dict[str, Any], card: EditorCard)
     return editor
 
 
-def _load_run_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> CalibratedEditor:
+def _load_run_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> DefaultEditor:
     """The manipulator that a run trained, drawn and calibrated as the committed one is."""
     manipulator = actions.load_manipulator(str(weights))
     renderer = actions.load_renderer(entries["renderer"])
-    return CalibratedEditor(ActionEditor(manipulator, renderer, card=card), card)
+    return DefaultEditor(ActionEditor(manipulator, renderer, card=card), card)
 
 
 def _load_action_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> ActionEditor:
@@ -105,10 +105,10 @@ def _load_action_editor(weights: Path, entries: dict[str, Any], card: EditorCard
     return ActionEditor(manipulator, renderer, card=card)
 
 
-def _load_calibrated_editor() -> CalibratedEditor:
+def _load_default_editor() -> DefaultEditor:
     """The committed facial-action editor, calibrated; it has no weights of its own."""
     weights = weights_path(actions.RENDERER)
     entries = load_card(str(weights))
     card = read_editor_card(entries, weights)
     editor = _load_action_editor(weights, entries, card)
-    return CalibratedEditor(editor, replace(card, name=CALIBRATED))
+    return DefaultEditor(editor, replace(card, name=CALIBRATED))

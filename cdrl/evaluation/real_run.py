@@ -18,7 +18,7 @@ from cdrl.core.weight_files import checksum
 from cdrl.editing.pipeline import crop_size, edit_clip
 from cdrl.editors.actions import MANIPULATOR, RENDERER
 from cdrl.editors.base import Editor
-from cdrl.editors.calibrated import code_sum
+from cdrl.editors.default_editor import code_sum
 from cdrl.editors.loading import CALIBRATED, IMAGE_EDITOR, load_editor
 from cdrl.evaluation.face_geometry import track_mesh
 from cdrl.evaluation.real_clips import NEUTRAL, SECONDS, Footage, PersonClip, clip_sum, read_footage

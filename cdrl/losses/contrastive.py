@@ -1,6 +1,6 @@
 """Contrastive losses, one value per sample, natural logarithm (nats).
 
-CCRL combines its terms in `cdrl.representation.content`, CERL in `cdrl.representation.emotion`.
+CCRL combines its terms in `cdrl.representation.ccrl`, CERL in `cdrl.representation.cerl`.
 """
 
 import torch

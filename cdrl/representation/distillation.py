@@ -22,7 +22,7 @@ from cdrl.corpora.batches import window_rows
 from cdrl.models.action_networks import REACH, ContentStudent, EmotionStudent
 from cdrl.priors.actions import TrackedActions
 from cdrl.priors.features import Features
-from cdrl.representation.content import embed_content
+from cdrl.representation.ccrl import embed_content
 from cdrl.representation.guidance import Guidance, label_targets
 from cdrl.training.loop import LoopConfig, train
 

@@ -17,10 +17,10 @@ from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import LanguagePrior
-from cdrl.representation.content import TERMS as CONTENT_TERMS
-from cdrl.representation.content import ContentObjective
-from cdrl.representation.emotion import TERMS as EMOTION_TERMS
-from cdrl.representation.emotion import EmotionObjective, EmotionSampler
+from cdrl.representation.ccrl import TERMS as CONTENT_TERMS
+from cdrl.representation.ccrl import ContentObjective
+from cdrl.representation.cerl import TERMS as EMOTION_TERMS
+from cdrl.representation.cerl import EmotionObjective, EmotionSampler
 from cdrl.representation.pairs import Batch, PairSampler, find_pairs
 from cdrl.training.loop import LoopConfig, Terms, loop_config, train
 

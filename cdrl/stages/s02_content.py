@@ -11,8 +11,8 @@ from cdrl.core.settings import ContentConfig
 from cdrl.corpora.dtw import linear_alignment, phone_alignment
 from cdrl.evaluation import controls
 from cdrl.priors.features import Features
+from cdrl.representation.ccrl import train_content
 from cdrl.representation.components import check_content, content_loss
-from cdrl.representation.content import train_content
 from cdrl.representation.pairs import PairSampler, chance_loss, find_pairs
 from cdrl.stages.s01_priors import open_features
 from cdrl.training.side_by_side import side_by_side

@@ -12,7 +12,7 @@ from cdrl.core.settings import EmotionConfig, stage_folder
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.evaluation import controls
 from cdrl.priors.features import Features
-from cdrl.representation.emotion import train_emotion
+from cdrl.representation.cerl import train_emotion
 from cdrl.stages.s01_priors import open_features
 from cdrl.training.side_by_side import side_by_side
 

@@ -20,13 +20,13 @@ from cdrl.evaluation.probe_splits import frame_table
 from cdrl.evaluation.projection import map_quality, umap_map
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
+from cdrl.representation.ccrl import embed_content
+from cdrl.representation.cerl import embed_clips, embed_emotion
 from cdrl.representation.components import (
     load_content_encoder,
     load_emotion_encoder,
     untrained_content_encoder,
 )
-from cdrl.representation.content import embed_content
-from cdrl.representation.emotion import embed_clips, embed_emotion
 from cdrl.stages.notes import write_notes
 from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_real_clips import real_scores

@@ -24,9 +24,9 @@ from cdrl.evaluation.probe_splits import frame_table
 from cdrl.models.content import ContentEncoder
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
+from cdrl.representation.ccrl import embed_content, sound_units
+from cdrl.representation.cerl import EmotionSampler, embed_clips
 from cdrl.representation.components import load_content_encoder, load_emotion_encoder
-from cdrl.representation.content import embed_content, sound_units
-from cdrl.representation.emotion import EmotionSampler, embed_clips
 from cdrl.representation.finetune import fit_content, fit_emotion, select_clips
 from cdrl.representation.pairs import PairSampler
 from cdrl.stages.s01_priors import open_features

@@ -16,7 +16,7 @@ from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip, edit_clip_at, edit_video
 from cdrl.editing.requests import load_requests
 from cdrl.editors.base import ClipEditor, Editor
-from cdrl.editors.constant import fit_constant
+from cdrl.editors.constant_baseline import fit_constant
 from cdrl.editors.image import fit_person
 from cdrl.editors.loading import load_editor
 from cdrl.evaluation.edit_tasks import Edits, TrueEdits

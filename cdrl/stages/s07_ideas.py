@@ -13,8 +13,8 @@ from cdrl.evaluation.estimate import Estimate, flatten_scores, mean_statistics, 
 from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
+from cdrl.representation.ccrl import embed_content, train_content
 from cdrl.representation.components import check_content
-from cdrl.representation.content import embed_content, train_content
 from cdrl.representation.pairs import find_pairs
 from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_probe import probe_corpus

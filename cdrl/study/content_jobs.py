@@ -16,8 +16,8 @@ from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.probes import PROBE_KINDS, ProbeResult
 from cdrl.models.content import ContentEncoder
 from cdrl.priors.features import Features
+from cdrl.representation.ccrl import embed_content, train_content
 from cdrl.representation.components import content_loss
-from cdrl.representation.content import embed_content, train_content
 from cdrl.representation.pairs import PairSampler, chance_loss
 from cdrl.stages.s02_content import pair_scores
 from cdrl.stages.s04_probe import window_rows

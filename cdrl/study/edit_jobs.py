@@ -35,7 +35,7 @@ from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
-from cdrl.editors.constant import fit_constant
+from cdrl.editors.constant_baseline import fit_constant
 from cdrl.editors.image import ReleasedWindowGuidance, WindowGuidance, train_image_editor
 from cdrl.editors.paired import train_paired_image_editor
 from cdrl.editors.variants import ACTION_VARIANTS, IMAGE_PAIRED, IMAGE_VARIANTS
@@ -59,8 +59,8 @@ from cdrl.evaluation.readings import (
     save_references,
 )
 from cdrl.priors.actions import ACTION_TRACKER
-from cdrl.representation.content import train_content
-from cdrl.representation.emotion import train_emotion
+from cdrl.representation.ccrl import train_content
+from cdrl.representation.cerl import train_emotion
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import edits as studio_edits
 from cdrl.study.action_jobs import (

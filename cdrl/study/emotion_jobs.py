@@ -20,7 +20,7 @@ from cdrl.evaluation.probes import ProbeResult, correlation_statistics, fit_prob
 from cdrl.models.emotion import EmotionEncoder
 from cdrl.priors.features import Features
 from cdrl.priors.language import LanguagePrior
-from cdrl.representation.emotion import SHORT_WINDOW, embed_emotion, train_emotion
+from cdrl.representation.cerl import SHORT_WINDOW, embed_emotion, train_emotion
 from cdrl.study.content_jobs import Scores, code_path
 from cdrl.study.inputs import (
     emotion_inputs,

@@ -15,7 +15,7 @@ from cdrl.core.files import read_json
 from cdrl.study.rows import Job
 
 STUDY = "study.json"  # in the work folder: the settings and the code that it was begun with
-MODULES = ("cdrl.study.jobs", "cdrl.study.edit_jobs")
+MODULES = ("cdrl.study.representation_jobs", "cdrl.study.edit_jobs")
 
 
 def study_code() -> CodeIdentity:

@@ -47,7 +47,7 @@ from cdrl.study.job_code import (
     job_code,
     read_job,
 )
-from cdrl.study.jobs import do_job, job_path
+from cdrl.study.representation_jobs import do_job, job_path
 from cdrl.study.rows import BACKBONES, TABLES, Job, Row, rows_of
 from cdrl.study.tables import edit_summary
 from cdrl.study.user_rows import own_kinds, row_file_name

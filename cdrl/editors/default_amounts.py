@@ -22,7 +22,7 @@ from functools import cache
 import torch
 
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
-from cdrl.editors.parts import PARTS
+from cdrl.editors.default_shifts import PARTS
 
 UPPER_FACE = ("brow", "cheek", "eyeBlink", "eyeSquint", "eyeWide", "nose")
 OPENING_ACTIONS = ("jawOpen", "mouthUpperUp", "mouthLowerDown", "mouthFunnel", "mouthStretch")

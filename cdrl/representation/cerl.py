@@ -22,8 +22,8 @@ from cdrl.models.emotion import EmotionEncoder
 from cdrl.models.gradient_reversal import Adversary
 from cdrl.priors.features import Features
 from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
+from cdrl.representation.ccrl import adversarial_loss, variance_target
 from cdrl.representation.components import build_emotion_encoder, emotion_loss, load_emotion_encoder
-from cdrl.representation.content import adversarial_loss, variance_target
 from cdrl.training.group import run_in_group, starts_group
 from cdrl.training.joint import is_first, joint_forward
 from cdrl.training.loop import loop_config, read_history, train

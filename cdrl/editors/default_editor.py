@@ -1,4 +1,4 @@
-"""The facial-action editor from a person's own resting face, as far as people act, lips that close.
+"""The default editor: the facial-action editor with what real faces need.
 
 It wraps `ActionEditor`, whose networks it uses as they are. What it adds, each from a cause that
 was measured on real faces (docs/guides/real_faces.md):
@@ -6,7 +6,7 @@ was measured on real faces (docs/guides/real_faces.md):
 - the tracker reads resting faces of real people wrong, so the upper face is taken relative to the
   person's own resting face;
 - the manipulator asks for less than people act, and the renderer draws less than is asked: amounts
-  of each emotion (`cdrl.editors.expressions`), and parts of the face that are shifted;
+  of each emotion (`cdrl.editors.default_amounts`), and parts of the face that are shifted;
 - what opens the mouth is scaled by the gap of the source's lips: lips that close stay closed;
 - the renderer lightens lips and a moustache to the studio's smooth skin: it may paint lighter only
   where something is uncovered, between the lips and around the eyes.
@@ -23,11 +23,11 @@ from torch import nn
 
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
 from cdrl.corpora.batches import image_tensor
-from cdrl.editors import expressions, parts
+from cdrl.editors import default_amounts, default_shifts
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import EditorCard, Fields
-from cdrl.editors.expressions import OPENING, UPPER, action_factors, action_indices, part_shifts
-from cdrl.editors.parts import lightened_share, opening_share, part_masks, shift_flow
+from cdrl.editors.default_amounts import OPENING, UPPER, action_factors, action_indices, part_shifts
+from cdrl.editors.default_shifts import lightened_share, opening_share, part_masks, shift_flow
 from cdrl.media.crop_mesh import mesh_in_crops
 from cdrl.media.inspection import spread
 from cdrl.models.action_renderer import ActionRenderer
@@ -74,7 +74,7 @@ class ClipFace:
     shut: float
 
 
-class CalibratedEditor(nn.Module):
+class DefaultEditor(nn.Module):
     """Edits one clip after another, each from the resting face of its person.
 
     Args:
@@ -108,7 +108,7 @@ class CalibratedEditor(nn.Module):
         self.reach = editor.reach
 
     @torch.no_grad()
-    def for_clip(self, crops: np.ndarray, source: torch.Tensor | None = None) -> "CalibratedEditor":
+    def for_clip(self, crops: np.ndarray, source: torch.Tensor | None = None) -> "DefaultEditor":
         """The editor of one clip.
 
         Args:
@@ -125,9 +125,9 @@ class CalibratedEditor(nn.Module):
         meshes = mesh_in_crops(crops)
         masks = part_masks(np.median(meshes, axis=0), WORKING_SIZE)
         shut = float(np.clip(lip_gaps(meshes).min(), SHUT, WIDEST_SHUT))
-        return CalibratedEditor(self.editor, self.card, ClipFace(resting, masks, shut), source)
+        return DefaultEditor(self.editor, self.card, ClipFace(resting, masks, shut), source)
 
-    def with_renderer(self, renderer: ActionRenderer, name: str) -> "CalibratedEditor":
+    def with_renderer(self, renderer: ActionRenderer, name: str) -> "DefaultEditor":
         """The same editor of no clip, drawn by another renderer.
 
         Args:
@@ -137,7 +137,7 @@ class CalibratedEditor(nn.Module):
         networks = ActionEditor(
             self.editor.manipulator, renderer, self.editor.tracker, self.editor.card
         )
-        return CalibratedEditor(networks, replace(self.card, name=name))
+        return DefaultEditor(networks, replace(self.card, name=name))
 
     @torch.no_grad()
     def actions_and_changes(self, crops: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -358,7 +358,7 @@ def _to_bytes(images: torch.Tensor) -> np.ndarray:
 def code_sum() -> str:
     """Twelve digits that change when this editor's code or an amount of it does."""
     digest = sha256()
-    for module in (__file__, expressions.__file__, parts.__file__):
+    for module in (__file__, default_amounts.__file__, default_shifts.__file__):
         digest.update(Path(module).read_bytes())
 
     return digest.hexdigest()[:12]

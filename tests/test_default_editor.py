@@ -12,17 +12,17 @@ from cdrl.corpora.samples import sample_paths
 from cdrl.editing.control import emotion_weights
 from cdrl.editing.pipeline import edit_clip, edit_stream, edit_video, editors_of_stretches
 from cdrl.editors.base import ClipEditor, editor_of_clip
-from cdrl.editors.calibrated import (
-    CalibratedEditor,
+from cdrl.editors.default_amounts import EXPRESSIONS, OPENING, UPPER, action_factors, part_shifts
+from cdrl.editors.default_editor import (
+    DefaultEditor,
     acted_actions,
     code_sum,
     from_resting_face,
     lip_gaps,
     neutral_actions,
 )
-from cdrl.editors.expressions import EXPRESSIONS, OPENING, UPPER, action_factors, part_shifts
+from cdrl.editors.default_shifts import HALF_SIDE, PARTS, lightened_share, part_masks, shift_flow
 from cdrl.editors.loading import load_editor
-from cdrl.editors.parts import HALF_SIDE, PARTS, lightened_share, part_masks, shift_flow
 from cdrl.evaluation.edit_scores import closed_frames, closure
 from cdrl.evaluation.real_run import studio_subjects
 from cdrl.media.crop_mesh import mesh_in_crops
@@ -37,9 +37,9 @@ NEUTRAL = EMOTIONS.index("neutral")
 
 
 @pytest.fixture(scope="module")
-def editor() -> CalibratedEditor:
+def editor() -> DefaultEditor:
     loaded = load_editor()
-    assert isinstance(loaded, CalibratedEditor)
+    assert isinstance(loaded, DefaultEditor)
     return loaded
 
 
