@@ -3,7 +3,9 @@
 #   docker build -t cdrl .
 #   docker run --rm -u $(id -u) -v "$PWD/runs:/out" cdrl                      the main job, into runs/demo
 #   docker run --rm -u $(id -u) -v "$PWD/runs:/out" --gpus all cdrl cdrl run --preset gpu --out /out/gpu
-#   docker run --rm -u $(id -u) cdrl pytest -n 2 -p no:cacheprovider /opt/cdrl/tests
+#   docker run --rm -it -u $(id -u) cdrl sh                                    the tests, in a copy:
+#       mkdir /tmp/kit && tar -c -C /opt/cdrl --exclude=./.venv . | tar -x -C /tmp/kit
+#       chmod -R u+w /tmp/kit && cd /tmp/kit && python -m pytest -n 2
 #
 # PyPI's torch brings CUDA. An index of torch's CPU builds makes a smaller image:
 #   docker build --build-arg TORCH_INDEX=URL -t cdrl .
