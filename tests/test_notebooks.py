@@ -16,7 +16,7 @@ from cdrl.corpora.store import Store
 from cdrl.stages import compare_content
 
 ROOT = repository_root()
-LARGEST_NOTEBOOK = 2_000_000  # bytes
+LARGEST_NOTEBOOK = 5_000_000  # bytes
 # It gives the name of an edit's source, no picture.
 HARMLESS_IMPORT = "from cdrl.studio.edits import source_of\n"
 TRAINING_FOLDERS = ("training", "representation", "editing")
