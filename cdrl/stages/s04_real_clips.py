@@ -32,6 +32,7 @@ from cdrl.representation.pairs import PairSampler
 from cdrl.stages.s01_priors import open_features
 from cdrl.stages.s04_speech import look_up, match_by_audio
 
+LEAST_BATCH = 3  # pairs: a right image and two wrong ones are of different pairs
 SWAP_TRIPLES = 400  # of each fold
 # Frames that the interval leaves out together, half a second: neighbours share their windows.
 BLOCK = 12
@@ -344,8 +345,8 @@ def _fit_folds(
 
 
 def _half_batch(config: Any) -> Any:
-    """Return settings with half of the batch; the other half is of the real clips."""
-    return replace(config, batch=max(1, config.batch // 2))
+    """Return settings with half of the batch, 3 at least; the other half is of the real clips."""
+    return replace(config, batch=max(LEAST_BATCH, config.batch // 2))
 
 
 def agreement(prefix: str, code: np.ndarray, clips: Features) -> dict[str, Estimate]:

@@ -208,8 +208,8 @@ def edit_at_scales(
 def edit_real_person(run: Path, config: GeneratorConfig, editor: Editor) -> Path:
     """Make a real person happy.
 
-    The facial-action editor starts from the neutral clip's own emotion. The image editor is fitted
-    to his other clips first, never to his happy one.
+    The facial-action editor starts from the neutral clip's own emotion, where it learnt that one.
+    The image editor is fitted to his other clips first, never to his happy one.
 
     Args:
         run: folder of the run.
@@ -224,9 +224,11 @@ def edit_real_person(run: Path, config: GeneratorConfig, editor: Editor) -> Path
     if not path.exists():
         clips = {crema_d_labels(clip)["emotion"]: clip for clip in samples.sample_paths()}
         edited = run / "videos" / "alone.mp4"
-        source_emotion = "neutral" if edits_actions(config) else None
+        source_emotion = None
         if not edits_actions(config):
             editor = _fit_to_person(run, config, editor)
+        elif "neutral" in editor.card.emotions:
+            source_emotion = "neutral"
         edit_video(clips["neutral"], "happy", edited, editor=editor, source_emotion=source_emotion)
         _write_side_by_side([clips["neutral"], edited, clips["happy"]], path)
         edited.unlink()
