@@ -109,7 +109,7 @@ class Cost:
 
 COSTS = {
     "smoke": Cost(3, 3, 0.5),
-    "cpu": Cost(10, 4, 2),
+    "cpu": Cost(10, 5, 2),
     "gpu": Cost(60, 12, 20),
     "paper": Cost(6000, 24, 5),
 }
