@@ -185,13 +185,24 @@ def test_a_voice_that_espeak_lacks_is_named(tmp_path):
 
 
 @needs_espeak
-def test_an_espeak_process_that_died_is_reported_and_replaced(tmp_path):
+def test_an_espeak_process_that_died_is_replaced(tmp_path):
     speech.speak_all(SMOKE[:1], tmp_path)
     process = speech.espeak_process(os.getpid())
     process.kill()
     process.wait()
-    with pytest.raises(InputError, match="process ended; try again"):
-        speech.speak_all(SMOKE[:1], tmp_path)
+    assert len(speech.speak_all(SMOKE[:1], tmp_path)) == 1
+    assert speech.espeak_process(os.getpid()) is not process
+
+
+@needs_espeak
+def test_an_espeak_process_that_dies_at_work_is_reported(monkeypatch, tmp_path):
+    def dies(process, utterances):
+        raise EOFError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(speech, "_exchange", dies)
+        with pytest.raises(InputError, match="process ended; try again"):
+            speech.speak_all(SMOKE[:1], tmp_path)
     assert len(speech.speak_all(SMOKE[:1], tmp_path)) == 1
 
 

@@ -313,12 +313,25 @@ def espeak_process(process_id: int) -> subprocess.Popen:
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)
 
 
+def _living_process() -> subprocess.Popen:
+    """The espeak process; a new one where the last has ended since it was used."""
+    process = espeak_process(os.getpid())
+    if process.poll() is None:
+        return process
+
+    espeak_process.cache_clear()
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+    return espeak_process(os.getpid())
+
+
 def _synthesise(utterances: list[Utterance]) -> list[_StoredSpeech]:
     """Each utterance spoken by espeak-ng."""
     if not utterances:
         return []
 
-    process = espeak_process(os.getpid())
+    process = _living_process()
     try:
         answers = _exchange(process, utterances)
     except (BrokenPipeError, EOFError):
