@@ -39,7 +39,9 @@ from cdrl.training.loop import LoopConfig, train
 CROP = 96  # pixels a side of the crops that are learnt from, as those of the studio
 LEAST_GAP = 5  # frames: nearer ones are among the neighbours that the renderer is shown
 LEAST_FRAMES = 2 * LEAST_GAP + 2  # of a clip, so that every frame has others to be drawn
-CANDIDATES = 3  # second frames that are drawn, of which the one that differs most is taken
+CANDIDATES = (
+    3  # second frames that are chosen at random, of which the one that differs most is taken
+)
 SAVE_EVERY = 25  # steps
 SCORED_PAIRS = 48  # of a clip that was left out
 LEVELS = 255
@@ -278,9 +280,9 @@ class FitObjective(nn.Module):
 
         changes = batch["changes"]
         with torch.no_grad():
-            drawn_before = render_middle(self.before, changes).frames
-        drawn = render_middle(self.renderer, changes).frames
-        terms |= _picture_terms("kept", drawn, drawn_before, changes)
+            rendered_before = render_middle(self.before, changes).frames
+        rendered = render_middle(self.renderer, changes).frames
+        terms |= _picture_terms("kept", rendered, rendered_before, changes)
 
         if "studio" in batch:
             for name, values in self.studio(batch["studio"]).items():
@@ -288,10 +290,10 @@ class FitObjective(nn.Module):
         return terms
 
 
-def _picture_terms(name: str, drawn: torch.Tensor, truth: torch.Tensor, batch: Batch) -> Terms:
+def _picture_terms(name: str, rendered: torch.Tensor, truth: torch.Tensor, batch: Batch) -> Terms:
     """The difference inside the face, in levels and relative to the change of the picture."""
     source = batch["frames"][:, 1:2]
-    error = difference_inside(drawn, truth, batch["inside"])
+    error = difference_inside(rendered, truth, batch["inside"])
     change = difference_inside(source, truth, batch["inside"])
     return {name: error, f"relative_{name}": error / (change + MIN_CHANGE)}
 
@@ -381,8 +383,8 @@ def redrawing_errors(
         inside = batch["inside"]
         columns = [difference_inside(batch["frames"][:, 1:2], truth, inside)]
         for renderer in renderers:
-            drawn = render_middle(renderer, batch).frames
-            columns.append(difference_inside(drawn, truth, inside))
+            rendered = render_middle(renderer, batch).frames
+            columns.append(difference_inside(rendered, truth, inside))
         rows.append(torch.stack(columns, 1).numpy() * LEVELS)
 
     return np.concatenate(rows)

@@ -111,34 +111,31 @@ def accuracy_of_readings(readings: list[ClipReading], target: np.ndarray) -> Sco
     return edit_scores.emotion_accuracy(first, second, target)
 
 
-def _mouth_error(readings: EditReadings) -> ScoreStatistics:
+def _mouth_curves(readings: EditReadings) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The mouth curves of every edit and of its true edit."""
     output = collect(readings.outputs, "mouth_curves")
     truth = collect(readings.references.truth, "mouth_curves")
-    return edit_scores.mouth_error(output, truth)
+    return output, truth
+
+
+def _mouth_error(readings: EditReadings) -> ScoreStatistics:
+    return edit_scores.mouth_error(*_mouth_curves(readings))
 
 
 def _mouth_correlation(readings: EditReadings) -> ScoreStatistics:
-    output = collect(readings.outputs, "mouth_curves")
-    truth = collect(readings.references.truth, "mouth_curves")
-    return edit_scores.mouth_correlation(output, truth)
+    return edit_scores.mouth_correlation(*_mouth_curves(readings))
 
 
 def _mouth_posture_error(readings: EditReadings) -> ScoreStatistics:
-    output = collect(readings.outputs, "mouth_curves")
-    truth = collect(readings.references.truth, "mouth_curves")
-    return edit_scores.mouth_posture_error(output, truth)
+    return edit_scores.mouth_posture_error(*_mouth_curves(readings))
 
 
 def _mouth_motion_error(readings: EditReadings) -> ScoreStatistics:
-    output = collect(readings.outputs, "mouth_curves")
-    truth = collect(readings.references.truth, "mouth_curves")
-    return edit_scores.mouth_motion_error(output, truth)
+    return edit_scores.mouth_motion_error(*_mouth_curves(readings))
 
 
 def _mouth_truth_correlation(readings: EditReadings) -> ScoreStatistics:
-    output = collect(readings.outputs, "mouth_curves")
-    truth = collect(readings.references.truth, "mouth_curves")
-    return edit_scores.mouth_truth_correlation(output, truth)
+    return edit_scores.mouth_truth_correlation(*_mouth_curves(readings))
 
 
 def _closure(readings: EditReadings) -> ScoreStatistics:
