@@ -57,6 +57,8 @@ fuzz: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv was found:" \
 		"install one (Debian, Ubuntu: python3-venv) or name it, make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c "$(SUITABLE)" 2>/dev/null || { echo "make: $(PYTHON) does not run, is older than 3.11 or has no venv:" \
+		"name another one, make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Installing into $(VENV) with $$($(PYTHON) --version) (tested: 3.11): once, 3 to 10 minutes without a further line; some 6 GB on Linux, where PyPI's torch brings CUDA."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) hatchling editables

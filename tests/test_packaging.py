@@ -237,13 +237,21 @@ def test_an_installed_wheel_runs_doctor_and_edits_a_video(wheel, tmp_path):
     assert (tmp_path / "happy.mp4").stat().st_size > 10_000
 
 
-def test_make_without_a_suitable_python_says_what_is_needed(tmp_path):
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("", "no Python 3.11 or newer with venv was found"),
+        ("python-of-nobody", "python-of-nobody does not run"),
+        ("/bin/false", "/bin/false does not run, is older than 3.11 or has no venv"),
+    ],
+)
+def test_make_without_a_suitable_python_says_what_is_needed(python, words, tmp_path):
     done = subprocess.run(
-        ["make", "-C", str(ROOT), "test", "PYTHON=", f"VENV={tmp_path / 'new'}"],
+        ["make", "-C", str(ROOT), "test", f"PYTHON={python}", f"VENV={tmp_path / 'new'}"],
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0 and "no Python 3.11 or newer with venv was found" in done.stderr
+    assert done.returncode != 0 and words in done.stderr
     assert not (tmp_path / "new").exists()
 
 
