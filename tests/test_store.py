@@ -1,8 +1,10 @@
 """The crop store: what is written is read, whole or not at all."""
 
+import io
 import json
 
 import numpy as np
+import psutil
 import pytest
 
 from cdrl.cli.main import main
@@ -56,6 +58,27 @@ def test_what_was_written_is_read(tmp_path):
     assert list(store.truth["viseme"]) == [0] * 3 + [1] * 5
     assert list(store.per_frame("speaker")) == ["s0"] * 3 + ["s1"] * 5
     assert store.mouth_boxes().shape == (8, 4)
+
+
+def test_a_store_is_written_once_and_not_copied_when_it_is_finished(tmp_path):
+    face = np.zeros((200, 64, 64, 3), np.uint8)
+    transforms = np.zeros((200, 2, 3), np.float32)
+    before = psutil.Process().io_counters().write_chars
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.add(row("a"), face, transforms, np.zeros(200 * 640), WHOLE_BOX)
+    written = psutil.Process().io_counters().write_chars - before
+    size = sum(path.stat().st_size for path in (tmp_path / "store").iterdir())
+    assert size <= written < 1.01 * size
+
+
+@pytest.mark.parametrize("length", [1, 12_345])
+def test_an_array_of_a_store_is_a_file_of_numpy(tmp_path, length):
+    audio = np.arange(length, dtype=np.int16)
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.add(row("a"), *clip(1, 0)[:2], audio, WHOLE_BOX)
+    expected = io.BytesIO()
+    np.lib.format.write_array(expected, audio, version=(2, 0))
+    assert (tmp_path / "store" / "audio.npy").read_bytes() == expected.getvalue()
 
 
 def test_an_interrupted_store_leaves_nothing_that_looks_finished(tmp_path):

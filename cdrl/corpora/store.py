@@ -13,7 +13,6 @@ Positions inside a crop (`mouth_box`, landmarks) are relative, 0 to 1, so they h
 resolution. `store.json` has the size and the sha256 of each.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -66,7 +65,6 @@ OPTIONAL = {"media": "", "camera": "", "take": ""}
 COUNTS = ("start", "num_frames", "audio_start", "audio_samples")
 CROPS = ("aligned", "released")
 FULL_SCALE = 32767  # of int16 sound
-COPY_BYTES = 1 << 24  # copied at once
 
 
 class StoreWriter:
@@ -108,6 +106,8 @@ class StoreWriter:
         trace: TracebackType | None,
     ) -> None:
         try:
+            if kind is None:
+                self._write_headers()
             for file in self.files.values():
                 file.close()
             if kind is None:
@@ -170,11 +170,12 @@ class StoreWriter:
         return num_frames
 
     def _append(self, name: str, array: np.ndarray) -> None:
-        """Append rows to the file of an array; the header, which has the length, is added last."""
+        """Append rows to the file of an array; its header has no length until the end."""
         array = np.ascontiguousarray(array)
         layout = (array.shape[1:], array.dtype)
         if name not in self.files:
-            self.files[name] = open(self.partial / f"{name}.raw", "wb")  # noqa: SIM115
+            self.files[name] = open(self.partial / f"{name}.npy", "wb")  # noqa: SIM115
+            self.files[name].write(_header(0, *layout))
             self.layouts[name] = layout
         if self.layouts[name] != layout:
             shape, kind = layout
@@ -183,14 +184,16 @@ class StoreWriter:
             # Where the disk is full `write` says so; `tofile` does not.
             self.files[name].write(array.data)
 
+    def _write_headers(self) -> None:
+        """Write the arrays' headers again, with their lengths; all else stays as it was written."""
+        for name, layout in self.layouts.items():
+            length = self.samples if name == "audio" else self.frames
+            file = self.files[name]
+            file.seek(0)
+            file.write(_header(length, *layout))
+
     def _finish(self) -> None:
         """Complete the partial folder and give it the store's name."""
-        sums = {}
-        for name, (row_shape, kind) in self.layouts.items():
-            length = self.samples if name == "audio" else self.frames
-            raw = self.partial / f"{name}.raw"
-            array_file = raw.with_suffix(".npy")
-            sums[array_file.name] = _add_header(raw, array_file, (length, *row_shape), kind)
         clips = pd.DataFrame(self.rows, columns=list(COLUMNS))
         clips.to_parquet(self.partial / "clips.parquet", index=False)
         card = {
@@ -198,7 +201,7 @@ class StoreWriter:
             "frames": self.frames,
             "samples": self.samples,
             "crop": self.crop,
-            FILES: sum_files(self.partial, sums),
+            FILES: sum_files(self.partial),
         }
         # Written last: a folder that has the card is a finished store. The folder is renamed as a
         # whole: no temporary name is needed. An OSError of a full disk must reach the caller as it
@@ -240,19 +243,16 @@ def _as_int16(audio: np.ndarray) -> np.ndarray:
     return np.round(scaled).astype(np.int16)
 
 
-def _add_header(raw: Path, out: Path, shape: tuple[int, ...], kind: np.dtype) -> str:
-    """Turn a headerless dump into a .npy file without holding it in memory; return its sha256."""
-    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+def _header(length: int, row_shape: tuple[int, ...], kind: np.dtype) -> bytes:
+    """The header of a .npy file; numpy leaves room in it, so its size is that of any length."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(kind),
+        "fortran_order": False,
+        "shape": (length, *row_shape),
+    }
     begin = io.BytesIO()
     np.lib.format.write_array_header_2_0(begin, header)
-    digest = hashlib.sha256(begin.getvalue())
-    with open(out, "wb") as target, open(raw, "rb") as source:
-        target.write(begin.getvalue())
-        while chunk := source.read(COPY_BYTES):
-            digest.update(chunk)
-            target.write(chunk)
-    raw.unlink()
-    return digest.hexdigest()
+    return begin.getvalue()
 
 
 def _has_shape(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

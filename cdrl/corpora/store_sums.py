@@ -17,18 +17,16 @@ FILES = "files"  # the card's entry: {file: {"bytes", "sha256"}}
 REMEDY = "remove the store and make it anew"
 
 
-def sum_files(folder: Path, known: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def sum_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Return size and sha256 of the arrays and the table of a store that is being finished.
 
     Args:
         folder: of the store, without its card.
-        known: sums that were computed while the files were written.
     """
     files = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in (".npy", ".parquet"):
-            digest = known.get(path.name) or _digest(path)
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
     return files
 
 
