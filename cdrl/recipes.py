@@ -52,9 +52,12 @@ from cdrl.training.action_tracker import train_action_tracker
 from cdrl.training.audio_prior import Utterance, train_audio_prior
 from cdrl.training.backbones import train_backbone, train_identity_backbone
 from cdrl.training.language_prior import train_language_prior
+from cdrl.training.mesh_tracker import train_mesh_tracker
 
 PEOPLE = {"priors": 640, "train": 640, "action_tracker": 640, "judge": 160, "choose": 24}
 CLIPS = 8  # per person who trains or judges
+MESH_PEOPLE = 160  # of `action_tracker`, whose mesh is read; two clips of each
+MESH_CLIPS = 2
 SPEAKERS = 160  # of the audio prior
 UTTERANCES = 3000
 HELD_OUT_UTTERANCES = 120
@@ -276,6 +279,15 @@ def _make_action_tracker(out: Path, work: Path) -> Card:
     return train_action_tracker(corpora, _extract("choose", work), out, work / "training")
 
 
+def _make_mesh_tracker(out: Path, work: Path) -> Card:
+    path = Path(work).parent / "corpora" / "mesh_tracker"
+    if not (path / "store.json").exists():
+        clips = studio.specs("action_tracker", people=MESH_PEOPLE, clips=MESH_CLIPS)
+        studio.generate(clips, path, "action_tracker")
+
+    return train_mesh_tracker(Store(path), corpus("choose", work), out, work)
+
+
 def _extract(split: str, work: Path) -> Features:
     return extract(corpus(split, work), work / split)
 
@@ -450,6 +462,12 @@ _ALL = (
         "Facial actions from the features of the backbones",
         "8 minutes",
         _make_action_tracker,
+    ),
+    Recipe(
+        "mesh_tracker",
+        "Changes of facial actions from the face mesh, which real faces taught",
+        "6 minutes",
+        _make_mesh_tracker,
     ),
     Recipe(
         "action_manipulator",

@@ -44,7 +44,7 @@ class TrackingSampler:
         """
         number = random.integers(len(self.corpora))
         features = self.corpora[number]
-        rows = _draw_windows(features.store, random)
+        rows = draw_windows(features.store, random)
 
         face = features.face[rows]
         mouth = features.mouth[rows]
@@ -55,8 +55,16 @@ class TrackingSampler:
         return torch.from_numpy(inputs), torch.from_numpy(actions)
 
 
-def _draw_windows(store: Store, random: np.random.Generator) -> np.ndarray:
-    """(B, T) frame rows of windows; a clip that is too short for them is left out."""
+def draw_windows(store: Store, random: np.random.Generator) -> np.ndarray:
+    """Draw windows of 24 frames; a clip that is too short for them is left out.
+
+    Args:
+        store: of clips.
+        random: source of the random numbers.
+
+    Returns:
+        (32, 24) frame rows.
+    """
     lengths = store.clips["num_frames"].to_numpy()
     long_enough = np.flatnonzero(lengths >= WINDOW)
     clips = random.choice(long_enough, BATCH)
@@ -85,7 +93,7 @@ def train_action_tracker(
         InputError: a store whose clips have no true coefficients.
     """
     for features in (*corpora, held_out):
-        _require_truth(features)
+        require_truth(features.store)
 
     sampler = TrackingSampler(corpora)
     size = held_out.face.shape[1] + held_out.mouth.shape[1]
@@ -126,9 +134,17 @@ def train_action_tracker(
     return card
 
 
-def _require_truth(features: Features) -> None:
-    if "coefficients" not in features.store.truth:
+def require_truth(store: Store) -> None:
+    """Refuse a store whose true facial actions nobody knows.
+
+    Args:
+        store: to train or to score on.
+
+    Raises:
+        InputError: naming it.
+    """
+    if "coefficients" not in store.truth:
         raise InputError(
-            f"{features.store.path}: no true coefficients here; the tracker is fitted to a store "
-            "of the studio"
+            f"{store.path}: no true coefficients here; the tracker is fitted to a store of the "
+            "studio"
         )
