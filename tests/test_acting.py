@@ -1,5 +1,8 @@
 """Acting: the truth of every frame, speech and emotion entangled, edits of the emotion alone."""
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -254,3 +257,49 @@ def test_a_spec_that_means_nothing_is_refused(wrong, message):
 def test_an_edit_beyond_the_scale_is_refused():
     with pytest.raises(InputError, match=r"intensity 5: accepted are levels from 0 to 4.5"):
         true_edit(SPECS[0], "happy", 5)
+
+
+# --- version 2 --------------------------------------------------------------------------------
+
+
+@cache
+def committed_speech(person):
+    return speak_all([utterance_of(spec_for(person, "neutral"))])[0]
+
+
+def edits_of_version(version, emotion):
+    """(edit, neutral) coefficients of each person, on the committed speech of version 1."""
+    pairs = []
+    for person in PEOPLE:
+        spec = replace(spec_for(person, "neutral"), version=version)
+        speech = committed_speech(person)
+        edit, rest = (true_edit(spec, name, 3, speech) for name in (emotion, "neutral"))
+        pairs.append((edit.coefficients, rest.coefficients))
+    return pairs
+
+
+def mean_change(pairs, name):
+    return np.mean([(edit - rest)[:, COLUMN[name]].mean() for edit, rest in pairs])
+
+
+def test_version_2_opens_a_surprised_mouth_half_as_far_and_raises_brows_further():
+    first, second = (edits_of_version(version, "surprised") for version in (1, 2))
+    jaw = [mean_change(pairs, "jawOpen") for pairs in (first, second)]
+    brow = [mean_change(pairs, "browInnerUp") for pairs in (first, second)]
+    assert 0.25 < jaw[1] / jaw[0] < 0.65
+    assert brow[1] > 1.05 * brow[0]
+
+
+def test_version_2_acts_contempt_on_one_side():
+    one_sided = 0
+    for edit, rest in edits_of_version(2, "contempt"):
+        left, right = (
+            (edit - rest)[:, COLUMN[f"mouthDimple{side}"]].mean() for side in ("Left", "Right")
+        )
+        one_sided += max(left, right) > 3 * max(min(left, right), 0.01)
+    assert one_sided >= 6
+
+
+def test_a_version_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="studio version 3: accepted are 1, 2"):
+        ClipSpec(600, 600, "happy", 1, version=3)

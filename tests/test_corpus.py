@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cdrl.core.errors import InputError
-from cdrl.core.vocabulary import ACTIONS, MOUTH_INDEX, SCORED_EMOTIONS, VISEME_OF_PHONEME
+from cdrl.core.vocabulary import ACTIONS, EMOTIONS, MOUTH_INDEX, SCORED_EMOTIONS, VISEME_OF_PHONEME
 from cdrl.corpora.store import Store
 from cdrl.media.mouth_curves import mouth_curves
 from cdrl.studio import calibration, corpus, edits
@@ -113,9 +113,20 @@ def test_a_name_says_everything_about_its_clip():
     clips = corpus.specs("train", people=2)
     clips.append(ClipSpec(7, 12, "sad", 2, take=3))
     clips.append(ClipSpec(300, 301, "contempt", 3))
+    clips.append(ClipSpec(1_000_000, 700, "fear", 3, version=2))
     for spec in clips:
         assert corpus.spec_of(corpus.name_of(spec)) == spec
     assert corpus.name_of(ClipSpec(300, 301, "happy", 3)) == "studio-0300-301-happy-3-0"
+
+
+def test_training_of_version_2_has_contempt_as_often_as_other_emotions():
+    clips = corpus.specs("train", people=20, clips=8, version=2)
+    counts = Counter(spec.emotion for spec in clips)
+    assert set(counts) == set(EMOTIONS)
+    assert set(counts.values()) == {20}
+    assert {spec.version for spec in clips} == {2}
+    reporting = corpus.specs("reserved", people=2, sentences=2, version=2)
+    assert {spec.emotion for spec in reporting} == set(SCORED_EMOTIONS)
 
 
 def test_a_name_of_another_corpus_is_refused():
@@ -148,6 +159,7 @@ def test_the_acting_of_this_version_has_not_drifted(
     [
         ({"split": "test"}, "unknown split 'test': accepted are priors, train, choose, report"),
         ({"split": "train", "people": 641}, "split train: 641 people asked for, it has 1 to 640"),
+        ({"split": "reserved"}, "split reserved: its voices are of studio version 2"),
         ({"split": "train", "clips": 1}, "1 clips per person asked for: accepted are 2 to 400"),
         (
             {"split": "report", "people": 1},

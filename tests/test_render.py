@@ -1,12 +1,28 @@
 """The renderer: exact repetition, and faces that do what their coefficients say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
+from cdrl.studio.recording import CODECS, Recording, record, sample_recording
 from cdrl.studio.render import LANDMARKS, render
 
+PERFECT = Recording(
+    seed=1,
+    exposure=0.0,
+    white_balance=(1.0, 1.0),
+    saturation=1.0,
+    contrast=1.0,
+    blur=0.0,
+    scale=1.0,
+    read_noise=0.0,
+    shot_noise=0.0,
+    codec="none",
+    quality=0.0,
+)
 PEOPLE, SIZE = (0, 4, 9), 64
 
 
@@ -234,3 +250,51 @@ def test_wrong_inputs_are_refused_in_one_line(change, message):
     inputs.update(change)
     with pytest.raises(InputError, match=message):
         render(0, scene=1, **inputs)
+
+
+# --- recording --------------------------------------------------------------------------------
+
+
+def recorded(**changes):
+    """A rendered clip, and as recorded in a way that differs from a perfect one."""
+    frames, _ = render(4, *moving_inputs(3), 7, 128)
+    return frames, record(replace(PERFECT, **changes), frames)
+
+
+def test_a_perfect_recording_changes_nothing_but_what_is_nearly_white():
+    frames, after = recorded()
+    is_bright = frames.max(-1) > 215
+    change = np.abs(after.astype(int) - frames)
+    assert change[~is_bright].max() <= 1
+    assert change[is_bright].max() < 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "low", "high"),
+    [
+        ({"read_noise": 4.0}, 2, 5),
+        ({"codec": "jpeg", "quality": 1.0}, 1, 8),
+        ({"codec": "libx264", "quality": 0.5}, 1, 8),
+        ({"codec": "mpeg1video", "quality": 0.5}, 1, 8),
+        ({"scale": 0.4}, 1, 12),
+        ({"blur": 1.0}, 1, 12),
+        ({"exposure": 0.5}, 8, 50),
+    ],
+)
+def test_each_effect_changes_pixels_and_keeps_the_face(changes, low, high):
+    frames, after = recorded(**changes)
+    assert after.shape == frames.shape
+    assert after.dtype == np.uint8
+    change = after.astype(float) - frames
+    assert low < np.sqrt(np.square(change).mean()) < high
+    correlation = np.corrcoef(frames.ravel(), after.ravel())[0, 1]
+    assert correlation > 0.97
+
+
+def test_a_recording_follows_from_its_seed_and_repeats():
+    frames, _ = render(4, *moving_inputs(3), 7, 64)
+    for seed in range(4):
+        recording = sample_recording(seed)
+        assert recording == sample_recording.__wrapped__(seed)
+        np.testing.assert_array_equal(record(recording, frames), record(recording, frames))
+    assert {sample_recording(seed).codec for seed in range(40)} == set(CODECS)

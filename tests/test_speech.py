@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import pytest
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import PHONEME_TO_VISEME, PHONEMES, VISEMES
 from cdrl.studio import speech
-from cdrl.studio.acting import utterance_of
-from cdrl.studio.corpus import smoke_specs
+from cdrl.studio.acting import ClipSpec, utterance_of
+from cdrl.studio.corpus import SPLITS, reserved_people, smoke_specs
 from cdrl.studio.phonemes import to_phonemes
+from cdrl.studio.sentences import TEXTS
+from cdrl.studio.tempo import paced
 
-SMOKE = [utterance_of(spec) for spec in smoke_specs()]
+SPECS = smoke_specs()
+SMOKE = [utterance_of(spec) for spec in SPECS]
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "IY", "OW", "UW")
 STOPS = ("P", "T", "K", "B", "D", "G")
 SILENCE = ("sil",)
@@ -227,3 +231,64 @@ def test_a_call_that_was_interrupted_leaves_no_answer_to_the_next(tmp_path, monk
     fresh = speech.speak_all(SMOKE[1:2], tmp_path / "b")[0]
     cached = speech.speak_all(SMOKE[1:2])[0]
     np.testing.assert_array_equal(fresh.phoneme, cached.phoneme)
+
+
+# --- version 2 --------------------------------------------------------------------------------
+
+
+def test_no_training_takes_a_voice_or_a_sentence_that_is_reserved():
+    reserved_voices = {*speech.RESERVED_FEMALE_VOICES, *speech.RESERVED_MALE_VOICES}
+    reserved_texts = {TEXTS[number] for number in SPLITS["reserved"].sentences}
+    assert len(reserved_voices) == 15
+    assert len(reserved_texts) == 24
+    for name, split in SPLITS.items():
+        texts = {TEXTS[number] for number in split.sentences}
+        voices = {speech.voice_of(person, 2).name.split("+")[1] for person in split.people}
+        if name == "reserved":
+            assert voices <= reserved_voices
+        else:
+            assert not voices & reserved_voices, name
+            assert not texts & reserved_texts, name
+
+
+def test_people_drawn_from_the_reserved_ones_are_in_no_split_and_have_their_voices():
+    drawn = reserved_people(seed=12345)
+    assert len(set(drawn)) == 48
+    assert drawn != reserved_people(seed=12346)
+    in_splits = {person for split in SPLITS.values() for person in split.people}
+    assert not in_splits & set(drawn)
+    reserved_voices = {*speech.RESERVED_FEMALE_VOICES, *speech.RESERVED_MALE_VOICES}
+    assert {speech.voice_of(person, 2).name.split("+")[1] for person in drawn} <= reserved_voices
+
+
+def test_version_1_has_the_voices_and_texts_it_had():
+    spec = SPECS[0]
+    utterance = utterance_of(spec)
+    assert utterance.text == TEXTS[spec.sentence]
+    assert "shelby" in speech.variants_of(0, "female", version=1)
+    assert "shelby" not in speech.variants_of(0, "female", version=2)
+
+
+def pauses_of(emotion, number=200):
+    """Mean seconds of pauses in one sentence at level 3."""
+    seconds = []
+    for seed in range(number):
+        text = paced("Nobody moved until music stopped.", emotion, 1.0, np.random.default_rng(seed))
+        seconds.append(sum(map(int, re.findall(r'time="(\d+)ms"', text))) / 1000)
+    return np.mean(seconds)
+
+
+def test_sad_people_pause_longer_than_happy_ones():
+    assert pauses_of("sad") > 2 * pauses_of("happy") > pauses_of("neutral") > 0
+
+
+@needs_espeak
+def test_emotions_of_version_2_have_the_same_phonemes_and_no_common_tempo(tmp_path):
+    specs = [ClipSpec(600, 602, emotion, 3, version=2) for emotion in ("angry", "sad", "happy")]
+    spoken = speech.speak_all([utterance_of(spec) for spec in specs], tmp_path)
+    sounds = [item.phoneme != 0 for item in spoken]
+    phonemes = [tuple(item.phoneme[mask]) for item, mask in zip(spoken, sounds, strict=True)]
+    assert len(set(phonemes)) == 1
+    starts = [item.start_seconds[mask] for item, mask in zip(spoken, sounds, strict=True)]
+    shares = [(times - times[0]) / (times[-1] - times[0]) for times in starts]
+    assert np.abs(shares[0] - shares[1]).max() > 0.05

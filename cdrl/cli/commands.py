@@ -534,6 +534,12 @@ COMMANDS = (
                 default=0,
                 help="1 to 3 for every clip but neutral (default 0: drawn)",
             ),
+            argument(
+                "--version",
+                type=int,
+                default=1,
+                help="of the studio: 2 has beards, glasses, wrinkles, cameras (default 1)",
+            ),
         ),
         check="cdrl.cli.checks:studio",
     ),

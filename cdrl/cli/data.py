@@ -145,6 +145,7 @@ def studio(arguments: argparse.Namespace) -> None:
         arguments.sentences,
         arguments.size,
         level=arguments.level,
+        version=arguments.version,
     )
     print(
         f"{len(files)} files in {out}, laid out as {arguments.layout}; everybody in them is "

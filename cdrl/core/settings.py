@@ -269,6 +269,13 @@ class CorpusConfig:
     seed: int = _seed()
     workers: int = _workers()
     cluster: Cluster = _cluster()
+    studio_version: int = setting(
+        1,
+        "of the generated people; 2 has beards, glasses, wrinkles, cameras, stronger acting",
+        ge=1,
+        le=2,
+        later=True,
+    )
     ingested: Place = setting(
         "", "folder of crops that runs share; empty: `ingested` beside the run", hashed=False
     )

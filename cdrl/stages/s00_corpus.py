@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from cdrl.core.errors import InputError
+from cdrl.core.pools import beside, kept_workers
 from cdrl.core.settings import CorpusConfig, stage_folder
 from cdrl.corpora import samples
 from cdrl.corpora.store import Store
@@ -77,9 +78,14 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
         return build_real(run, config, out)
 
     train, report = list_clips(config)
-    for name in STORES:
-        if not (out / name / "store.json").exists():
-            _make_store(name, out, config, train, report)
+    # One pool for all: to start its processes and paint the people again takes them seconds.
+    with (
+        kept_workers(config.workers),
+        beside(calibration.corpus_scores, [(report,)], config.workers) as calibrated,
+    ):
+        for name in STORES:
+            if not (out / name / "store.json").exists():
+                _make_store(name, out, config, train, report)
 
     stores = {name: Store(out / name) for name in STORES}
     scores: dict[str, float] = {}
@@ -89,8 +95,8 @@ def build_corpus(run: Path, config: CorpusConfig, out: Path) -> dict[str, float]
     rendered = len(stores["train"].clips) + len(stores["report"].clips)
     scores["corpus.rejected_clips"] = len(train) + len(report) - rendered
 
-    scores |= calibration.corpus_scores(report, config.workers)
-    return scores | crop_scores(stores["report"])
+    [corpus_scores] = calibrated
+    return scores | corpus_scores | crop_scores(stores["report"])
 
 
 def list_clips(config: CorpusConfig) -> tuple[list[ClipSpec], list[ClipSpec]]:
@@ -109,14 +115,23 @@ def _training_clips(config: CorpusConfig) -> list[ClipSpec]:
     """List the clips of the training people."""
     split = "smoke_train" if config.speech == "cached" else "train"
     return studio.specs(
-        split, people=config.train_people, clips=config.train_clips, seed=config.seed
+        split,
+        people=config.train_people,
+        clips=config.train_clips,
+        seed=config.seed,
+        version=config.studio_version,
     )
 
 
 def _reporting_clips(config: CorpusConfig) -> list[ClipSpec]:
     """List the clips of the people who fit the probes, and of some of those who score."""
     split = "smoke_report" if config.speech == "cached" else "report"
-    clips = studio.specs(split, people=config.report_people, sentences=config.report_sentences)
+    clips = studio.specs(
+        split,
+        people=config.report_people,
+        sentences=config.report_sentences,
+        version=config.studio_version,
+    )
     first_person = clips[0].person
 
     fitting_sentences = {clip.sentence for clip in clips if clip.person == first_person}

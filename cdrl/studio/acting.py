@@ -19,6 +19,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, emotion_index
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.studio import articulation, expression
+from cdrl.studio.people import check_version
 from cdrl.studio.sentences import TEXTS
 from cdrl.studio.speech import Speech, Utterance, speak_all, utterance, voice_of
 
@@ -67,6 +68,7 @@ class ClipSpec:
         emotion: one of `vocabulary.EMOTIONS`.
         intensity: 1 to 3; neutral has 1 only.
         take: 0 or more, tells repetitions apart.
+        version: of the studio, one of `people.VERSIONS`.
 
     Raises:
         InputError: a value that is not accepted.
@@ -77,6 +79,7 @@ class ClipSpec:
     emotion: str
     intensity: int
     take: int = 0
+    version: int = 1
 
     def __post_init__(self) -> None:
         emotion_index(self.emotion)
@@ -93,6 +96,7 @@ class ClipSpec:
             )
         if self.person < 0 or self.take < 0:
             raise InputError(f"person {self.person!r}, take {self.take!r}: both are 0 or more")
+        check_version(self.version)
 
     @property
     def seed(self) -> tuple[int, ...]:
@@ -130,9 +134,9 @@ class Performance:
 
 def utterance_of(spec: ClipSpec) -> Utterance:
     """The request to the synthesiser for a clip."""
-    voice = voice_of(spec.person)
+    voice = voice_of(spec.person, spec.version)
     text = TEXTS[spec.sentence]
-    return utterance(voice, text, spec.emotion, spec.intensity, spec.seed)
+    return utterance(voice, text, spec.emotion, spec.intensity, spec.seed, spec.version)
 
 
 def act(spec: ClipSpec, speech: Speech | None = None) -> Performance:
@@ -178,7 +182,8 @@ def true_edit(
             "(1 to 3 are the labelled ones)"
         )
     track = _track(spec, speech)
-    coefficients = _emotional_coefficients(track, emotion, intensity, spec.person, spec.seed)
+    acting = _Acting(spec.person, spec.seed, spec.version)
+    coefficients = _emotional_coefficients(track, emotion, intensity, acting)
 
     return Performance(
         coefficients=coefficients.astype(np.float32),
@@ -222,8 +227,8 @@ def expected_edit(
 
     edits = []
     for person in people:
-        seed = (person, *spec.seed)
-        edits.append(_emotional_coefficients(track, emotion, intensity, person, seed))
+        acting = _Acting(person, (person, *spec.seed), spec.version)
+        edits.append(_emotional_coefficients(track, emotion, intensity, acting))
 
     return np.mean(edits, axis=0).astype(np.float32)
 
@@ -363,16 +368,26 @@ def _blinks(rng: np.random.Generator, times: np.ndarray, interval: float) -> np.
     return closing.max(1) * rng.uniform(0.9, 1.0)
 
 
+class _Acting(NamedTuple):
+    """Whose style, which clip's choice, and which version of the studio."""
+
+    person: int
+    seed: tuple[int, ...]
+    version: int
+
+
 def _emotional_coefficients(
-    track: _Track, emotion: str, intensity: float, person: int, seed: tuple[int, ...]
+    track: _Track, emotion: str, intensity: float, acting: _Acting
 ) -> np.ndarray:
     """(T, 52) in [0, 1]: a person's emotion over what is said."""
     times = articulation.frame_times(len(track.pose))
-    emotional = expression.express(person, emotion, intensity, seed, times)
+    person, seed, version = acting
+    emotional = expression.express(person, emotion, intensity, seed, times, version)
 
     scale = expression.intensity_scale(intensity)
 
-    coefficients = _combine_mouth(track.spoken, emotional, emotion, scale)
+    speaking = expression.ARTICULATION_OF_VERSION[version][emotion]
+    coefficients = _combine_mouth(track.spoken, emotional, speaking, scale)
     _add_eyes(coefficients, track.blink, track.gaze)
 
     return np.clip(coefficients, 0, 1)
@@ -415,7 +430,10 @@ def _views_by_name(coefficients: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _combine_mouth(
-    spoken: articulation.Articulation, emotional: np.ndarray, emotion: str, scale: float
+    spoken: articulation.Articulation,
+    emotional: np.ndarray,
+    speaking: tuple[float, float],
+    scale: float,
 ) -> np.ndarray:
     """The speaking mouth inside the emotional face.
 
@@ -426,7 +444,7 @@ def _combine_mouth(
     Args:
         spoken: movement of the mouth without emotion.
         emotional: (T, 52) actions without speech.
-        emotion: decides how much jaw and lips move in speech.
+        speaking: factors of the jaw's and the lips' movement in speech, of the emotion.
         scale: of the emotion's intensity.
 
     Returns:
@@ -434,7 +452,7 @@ def _combine_mouth(
     """
     coefficients = emotional.copy()
     actions = _views_by_name(coefficients)
-    mouth = _speaking_mouth(spoken, actions, emotion, scale)
+    mouth = _speaking_mouth(spoken, actions, speaking, scale)
     _set_jaw(actions, mouth)
     _set_rounding(actions, mouth)
     for side in _SIDES:
@@ -447,9 +465,12 @@ def _combine_mouth(
 
 
 def _speaking_mouth(
-    spoken: articulation.Articulation, emotional: dict[str, np.ndarray], emotion: str, scale: float
+    spoken: articulation.Articulation,
+    emotional: dict[str, np.ndarray],
+    speaking: tuple[float, float],
+    scale: float,
 ) -> _SpeakingMouth:
-    jaw_factor, lip_factor = expression.ARTICULATION[emotion]
+    jaw_factor, lip_factor = speaking
     exponent = min(scale, 1.2)
     jaw_gain = jaw_factor**exponent
     lip_gain = lip_factor**exponent

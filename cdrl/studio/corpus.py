@@ -16,16 +16,15 @@ from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.core.pools import in_order
-from cdrl.core.vocabulary import INTENSITIES, SCORED_EMOTIONS
+from cdrl.core.vocabulary import EMOTIONS, INTENSITIES, SCORED_EMOTIONS
 from cdrl.corpora.store import StoreWriter
 from cdrl.studio.acting import ClipSpec, Performance, act, true_edit, utterance_of
 from cdrl.studio.articulation import FRAME_RATE
+from cdrl.studio.people import RESERVED_PEOPLE, VERSION, sample_person, sample_scene
+from cdrl.studio.recording import record, sample_recording
 from cdrl.studio.sentences import sentence_ids
 from cdrl.studio.speech import Speech, speak_all
 
-# Counts up whenever a clip of the same name would look, move or sound different; scores compare
-# within one version.
-VERSION = 1
 DEFAULT_CLIPS = 8  # per person, of a drawn split
 _LEVEL_SEED, _DRAW_SEED = 51, 52
 _BATCH = 4  # clips a worker is given at once
@@ -66,6 +65,9 @@ SPLITS = {
     # sentence.
     "smoke_train": Split(tuple(range(600, 604)), _SMOKE_SENTENCES[:2], is_drawn=True),
     "smoke_report": Split(tuple(range(604, 608)), _SMOKE_SENTENCES[2:], is_drawn=False),
+    # People who may score and be sealed; their voices and sentences are of version 2, and nobody
+    # else's. `reserved_people` draws others.
+    "reserved": Split(tuple(RESERVED_PEOPLE[:48]), sentence_ids("reserved"), is_drawn=False),
 }
 
 
@@ -79,13 +81,15 @@ def level_of(person: int, sentence: int, emotion: str) -> int:
     """
     if emotion == "neutral":
         return 1
-    seed = [_LEVEL_SEED, person, sentence, SCORED_EMOTIONS.index(emotion)]
+    order = (*SCORED_EMOTIONS, "contempt")
+    seed = [_LEVEL_SEED, person, sentence, order.index(emotion)]
     return int(np.random.default_rng(seed).choice(INTENSITIES))
 
 
-def _leveled_spec(person: int, sentence: int, emotion: str) -> ClipSpec:
+def _leveled_spec(person: int, sentence: int, emotion: str, version: int) -> ClipSpec:
     """The clip of a person, a sentence and an emotion, at its one intensity."""
-    return ClipSpec(person, sentence, emotion, level_of(person, sentence, emotion))
+    level = level_of(person, sentence, emotion)
+    return ClipSpec(person, sentence, emotion, level, version=version)
 
 
 def specs(
@@ -94,6 +98,7 @@ def specs(
     clips: int | None = None,
     sentences: int | None = None,
     seed: int = 0,
+    version: int = VERSION,
 ) -> list[ClipSpec]:
     """The clips of a split, in the order of their names' numbers.
 
@@ -112,6 +117,7 @@ def specs(
         sentences: how many in all, half for each half of the people; crossed splits only. Default:
             all.
         seed: of the draw.
+        version: of the studio; in version 2 contempt is drawn as often as the scored emotions.
 
     Raises:
         InputError: an unknown split, or more than it has.
@@ -124,6 +130,9 @@ def specs(
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}: accepted are {', '.join(SPLITS)}")
 
+    if split == "reserved" and version == 1:
+        raise InputError("split reserved: its voices are of studio version 2; accepted is 2")
+
     entry = SPLITS[split]
     num_people = len(entry.people) if people is None else people
     if not 1 <= num_people <= len(entry.people):
@@ -133,7 +142,7 @@ def specs(
 
     if entry.is_drawn:
         num_clips = DEFAULT_CLIPS if clips is None else clips
-        return _drawn(entry, num_people, num_clips, seed)
+        return _drawn(entry, num_people, num_clips, seed, version)
 
     most_sentences = len(entry.sentences)
     num_sentences = most_sentences if sentences is None else sentences
@@ -142,24 +151,39 @@ def specs(
             f"split {split}: {num_people} people and {num_sentences} sentences asked for; a "
             f"crossed split takes 2 or more people and 2 to {most_sentences} sentences"
         )
-    return _crossed(entry, num_people, num_sentences)
+    return _crossed(entry, num_people, num_sentences, version)
 
 
-def _crossed(split: Split, num_people: int, num_sentences: int) -> list[ClipSpec]:
+def reserved_people(seed: int, number: int = 48) -> tuple[int, ...]:
+    """People drawn from those that are reserved, without the split's own.
+
+    Args:
+        seed: 0 or more, such as the digits of a commit.
+        number: how many.
+    """
+    rng = np.random.default_rng([_DRAW_SEED, seed])
+    others = RESERVED_PEOPLE[len(SPLITS["reserved"].people) :]
+    drawn = rng.choice(len(others), number, replace=False)
+    return tuple(others[int(index)] for index in np.sort(drawn))
+
+
+def _crossed(split: Split, num_people: int, num_sentences: int, version: int) -> list[ClipSpec]:
     """Two halves that share neither people nor sentences, each in all emotions."""
     first_people, second_people = _halves(split.people, num_people)
     first_sentences, second_sentences = _halves(split.sentences, num_sentences)
-    first = _all_combinations(first_people, first_sentences)
-    return first + _all_combinations(second_people, second_sentences)
+    first = _all_combinations(first_people, first_sentences, version)
+    return first + _all_combinations(second_people, second_sentences, version)
 
 
-def _all_combinations(people: Sequence[int], sentences: Sequence[int]) -> list[ClipSpec]:
+def _all_combinations(
+    people: Sequence[int], sentences: Sequence[int], version: int
+) -> list[ClipSpec]:
     """Every person with every sentence in every scored emotion."""
     clips = []
     for person in people:
         for sentence in sentences:
             for emotion in SCORED_EMOTIONS:
-                clips.append(_leveled_spec(person, sentence, emotion))
+                clips.append(_leveled_spec(person, sentence, emotion, version))
 
     return clips
 
@@ -172,7 +196,9 @@ def _halves(items: Sequence[_Item], number: int) -> tuple[Sequence[_Item], Seque
     return first[: (number + 1) // 2], second[: number // 2]
 
 
-def _drawn(split: Split, num_people: int, num_clips: int, seed: int) -> list[ClipSpec]:
+def _drawn(
+    split: Split, num_people: int, num_clips: int, seed: int, version: int
+) -> list[ClipSpec]:
     """The first people of a split with sentences drawn for each of them."""
     most = 2 * len(split.sentences)
     if not 2 <= num_clips <= most:
@@ -185,19 +211,20 @@ def _drawn(split: Split, num_people: int, num_clips: int, seed: int) -> list[Cli
         drawn = rng.choice(split.sentences, num_clips // 2, replace=False)
         sentences = np.sort(drawn)
 
-        for index, emotion in enumerate(_shuffled_rounds(rng, num_clips)):
+        emotions = SCORED_EMOTIONS if version == 1 else EMOTIONS
+        for index, emotion in enumerate(_shuffled_rounds(rng, num_clips, emotions)):
             pair = min(index // 2, len(sentences) - 1)
             sentence = int(sentences[pair])
-            clips.append(_leveled_spec(person, sentence, emotion))
+            clips.append(_leveled_spec(person, sentence, emotion, version))
 
     return clips
 
 
-def _shuffled_rounds(rng: np.random.Generator, number: int) -> list[str]:
+def _shuffled_rounds(rng: np.random.Generator, number: int, accepted: Sequence[str]) -> list[str]:
     """Emotions round by round in a new order, never the same in two or three neighbours."""
     emotions: list[str] = []
     while len(emotions) < number:
-        order = [str(emotion) for emotion in rng.permutation(SCORED_EMOTIONS)]
+        order = [str(emotion) for emotion in rng.permutation(accepted)]
 
         repeats = set(emotions[-2:]) & set(order[:2])
         if not repeats:
@@ -206,23 +233,29 @@ def _shuffled_rounds(rng: np.random.Generator, number: int) -> list[str]:
     return emotions[:number]
 
 
-def smoke_specs() -> list[ClipSpec]:
-    """Every clip that the preset `smoke` can need, whatever its seed: 112 with committed speech."""
+def smoke_specs(version: int = VERSION) -> list[ClipSpec]:
+    """Every clip that the preset `smoke` can need, whatever its seed: 112 with committed speech.
+
+    Args:
+        version: of the studio; the speech of version 1 is committed.
+    """
     drawn = SPLITS["smoke_train"]
-    return specs("smoke_report") + _all_combinations(drawn.people, drawn.sentences)
+    report = specs("smoke_report", version=version)
+    return report + _all_combinations(drawn.people, drawn.sentences, version)
 
 
 # --- names ------------------------------------------------------------------------------------
 
 
 def name_of(spec: ClipSpec) -> str:
-    """Name of a clip: person, sentence, emotion, intensity, take.
+    """Name of a clip: version of the studio, person, sentence, emotion, intensity, take.
 
-    >>> name_of(ClipSpec(300, 301, "happy", 3))
-    'studio-0300-301-happy-3-0'
+    >>> name_of(ClipSpec(300, 301, "happy", 3)), name_of(ClipSpec(300, 301, "sad", 1, version=2))
+    ('studio-0300-301-happy-3-0', 'studio2-0300-301-sad-1-0')
     """
+    version = "" if spec.version == 1 else spec.version
     speaker_and_sentence = f"{spec.person:04d}-{spec.sentence:03d}"
-    return f"studio-{speaker_and_sentence}-{spec.emotion}-{spec.intensity}-{spec.take}"
+    return f"studio{version}-{speaker_and_sentence}-{spec.emotion}-{spec.intensity}-{spec.take}"
 
 
 def spec_of(name: str) -> ClipSpec:
@@ -231,15 +264,17 @@ def spec_of(name: str) -> ClipSpec:
     Raises:
         InputError: for a name of another form.
     """
-    match = re.fullmatch(r"studio-(\d{4,})-(\d{3,})-([a-z]+)-(\d)-(\d+)", name)
+    match = re.fullmatch(r"studio(\d*)-(\d{4,})-(\d{3,})-([a-z]+)-(\d)-(\d+)", name)
     if match is None:
         raise InputError(
             f"{name!r} is no clip of the studio: accepted are names such as "
             "studio-0300-301-happy-3-0"
         )
 
-    person, sentence, emotion, intensity, take = match.groups()
-    return ClipSpec(int(person), int(sentence), emotion, int(intensity), int(take))
+    version, person, sentence, emotion, intensity, take = match.groups()
+    return ClipSpec(
+        int(person), int(sentence), emotion, int(intensity), int(take), int(version or 1)
+    )
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -248,24 +283,34 @@ def spec_of(name: str) -> ClipSpec:
 def render_performance(
     spec: ClipSpec, performance: Performance, size: int = 128
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Render a performance of a clip's person.
+    """Render a performance of a clip's person; version 2 is seen through a camera and a file.
 
     Args:
-        spec: for the person.
+        spec: for the person and the version.
         performance: T frames.
         size: side of the frames in pixels.
 
     Returns:
         Frames (T, size, size, 3) uint8, and landmarks (T, L, 2) in their pixels.
     """
+    frames, landmarks = render_clean(spec, performance, size)
+    if spec.version > 1:
+        frames = record(sample_recording(performance.scene), frames)
+    return frames, landmarks
+
+
+def render_clean(
+    spec: ClipSpec, performance: Performance, size: int = 128
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `render_performance`, before any camera."""
     from cdrl.studio.render import render
 
     return render(
-        spec.person,
+        sample_person(spec.person, spec.version),
         performance.coefficients,
         performance.pose,
         performance.gaze,
-        performance.scene,
+        sample_scene(performance.scene, spec.version),
         size=size,
     )
 

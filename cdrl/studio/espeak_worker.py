@@ -21,7 +21,7 @@ SAMPLE_RATE = 22_050  # Hz, of every voice used here
 # Names and values of speak_lib.h.
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 _SYNCHRONOUS, _PHONEME_EVENTS, _DO_NOT_EXIT = 2, 1, 0x8000
-_PHONEME, _UTF8, _END_PAUSE = 7, 1, 0x1000
+_PHONEME, _UTF8, _SSML, _END_PAUSE = 7, 1, 0x10, 0x1000
 _PARAMETERS = {"rate": _RATE, "pitch": _PITCH, "range": _RANGE, "volume": _VOLUME}
 _BUFFER_MILLISECONDS = 200
 
@@ -79,7 +79,8 @@ def synthesise(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, li
 
     Args:
         library: as `load` returns it.
-        request: voice (espeak name such as "en-us+f3"), text, rate (words a minute), pitch, range
+        request: voice (espeak name such as "en-us+f3"), text (SSML where it begins with
+            <speak>), rate (words a minute), pitch, range
             (0-99), volume (0-200).
 
     Returns:
@@ -117,6 +118,8 @@ def synthesise(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, li
 
     text = request["text"].encode()
     flags = _UTF8 | _END_PAUSE
+    if text.startswith(b"<speak>"):
+        flags |= _SSML
     if library.espeak_Synth(text, len(text) + 1, 0, 1, 0, flags, None, None) != 0:
         raise RuntimeError(f"espeak-ng could not speak {request['text']!r}")
     return b"".join(chunks), events

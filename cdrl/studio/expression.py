@@ -122,6 +122,28 @@ STYLES = {
         "lower": (0.15, 0.6),
     },
 }
+# What version 2 does otherwise.
+STYLES_2 = {
+    "fear": STYLES["fear"]
+    | {
+        "brow_inner": (0.90, 1.0),
+        "brow_outer": (0.45, 0.8),
+        "brow_down": (0.25, 0.7),
+        "eye_wide": (0.85, 0.9),
+        "jaw": (0.10, 0.7),
+    },
+    "sad": STYLES["sad"] | {"brow_inner": (0.90, 1.0), "brow_down": (0.25, 0.7)},
+    "surprised": {
+        "brow_outer": (0.90, 1.0),
+        "brow_inner": (0.90, 1.0),
+        "eye_wide": (0.80, 0.9),
+        "jaw": (0.16, 0.9),
+        "funnel": (0.12, 0.6),
+        "upper": (0.12, 0.5),
+        "smile": (0.12, 0.5),
+        "lower": (0.08, 0.5),
+    },
+}
 # Emotion at level 3 -> factor of jaw movement and of lip movement in speech.
 ARTICULATION = {
     "angry": (1.25, 1.15),
@@ -133,6 +155,12 @@ ARTICULATION = {
     "sad": (0.65, 0.75),
     "surprised": (1.20, 1.00),
 }
+ARTICULATION_2 = {"surprised": (1.05, 1.00)}
+
+# Version 2 moves brows and lids as far as really acted people do, and opens a surprised mouth half
+# as far: `scripts/measure_studio.py` prints both versions.
+STYLES_OF_VERSION = {1: STYLES, 2: STYLES | STYLES_2}
+ARTICULATION_OF_VERSION = {1: ARTICULATION, 2: ARTICULATION | ARTICULATION_2}
 
 # Level -> share of an emotion's full strength, straight lines between.
 LEVELS = (0.0, 1.0, 2.0, 3.0, 4.5)
@@ -220,13 +248,19 @@ def resting_face(person: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8192)
-def emotion_style(person: int, emotion: str) -> EmotionStyle:
+def emotion_style(person: int, emotion: str, version: int = 1) -> EmotionStyle:
     """How a person shows an emotion at level 3, in every clip.
 
     The emotion's first action unit is always there; contempt lives on one side of the face.
+
+    Args:
+        person: id.
+        emotion: one of `vocabulary.EMOTIONS`.
+        version: of the studio.
     """
     rng = np.random.default_rng([_STYLE_SEED, person, EMOTIONS.index(emotion)])
-    strength = _style_strength(rng, emotion) * _expressiveness(person)
+    strength = _style_strength(rng, STYLES_OF_VERSION[version][emotion])
+    strength *= _expressiveness(person)
 
     left, right = _side_factors(rng, emotion)
 
@@ -243,10 +277,10 @@ def _expressiveness(person: int) -> float:
     return rng.lognormal(0, 0.18)
 
 
-def _style_strength(rng: np.random.Generator, emotion: str) -> np.ndarray:
+def _style_strength(rng: np.random.Generator, style: dict[str, tuple[float, float]]) -> np.ndarray:
     """(U,) strength of each unit in one person's style."""
     strength = np.zeros(len(_UNITS))
-    for unit, (full_strength, chance) in STYLES[emotion].items():
+    for unit, (full_strength, chance) in style.items():
         is_used = rng.random() < chance
         variation = rng.lognormal(0, 0.25)
 
@@ -315,7 +349,12 @@ def envelope(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
 
 
 def express(
-    person: int, emotion: str, level: float, clip: tuple[int, ...], times: np.ndarray
+    person: int,
+    emotion: str,
+    level: float,
+    clip: tuple[int, ...],
+    times: np.ndarray,
+    version: int = 1,
 ) -> np.ndarray:
     """Facial actions of an emotion, in one person's style, in one clip.
 
@@ -326,20 +365,21 @@ def express(
             choice of actions.
         clip: numbers that name the clip; with the emotion they seed the clip's own choice.
         times: (T,) seconds.
+        version: of the studio.
 
     Returns:
         (T, 52) in [0, 1], the resting face included; level 0 of any emotion is a neutral face.
     """
-    style = emotion_style(person, emotion)
+    style = emotion_style(person, emotion, version)
     rng = np.random.default_rng([_CLIP_SEED, *clip, EMOTIONS.index(emotion)])
-    choice = _clip_choice(rng, emotion)
+    choice = _clip_choice(rng, list(STYLES_OF_VERSION[version][emotion]))
     scale = intensity_scale(level) * rng.lognormal(0, 0.18)
     lean = rng.normal(0, 0.08)
     strength = style.strength * choice * scale
     units = _course(rng, times) * strength
     droop = units[:, _DROOP]
     np.minimum(droop, _LARGEST_DROOP, out=droop)
-    trace = _trace(rng, person, times)
+    trace = _trace(rng, person, times, version)
 
     tilt = np.exp(lean * _SIDE)
     emotional = (units @ _UNIT_ACTIONS) * style.side_factor * tilt
@@ -356,8 +396,8 @@ def _course(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     return shape[:, None] * (1 + 0.12 * noise)
 
 
-def _clip_choice(rng: np.random.Generator, emotion: str) -> np.ndarray:
-    """(U,) factor of each unit in one clip; the first unit of the emotion stays near 1.
+def _clip_choice(rng: np.random.Generator, units: list[str]) -> np.ndarray:
+    """(U,) factor of each unit in one clip; the first of the emotion's `units` stays near 1.
 
     Without its first unit it would be another emotion.
     """
@@ -366,19 +406,18 @@ def _clip_choice(rng: np.random.Generator, emotion: str) -> np.ndarray:
     is_dropped = rng.random(num_units) < _DROP_CHANCE
     choice[is_dropped] *= 0.2
 
-    units = list(STYLES[emotion])
     if units:
         first = _UNITS.index(units[0])
         choice[first] = np.clip(choice[first], 0.6, 1.4)
     return choice
 
 
-def _trace(rng: np.random.Generator, person: int, times: np.ndarray) -> np.ndarray:
+def _trace(rng: np.random.Generator, person: int, times: np.ndarray, version: int) -> np.ndarray:
     """(T, U) units of another emotion: classes overlap, most of all at level 1."""
     other = EMOTIONS[rng.integers(len(EMOTIONS))]
     share = rng.uniform(0, _LARGEST_TRACE)
 
-    strength = emotion_style(person, other).strength
+    strength = emotion_style(person, other, version).strength
     variation = rng.lognormal(0, 0.4, len(_UNITS))
     trace = share * strength * variation
 

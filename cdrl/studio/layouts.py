@@ -6,7 +6,7 @@ square and run at the studio's 25 frames a second, and nobody in them exists.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -26,7 +26,7 @@ from cdrl.media.audio import AUDIO_RATE
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.articulation import FRAME_RATE
 from cdrl.studio.corpus import SPLITS, level_of, render_performance
-from cdrl.studio.people import sample_person
+from cdrl.studio.people import VERSION, check_version, sample_person
 
 # What every file says of itself in its metadata.
 RENDERED = "Rendered by the cdrl studio; nobody here exists"
@@ -156,6 +156,7 @@ def write_layout(
     emotions: tuple[str, ...] | None = None,
     progress: bool = True,
     level: int = 0,
+    version: int = VERSION,
 ) -> list[Path]:
     """Render and write a tree of clips.
 
@@ -172,6 +173,7 @@ def write_layout(
         progress: show a bar.
         level: 1 to 3 for every clip that is not neutral; 0: one of them for each clip, as in the
             studio.
+        version: of the studio; 2 needs espeak-ng.
 
     Returns:
         The files, in order. MEAD's videos are silent: its sound lies in files of its own.
@@ -179,11 +181,13 @@ def write_layout(
     Raises:
         InputError: for another layout, number or emotion.
     """
+    check_version(version)
     clips = _clips(layout, people, sentences, emotions, level)
     entry = LAYOUTS[layout]
 
     files: dict[Path, Tracks] = {}
-    for clip in tqdm(clips, desc=layout, unit="clip", disable=not progress):
+    for drawn in tqdm(clips, desc=layout, unit="clip", disable=not progress):
+        clip = drawn._replace(spec=replace(drawn.spec, version=version))
         missing: dict[Path, Tracks] = {}
         clip_files = entry.files(clip.spec, clip.speaker, clip.sentence)
         for name, tracks in clip_files.items():

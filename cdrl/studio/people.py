@@ -12,6 +12,12 @@ import numpy as np
 from cdrl.core.errors import InputError
 from cdrl.studio.head import load_head
 
+# Version 1 is what the committed networks and results stand on; version 2 has more kinds of faces,
+# acts as strongly as real people, and is seen through a camera.
+VERSIONS = (1, 2)
+VERSION = 1  # where nothing else is said
+# Ids of people who may score and be sealed: voices and sentences of their own, of no training.
+RESERVED_PEOPLE = range(1_000_000, 2_000_000)
 RACES = ("african", "asian", "caucasian")
 HAIR_STYLES = ("bald", "buzz", "short", "fringe", "swept", "afro", "tied", "bob", "long")
 # Chances of a style, per sex, in the order of `HAIR_STYLES`.
@@ -102,6 +108,7 @@ class Person:
     brow_density: float
     iris: Colour
     shirt: Colour
+    version: int = 1  # of the studio
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,17 @@ class Scene:
     distance: float  # camera to head, dm
     zoom: float  # 1: the head fills about 80 % of the height
     shift: tuple[float, float]  # of the head in the picture, fractions of its height
+
+
+def check_version(version: int) -> None:
+    """Refuse a version that the studio does not have.
+
+    Raises:
+        InputError: the version is not one of `VERSIONS`.
+    """
+    if version not in VERSIONS:
+        accepted = ", ".join(map(str, VERSIONS))
+        raise InputError(f"studio version {version!r}: accepted are {accepted}")
 
 
 def _colour(values: np.ndarray) -> Colour:
@@ -229,17 +247,19 @@ def _sample_hair_style(rng: np.random.Generator, sex: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def sample_person(number: int) -> Person:
+def sample_person(number: int, version: int = 1) -> Person:
     """The person with this number; always the same.
 
     Args:
         number: 0 or more.
+        version: of the studio; one number has the same sex and a like head in all.
 
     Raises:
-        InputError: for a negative number.
+        InputError: for a negative number or an unknown version.
     """
     if number < 0:
         raise InputError(f"person {number}: person numbers are 0 or more")
+    check_version(version)
 
     # The order of the draws is part of the corpus: another one makes other people.
     rng = np.random.default_rng([number, 0x9E0])
@@ -293,6 +313,7 @@ def sample_person(number: int) -> Person:
         brow_density=brow_density,
         iris=_colour(iris),
         shirt=_colour(shirt),
+        version=version,
     )
 
 
@@ -340,11 +361,16 @@ def _sample_background(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     return first, first * rng.uniform(0.55, 1.2)
 
 
-def sample_scene(seed: int) -> Scene:
+def sample_scene(seed: int, version: int = 1) -> Scene:
     """The scene with this seed.
 
     A key light from the front half, a weak fill from the other side, a gradient behind.
+
+    Args:
+        seed: 0 or more.
+        version: of the studio.
     """
+    check_version(version)
     # The order of the draws is part of the corpus.
     rng = np.random.default_rng([seed, 0x5CE])
     side = rng.choice((-1, 1))

@@ -8,6 +8,7 @@ roll > 0 tilts it onto the left shoulder (clockwise in the picture); tx > 0 move
 down; gaze yaw > 0 looks to the subject's left, gaze pitch > 0 down.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.studio.hair import ROWS, hair_shell, hangs
-from cdrl.studio.head import HEAD_WIDTH, LANDMARKS, PARTS, Head, load_head
+from cdrl.studio.head import HEAD_WIDTH, LANDMARKS, PARTS, Blendshapes, Head, load_head
 from cdrl.studio.kernels import Camera, Lights, Motion, PersonModel, SparseShapes, film
 from cdrl.studio.paint import (
     ATLAS,
@@ -30,7 +31,7 @@ from cdrl.studio.paint import (
     paint_atlas,
     smoothstep,
 )
-from cdrl.studio.people import Person, Scene, person_vertices, sample_person, sample_scene
+from cdrl.studio.people import VERSIONS, Person, Scene, person_vertices, sample_person, sample_scene
 
 __all__ = ["LANDMARKS", "render"]
 
@@ -378,6 +379,31 @@ def _texture_halvings(size: int) -> int:
     return 1 if size >= 96 else 2
 
 
+# Facial action -> factor on its displacement in version 2: as far as really acted people move.
+ACTION_GAINS = {
+    "browDownLeft": 1.4,
+    "browDownRight": 1.4,
+    "browInnerUp": 1.6,
+    "browOuterUpLeft": 1.3,
+    "browOuterUpRight": 1.3,
+    "eyeWideLeft": 1.2,
+    "eyeWideRight": 1.2,
+}
+
+
+@lru_cache(maxsize=len(VERSIONS))
+def action_shapes(version: int) -> Blendshapes:
+    """The facial actions of a version of the studio."""
+    actions = load_head().actions
+    if version == 1:
+        return actions
+
+    gains = [ACTION_GAINS.get(name, 1.0) for name in actions.names]
+    of_entries = np.repeat(gains, np.diff(actions.offsets))
+    deltas = actions.deltas * of_entries[:, None]
+    return replace(actions, deltas=np.ascontiguousarray(deltas, np.float32))
+
+
 # --- motion, camera, light --------------------------------------------------------------------
 
 
@@ -537,7 +563,7 @@ def render(
     if not isinstance(scene, Scene):
         scene = sample_scene(int(scene))
 
-    actions = load_head().actions
+    actions = action_shapes(person.version)
     shapes = SparseShapes(actions.vertex_ids, actions.deltas, actions.offsets)
     model = person_model(person, _texture_halvings(size))
     motion = _motion(coefficients, pose, gaze)

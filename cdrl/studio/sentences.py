@@ -43,6 +43,33 @@ SMOKE = (
     "Buy three warm pies.",
     "She paid for both jobs.",
 )
+# Of people who may score and be sealed: no training hears them.
+RESERVED = (
+    "The bakery opens before seven.",
+    "He waved from the opposite platform.",
+    "Maybe the judge will pardon them both.",
+    "I just put the vase on the shelf.",
+    "Show me which bus goes to the beach.",
+    "Your shirt is much too thin for this weather.",
+    "Nobody moved until the music stopped.",
+    "We usually buy peppers from the farm.",
+    "My grandmother taught me how to bake.",
+    "Five policemen were standing at the gate.",
+    "The big lamp fell off the table.",
+    "You promised to give her the purple umbrella.",
+    "Both windows were open all winter.",
+    "Please pass the sharp knife over here.",
+    "Half of the village came to the wedding.",
+    "She measured the beam with her thumb.",
+    "I saw a fox in front of the museum.",
+    "Perhaps the boy forgot his homework.",
+    "They chose a beautiful shade of blue.",
+    "Move the chair beside the fireplace.",
+    "Everybody loves a good puppet show.",
+    "The ferry leaves in about an hour.",
+    "Who left the bath water running?",
+    "Push the button twice and wait.",
+)
 
 _WHO = (
     "My father",
@@ -215,9 +242,10 @@ SENTENCES = {
     "report": REPORT,
     "judge": tuple(_GENERATED[200:]),
     "smoke": SMOKE,
+    "reserved": RESERVED,
 }
 # Split -> number of its first sentence: a sentence's id says which split it belongs to.
-FIRST_ID = {"train": 0, "choose": 200, "report": 300, "judge": 400, "smoke": 600}
+FIRST_ID = {"train": 0, "choose": 200, "report": 300, "judge": 400, "smoke": 600, "reserved": 700}
 TEXTS = _number_sentences()
 
 

@@ -27,8 +27,9 @@ from cdrl.core.paths import data_root, import_root
 from cdrl.core.vocabulary import EMOTIONS, PHONEMES
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.studio.espeak_worker import SAMPLE_RATE as ESPEAK_RATE
-from cdrl.studio.people import sample_person
+from cdrl.studio.people import RESERVED_PEOPLE, sample_person
 from cdrl.studio.phonemes import to_phonemes
+from cdrl.studio.tempo import paced
 
 FEMALE_VOICES = (
     "f1",
@@ -77,6 +78,20 @@ MALE_VOICES = (
     "Alex",
     "Henrique",
     "miguel",
+)
+# Of people who may score and be sealed (`people.RESERVED_PEOPLE`): nobody else has them.
+RESERVED_FEMALE_VOICES = ("steph3", "f5", "shelby", "Annie", "aunty")
+RESERVED_MALE_VOICES = (
+    "Andy",
+    "Hugo",
+    "Marco",
+    "antonio",
+    "sandro",
+    "victor",
+    "Storm",
+    "norbert",
+    "paul",
+    "pedro",
 )
 
 
@@ -143,7 +158,7 @@ class Utterance:
 
     Attributes:
         voice: espeak voice variant.
-        text: English.
+        text: English, or SSML.
         rate: words a minute.
         pitch: espeak's, 0-99.
         range: espeak's pitch range, 0-99.
@@ -190,12 +205,34 @@ class _StoredSpeech(NamedTuple):
     start: list[int]  # first sample of each
 
 
-def voice_of(person: int) -> Voice:
-    """The voice of a person, drawn once from the id; a man's or a woman's, as the face is."""
+def variants_of(person: int, sex: str, version: int = 1) -> tuple[str, ...]:
+    """The espeak variants that a person's voice is drawn from.
+
+    Args:
+        person: id.
+        sex: female or male.
+        version: of the studio; in version 1 nothing is reserved.
+    """
+    is_female = sex == "female"
+    if person in RESERVED_PEOPLE:
+        return RESERVED_FEMALE_VOICES if is_female else RESERVED_MALE_VOICES
+
+    variants = FEMALE_VOICES if is_female else MALE_VOICES
+    if version == 1:
+        return variants
+    return tuple(name for name in variants if name not in RESERVED_FEMALE_VOICES)
+
+
+def voice_of(person: int, version: int = 1) -> Voice:
+    """The voice of a person, drawn once from the id; a man's or a woman's, as the face is.
+
+    Args:
+        person: id.
+        version: of the studio.
+    """
     rng = np.random.default_rng([_VOICE_SEED, person])
 
-    is_female = sample_person(person).sex == "female"
-    variants = FEMALE_VOICES if is_female else MALE_VOICES
+    variants = variants_of(person, sample_person(person).sex, version)
     variant = variants[rng.integers(len(variants))]
 
     rate = rng.normal(168, 11)
@@ -206,7 +243,12 @@ def voice_of(person: int) -> Voice:
 
 
 def utterance(
-    voice: Voice, text: str, emotion: str, intensity: float, seed: tuple[int, ...] = ()
+    voice: Voice,
+    text: str,
+    emotion: str,
+    intensity: float,
+    seed: tuple[int, ...] = (),
+    version: int = 1,
 ) -> Utterance:
     """A text in a person's voice and one emotion.
 
@@ -216,6 +258,7 @@ def utterance(
         emotion: one of `vocabulary.EMOTIONS`.
         intensity: level 1 to 3 (MEAD's); the change of prosody grows in proportion.
         seed: numbers that tell takes apart; the same seed gives the same utterance.
+        version: of the studio; 2 has pauses, and words of their own tempo.
     """
     emotion_seed = [voice.person, EMOTIONS.index(emotion)]
     speaker_rng = np.random.default_rng([_SPEAKER_PROSODY_SEED, *emotion_seed])
@@ -234,6 +277,9 @@ def utterance(
     gain = np.clip(mean_gain + rng.normal(0, 1), -9, 7)
 
     rounded_gain = round(float(gain), 1)
+    if version > 1:
+        pace = 1.0 if emotion == "neutral" else scale
+        text = paced(text, emotion, pace, rng)
 
     return Utterance(voice.name, text, int(rate), int(pitch), int(pitch_range), rounded_gain)
 
