@@ -128,7 +128,7 @@ def _ingest_pieces(plan: Plan, progress: bool) -> IngestResult:
     jobs = plan_jobs(plan)
     throughput = _run_jobs(plan, jobs, progress)
     try:
-        rejected = assemble(plan, jobs)
+        rejected = assemble(plan, jobs, progress)
     except OSError as error:
         raise unwritable(plan.out, error.strerror or str(error)) from error
     _remove_pieces(plan)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import damaged, first_line, read_json, write_json
@@ -17,12 +18,13 @@ from cdrl.corpora.store import MOUTH_COLUMNS, Store, StoreWriter
 LABELS = ("name", "corpus", "speaker", "sentence", "emotion", "intensity")
 
 
-def assemble(plan: Plan, jobs: list[Job]) -> dict[str, dict]:
+def assemble(plan: Plan, jobs: list[Job], progress: bool) -> dict[str, dict]:
     """Write the store from the pieces.
 
     Args:
         plan: of the ingest.
         jobs: all done, in the manifest's order.
+        progress: show a bar; ten thousand clips take a minute or two.
 
     Returns:
         name -> {"reason", "thumbnail"} of the clips without a piece.
@@ -38,17 +40,26 @@ def assemble(plan: Plan, jobs: list[Job]) -> dict[str, dict]:
             rejected[job.name] = read_json(job.reason_file, fields=fields)
     if len(rejected) == len(jobs):
         raise _nothing_usable(plan, rejected)
-    _write_store(plan, jobs, rejected)
+    _write_store(plan, jobs, rejected, progress)
     return rejected
 
 
-def _write_store(plan: Plan, jobs: list[Job], rejected: dict[str, dict]) -> None:
+def _write_store(plan: Plan, jobs: list[Job], rejected: dict[str, dict], progress: bool) -> None:
     num_accepted = len(jobs) - len(rejected)
     picture_step = max(1, -(-num_accepted // ACCEPTED_PICTURES))
     pictures = []
     num_written = 0
-    with StoreWriter(plan.out, plan.config.crop) as writer:
-        for job, row in zip(jobs, plan.manifest.to_dict("records"), strict=True):
+    rows = plan.manifest.to_dict("records")
+    bar = tqdm(
+        zip(jobs, rows, strict=True),
+        total=len(jobs),
+        unit="clip",
+        disable=not progress,
+        desc=f"{plan.out.name}, the store",
+        mininterval=2,
+    )
+    with bar, StoreWriter(plan.out, plan.config.crop) as writer:
+        for job, row in bar:
             if job.name in rejected:
                 continue
             piece = Store(job.piece)
