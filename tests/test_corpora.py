@@ -569,6 +569,12 @@ def test_a_folder_without_labels_is_taken_where_it_is_asked_for(tmp_path):
     by_template = scan(tmp_path, template="{speaker}/{clip}").clips
     assert set(by_template["emotion"]) == {UNLABELLED}
 
+    notes = [
+        line for line in describe_corpus(scan(tmp_path, "folder"), []) if line.startswith("note")
+    ]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: no labels: ")
+
 
 def test_a_folder_with_some_labels_has_no_unlabelled_clips_by_mistake(tmp_path):
     make_files(tmp_path, ["ann/happy/1.mp4", "bo/1.mp4"])

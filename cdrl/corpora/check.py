@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cdrl.core.errors import InputError, printable
 from cdrl.core.vocabulary import EMOTIONS, UNLABELLED
 from cdrl.corpora.adapters import CORPORA
-from cdrl.corpora.scan import Remark, Scan
+from cdrl.corpora.scan import ALL_CLIPS, Remark, Scan
 from cdrl.media.decoding import ANY_LABELS, nominal_frame_rate, open_video
 
 HEADER_SAMPLE = 12  # clips that are opened to see whether names lie
@@ -246,14 +246,20 @@ def _emotion_table(clips: pd.DataFrame) -> list[str]:
 
 
 def _describe_remarks(remarks: list[Remark]) -> list[str]:
-    """One line for each kind and reason, with a count and the first few paths."""
+    """One line for each kind and reason, with a count and the first few paths.
+
+    What holds for all clips has no count: it would be 1.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for remark in remarks:
         group = groups.setdefault((remark.kind, remark.reason), [])
         group.append(remark.path)
     lines = []
     for (kind, reason), paths in sorted(groups.items()):
-        lines.append(f"{kind}: {len(paths)}, {reason}: {_examples(paths)}")
+        if paths == [ALL_CLIPS]:
+            lines.append(f"{kind}: {reason}")
+        else:
+            lines.append(f"{kind}: {len(paths)}, {reason}: {_examples(paths)}")
     return lines
 
 

@@ -38,6 +38,7 @@ STRAY_NAMES = ("thumbs.db", "desktop.ini")
 RECOGNISE = 2000  # files that are looked at to tell which corpus a root holds
 SMALLEST_CLIP = 1024  # bytes; a smaller file may be a Git LFS pointer
 NAME_LENGTH = 100  # characters of a clip's name, at most
+ALL_CLIPS = "all clips"  # the path of a remark on no single file
 # What makes two files the same clip; pictures also by their camera.
 CLIP_KEY = ("speaker", "sentence", "emotion", "intensity", "take")
 
@@ -129,7 +130,7 @@ def scan(root: Path, corpus: str = "", template: str = "") -> Scan:
     if clips.empty:
         raise _no_clip(root, corpus, len(files), remarks)
     if names.note:
-        remarks.append(Remark("note", "all clips", names.note))
+        remarks.append(Remark("note", ALL_CLIPS, names.note))
     return Scan(corpus, clips, remarks)
 
 
