@@ -13,15 +13,9 @@ from cdrl.editing.control import emotion_weights
 from cdrl.editing.pipeline import edit_clip, edit_stream, edit_video, editors_of_stretches
 from cdrl.editors.base import ClipEditor, editor_of_clip
 from cdrl.editors.default_amounts import EXPRESSIONS, OPENING, UPPER, action_factors, part_shifts
-from cdrl.editors.default_editor import (
-    DefaultEditor,
-    acted_actions,
-    code_sum,
-    from_resting_face,
-    lip_gaps,
-    neutral_actions,
-)
+from cdrl.editors.default_editor import DefaultEditor, code_sum, lip_gaps
 from cdrl.editors.default_shifts import HALF_SIDE, PARTS, lightened_share, part_masks, shift_flow
+from cdrl.editors.default_tracking import acted_actions, from_resting_face, neutral_actions
 from cdrl.editors.loading import load_editor
 from cdrl.evaluation.edit_scores import closed_frames, closure
 from cdrl.evaluation.real_run import studio_subjects

@@ -4,7 +4,8 @@ It wraps `ActionEditor`, whose networks it uses as they are. What it adds, each 
 was measured on real faces (docs/guides/real_faces.md):
 
 - the tracker reads resting faces of real people wrong, so the upper face is taken relative to the
-  person's own resting face;
+  person's own resting face, and movements are read in the face mesh too
+  (`cdrl.editors.default_tracking`);
 - the manipulator asks for less than people act, and the renderer draws less than is asked: amounts
   of each emotion (`cdrl.editors.default_amounts`), and parts of the face that are shifted;
 - what opens the mouth is scaled by the gap of the source's lips: lips that close stay closed;
@@ -13,7 +14,6 @@ was measured on real faces (docs/guides/real_faces.md):
 """
 
 from dataclasses import dataclass, replace
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,31 +21,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from cdrl.core.vocabulary import ACTIONS, EMOTIONS
+from cdrl.core.checkpoint import weights_path
+from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.batches import image_tensor
-from cdrl.editors import default_amounts, default_shifts
+from cdrl.editors import default_amounts, default_shifts, default_tracking
 from cdrl.editors.actions import ActionEditor
 from cdrl.editors.base import EditorCard, Fields
-from cdrl.editors.default_amounts import OPENING, UPPER, action_factors, action_indices, part_shifts
+from cdrl.editors.default_amounts import OPENING, action_factors, action_indices, part_shifts
 from cdrl.editors.default_shifts import lightened_share, opening_share, part_masks, shift_flow
+from cdrl.editors.default_tracking import acted_actions, from_resting_face, mix_movements
 from cdrl.media.crop_mesh import mesh_in_crops
 from cdrl.media.inspection import spread
 from cdrl.models.action_renderer import ActionRenderer
 from cdrl.models.field_network import WORKING_SIZE
-from cdrl.studio.expression import ACTION_UNITS, STYLES
+from cdrl.priors import mesh_actions
+from cdrl.priors.mesh_actions import MESH_TRACKER, load_mesh_tracker, measure_mesh
 
 NAME = "calibrated"  # that `load_editor` knows
 RESTING_FRAMES = 24  # of a clip, in which the resting face is read: .12 seconds on one core
 INNER_LIPS = (13, 14)  # points of the face mesh
-# What the upper face of the studio's neutral clips shows; 0 where nothing is said.
-NEUTRAL_UPPER_FACE = {
-    "browDown": 0.01,
-    "browInnerUp": 0.04,
-    "browOuterUp": 0.03,
-    "eyeBlink": 0.07,
-    "eyeSquint": 0.03,
-    "eyeWide": 0.02,
-}
 # Gap of the inner lips, in distances of the outer eye corners, at which nothing opens them; and how
 # much wider it is where they are opened as asked.
 SHUT = 0.02
@@ -65,11 +59,15 @@ class ClipFace:
 
     Attributes:
         resting: (52,) the actions that the tracker reads while the face rests.
+        median: (52,) the actions that it reads most.
+        measures: (38,) of the face mesh that is seen most, of `measure_mesh`.
         masks: (P, h, h) of `part_masks`.
         shut: gap of the inner lips where they meet, in distances of the outer eye corners.
     """
 
     resting: torch.Tensor
+    median: torch.Tensor
+    measures: np.ndarray
     masks: torch.Tensor
     shut: float
 
@@ -118,14 +116,17 @@ class DefaultEditor(nn.Module):
         """
         crops = crops[spread(len(crops), RESTING_FRAMES)]
         tracked = self.editor.actions(image_tensor(crops)[:, None])[:, 0]
-        resting = tracked.median(0).values
+        median = tracked.median(0).values
+        resting = median
         if source is not None:
-            resting = (resting - source.to(resting) @ acted_actions()).clamp(0, 1)
+            resting = (median - source.to(median) @ acted_actions()).clamp(0, 1)
 
         meshes = mesh_in_crops(crops)
+        measures = np.median(measure_mesh(meshes), axis=0)
         masks = part_masks(np.median(meshes, axis=0), WORKING_SIZE)
         shut = float(np.clip(lip_gaps(meshes).min(), SHUT, WIDEST_SHUT))
-        return DefaultEditor(self.editor, self.card, ClipFace(resting, masks, shut), source)
+        clip = ClipFace(resting, median, measures, masks, shut)
+        return DefaultEditor(self.editor, self.card, clip, source)
 
     def with_renderer(self, renderer: ActionRenderer, name: str) -> "DefaultEditor":
         """The same editor of no clip, drawn by another renderer.
@@ -152,8 +153,7 @@ class DefaultEditor(nn.Module):
         """
         own = self.for_clip(crops)
         assert own.clip is not None
-        tracked = self.editor.actions(image_tensor(crops)[None])
-        actions = from_resting_face(tracked, own.clip.resting)
+        actions = own._actions(image_tensor(crops)[None], own.clip, 1.0)
 
         intensity = torch.ones(1, len(crops))
         changes = []
@@ -216,8 +216,7 @@ class DefaultEditor(nn.Module):
         frames = frames[:, window]
         intensity = intensity[:, window]
 
-        tracked = self.editor.actions(frames, step)
-        actions = from_resting_face(tracked, clip.resting)
+        actions = self._actions(frames, clip, step)
         change = self._change(actions, weights[0], intensity, step)
 
         share, room, meshes = opening_of_lips(frames[0], inner, clip.shut)
@@ -237,6 +236,15 @@ class DefaultEditor(nn.Module):
         residual = rendered[2]
         lighter = residual.clamp(min=0) * lightened_share(meshes, flow)
         return flow, rendered[1], residual.clamp(max=0) + lighter
+
+    def _actions(self, frames: torch.Tensor, clip: ClipFace, step: float) -> torch.Tensor:
+        """(1, T, 52): the actions of frames (1, T, 3, H, W), from the resting face."""
+        tracked = self.editor.actions(frames, step)
+        measures = measure_mesh(mesh_in_crops(_to_bytes(frames[0])))
+        changes = torch.from_numpy(measures - clip.measures).to(tracked)
+        mesh_change = load_mesh_tracker()(changes[None], step)
+        mixed = mix_movements(tracked, clip.median, mesh_change)
+        return from_resting_face(mixed, clip.resting)
 
     def _change(
         self, actions: torch.Tensor, weights: torch.Tensor, intensity: torch.Tensor, step: float
@@ -271,46 +279,6 @@ class DefaultEditor(nn.Module):
             shifts = shifts - part_shifts(self.source)
 
         return shift_flow(masks, opening_share(share)[..., None] * shifts)
-
-
-def from_resting_face(tracked: torch.Tensor, resting: torch.Tensor) -> torch.Tensor:
-    """Actions with the upper face taken relative to the person's own resting face.
-
-    Args:
-        tracked: (..., 52).
-        resting: (52,) tracked while the face rests.
-
-    Returns:
-        (..., 52) in [0, 1]; at rest the upper face is the studio's neutral one.
-    """
-    calm = tracked.clone()
-    shifted = tracked - resting + neutral_actions().to(tracked)
-    calm[..., UPPER] = shifted[..., UPPER].clamp(0, 1)
-    return calm
-
-
-@cache
-def neutral_actions() -> torch.Tensor:
-    """(52,) the upper face of the studio's neutral clips, rounded; 0 elsewhere."""
-    actions = torch.zeros(len(ACTIONS))
-    for name, value in NEUTRAL_UPPER_FACE.items():
-        actions[action_indices((name,))] = value
-
-    return actions
-
-
-@cache
-def acted_actions() -> torch.Tensor:
-    """(8, 52) how far an emotion at level 3 moves the actions of the upper face in the studio."""
-    table = torch.zeros(len(EMOTIONS), len(ACTIONS))
-    for row, emotion in enumerate(EMOTIONS):
-        for unit, (strength, chance) in STYLES[emotion].items():
-            for action in ACTION_UNITS[unit]:
-                table[row, ACTIONS.index(action)] += strength * chance
-
-    lower_face = [index for index in range(len(ACTIONS)) if index not in UPPER]
-    table[:, lower_face] = 0
-    return table
 
 
 def opening_of_lips(
@@ -356,9 +324,11 @@ def _to_bytes(images: torch.Tensor) -> np.ndarray:
 
 
 def code_sum() -> str:
-    """Twelve digits that change when this editor's code or an amount of it does."""
-    digest = sha256()
-    for module in (__file__, default_amounts.__file__, default_shifts.__file__):
-        digest.update(Path(module).read_bytes())
+    """Twelve digits that change when this editor's code, an amount of it or its tracker does."""
+    modules = (default_amounts, default_shifts, default_tracking, mesh_actions)
+    files = [__file__, *(str(module.__file__) for module in modules)]
+    digest = sha256(weights_path(MESH_TRACKER).read_bytes())
+    for file in files:
+        digest.update(Path(file).read_bytes())
 
     return digest.hexdigest()[:12]

@@ -59,6 +59,10 @@ LIMITS = {
         "eyes and mouth; real people need a fit (`cdrl edit --editor image --fit`)"
     ),
     "action_tracker": SHARED_PEOPLE + "; on real faces it reads eyes and brows poorly",
+    "mesh_tracker": (
+        "reads changes from the face that a clip shows most, coarsely: movements of one frame, "
+        "gaze and tongue are not in it; made to be mixed with action_tracker"
+    ),
     "action_renderer": (
         "learnt from the changes of the facial-action editor with CDRL, which favours that editor; "
         "draws what the tracker reads and the editor changes, and is no better than they read a "
