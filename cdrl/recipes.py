@@ -466,7 +466,7 @@ _ALL = (
     Recipe(
         "mesh_tracker",
         "Changes of facial actions from the face mesh, which real faces taught",
-        "6 minutes",
+        "3 minutes",
         _make_mesh_tracker,
     ),
     Recipe(

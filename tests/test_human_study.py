@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Browser, browser_path
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json
-from browser import Browser, browser_path
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "human_study.py"
 
@@ -142,11 +142,15 @@ def test_a_rater_goes_through_the_page_and_saves_the_answers(study, edits, tmp_p
         browser.run("find('agree').click(); find('code').value = 'r7'; checkBegin(); 1")
         browser.run("find('begin').click(); 1")
         for _ in range(count):
-            browser.run("document.querySelectorAll('#questions input[value$=mp4]').forEach("
-                        "input => input.click()); 1")
+            browser.run(
+                "document.querySelectorAll('#questions input[value$=mp4]').forEach("
+                "input => input.click()); 1"
+            )
             assert browser.run("find('next').disabled")  # the videos were not watched
-            browser.run("for (const side of ['left', 'right'])"
-                        " find(side).dispatchEvent(new Event('ended')); 1")
+            browser.run(
+                "for (const side of ['left', 'right'])"
+                " find(side).dispatchEvent(new Event('ended')); 1"
+            )
             assert not browser.run("find('next').disabled")
             browser.run("find('next').click(); 1")
         saved = browser.run("fetch(find('save').href).then(reply => reply.text())")
