@@ -7,8 +7,10 @@ import pytest
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
+from cdrl.studio.looks import BEARDS, GLASSES, PLAIN, Beard, Glasses
+from cdrl.studio.people import sample_person
 from cdrl.studio.recording import CODECS, Recording, record, sample_recording
-from cdrl.studio.render import LANDMARKS, render
+from cdrl.studio.render import LANDMARKS, person_model, render
 
 PERFECT = Recording(
     seed=1,
@@ -23,6 +25,8 @@ PERFECT = Recording(
     codec="none",
     quality=0.0,
 )
+FULL_BEARD = Beard("full", 1.0, 0.2, 1.0, 0.05, 0.0, (0.1, 0.07, 0.05), 0.0)
+ROUND_GLASSES = Glasses("round", 0.25, 0.25, 0.035, (0.05, 0.05, 0.05), 0.0, 0.02)
 PEOPLE, SIZE = (0, 4, 9), 64
 
 
@@ -298,3 +302,105 @@ def test_a_recording_follows_from_its_seed_and_repeats():
         assert recording == sample_recording.__wrapped__(seed)
         np.testing.assert_array_equal(record(recording, frames), record(recording, frames))
     assert {sample_recording(seed).codec for seed in range(40)} == set(CODECS)
+
+
+# --- version 2 --------------------------------------------------------------------------------
+
+
+def with_looks(number, **looks):
+    """A person of version 2 with looks that are plain but for some."""
+    return replace(sample_person(number, 2), looks=replace(PLAIN, **looks))
+
+
+def picture(person, size=128, **actions):
+    frames, positions = render(person, *still_inputs(**actions), 1, size)
+    return frames[0].astype(float), dict(zip(LANDMARKS, positions[0], strict=True))
+
+
+def change_around(point, first, second, half_size=6):
+    """Mean absolute change of two pictures around a point."""
+    column, row = np.round(point).astype(int)
+    box = (slice(row - half_size, row + half_size), slice(column - half_size, column + half_size))
+    return np.abs(first[box] - second[box]).mean()
+
+
+def test_a_frame_of_version_2_equals_the_frame_rendered_alone():
+    inputs = moving_inputs(4)
+    person = with_looks(201, beard=FULL_BEARD, glasses=ROUND_GLASSES, line_gain=1.0)
+    frames, _ = render(person, *inputs, 7, SIZE)
+    alone, _ = render(person, *[values[2:3] for values in inputs], 7, SIZE)
+    np.testing.assert_array_equal(alone[0], frames[2])
+
+
+def test_a_moustache_covers_part_of_the_upper_lip_and_rises_with_a_smile():
+    shaved = with_looks(201)
+    bearded = with_looks(201, beard=FULL_BEARD)
+    smile = {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0}
+    for actions in ({}, smile):
+        without, positions = picture(shaved, **actions)
+        hairy, _ = picture(bearded, **actions)
+        above = positions["upper_lip_outer"]
+        assert change_around(above, without, hairy, 3) > 15
+        assert change_around(positions["chin"], without, hairy, 5) > 15
+        assert change_around(positions["left_eye_outer"], without, hairy, 4) < 1
+
+
+def test_hair_on_the_face_moves_with_the_skin_below_it():
+    model = person_model(with_looks(201, beard=FULL_BEARD), 1)
+    first = len(model.vertices) - len(model.anchors)
+    assert len(model.anchors) > 400
+    assert model.anchors.max() < first
+    distance = np.linalg.norm(model.vertices[first:] - model.vertices[model.anchors], axis=1)
+    assert 0.005 < distance.max() < 0.6
+
+
+def test_glasses_lie_around_the_eyes_and_no_action_moves_them():
+    without, positions = picture(with_looks(203))
+    glasses, _ = picture(with_looks(203, glasses=ROUND_GLASSES))
+    raised, _ = picture(with_looks(203, glasses=ROUND_GLASSES), jawOpen=0.8)
+    change = np.abs(glasses - without).sum(2) > 40
+    eyes = positions["left_pupil"], positions["right_pupil"]
+    for pupil in eyes:
+        column, row = np.round(pupil).astype(int)
+        near = change[row - 16 : row + 17, column - 16 : column + 17]
+        assert near.sum() > 40
+        assert not change[row - 1 : row + 2, column - 1 : column + 2].any()
+    assert change_around(eyes[0], glasses, raised, 10) < 1
+    assert not change[: int(positions["left_brow_middle"][1]) - 12].any()
+
+
+@pytest.mark.parametrize(
+    ("action", "landmark", "offset"),
+    [
+        ("browInnerUp", "nose_bridge", (0, -26)),
+        ("noseSneerLeft", "nose_bridge", (0, 0)),
+        ("cheekSquintLeft", "left_eye_outer", (5, 0)),
+        ("mouthSmileLeft", "left_nose_wing", (5, 6)),
+    ],
+)
+def test_lines_come_with_the_action_and_not_without_it(action, landmark, offset):
+    smooth, lined = with_looks(202), with_looks(202, line_gain=1.0)
+    rest, positions = picture(smooth)
+    rest_lined, _ = picture(lined)
+    np.testing.assert_array_equal(rest, rest_lined)
+    moved, positions = picture(smooth, **{action: 1.0})
+    moved_lined, _ = picture(lined, **{action: 1.0})
+    assert change_around(positions[landmark] + offset, moved, moved_lined) > 0.5
+
+
+def test_two_hundred_people_of_version_2_have_every_kind_of_looks():
+    people = [sample_person(number, 2) for number in range(200)]
+    assert {person.looks.beard.style for person in people} == set(BEARDS)
+    shapes = {person.looks.glasses.shape for person in people if person.looks.glasses}
+    assert shapes == set(GLASSES)
+    share = np.mean([person.looks.glasses is not None for person in people])
+    assert 0.18 < share < 0.4
+    assert all(person.looks.beard.style == "none" for person in people if person.sex == "female")
+    assert any(person.looks.eyeliner > 0.5 for person in people)
+    assert max(max(person.looks.lines) for person in people) > 0.3
+
+
+def test_a_person_of_version_1_has_plain_looks():
+    for number in range(20):
+        assert sample_person(number).looks == PLAIN
+        assert sample_person(number).sex == sample_person(number, 2).sex

@@ -26,6 +26,7 @@ HALF = np.float32(0.5)
 ONE = np.float32(1.0)
 ZERO = np.float32(0.0)
 BYTE = np.float32(1.0 / 255.0)
+LINE_DEPTH = np.float32(0.5 / 127.0)  # the deepest wrinkle takes half of the light
 FAR = np.float32(1e9)
 
 
@@ -51,6 +52,10 @@ class PersonModel(NamedTuple):
         inner_lips: (2,) vertices in the inner middle of the upper and the lower lip.
         landmarks: (L,) vertex numbers.
         texture: (H, W, 4) uint8 RGBA.
+        anchors: (N,) vertices that the last N vertices follow: hair on the face.
+        line_vertices: (K,) vertices of wrinkled regions; none where a person has no wrinkles.
+        line_regions: (K,) region of each.
+        line_masks: (K,) float32 in [0, 1], less at a region's border.
     """
 
     vertices: np.ndarray
@@ -68,6 +73,10 @@ class PersonModel(NamedTuple):
     inner_lips: np.ndarray
     landmarks: np.ndarray
     texture: np.ndarray
+    anchors: np.ndarray
+    line_vertices: np.ndarray
+    line_regions: np.ndarray
+    line_masks: np.ndarray
 
 
 class SparseShapes(NamedTuple):
@@ -96,6 +105,7 @@ class Motion(NamedTuple):
         eye_rotations: (T, 3, 3) float32, in the head's frame.
         translations: (T, 3) float32, dm.
         neck: (3,) float32 joint that the head turns about, dm.
+        lines: (T, R) float32 strength of the wrinkles of each region.
     """
 
     coefficients: np.ndarray
@@ -103,6 +113,7 @@ class Motion(NamedTuple):
     eye_rotations: np.ndarray
     translations: np.ndarray
     neck: np.ndarray
+    lines: np.ndarray
 
 
 class Camera(NamedTuple):
@@ -182,6 +193,17 @@ def _deform(
                 vertex = shapes.vertex_ids[i]
                 for axis in range(3):
                     points[vertex, axis] += weight * shapes.deltas[i, axis]
+
+
+@njit(**FAST)
+def _attach(neutral: np.ndarray, anchors: np.ndarray, points: np.ndarray) -> None:
+    """Move the last vertices as those that they follow, in place."""
+    first = len(points) - len(anchors)
+    for number in range(len(anchors)):
+        anchor = anchors[number]
+        for axis in range(3):
+            moved = points[anchor, axis] - neutral[anchor, axis]
+            points[first + number, axis] += moved
 
 
 @njit(**FAST)
@@ -360,6 +382,16 @@ def _shade_vertices(
             shading[i, 3] = strength * direct * half_cosine**exponent
         else:
             shading[i, 3] = ZERO
+
+
+@njit(**FAST)
+def _weigh_lines(model: PersonModel, strength: np.ndarray, weights: np.ndarray) -> None:
+    """How strongly wrinkles show at each vertex in a frame, into `weights`."""
+    weights[:] = ZERO
+    for number in range(len(model.line_vertices)):
+        vertex = model.line_vertices[number]
+        shown = strength[model.line_regions[number]] * model.line_masks[number]
+        weights[vertex] = max(weights[vertex], shown)
 
 
 # --- z-buffer ---------------------------------------------------------------------------------
@@ -551,6 +583,33 @@ def _shade_sample(
 
 
 @njit(**INLINE)
+def _line_depth(
+    screen: np.ndarray, model: PersonModel, line_weights: np.ndarray, t: int, row: int, column: int
+) -> float:
+    """How much a wrinkle darkens a sample of the skin; below 0 on the light skin beside it."""
+    i, j, k = _row(model.triangles, t)
+    wi, wj, wk = line_weights[i], line_weights[j], line_weights[k]
+    if wi + wj + wk <= ZERO:
+        return ZERO
+
+    corners = (i, j, k)
+    weights = _barycentric(screen, corners, row, column)
+    a, b, c = weights
+    weight = a * wi + b * wj + c * wk
+    u = _interpolate(model.uv, corners, weights, 0) - HALF
+    v = _interpolate(model.uv, corners, weights, 1) - HALF
+    height, width = model.texture.shape[:2]
+    u0 = _clamp(int(u), 0, width - 2)
+    v0 = _clamp(int(v), 0, height - 2)
+    fu = _clamp(u - u0, ZERO, ONE)
+    fv = _clamp(v - v0, ZERO, ONE)
+    texel_weights = ((1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv)
+    alpha = _bilinear(model.texture[v0], model.texture[v0 + 1], u0, texel_weights, 3)
+
+    return weight * (np.float32(128.0) - alpha) * LINE_DEPTH
+
+
+@njit(**INLINE)
 def _to_byte(total: float) -> int:
     """The mean of a pixel's samples, from their sum in [0, 4], as a rounded byte."""
     return np.uint8(min(total * np.float32(63.75) + HALF, np.float32(255.0)))
@@ -561,12 +620,14 @@ def _resolve(
     screen: np.ndarray,
     model: PersonModel,
     shading: np.ndarray,
+    line_weights: np.ndarray,
     nearest: np.ndarray,
     background: np.ndarray,
     frame: np.ndarray,
 ) -> None:
     """Shade every covered sample and average the samples of each pixel, into `frame`."""
     size = frame.shape[0]
+    has_lines = len(model.line_vertices) > 0
     for y in range(size):
         for x in range(size):
             red, green, blue = ZERO, ZERO, ZERO
@@ -582,9 +643,15 @@ def _resolve(
                     blue += background[y, x, 2]
                 else:
                     colour = _shade_sample(screen, model, shading, t, row, column)
-                    red += colour[0]
-                    green += colour[1]
-                    blue += colour[2]
+                    if has_lines:
+                        depth = _line_depth(screen, model, line_weights, t, row, column)
+                        red += colour[0] * (ONE - np.float32(0.8) * depth)
+                        green += colour[1] * (ONE - depth)
+                        blue += colour[2] * (ONE - depth)
+                    else:
+                        red += colour[0]
+                        green += colour[1]
+                        blue += colour[2]
 
             frame[y, x, 0] = _to_byte(red)
             frame[y, x, 1] = _to_byte(green)
@@ -636,11 +703,14 @@ def film(
     normals = np.empty((num_vertices, 3), np.float32)
     screen = np.empty((num_vertices, 3), np.float32)
     shading = np.empty((num_vertices, 4), np.float32)
+    line_weights = np.zeros(num_vertices, np.float32)
     depth = np.empty((2 * size, 2 * size + BLOCK), np.float32)
     nearest = np.empty((2 * size, 2 * size + BLOCK), np.int32)
 
     for frame in range(num_frames):
         _deform(model.vertices, shapes, motion.coefficients[frame], points)
+        _attach(model.vertices, model.anchors, points)
+        _weigh_lines(model, motion.lines[frame], line_weights)
         _rotate_eyes(points, model, motion.eye_rotations[frame])
         _occlude_eyes(points, model, sky_visibility)
         _light_mouth(points, model, sky_visibility)
@@ -655,7 +725,7 @@ def film(
         depth[:] = FAR
         nearest[:] = -1
         _rasterise(screen, model, depth, nearest)
-        _resolve(screen, model, shading, nearest, background, frames[frame])
+        _resolve(screen, model, shading, line_weights, nearest, background, frames[frame])
 
         for number in range(len(model.landmarks)):
             vertex = model.landmarks[number]

@@ -12,14 +12,31 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 
+from cdrl.studio.face_lines import line_map
+from cdrl.studio.facial_hair import (
+    FIRST_SKIN_ROW,
+    LAYERS,
+    PATCH_ROWS,
+    beard_colour,
+    beard_cover,
+    hair_strands,
+    has_shell,
+    moustache_cover,
+    shell_opacity,
+)
+from cdrl.studio.glasses import paint_lens
 from cdrl.studio.hair import CENTRE, COLUMNS, PHI, ROWS, STYLES, THETA, hairline
 from cdrl.studio.head import PARTS, Head, load_head
+from cdrl.studio.make_up import beard_layer, lid_layers, skin_layers
 from cdrl.studio.people import Person
 
 _Vector = np.ndarray | Sequence[np.ndarray]  # x and y
 
 ATLAS = (1024, 512)
 SKIN_ROWS, EYE_ROW, HAIR_ROW = 640, 640, 768
+# Of version 2: what lenses reflect, the colour of a frame, and the layers of a beard below it all.
+LENS_COLUMN, LENS_SIDE, FRAME_COLUMN, BEARD_ROW = 384, 96, 480, 1024
+NO_LINE = 128  # alpha of skin without a wrinkle
 AXIS = 0.30  # z of the vertical axis that azimuth is measured around, dm
 REACH = 1.75  # azimuth at the border of the skin patch, radians
 TOP, BOTTOM = 1.25, -1.90  # heights at the border of the skin patch, dm
@@ -297,6 +314,8 @@ def paint_skin(person: Person) -> np.ndarray:
 
     if person.stubble > 0.05:
         _paint_stubble(image, person, at, rng)
+    if person.version > 1:
+        _paint_looks(image, person, at)
 
     _paint_brows(image, person, at, rng)
     if person.hair_style != "bald":
@@ -392,11 +411,31 @@ def _beard(at: SkinTexels) -> np.ndarray:
     return above_neck * jaw * (1 - mouth)
 
 
+def _paint_looks(image: np.ndarray, person: Person, at: SkinTexels) -> None:
+    """Unevenness, age, lids, make-up and the roots of a beard."""
+    rng = np.random.default_rng([person.number, 0x5C2])
+    shape = at.x.shape
+    noise = [_noise(rng, shape, 22), _noise(rng, shape, 3), _noise(rng, shape, 1.5)]
+    skin = _single(person.skin)
+    layers = [*skin_layers(person.looks, skin, at.position, noise)]
+    layers += lid_layers(person.looks, skin, at.position, _lash_colour(person))
+    layers.append(beard_layer(person.looks, person.number, skin, at.position))
+    for colour, opacity in layers:
+        _blend(image, colour, opacity)
+
+
+def _lash_colour(person: Person) -> np.ndarray:
+    """(3,) sRGB."""
+    return 0.35 * np.asarray(person.brow) + 0.02
+
+
 def _paint_brows(
     image: np.ndarray, person: Person, at: SkinTexels, rng: np.random.Generator
 ) -> None:
     """The brows: a tapered arch of hairs that lean outwards."""
-    along = (at.side - BROW_FROM) / (BROW_TO - BROW_FROM)  # 0 at the inner end, 1 at the outer
+    inner = BROW_FROM - person.looks.brow_gap
+    outer = BROW_TO + person.looks.brow_tail
+    along = (at.side - inner) / (outer - inner)  # 0 at the inner end, 1 at the outer
     half_width = np.maximum(_brow_half_width(person, along), 1e-3)
     across = np.abs(at.y - _brow_height(person, along)) / half_width
     hairs = _noise(rng, at.x.shape, (2.2, 0.9))
@@ -418,7 +457,7 @@ def _brow_height(person: Person, along: np.ndarray) -> np.ndarray:
     slope = 0.03 * person.brow_slope * (along - 0.4)
     fall = 0.045 * np.clip(along - 0.7, 0, 1)
 
-    return BROW_HEIGHT + (arch + slope) - fall
+    return BROW_HEIGHT + person.looks.brow_raise + (arch + slope) - fall
 
 
 def _brow_half_width(person: Person, along: np.ndarray) -> np.ndarray:
@@ -585,8 +624,49 @@ def paint_atlas(person: Person) -> np.ndarray:
     lashes = 0.35 * np.asarray(person.brow) + 0.02
     patches[:, 320:384] = np.append(lashes, 0.55)
 
+    if person.version > 1:
+        atlas = _add_looks(atlas, person)
+
     bytes_of_atlas = np.round(atlas * 255)
     return bytes_of_atlas.astype(np.uint8)
+
+
+def _add_looks(atlas: np.ndarray, person: Person) -> np.ndarray:
+    """The atlas with what version 2 has beside it: wrinkles, glasses, layers of a beard.
+
+    Args:
+        atlas: (H, W, 4) in [0, 1]; its patches are painted in place.
+        person: looks.
+    """
+    at = skin_texels()
+    looks = person.looks
+    lines = line_map(person.number, at.x, at.y)
+    atlas[:SKIN_ROWS, :, 3] = (NO_LINE - 127 * lines) / 255
+    patches = atlas[EYE_ROW:HAIR_ROW]
+    patches[:, 320:384, 3] = looks.lashes
+    if looks.glasses is not None:
+        frame_end = ATLAS[1]
+        patches[:, FRAME_COLUMN:frame_end, :3] = looks.glasses.colour
+        lens = paint_lens(looks.glasses, person.number, LENS_SIDE)
+        patches[:LENS_SIDE, LENS_COLUMN:FRAME_COLUMN] = lens
+    if not has_shell(looks.beard):
+        return atlas
+
+    rows = slice(FIRST_SKIN_ROW, FIRST_SKIN_ROW + PATCH_ROWS)
+    position = at.position[rows]
+    side = np.abs(position[..., 0])
+    y, z = position[..., 1], position[..., 2]
+    cover = beard_cover(looks.beard, side, y, z)
+    cover = np.maximum(cover, 1.15 * moustache_cover(looks.beard, side, y + 0.012))
+    strands = hair_strands(person.number, side.shape)
+    colour = beard_colour(looks.beard, strands)
+    layers = []
+    for layer in range(LAYERS):
+        opacity = shell_opacity(cover, strands, layer)
+        brightness = 0.85 + 0.15 * (layer + 1) / LAYERS
+        layers.append(np.concatenate([colour * brightness, opacity[..., None]], 2))
+
+    return np.concatenate([atlas, *layers]).astype(np.float32)
 
 
 def half_size(atlas: np.ndarray) -> np.ndarray:

@@ -4,13 +4,14 @@ Every person and every scene follows from one integer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from cdrl.core.errors import InputError
 from cdrl.studio.head import load_head
+from cdrl.studio.looks import PLAIN, Looks, sample_looks
 
 # Version 1 is what the committed networks and results stand on; version 2 has more kinds of faces,
 # acts as strongly as real people, and is seen through a camera.
@@ -30,6 +31,9 @@ SPREAD, LIMIT = 0.24, 0.6
 MACRO_MODES = (*RACES, "age-", "weight-")  # first part of the names of modes of the whole head
 # Whole-head forms add up over many modes, and wide eyes read as fear: keep them smaller.
 SUBDUED_MODES = ("head-", "eye-height", "eyebrows", "mouth-angles")
+# Version 2 spreads these wider: lids, folds above them, brows.
+VARIED_MODES = ("eye-eyefold", "eye-epicanthus", "eye-bag", "eye-corner", "eyebrows", "mouth-laugh")
+VARIED_LIMIT = 0.75
 BROW_WIDTHS = {"male": (0.06, 0.095), "female": (0.045, 0.07)}  # dm, from and to
 LIPSTICK = np.array((0.42, 0.10, 0.14))
 TONE_OF_RACES = (0.82, 0.34, 0.16)  # mean place in `SKIN`, 0 to 1
@@ -109,6 +113,7 @@ class Person:
     iris: Colour
     shirt: Colour
     version: int = 1  # of the studio
+    looks: Looks = PLAIN
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,8 @@ class Scene:
     distance: float  # camera to head, dm
     zoom: float  # 1: the head fills about 80 % of the height
     shift: tuple[float, float]  # of the head in the picture, fractions of its height
+    clutter: float = 0.0  # contrast of what is out of focus behind the head
+    clutter_seed: int = 0
 
 
 def check_version(version: int) -> None:
@@ -290,7 +297,7 @@ def sample_person(number: int, version: int = 1) -> Person:
     brow_density = _uniform(rng, 0.65, 1.0)
     shirt = rng.uniform(0.1, 0.75) + rng.normal(0, 0.09, 3)
 
-    return Person(
+    person = Person(
         number=number,
         sex=sex,
         races=tuple(map(float, races)),
@@ -314,6 +321,33 @@ def sample_person(number: int, version: int = 1) -> Person:
         iris=_colour(iris),
         shirt=_colour(shirt),
         version=version,
+    )
+    return person if version == 1 else _vary(person)
+
+
+def _vary(person: Person) -> Person:
+    """A person of version 1 with the looks of version 2, and lids and brows of more shapes."""
+    rng = np.random.default_rng([person.number, 0x9E1])
+    shape = []
+    for mode, weight in person.shape:
+        stem = mode[2:] if mode.startswith(("l-", "r-")) else mode
+        if stem.startswith(VARIED_MODES):
+            weight = float(np.clip(1.7 * weight, -VARIED_LIMIT, VARIED_LIMIT))
+        shape.append((mode, weight))
+
+    thickness = float(np.exp(rng.normal(0, 0.28)))
+    slope = person.brow_slope + float(rng.normal(0, 0.8))
+    density = float(np.clip(person.brow_density * rng.uniform(0.6, 1.1), 0.35, 1.0))
+    looks = sample_looks(person.number, person.sex, person.age, person.hair)
+
+    return replace(
+        person,
+        shape=tuple(shape),
+        stubble=0.0,
+        brow_width=person.brow_width * thickness,
+        brow_slope=slope,
+        brow_density=density,
+        looks=looks,
     )
 
 
@@ -371,6 +405,9 @@ def sample_scene(seed: int, version: int = 1) -> Scene:
         version: of the studio.
     """
     check_version(version)
+    if version > 1:
+        return _sample_varied_scene(seed)
+
     # The order of the draws is part of the corpus.
     rng = np.random.default_rng([seed, 0x5CE])
     side = rng.choice((-1, 1))
@@ -407,3 +444,51 @@ def sample_scene(seed: int, version: int = 1) -> Scene:
         zoom=zoom,
         shift=(right, down),
     )
+
+
+def _sample_varied_scene(seed: int) -> Scene:
+    """A scene of version 2: light from any side of the front, soft or hard, warm or cold."""
+    rng = np.random.default_rng([seed, 0x5CF])
+    side = rng.choice((-1, 1))
+    key_tint = _tint(rng.normal(0, 0.5))
+    sky_tint = _tint(rng.normal(0, 0.4))
+    hardness = rng.beta(1.6, 1.6)  # 0: the sky alone, nearly; 1: one lamp in the dark
+
+    key = (0.30 + 0.55 * hardness) * key_tint
+    sky = (0.52 - 0.34 * hardness) * rng.uniform(0.9, 1.1) * sky_tint
+    fill = rng.uniform(0.02, 0.22) * sky_tint
+    bounce = rng.uniform(0.35, 1.0) * np.array((1.05, 0.95, 0.88))
+    first, second = _sample_background(rng)
+
+    key_azimuth = side * rng.uniform(0.0, 1.3)
+    is_low = rng.random() < 0.12
+    key_elevation = rng.uniform(-0.5, 0.0) if is_low else rng.uniform(0.0, 1.0)
+    fill_azimuth = -side * rng.uniform(0.5, 1.3)
+    fill_elevation = rng.uniform(-0.2, 0.5)
+
+    angle, distance, zoom = rng.uniform((0, 11, 0.93), (2 * np.pi, 22, 1.06))
+    right, down = rng.normal(0, 0.012, 2)
+    has_clutter = rng.random() < 0.6
+    clutter = rng.uniform(0.1, 0.45) if has_clutter else 0.0
+
+    return Scene(
+        key_direction=_direction(key_azimuth, key_elevation),
+        key=_light(key),
+        fill_direction=_direction(fill_azimuth, fill_elevation),
+        fill=_light(fill),
+        sky=_light(sky),
+        ground=_light(sky * bounce),
+        background=(_colour(first), _colour(second)),
+        background_angle=float(angle),
+        distance=float(distance),
+        zoom=float(zoom),
+        shift=(float(right), float(down)),
+        clutter=float(clutter),
+        clutter_seed=seed,
+    )
+
+
+def _tint(warmth: float) -> np.ndarray:
+    """Factors (3,) of the light's colour: warm above 0, cold below, of mean 1."""
+    tint = np.exp(warmth * np.array((0.22, 0.0, -0.30)))
+    return tint / tint.mean()

@@ -14,18 +14,27 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import gaussian_filter, zoom
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
+from cdrl.studio.face_lines import NO_LINES, line_vertices, line_weights
+from cdrl.studio.facial_hair import FIRST_SKIN_ROW, PATCH_ROWS, Shell, beard_shell
+from cdrl.studio.glasses import Frame, glasses_frame
 from cdrl.studio.hair import ROWS, hair_shell, hangs
 from cdrl.studio.head import HEAD_WIDTH, LANDMARKS, PARTS, Blendshapes, Head, load_head
 from cdrl.studio.kernels import Camera, Lights, Motion, PersonModel, SparseShapes, film
+from cdrl.studio.looks import Looks
 from cdrl.studio.paint import (
     ATLAS,
+    BEARD_ROW,
     EYE_RADIUS,
     EYE_ROW,
+    FRAME_COLUMN,
     HAIR_ROW,
     HALF_EYE,
+    LENS_COLUMN,
+    LENS_SIDE,
     atlas_uv,
     half_size,
     paint_atlas,
@@ -122,7 +131,7 @@ def _eyeball(anchors: np.ndarray, first_vertex: int) -> _Eyeball:
 
 
 class _Head(NamedTuple):
-    """Everything that is drawn of a person: head, eyeballs and hair, in this order.
+    """Everything that is drawn of a person: head, eyeballs, hair, glasses, beard, in this order.
 
     Attributes:
         average: the average head.
@@ -131,6 +140,8 @@ class _Head(NamedTuple):
         right_eye: eyeball.
         hair: (N, 3) positions, dm; none where there is no hair to lift.
         hair_triangles: (F, 3), numbered from 0.
+        glasses: or None.
+        beard: shells of hair on the face; without vertices in most people.
     """
 
     average: Head
@@ -139,6 +150,8 @@ class _Head(NamedTuple):
     right_eye: _Eyeball
     hair: np.ndarray
     hair_triangles: np.ndarray
+    glasses: Frame | None
+    beard: Shell
 
     @property
     def first_vertices(self) -> tuple[int, int, int]:
@@ -148,9 +161,20 @@ class _Head(NamedTuple):
         return left, right, right + len(self.right_eye.vertices)
 
     @property
+    def first_glasses(self) -> int:
+        """First vertex of the glasses."""
+        return self.first_vertices[2] + len(self.hair)
+
+    @property
+    def first_beard(self) -> int:
+        """First vertex of the beard."""
+        num_glasses = 0 if self.glasses is None else len(self.glasses.vertices)
+        return self.first_glasses + num_glasses
+
+    @property
     def num_vertices(self) -> int:
         """V of all parts."""
-        return self.first_vertices[2] + len(self.hair)
+        return self.first_beard + len(self.beard.vertices)
 
 
 def _assemble(person: Person) -> _Head:
@@ -164,12 +188,21 @@ def _assemble(person: Person) -> _Head:
 
     hair, hair_triangles = hair_shell(person, neutral)
 
-    return _Head(average, neutral, left_eye, right_eye, hair, hair_triangles)
+    beard = beard_shell(person.looks.beard, neutral)
+    glasses = None
+    if person.looks.glasses is not None:
+        eyes = np.stack([left_eye.sphere, right_eye.sphere])
+        glasses = glasses_frame(person.looks.glasses, neutral, eyes)
+
+    return _Head(average, neutral, left_eye, right_eye, hair, hair_triangles, glasses, beard)
 
 
 def _vertices(head: _Head) -> np.ndarray:
     """Neutral positions (V, 3) float32 of all parts, dm."""
     parts = [head.neutral, head.left_eye.vertices, head.right_eye.vertices, head.hair]
+    if head.glasses is not None:
+        parts.append(head.glasses.vertices)
+    parts.append(head.beard.vertices)
     vertices = np.concatenate(parts)
     teeth = np.flatnonzero(np.isin(head.average.part, TEETH))
     vertices[teeth] -= (0, 0, TEETH_BACK)
@@ -181,7 +214,27 @@ def _uv(head: _Head) -> np.ndarray:
     """Texels (V, 2) of all parts in the full texture."""
     skin_uv = atlas_uv(head.average)
     hair_uv = _hair_uv(len(head.hair))
-    return np.concatenate([skin_uv, head.left_eye.uv, head.right_eye.uv, hair_uv])
+    parts = [skin_uv, head.left_eye.uv, head.right_eye.uv, hair_uv]
+    if head.glasses is not None:
+        parts.append(_glasses_uv(head.glasses))
+    parts.append(_beard_uv(head.beard, skin_uv))
+    return np.concatenate(parts)
+
+
+def _glasses_uv(glasses: Frame) -> np.ndarray:
+    """Texels (N, 2): the frame has one colour, the lenses what they reflect."""
+    uv = np.empty((len(glasses.vertices), 2))
+    uv[:, 0] = LENS_COLUMN + 1 + (LENS_SIDE - 2) * glasses.lens_uv[:, 0]
+    uv[:, 1] = EYE_ROW + 1 + (LENS_SIDE - 2) * (1 - glasses.lens_uv[:, 1])
+    uv[: glasses.num_frame] = ((FRAME_COLUMN + ATLAS[1]) / 2, EYE_ROW + 64)
+    return uv
+
+
+def _beard_uv(beard: Shell, skin_uv: np.ndarray) -> np.ndarray:
+    """Texels (N, 2): those of the skin below, in the patch of each layer."""
+    uv = skin_uv[beard.anchors].astype(np.float64)
+    uv[:, 1] += BEARD_ROW - FIRST_SKIN_ROW + PATCH_ROWS * beard.layer
+    return uv
 
 
 def _hair_uv(num_vertices: int) -> np.ndarray:
@@ -210,10 +263,15 @@ def _triangles(head: _Head, hair_hangs: bool) -> _Triangles:
     """All triangles: opaque ones, lashes, hair; hair that hangs shows its inside too."""
     skin, lashes = _visible_triangles(head.average)
     opaque = np.concatenate([skin, head.left_eye.triangles, head.right_eye.triangles])
+    lenses = np.zeros((0, 3), np.int64)
+    if head.glasses is not None:
+        opaque = np.concatenate([opaque, head.glasses.frame + head.first_glasses])
+        lenses = head.glasses.lenses + head.first_glasses
 
     hair = head.hair_triangles + head.first_vertices[2]
-    corners = np.concatenate([opaque, lashes, hair])
-    num_one_sided = 0 if hair_hangs else len(hair)
+    beard = head.beard.triangles + head.first_beard
+    corners = np.concatenate([opaque, lashes, lenses, hair, beard])
+    num_one_sided = len(beard) if hair_hangs else len(hair) + len(beard)
 
     two_sided_end = len(corners) - num_one_sided
     corners = np.ascontiguousarray(corners, np.int32)
@@ -251,7 +309,8 @@ def _head_weights(head: _Head) -> np.ndarray:
 
     first_hair = head.first_vertices[2]
     hair_height = head.hair[:, 1]
-    weights[first_hair:] = smoothstep(-2.6, -0.9, hair_height)
+    weights[first_hair : head.first_glasses] = smoothstep(-2.6, -0.9, hair_height)
+    weights[head.first_beard :] = weights[head.beard.anchors]
 
     return weights
 
@@ -310,11 +369,13 @@ def _sky_visibility(head: _Head) -> np.ndarray:
     visibility[interior] = 0.04 + 0.60 * interior_depth
     visibility[teeth] = 0.14 + 0.86 * teeth_depth
     visibility[head.first_vertices[2] :] = 0.9
+    below = visibility[head.beard.anchors]
+    visibility[head.first_beard :] = np.maximum(0.8 * below, 0.35) + 0.08 * head.beard.layer
 
     return visibility
 
 
-def _specular(head: _Head) -> np.ndarray:
+def _specular(head: _Head, person: Person) -> np.ndarray:
     """(V, 2) strength and exponent of the highlight."""
     left, _, first_hair = head.first_vertices
 
@@ -325,6 +386,11 @@ def _specular(head: _Head) -> np.ndarray:
 
     specular[left:first_hair] = (0.75, 90.0)  # both eyeballs
     specular[first_hair:] = (0.10, 10.0)
+    if person.version > 1:
+        lips = _lip_mask(head) > 0.4
+        specular[lips, 0] += 0.35 * person.looks.gloss
+        specular[head.first_glasses : head.first_beard] = (0.35, 25.0)
+        specular[head.first_beard :] = (0.05, 8.0)
 
     return specular
 
@@ -352,6 +418,7 @@ def person_model(person: Person, halvings: int) -> PersonModel:
     landmarks = _landmarks(head)
     inner_lips = [LANDMARKS.index("upper_lip_inner"), LANDMARKS.index("lower_lip_inner")]
     eye_spheres = [head.left_eye.sphere, head.right_eye.sphere]
+    lines = line_vertices() if person.version > 1 else NO_LINES
 
     return PersonModel(
         vertices=_vertices(head),
@@ -361,7 +428,7 @@ def person_model(person: Person, halvings: int) -> PersonModel:
         uv=uv.astype(np.float32),
         albedo_factor=_albedo_factor(head, person),
         sky_visibility=_sky_visibility(head),
-        specular=_specular(head),
+        specular=_specular(head, person),
         head_weight=_head_weights(head),
         eye_ranges=np.array([(left, right), (right, first_hair)]),
         eye_spheres=np.array(eye_spheres, np.float32),
@@ -369,6 +436,10 @@ def person_model(person: Person, halvings: int) -> PersonModel:
         inner_lips=landmarks[inner_lips],
         landmarks=landmarks,
         texture=_texture(person, halvings),
+        anchors=head.beard.anchors,
+        line_vertices=lines.vertex_ids,
+        line_regions=lines.regions,
+        line_masks=lines.masks,
     )
 
 
@@ -436,7 +507,7 @@ def _rotations(angles: np.ndarray) -> np.ndarray:
     return rotations
 
 
-def _motion(coefficients: np.ndarray, pose: np.ndarray, gaze: np.ndarray) -> Motion:
+def _motion(coefficients: np.ndarray, pose: np.ndarray, gaze: np.ndarray, looks: Looks) -> Motion:
     """The kernels' form of T frames; see `render`."""
     translations = np.zeros((len(pose), 3), np.float32)
     translations[:, 0] = pose[:, 3] * HEAD_WIDTH
@@ -444,7 +515,9 @@ def _motion(coefficients: np.ndarray, pose: np.ndarray, gaze: np.ndarray) -> Mot
     head_rotations = _rotations(pose[:, :3])
     eye_rotations = _rotations(gaze)
 
-    return Motion(coefficients, head_rotations, eye_rotations, translations, NECK)
+    lines = line_weights(looks, coefficients)
+
+    return Motion(coefficients, head_rotations, eye_rotations, translations, NECK, lines)
 
 
 def _camera(scene: Scene, log_scale: np.ndarray, size: int) -> Camera:
@@ -499,7 +572,26 @@ def _background(scene: Scene, size: int) -> np.ndarray:
     vignette = 1 - 0.25 * (x**2 + y**2)
 
     image = image * vignette[..., None]
+    if scene.clutter > 0:
+        image = np.clip(image * _clutter(scene, size), 0, 1)
     return image.astype(np.float32)
+
+
+def _clutter(scene: Scene, size: int) -> np.ndarray:
+    """(size, size, 3) factors of a room out of focus: boards and boxes of several sizes."""
+    rng = np.random.default_rng([scene.clutter_seed, 0xC1])
+    coarse = 48
+    room = np.zeros((coarse, coarse, 3))
+    for _ in range(9):
+        top, left = rng.integers(-10, coarse, 2)
+        height, width = rng.integers(6, 34, 2)
+        rows = slice(max(top, 0), max(top + height, 0))
+        columns = slice(max(left, 0), max(left + width, 0))
+        room[rows, columns] += rng.normal(0, 1) + rng.normal(0, 0.3, 3)
+
+    blurred = gaussian_filter(room, (rng.uniform(0.6, 2.5),) * 2 + (0,))
+    scale = (size / coarse, size / coarse, 1)
+    return np.exp(scene.clutter * zoom(blurred, scale, order=1, mode="nearest", grid_mode=True))
 
 
 # --- a clip -----------------------------------------------------------------------------------
@@ -566,7 +658,7 @@ def render(
     actions = action_shapes(person.version)
     shapes = SparseShapes(actions.vertex_ids, actions.deltas, actions.offsets)
     model = person_model(person, _texture_halvings(size))
-    motion = _motion(coefficients, pose, gaze)
+    motion = _motion(coefficients, pose, gaze, person.looks)
     camera = _camera(scene, pose[:, 5], size)
 
     return film(model, shapes, motion, camera, _lights(scene), _background(scene, size))
