@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from troublesome import Stillborn, fail, play, power
+from troublesome import Stillborn, fail, play, power, process_number
 
 from cdrl.core.errors import InputError
-from cdrl.core.pools import Lost, beside, in_order, run_each
+from cdrl.core.pools import Lost, beside, in_order, kept_workers, run_each
 
 ROOT = Path(__file__).parents[1]
 SLEEPERS = """
@@ -65,6 +65,21 @@ def test_jobs_beside_a_block_have_ended_in_order_when_it_is_left(workers):
     with beside(power, [(3, 2), (2, 5)], workers) as results:
         assert results == []
     assert results == [9, 32]
+
+
+def test_kept_workers_do_the_jobs_of_several_calls_and_end_with_the_block():
+    jobs = [(number,) for number in range(6)]
+    with kept_workers(2), beside(process_number, jobs[:1], 2) as others:
+        first = set(in_order(process_number, jobs, 2))
+        second = set(in_order(process_number, jobs, 2))
+    workers = first | second | set(others)
+    assert len(workers) <= 2
+    assert not any(psutil.pid_exists(number) for number in workers)
+
+
+def test_without_workers_to_keep_each_call_has_its_own():
+    with kept_workers(1):
+        assert list(in_order(power, [(2, 3), (3, 2)], 1)) == [8, 9]
 
 
 def test_a_job_beside_a_block_that_dies_is_one_line_with_a_remedy():

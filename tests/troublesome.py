@@ -28,6 +28,11 @@ def power(base, exponent):
     return base**exponent
 
 
+def process_number(job):
+    time.sleep(0.01)
+    return os.getpid()
+
+
 class Stillborn:
     """A function that ends the process that unpickles it."""
 

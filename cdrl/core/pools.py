@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from cdrl.core.ending import end_with_parent
 from cdrl.core.errors import InputError
 
 AHEAD = 2  # jobs per worker that are handed over before their results are needed
+_kept_pools: list[ProcessPool] = []  # of the blocks of `kept_workers` that this process is in
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,38 @@ def in_order(
         for job in jobs:
             yield function(*job)
         return
-    with _pool(min(workers, len(jobs)), threads) as pool:
+    with _kept_or_new_pool(min(workers, len(jobs)), threads) as pool:
         waiting = deque(jobs)
         running: deque[Future] = deque()
-        while waiting or running:
-            while waiting and len(running) <= AHEAD * workers:
-                running.append(pool.schedule(function, args=waiting.popleft()))
-            yield _refuse_lost(_result(running.popleft(), None))
+        try:
+            while waiting or running:
+                while waiting and len(running) <= AHEAD * workers:
+                    running.append(pool.schedule(function, args=waiting.popleft()))
+                yield _refuse_lost(_result(running.popleft(), None))
+        finally:
+            for future in running:
+                future.cancel()
+
+
+@contextmanager
+def kept_workers(workers: int, threads: int = 1) -> Iterator[None]:
+    """Let `in_order` and `beside` share one pool in the block.
+
+    Its processes stay between the calls: what they have imported and cached is there already.
+
+    Args:
+        workers: spawned processes; 0 and 1 start none.
+        threads: numeric threads of each; 0 leaves them as they are.
+    """
+    if workers <= 1:
+        yield
+        return
+    with _pool(workers, threads) as pool:
+        _kept_pools.append(pool)
+        try:
+            yield
+        finally:
+            _kept_pools.remove(pool)
 
 
 @contextmanager
@@ -129,7 +155,7 @@ def beside(
         for job in jobs:
             results.append(function(*job))
         return
-    with _pool(min(workers - 1, len(jobs)), threads) as pool:
+    with _kept_or_new_pool(min(workers - 1, len(jobs)), threads) as pool:
         running = [pool.schedule(quietly, args=(function, *job)) for job in jobs]
         yield results
         for future in running:
@@ -174,6 +200,11 @@ class WorkerPool:
         future = self.pool.schedule(function, args=(job,), timeout=limit_seconds)
         wait([future])
         return _result(future, limit_seconds)
+
+
+def _kept_or_new_pool(workers: int, threads: int) -> AbstractContextManager[ProcessPool]:
+    """The pool that `kept_workers` keeps, else one that ends with the block."""
+    return nullcontext(_kept_pools[-1]) if _kept_pools else _pool(workers, threads)
 
 
 class _pool:
