@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from cdrl.studio.head import PARTS, load_head
 from cdrl.studio.looks import Beard
 
-LAYERS = 2
+LAYERS = 1
 PATCH_ROWS = 256  # of each layer's patch in the texture
 FIRST_SKIN_ROW = 336  # row of the skin that the first row of a patch repeats
 _THINNEST = 0.02  # dm
@@ -174,5 +174,5 @@ def beard_colour(beard: Beard, strands: np.ndarray) -> np.ndarray:
 def shell_opacity(cover: np.ndarray, strands: np.ndarray, layer: int) -> np.ndarray:
     """(H, W) alpha of a layer: outer hairs are fewer, and the edge is ragged."""
     height = (layer + 1) / LAYERS
-    hairs = 1.5 * cover - 0.55 * height + 0.30 * strands
+    hairs = 1.5 * cover - 0.40 * height + 0.30 * strands
     return _step(0.05, 0.55, hairs)
