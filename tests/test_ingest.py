@@ -298,11 +298,13 @@ def test_the_samples_give_the_same_bytes_in_one_process_and_in_two_workers(tmp_p
 def test_throughput_is_said_in_frames_a_second_and_of_one_core(trees, tmp_path, capsys):
     root, clips = clips_of(trees, "ravdess")
     result = ingest(clips, root, tmp_path / "store", IN_PROCESS)
+    printed = capsys.readouterr()
     match = re.search(
         r"4 clips, (\d+) frames; (\d+) of them now, in ([\d.]+) s: ([\d.]+) frames a second, "
         r"([\d.]+) a",
-        capsys.readouterr().out,
+        printed.out,
     )
+    assert re.search(r"store, the store: 100%.* 4/4 ", printed.err)
     frames, read_frames, _, speed, core_speed = (float(number) for number in match.groups())
     assert frames == read_frames == result.frames
     assert speed == pytest.approx(frames / result.seconds, abs=0.06)
