@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from joint_training import OBJECTIVES, compare, compare_and_train, terms_and_gradients
-from regression_training import STEPS, Regression, draw, fail, train_regression
+from regression_training import STEPS, Regression, draw, end_slowly, fail, train_regression
 from safetensors.torch import load_file
 
 from cdrl.core.errors import InputError
@@ -83,6 +83,11 @@ def test_a_group_whose_process_dies_says_so_and_resumes_bit_for_bit(made_by_two,
 def test_an_error_of_a_process_is_the_error_of_the_group(tmp_path):
     with pytest.raises(InputError, match="loss weights .* name no term"):
         run_in_group(fail, (tmp_path,), 2, "cpu", "regression")
+
+
+def test_a_process_that_takes_its_time_to_end_is_not_taken_for_a_success():
+    with pytest.raises(InputError, match=r"process 1 of 1 ended \(exit code 3\)"):
+        run_in_group(end_slowly, (), 1, "cpu", "regression")
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

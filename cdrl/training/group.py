@@ -106,13 +106,14 @@ def _free_port() -> int:
 
 def _wait_for(processes: list, connections: list[Connection], title: str) -> None:
     """Return when all processes have ended well; raise where one has not."""
-    running = [process.sentinel for process in processes]
+    running = {process.sentinel: process for process in processes}
     while running:
-        for sentinel in wait(running):
-            running.remove(sentinel)
+        for sentinel in wait(list(running)):
+            # A process closes its sentinel a moment before it has an exit code.
+            running.pop(sentinel).join()
         if any(process.exitcode for process in processes):
             # The others notice the loss of one and end with errors of their own.
-            wait(running, timeout=FAREWELL_SECONDS)
+            wait(list(running), timeout=FAREWELL_SECONDS)
             _refuse_failure(processes, connections, title)
 
 
