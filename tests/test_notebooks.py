@@ -9,6 +9,7 @@ import nbformat
 from conftest import SMOKE_RUN
 from test_course import execute
 
+from cdrl.cli.main import main
 from cdrl.core.paths import repository_root
 from cdrl.core.results import all_scores, read_results
 from cdrl.core.settings import stage_config
@@ -181,6 +182,16 @@ def test_ideas_are_scored_beside_the_default_with_intervals(smoke):
     assert scores["in order.swap_image"] != scores["triplet.swap_image"]
 
     same = {"first": values["config"], "again": values["config"]}
-    control = compare_content(smoke, same, stage_config("probe", "smoke"))
-    assert control["again.swap_image_gain"] == 0
-    assert control["again.swap_image_gain.low"] == control["again.swap_image_gain.high"] == 0
+    control = compare_content(smoke, same, stage_config("probe", "smoke"), seeds=(0, 1))
+    for gain in ("swap_image_gain", "viseme_gain", "emotion_gain"):
+        assert control[f"again.{gain}"] == 0
+        assert control[f"again.{gain}.low"] == control[f"again.{gain}.high"] == 0
+
+
+def test_the_command_compares_an_idea_with_the_default_on_a_run(smoke, capsys):
+    idea = "content.temperature=0.5"
+    sizes = ("--steps", "3", "--batch", "3", "--seeds", "2")
+    assert main(["compare", idea, "--run", str(smoke), "--preset", "smoke", *sizes]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "2 x 2 trainings of 3 steps" in lines[0]
+    assert len([line for line in lines if idea in line]) == 3

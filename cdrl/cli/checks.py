@@ -13,10 +13,19 @@ from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.errors import InputError
 from cdrl.core.paths import run_path
 from cdrl.core.places import check_file, check_folder
-from cdrl.core.settings import IngestConfig, StudyConfig, field_infos, from_dict, read_value
+from cdrl.core.settings import (
+    ContentConfig,
+    IngestConfig,
+    StudyConfig,
+    field_infos,
+    from_dict,
+    read_value,
+    resolve_settings,
+)
 from cdrl.core.user_code import INTERFACES
 
 MOST_WORKERS = 1024
+MOST_SEEDS = 100
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -57,6 +66,49 @@ def run_folder(arguments: argparse.Namespace) -> Path:
     """
     folder = f"runs/{arguments.preset}" if arguments.out is None else arguments.out
     return relative_to_root(folder)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Check the ideas of `cdrl compare`, and its numbers.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: for what cannot be used.
+    """
+    ideas_of(arguments)
+    infos = field_infos(ContentConfig)
+    read_value("--steps", infos["steps"], arguments.steps)
+    read_value("--batch", infos["batch"], arguments.batch)
+    seeds = arguments.seeds
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise InputError(f"--seeds {seeds}: a whole number from 1 to {MOST_SEEDS} is needed")
+
+
+def ideas_of(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """The ideas of `cdrl compare`: the text of each -> its settings by their full names.
+
+    Args:
+        arguments: of the command.
+
+    Raises:
+        InputError: a text that is no setting, or a setting of another stage.
+    """
+    ideas = {}
+    for text in arguments.ideas:
+        settings = resolve_settings(parse_settings(text.split(","), "idea"))
+        for name in settings:
+            if name == "content.seed":
+                raise InputError(f"{text}: every idea is trained with the same seeds, --seeds N")
+            if not name.startswith("content."):
+                raise InputError(
+                    f"{text}: settings of CCRL are compared, content.NAME; for {name} run "
+                    f"cdrl run --set {text}"
+                )
+        ideas[text] = settings
+
+    return ideas
 
 
 def grid(arguments: argparse.Namespace) -> None:

@@ -172,6 +172,37 @@ COMMANDS = (
         check="cdrl.cli.checks:grid",
     ),
     Command(
+        ("compare",),
+        "cdrl.cli.compare:compare",
+        "a loss or an encoder of your own, or any content.NAME=VALUE, beside the kit's; minutes",
+        (
+            argument(
+                "ideas",
+                metavar="NAME=VALUE",
+                nargs="+",
+                help="an idea, as in content.loss=mine:triplet; several settings of one idea "
+                "between commas",
+            ),
+            argument(
+                "--run",
+                metavar="RUN",
+                help="whose features are taken (default: runs/demo; without it a small run is "
+                "made first)",
+            ),
+            argument("--preset", default="cpu", choices=PRESETS, help="of that run (default cpu)"),
+            argument("--steps", type=int, default=50, help="of each training (default 50)"),
+            argument("--batch", type=int, default=4, help="pairs of clips (default 4)"),
+            argument(
+                "--seeds",
+                type=int,
+                default=1,
+                metavar="N",
+                help="trainings of each, with the seeds 0 to N - 1 (default 1)",
+            ),
+        ),
+        check="cdrl.cli.checks:compare",
+    ),
+    Command(
         ("scores",),
         "cdrl.cli.scores:scores",
         "print the scores of a run that matter; by pattern or all, as `name value` lines",

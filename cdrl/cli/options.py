@@ -10,11 +10,12 @@ from cdrl.core.paths import working_root
 PLACES = ("data_root", "ingested", "weights", "features", "syncnet", "arcface", "efficient_face")
 
 
-def parse_settings(texts: Iterable[str]) -> dict[str, str]:
+def parse_settings(texts: Iterable[str], option: str = "--set") -> dict[str, str]:
     """Read `--set`: ["content.steps=200"] -> {"content.steps": "200"}.
 
     Args:
         texts: one for each `--set`.
+        option: what an error calls it.
 
     Raises:
         InputError: for a text without a name or an equals sign.
@@ -23,7 +24,9 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise InputError(f"--set {text}: name=value is needed, as in --set content.steps=200")
+            raise InputError(
+                f"{option} {text}: name=value is needed, as in {option} content.steps=200"
+            )
         settings[name.strip()] = value.strip()
 
     return settings

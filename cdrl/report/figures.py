@@ -109,6 +109,7 @@ def score_bars(
     n: ArrayLike | None = None,
     title: str = "",
     unit: str = "accuracy",
+    mark: str = "chance",
 ) -> Figure:
     """Bars with their intervals and, across each, its own chance level.
 
@@ -123,6 +124,7 @@ def score_bars(
         n: (N,) number of samples, written after the name; nan where unknown, or None.
         title: of the figure.
         unit: what the axis measures.
+        mark: what the legend calls the chance levels.
 
     Returns:
         A figure; the chance levels are one black mark a bar.
@@ -144,7 +146,7 @@ def score_bars(
         marker={"color": [_bar_colour(name) for name in names]},
     )
     if chance is not None:
-        _add_chance_marks(figure, labels, chance)
+        _add_chance_marks(figure, labels, chance, mark)
 
     figure.update_yaxes(autorange="reversed", tickfont={"size": 12})
     height = 110 + 30 * len(names) + LINE_HEIGHT // 2 * num_lines
@@ -173,14 +175,14 @@ def _bar_colour(name: str) -> str:
     return COLOURS[0]
 
 
-def _add_chance_marks(figure: Figure, names: list[str], chance: ArrayLike) -> None:
+def _add_chance_marks(figure: Figure, names: list[str], chance: ArrayLike, mark: str) -> None:
     """Draw a black mark across each bar at its chance level; (N,) levels or one for all."""
     levels = np.broadcast_to(np.asarray(chance), len(names))
     positions = json_numbers(levels)
     line = {"width": 3, "color": "black"}
     marker = {"symbol": "line-ns", "size": 18, "line": line}
 
-    figure.add_scatter(y=names, x=positions, mode="markers", name="chance", marker=marker)
+    figure.add_scatter(y=names, x=positions, mode="markers", name=mark, marker=marker)
 
 
 def _error_bars(scores: np.ndarray, low: ArrayLike | None, high: ArrayLike | None) -> dict | None:

@@ -28,9 +28,10 @@ from cdrl.stages.s06_evaluate import (
     score_text,
     variant_table,
 )
-from cdrl.stages.s07_ideas import compare_content
+from cdrl.stages.s07_ideas import SMALL_RUN, compare_content, prepare_features
 
 __all__ = [
+    "SMALL_RUN",
     "action_settings",
     "aligned_clips",
     "bar_columns",
@@ -54,6 +55,7 @@ __all__ = [
     "open_features",
     "pair_strip",
     "phoneme_times",
+    "prepare_features",
     "priors_language",
     "probe",
     "prompt_similarity",
