@@ -150,6 +150,20 @@ def test_every_main_score_of_the_study_has_words():
         assert "." not in words_of(name)
 
 
+def test_the_main_scores_of_real_people_are_those_of_the_default_editor_in_words(capsys):
+    folder = repository_root() / "results" / "real"
+    lines = printed(capsys, folder)
+    names = [line.split()[0] for line in lines[1:-2]]
+    assert names[:2] == ["real.actions.all.top", "real.actions.all.rise"]
+    assert "real.copy.all.rise" in names and "nan" not in "".join(lines)
+    for name in names:
+        assert words_of(name).startswith("real people, ")
+        assert "_" not in words_of(name) and "." not in words_of(name)
+    # What a run says of its real clips is no edit.
+    assert words_of("real.raw.retrieval_r1").startswith("frozen features: ")
+    assert words_of("real.viseme") == "content, as trained: mouth shape of a frame"
+
+
 def test_a_table_of_variants_has_its_intervals_below_its_values_and_words_for_heads():
     cells = {"mouth_error": "0.511 (0.474 to 0.547)", "psnr": float("nan")}
     table = ColumnTable(pd.DataFrame({"cdrl": cells, "copy_source": cells}))

@@ -42,6 +42,17 @@ EDIT_SCORES = (
     "cdrl.psnr",
     "cdrl.jitter",
 )
+# Edits of real people, after `real.`: the mean of all emotions, then the emotions.
+EDITORS_OF_PEOPLE = ("actions", "copy", "acted")
+PEOPLE_SCORES = (
+    "all.top",
+    "all.rise",
+    "all.identity",
+    "all.identity.two_frames",
+    "all.opening_correlation",
+    "all.closure",
+)
+EMOTION_SCORES = ("happy", "surprised", "sad", "angry", "fear", "disgusted")
 RUN_SCORES = ("time.total_seconds", "memory.peak_gb")
 
 
@@ -53,8 +64,8 @@ def main_scores(scores: Mapping[str, object], count: int = NUM_SCORES) -> list[s
         count: most names.
 
     Returns:
-        Names that are there: of encoders, of the edits of the default editor, of the run. The first
-        names of all where none of these is there.
+        Names that are there: of encoders, of the edits of the default editor, of edits of real
+        people, of the run. The first names of all where none of these is there.
 
     >>> main_scores({"content.viseme": 0.5, "content.viseme.n": 8, "content.loss": 2.0})
     ['content.viseme']
@@ -64,6 +75,9 @@ def main_scores(scores: Mapping[str, object], count: int = NUM_SCORES) -> list[s
     if editor:
         names += [f"spfem.{editor}.{name}" for name in EDIT_SCORES]
         names += [f"spfem.{name}.copy_source.mouth_error" for name in EDITORS]
+    for editor in EDITORS_OF_PEOPLE:
+        names += [f"real.{editor}.{name}" for name in PEOPLE_SCORES]
+    names += [f"real.actions.{emotion}.top" for emotion in EMOTION_SCORES]
     names += RUN_SCORES
 
     present = [name for name in names if name in scores]
@@ -128,7 +142,7 @@ def parts_of(texts: Mapping[str, str], name: str) -> dict[str, str]:
             parts[part] = texts[full_name]
     low = parts.pop("low", None)
     high = parts.pop("high", None)
-    if low is not None and high is not None:
+    if low is not None and high is not None and "nan" not in (low, high):
         parts["interval"] = f"{low} to {high}"
 
     return parts

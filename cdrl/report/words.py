@@ -77,6 +77,32 @@ MEASURES_OF_EDITS = {
     "fps": "frames a second",
     "truth": "the same on true edits",
 }
+# Edits of people in a folder, by `cdrl evaluate`: real.EDITOR.EMOTION.MEASURE, studio likewise.
+PEOPLE = {"real": "real people", "studio": "people of the studio"}
+EDITORS_OF_PEOPLE = {
+    "actions": "default editor",
+    "actions_plain": "facial-action editor alone",
+    "image": "image editor",
+    "copy": "not edited",
+    "true": "true edits",
+    "acted": "really acted",
+}
+MEASURES_OF_PEOPLE = {
+    "top": "wanted emotion is the likeliest",
+    "probability": "probability of the wanted emotion",
+    "rise": "rise of that probability",
+    "two_frames": "two frames of the source",
+    "brow_inner": "inner brows up",
+    "brow_outer": "outer brows up",
+    "lids": "lids apart",
+    "mouth_width": "mouth wider",
+    "mouth_opening": "lips apart",
+    "opening_correlation": "mouth opens with the source",
+    "background": "change around the face",
+    "count": "people",
+    "expression": "by the first network",
+    "expression_fer": "by the second network",
+}
 MEASURES_OF_RUNS = {"total_seconds": "seconds of the whole run", "peak_gb": "GB at the peak"}
 MEASURES = MEASURES_OF_EMBEDDINGS | MEASURES_OF_EDITS | MEASURES_OF_RUNS
 IDENTIFIER = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
@@ -93,6 +119,8 @@ def words_of(name: str) -> str:
     'frozen features: mouth shape of a frame'
     >>> words_of("spfem.actions.cdrl.mouth_error")
     'facial-action editor, with CDRL: mouth error'
+    >>> words_of("real.actions.happy.rise")
+    'real people, default editor, happy: rise of that probability'
     >>> words_of("Six real clips")
     'Six real clips'
     """
@@ -102,6 +130,12 @@ def words_of(name: str) -> str:
     if parts[0] == "spfem" and len(parts) > 3:
         editor = EDITORS.get(parts[1], _spaced(parts[1]))
         return f"{editor}, {variant_words(parts[2])}: {_measure_words(parts[3:])}"
+    if len(parts) > 3 and parts[0] in PEOPLE and parts[1] in EDITORS_OF_PEOPLE:
+        people = f"{PEOPLE[parts[0]]}, {EDITORS_OF_PEOPLE[parts[1]]}"
+        known = MEASURES | MEASURES_OF_PEOPLE
+        measures = [known.get(part, _spaced(part)) for part in parts[3:]]
+        emotion = "all emotions" if parts[2] == "all" else parts[2]
+        return f"{people}, {emotion}: {', '.join(measures)}"
     if parts[0] in VARIANTS and len(parts) > 1 and parts[1] in MEASURES_OF_EDITS:
         return f"{variant_words(parts[0])}: {_measure_words(parts[1:])}"
     if len(parts) == 1:
