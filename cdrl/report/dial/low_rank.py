@@ -12,7 +12,7 @@ import torch
 
 from cdrl.corpora.batches import image_tensor
 from cdrl.editing.pipeline import TRAINED_RATE, smooth, stride_at
-from cdrl.editors.base import Editor, editor_of_clip
+from cdrl.editors.base import Editor
 from cdrl.models.field_network import apply_fields
 
 ALL_FRAMES = slice(None)
@@ -43,32 +43,31 @@ class LowRankFields:
 
 @torch.no_grad()
 def low_rank_fields(
-    generator: Editor, crops: np.ndarray, weights: torch.Tensor, frame_rate: float = TRAINED_RATE
+    editor: Editor, crops: np.ndarray, weights: torch.Tensor, frame_rate: float = TRAINED_RATE
 ) -> LowRankFields:
     """Compute all that the edits of one clip to one emotion need besides its pictures; seconds.
 
     Args:
-        generator: the editor.
+        editor: of this clip, as `editor_of_clip` returns it.
         crops: (T, H, H, 3) uint8 aligned crops.
         weights: (1, 8) weights of the emotions.
         frame_rate: of the clip, Hz.
     """
     num_frames = len(crops)
-    generator, weights = editor_of_clip(generator, crops, weights)
     frames = image_tensor(crops)[None]
-    stride = stride_at(generator, frame_rate)
-    knots = generator.intensity_knots
+    stride = stride_at(editor, frame_rate)
+    knots = editor.intensity_knots
     levels = torch.tensor(knots)[:, None].expand(-1, num_frames)
 
     parts = []
     for start in range(0, num_frames, CHUNK):
         chunk = slice(start, start + CHUNK)
-        fields = generator.fields(frames, weights, levels, chunk, stride)
+        fields = editor.fields(frames, weights, levels, chunk, stride)
         flattened = [field.flatten(2) for field in fields]
         parts.append(torch.cat(flattened, 2))
 
     matrix = torch.cat(parts, 1).flatten(0, 1)
-    components, row_weights, scale = _factorise(matrix.numpy(), generator.field_rank)
+    components, row_weights, scale = _factorise(matrix.numpy(), editor.field_rank)
     flow, shading, _ = fields
     return LowRankFields(
         components=components,

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path
-from cdrl.core.pools import in_order
+from cdrl.core.pools import beside, in_order, kept_workers
 from cdrl.report.dial.choices import (
     TEXTS,
     EmotionChoice,
@@ -122,15 +122,19 @@ def write_page(
     """
     session = run if isinstance(run, Session) else Session(run, clip, references, generator)
     num_references = len(references) or PAGE_REFERENCES
-    choices = _page_choices(session, texts or TEXTS, num_references)
-
     names = session.clip_names
     positions = list(range(min(PAGE_CLIPS, len(names))))
     for position, name in enumerate(names):
         if name.endswith("_NEU_XX") and position not in positions:
             positions.append(position)  # a real neutral clip
     page_names = [names[position] for position in positions]
-    clips, edits = _edit_beside(session, positions, choices, workers)
+
+    # The workers open the session while this process reads texts and references.
+    openings = [(session.opening,)] * workers if workers > 1 else []
+    with kept_workers(workers):
+        with beside(_open, openings, workers):
+            choices = _page_choices(session, texts or TEXTS, num_references)
+        clips, edits = _edit_beside(session, positions, choices, workers)
     body = _fragment(session, page_names, clips, choices, PAGE_QUALITY, edits)
     title = html.escape(f"cdrl dial: {session.run.name}")
     page = (
@@ -259,6 +263,11 @@ def _edit_with(
 def _opened(opening: SessionOpening) -> Session:
     """The session of a worker, opened once."""
     return Session(opening.run, generator=opening.generator)
+
+
+def _open(opening: SessionOpening) -> None:
+    """Open the session of a worker before it has a job."""
+    _opened(opening)
 
 
 def _edit_job(

@@ -17,6 +17,7 @@ from cdrl.corpora import samples
 from cdrl.corpora.batches import image_tensor
 from cdrl.corpora.store import Store
 from cdrl.editing.control import emotion_weights
+from cdrl.editors.base import Editor, editor_of_clip
 from cdrl.editors.loading import load_editor
 from cdrl.media import faces
 from cdrl.report.dial.low_rank import LowRankFields, edit_with_fields, low_rank_fields
@@ -108,6 +109,7 @@ class Session:
         self.temperature = _training_temperature(self.run)
         self._file_note = UNFITTED if self.generator.can_fit else UNSEEN
         self._load_clip = lru_cache(CACHED_CLIPS)(_call)
+        self._editor_of_clip = lru_cache(CACHED_CLIPS)(self._bind_editor)
         self._cached_fields = lru_cache(CACHED_FIELDS)(self._compute_fields)
         self._source_content = lru_cache(CACHED_CLIPS)(self._embed_content)
         self._choose_clips(clip, references)
@@ -195,7 +197,14 @@ class Session:
     def _compute_fields(self, clip: SourceClip, mixture: tuple) -> LowRankFields:
         """The fields for a mixture as ((name, weight), ...), which a cache can compare."""
         weights = emotion_weights(dict(mixture), self.emotions)
-        return low_rank_fields(self.generator, clip.crops, weights, clip.frame_rate)
+        editor = self._editor_of_clip(clip)
+        return low_rank_fields(editor, clip.crops, weights, clip.frame_rate)
+
+    def _bind_editor(self, clip: SourceClip) -> Editor:
+        """The generator of one clip, which it has looked at."""
+        no_weights = torch.zeros(1, len(EMOTIONS))
+        editor, _ = editor_of_clip(self.generator, clip.crops, no_weights)
+        return editor
 
     @torch.no_grad()
     def readings(
