@@ -46,6 +46,7 @@ from cdrl.representation.guidance import Guidance
 from cdrl.representation.pairs import find_pairs
 from cdrl.studio import corpus as studio
 from cdrl.studio.changes import render_changes
+from cdrl.studio.people import VERSION
 from cdrl.studio.sentences import SENTENCES
 from cdrl.studio.speech import speak_all, utterance, voice_of
 from cdrl.training.action_tracker import train_action_tracker
@@ -104,13 +105,19 @@ def corpus(split: str, work: Path) -> Store:
         split: of the studio.
         work: folder of the recipe; corpora lie beside it.
     """
-    path = Path(work).parent / "corpora" / split
+    path = _corpora_folder(work) / split
     if not (path / "store.json").exists():
         people = PEOPLE[split]
         clips = studio.specs(split, people=people, clips=CLIPS)
         studio.generate(clips, path, split)
 
     return Store(path)
+
+
+def _corpora_folder(work: Path) -> Path:
+    """Where corpora of the studio's present version lie."""
+    name = "corpora" if VERSION == 1 else f"corpora_{VERSION}"
+    return Path(work).parent / name
 
 
 # Priors
@@ -280,7 +287,7 @@ def _make_action_tracker(out: Path, work: Path) -> Card:
 
 
 def _make_mesh_tracker(out: Path, work: Path) -> Card:
-    path = Path(work).parent / "corpora" / "mesh_tracker"
+    path = _corpora_folder(work) / "mesh_tracker"
     if not (path / "store.json").exists():
         clips = studio.specs("action_tracker", people=MESH_PEOPLE, clips=MESH_CLIPS)
         studio.generate(clips, path, "action_tracker")

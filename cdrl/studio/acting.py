@@ -19,7 +19,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS, INTENSITIES, emotion_index
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.studio import articulation, expression
-from cdrl.studio.people import check_version
+from cdrl.studio.people import VERSION, check_version
 from cdrl.studio.sentences import TEXTS
 from cdrl.studio.speech import Speech, Utterance, speak_all, utterance, voice_of
 
@@ -79,7 +79,7 @@ class ClipSpec:
     emotion: str
     intensity: int
     take: int = 0
-    version: int = 1
+    version: int = VERSION
 
     def __post_init__(self) -> None:
         emotion_index(self.emotion)

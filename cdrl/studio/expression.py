@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
+from cdrl.studio.people import VERSION
 
 # Action unit -> facial actions (blendshapes) it moves; the FACS number is in the comment.
 ACTION_UNITS = {
@@ -248,7 +249,7 @@ def resting_face(person: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8192)
-def emotion_style(person: int, emotion: str, version: int = 1) -> EmotionStyle:
+def emotion_style(person: int, emotion: str, version: int = VERSION) -> EmotionStyle:
     """How a person shows an emotion at level 3, in every clip.
 
     The emotion's first action unit is always there; contempt lives on one side of the face.
@@ -354,7 +355,7 @@ def express(
     level: float,
     clip: tuple[int, ...],
     times: np.ndarray,
-    version: int = 1,
+    version: int = VERSION,
 ) -> np.ndarray:
     """Facial actions of an emotion, in one person's style, in one clip.
 

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.studio.head import PARTS, load_head
 from cdrl.studio.looks import LINES, Looks
+from cdrl.studio.texels import texel_window
 
 # Region -> facial action -> share of the region's full strength; `Side` is the region's own.
 LINE_ACTIONS = {
@@ -158,17 +159,10 @@ def line_map(number: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         (H, W) float32: 1 in the deepest line, below 0 on the light rim beside it.
     """
     rng = np.random.default_rng([number, 0x11E])
-    side = np.abs(x)
-    wave = _wave(rng, x)
-
     depth = np.zeros(x.shape, np.float32)
-    depth += _forehead(rng, x, y + wave)
-    depth += _frown(rng, x, y)
-    depth += _nose_root(rng, x, y, side)
-    depth += _nasolabial(rng, side, y)
-    depth += _crow(rng, side, y)
-    depth += _under_eye(side, y)
-    depth += _chin(rng, x, y)
+    for paint, (low, high, half_width) in _PAINTED.items():
+        window = texel_window(x, y, low, high, half_width)
+        depth[window] += paint(rng, x[window], y[window])
 
     return np.clip(depth, -1, 1)
 
@@ -190,6 +184,7 @@ def _wave(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
 def _forehead(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Three or four lines across the forehead, lower towards the temples."""
     depth = np.zeros(x.shape)
+    y = y + _wave(rng, x)
     spacing = rng.uniform(0.095, 0.125)
     lowest = rng.uniform(0.43, 0.48)
     for line in range(int(rng.integers(3, 5))):
@@ -210,10 +205,9 @@ def _frown(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray
     return depth
 
 
-def _nose_root(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, side: np.ndarray
-) -> np.ndarray:
+def _nose_root(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Lines across the root of the nose, and oblique ones on its sides."""
+    side = np.abs(x)
     across = np.exp(-((x / 0.10) ** 4))
     first, second = rng.uniform((0.05, -0.03), (0.08, 0.0))
     depth = 0.7 * across * (_line(y - first, 0.017) + 0.8 * _line(y - second, 0.017))
@@ -222,8 +216,9 @@ def _nose_root(
     return depth + 0.6 * on_side * _line((y + 0.08) - 0.7 * (side - 0.11), 0.018)
 
 
-def _nasolabial(rng: np.random.Generator, side: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _nasolabial(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The fold from the wing of the nose past the corner of the mouth."""
+    side = np.abs(x)
     down = np.clip((-0.36 - y) / 0.45, 0, 1)  # 0 at the wing, 1 at the end
     bulge = rng.uniform(0.02, 0.05)
     fold = 0.255 + 0.10 * down + bulge * np.sin(np.pi * down)
@@ -234,10 +229,10 @@ def _nasolabial(rng: np.random.Generator, side: np.ndarray, y: np.ndarray) -> np
     return fade * (0.85 * shadow - 0.35 * cheek)
 
 
-def _crow(rng: np.random.Generator, side: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _crow(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Crow's feet: rays from the outer corner of the eye."""
-    outwards = side - 0.46
-    depth = np.zeros(side.shape)
+    outwards = np.abs(x) - 0.46
+    depth = np.zeros(x.shape)
     fade = np.exp(-(((outwards - 0.085) / 0.065) ** 4)) * (outwards > 0)
     for slope in (0.55, 0.08, -0.42):
         ray = -0.025 + (slope + rng.normal(0, 0.06)) * outwards
@@ -245,10 +240,12 @@ def _crow(rng: np.random.Generator, side: np.ndarray, y: np.ndarray) -> np.ndarr
     return depth
 
 
-def _under_eye(side: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _under_eye(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Two folds under the lower lid."""
+    side = np.abs(x)
+    bend = rng.uniform(0.6, 1.1)
     fade = np.exp(-(((side - 0.32) / 0.12) ** 4))
-    bow = 0.9 * (side - 0.32) ** 2
+    bow = bend * (side - 0.32) ** 2
     upper = _line(y + 0.115 - bow, 0.016)
     lower = _line(y + 0.185 - bow, 0.024)
     return fade * (0.5 * upper + 0.45 * lower)
@@ -261,3 +258,15 @@ def _chin(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     fold = np.exp(-((x / 0.15) ** 4)) * _line(y + 0.925, 0.022)
     dimples = np.maximum(noise / noise.std(), -0.5)
     return 0.25 * area * dimples + 0.5 * fold
+
+
+# How to paint a region, and between which heights and how far from the middle its lines lie, dm.
+_PAINTED = {
+    _forehead: (0.35, 0.95, 0.62),
+    _frown: (0.05, 0.45, 0.22),
+    _nose_root: (-0.20, 0.16, 0.24),
+    _nasolabial: (-0.88, -0.30, 0.56),
+    _crow: (-0.22, 0.20, 0.72),
+    _under_eye: (-0.28, -0.04, 0.52),
+    _chin: (-1.18, -0.84, 0.24),
+}

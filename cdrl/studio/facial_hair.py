@@ -156,9 +156,10 @@ def _normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 def hair_strands(number: int, shape: tuple[int, ...]) -> np.ndarray:
     """(H, W) noise of unit variance, drawn out along the hairs of a beard."""
     rng = np.random.default_rng([number, 0xBEA])
-    fine = gaussian_filter(rng.normal(0, 1, shape), (3.0, 0.8), mode="wrap")
-    coarse = gaussian_filter(rng.normal(0, 1, shape), (7.0, 2.5), mode="wrap")
-    strands = fine / fine.std() + 0.8 * coarse / coarse.std()
+    first, second = rng.standard_normal((2, *shape), np.float32)
+    fine = gaussian_filter(first, (3.0, 0.8), mode="wrap")
+    coarse = gaussian_filter(second, (7.0, 2.5), mode="wrap")
+    strands = fine / fine.std() + 0.5 * coarse / coarse.std()
     return strands / strands.std()
 
 

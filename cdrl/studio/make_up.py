@@ -23,6 +23,10 @@ _BAGGY = np.array((0.80, 0.70, 0.74))
 _CREASED = np.array((0.62, 0.52, 0.50))
 
 Layer = tuple[np.ndarray, np.ndarray]  # colour (3,) or (H, W, 3), and opacity (H, W)
+# Heights and largest |x| of what is painted, dm.
+SKIN_AREA = (-1.3, 0.95, 0.72)
+LID_AREA = (-0.14, 0.14, 0.52)
+BEARD_AREA = (-1.58, -0.40, 0.78)
 
 
 def skin_layers(
@@ -33,17 +37,18 @@ def skin_layers(
     Args:
         looks: of the person.
         skin: (3,) sRGB.
-        position: (H, W, 3) of the texels on the average head, dm.
-        noise: three smooth fields (H, W) of unit variance: patches, spots, veins.
+        position: (H, W, 3) of the texels of `SKIN_AREA` on the average head, dm.
+        noise: two smooth fields (H, W) of unit variance: patches and spots.
     """
     x, y, z = np.moveaxis(position, 2, 0)
     side = np.abs(x)
-    patches, spots, veins = noise
+    patches, spots = noise
     yield skin * _REDDER, 0.30 * looks.mottling * np.clip(patches, 0, 2)
     yield skin * _PALER, 0.25 * looks.mottling * np.clip(-patches, 0, 2)
-    yield skin * _BROWN, 0.55 * looks.spots * np.clip(3 * (spots - 2.0), 0, 1) * (z > 0.3)
+    if looks.spots > 0:
+        yield skin * _BROWN, 0.55 * looks.spots * np.clip(3 * (spots - 2.0), 0, 1) * (z > 0.3)
     around_nose = np.exp(-((side / 0.30) ** 2) - ((y + 0.40) / 0.20) ** 2) * (z > 1.2)
-    yield skin * _REDDER, 0.45 * looks.mottling * around_nose * np.clip(0.5 + 0.5 * veins, 0, 1)
+    yield skin * _REDDER, 0.45 * looks.mottling * around_nose
 
     bag = np.exp(-(((side - 0.31) / 0.11) ** 2) - ((y + 0.125) / 0.045) ** 2)
     yield skin * _BAGGY, 0.75 * looks.eye_bags * bag * (z > 0.9)
@@ -57,7 +62,7 @@ def lid_layers(
     Args:
         looks: of the person.
         skin: (3,) sRGB.
-        position: (H, W, 3) of the texels on the average head, dm.
+        position: (H, W, 3) of the texels of `LID_AREA` on the average head, dm.
         lash: (3,) colour of the lashes.
     """
     x, y, z = np.moveaxis(position, 2, 0)
@@ -87,7 +92,7 @@ def beard_layer(looks: Looks, number: int, skin: np.ndarray, position: np.ndarra
         looks: of the person.
         number: of the person.
         skin: (3,) sRGB.
-        position: (H, W, 3) of the texels on the average head, dm.
+        position: (H, W, 3) of the texels of `BEARD_AREA` on the average head, dm.
     """
     beard = looks.beard
     x, y, z = np.moveaxis(position, 2, 0)

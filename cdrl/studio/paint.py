@@ -27,8 +27,16 @@ from cdrl.studio.facial_hair import (
 from cdrl.studio.glasses import paint_lens
 from cdrl.studio.hair import CENTRE, COLUMNS, PHI, ROWS, STYLES, THETA, hairline
 from cdrl.studio.head import PARTS, Head, load_head
-from cdrl.studio.make_up import beard_layer, lid_layers, skin_layers
+from cdrl.studio.make_up import (
+    BEARD_AREA,
+    LID_AREA,
+    SKIN_AREA,
+    beard_layer,
+    lid_layers,
+    skin_layers,
+)
 from cdrl.studio.people import Person
+from cdrl.studio.texels import texel_window
 
 _Vector = np.ndarray | Sequence[np.ndarray]  # x and y
 
@@ -414,14 +422,29 @@ def _beard(at: SkinTexels) -> np.ndarray:
 def _paint_looks(image: np.ndarray, person: Person, at: SkinTexels) -> None:
     """Unevenness, age, lids, make-up and the roots of a beard."""
     rng = np.random.default_rng([person.number, 0x5C2])
-    shape = at.x.shape
-    noise = [_noise(rng, shape, 22), _noise(rng, shape, 3), _noise(rng, shape, 1.5)]
+    looks = person.looks
     skin = _single(person.skin)
-    layers = [*skin_layers(person.looks, skin, at.position, noise)]
-    layers += lid_layers(person.looks, skin, at.position, _lash_colour(person))
-    layers.append(beard_layer(person.looks, person.number, skin, at.position))
-    for colour, opacity in layers:
-        _blend(image, colour, opacity)
+
+    face = texel_window(at.x, at.y, *SKIN_AREA)
+    position = at.position[face]
+    shape = tuple(length // 4 * 4 for length in position.shape[:2])
+    noise = []
+    for sigma in (22, 3):
+        field = _noise(rng, shape, sigma) if sigma > 3 or looks.spots > 0 else np.zeros(shape)
+        missing = [(0, whole - part) for whole, part in zip(position.shape, shape, strict=False)]
+        noise.append(np.pad(field, missing, mode="edge"))
+    for colour, opacity in skin_layers(looks, skin, position, noise):
+        _blend(image[face], colour, opacity)
+
+    lids = texel_window(at.x, at.y, *LID_AREA)
+    for colour, opacity in lid_layers(looks, skin, at.position[lids], _lash_colour(person)):
+        _blend(image[lids], colour, opacity)
+
+    if looks.beard.style != "none":
+        lower_face = texel_window(at.x, at.y, *BEARD_AREA)
+        position = at.position[lower_face]
+        colour, opacity = beard_layer(looks, person.number, skin, position)
+        _blend(image[lower_face], colour, opacity)
 
 
 def _lash_colour(person: Person) -> np.ndarray:
@@ -653,7 +676,8 @@ def _add_looks(atlas: np.ndarray, person: Person) -> np.ndarray:
         return atlas
 
     rows = slice(FIRST_SKIN_ROW, FIRST_SKIN_ROW + PATCH_ROWS)
-    position = at.position[rows]
+    _, columns = texel_window(at.x, at.y, *BEARD_AREA)
+    position = at.position[rows, columns]
     side = np.abs(position[..., 0])
     y, z = position[..., 1], position[..., 2]
     cover = beard_cover(looks.beard, side, y, z)
@@ -664,7 +688,10 @@ def _add_looks(atlas: np.ndarray, person: Person) -> np.ndarray:
     for layer in range(LAYERS):
         opacity = shell_opacity(cover, strands, layer)
         brightness = 0.85 + 0.15 * (layer + 1) / LAYERS
-        layers.append(np.concatenate([colour * brightness, opacity[..., None]], 2))
+        patch = np.zeros((PATCH_ROWS, ATLAS[1], 4), np.float32)
+        patch[:, columns, :3] = colour * brightness
+        patch[:, columns, 3] = opacity
+        layers.append(patch)
 
     return np.concatenate([atlas, *layers]).astype(np.float32)
 

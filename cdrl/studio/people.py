@@ -16,7 +16,7 @@ from cdrl.studio.looks import PLAIN, Looks, sample_looks
 # Version 1 is what the committed networks and results stand on; version 2 has more kinds of faces,
 # acts as strongly as real people, and is seen through a camera.
 VERSIONS = (1, 2)
-VERSION = 1  # where nothing else is said
+VERSION = 1  # where nothing else is said; 2 when all networks are trained again on it
 # Ids of people who may score and be sealed: voices and sentences of their own, of no training.
 RESERVED_PEOPLE = range(1_000_000, 2_000_000)
 RACES = ("african", "asian", "caucasian")
@@ -254,7 +254,7 @@ def _sample_hair_style(rng: np.random.Generator, sex: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def sample_person(number: int, version: int = 1) -> Person:
+def sample_person(number: int, version: int = VERSION) -> Person:
     """The person with this number; always the same.
 
     Args:
@@ -395,7 +395,7 @@ def _sample_background(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     return first, first * rng.uniform(0.55, 1.2)
 
 
-def sample_scene(seed: int, version: int = 1) -> Scene:
+def sample_scene(seed: int, version: int = VERSION) -> Scene:
     """The scene with this seed.
 
     A key light from the front half, a weak fill from the other side, a gradient behind.

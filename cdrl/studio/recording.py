@@ -19,9 +19,9 @@ from PIL import Image, ImageFilter
 CODECS = ("none", "jpeg", "libx264", "mpeg1video")
 CODEC_CHANCES = (0.12, 0.23, 0.40, 0.25)
 # Codec -> best and worst quality, in the codec's own unit.
-QUALITY = {"jpeg": (92, 38), "libx264": (18, 33), "mpeg1video": (3, 11)}
+QUALITY = {"jpeg": (92, 42), "libx264": (18, 31), "mpeg1video": (3, 9)}
 REFERENCE_SIZE = 128  # pixels: blur is given at this size and grows with the picture
-SMALLEST_FACE = 44  # pixels a side, below which no picture is scaled
+SMALLEST_FACE = 52  # pixels a side, below which no picture is scaled
 GAMMA, KNEE = 2.2, 0.75  # of the display; linear brightness above which it is compressed
 LUMA = np.array((0.299, 0.587, 0.114))
 _SEED = 61
@@ -71,7 +71,7 @@ def sample_recording(seed: int) -> Recording:
     is_blurred = rng.random() < 0.5
     blur = float(rng.uniform(0.4, 1.3)) if is_blurred else 0.0
     is_small = rng.random() < 0.45
-    scale = float(np.exp(rng.uniform(np.log(0.35), 0))) if is_small else 1.0
+    scale = float(np.exp(rng.uniform(np.log(0.4), 0))) if is_small else 1.0
 
     is_noisy = rng.random() < 0.75
     read_noise = float(rng.gamma(2.0, 0.9)) if is_noisy else 0.0

@@ -388,7 +388,7 @@ def _specular(head: _Head, person: Person) -> np.ndarray:
     specular[first_hair:] = (0.10, 10.0)
     if person.version > 1:
         lips = _lip_mask(head) > 0.4
-        specular[lips, 0] += 0.35 * person.looks.gloss
+        specular[lips, 0] += 0.18 * person.looks.gloss
         specular[head.first_glasses : head.first_beard] = (0.35, 25.0)
         specular[head.first_beard :] = (0.05, 8.0)
 

@@ -27,7 +27,7 @@ from cdrl.core.paths import data_root, import_root
 from cdrl.core.vocabulary import EMOTIONS, PHONEMES
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.studio.espeak_worker import SAMPLE_RATE as ESPEAK_RATE
-from cdrl.studio.people import RESERVED_PEOPLE, sample_person
+from cdrl.studio.people import RESERVED_PEOPLE, VERSION, sample_person
 from cdrl.studio.phonemes import to_phonemes
 from cdrl.studio.tempo import paced
 
@@ -205,7 +205,7 @@ class _StoredSpeech(NamedTuple):
     start: list[int]  # first sample of each
 
 
-def variants_of(person: int, sex: str, version: int = 1) -> tuple[str, ...]:
+def variants_of(person: int, sex: str, version: int = VERSION) -> tuple[str, ...]:
     """The espeak variants that a person's voice is drawn from.
 
     Args:
@@ -223,7 +223,7 @@ def variants_of(person: int, sex: str, version: int = 1) -> tuple[str, ...]:
     return tuple(name for name in variants if name not in RESERVED_FEMALE_VOICES)
 
 
-def voice_of(person: int, version: int = 1) -> Voice:
+def voice_of(person: int, version: int = VERSION) -> Voice:
     """The voice of a person, drawn once from the id; a man's or a woman's, as the face is.
 
     Args:
@@ -248,7 +248,7 @@ def utterance(
     emotion: str,
     intensity: float,
     seed: tuple[int, ...] = (),
-    version: int = 1,
+    version: int = VERSION,
 ) -> Utterance:
     """A text in a person's voice and one emotion.
 
