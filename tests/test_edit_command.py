@@ -311,10 +311,31 @@ def test_paths_that_do_not_fit_are_refused(folder, tmp_path, capsys):
     assert "gone.mp4: no such video file" in line
     line = refused(capsys, folder, "sad", *out)
     assert "is a folder, so a folder for the edits is needed" in line
-    line = refused(capsys, folder, "sad", "--fit", folder, *out)
-    assert "--fit: goes with one video" in line
+    line = refused(capsys, folder, "sad", "--truth", folder / "good.mp4", "--out", tmp_path / "x")
+    assert "--truth: goes with one video" in line
+    words = (folder, "sad", "--fit", folder, "--out", tmp_path / "x")
+    line = refused(capsys, *words, "--editor", "image")
+    assert "--fit: goes with one video where the image editor is fitted" in line
     line = refused(capsys, tmp_path, "sad", "--out", tmp_path / "x")
     assert "no video in it" in line
+
+
+def test_one_fit_serves_every_video_of_a_folder(tmp_path, monkeypatch):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(sample("NEU"), clips / f"{name}{sample('NEU').suffix}")
+    fitted = []
+
+    def remember(editor, folder, out, **_):
+        fitted.append((folder, out))
+        return editor
+
+    monkeypatch.setattr("cdrl.editing.fit.fit_to_folder", remember)
+    edits = tmp_path / "edits" / "sad"
+    main(["edit", str(clips), "sad", "--fit", str(clips), "--out", str(edits)])
+    assert fitted == [(clips, tmp_path / "edits" / "fits")]
+    assert sorted(path.name for path in edits.glob("*.mp4")) == ["a.mp4", "b.mp4"]
 
 
 OUTS = {

@@ -211,9 +211,8 @@ def _plan_file(source: Path, out: Path, arguments: argparse.Namespace) -> EditJo
 
 def _plan_folder(source: Path, out: Path, arguments: argparse.Namespace) -> FolderPlan:
     """The edits of every video of a folder."""
-    for name in ("fit", "truth"):
-        if getattr(arguments, name):
-            raise InputError(f"--{name}: goes with one video; {source} is a folder")
+    if arguments.truth:
+        raise InputError(f"--truth: goes with one video; {source} is a folder")
     from cdrl.corpora.scan import VIDEO_SUFFIXES  # imports pandas
 
     videos = []

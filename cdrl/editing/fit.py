@@ -333,7 +333,7 @@ def fit_for_edit(
     Args:
         editor: stays as it is.
         folder: of clips of the person.
-        source: the clip that will be edited.
+        source: the clip that will be edited, or a folder of clips; the image editor takes one clip.
         emotion: what it will be edited to.
         out: the edited video or folder; fits lie in `fits` beside it.
         guidance: the run whose encoders guide the fit of an image editor.
@@ -348,6 +348,10 @@ def fit_for_edit(
         raise InputError(
             f"--fit: {editor.card.name} takes no fit; the editors actions (the default) and image "
             "take one"
+        )
+    if source.is_dir():
+        raise InputError(
+            f"--fit: goes with one video where the image editor is fitted; {source} is a folder"
         )
     from cdrl.editing.image_fit import fit_image_editor  # imports CDRL guidance
 
