@@ -24,6 +24,7 @@ import av
 import numpy as np
 import psutil
 
+from cdrl.core.ending import Stopped, stopped_by_signals
 from cdrl.core.paths import data_root
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.video import Clip, read_video
@@ -167,11 +168,15 @@ def main() -> None:
         video = arguments.work / f"{name}.mp4"
         if not video.exists():
             write_long_video(video, arguments.source, float(minutes), arguments.size)
-        account = measure_edit(
-            video, arguments.work / f"{name}_edit.mp4", arguments.options.split()
-        )
+        edited = arguments.work / f"{name}_edit.mp4"
+        with stopped_by_signals():
+            account = measure_edit(video, edited, arguments.options.split())
         print(f"{minutes} min at {arguments.size}: {account}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Stopped as stop:
+        print(f"stopped by {stop}", file=sys.stderr)
+        sys.exit(stop.status)
