@@ -161,6 +161,7 @@ def test_subtitles_after_the_picture_are_no_truncation_and_named_as_dropped(tmp_
     frames = edit_of_nothing(source, tmp_path / "c.mp4", lines.append)
     assert len(frames) == 50
     assert "dropped" in lines[0] and "subtitles" in lines[0]
+    assert str(tmp_path) not in lines[0]  # the file's name, as in the line on its faces
 
 
 def test_the_default_track_is_the_one_that_is_read_and_written(tmp_path):

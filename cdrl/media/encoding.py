@@ -165,7 +165,7 @@ def write_edit(
     changes = edit.changes
     _note_walk(changes, walk, edit.screen)
     if changes.line():
-        say(f"{source}: {changes.line()}")
+        say(f"{source.name}: {changes.line()}")
     return edit.num_frames
 
 
