@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -356,3 +357,32 @@ def test_no_one_can_read_the_level_of_a_stranger_exactly():
     score = calibration.intensity_ceiling(clips=1500, people=500)
     assert score.n == 300
     assert 0.5 < score.value < 0.8
+
+
+# --- version 2 --------------------------------------------------------------------------------
+
+
+@needs_espeak
+def test_a_clip_of_version_2_and_its_true_edit_are_made_from_its_name_alone(tmp_path):
+    spec = ClipSpec(604, 602, "happy", 3, version=2)
+    generate([spec], tmp_path / "clips", workers=1)
+    source = Store(tmp_path / "clips")
+    edits.generate_edits(source, [(0, "sad", 3)], tmp_path / "edits", 128, 96, workers=1)
+    truth = Store(tmp_path / "edits")
+    assert list(source.clips.name) == ["studio2-0604-602-happy-3-0"]
+    assert list(truth.clips.name) == ["studio2-0604-602-happy-3-0->sad-3"]
+    assert len(truth) == len(source)
+    change = truth.face[:].astype(float) - source.face[:]
+    assert 1 < np.sqrt(np.square(change).mean()) < 40
+
+
+def test_a_setting_says_which_version_a_run_renders():
+    from cdrl.core.settings import CorpusConfig, config_hash
+    from cdrl.stages.s00_corpus import list_clips
+
+    config = CorpusConfig(speech="cached", train_people=2, report_people=2, report_sentences=2)
+    for version in (1, 2):
+        train, report = list_clips(replace(config, studio_version=version))
+        assert {spec.version for spec in train + report} == {version}
+    assert config_hash(config) == config_hash(replace(config, studio_version=1))
+    assert config_hash(config) != config_hash(replace(config, studio_version=2))
