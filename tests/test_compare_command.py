@@ -1,16 +1,20 @@
 """The command `cdrl compare`: what it refuses, and its table."""
 
+import ast
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from cdrl.cli.compare import SMALL
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
+from cdrl.core.notebook_parameters import declared_parameters
+from cdrl.core.paths import notebooks_root
 from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.report import figures
 from cdrl.report.ideas import NO_DIFFERENCE, idea_lines
-from cdrl.stages.s07_ideas import check_visemes
+from cdrl.stages.s07_ideas import SMALL_RUN, check_visemes
 
 MINE = "content.loss=mine:triplet"
 
@@ -43,6 +47,12 @@ def test_code_that_is_not_there_and_a_run_that_is_not_there_are_refused(capsys, 
     assert "nowhere_to_be_found" in refused(capsys, "content.loss=nowhere_to_be_found:loss")
     run = str(tmp_path / "gone")
     assert run in refused(capsys, "content.temperature=0.2", "--run", run)
+
+
+def test_the_command_and_notebook_07_share_one_small_run():
+    parameters = declared_parameters(notebooks_root() / "07_your_own_loss.ipynb")
+    assert ast.literal_eval(parameters["settings"].default) == SMALL_RUN
+    assert ast.literal_eval(parameters["run_folder"].default) == SMALL
 
 
 def test_a_corpus_without_visemes_is_refused_with_its_run():

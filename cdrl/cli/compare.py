@@ -55,12 +55,17 @@ def _run_with_features(arguments: argparse.Namespace) -> tuple[Path, Mapping[str
     """
     if arguments.run:
         return relative_to_root(arguments.run), {}
-    if (stage_folder(run_path(DEMO), "priors") / RESULTS).exists():
+    if _has_features(DEMO):
         return Path(DEMO), {}
-
-    print(
-        f"{DEMO} has no features: a small corpus into {SMALL} first, in some two minutes",
-        flush=True,
-    )
+    if not _has_features(SMALL):
+        print(
+            f"{DEMO} has no features: a small corpus into {SMALL} first, in some two minutes",
+            flush=True,
+        )
     prepare_features(run_path(SMALL), arguments.preset, SMALL_RUN)
     return Path(SMALL), SMALL_RUN
+
+
+def _has_features(run: str) -> bool:
+    """Whether notebooks 00 and 01 of a run are done."""
+    return (stage_folder(run_path(run), "priors") / RESULTS).exists()
