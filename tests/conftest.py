@@ -39,6 +39,20 @@ LONGEST = (
     "test_packaging",
     "test_encoders",
     "test_fitting",
+    "test_projection",
+    "test_doctor",
+    "test_fuzz",
+    "test_media_clock",
+    "test_action_editor",
+    "test_corpus",
+    "test_renderer_fit",
+    "test_pools",
+    "test_edit",
+    "test_control",
+    "test_bundles",
+    "test_course",
+    "test_generator",
+    "test_edit_variants",
 )
 NOT_QUICK = ("slow", "notebook", "browser", "gpu")  # markers of tests that `make check` leaves out
 SMOKE_RUN = ("run", "--preset", "smoke", "--set", "visible_steps=2")  # of the fixture `smoke`
