@@ -7,10 +7,11 @@ import pytest
 
 from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import ACTIONS
+from cdrl.studio.head import load_head
 from cdrl.studio.looks import BEARDS, GLASSES, PLAIN, Beard, Glasses
 from cdrl.studio.people import sample_person, sample_scene
 from cdrl.studio.recording import CODECS, Recording, record, sample_recording
-from cdrl.studio.render import LANDMARKS, person_model, render
+from cdrl.studio.render import LANDMARKS, action_shapes, person_model, render
 
 PERFECT = Recording(
     seed=1,
@@ -434,3 +435,17 @@ def test_the_pictures_of_version_1_have_not_drifted(person, scene, mean, column,
     np.testing.assert_allclose(frames.mean((0, 1, 2)), mean, atol=0.02)
     np.testing.assert_allclose(frames[1, 20:60:8, 32].astype(int), column, atol=1)
     np.testing.assert_allclose(positions.mean((0, 1)), landmark_mean, atol=2e-3)
+
+
+def test_actions_of_version_2_move_brows_as_far_as_acted_people_do():
+    first, second = action_shapes(1), action_shapes(2)
+    head = load_head()
+    brow = head.landmarks[LANDMARKS.index("left_brow_inner")]
+    unit = 0.87  # dm, outer-eye distance of the average head
+    for name, low, high in (("browInnerUp", 0.07, 0.10), ("browDownLeft", 0.07, 0.10)):
+        before, after = (
+            abs(shapes.displacement({name: 1.0}, len(head.vertices))[brow, 1]) / unit
+            for shapes in (first, second)
+        )
+        assert low < after < high
+        assert after > 1.4 * before

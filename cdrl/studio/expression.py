@@ -125,21 +125,53 @@ STYLES = {
 }
 # What version 2 does otherwise.
 STYLES_2 = {
+    "angry": STYLES["angry"]
+    | {
+        "brow_down": (1.00, 1.0),
+        "squint": (0.50, 0.8),
+        "sneer": (0.50, 0.85),
+        "upper": (0.42, 0.7),
+        "lower": (0.38, 0.7),
+        "funnel": (0.36, 0.6),
+        "jaw": (0.06, 0.5),
+    },
+    "disgusted": STYLES["disgusted"]
+    | {
+        "sneer": (1.00, 1.0),
+        "upper": (0.80, 0.95),
+        "brow_down": (0.45, 0.8),
+        "squint": (0.50, 0.8),
+        "cheek": (0.45, 0.8),
+        "lower": (0.40, 0.7),
+        "jaw": (0.08, 0.5),
+    },
     "fear": STYLES["fear"]
     | {
-        "brow_inner": (0.90, 1.0),
+        "brow_inner": (1.00, 1.0),
         "brow_outer": (0.45, 0.8),
-        "brow_down": (0.25, 0.7),
-        "eye_wide": (0.85, 0.9),
-        "jaw": (0.10, 0.7),
+        "brow_down": (0.40, 0.8),
+        "eye_wide": (1.00, 0.95),
+        "stretch": (0.65, 0.95),
+        "lower": (0.38, 0.8),
+        "jaw": (0.12, 0.7),
+        "frown": (0.22, 0.5),
     },
-    "sad": STYLES["sad"] | {"brow_inner": (0.90, 1.0), "brow_down": (0.25, 0.7)},
+    "happy": STYLES["happy"]
+    | {"cheek": (0.70, 0.95), "upper": (0.45, 0.85), "lower": (0.22, 0.7), "jaw": (0.10, 0.7)},
+    "sad": STYLES["sad"]
+    | {
+        "brow_inner": (0.85, 1.0),
+        "brow_down": (0.35, 0.7),
+        "droop": (0.20, 0.8),
+        "frown": (0.85, 0.95),
+        "chin": (0.50, 0.8),
+    },
     "surprised": {
         "brow_outer": (0.90, 1.0),
-        "brow_inner": (0.90, 1.0),
-        "eye_wide": (0.80, 0.9),
-        "jaw": (0.16, 0.9),
-        "funnel": (0.12, 0.6),
+        "brow_inner": (0.75, 1.0),
+        "eye_wide": (0.90, 0.9),
+        "jaw": (0.17, 0.9),
+        "funnel": (0.14, 0.6),
         "upper": (0.12, 0.5),
         "smile": (0.12, 0.5),
         "lower": (0.08, 0.5),

@@ -203,7 +203,8 @@ def _thickness(person: Person, phi: np.ndarray, theta: np.ndarray) -> np.ndarray
         thickness = thickness * (1 + 0.35 * sideways)
 
     # No wave at the pole, where the columns meet.
-    waves = 0.25 * _waves(person, phi.shape) * np.sin(theta)
+    height = 0.25 + 0.30 * person.looks.mess
+    waves = height * _waves(person, phi.shape) * np.sin(theta)
     thickness = thickness * (1 + waves)
     thickness = thickness * _edge_profile(person, theta)
     is_front = np.abs(phi) < 1.0

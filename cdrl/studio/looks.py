@@ -117,6 +117,7 @@ class Looks:
         brow_raise: shift of the painted brow.
         brow_gap: shift of the brow's inner end towards the middle of the face.
         brow_tail: shift of the brow's outer end outwards.
+        mess: of the hair on the head, which then ends in tufts.
     """
 
     beard: Beard = Beard()
@@ -136,6 +137,7 @@ class Looks:
     brow_raise: float = 0.0
     brow_gap: float = 0.0
     brow_tail: float = 0.0
+    mess: float = 0.0
 
 
 PLAIN = Looks()
@@ -170,6 +172,7 @@ def sample_looks(number: int, sex: str, age: float, hair: Colour) -> Looks:
     brow_raise = float(np.clip(rng.normal(0, 0.018), -0.03, 0.035))
     brow_gap = float(np.clip(rng.normal(0, 0.025), -0.04, 0.06))
     brow_tail = float(np.clip(rng.normal(0, 0.03), -0.06, 0.05))
+    mess = float(rng.beta(1.2, 1.2))
 
     painted = is_female and has_make_up
     return Looks(
@@ -190,6 +193,7 @@ def sample_looks(number: int, sex: str, age: float, hair: Colour) -> Looks:
         brow_raise=brow_raise,
         brow_gap=brow_gap,
         brow_tail=brow_tail,
+        mess=mess,
     )
 
 

@@ -599,7 +599,8 @@ def paint_hair(person: Person) -> np.ndarray:
     locks = _noise(rng, (256, 512), (6, 6) if is_curly else (40, 6))
     brightness = 1 + 0.13 * strands + 0.13 * locks
     colour = _single(person.hair) * brightness[..., None]
-    ragged = 0.030 * strands + 0.030 * locks
+    tufts = 0.10 * person.looks.mess
+    ragged = 0.030 * strands + (0.030 + tufts) * locks
 
     image[..., :3] = np.clip(colour, 0, 1)
     image[..., 3] = _hair_opacity(person, ragged)

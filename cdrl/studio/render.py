@@ -452,9 +452,9 @@ def _texture_halvings(size: int) -> int:
 
 # Facial action -> factor on its displacement in version 2: as far as really acted people move.
 ACTION_GAINS = {
-    "browDownLeft": 1.4,
-    "browDownRight": 1.4,
-    "browInnerUp": 1.6,
+    "browDownLeft": 1.5,
+    "browDownRight": 1.5,
+    "browInnerUp": 1.9,
     "browOuterUpLeft": 1.3,
     "browOuterUpRight": 1.3,
     "eyeWideLeft": 1.2,
