@@ -88,7 +88,17 @@ class EmotionEncoder(nn.Module, Pretrained):
         Returns:
             (B, D), unit norm.
         """
-        hidden = self.frame(features)
+        return self.pool(self.frame(features))
+
+    def pool(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Embed windows whose frames `self.frame` has seen, each by itself.
+
+        Args:
+            hidden: (B, T, hidden), any number of frames.
+
+        Returns:
+            (B, D), unit norm.
+        """
         code = self.narrow(mean_and_std(hidden))
 
         unit_code = F.normalize(code, dim=-1)

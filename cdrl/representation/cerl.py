@@ -241,6 +241,12 @@ def window_features(features: Features, middles: np.ndarray, window: int) -> tor
     Returns:
         (..., T, L + M) float32: image features of the language prior, then those of the mouth.
     """
+    frames = _features_of_frames(features, _window_rows(features, middles, window))
+    return torch.from_numpy(frames)
+
+
+def _window_rows(features: Features, middles: np.ndarray, window: int) -> np.ndarray:
+    """(..., T) frame rows of the windows of `window_features`."""
     clips = features.store.clips
     starts = clips["start"].to_numpy()
     lengths = clips["num_frames"].to_numpy()
@@ -254,9 +260,7 @@ def window_features(features: Features, middles: np.ndarray, window: int) -> tor
     count = window if window <= SHORT_WINDOW else window // 2 + 1
     steps = np.linspace(-1, 1, count)
     positions = inside[..., None] + half_width[..., None] * steps
-    index = np.rint(positions).astype(int)
-    frames = _features_of_frames(features, index)
-    return torch.from_numpy(frames)
+    return np.rint(positions).astype(int)
 
 
 def _features_of_frames(features: Features, index: np.ndarray | slice) -> np.ndarray:
@@ -346,11 +350,21 @@ def embed_emotion(
     count = len(features.store)
     part_count = max(1, count // EMBED_BATCH)
     window = window or encoder.window
+    parts = np.array_split(np.arange(count), part_count)
+    # A frame is in many windows: the layers that see it by itself need to see it once.
+    sees_frames_alone = type(encoder) is EmotionEncoder
+    if sees_frames_alone:
+        frames = [torch.from_numpy(_features_of_frames(features, rows)) for rows in parts]
+        hidden = torch.cat([encoder.frame(part) for part in frames])
 
     embeddings = []
-    for rows in np.array_split(np.arange(count), part_count):
-        windows = window_features(features, rows, window)
-        embeddings.append(encoder(windows).numpy())
+    for rows in parts:
+        if sees_frames_alone:
+            index = torch.from_numpy(_window_rows(features, rows, window))
+            embedding = encoder.pool(hidden[index])
+        else:
+            embedding = encoder(window_features(features, rows, window))
+        embeddings.append(embedding.numpy())
 
     return np.concatenate(embeddings)
 
