@@ -39,7 +39,7 @@ from cdrl.studio.layouts import write_layout
 
 RECORD = repository_root() / "results" / "scale" / "ingest.json"
 SIZE = 128  # pixels a side of the rendered clips
-FRAMES = 16  # of a rendered clip
+FRAMES = 5  # of a rendered clip
 RATE = 25  # Hz
 SAMPLES_A_FRAME = 640
 WORKERS = 2
@@ -59,20 +59,20 @@ class RealCorpus:
 
     Attributes:
         clips: that the kit would take.
-        height: of the pictures, pixels, 16:9; 0: the samples as they are.
-        source: where the number of clips comes from.
+        height: of the pictures, pixels, 16:9; 0: the samples as they are, 480x360.
     """
 
     clips: int
     height: int
-    source: str
 
 
+# Numbers of clips: CREMA-D's repository; 24 actors of RAVDESS with 60 spoken trials each; the front
+# clips of MEAD in the list of SPECTRE, see `cdrl.corpora.adapters`.
 REAL = {
-    "crema-d": RealCorpus(7442, 0, "its repository: 7,442 clips; 480x360"),
-    "ravdess": RealCorpus(1440, 720, "24 actors, 60 spoken trials each; 1280x720"),
-    "mead": RealCorpus(31_060, 1080, "front clips in SPECTRE's list; 1920x1080"),
-    "mead, 7 views": RealCorpus(217_420, 1080, "the same, seen from seven sides"),
+    "crema-d": RealCorpus(7442, 0),
+    "ravdess": RealCorpus(1440, 720),
+    "mead": RealCorpus(31_060, 1080),
+    "mead, 7 views": RealCorpus(7 * 31_060, 1080),
 }
 
 
@@ -93,7 +93,7 @@ def render_clips(folder: Path) -> list[Path]:
     for path in whole:
         if path.suffix != ".mp4":
             continue
-        target = folder / "short" / path.name
+        target = folder / f"short_{FRAMES}" / path.name
         short.append(target)
         if target.exists():
             continue
@@ -378,7 +378,7 @@ def size_table(record: dict[str, Any]) -> list[str]:
         "store | table, bytes a clip |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for entry in record["sizes"].values():
+    for entry in sorted(record["sizes"].values(), key=lambda entry: entry["clips"]):
         cpu = entry["user_cpu_seconds"] + entry["system_cpu_seconds"]
         lines.append(
             f"| {entry['clips']:,} | {entry['wall_seconds']:,.0f} | {cpu:,.0f} | "
@@ -410,7 +410,7 @@ def corpus_table(record: dict[str, Any]) -> list[str]:
         gigabytes = real.clips * entry["store_bytes_a_clip"] / 1e9
         lines.append(
             f"| {name} | {real.clips:,} | {video_hours:.1f} | {seconds:.2f} | "
-            f"{real.clips * seconds / 3600:.1f} | {gigabytes:.0f} | {2 * gigabytes:.0f} |"
+            f"{real.clips * seconds / 3600:.1f} | {gigabytes:,.0f} | {2 * gigabytes:,.0f} |"
         )
     return lines
 
