@@ -243,7 +243,7 @@ def test_the_command_names_other_code_and_makes_it_again_where_asked(
     for stage in STAGES:
         run_stage(stage_config(stage, "smoke", {}), run, lambda out: {})
     monkeypatch.setattr("cdrl.cli.run.run_notebooks", lambda *words, **named: (1.0, 1.0))
-    monkeypatch.setattr("cdrl.cli.inputs.check_priors", lambda *words: None)
+    monkeypatch.setattr("cdrl.cli.run._look_for_inputs", lambda preset, settings: settings)
     monkeypatch.setattr("cdrl.cli.run._finish", lambda *words: None)
     words = ["run", "--preset", "smoke", "--out", str(run)]
     assert main(words) == 0

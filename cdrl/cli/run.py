@@ -1,16 +1,18 @@
 """The command `cdrl run`: the notebooks in order, after their input was checked."""
 
 import argparse
+import io
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from cdrl.cli.checks import run_folder, run_settings
-from cdrl.cli.inputs import check_inputs
 from cdrl.cli.notebooks import NotebookError, run_notebooks
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.files import check_disk
 from cdrl.core.paths import run_path
+from cdrl.core.pools import in_order
 from cdrl.core.presets import COSTS
 from cdrl.core.stage import finish_run
 from cdrl.core.stage_code import FORMER, other_code, say_other_code, set_aside
@@ -29,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         0, or 1 where a notebook failed by a fault of the kit.
     """
     preset = arguments.preset
-    settings = run_settings(arguments)
-    check_inputs(preset, settings)
+    settings = _look_for_inputs(preset, run_settings(arguments))
     weights = settings.get("priors.weights")
     if weights:
         os.environ["CDRL_WEIGHTS"] = weights  # for the notebooks after 01
@@ -57,6 +58,27 @@ def run(arguments: argparse.Namespace) -> int:
 
     _finish(folder, seconds, peak_gb)
     return 0
+
+
+def _look_for_inputs(preset: str, settings: dict[str, str]) -> dict[str, str]:
+    """The settings after `check_inputs`, which is done in a process that ends.
+
+    This process stays to the end of the run, so that what the check imports would stay in memory.
+    """
+    [(checked, findings)] = in_order(_check_inputs, [(preset, settings)], 1)
+    if findings:
+        print(findings, end="", flush=True)
+    return checked
+
+
+def _check_inputs(preset: str, settings: dict[str, str]) -> tuple[dict[str, str], str]:
+    """The settings after `check_inputs`, and what it printed."""
+    from cdrl.cli.inputs import check_inputs  # imports every stage
+
+    findings = io.StringIO()
+    with redirect_stdout(findings):
+        check_inputs(preset, settings)
+    return settings, findings.getvalue()
 
 
 def _set_aside(run_folder: Path) -> None:
