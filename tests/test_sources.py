@@ -74,6 +74,11 @@ def test_a_run_refuses_before_its_first_notebook(tmp_path, capsys):
     assert "priors.weights=" in message
     assert "not a folder" in message
 
+    # Embedded priors need no folder; one that was named has to be there all the same.
+    assert main([*command, "--set", f"priors.weights={tmp_path / 'no'}"]) == 2
+    assert "not a folder" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
 
 def test_doctor_says_what_the_paper_s_priors_would_need(tmp_path, monkeypatch):
     report = "\n".join(finding_lines(examine()))

@@ -18,6 +18,7 @@ from cdrl.core.settings import (
 )
 from cdrl.evaluation.lip_sync import load_syncnet
 from cdrl.evaluation.realism import load_published
+from cdrl.priors.sources import check_folder
 from cdrl.stages.s00_corpus import list_clips
 from cdrl.stages.s00_real_corpus import describe_run
 from cdrl.stages.s01_priors import load_priors
@@ -137,6 +138,7 @@ def check_priors(preset: str, settings: dict[str, str]) -> None:
             settings[name] = _absolute(settings[name])
 
     config = stage_config("priors", preset, _of_stage("priors", settings))
+    check_folder(config)
     if {config.audio, config.language, config.vision} != {"embedded"}:
         load_priors(replace(config, device="cpu"))  # the GPU is left to the notebooks
 

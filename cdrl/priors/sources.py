@@ -185,6 +185,21 @@ def require_file(source: Source, weights: str = "") -> Path:
     return path
 
 
+def check_folder(config: PriorsConfig) -> None:
+    """Refuse a folder of weights that is not there and that nothing will make.
+
+    Args:
+        config: of the priors.
+
+    Raises:
+        InputError: naming it.
+    """
+    if config.weights and not config.download and not Path(config.weights).is_dir():
+        raise InputError(
+            f"priors.weights={config.weights}: not a folder; give the folder that holds the weights"
+        )
+
+
 def prepare(config: PriorsConfig) -> list[Path]:
     """Find the weights of all priors, fetch them if asked to, and verify their checksums.
 
@@ -197,10 +212,7 @@ def prepare(config: PriorsConfig) -> list[Path]:
     Raises:
         InputError: one line for each file that is missing, or one that is not what it was.
     """
-    if config.weights and not config.download and not Path(config.weights).is_dir():
-        raise InputError(
-            f"priors.weights={config.weights}: not a folder; give the folder that holds the weights"
-        )
+    check_folder(config)
     required = required_sources(config.audio, config.language, config.vision)
     if config.download:
         for source in required:
