@@ -513,7 +513,7 @@ def measure_edit(work: Path) -> list[Row]:
 def code(rank: int, dimensions: int, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) float32 of 15 classes that overlap, in `rank` directions; labels (N,)."""
     random = np.random.default_rng(0)
-    centres = random.normal(0, 0.7, (15, rank))
+    centres = random.normal(0, 2.4 / rank**0.5, (15, rank))  # as far apart at any rank
     axes = random.normal(0, 1, (rank, dimensions)) / rank**0.5
     random = np.random.default_rng([1, seed])
     labels = random.integers(0, 15, number)
