@@ -12,7 +12,8 @@ from cdrl.report.style import COLOURS
 
 FOLDER = Path(__file__).parent
 LEVELS = (1 / 3, 2 / 3, 1.0)  # intensities of the levels 1 to 3
-EMOTION_ORDER = ("happy", "angry", "sad", "surprised", "fear", "disgusted", "neutral")
+# What shows most on real faces comes first: the small dial of a report has the first ones.
+EMOTION_ORDER = ("happy", "surprised", "sad", "angry", "fear", "disgusted", "neutral")
 GREY = "#666666"
 
 
