@@ -13,18 +13,25 @@ from cdrl.editing.control import emotion_weights
 from cdrl.editing.pipeline import edit_clip, edit_stream, edit_video, editors_of_stretches
 from cdrl.editors.base import ClipEditor, editor_of_clip
 from cdrl.editors.default_amounts import EXPRESSIONS, OPENING, UPPER, action_factors, part_shifts
-from cdrl.editors.default_editor import DefaultEditor, code_sum, lip_gaps
-from cdrl.editors.default_shifts import HALF_SIDE, PARTS, lightened_share, part_masks, shift_flow
+from cdrl.editors.default_editor import BLINK, DefaultEditor, code_sum, lip_gaps
+from cdrl.editors.default_shifts import (
+    HALF_SIDE,
+    PARTS,
+    UPPER_LIDS,
+    lightened_share,
+    part_masks,
+    shift_flow,
+)
 from cdrl.editors.default_tracking import acted_actions, from_resting_face, neutral_actions
 from cdrl.editors.loading import load_editor
 from cdrl.evaluation.edit_scores import closed_frames, closure
 from cdrl.evaluation.real_run import studio_subjects
 from cdrl.media.crop_mesh import mesh_in_crops
-from cdrl.media.faces import crop
+from cdrl.media.faces import align, crop
 from cdrl.media.inspection import InspectionJob, inspect_video
 from cdrl.media.tracks import FaceTrack
 from cdrl.studio.acting import act
-from cdrl.studio.corpus import smoke_specs
+from cdrl.studio.corpus import render_performance, smoke_specs
 
 CELLS = 64
 NEUTRAL = EMOTIONS.index("neutral")
@@ -162,6 +169,28 @@ def test_lips_that_close_stay_closed(editor, crops, target):
     edited = edit_clip(editor, crops, target, source_emotion="neutral")
     score = closure([lip_gaps(mesh_in_crops(edited))], [closed])
     assert score.value >= 0.95
+
+
+def test_eyes_that_blink_are_not_opened(editor):
+    spec = smoke_specs()[0]
+    performance = act(spec)
+    coefficients = performance.coefficients.copy()
+    coefficients[:, BLINK] = 0.05
+    coefficients[12:15, BLINK] = 1.0
+    blinking = replace(performance, coefficients=coefficients)
+    frames, _ = render_performance(spec, blinking, 128)
+    crops = crop(frames, align(frames, name="blink"), 96)
+
+    own = editor.for_clip(crops[::3], one_hot("neutral"))
+    images = image_tensor(crops)[None]
+    weights = one_hot("surprised")[None]
+    flow = own.fields(images, weights, torch.ones(1, len(crops)))[0][0]
+
+    mesh = np.median(mesh_in_crops(crops[::6]), axis=0)
+    row, column = cell_of(mesh, UPPER_LIDS[1])
+    raised = flow[:, 1, row, column]
+    assert raised[20:30].min() > 0.02, "open eyes are opened wider"
+    assert raised[12:15].abs().max() < 0.4 * raised[20:30].min()
 
 
 def test_an_open_mouth_is_opened_further_by_surprise(editor, crops):

@@ -9,6 +9,7 @@ was measured on real faces (docs/guides/real_faces.md):
 - the manipulator asks for less than people act, and the renderer draws less than is asked: amounts
   of each emotion (`cdrl.editors.default_amounts`), and parts of the face that are shifted;
 - what opens the mouth is scaled by the gap of the source's lips: lips that close stay closed;
+- eyes that blink are not opened;
 - the renderer lightens lips and a moustache to the studio's smooth skin: it may paint lighter only
   where something is uncovered, between the lips and around the eyes.
 """
@@ -51,6 +52,12 @@ WIDEST = 0.24
 # Lids that squint or blink are opened by so much at most: below them there is no eye to show.
 LIDS = action_indices(("eyeBlink", "eyeSquint"))
 MOST_OPENED = -0.15
+# Rise of the blink from the resting face at which nothing opens the eyes less, and from which on
+# nothing opens them. Real blinks are read as .05 to .2, open eyes within .015 of the resting face.
+BLINK = action_indices(("eyeBlink",))
+WIDE_EYES = action_indices(("eyeWide",))
+CLOSING_EYES = 0.02
+CLOSED_EYES = 0.05
 
 
 @dataclass(frozen=True)
@@ -223,13 +230,17 @@ class DefaultEditor(nn.Module):
         edited = change[:, inner]
         opening = edited[..., OPENING] * share[:, None]
         edited[..., OPENING] = torch.minimum(opening, opening * room[:, None])
+        open_eyes = opening_of_eyes(actions[0], clip)
+        change[..., WIDE_EYES] *= open_eyes[:, None]
+        lids = change[..., LIDS]
+        change[..., LIDS] = torch.maximum(lids, lids * open_eyes[:, None])
 
         number = len(intensity)
         actions = actions.expand(number, -1, -1)
         change = (actions + change).clamp(0, 1) - actions
         frames = frames.expand(number, -1, -1, -1, -1)
         rendered = self.editor.renderer.fields(frames, actions, change, inner, stride)
-        flow = self._shifts(clip.masks, weights[0], share)
+        flow = self._shifts(clip.masks, weights[0], opening_share(share, open_eyes[inner]))
         strength = intensity[:, inner, None, None, None]
         flow = rendered[0] + strength * flow
 
@@ -269,7 +280,7 @@ class DefaultEditor(nn.Module):
         Args:
             masks: (P, h, h) of the face.
             weights: (8,) of the emotions.
-            share: (t,) of an opening of the lips that each frame takes.
+            share: (t, P) of each part's shift that a frame takes.
 
         Returns:
             (t, 2, h, h).
@@ -278,7 +289,7 @@ class DefaultEditor(nn.Module):
         if self.source is not None:
             shifts = shifts - part_shifts(self.source)
 
-        return shift_flow(masks, opening_share(share)[..., None] * shifts)
+        return shift_flow(masks, share[..., None] * shifts)
 
 
 def opening_of_lips(
@@ -309,6 +320,24 @@ def opening_of_lips(
     room = np.clip((WIDEST - gaps[inner]) / (WIDEST - WIDE), 0, 1)
     shares = torch.from_numpy(least[inner]).to(frames), torch.from_numpy(room).to(frames)
     return *shares, meshes[inner]
+
+
+def opening_of_eyes(actions: torch.Tensor, clip: ClipFace) -> torch.Tensor:
+    """How much of an opening of the eyes frames take: the least of a frame and its two neighbours.
+
+    Args:
+        actions: (T, 52) from the resting face.
+        clip: the face.
+
+    Returns:
+        (T,) 1 where the eyes are as open as they mostly are, 0 where they blink.
+    """
+    mostly = from_resting_face(clip.median, clip.resting)
+    rise = (actions - mostly)[:, BLINK].mean(1)
+    share = ((CLOSED_EYES - rise) / (CLOSED_EYES - CLOSING_EYES)).clamp(0, 1)
+    before = torch.cat([share[:1], share[:-1]])
+    after = torch.cat([share[1:], share[-1:]])
+    return torch.minimum(share, torch.minimum(before, after))
 
 
 def lip_gaps(meshes: np.ndarray) -> np.ndarray:

@@ -40,20 +40,22 @@ class Part(NamedTuple):
             the outer eye corners.
         spares_eyes: whether the eyes stay where they are.
         parts_lips: whether its shift opens the mouth.
+        parts_lids: whether its shift opens the eyes.
     """
 
     points: tuple[int, ...]
     radii: tuple[float, float]
     spares_eyes: bool = False
     parts_lips: bool = False
+    parts_lids: bool = False
 
 
 PARTS = {
     "brow_inner": Part((55, 107, 285, 336), (0.12, 0.16), True),
     "brow_middle": Part((52, 65, 66, 105, 282, 295, 296, 334), (0.12, 0.16), True),
     "brow_outer": Part((46, 53, 63, 70, 276, 283, 293, 300), (0.12, 0.16), True),
-    "upper_lids": Part(UPPER_LIDS, (0.09, 0.035)),
-    "lower_lids": Part(LOWER_LIDS, (0.09, 0.045)),
+    "upper_lids": Part(UPPER_LIDS, (0.09, 0.035), parts_lids=True),
+    "lower_lids": Part(LOWER_LIDS, (0.09, 0.045), parts_lids=True),
     "nostrils": Part((98, 129, 327, 358), (0.10, 0.07)),
     "cheeks": Part((50, 205, 280, 425), (0.14, 0.12)),
     "upper_lip": Part((37, 39, 40, 267, 269, 270), (0.07, 0.06), parts_lips=True),
@@ -136,11 +138,24 @@ def lightened_share(meshes: np.ndarray, flow: torch.Tensor) -> torch.Tensor:
     return sample_moved(share.flatten(0, 1), flow.flatten(0, 1)).unflatten(0, flow.shape[:2])
 
 
-def opening_share(open_share: torch.Tensor) -> torch.Tensor:
-    """(T,) share of an opening that frames take -> (T, P) share of each part's shift."""
-    parts = [
-        open_share if part.parts_lips else torch.ones_like(open_share) for part in PARTS.values()
-    ]
+def opening_share(lips: torch.Tensor, lids: torch.Tensor) -> torch.Tensor:
+    """How much of each part's shift frames take.
+
+    Args:
+        lips: (T,) share of an opening of the mouth that they take.
+        lids: (T,) share of an opening of the eyes.
+
+    Returns:
+        (T, P), order `PARTS`.
+    """
+    parts = []
+    for part in PARTS.values():
+        if part.parts_lips:
+            parts.append(lips)
+        elif part.parts_lids:
+            parts.append(lids)
+        else:
+            parts.append(torch.ones_like(lips))
     return torch.stack(parts, 1)
 
 
