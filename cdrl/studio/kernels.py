@@ -185,7 +185,9 @@ def _deform(
     neutral: np.ndarray, shapes: SparseShapes, weights: np.ndarray, points: np.ndarray
 ) -> None:
     """Neutral positions plus the weighted blendshapes, into `points`."""
-    points[:] = neutral
+    for vertex in range(len(neutral)):
+        for axis in range(3):
+            points[vertex, axis] = neutral[vertex, axis]
     for shape in range(len(weights)):
         weight = weights[shape]
         if weight != 0.0:
@@ -265,7 +267,9 @@ def _cross(
 @njit(**FAST)
 def _vertex_normals(points: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> None:
     """Area-weighted vertex normals of unit length, into `normals`."""
-    normals[:] = 0.0
+    for i in range(len(normals)):
+        for axis in range(3):
+            normals[i, axis] = ZERO
     for t in range(len(triangles)):
         i, j, k = _row(triangles, t)
         first = _edge(points, i, j)
@@ -387,7 +391,8 @@ def _shade_vertices(
 @njit(**FAST)
 def _weigh_lines(model: PersonModel, strength: np.ndarray, weights: np.ndarray) -> None:
     """How strongly wrinkles show at each vertex in a frame, into `weights`."""
-    weights[:] = ZERO
+    for vertex in range(len(weights)):
+        weights[vertex] = ZERO
     for number in range(len(model.line_vertices)):
         vertex = model.line_vertices[number]
         shown = strength[model.line_regions[number]] * model.line_masks[number]
@@ -437,6 +442,15 @@ def _passes_alpha(
     sample = (row & 1) * 2 + ((row ^ column) & 1)
 
     return alpha >= 32 + 64 * sample
+
+
+@njit(**FAST)
+def _clear(depth: np.ndarray, nearest: np.ndarray) -> None:
+    """No triangle yet, at any sample."""
+    for row in range(depth.shape[0]):
+        for column in range(depth.shape[1]):
+            depth[row, column] = FAR
+            nearest[row, column] = -1
 
 
 @njit(**FAST)
@@ -780,8 +794,7 @@ def film(
         _shade_vertices(normals, model, sky_visibility, lights, half_vector, shading)
         _project(points, camera, camera.focal[frame], screen)
 
-        depth[:] = FAR
-        nearest[:] = -1
+        _clear(depth, nearest)
         _rasterise(screen, model, depth, nearest)
         if len(model.line_vertices) > 0:
             _resolve_once(screen, model, shading, line_weights, nearest, background, frames[frame])
