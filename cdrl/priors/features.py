@@ -8,7 +8,8 @@ again.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -234,7 +235,9 @@ def _extract_visual(
     with _progress("features", "frame", total, hidden=not clips) as bar:
         for group in _groups(clips, lengths, GROUP):
             rows = _rows_of_clips(store, group)
-            batches = np.array_split(rows, ceil(len(rows) / batch))
+            # Threads work on batches of their own, and together on as many frames.
+            size = max(batch // _num_threads(priors), 1)
+            batches = np.array_split(rows, ceil(len(rows) / size))
             features = _features_of_rows(store, batches, boxes, priors, set(writers))
 
             for kind, writer in writers.items():
@@ -252,17 +255,34 @@ def _features_of_rows(
     store: Store, batches: list[np.ndarray], boxes: torch.Tensor, priors: Priors, kinds: set[str]
 ) -> dict[str, np.ndarray]:
     """Kind of feature -> (N, D) float16 of batches of frames."""
-    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
-    for rows in batches:
+
+    def extract_batch(rows: np.ndarray) -> dict[str, np.ndarray]:
         crops = load_images(store, rows).to(priors.device)
         crop_boxes = boxes[rows].to(priors.device)
         features = _visual_features(crops, crop_boxes, priors, kinds)
+        return {kind: features[kind].half().cpu().numpy() for kind in kinds}
 
-        for kind in kinds:
-            half = features[kind].half().cpu()
-            parts[kind].append(half.numpy())
+    parts = _map_in_threads(extract_batch, batches, _num_threads(priors))
+    return {kind: np.concatenate([part[kind] for part in parts]) for kind in kinds}
 
-    return {kind: np.concatenate(arrays) for kind, arrays in parts.items()}
+
+def _num_threads(priors: Priors) -> int:
+    """Batches that are computed at once: those of a GPU come one after the other."""
+    return torch.get_num_threads() if priors.device.type == "cpu" else 1
+
+
+def _map_in_threads(function: Callable[[Any], Any], items: list, threads: int) -> list[Any]:
+    """The results of a function, in order.
+
+    A thread a batch is faster than all threads for each layer of a small network.
+    """
+    if threads == 1:
+        return [function(item) for item in items]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(function, items))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.no_grad()
