@@ -72,7 +72,7 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
     jobs: list[tuple] = [
         (_content_probes, run, config, codes["content"]),
         (_emotion_probes, run, config, codes["emotion"]),
-        (_speech_scores, run, config),
+        (_speech_scores, run, config, codes["content"]),
         (real_scores, run, config),
         (_audio_and_permuted_probes, run, config, codes["content"]),
         (blank_estimates, run, config),
@@ -262,14 +262,22 @@ def without_truth(
     return remaining, notes + notes_of_speech
 
 
-def _speech_scores(run: Path, config: ProbeConfig) -> tuple[Estimates, list[str]]:
-    """Score retrieval and swaps of all codes, and say which scores are missing."""
+def _speech_scores(
+    run: Path, config: ProbeConfig, content: np.ndarray
+) -> tuple[Estimates, list[str]]:
+    """Score retrieval and swaps of all codes, and say which scores are missing.
+
+    Args:
+        run: folder of the run.
+        config: the stage's settings.
+        content: (N, D) the content embedding of all frames.
+    """
     features = open_features(run, "report")
     corpus = probe_corpus(features.store, config)
     speech = SpeechScores(features, corpus, config)
     encoder = load_content_encoder(stage_folder(run, "content"))
 
-    estimates = encoder_estimates(features, corpus, encoder, config, speech)
+    estimates = encoder_estimates(features, corpus, encoder, content, config, speech)
     estimates |= reference_estimates(features, corpus, speech)
     estimates |= control_estimates(run, features, config, speech)
     return estimates, speech.left_out
@@ -279,6 +287,7 @@ def encoder_estimates(
     features: Features,
     corpus: ProbeCorpus,
     encoder: ContentEncoder,
+    content: np.ndarray,
     config: ProbeConfig,
     speech: SpeechScores,
 ) -> Estimates:
@@ -288,6 +297,7 @@ def encoder_estimates(
         features: of the reporting store.
         corpus: the probe corpus.
         encoder: CCRL's.
+        content: (N, D) what it makes of the images of all frames.
         config: the stage's settings.
         speech: what scores retrieval and image swap.
 
@@ -301,9 +311,9 @@ def encoder_estimates(
     def embed_both(image_frames: np.ndarray, audio_frames: np.ndarray) -> np.ndarray:
         return embed_content(encoder, features, image_frames, audio_frames)
 
-    estimates: Estimates = {}
+    estimates = speech.estimate("content", look_up(content))
+    estimates |= speech.estimate("content_av", embed_both)
     for prefix, embed in (("content", embed_image), ("content_av", embed_both)):
-        estimates |= speech.estimate(prefix, embed)
         estimates[f"{prefix}.swap_audio"] = swap.swap_audio(embed, corpus.frames, seed=config.seed)
 
     return estimates
