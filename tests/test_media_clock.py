@@ -304,6 +304,39 @@ def test_silence_has_weights_too():
     assert channel_weights(["FL", "FR"], np.zeros((2, 2))).tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize(
+    "codec, setups",
+    [
+        ("aac", [(44_100, "mono"), (48_000, "stereo")]),
+        ("aac", [(48_000, "mono"), (16_000, "mono")]),
+        ("libmp3lame", [(48_000, "stereo"), (44_100, "stereo")]),
+    ],
+)
+def test_an_edit_of_joined_recordings_with_unlike_sound_keeps_pitch_and_place(
+    tmp_path, codec, setups
+):
+    data = b""
+    for rate, layout in setups:
+        num_channels = 1 if layout == "mono" else 2
+        tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate).astype(np.float32)
+        tone[: rate // 2] = 0
+        channels = np.repeat(tone[:, None], num_channels, 1)
+        part = write_sound(
+            tmp_path / "a.ts", [channels], codec=codec, rate=rate, layout=layout, seconds=2
+        )
+        data += part.read_bytes()
+    joined = tmp_path / "b.ts"
+    joined.write_bytes(data)
+    lines = []
+    edit_of_nothing(joined, tmp_path / "c.mp4", lines.append)
+    assert "whose rate or channels change" in lines[0]
+    heard = read_video(tmp_path / "c.mp4").audio
+    of_source = tone_starts(read_video(joined).audio, (0.5, 2.5))
+    assert np.abs(tone_starts(heard, (0.5, 2.5)) - of_source).max() < 0.01
+    for first in (11_200, 43_200):  # 0.7 and 2.7 s
+        assert np.abs(np.fft.rfft(heard[first : first + 16_000])).argmax() == 440
+
+
 def test_sound_that_changes_rate_and_channels_is_heard_to_its_end(tmp_path):
     parts = []
     for rate, layout in ((44_100, "mono"), (48_000, "stereo")):

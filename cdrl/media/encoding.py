@@ -37,7 +37,14 @@ from cdrl.media.decoding import (
 )
 from cdrl.media.display import Screen, Turn
 from cdrl.media.mp4_file import SYNTHETIC, Output, PictureTrack, open_output
-from cdrl.media.sound_tracks import CopiedSound, EncodedSound, SampleTrack, codec_name, sound_track
+from cdrl.media.sound_tracks import (
+    COPIED_CODECS,
+    CopiedSound,
+    EncodedSound,
+    SampleTrack,
+    codec_name,
+    sound_track,
+)
 
 # What a container says of itself, not of what it shows.
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
@@ -117,8 +124,9 @@ def write_edit(
 
     Every frame keeps the time of the source frame it stands for, and pixels that were not edited
     keep their numbers, so that only the codec changes them. AAC and MP3 sound is copied packet by
-    packet, other sound is encoded anew at its own sample rate. Other sound tracks and chapters go
-    along where an mp4 can hold them. Frames may come from a generator: memory is bounded.
+    packet, unless its rate or channels change; other sound is encoded anew at its own sample rate.
+    Other sound tracks and chapters go along where an mp4 can hold them. Frames may come from a
+    generator: memory is bounded.
 
     Args:
         source: the file that was edited.
@@ -283,12 +291,14 @@ class _EditedCopy:
         audio = self.file.audio
         if audio is None:
             return
-        track = sound_track(self.output, str(self.source), audio, self.origin)
+        track = sound_track(self.output, self.source, audio, self.origin)
         self.tracks[audio.index] = track
         _copy_track_names(audio, track.stream)
         if isinstance(track, EncodedSound):
             layout = audio.codec_context.layout
             change = f"sound {codec_name(audio)} to aac"
+            if codec_name(audio) in COPIED_CODECS:
+                change = f"sound {codec_name(audio)} whose rate or channels change to aac of one"
             if track.encoder.num_channels != layout.nb_channels:
                 change += f" ({layout.name} to {track.layout})"
             if track.rate != audio.codec_context.sample_rate:

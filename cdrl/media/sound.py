@@ -125,6 +125,29 @@ def sound_frames(container: InputContainer, audio: AudioStream) -> Iterator[Soun
             yield from decoder.decode(packet)
 
 
+def changes_setup(path: Path) -> bool:
+    """Whether the sound's rate or channels change midway, as where unlike recordings were joined.
+
+    All of it is decoded, unless the container describes it once for all, as mp4 does with AAC.
+
+    Args:
+        path: a file with sound.
+
+    Raises:
+        InputError: as `open_audio`.
+    """
+    with open_audio(path) as (container, audio):
+        if audio.codec_context.extradata:
+            return False
+        first: tuple[str, int, str, int] | None = None
+        for piece in sound_frames(container, audio):
+            setup = _setup(piece.item)
+            first = first or setup
+            if setup != first:
+                return True
+    return False
+
+
 def decode_sound(path: Path, start_seconds: float) -> Iterator[TimedSound]:
     """Yield the sound of a file piece by piece, at 16 kHz, its channels as one.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ from av.stream import Stream
 
 from cdrl.media.clock import PlacedSound, SoundClock, SoundPiece
 from cdrl.media.mp4_file import Output
-from cdrl.media.sound import ResampledRun, SoundDecoder, TimedChannels
+from cdrl.media.sound import ResampledRun, SoundDecoder, TimedChannels, changes_setup
 
 # Sound in these codecs is copied packet by packet; any other is encoded anew at its own rate.
 COPIED_CODECS = ("aac", "mp3")
@@ -246,15 +247,17 @@ def codec_name(stream: Stream) -> str:
     return context.codec.canonical_name if context else "unknown"
 
 
-def sound_track(output: Output, name: str, source: AudioStream, origin: Fraction) -> SoundTrack:
-    """The output's sound stream for a source's: copied where players know its codec.
+def sound_track(output: Output, path: Path, source: AudioStream, origin: Fraction) -> SoundTrack:
+    """The output's sound stream for the source's: copied where players know its codec.
+
+    An mp4 states one rate and one number of channels. Sound that changes them is encoded anew.
 
     Args:
         output: the file.
-        name: of the source, for errors.
-        source: the source's audio stream.
+        path: of the source.
+        source: its audio stream, the one that is read.
         origin: seconds on the source's clock at which the output's clock is 0.
     """
-    if codec_name(source) in COPIED_CODECS:
-        return CopiedSound(output, name, source, origin)
-    return EncodedSound(output, name, source, origin)
+    if codec_name(source) in COPIED_CODECS and not changes_setup(path):
+        return CopiedSound(output, str(path), source, origin)
+    return EncodedSound(output, str(path), source, origin)
