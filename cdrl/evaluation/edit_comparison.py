@@ -147,8 +147,8 @@ def equal_accuracy(
     num_groups = len(np.unique(groups))
     cells, counts = _resampled_cells(groups, seeds, seed)
 
-    first_curves = [_resampled_curve(curve, cells, counts) for curve in first]
-    second_curves = [_resampled_curve(curve, cells, counts) for curve in second]
+    first_curves = [resampled_curve(curve, cells, counts) for curve in first]
+    second_curves = [resampled_curve(curve, cells, counts) for curve in second]
 
     best = np.minimum(_highest_accuracy(first_curves), _highest_accuracy(second_curves))
     nothing_done = first_curves[0][0][:, 0]
@@ -202,8 +202,17 @@ def _with_all_once(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([np.ones_like(counts[:1]), counts])
 
 
-def _resampled_curve(curve: Curve, cells: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(2, draws, K) accuracy and error of every resample at every intensity scale."""
+def resampled_curve(curve: Curve, cells: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Accuracy and error of every resample at every intensity scale.
+
+    Args:
+        curve: one variant at K intensity scales.
+        cells: (C,) the pair of person and seed of each row, of `_resampled_cells`.
+        counts: (1 + draws, P) how often each pair occurs.
+
+    Returns:
+        (2, 1 + draws, K).
+    """
     points = []
     for point in curve:
         values = []
@@ -262,8 +271,12 @@ def _estimate_error_difference(
     )
 
 
-def parse_intensity_scales(text: str) -> list[float]:
+def parse_intensity_scales(text: str, largest: float = MAX_INTENSITY) -> list[float]:
     """The intensity scales of a sweep, in order; 1, the requested level, is always among them.
+
+    Args:
+        text: numbers with commas between them.
+        largest: that is accepted.
 
     Raises:
         InputError: for anything but numbers above 0 that the editor accepts.
@@ -277,10 +290,9 @@ def parse_intensity_scales(text: str) -> list[float]:
     except ValueError:
         scales = {0.0}
 
-    if not all(0 < scale <= MAX_INTENSITY for scale in scales):
+    if not all(0 < scale <= largest for scale in scales):
         raise InputError(
-            f"sweep={text}: numbers above 0 up to {MAX_INTENSITY:g} are accepted, as in "
-            "sweep=0.5,1.5"
+            f"sweep={text}: numbers above 0 up to {largest:g} are accepted, as in sweep=0.5,1.5"
         )
 
     return sorted(scales)
