@@ -172,7 +172,11 @@ class Engine:
         self.fabric.backward(loss)
 
     def step(
-        self, optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], clip_norm: float
+        self,
+        optimiser: torch.optim.Optimizer,
+        parameters: Iterable[nn.Parameter],
+        clip_norm: float,
+        apart: Iterable[nn.Parameter] = (),
     ) -> bool:
         """Average the gradients over the processes, clip them to a norm and make a step.
 
@@ -180,6 +184,8 @@ class Engine:
             optimiser: over the parameters.
             parameters: all that have gradients; their norm is taken together.
             clip_norm: the largest norm that is left as it is.
+            apart: those of the parameters whose norm is taken by itself instead, as those of an
+                adversary, whose gradients would rescale the others'.
 
         Returns:
             False where the step was skipped because fp16 gradients are not finite.
@@ -187,7 +193,12 @@ class Engine:
         parameters = list(parameters)
         self.average_gradients(parameters)
         self._plugin.unscale_gradients(optimiser)
-        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        own_norm = {id(parameter) for parameter in apart}
+        together = [parameter for parameter in parameters if id(parameter) not in own_norm]
+        torch.nn.utils.clip_grad_norm_(together, clip_norm)
+        if own_norm:
+            others = [parameter for parameter in parameters if id(parameter) in own_norm]
+            torch.nn.utils.clip_grad_norm_(others, clip_norm)
         if self.scaler is None:
             optimiser.step()
             return True

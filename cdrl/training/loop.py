@@ -145,6 +145,7 @@ def train(
     config: LoopConfig,
     out: Path | None = None,
     title: str = "",
+    clip_apart: nn.Module | None = None,
 ) -> pd.DataFrame:
     """Minimise the weighted sum of the objective's terms.
 
@@ -161,6 +162,8 @@ def train(
         config: number of steps, rates, weights and device.
         out: folder of the checkpoint; None keeps none.
         title: of the progress bar and of messages.
+        clip_apart: part of the model whose gradients are clipped by their own norm; None: all
+            gradients are clipped together.
 
     Returns:
         One row per logged step: step, total and every term, averaged since the row before.
@@ -173,6 +176,7 @@ def train(
 
     engine = Engine(config.device, config.precision, config.micro_batches, config.compiled)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    apart = [] if clip_apart is None else list(clip_apart.parameters())
     model, optimiser = engine.setup(model, _build_optimiser(parameters, config))
     checkpoint = Checkpoint(out, model, optimiser, engine)
     first_step, log = checkpoint.load()
@@ -199,7 +203,7 @@ def train(
         _set_learning_rate(optimiser, learning_rate(step, config))
         optimiser.zero_grad(set_to_none=True)
         engine.backward(total)
-        if engine.step(optimiser, parameters, CLIP_NORM):
+        if engine.step(optimiser, parameters, CLIP_NORM, apart):
             skipped_in_a_row = 0
         else:
             skipped_steps += 1
