@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from cdrl.core.checkpoint import load_card
+from cdrl.core.checkpoint import load_card, load_tensors
 from cdrl.core.errors import InputError
 from cdrl.core.paths import repository_root
-from cdrl.core.settings import ActionsConfig
+from cdrl.core.settings import ActionsConfig, EmotionConfig
 from cdrl.core.vocabulary import ACTIONS, SCORED_EMOTIONS, emotion_index
 from cdrl.corpora.store import Store
 from cdrl.editors.actions import edit_actions, load_manipulator
@@ -41,8 +41,17 @@ from cdrl.priors.actions import ActionTracker, TrackedActions, load_tracker, tra
 from cdrl.priors.features import extract
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation import distillation
-from cdrl.representation.distillation import distil, feature_stats, fit_scores
+from cdrl.representation.cerl import EmotionSampler
+from cdrl.representation.classifier import ClassifierObjective, train_classifier, without_bottleneck
+from cdrl.representation.components import load_emotion_encoder
+from cdrl.representation.distillation import Teachers, distil, feature_stats, fit_scores
 from cdrl.representation.guidance import Guidance
+from cdrl.representation.label_free import (
+    load_label_free_view,
+    speaker_free_components,
+    train_label_free_view,
+)
+from cdrl.representation.untrained_code import fit_untrained_code, without_clip_means
 from cdrl.studio import corpus as studio
 from cdrl.studio import edits as studio_edits
 from cdrl.studio.acting import act
@@ -369,6 +378,112 @@ def test_guidance_on_actions_is_zero_on_the_source_and_has_a_gradient_to_the_out
     (content + emotion).sum().backward()
     assert output.grad.abs().sum() > 0
     assert not any(p.requires_grad for p in guidance.parameters())
+
+
+@pytest.fixture(scope="module")
+def untrained_code(features):
+    return fit_untrained_code(features["train"])
+
+
+@pytest.fixture(scope="module")
+def classifier(features, tmp_path_factory):
+    """A plain classifier's encoder, its history and its folder."""
+    out = tmp_path_factory.mktemp("classifier")
+    config = without_bottleneck(EmotionConfig(steps=60, batch=8))
+    encoder, history = train_classifier(features["train"], config, "embedded", out)
+    return encoder, history, out
+
+
+def test_an_untrained_code_is_white_and_knows_no_clip_mean(features, untrained_code):
+    train = features["train"]
+    code = untrained_code.embed(train)
+    assert code.shape == (len(train.store), 12) and code.dtype == np.float32
+    assert np.allclose(np.linalg.norm(code, axis=1), 1, atol=1e-4)
+
+    starts = train.store.clips["start"].to_numpy()
+    sums = np.add.reduceat(without_clip_means(train), starts)
+    assert np.abs(sums).max() < 0.05
+    others = untrained_code.embed(features["others"])
+    assert others.shape[1] == 12 and np.isfinite(others).all()
+
+
+def test_a_classifier_learns_emotions_and_is_read_as_cerl_is(classifier, features):
+    encoder, history, out = classifier
+    assert history["cross_entropy"].iloc[-1] < 0.5 * history["cross_entropy"].iloc[0]
+    assert encoder.config["bottleneck"] == 128 and encoder.noise == 0
+
+    loaded = load_emotion_encoder(out)
+    windows = seeded(2, 5, encoder.config["features"])
+    assert torch.equal(loaded(windows), encoder(windows))
+    prototypes = load_tensors(out / "targets.safetensors")["prototypes"]
+    assert prototypes.shape == (8, 3, 128)
+
+
+def test_a_classifier_that_knows_nothing_scores_ln_8(classifier, features):
+    objective = ClassifierObjective(classifier[0])
+    torch.nn.init.zeros_(objective.readout.weight)
+    torch.nn.init.zeros_(objective.readout.bias)
+    batch = EmotionSampler(features["train"], EmotionConfig(batch=3))(np.random.default_rng(0))
+    loss = objective(batch)["cross_entropy"]
+    assert torch.allclose(loss, torch.full((6,), float(np.log(8))), atol=1e-5)
+
+
+def test_students_learn_from_other_teachers_too(
+    classifier, untrained_code, features, tracked, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(distillation, "MAX_WINDOW", 20)
+    encoder, _, out = classifier
+    prototypes = load_tensors(out / "targets.safetensors")["prototypes"]
+    teachers = Teachers(untrained_code.embed, encoder, prototypes, 12)
+    student = distil(features["train"], tracked["train"], teachers, SMALL, tmp_path)
+    fit = fit_scores(student, features["others"], tracked["others"], teachers, batches=4)
+    assert fit["content"] > fit["content.chance"] + 0.1
+
+    guidance = ActionWindowGuidance(student)
+    batch = ActionWindowSampler(tracked["train"], 4, 12)(np.random.default_rng(0))
+    output = batch["source"].clone().requires_grad_(True)
+    terms = guidance.emotion(batch, output) + guidance.content(batch, output)
+    assert terms.shape == (4,)
+    terms.sum().backward()
+    assert output.grad.abs().sum() > 0
+
+
+def test_a_discriminator_sees_what_a_label_free_backbone_shows(features, tracked, tmp_path):
+    components = speaker_free_components(features["train"])
+    assert components.shape[1] == 52 and np.isfinite(components).all()
+    speakers = features["train"].store.per_frame("speaker")
+    for speaker in np.unique(speakers):
+        assert np.abs(components[speakers == speaker].mean(0)).max() < 0.02
+
+    config = replace(SMALL, distil_steps=60)
+    view = train_label_free_view(features["train"], tracked["train"], config, tmp_path)
+    actions = torch.from_numpy(tracked["train"].coefficients)
+    error = (view(actions) - torch.from_numpy(components)).square().mean()
+    assert error < 0.9 * np.square(components).mean()
+    assert torch.equal(load_label_free_view(tmp_path)(actions[:3]), view(actions[:3]))
+
+    discriminator = ActionDiscriminator()
+    objective = ActionObjective(
+        ActionManipulator(), discriminator, action_weights("baseline", SMALL), None, view=view
+    )
+    assert not any(parameter.requires_grad for parameter in objective.view.parameters())
+    seen = []
+    discriminator.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    batch = ActionWindowSampler(tracked["train"], 4, 12)(np.random.default_rng(0))
+    objective(batch)
+    assert torch.equal(seen[0], view(batch["source"]))
+
+
+def test_the_jaw_s_term_and_clipping_apart_are_settings_of_the_manipulator(tracked, tmp_path):
+    config = replace(SMALL, speech_weight=2.0, clip_apart=True)
+    assert action_weights("baseline", config)["speech"] == 2
+    assert action_weights("baseline", SMALL) == ACTION_VARIANTS["baseline"]
+    histories = []
+    for number, each in enumerate((SMALL, replace(SMALL, clip_apart=True))):
+        out = tmp_path / str(number)
+        _, history = train_action_manipulator(tracked["train"], None, each, "baseline", out)
+        histories.append(history)
+    assert not histories[0].equals(histories[1])
 
 
 def test_students_of_other_clips_are_refused(features, tracked, teacher):

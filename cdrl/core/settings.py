@@ -40,6 +40,7 @@ LONGEST_NAME = 200  # characters
 LONGEST_PART = 255  # bytes of a name in a path
 LONGEST_PATH = 4000  # bytes; systems take 4096
 LARGEST_SCALE = 1.5  # of the intensity, as `MAX_INTENSITY` of the editors
+LARGEST_FRONTIER_SCALE = 2.5  # of the intensity, where the study compares whole frontiers
 EDITORS = KIT_NAMES["generator.editor"]  # the default one first
 UNNAMED = ("", "image")  # code of the kit that stored work is named without
 CHECKED = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
@@ -72,14 +73,14 @@ def setting(
     return field(default, description=description, json_schema_extra=extra, **limits)
 
 
-def _check_scales(text: str) -> str:
+def _check_scales(text: str, largest: float = LARGEST_SCALE) -> str:
     """Accept numbers above 0 with commas between them, as in 0.5,1.5."""
     try:
         scales = [float(part) for part in text.split(",")]
     except ValueError:
         scales = []
-    if not scales or not all(0 < scale <= LARGEST_SCALE for scale in scales):
-        raise ValueError(f"numbers above 0 and up to {LARGEST_SCALE:g} with commas between them")
+    if not scales or not all(0 < scale <= largest for scale in scales):
+        raise ValueError(f"numbers above 0 and up to {largest:g} with commas between them")
     return text
 
 
@@ -152,6 +153,8 @@ def _check_rows(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Scales = Annotated[str, AfterValidator(_check_scales)]
+_check_frontier_scales = partial(_check_scales, largest=LARGEST_FRONTIER_SCALE)
+FrontierScales = Annotated[str, AfterValidator(_check_frontier_scales)]
 Device = Annotated[str, AfterValidator(_check_device)]
 Detector = Annotated[str, AfterValidator(_check_detector)]
 Split = Annotated[str, AfterValidator(_check_split)]
@@ -471,7 +474,12 @@ class StudyConfig:
     speech: Speech = setting("espeak", "espeak synthesises sentences; cached takes committed ones")
     people: int = setting(640, "people who train", ge=2, le=MOST)
     clips: int = setting(8, "clips per training person", ge=1, le=MOST)
-    split: Literal["report", "choose"] = setting("report", "who scores", hashed=False)
+    split: Literal["report", "choose", "sealed"] = setting(
+        "report", "who scores; sealed by --sealed alone", hashed=False
+    )
+    studio_version: int = setting(
+        1, "of the generated people, as corpus.studio_version", ge=1, le=2, later=True
+    )
     rows: Rows = setting(
         "", "as in content.cdrl,emotion.raw; empty: all rows of this set", hashed=False
     )
@@ -491,8 +499,20 @@ class StudyConfig:
     fit_frames: int = setting(20000, "frames that fit a probe", ge=10, le=MOST)
     swaps: int = setting(4000, "triples of the image swap", ge=1, le=MOST)
     gallery: int = setting(5, "sentences in a retrieval gallery", ge=1, le=MOST)
-    half: Literal["both", "representation", "edit"] = setting(
-        "both", "which half of the tables", hashed=False
+    half: Literal["both", "representation", "edit", "opponents", "parts"] = setting(
+        "both", "which rows: those of results/study, fair opponents, or one part each", hashed=False
+    )
+    sealed_people: int = setting(
+        48, "people of the sealed set", half="edit", later=True, ge=2, le=48
+    )
+    sealed_sentences: int = setting(
+        12, "sentences of the sealed set", half="edit", later=True, ge=2, le=MOST
+    )
+    frontier_sweep: FrontierScales = setting(
+        "0.5,0.75,1,1.25,1.5,2,2.5",
+        "intensity scales of the rows whose frontiers are compared",
+        half="edit",
+        later=True,
     )
     edits: int = setting(168, "true edits of the people who score", half="edit", ge=1, le=MOST)
     edit_pairs: int = setting(
@@ -532,6 +552,12 @@ class ActionsConfig:
     )
     pixel_steps: int = setting(
         0, "last steps, whose CDRL terms are on drawn pixels", later=True, ge=0, le=MOST_STEPS
+    )
+    speech_weight: float = setting(
+        1.0, "weight of the jaw's term, times the variant's own", later=True, ge=0, le=1e6
+    )
+    clip_apart: bool = setting(
+        False, "clip the discriminator's gradients by their own norm", later=True
     )
     seed: int = _seed()
     device: Device = _device()

@@ -142,6 +142,8 @@ class ActionObjective(nn.Module):
         weights: of the terms; a guided term of weight 0 is measured without a gradient.
         guidance: of edited actions, or of the pixels drawn of them; None: no guided terms.
         drawing: draws what the guidance sees; None: it sees the edited actions.
+        view: what the discriminator sees of actions, (B, T, 52) -> (B, T, 52), frozen from now on;
+            None: the actions.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class ActionObjective(nn.Module):
         weights: Weights,
         guidance: EditGuidance | None,
         drawing: ActionDrawing | None = None,
+        view: nn.Module | None = None,
     ):
         super().__init__()
         self.manipulator = manipulator
@@ -158,6 +161,7 @@ class ActionObjective(nn.Module):
         self.weights = weights
         self.guidance = guidance
         self.drawing = drawing
+        self.view = None if view is None else freeze(view)
 
     def forward(self, batch: Batch) -> Terms:
         """Batch of `ActionWindowSampler` -> {name: (B,) values}."""
@@ -169,7 +173,7 @@ class ActionObjective(nn.Module):
         source_style = self._style(batch, source, batch["emotion"])
         output = joint_forward(manipulator, source, target_style, batch["target_intensity"])
 
-        terms = adversarial_terms(self.discriminator, source, output, batch)
+        terms = adversarial_terms(self.discriminator, source, output, batch, self.view)
         back = joint_forward(manipulator, output, source_style, batch["intensity"])
         terms["cycle"] = scaled_difference(back, source, std)
         same = joint_forward(manipulator, source, source_style, batch["intensity"])
@@ -203,6 +207,7 @@ def train_action_manipulator(
     edits: TrackedEdits | None = None,
     pixels: PixelSupervision | None = None,
     card: dict[str, Any] | None = None,
+    view: nn.Module | None = None,
 ) -> tuple[ActionManipulator, pd.DataFrame]:
     """Train one variant.
 
@@ -219,6 +224,7 @@ def train_action_manipulator(
         edits: true edits of training people, for `paired` only.
         pixels: for the last `config.pixel_steps` steps; None: all steps are guided on actions.
         card: further entries of the card file.
+        view: what the discriminator sees, see `ActionObjective`.
 
     Returns:
         The manipulator, frozen, in eval mode, and the history of every term; its column `pixels` is
@@ -235,7 +241,7 @@ def train_action_manipulator(
     weights = measurable_weights(weights, guidance is not None, variant)
     title = f"action manipulator, {variant}"
     if starts_group(config.devices):
-        arguments = (tracked, guidance, config, variant, out, edits, pixels, card)
+        arguments = (tracked, guidance, config, variant, out, edits, pixels, card, view)
         run_in_group(train_action_manipulator, arguments, config.devices, config.device, title)
         return ActionManipulator.from_pretrained(out), read_history(out)
 
@@ -243,17 +249,20 @@ def train_action_manipulator(
     mean, std = feature_stats(tracked.coefficients)
     manipulator = ActionManipulator(mean, std)
     objective: nn.Module
+    apart: nn.Module | None = None
     sampler: PairedActionSampler | ActionWindowSampler
     if edits is not None:
         objective = PairedActionObjective(manipulator)
         sampler = PairedActionSampler(edits, config.batch, config.window)
     else:
-        discriminator = ActionDiscriminator(mean, std)
-        objective = ActionObjective(manipulator, discriminator, weights, guidance)
+        discriminator = ActionDiscriminator() if view else ActionDiscriminator(mean, std)
+        objective = ActionObjective(manipulator, discriminator, weights, guidance, view=view)
+        apart = discriminator if config.clip_apart else None
         sampler = ActionWindowSampler(tracked, config.batch, config.window)
 
     loop = _loop_config(config, weights)
-    history = train(objective, objective, sampler, loop, Path(out) / "training", title)
+    checkpoint = Path(out) / "training"
+    history = train(objective, objective, sampler, loop, checkpoint, title, apart)
     if pixels is not None and config.pixel_steps and isinstance(objective, ActionObjective):
         last = _train_on_pixels(tracked, pixels, objective, config, out, title)
         last["step"] += config.steps
@@ -297,8 +306,14 @@ def _train_on_pixels(
     """Train the same networks on, with the guided terms on drawn pixels; the history."""
     drawing = ActionDrawing(pixels.renderer)
     objective = ActionObjective(
-        trained.manipulator, trained.discriminator, trained.weights, pixels.guidance, drawing
+        trained.manipulator,
+        trained.discriminator,
+        trained.weights,
+        pixels.guidance,
+        drawing,
+        trained.view,
     )
+    apart = trained.discriminator if config.clip_apart else None
     batch = min(config.batch, PIXEL_BATCH)
     sampler = ActionWindowSampler(tracked, batch, config.window, pixels.store)
 
@@ -308,7 +323,7 @@ def _train_on_pixels(
         learning_rate=PIXEL_LEARNING_RATE * config.learning_rate,
     )
     checkpoint = Path(out) / "training_on_pixels"
-    return train(objective, objective, sampler, loop, checkpoint, f"{title}, on pixels")
+    return train(objective, objective, sampler, loop, checkpoint, f"{title}, on pixels", apart)
 
 
 def editor_entries(card: EditorCard, folder: Path) -> dict[str, Any]:

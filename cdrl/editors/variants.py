@@ -101,6 +101,7 @@ def action_weights(variant: str, config: ActionsConfig) -> Weights:
         "content": config.content_weight,
         "emotion": config.emotion_weight,
         "adversarial": config.adversarial_weight,
+        "speech": config.speech_weight,
     }
     return _scaled(ACTION_VARIANTS, variant, factors, "action manipulator")
 

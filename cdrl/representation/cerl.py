@@ -306,7 +306,7 @@ def train_emotion(
         return encoder, history
     with torch.no_grad():
         prompts = objective.prompts()
-    prototypes = _prototypes(encoder, features)
+    prototypes = label_prototypes(encoder, features)
     targets = {"text": prompts.contiguous(), "prototypes": prototypes.contiguous()}
     save_file(targets, Path(out) / "targets.safetensors")
     save_network(out, encoder, card | {"language": language}, history)
@@ -369,12 +369,32 @@ def embed_emotion(
     return np.concatenate(embeddings)
 
 
-def _prototypes(encoder: EmotionEncoder, features: Features) -> torch.Tensor:
-    """(8, 3, D) mean embedding of each label and level, unit norm.
+def label_prototypes(encoder: EmotionEncoder, features: Features) -> torch.Tensor:
+    """The mean embedding of each label and level.
 
     A level without clips takes the mean of its label; a label without clips has zeros.
+
+    Args:
+        encoder: in eval mode.
+        features: of the training clips.
+
+    Returns:
+        (8, 3, D), unit norm.
     """
     embeddings = torch.from_numpy(embed_clips(encoder, features))
+    return mean_by_label(embeddings, features)
+
+
+def mean_by_label(embeddings: torch.Tensor, features: Features) -> torch.Tensor:
+    """The mean of clips' embeddings by label and level, as `label_prototypes`.
+
+    Args:
+        embeddings: (C, D) of the clips.
+        features: of the same clips.
+
+    Returns:
+        (8, 3, D), unit norm.
+    """
     emotions = features.store.clips["emotion"].to_numpy()
     levels = features.store.clips["intensity"].to_numpy()
 

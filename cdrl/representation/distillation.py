@@ -6,7 +6,9 @@ on other people, beside that of a student trained on shuffled targets, tells how
 the actions carry.
 """
 
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,38 @@ LEARNING_RATE = 2e-3
 STD_FLOOR = 0.02  # added to the std of every action, so that none is divided by zero
 
 Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """What two students learn, of one or two teachers; see `teachers_of` for those of CDRL.
+
+    Attributes:
+        embed_content: features of clips -> (N, D) embeddings of all frames, unit norm.
+        embed_emotion: (B, T, L + M) features of windows -> (B, E) embeddings, unit norm.
+        prototypes: (8, 3, E) emotion embeddings by label and level.
+        content_size: D.
+    """
+
+    embed_content: Callable[[Features], np.ndarray]
+    embed_emotion: Callable[[torch.Tensor], torch.Tensor]
+    prototypes: torch.Tensor
+    content_size: int
+
+
+def teachers_of(guidance: Guidance) -> Teachers:
+    """The frozen encoders of CDRL as teachers.
+
+    Args:
+        guidance: has them.
+    """
+    encoder = guidance.content_encoder
+    return Teachers(
+        embed_content=partial(embed_content, encoder),
+        embed_emotion=guidance.emotion_encoder,
+        prototypes=guidance.prototypes,
+        content_size=encoder.config["embedding"],
+    )
 
 
 class ActionGuidance(nn.Module):
@@ -108,7 +142,7 @@ class DistillationSampler:
     Args:
         features: of the clips.
         tracked: actions of the same clips.
-        guidance: the teacher.
+        guidance: CDRL, or other teachers.
         shuffled: control; every window has the targets of another one.
 
     Raises:
@@ -119,7 +153,7 @@ class DistillationSampler:
         self,
         features: Features,
         tracked: TrackedActions,
-        guidance: Guidance,
+        guidance: Guidance | Teachers,
         shuffled: bool = False,
     ):
         if len(features.face) != len(tracked.coefficients):
@@ -129,14 +163,14 @@ class DistillationSampler:
             )
         self.features = features
         self.tracked = tracked
-        self.guidance = guidance
+        self.teachers = teachers_of(guidance) if isinstance(guidance, Guidance) else guidance
         self.shuffled = shuffled
         self.lengths = tracked.clips["num_frames"].to_numpy()
 
     @cached_property
     def content(self) -> np.ndarray:
         """(N, D) content embeddings of all frames, computed when the first batch is drawn."""
-        return embed_content(self.guidance.content_encoder, self.features)
+        return self.teachers.embed_content(self.features)
 
     def __call__(self, random: np.random.Generator) -> Batch:
         """Draw a batch of windows of one length T.
@@ -179,7 +213,7 @@ class DistillationSampler:
         mouth = self.features.mouth[rows]
         joined = np.concatenate([language, mouth], -1)
         inputs = torch.from_numpy(joined.astype(np.float32))
-        return self.guidance.emotion_encoder(inputs)
+        return self.teachers.embed_emotion(inputs)
 
 
 def feature_stats(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -199,7 +233,7 @@ def feature_stats(coefficients: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]
 def distil(
     features: Features,
     tracked: TrackedActions,
-    guidance: Guidance,
+    guidance: Guidance | Teachers,
     config: ActionsConfig,
     out: Path,
     shuffled: bool = False,
@@ -211,7 +245,7 @@ def distil(
     Args:
         features: of the training people.
         tracked: of the same clips.
-        guidance: the frozen pixel encoders.
+        guidance: the frozen pixel encoders, or other teachers.
         config: steps and seed.
         out: folder.
         shuffled: the control, see `DistillationSampler`.
@@ -225,8 +259,8 @@ def distil(
     torch.manual_seed(config.seed)
     sampler = DistillationSampler(features, tracked, guidance, shuffled)
     mean, std = feature_stats(tracked.coefficients)
-    content_size = guidance.content_encoder.config["embedding"]
-    student = ActionGuidance(mean, std, guidance.prototypes.clone(), content_size)
+    teachers = sampler.teachers
+    student = ActionGuidance(mean, std, teachers.prototypes.clone(), teachers.content_size)
 
     def objective(batch: Batch) -> Batch:
         coefficients = batch["coefficients"]
@@ -275,7 +309,7 @@ def fit_scores(
     student: ActionGuidance,
     features: Features,
     tracked: TrackedActions,
-    guidance: Guidance,
+    guidance: Guidance | Teachers,
     batches: int = 16,
 ) -> dict[str, float]:
     """How well the students agree with their teachers on people that neither was trained on.
