@@ -18,7 +18,7 @@ from cdrl.study.job_code import (
     job_code,
     study_code,
 )
-from cdrl.study.rows import Job
+from cdrl.study.row import Job
 from cdrl.study.run import list_jobs
 
 TODAY = "0123456789ab"

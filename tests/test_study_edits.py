@@ -36,7 +36,8 @@ from cdrl.study.edit_jobs import (
     shared_path,
     variant_of,
 )
-from cdrl.study.rows import EDIT, Job
+from cdrl.study.row import Job
+from cdrl.study.rows import EDIT
 from cdrl.study.run import list_jobs, run_study
 from cdrl.study.tables import difference_at_any_weight
 

@@ -5,7 +5,9 @@ command itself, still before any work.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cdrl.cli.grid_file import check_grid, grid_folder, read_grid
 from cdrl.cli.options import absolute_places, parse_settings, relative_to_root
@@ -26,6 +28,9 @@ from cdrl.core.user_code import INTERFACES
 
 MOST_WORKERS = 1024
 MOST_SEEDS = 100
+
+# What `cdrl study --sealed` says of who scores; nothing else is accepted.
+SEALED_SETTINGS = {"split": "sealed", "half": "opponents", "studio_version": 2, "speech": "espeak"}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -138,8 +143,19 @@ def study(arguments: argparse.Namespace) -> None:
         InputError: for what cannot be used.
     """
     study_settings(arguments)
-    check_folder("--out", arguments.out)
+    check_folder("--out", study_folder(arguments))
     check_folder("--work", arguments.work)
+
+
+def study_folder(arguments: argparse.Namespace) -> str:
+    """The folder of the tables of `cdrl study`.
+
+    Args:
+        arguments: of the command.
+    """
+    if arguments.out is not None:
+        return arguments.out
+    return "results/sealed" if arguments.sealed else "results/study"
 
 
 def study_settings(arguments: argparse.Namespace) -> StudyConfig:
@@ -151,14 +167,29 @@ def study_settings(arguments: argparse.Namespace) -> StudyConfig:
     Raises:
         InputError: for what cannot be used.
     """
-    settings = {}
+    settings: dict[str, Any] = {}
     for name, value in parse_settings(arguments.set).items():
         if name in INTERFACES:  # content.loss, which the study calls content_loss
             name = name.replace(".", "_")
         settings[name.removeprefix("study.")] = value
     if arguments.cluster:
         settings["cluster"] = arguments.cluster
+    if arguments.again and not arguments.sealed:
+        raise InputError("--again: only the sealed set is scored once; add --sealed, or leave it")
+    if arguments.sealed:
+        _check_sealed(settings)
+        settings = SEALED_SETTINGS | settings
+    elif settings.get("split") == "sealed":
+        raise InputError("split=sealed: `cdrl study --sealed` scores the sealed set, and once")
     return from_dict(StudyConfig, settings)
+
+
+def _check_sealed(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that the sealed set does not have."""
+    for name, value in SEALED_SETTINGS.items():
+        given = settings.get(name, value)
+        if str(given) != str(value):
+            raise InputError(f"{name}={given}: the sealed set has {name}={value}; leave it out")
 
 
 def train(arguments: argparse.Namespace) -> None:

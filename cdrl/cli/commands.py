@@ -448,9 +448,18 @@ COMMANDS = (
         (
             argument(
                 "--out",
-                default="results/study",
                 metavar="FOLDER",
-                help="the tables (default: results/study)",
+                help="the tables (default: results/study; of the sealed set results/sealed)",
+            ),
+            argument(
+                "--sealed",
+                action="store_true",
+                help="score the sealed people, once, as the committed protocol says",
+            ),
+            argument(
+                "--again",
+                action="store_true",
+                help="score the sealed people although they were scored; every table says so",
             ),
             argument(
                 "--work",

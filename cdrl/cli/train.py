@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cdrl.cli.checks import study_settings
+from cdrl.cli.checks import study_folder, study_settings
 from cdrl.core.errors import InputError
 from cdrl.core.files import check_disk
 from cdrl.core.results import all_scores, score_lines
@@ -12,7 +12,12 @@ from cdrl.report.model_cards import write_cards
 from cdrl.study.run import run_study
 
 # Scores that the study prints at its end.
-MAIN_SCORES = ("control.inside", "spfem.*.cdrl_minus_baseline.mouth_error.at_equal_accuracy*")
+MAIN_SCORES = (
+    "control.inside",
+    "spfem.*.cdrl_minus_baseline.mouth_error.at_equal_accuracy*",
+    "spfem.actions.frontier.cdrl_minus_baseline.*",
+    "sealed.*",
+)
 STUDY_DISK_GB = {"espeak": 20, "cached": 1}
 
 
@@ -47,10 +52,10 @@ def study(arguments: argparse.Namespace) -> None:
         arguments: of the command.
     """
     config = study_settings(arguments)
-    out = Path(arguments.out)
+    out = Path(study_folder(arguments))
     work = Path(arguments.work)
     check_disk(work, STUDY_DISK_GB[config.speech])
-    results = run_study(out, work, config)
+    results = run_study(out, work, config, again=arguments.again)
 
     scores = all_scores(results)
     for pattern in MAIN_SCORES:

@@ -167,6 +167,40 @@ def reserved_people(seed: int, number: int = 48) -> tuple[int, ...]:
     return tuple(others[int(index)] for index in np.sort(drawn))
 
 
+def reserved_specs(seed: int, people: int, sentences: int) -> list[ClipSpec]:
+    """The clips of people drawn from those that are reserved, in studio version 2.
+
+    Args:
+        seed: of `reserved_people`.
+        people: how many, half of them for each half of the sentences.
+        sentences: how many of the reserved ones.
+
+    Raises:
+        InputError: more sentences than are reserved.
+    """
+    reserved = SPLITS["reserved"]
+    if sentences > len(reserved.sentences):
+        raise InputError(
+            f"{sentences} sealed sentences asked for: 2 to {len(reserved.sentences)} are reserved"
+        )
+    drawn = Split(reserved_people(seed), reserved.sentences, is_drawn=False)
+    return _crossed(drawn, people, sentences, version=2)
+
+
+def in_emotion(clips: Sequence[ClipSpec], emotion: str) -> list[ClipSpec]:
+    """The same people with the same sentences in one emotion, at its one intensity.
+
+    Args:
+        clips: of a crossed split.
+        emotion: its name.
+    """
+    pairs = {(clip.person, clip.sentence, clip.version): None for clip in clips}
+    specs_of_emotion = []
+    for person, sentence, version in pairs:
+        specs_of_emotion.append(_leveled_spec(person, sentence, emotion, version))
+    return specs_of_emotion
+
+
 def _crossed(split: Split, num_people: int, num_sentences: int, version: int) -> list[ClipSpec]:
     """Two halves that share neither people nor sentences, each in all emotions."""
     first_people, second_people = _halves(split.people, num_people)

@@ -19,7 +19,7 @@ from cdrl.evaluation.readings import ClipReading, read_clip
 from cdrl.models.action_networks import ActionManipulator
 from cdrl.priors.actions import ACTION_TRACKER, TrackedActions, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
-from cdrl.representation.distillation import ActionGuidance, distil, load_students
+from cdrl.representation.distillation import ActionGuidance, Teachers, distil, load_students
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import corpus as studio
 from cdrl.studio.acting import expected_edit
@@ -54,7 +54,7 @@ def track_training_people(work: Path) -> TrackedActions:
 
 
 def make_students(
-    work: Path, config: StudyConfig, seed: int, guidance: Path, out: Path
+    work: Path, config: StudyConfig, seed: int, teachers: Guidance | Teachers, out: Path
 ) -> ActionGuidance:
     """Distil the guidance of one seed into two networks that see facial actions instead of pixels.
 
@@ -62,7 +62,7 @@ def make_students(
         work: the study's work folder.
         config: the study's settings.
         seed: of the distillation.
-        guidance: folder with the encoders of that seed.
+        teachers: the encoders of that seed, or who stands in their place.
         out: folder of the students.
 
     Returns:
@@ -72,7 +72,7 @@ def make_students(
     tracked = track_training_people(work)
     settings = manipulator_settings(config, seed)
 
-    return distil(features, tracked, Guidance(guidance), settings, out)
+    return distil(features, tracked, teachers, settings, out)
 
 
 class RenderedEdits:

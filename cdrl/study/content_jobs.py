@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,23 @@ from cdrl.priors.features import Features
 from cdrl.representation.ccrl import embed_content, train_content
 from cdrl.representation.components import content_loss
 from cdrl.representation.pairs import PairSampler, chance_loss
+from cdrl.representation.untrained_code import fit_untrained_code
 from cdrl.stages.s02_content import pair_scores
 from cdrl.stages.s04_probe import window_rows
 from cdrl.stages.s04_speech import look_up
+from cdrl.study.flat import train_until_flat
 from cdrl.study.inputs import (
     content_inputs,
     encoder_folder,
     probe_corpus,
     row_features,
     study_features,
+    training_data,
     training_pairs,
 )
-from cdrl.study.rows import CONTENT, Row
+from cdrl.study.row import Row
+from cdrl.study.rows import CONTENT
+from cdrl.study.teachers import train_released_to
 from cdrl.study.user_rows import own_change
 
 Scores = dict[str, Estimate | float]
@@ -135,8 +140,13 @@ def _train_row(
         standardised = retrieval.standardise(content_inputs(report))
         return ContentCode(look_up(standardised))
 
+    if row.kind == "window":
+        return ContentCode(look_up(raw_windows(report)))
+    if row.kind == "code":
+        return ContentCode(look_up(fit_untrained_code(train, seed=seed).embed(report)))
+
     if row.kind == "released":
-        return _train_released(work, config, seed, train, report)
+        return _train_released(work, config, seed, train, report, row.until_flat)
 
     steps = config.control_steps if row.blank else config.content_steps
     settings = ContentConfig(steps=steps, pairs=config.pairs, seed=seed)
@@ -153,6 +163,21 @@ def _train_row(
     return ContentCode(embed, _embedder(encoder, report, True), training)
 
 
+def raw_windows(features: Features) -> np.ndarray:
+    """Return the input features of CCRL in the method's own window.
+
+    Args:
+        features: of the set that scores.
+
+    Returns:
+        (N, window x (F + M)) float32, standardised.
+    """
+    rows = np.arange(len(features.store))
+    face, mouth = features.windows(rows, ("face", "mouth"), ContentConfig().window)
+    windows = np.concatenate([face.numpy(), mouth.numpy()], -1)
+    return retrieval.standardise(windows.reshape(len(rows), -1))
+
+
 def _embedder(encoder: ContentEncoder, features: Features, takes_audio: bool) -> swap.Embed:
     """Embed by an encoder, with the audio query or from the image alone."""
 
@@ -164,15 +189,19 @@ def _embedder(encoder: ContentEncoder, features: Features, takes_audio: bool) ->
 
 
 def _train_released(
-    work: Path, config: StudyConfig, seed: int, train: Features, report: Features
+    work: Path, config: StudyConfig, seed: int, train: Features, report: Features, until_flat: bool
 ) -> ContentCode:
-    """Train CCRL as released."""
+    """Train CCRL as released, the steps of the study or until its loss is flat."""
     pairs = training_pairs(work, ContentConfig(pairs=config.pairs, seed=seed))
-    model, history = train_released_content(train, pairs, config.released_steps, seed)
-
-    training = {}
-    for name in ("loss", "positive", "negative"):
-        training[f"loss.{name}"] = float(history[name].tail(5).mean())
+    training: dict[str, float] = {}
+    if until_flat:
+        fit = partial(train_released_to, train, pairs, seed)
+        model, notes = train_until_flat(fit, config.released_steps)
+        training |= notes
+    else:
+        model, history = train_released_content(train, pairs, config.released_steps, seed)
+        for name in ("loss", "positive", "negative"):
+            training[f"loss.{name}"] = float(history[name].tail(5).mean())
 
     def embed(image_frames: np.ndarray, audio_frames: np.ndarray) -> np.ndarray:
         return embed_released(model, report, image_frames, audio_frames)
@@ -199,7 +228,7 @@ def _train_encoder(
     pair_settings = ContentConfig(pairs=settings.pairs, alignment=settings.alignment, seed=seed)
     pairs = training_pairs(work, pair_settings)
 
-    folder = encoder_folder(work, "content", settings, row.backbone, row.control)
+    folder = encoder_folder(work, "content", settings, row.backbone, training_data(row))
     shuffled = row.control == "shuffled"
     encoder, history = train_content(train, pairs, settings, folder, shuffled=shuffled)
 

@@ -24,8 +24,8 @@ from cdrl.core.files import atomic_path, damaged, read_arrays, write_json
 from cdrl.core.former_names import former_row
 from cdrl.core.presets import IMAGE_EDITOR
 from cdrl.core.settings import (
+    LARGEST_FRONTIER_SCALE,
     ContentConfig,
-    EmotionConfig,
     GeneratorConfig,
     StudyConfig,
     config_hash,
@@ -33,7 +33,8 @@ from cdrl.core.settings import (
 )
 from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
-from cdrl.editing.pipeline import edit_clip
+from cdrl.editing.control import emotion_weights
+from cdrl.editing.pipeline import edit_clip, edit_stream
 from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
 from cdrl.editors.constant_baseline import fit_constant
 from cdrl.editors.image import ReleasedWindowGuidance, WindowGuidance, train_image_editor
@@ -59,11 +60,10 @@ from cdrl.evaluation.readings import (
     save_references,
 )
 from cdrl.priors.actions import ACTION_TRACKER
-from cdrl.representation.ccrl import train_content
-from cdrl.representation.cerl import train_emotion
 from cdrl.representation.guidance import Guidance
 from cdrl.studio import edits as studio_edits
 from cdrl.study.action_jobs import (
+    LEVELS,
     ExpectedEdits,
     RenderedEdits,
     make_students,
@@ -73,10 +73,15 @@ from cdrl.study.action_jobs import (
     train_manipulator,
 )
 from cdrl.study.curve_jobs import CURVE_SCORES, predict_curves, read_pairs
-from cdrl.study.inputs import encoder_folder, study_features, training_pairs
+from cdrl.study.encoder_jobs import encoder_settings, train_encoders
+from cdrl.study.inputs import LANGUAGE, study_features, training_pairs
 from cdrl.study.job_code import job_code, study_code
-from cdrl.study.rows import EDIT, Job
+from cdrl.study.opponent_jobs import make_opponent_shared, opponent_phases, train_opponent
+from cdrl.study.row import Job
+from cdrl.study.rows import TABLES
+from cdrl.study.seal import SEALED, read_chosen
 
+EDIT = TABLES["edit"]
 # (number of an edit, intensity scale) -> its crops (T, S, S, 3) uint8.
 MakeEdit = Callable[[int, float], np.ndarray]
 Statistics = dict[str, np.ndarray]  # score -> (E, M)
@@ -98,7 +103,6 @@ MANIPULATOR_EDITORS = ("rendered", "actions")
 FRAME_SIZE = 128  # pixels, as in the study's corpora
 CROP_SIZE = 96  # pixels, as in the study's corpora
 PICTURE_SCORES = ("psnr", "mouth_l1", "identity")  # not of an editor that renders its edits
-LANGUAGE = "embedded"
 
 
 def edit_folder(work: Path, config: StudyConfig) -> Path:
@@ -123,13 +127,6 @@ def edit_folder(work: Path, config: StudyConfig) -> Path:
     ]
 
     return Path(work) / f"edit_{edit_hash(config, recipes)}"
-
-
-def encoder_settings(config: StudyConfig, seed: int) -> tuple[ContentConfig, EmotionConfig]:
-    """Return the settings of the method's own rows, whose encoders are trained already."""
-    content = ContentConfig(steps=config.content_steps, pairs=config.pairs, seed=seed)
-    emotion = EmotionConfig(steps=config.emotion_steps, seed=seed)
-    return content, emotion
 
 
 def generator_settings(config: StudyConfig, seed: int, row: str = "image.cdrl") -> GeneratorConfig:
@@ -229,7 +226,8 @@ def prepare_edits(work: Path, config: StudyConfig, jobs: list[Job]) -> list[list
     first += [("released", seed) for seed in sorted(released_seeds)]
     second = [("students", seed) for seed in _seeds_with_guidance(jobs, MANIPULATOR_EDITORS)]
 
-    return [_missing(folder, first), _missing(folder, second)]
+    phases = [_missing(folder, first), _missing(folder, second)]
+    return phases + opponent_phases(work, config, jobs)
 
 
 def _render_true_edits(clips: Path, out: Path, number: int, config: StudyConfig) -> None:
@@ -247,7 +245,9 @@ def _seeds_with_guidance(jobs: list[Job], editors: tuple[str, ...]) -> list[int]
     guided = IMAGE_VARIANTS.keys() - {"released"}
     seeds = set()
     for job in jobs:
-        if job.row.partition(".")[0] in editors and variant_of(job.row) in guided:
+        is_opponent = bool(EDIT[job.row].teacher)
+        is_guided = job.row.partition(".")[0] in editors and variant_of(job.row) in guided
+        if is_guided and not is_opponent:
             seeds.add(job.seed)
 
     return sorted(seeds)
@@ -275,10 +275,12 @@ def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
     Args:
         work: the study's work folder.
         config: the study's settings.
-        what: a name in `SHARED_FILES`.
+        what: a name in `SHARED_FILES`, or of `opponent_phases`.
         seed: of what is made once for each seed.
     """
     work = Path(work)
+    if make_opponent_shared(work, config, what, seed):
+        return
     folder = edit_folder(work, config)
 
     path = shared_path(folder, what, seed)
@@ -291,11 +293,12 @@ def make_shared(work: Path, config: StudyConfig, what: str, seed: int) -> None:
     elif what == "curves":
         read_pairs(Store(work / "train"), Store(folder / "paired"), config.edit_size, path)
     elif what == "students":
-        make_students(work, config, seed, folder / "guidance" / str(seed), path.parent)
+        encoders = Guidance(folder / "guidance" / str(seed))
+        make_students(work, config, seed, encoders, path.parent)
     elif what == "released":
         _train_released(work, config, seed, path.parent)
     else:
-        _train_encoders(work, config, seed, path.parent)
+        train_encoders(work, config, seed, path.parent)
 
 
 def _train_released(work: Path, config: StudyConfig, seed: int, out: Path) -> None:
@@ -305,27 +308,6 @@ def _train_released(work: Path, config: StudyConfig, seed: int, out: Path) -> No
 
     steps = (config.released_steps, config.emotion_steps)
     train_released(train, pairs, LANGUAGE, steps, seed, out)
-
-
-def _train_encoders(work: Path, config: StudyConfig, seed: int, out: Path) -> None:
-    """Train the method's encoders where they are missing, and link them from one folder."""
-    train = study_features(work, "train", "actions")
-    content, emotion = encoder_settings(config, seed)
-    pairs = training_pairs(work, ContentConfig(pairs=config.pairs, seed=seed))
-
-    content_folder = encoder_folder(work, "content", content)
-    emotion_folder = encoder_folder(work, "emotion", emotion)
-    if not (content_folder / "model.safetensors").exists():
-        train_content(train, pairs, content, content_folder)
-    if not (emotion_folder / "model.safetensors").exists():
-        train_emotion(train, emotion, LANGUAGE, emotion_folder)
-
-    out.mkdir(parents=True, exist_ok=True)
-
-    for name, encoder in (("02_content", content_folder), ("03_emotion", emotion_folder)):
-        link = out / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(encoder.resolve())
 
 
 def variant_of(row: str) -> str:
@@ -400,6 +382,16 @@ def _make_edit(editor: Any, edits: TrueEdits, edit: int, scale: float) -> np.nda
     return edit_clip(editor, edits.source(edit), emotion, intensity)
 
 
+def _make_strong_edit(editor: Any, edits: TrueEdits, edit: int, scale: float) -> np.ndarray:
+    """Return the crops of an edit as `_make_edit`, also beyond the intensities that users have."""
+    crops = edits.source(edit)
+    level = float(edits.requests.clips.intensity.iloc[edit])
+    curve = np.full(len(crops), scale * level / LEVELS, np.float32)
+
+    weights = emotion_weights(edits.target_emotions[edit], editor.card.emotions)
+    return np.stack(list(edit_stream(editor, crops, weights, curve)))
+
+
 def train_rendered_row(
     work: Path, config: StudyConfig, row: str, seed: int, edits: TrueEdits
 ) -> tuple[MakeEdit, dict[str, float]]:
@@ -439,6 +431,11 @@ def train_actions_row(
     Returns:
         What makes an edit, and the last losses.
     """
+    if EDIT[row].teacher:
+        manipulator, history = train_opponent(work, config, row, EDIT[row], seed)
+        editor = ActionEditor(manipulator, load_renderer())
+        return partial(_make_strong_edit, editor, edits), last_losses(history)
+
     folder = edit_folder(work, config)
     manipulator, history = train_manipulator(work, config, variant_of(row), seed, folder)
     editor = ActionEditor(manipulator, load_renderer())
@@ -582,10 +579,27 @@ def _train_and_sweep(
     readings = _source_readings(row, edit_folder(work, config), references)
     source = statistics_from_readings(readings, edits, references)
 
-    scales = parse_intensity_scales(config.edit_sweep)
+    scales = intensity_scales(config, row)
     curve = sweep_intensity(source, plain, scales, make_edit, edits, references, judges, row)
 
     return Outcome(dict(zip([0.0, *scales], curve, strict=True)), losses)
+
+
+def intensity_scales(config: StudyConfig, row: str) -> list[float]:
+    """Return the intensity scales at which a row is scored.
+
+    Args:
+        config: the study's settings.
+        row: as in `EDIT`; an opponent's frontier reaches further. Of the sealed set, what the
+            choosing set chose, and 1.
+    """
+    family = EDIT[row].family
+    if config.split == SEALED and family:
+        chosen = read_chosen()[family].get(row, [])
+        return sorted({1.0, *chosen})
+    if EDIT[row].teacher:
+        return parse_intensity_scales(config.frontier_sweep, LARGEST_FRONTIER_SCALE)
+    return parse_intensity_scales(config.edit_sweep)
 
 
 def _write_statistics(path: Path, statistics: dict[float, Statistics]) -> None:

@@ -9,36 +9,50 @@ import pandas as pd
 import torch
 
 from cdrl.baselines.released.training import train_released_emotion
+from cdrl.core.checkpoint import load_tensors
 from cdrl.core.files import read_array
 from cdrl.core.settings import EmotionConfig, StudyConfig
-from cdrl.core.vocabulary import emotion_index
+from cdrl.core.vocabulary import EMOTIONS, emotion_index
 from cdrl.corpora.store import Store
 from cdrl.evaluation import controls, dependence, leakage
 from cdrl.evaluation.estimate import Estimate, estimate_score, mean_statistics
 from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.probes import ProbeResult, correlation_statistics, fit_probes
 from cdrl.models.emotion import EmotionEncoder
+from cdrl.models.layers import mean_and_std
 from cdrl.priors.features import Features
-from cdrl.priors.language import LanguagePrior
-from cdrl.representation.cerl import SHORT_WINDOW, embed_emotion, train_emotion
+from cdrl.priors.language import DESCRIPTIONS, LanguagePrior
+from cdrl.representation.cerl import (
+    SHORT_WINDOW,
+    embed_clips,
+    embed_emotion,
+    train_emotion,
+    window_features,
+)
+from cdrl.representation.classifier import train_classifier
 from cdrl.study.content_jobs import Scores, code_path
 from cdrl.study.inputs import (
+    LANGUAGE,
     emotion_inputs,
     encoder_folder,
     probe_corpus,
     row_features,
     study_features,
+    training_data,
 )
-from cdrl.study.rows import EMOTION, Row
+from cdrl.study.parts import UNSEEN
+from cdrl.study.row import Row
+from cdrl.study.rows import EMOTION
+from cdrl.study.teachers import classifier_folder, emotion_settings
 from cdrl.study.user_rows import own_change
 
-LANGUAGE = "embedded"
 # Factors that encoders trained on blank images are probed for: factor, per clip.
 BLANK_PROBES = (("emotion", True), ("speaker", True), ("sentence", True), ("viseme", False))
 RAW_FACTORS = {"viseme": False, "sentence": True, "speaker": True}  # factor -> per clip
 RELEASED_EMOTIONS = 7  # of CERL as released; a head without information scores ln 7
 INTENSITY_LEVELS = (2, 3)  # those that neutral has not
 TREE_ITERATIONS = 300
+POOL_BATCH = 2048  # windows that are pooled at once
 
 
 @lru_cache(maxsize=1)
@@ -98,21 +112,123 @@ def _train_row(
     """
     if row.kind == "raw":
         return emotion_inputs(report), None, {}
+    if row.kind == "window":
+        return pooled_windows(report), None, {}
     if row.kind == "released":
         return _project_released(report), None, _train_released(config, seed, train)
+    if row.kind == "words":
+        return _project_released(report), None, words_scores(report, other_clips(work, config))
 
     steps = config.control_steps if row.control else config.emotion_steps
     change = own_change(config, "emotion") if row.kind == "own" else row.change
     settings = replace(EmotionConfig(steps=steps, seed=seed), **change)
-    folder = encoder_folder(work, "emotion", settings, row.backbone, row.control)
-    encoder, history = train_emotion(train, settings, LANGUAGE, folder)
+    if row.kind == "classifier":
+        settings = emotion_settings(config, seed, "bottleneck" in change)
+        folder = classifier_folder(work, settings, row.backbone, training_data(row))
+        encoder, history = train_classifier(train, settings, LANGUAGE, folder)
+    else:
+        folder = encoder_folder(work, "emotion", settings, row.backbone, training_data(row))
+        encoder, history = train_emotion(train, settings, LANGUAGE, folder)
 
     scores: Scores = {}
     for name in history:
         if name not in ("step", "total"):
             scores[f"emotion.loss.{name}"] = float(history[name].tail(5).mean())
+    if row.left_out:
+        prompts = load_tensors(folder / "targets.safetensors")["text"].numpy()
+        unseen = other_clips(work, config)
+        embedded = [embed_clips(encoder, clips) for clips in (report, unseen)]
+        scores |= unseen_scores(embedded[0], embedded[1], prompts, report, unseen)
 
     return embed_emotion(encoder, report), encoder, scores
+
+
+def other_clips(work: Path, config: StudyConfig) -> Features:
+    """Return the clips of the scoring people that show the emotion which was never trained."""
+    return study_features(work, unseen_name(config.split), "actions")
+
+
+def unseen_name(split: str) -> str:
+    """Return the name of the store of those clips.
+
+    Args:
+        split: `report` or `choose`.
+    """
+    return f"{split}_{UNSEEN}"
+
+
+def unseen_scores(
+    seen_clips: np.ndarray,
+    unseen_clips: np.ndarray,
+    prompts: np.ndarray,
+    seen: Features,
+    unseen: Features,
+) -> Scores:
+    """Score how well words find an emotion that was never trained: the nearest prompt of a clip.
+
+    Args:
+        seen_clips: (C, D) embeddings of the scoring set's clips, unit norm.
+        unseen_clips: (U, D) of the clips of the other emotion.
+        prompts: (8, D), unit norm.
+        seen: the clips of the first.
+        unseen: the clips of the second.
+
+    Returns:
+        `emotion.unseen`, the share of those clips whose nearest prompt is theirs, chance 1 / 8;
+        `emotion.unseen_false`, the share of the other clips that it takes; and
+        `emotion.unseen_area`, the probability that such a clip is nearer to its prompt than another
+        clip is, less the nearest other prompt of each; chance .5.
+    """
+    target = emotion_index(UNSEEN)
+    others = np.arange(len(prompts)) != target
+    margins = []
+    for clips in (unseen_clips, seen_clips):
+        cosine = clips @ prompts.T
+        margins.append(cosine[:, target] - cosine[:, others].max(1))
+
+    people = [features.store.clips["speaker"].to_numpy() for features in (unseen, seen)]
+    found = estimate_score(mean_statistics(margins[0] > 0), people[0], chance=1 / len(prompts))
+    wrong = estimate_score(mean_statistics(margins[1] > 0), people[1])
+
+    ranks = np.searchsorted(np.sort(margins[1]), margins[0]) / len(margins[1])
+    area = estimate_score(mean_statistics(ranks), people[0], chance=0.5)
+    return {"emotion.unseen": found, "emotion.unseen_false": wrong, "emotion.unseen_area": area}
+
+
+@torch.no_grad()
+def words_scores(seen: Features, unseen: Features) -> Scores:
+    """Score the language prior alone: its own words and its own image embedding, no training.
+
+    Args:
+        seen: the scoring set's clips.
+        unseen: the clips of the emotion that was never trained.
+    """
+    prior = LanguagePrior(LANGUAGE)
+    prompts = prior.text_embedding([DESCRIPTIONS[name] for name in EMOTIONS]).numpy()
+    of_clips = []
+    for features in (seen, unseen):
+        frames = _project_released(features)
+        starts = features.store.clips["start"].to_numpy()
+        sums = np.add.reduceat(frames, starts)
+        of_clips.append(sums / np.linalg.norm(sums, axis=1, keepdims=True))
+    return unseen_scores(of_clips[0], of_clips[1], prompts, seen, unseen)
+
+
+def pooled_windows(features: Features) -> np.ndarray:
+    """Return the input features of CERL pooled as CERL pools: over its window, inside the clip.
+
+    Args:
+        features: of the set that scores.
+
+    Returns:
+        (N, 2 x (L + M)) float32, mean and standard deviation over 51 frames.
+    """
+    window = EmotionConfig().window
+    rows = np.arange(len(features.store))
+    pooled = []
+    for part in np.array_split(rows, max(1, len(rows) // POOL_BATCH)):
+        pooled.append(mean_and_std(window_features(features, part, window)))
+    return torch.cat(pooled).numpy()
 
 
 def _train_released(config: StudyConfig, seed: int, train: Features) -> Scores:

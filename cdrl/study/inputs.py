@@ -11,22 +11,62 @@ from cdrl.corpora.store import Store
 from cdrl.evaluation import controls
 from cdrl.evaluation.leakage import ProbeCorpus
 from cdrl.evaluation.probe_splits import frame_table
-from cdrl.priors.features import Features
+from cdrl.priors.features import Features, extract
 from cdrl.representation.pairs import find_pairs
 from cdrl.stages.s04_probe import split_people
-from cdrl.study.rows import Row
+from cdrl.study.changed_images import with_changed_images
+from cdrl.study.few_labels import with_few_labels, without_emotion
+from cdrl.study.row import Row
+
+# Weights of the face and the mouth backbone of rows.
+BACKBONES = {
+    "actions": ("face_backbone", "mouth_backbone"),
+    "identity": ("face_identity", "mouth_identity"),
+}
+
+LANGUAGE = "embedded"  # the language prior of every row
 
 
 @lru_cache(maxsize=4)
-def study_features(work: Path, split: str, backbone: str) -> Features:
+def study_features(work: Path, split: str, backbone: str, pixels: str = "") -> Features:
     """Open what the priors extracted from the clips of one set.
 
     Args:
         work: the study's work folder.
         split: `train`, `report` or `choose`.
         backbone: `actions` or `identity`, see `Row`.
+        pixels: what was done to the images, see `Row`.
     """
-    return Features(Store(work / split), work / f"{split}_{backbone}")
+    return Features(Store(work / split), features_folder(work, split, backbone, pixels))
+
+
+def features_folder(work: Path, split: str, backbone: str, pixels: str = "") -> Path:
+    """Return the folder of the features of one set.
+
+    Args:
+        work: the study's work folder.
+        split: `train`, `report` or `choose`.
+        backbone: `actions` or `identity`, see `Row`.
+        pixels: what was done to the images, see `Row`.
+    """
+    ending = f"_{pixels}" if pixels else ""
+    return Path(work) / f"{split}_{backbone}{ending}"
+
+
+def extract_features(work: Path, split: str, backbone: str, pixels: str = "") -> None:
+    """Extract the features of one set; what is there stays.
+
+    Args:
+        work: the study's work folder.
+        split: `train`, `report` or `choose`.
+        backbone: `actions` or `identity`, see `Row`.
+        pixels: what is done to the images, see `Row`.
+    """
+    store = Store(work / split)
+    if pixels:
+        store = with_changed_images(store, pixels)
+    out = features_folder(work, split, backbone, pixels)
+    extract(store, out, vision=BACKBONES[backbone])
 
 
 @lru_cache(maxsize=1)
@@ -73,16 +113,35 @@ def encoder_folder(
     return Path(work) / "encoders" / name
 
 
+def training_data(row: Row) -> str:
+    """Return what a row trains on instead of all clips as they are, for `encoder_folder`.
+
+    Args:
+        row: of a table.
+    """
+    if row.pixels:
+        return row.pixels
+    if row.labels < 1:
+        return f"labels{100 * row.labels:g}"
+    if row.left_out:
+        return f"without-{row.left_out}"
+    return row.control
+
+
 def row_features(work: Path, config: StudyConfig, row: Row) -> tuple[Features, Features]:
     """Return the features that a row trains on and those it is scored on.
 
     Args:
         work: the study's work folder.
         config: the study's settings.
-        row: its backbone and its control count.
+        row: its backbone, its control, its images and its labels count.
     """
-    train = study_features(work, "train", row.backbone)
-    report = study_features(work, config.split, row.backbone)
+    train = study_features(work, "train", row.backbone, row.pixels)
+    report = study_features(work, config.split, row.backbone, row.pixels)
+    if row.labels < 1:
+        train = with_few_labels(train, row.labels)
+    if row.left_out:
+        train = without_emotion(train, row.left_out)
     if row.blank:
         train = controls.without_information(train, row.control, seed=0)
         report = controls.without_information(report, row.control, seed=1)

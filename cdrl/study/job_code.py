@@ -12,7 +12,7 @@ from typing import Any
 from cdrl.core.code_identity import UNRECORDED, CodeIdentity, code_identity, join_codes
 from cdrl.core.errors import InputError
 from cdrl.core.files import read_json
-from cdrl.study.rows import Job
+from cdrl.study.row import Job
 
 STUDY = "study.json"  # in the work folder: the settings and the code that it was begun with
 MODULES = ("cdrl.study.representation_jobs", "cdrl.study.edit_jobs")

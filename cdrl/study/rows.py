@@ -1,61 +1,11 @@
 """The rows of the study's tables: what differs from the method, and what the row is for."""
 
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Container
+from typing import Any
 
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table.
-
-    Attributes:
-        description: one line for the table.
-        change: settings of its stage that differ from the method's.
-        backbone: `actions`, or `identity` (trained on speaker labels, never on a facial action).
-        takes_audio: whether the embedding takes audio.
-        control: what the training gets instead of its data: `constant`, `noise` or `shuffled`.
-        kind: `trained`, `own`, `released`, `untrained`, `raw` or `truth`.
-        choosing: whether it is a question of design, scored on the choosing set alone.
-    """
-
-    description: str
-    change: Mapping[str, Any] = field(default_factory=dict)
-    backbone: str = "actions"
-    takes_audio: bool = False
-    control: str = ""
-    kind: str = "trained"
-    choosing: bool = False
-
-    @property
-    def seeded(self) -> bool:
-        """Whether another seed gives another result."""
-        return self.kind not in ("raw", "truth")
-
-    @property
-    def core(self) -> bool:
-        """Whether the row is the method, the released one or a control: done before ablations."""
-        return not (self.change or self.choosing or self.backbone != "actions")
-
-    @property
-    def blank(self) -> bool:
-        """Whether the encoder is trained and tested on images without information."""
-        return self.control in ("constant", "noise")
-
-
-class Job(NamedTuple):
-    """One row with one seed.
-
-    Attributes:
-        kind: the table, `content`, `emotion` or `edit`.
-        row: name of the row in its table.
-        seed: of the training.
-    """
-
-    kind: str
-    row: str
-    seed: int
-
+from cdrl.study.opponents import OPPONENTS
+from cdrl.study.parts import PARTS
+from cdrl.study.row import Row
 
 CONTENT = {
     "cdrl": Row("the method"),
@@ -209,15 +159,31 @@ EDIT = {
         "through the neural renderer"
     ),
 }
-TABLES = {"content": CONTENT, "emotion": EMOTION, "edit": EDIT}
+# The tables of `results/study`; their rows are those of its committed results.
+MAIN_TABLES = {"content": CONTENT, "emotion": EMOTION, "edit": EDIT}
+# Every row of every half, by table.
+TABLES: dict[str, dict[str, Row]] = {
+    kind: rows | OPPONENTS[kind] | PARTS[kind] for kind, rows in MAIN_TABLES.items()
+}
 HALVES = {
     "both": ("content", "emotion", "edit"),
     "representation": ("content", "emotion"),
     "edit": ("edit",),
+    "opponents": ("content", "emotion", "edit"),
+    "parts": ("content", "emotion"),
 }
-BACKBONES = {
-    "actions": ("face_backbone", "mouth_backbone"),
-    "identity": ("face_identity", "mouth_identity"),
+# Rows of the main tables that stand beside those of another half.
+BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
+    "opponents": {
+        "content": ("cdrl", "raw", "identity", "raw_identity", "released"),
+        "emotion": ("cdrl", "raw", "identity", "raw_identity"),
+        "edit": ("image.copy_source", "curves.truth", "actions.paired"),
+    },
+    "parts": {
+        "content": ("cdrl", "image_only", "truth_pairs", "mfcc_pairs", "linear_pairs"),
+        "emotion": ("cdrl", "no_prior"),
+        "edit": (),
+    },
 }
 IN_BOTH_SETS = ("cdrl", "raw")
 
@@ -226,8 +192,8 @@ def rows_of(split: str, half: str = "both", own: Container[str] = ()) -> dict[st
     """Return the rows of one set's tables, {kind: {name: row}}.
 
     Args:
-        split: `choose` has the questions of design, `report` what is claimed.
-        half: a name in `HALVES`.
+        split: `choose` has the questions of design, `report` what is claimed, `sealed` too.
+        half: a name in `HALVES`. The opponents and the parts are scored on every set.
         own: tables whose row `own` has code of the user.
 
     >>> "wide" in rows_of("report")["emotion"], "wide" in rows_of("choose")["emotion"]
@@ -235,13 +201,26 @@ def rows_of(split: str, half: str = "both", own: Container[str] = ()) -> dict[st
     >>> list(rows_of("report", "edit"))
     ['edit']
     """
+    if half in BESIDE:
+        return _rows_beside(half)
+
     tables: dict[str, dict[str, Row]] = {}
     for kind in HALVES[half]:
         tables[kind] = {}
-        for name, row in TABLES[kind].items():
+        for name, row in MAIN_TABLES[kind].items():
             in_both = kind == "edit" or row.kind == "own" or name in IN_BOTH_SETS
             is_missing = row.kind == "own" and kind not in own
             if not is_missing and (in_both or row.choosing == (split == "choose")):
                 tables[kind][name] = row
 
+    return tables
+
+
+def _rows_beside(half: str) -> dict[str, dict[str, Row]]:
+    """Return the rows of opponents or parts, after those of the main tables beside them."""
+    further = {"opponents": OPPONENTS, "parts": PARTS}[half]
+    tables = {}
+    for kind in HALVES[half]:
+        main = {name: MAIN_TABLES[kind][name] for name in BESIDE[half][kind]}
+        tables[kind] = main | further[kind]
     return tables

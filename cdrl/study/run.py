@@ -26,18 +26,20 @@ from cdrl.core.pools import Lost
 from cdrl.core.results import INTERVAL_NAME, RESULTS, check_results
 from cdrl.core.settings import StudyConfig, config_hash
 from cdrl.core.tables import write_csv
-from cdrl.corpora.store import Store
 from cdrl.evaluation.edit_comparison import parse_intensity_scales
-from cdrl.priors.features import extract
 from cdrl.studio import corpus as studio
 from cdrl.study.edit_jobs import (
     copy_finished_jobs,
     do_edit_job,
     edit_folder,
     edit_job_path,
+    intensity_scales,
     make_shared,
     prepare_edits,
 )
+from cdrl.study.emotion_jobs import unseen_name
+from cdrl.study.frontier_tables import chosen_by_family, frontier_summary, sealed_rows
+from cdrl.study.inputs import extract_features
 from cdrl.study.job_code import (
     STUDY,
     check_codes,
@@ -46,23 +48,49 @@ from cdrl.study.job_code import (
     describe_codes,
     job_code,
     read_job,
+    study_code,
 )
+from cdrl.study.parts import UNSEEN
 from cdrl.study.representation_jobs import do_job, job_path
-from cdrl.study.rows import BACKBONES, TABLES, Job, Row, rows_of
+from cdrl.study.row import Job, Row
+from cdrl.study.rows import BESIDE, TABLES, rows_of
+from cdrl.study.seal import (
+    CHOSEN,
+    SEALED,
+    Opening,
+    close_seal,
+    describe,
+    marked,
+    open_seal,
+    read_protocol,
+    sealed_clips,
+)
 from cdrl.study.tables import edit_summary
 from cdrl.study.user_rows import own_kinds, row_file_name
 
 # Minutes of a job on one core; an edit trains at .5 to .6 s a step and is read at five scales.
 MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}
-# Minutes for corpora, features, true edits and encoders where they are missing.
-SHARED_MINUTES = {"representation": 40, "edit": 30}
+# Minutes of an opponent: an intensity scale of 168 edits is drawn and read in 2 minutes, 1,000
+# steps of the manipulator take 2 to 4.
+READ_MINUTES = 2.0
+MANIPULATOR_MINUTES = 3.0
+FLAT_FACTOR = 8  # about how many times as long a training until the loss is flat takes
+# Minutes for corpora, features, true edits, encoders and students where they are missing.
+SHARED_MINUTES = {"representation": 40, "edit": 30, "opponents": 60, "parts": 40}
+SHARED_BY = {
+    "both": ("representation", "edit"),
+    "representation": ("representation",),
+    "edit": ("edit",),
+    "opponents": ("representation", "edit", "opponents"),
+    "parts": ("representation", "parts"),
+}
 # Last parts of score names that have no n of their own, and differ between seeds all the same.
 WITH_SPREAD = ("audio", "image", "loss")
 # A loss on data without information lies this near to ln(candidates), as a share of it.
 LOSS_TOLERANCE = 0.02
 
 
-def run_study(out: Path, work: Path, config: StudyConfig) -> dict[str, Any]:
+def run_study(out: Path, work: Path, config: StudyConfig, again: bool = False) -> dict[str, Any]:
     """Do every missing job of the chosen half and write `results.json` and the tables.
 
     Args:
@@ -71,22 +99,30 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict[str, Any]:
         work: folder of corpora, features and jobs, some 14 GB. Sets, seeds, rows and halves may
             share one.
         config: the study's settings.
+        again: whether the sealed set may be scored although it was before, see `cdrl.study.seal`.
 
     Returns:
         The results, as `cdrl scores` reads them. An interrupted study leaves the results of the
-        jobs that are done.
+        jobs that are done; of the sealed set nothing is shown before all are.
 
     Raises:
-        InputError: where `work` was made with other settings, or `rows` names no row; and, after
-            all others are done, where a job's process was killed.
+        InputError: where `work` was made with other settings, or `rows` names no row; where the
+            sealed set may not be scored; and, after all others are done, where a job's process
+            was killed.
     """
     out = Path(out)
     work = Path(work)
+    is_sealed = config.split == SEALED
+    if is_sealed:
+        read_protocol()  # refuses what was not committed
     _check_work(work, config)
 
     jobs = list_jobs(config)
     study_clips(config)  # refuses more people or clips than there are
     parse_intensity_scales(config.edit_sweep)
+    if is_sealed:
+        settings = edit_folder(work, config).name
+        opening = open_seal(config.rows, settings, study_code().sum, again)
     _begin_work(work, config)
 
     folder = edit_folder(work, config)
@@ -107,7 +143,10 @@ def run_study(out: Path, work: Path, config: StudyConfig) -> dict[str, Any]:
         _do_jobs(work, config, missing)
     finally:
         seconds = _add_seconds(work, config, time.monotonic() - begin)
-        results = summary(out, work, config, jobs, seconds)
+        if not is_sealed:
+            results = summary(out, work, config, jobs, seconds)
+    if is_sealed:
+        results = summary(out, work, config, jobs, seconds, close_seal(opening))
 
     return results
 
@@ -137,11 +176,8 @@ def _begin_work(work: Path, config: StudyConfig) -> None:
 
 def _print_cost(config: StudyConfig, num_jobs: int, missing: list[Job]) -> None:
     """Print how many jobs are missing, and about how long they take."""
-    minutes = sum(MINUTES[job.kind] for job in missing) / max(1, config.workers)
-    shared_minutes = 0
-    for half, half_minutes in SHARED_MINUTES.items():
-        if config.half in ("both", half):
-            shared_minutes += half_minutes
+    minutes = sum(_minutes_of(config, job) for job in missing) / max(1, config.workers)
+    shared_minutes = sum(SHARED_MINUTES[half] for half in SHARED_BY[config.half])
 
     print(
         f"{len(missing)} of {num_jobs} jobs to do, about {minutes:.0f} minutes on {config.workers} "
@@ -151,9 +187,21 @@ def _print_cost(config: StudyConfig, num_jobs: int, missing: list[Job]) -> None:
     )
 
 
+def _minutes_of(config: StudyConfig, job: Job) -> float:
+    """Return about how long a job takes; that of an edit grows with what is read of its edits."""
+    row = TABLES[job.kind][job.row]
+    if job.kind != "edit" or not row.teacher:
+        return MINUTES[job.kind] * (FLAT_FACTOR if row.until_flat else 1)
+
+    num_scales = len(intensity_scales(config, job.row))
+    read = READ_MINUTES * num_scales * config.edits / StudyConfig().edits
+    steps = config.manipulator_steps * row.duration
+    return read + MANIPULATOR_MINUTES * steps / StudyConfig().manipulator_steps
+
+
 def _add_seconds(work: Path, config: StudyConfig, seconds: float) -> float:
     """Add seconds to those that earlier calls spent on this half, and return the sum."""
-    ending = "_edit" if config.half == "edit" else ""
+    ending = "" if config.half in ("both", "representation") else f"_{config.half}"
     path = work / f"seconds_{config.split}{ending}.json"
     if path.exists():
         seconds += read_json(path, fields={"seconds": (int, float)})["seconds"]
@@ -187,10 +235,17 @@ def list_jobs(config: StudyConfig) -> list[Job]:
         InputError: where a name in `config.rows` is no row of this set's tables.
     """
     rows: dict[str, Row] = {}
+    if config.split == SEALED:
+        rows = {f"edit.{name}": TABLES["edit"][name] for name in sealed_rows()}
+        return _jobs_of(config, rows)
     for kind, table in rows_of(config.split, config.half, own_kinds(config)).items():
         for name, row in table.items():
             rows[f"{kind}.{name}"] = row
+    return _jobs_of(config, rows)
 
+
+def _jobs_of(config: StudyConfig, rows: dict[str, Row]) -> list[Job]:
+    """List the jobs of the rows that are requested, those that matter most first."""
     requested = [name.strip() for name in config.rows.split(",") if name.strip()]
     if not requested:
         requested = list(rows)
@@ -223,10 +278,16 @@ def study_clips(config: StudyConfig) -> dict[str, list[studio.ClipSpec]]:
         train_split = "smoke_train"
         report_split = "smoke_report"
 
-    train = studio.specs(train_split, people=config.people, clips=config.clips)
-    report = studio.specs(report_split, people=config.report_people)
+    version = config.studio_version
+    train = studio.specs(train_split, people=config.people, clips=config.clips, version=version)
+    if config.split == SEALED:
+        return {"train": train, SEALED: sealed_clips(config, read_protocol())}
 
-    return {"train": train, config.split: report}
+    report = studio.specs(report_split, people=config.report_people, version=version)
+    clips = {"train": train, config.split: report}
+    if config.half == "parts":
+        clips[unseen_name(config.split)] = studio.in_emotion(report, UNSEEN)
+    return clips
 
 
 def _do_jobs(work: Path, config: StudyConfig, missing: list[Job]) -> None:
@@ -266,14 +327,14 @@ def _refuse_lost(lost: list[str]) -> None:
 
 def _prepare(work: Path, config: StudyConfig, jobs: list[Job]) -> None:
     """Render the corpora that are missing and extract the features that the jobs need."""
-    backbones = set()
+    needed = set()
     for job in jobs:
         row = TABLES[job.kind][job.row]
         if row.kind != "truth":
-            backbones.add(row.backbone)
+            needed.add((row.backbone, row.pixels))
 
-    if backbones:
-        backbones.add("actions")  # leak shares compare with the method's input features
+    if needed:
+        needed.add(("actions", ""))  # leak shares compare with the method's input features
 
     any_representation = any(job.kind != "edit" for job in jobs)
 
@@ -282,8 +343,8 @@ def _prepare(work: Path, config: StudyConfig, jobs: list[Job]) -> None:
             studio.generate(clips, work / name, name, workers=config.workers)
         if name != "train" and not any_representation:
             continue
-        for backbone in sorted(backbones):
-            extract(Store(work / name), work / f"{name}_{backbone}", vision=BACKBONES[backbone])
+        for backbone, pixels in sorted(needed):
+            extract_features(work, name, backbone, pixels)
 
 
 def run_jobs(jobs: list[tuple], work: Path, config: StudyConfig) -> list[str]:
@@ -324,7 +385,12 @@ def _run_job(call: tuple[Callable[..., None], tuple]) -> None:
 
 
 def summary(
-    out: Path, work: Path, config: StudyConfig, jobs: list[Job], seconds: float
+    out: Path,
+    work: Path,
+    config: StudyConfig,
+    jobs: list[Job],
+    seconds: float,
+    opening: Opening | None = None,
 ) -> dict[str, Any]:
     """Write `results.json` and the tables of the chosen half; the other half's results stay.
 
@@ -337,6 +403,7 @@ def summary(
         config: the study's settings.
         jobs: all jobs of the chosen half, done or not.
         seconds: time spent on the study, all calls together.
+        opening: of the sealed set; every table says of which, and whether it was the first.
 
     Returns:
         What was written to `results.json`.
@@ -350,34 +417,52 @@ def summary(
 
     representation_jobs = [job for job in jobs if job.kind != "edit"]
     edit_jobs = [job for job in jobs if job.kind == "edit"]
+    # The results of another half that lie in the same folder stay.
+    prefix = f"{config.half}_" if config.half in BESIDE else ""
     if representation_jobs:
+        stage = f"{config.half}.study" if prefix else "study"
         scores, tables = _representation_summary(work, config, representation_jobs)
-        _write_tables(out, tables)
+        _write_tables(out, tables, prefix)
         codes = codes_of_rows(_job_files(work, config, representation_jobs))
-        _add_record(results, "study", config, scores, codes)
-        results["run"] |= _progress("study", work, config, representation_jobs)
+        _add_record(results, stage, config, scores, codes)
+        results["run"] |= _progress(stage, work, config, representation_jobs)
 
     if edit_jobs:
+        stage = f"{config.half}.edits" if prefix else "edits"
         scores, tables = edit_summary(work, config, edit_jobs)
-        _write_tables(out, tables)
+        if prefix:
+            more_scores, frontiers = frontier_summary(work, config, edit_jobs)
+            scores |= more_scores
+            tables["frontiers"] = frontiers
+        if config.split == "choose" and prefix:
+            write_json(out / CHOSEN.name, chosen_by_family(work, config, edit_jobs))
+        if opening is not None:
+            tables = {name: marked(table, opening) for name, table in tables.items()}
+            results["run"] |= describe(opening)
+
+        _write_tables(out, tables, prefix)
         folder = edit_folder(work, config)
         copy_finished_jobs(folder / "jobs", out / "jobs" / folder.name)
         codes = codes_of_rows(_job_files(work, config, edit_jobs))
-        _add_record(results, "edits", config, scores, codes)
-        results["run"] |= _progress("study.edits", work, config, edit_jobs)
+        _add_record(results, stage, config, scores, codes)
+        run_name = stage if prefix else "study.edits"
+        results["run"] |= _progress(run_name, work, config, edit_jobs)
 
     hours_name = "time.hours" if representation_jobs else "time.edits.hours"
+    if prefix:
+        hours_name = f"time.{config.half}.hours"
     results["run"][hours_name] = round(seconds / 3600, 2)
 
-    results |= {"commit": _commit(), "command": "cdrl study"}
+    command = "cdrl study" if opening is None else "cdrl study --sealed"
+    results |= {"commit": _commit(), "command": command}
     write_json(out / RESULTS, results)
 
     return results
 
 
-def _write_tables(out: Path, tables: dict[str, pd.DataFrame]) -> None:
+def _write_tables(out: Path, tables: dict[str, pd.DataFrame], prefix: str = "") -> None:
     for name, table in tables.items():
-        write_csv(out / f"{name}.csv", table)
+        write_csv(out / f"{prefix}{name}.csv", table)
 
 
 def _add_record(
@@ -409,7 +494,7 @@ def _representation_summary(
     """Return the scores of the content and emotion jobs that are done, and their two tables."""
     scores: dict[str, float] = {}
     tables = {}
-    for kind, rows in rows_of(config.split, "representation", own_kinds(config)).items():
+    for kind, rows in _representation_rows(config).items():
         table_rows = []
         for name, row in rows.items():
             scores_of_seeds = []
@@ -428,6 +513,13 @@ def _representation_summary(
         tables[kind] = pd.DataFrame(table_rows)
 
     return scores | controls_inside(scores), tables
+
+
+def _representation_rows(config: StudyConfig) -> dict[str, dict[str, Row]]:
+    """Return the rows of the content and the emotion table, {kind: {name: row}}."""
+    half = config.half if config.half in BESIDE else "representation"
+    tables = rows_of(config.split, half, own_kinds(config))
+    return {kind: rows for kind, rows in tables.items() if kind != "edit"}
 
 
 def _rounded_scores(means: dict[str, float]) -> dict[str, float]:

@@ -31,7 +31,8 @@ from cdrl.study.edit_jobs import (
     shared_path,
 )
 from cdrl.study.job_code import codes_of_rows, have_one_code, read_job
-from cdrl.study.rows import EDIT, WEIGHT_FACTORS, Job
+from cdrl.study.row import Job
+from cdrl.study.rows import EDIT, WEIGHT_FACTORS
 
 # Pairs of variants, each within one editor: what each term adds, and CDRL beside the released
 # losses and beside an edit without a network.
