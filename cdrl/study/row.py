@@ -16,7 +16,7 @@ class Row:
         takes_audio: whether the embedding takes audio.
         control: what the training gets instead of its data: `constant`, `noise` or `shuffled`.
         kind: `trained`, `own`, `released`, `untrained`, `raw` or `truth`; of an opponent also
-            `window`, `code` or `classifier`, see `cdrl.study.opponents`.
+            `window`, `code`, `classifier` or `words`, see `cdrl.study.opponents` and `parts`.
         choosing: whether it is a question of design, scored on the choosing set alone.
         teacher: of an edit, who guides it, a name in `cdrl.study.teachers.TEACHERS`.
         family: of an edit, the variant that it is one setting of; its frontier has all of them.
@@ -48,7 +48,7 @@ class Row:
     @property
     def seeded(self) -> bool:
         """Whether another seed gives another result."""
-        return self.kind not in ("raw", "truth", "window")
+        return self.kind not in ("raw", "truth", "window", "words")
 
     @property
     def core(self) -> bool:
