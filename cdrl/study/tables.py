@@ -31,8 +31,9 @@ from cdrl.study.edit_jobs import (
     shared_path,
 )
 from cdrl.study.job_code import codes_of_rows, have_one_code, read_job
+from cdrl.study.opponents import ROW_PAIRS
 from cdrl.study.row import Job
-from cdrl.study.rows import EDIT, WEIGHT_FACTORS
+from cdrl.study.rows import TABLES, WEIGHT_FACTORS
 
 # Pairs of variants, each within one editor: what each term adds, and CDRL beside the released
 # losses and beside an edit without a network.
@@ -104,7 +105,12 @@ def edit_summary(
         if _can_be_compared((first, second), statistics, codes):
             prefix = f"spfem.{first}_minus_{second.replace('.', '_')}"
             scores |= _difference(
-                prefix, statistics[first], statistics[second], edits, EDIT[second].seeded, False
+                prefix,
+                statistics[first],
+                statistics[second],
+                edits,
+                TABLES["edit"][second].seeded,
+                False,
             )
 
     tables = {"edit": _row_table(scores, statistics), "edit_differences": _difference_table(scores)}
@@ -117,7 +123,7 @@ def _editor_differences(
 ) -> Scores:
     """Compare the variants of one editor that one code made."""
     scores: Scores = {}
-    for pair in COMPARED:
+    for pair in (*COMPARED, *ROW_PAIRS):
         first, second = (f"{editor}.{variant}" for variant in pair)
         if _can_be_compared((first, second), statistics, codes):
             prefix = f"spfem.{editor}.{'_minus_'.join(pair)}"
@@ -126,7 +132,7 @@ def _editor_differences(
                 statistics[first],
                 statistics[second],
                 edits,
-                EDIT[second].seeded,
+                TABLES["edit"][second].seeded,
                 by_emotion=pair == MAIN,
             )
 
