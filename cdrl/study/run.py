@@ -74,6 +74,7 @@ MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}
 # steps of the manipulator take 2 to 4.
 READ_MINUTES = 2.0
 MANIPULATOR_MINUTES = 3.0
+WINDOW_FACTOR = 6  # probes of a raw window have up to nine times as many inputs
 FLAT_FACTOR = 8  # about how many times as long a training until the loss is flat takes
 # Minutes for corpora, features, true edits, encoders and students where they are missing.
 SHARED_MINUTES = {"representation": 40, "edit": 30, "opponents": 60, "parts": 40}
@@ -191,7 +192,9 @@ def _minutes_of(config: StudyConfig, job: Job) -> float:
     """Return about how long a job takes; that of an edit grows with what is read of its edits."""
     row = TABLES[job.kind][job.row]
     if job.kind != "edit" or not row.teacher:
-        return MINUTES[job.kind] * (FLAT_FACTOR if row.until_flat else 1)
+        factor = FLAT_FACTOR if row.until_flat else 1
+        factor *= WINDOW_FACTOR if row.kind == "window" else 1
+        return factor * MINUTES[job.kind]
 
     num_scales = len(intensity_scales(config, job.row))
     read = READ_MINUTES * num_scales * config.edits / StudyConfig().edits
