@@ -2,6 +2,7 @@
 
 import resource
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -398,6 +399,15 @@ def test_output_name_must_be_mp4_and_not_the_source(tmp_path):
 def test_too_long_a_video_is_refused_before_memory_is_gone(monkeypatch):
     monkeypatch.setattr("cdrl.media.video.MEMORY_LIMIT", 10 << 20)
     check_refused(lambda: read_video(SAMPLE), "1001_DFA_ANG_XX.flv", "too long")
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "\u043b" * 124, "talk:1", "a{1}%03d[0]"])
+def test_a_name_that_the_disk_allows_is_written_and_read(tmp_path, monkeypatch, stem):
+    monkeypatch.chdir(tmp_path)
+    path = Path(f"{stem}.mp4")
+    write_video(path, np.zeros((3, 64, 64, 3), np.uint8), 25)
+    assert len(read_video(path, None, require_audio=False).frames) == 3
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_full_disk_is_named_and_nothing_stays(tmp_path):
