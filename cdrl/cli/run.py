@@ -12,7 +12,7 @@ from cdrl.cli.notebooks import NotebookError, run_notebooks
 from cdrl.cli.planning import notebook_paths, plan_notebooks
 from cdrl.core.files import check_disk
 from cdrl.core.paths import run_path
-from cdrl.core.pools import in_order
+from cdrl.core.pools import beside
 from cdrl.core.presets import COSTS
 from cdrl.core.stage import finish_run
 from cdrl.core.stage_code import FORMER, other_code, say_other_code, set_aside
@@ -65,7 +65,9 @@ def _look_for_inputs(preset: str, settings: dict[str, str]) -> dict[str, str]:
 
     This process stays to the end of the run, so that what the check imports would stay in memory.
     """
-    [(checked, findings)] = in_order(_check_inputs, [(preset, settings)], 1)
+    with beside(_check_inputs, [(preset, settings)], 2) as results:  # this process and one more
+        pass
+    [(checked, findings)] = results
     if findings:
         print(findings, end="", flush=True)
     return checked
