@@ -215,6 +215,26 @@ def test_joined_recordings_follow_each_other(tmp_path):
     assert np.abs(tone_starts(edited.audio, starts) - heard).max() < 0.03
 
 
+@pytest.mark.parametrize("suffix, codec", [(".ts", "aac"), (".mpg", "mp2")])
+@pytest.mark.parametrize("have_sound", [(0, 1), (1, 0), (1, 0, 1), (0, 1, 0, 0, 1)])
+def test_of_joined_recordings_some_may_lack_sound(tmp_path, suffix, codec, have_sound):
+    parts = []
+    for has_sound in (0, 1):
+        sounds = [tones(2, (0.5, 1.5), 48_000)] * has_sound
+        path = write_sound(tmp_path / f"a{suffix}", sounds, codec=codec, seconds=2, picture_rate=25)
+        parts.append(path.read_bytes())
+    joined = tmp_path / f"b{suffix}"
+    joined.write_bytes(b"".join(parts[has_sound] for has_sound in have_sound))
+    edit_of_nothing(joined, tmp_path / "c.mp4")
+    starts = []
+    for number, has_sound in enumerate(have_sound):
+        starts += [2 * number + 0.5, 2 * number + 1.5] * has_sound
+    for path in (joined, tmp_path / "c.mp4"):
+        clip = read_video(path)
+        assert abs(len(clip.frames) - 50 * len(have_sound)) <= 1
+        assert np.abs(tone_starts(clip.audio, starts) - starts).max() < 0.08, path
+
+
 def test_the_clock_of_pictures_rises_whatever_the_file_states():
     clock = PictureClock(0.04)
     stated = [0.0, 0.04, 0.04, 0.08, None, 0.1, 0.2]

@@ -15,6 +15,8 @@ from cdrl.core.errors import InputError
 
 # A clock that falls by more than this within one stream (s) belongs to another recording.
 JOINT_SECONDS = 0.5
+# A stream's packets may lie this much (s) before those of another stream of the same time.
+LARGEST_LEAD = 1.0
 # A picture is shown at least this long (s) after the one before, whatever its timestamp says; less
 # where the pictures of a file follow each other faster.
 SHORTEST_STEP = 0.001
@@ -39,8 +41,8 @@ class PacketTimes(NamedTuple):
 class PacketClock:
     """Turns the timestamps of joined recordings into one rising clock.
 
-    Each stream counts how often its clock fell back. Streams that fell equally often are in the
-    same recording, so they share what is added to their timestamps.
+    Another recording begins where a stream's clock falls back. All streams of a recording share
+    what is added to their timestamps; one that a recording lacks joins in again later.
     """
 
     def __init__(self) -> None:
@@ -49,6 +51,8 @@ class PacketClock:
         self.latest: dict[int, float] = {}  # each stream's latest decoding time, unshifted
         self.following: dict[int, float] = {}  # the decoding time that would follow it, shifted
         self.end = 0.0  # of everything so far, shifted
+        # Streams that came to a recording too late for it, and their first decoding time there.
+        self.doubtful: dict[int, float] = {}
 
     def correct(self, packet: av.Packet) -> PacketTimes:
         """Shift the timestamps of a packet; packets come in the order of the file.
@@ -86,14 +90,35 @@ class PacketClock:
 
     def _follow(self, stream: int, seconds: float) -> None:
         """Note the decoding time of a stream's packet, and whether another recording begins."""
-        recording = self.recordings.setdefault(stream, 0)
         latest = self.latest.get(stream)
-        if latest is not None and seconds < latest - JOINT_SECONDS:
-            recording += 1
-            self.recordings[stream] = recording
-            if recording == len(self.shifts):
-                self.shifts.append(self.following[stream] - seconds)
         self.latest[stream] = seconds
+        if latest is not None and seconds >= latest - JOINT_SECONDS:
+            return
+        later = range(self.recordings.get(stream, -1) + 1, len(self.shifts))
+        if not later:
+            self._begin_recording(stream, seconds)
+            return
+
+        def distance(recording: int) -> float:
+            return abs(seconds + self.shifts[recording] - self.end)
+
+        recording = min(later, key=distance)
+        self.recordings[stream] = recording
+        if seconds + self.shifts[recording] < self.end - JOINT_SECONDS:
+            self.doubtful[stream] = seconds
+
+    def _begin_recording(self, stream: int, seconds: float) -> None:
+        """Let another recording begin with a stream's packet.
+
+        A stream that came too late for the former recording, just before, belongs to this one.
+        """
+        self.shifts.append(self.following[stream] - seconds)
+        present = len(self.shifts) - 1
+        self.recordings[stream] = present
+        for other, start in self.doubtful.items():
+            if self.latest[other] - start < LARGEST_LEAD:
+                self.recordings[other] = present
+        self.doubtful.clear()
 
     @property
     def num_joints(self) -> int:

@@ -295,15 +295,7 @@ class _EditedCopy:
         self.tracks[audio.index] = track
         _copy_track_names(audio, track.stream)
         if isinstance(track, EncodedSound):
-            layout = audio.codec_context.layout
-            change = f"sound {codec_name(audio)} to aac"
-            if codec_name(audio) in COPIED_CODECS:
-                change = f"sound {codec_name(audio)} whose rate or channels change to aac of one"
-            if track.encoder.num_channels != layout.nb_channels:
-                change += f" ({layout.name} to {track.layout})"
-            if track.rate != audio.codec_context.sample_rate:
-                change += f" ({audio.codec_context.sample_rate} to {track.rate} Hz)"
-            self.changes.converted.append(change)
+            self.changes.converted.append(_sound_change(audio, track))
 
     def _begin_other(self, stream: Stream) -> None:
         """Copy another stream of the source, or name it as dropped."""
@@ -372,6 +364,23 @@ class _CopiedPackets:
     def finish(self) -> list[av.Packet]:
         """Nothing is held back."""
         return []
+
+
+def _sound_change(source: AudioStream, track: EncodedSound) -> str:
+    """What became of sound that was encoded anew, in words."""
+    name = codec_name(source)
+    rate = source.codec_context.sample_rate
+    layout = source.codec_context.layout
+    if not rate:
+        return f"sound {name} that begins late to aac"
+    change = f"sound {name} to aac"
+    if name in COPIED_CODECS:
+        change = f"sound {name} whose rate or channels change to aac of one"
+    if track.encoder.num_channels != layout.nb_channels:
+        change += f" ({layout.name} to {track.layout})"
+    if track.rate != rate:
+        change += f" ({rate} to {track.rate} Hz)"
+    return change
 
 
 def _copy_track_names(source: Stream, copy: Stream) -> None:

@@ -250,7 +250,8 @@ def codec_name(stream: Stream) -> str:
 def sound_track(output: Output, path: Path, source: AudioStream, origin: Fraction) -> SoundTrack:
     """The output's sound stream for the source's: copied where players know its codec.
 
-    An mp4 states one rate and one number of channels. Sound that changes them is encoded anew.
+    An mp4 states one rate and one number of channels at its begin. Sound that changes them, or
+    that begins so late that they are not known yet, is encoded anew.
 
     Args:
         output: the file.
@@ -258,6 +259,7 @@ def sound_track(output: Output, path: Path, source: AudioStream, origin: Fractio
         source: its audio stream, the one that is read.
         origin: seconds on the source's clock at which the output's clock is 0.
     """
-    if codec_name(source) in COPIED_CODECS and not changes_setup(path):
+    is_known = source.codec_context.sample_rate > 0
+    if is_known and codec_name(source) in COPIED_CODECS and not changes_setup(path):
         return CopiedSound(output, str(path), source, origin)
     return EncodedSound(output, str(path), source, origin)
