@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,17 +13,18 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import repository_root
 from cdrl.core.settings import StudyConfig
-from cdrl.studio.corpus import SPLITS, reserved_people, specs
+from cdrl.studio.corpus import SPLITS, name_of, reserved_people, specs
 from cdrl.studio.people import RESERVED_PEOPLE
 from cdrl.studio.sentences import sentence_ids
 from cdrl.study import seal
-from cdrl.study.edit_jobs import intensity_scales
+from cdrl.study.edit_jobs import edit_folder, intensity_scales
 from cdrl.study.frontier_tables import sealed_rows
 from cdrl.study.run import list_jobs, run_study, study_clips
 from cdrl.study.seal import (
     CHOSEN,
     PROTOCOL,
     RECORD,
+    check_sealed_store,
     close_seal,
     describe,
     marked,
@@ -166,6 +168,26 @@ def test_nothing_is_rendered_before_the_protocol_is_committed(in_clone, tmp_path
         run_study(tmp_path / "out", tmp_path / "work", config)
     assert not (tmp_path / "work").exists()
     assert not (in_clone / RECORD).exists()
+
+
+def test_people_of_another_protocol_are_never_taken_for_these(in_clone, tmp_path, monkeypatch):
+    config = StudyConfig(split="sealed", half="opponents", studio_version=2)
+    clips = study_clips(config)["sealed"]
+    folder = edit_folder(tmp_path, config)
+    stored = [name_of(clip) for clip in clips[:-1]]  # a face was not found in the last one
+    monkeypatch.setattr(
+        seal, "Store", lambda path: SimpleNamespace(clips=pd.DataFrame({"name": stored}))
+    )
+    check_sealed_store(tmp_path, clips)
+    write_json(tmp_path / "sealed" / "store.json", {})
+    check_sealed_store(tmp_path, clips)
+
+    (in_clone / PROTOCOL).write_text("other\n")
+    git(in_clone, "commit", "-q", "-a", "-m", "other")
+    assert edit_folder(tmp_path, config) != folder
+    others = study_clips(config)["sealed"]
+    with pytest.raises(InputError, match="has the people of another protocol: choose another"):
+        check_sealed_store(tmp_path, others)
 
 
 def settings_of(*arguments):

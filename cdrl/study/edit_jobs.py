@@ -79,7 +79,7 @@ from cdrl.study.job_code import job_code, study_code
 from cdrl.study.opponent_jobs import make_opponent_shared, opponent_phases, train_opponent
 from cdrl.study.row import Job
 from cdrl.study.rows import TABLES
-from cdrl.study.seal import SEALED, read_chosen
+from cdrl.study.seal import SEALED, read_chosen, read_protocol
 
 EDIT = TABLES["edit"]
 # (number of an edit, intensity scale) -> its crops (T, S, S, 3) uint8.
@@ -108,7 +108,7 @@ PICTURE_SCORES = ("psnr", "mouth_l1", "identity")  # not of an editor that rende
 def edit_folder(work: Path, config: StudyConfig) -> Path:
     """Return the folder of what the edits with these settings share.
 
-    Other settings, loss weights or starting weights have another folder.
+    Other settings, loss weights, starting weights or sealed people have another folder.
 
     Args:
         work: the study's work folder.
@@ -118,13 +118,15 @@ def edit_folder(work: Path, config: StudyConfig) -> Path:
     generator = generator_settings(config, 0)
 
     manipulator = manipulator_settings(config, 0)
-    recipes = [
+    recipes: list[Any] = [
         [config_hash(settings) for settings in (content, emotion, generator, manipulator)],
         IMAGE_VARIANTS,
         IMAGE_PAIRED,
         ACTION_VARIANTS,
         checksum(weights_path("generator_start")),
     ]
+    if config.split == SEALED:
+        recipes.append(read_protocol().seed)  # who they are
 
     return Path(work) / f"edit_{edit_hash(config, recipes)}"
 

@@ -58,6 +58,7 @@ from cdrl.study.seal import (
     CHOSEN,
     SEALED,
     Opening,
+    check_sealed_store,
     close_seal,
     describe,
     marked,
@@ -119,7 +120,9 @@ def run_study(out: Path, work: Path, config: StudyConfig, again: bool = False) -
     _check_work(work, config)
 
     jobs = list_jobs(config)
-    study_clips(config)  # refuses more people or clips than there are
+    clips = study_clips(config)  # refuses more people or clips than there are
+    if is_sealed:
+        check_sealed_store(work, clips[SEALED])
     parse_intensity_scales(config.edit_sweep)
     if is_sealed:
         settings = edit_folder(work, config).name

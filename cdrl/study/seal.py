@@ -16,6 +16,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import repository_root
 from cdrl.core.settings import StudyConfig
+from cdrl.corpora.store import Store
 from cdrl.studio import corpus as studio
 
 FOLDER = Path("results") / "sealed"
@@ -151,6 +152,27 @@ def sealed_clips(config: StudyConfig, protocol: Protocol) -> list[studio.ClipSpe
         protocol: draws the people.
     """
     return studio.reserved_specs(protocol.seed, config.sealed_people, config.sealed_sentences)
+
+
+def check_sealed_store(work: Path, clips: list[studio.ClipSpec]) -> None:
+    """Refuse a work folder that has other sealed people, of a former protocol.
+
+    Args:
+        work: the study's work folder.
+        clips: of the sealed people.
+
+    Raises:
+        InputError: other clips are there.
+    """
+    folder = Path(work) / SEALED
+    if not (folder / "store.json").exists():
+        return
+    names = {studio.name_of(clip) for clip in clips}
+    if not set(Store(folder).clips["name"]) <= names:
+        raise InputError(
+            f"--sealed: {folder} has the people of another protocol: choose another --work, or "
+            "remove that folder"
+        )
 
 
 def read_chosen(root: Path | None = None) -> dict[str, dict[str, list[float]]]:
