@@ -179,3 +179,9 @@ def test_torchaudio_s_own_downloader_brings_its_file_into_the_folder(tmp_path, m
 def test_an_unknown_tag_is_refused_with_those_that_are_known():
     with pytest.raises(InputError, match="'openaj' of ViT-B-32; accepted are openai, laion400m"):
         sources.required_sources(language="ViT-B-32/openaj")
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing/openai", ""])
+def test_an_unknown_language_model_is_told_what_is_accepted(name):
+    with pytest.raises(InputError, match="no model .*accepted are embedded, .*ViT-B-32/openai"):
+        sources.language_source(name)

@@ -101,14 +101,19 @@ def language_source(name: str) -> Source:
         name: MODEL/TAG.
 
     Raises:
-        InputError: open_clip knows no such tag of that model.
+        InputError: open_clip knows no such model, or no such tag of it.
     """
     import open_clip
 
     model, _, tag = name.partition("/")
     config = open_clip.get_pretrained_cfg(model, tag)
     if not config:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model))
+        if not tags:
+            raise InputError(
+                f"language prior {name!r}: open_clip has no model {model!r} with weights; accepted "
+                "are embedded, a .safetensors file and MODEL/TAG, as in ViT-B-32/openai"
+            )
         raise InputError(
             f"language prior {name!r}: open_clip has no weights {tag!r} of {model}; "
             f"accepted are {tags}"
