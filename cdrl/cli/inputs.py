@@ -83,7 +83,7 @@ def check_corpus(preset: str, settings: dict[str, str]) -> None:
         InputError: for a corpus that is not generated and has no folder, or no usable clips in it.
     """
     for name in field_names(CorpusConfig):
-        if name != "seed" and name in settings:  # a bare seed is every stage's
+        if name not in EVERY_STAGE and name in settings:  # a bare seed is every stage's
             settings[f"corpus.{name}"] = settings.pop(name)
 
     config = stage_config("corpus", preset, _of_stage("corpus", settings))
