@@ -411,7 +411,7 @@ def test_without_a_browser_a_small_static_dial_is_shown(run):
     assert static._repr_html_() == static.data
     assert len(static.data) < 1_000_000
     header, _ = data_of(static.data)
-    assert header["emotions"] == ["happy", "angry", "sad"]
+    assert header["emotions"] == ["happy", "surprised", "sad"]
     assert not header["live"]
     assert header["clip_data"][0]["frames"] == round(page.STATIC_SECONDS * 25)
     kinds = [choice["kind"] for choice in header["choices"]]
