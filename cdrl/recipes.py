@@ -24,7 +24,14 @@ from cdrl.core.settings import (
 )
 from cdrl.core.vocabulary import EMOTIONS
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import KIND, MANIPULATOR, RENDERER, load_manipulator
+from cdrl.editors.actions import (
+    DEFAULT_RENDERER,
+    KIND,
+    MANIPULATOR,
+    RENDERER,
+    load_manipulator,
+    load_renderer,
+)
 from cdrl.editors.base import EditorCard, card_entries
 from cdrl.editors.image import (
     WindowGuidance,
@@ -34,9 +41,15 @@ from cdrl.editors.image import (
     train_start,
 )
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
-from cdrl.editors.renderer import rendering_scores, sample_changes, train_action_renderer
+from cdrl.editors.renderer import (
+    rendering_scores,
+    sample_changes,
+    train_action_renderer,
+    with_fine_shading,
+)
 from cdrl.evaluation.judge_training import train_identity, train_judge, train_tracker
 from cdrl.models.action_networks import ActionManipulator
+from cdrl.models.action_renderer import ActionRenderer
 from cdrl.priors.actions import ACTION_TRACKER, ActionTracker, load_tracker, track
 from cdrl.priors.features import Features, extract
 from cdrl.representation.ccrl import train_content
@@ -67,6 +80,9 @@ GENERATOR_BATCH = 6
 RENDERER_STEPS = {"pixels": 16000, "perceptual": 4000}
 TRAINING_CHANGES = 1280  # clips that are rendered with changed actions
 HELD_OUT_CHANGES = 96
+DEFAULT_RENDERER_STEPS = {"pixels": 5000, "perceptual": 1500}
+DEFAULT_RENDERER_CLIPS = 2  # of each person of `train`, in version 2 of the studio
+DEFAULT_RENDERER_HELD_OUT = {"people": 12, "sentences": 2}  # of `choose`
 LICENCE = "Apache-2.0"
 
 Card = dict[str, Any]
@@ -348,35 +364,36 @@ class _Changes:
 
 
 def _render_changes(
-    split: str, count: int, tracker: ActionTracker, manipulator: ActionManipulator, work: Path
+    store: Store,
+    count: int,
+    tracker: ActionTracker,
+    manipulator: ActionManipulator,
+    work: Path,
+    varied: bool = False,
 ) -> _Changes:
-    features = _extract(split, work)
-    tracked = track(features, tracker)
+    name = store.path.name
+    tracked = track(extract(store, work / "features" / name), tracker)
 
-    path = work / f"{split}_changed"
+    path = work / f"{name}_changed"
     if not (path / "store.json").exists():
-        changes = sample_changes(manipulator, tracked, count)
-        render_changes(features.store, changes, path)
+        changes = sample_changes(manipulator, tracked, count, varied=varied)
+        render_changes(store, changes, path)
 
-    return _Changes(features.store, Store(path), tracked.coefficients)
+    return _Changes(store, Store(path), tracked.coefficients)
 
 
 def _make_action_renderer(out: Path, work: Path) -> Card:
     tracker = load_tracker()
     manipulator = load_manipulator()
-    train = _render_changes("train", TRAINING_CHANGES, tracker, manipulator, work)
-    held_out = _render_changes("choose", HELD_OUT_CHANGES, tracker, manipulator, work)
+    train_store = corpus("train", work)
+    held_out_store = corpus("choose", work)
+    train = _render_changes(train_store, TRAINING_CHANGES, tracker, manipulator, work)
+    held_out = _render_changes(held_out_store, HELD_OUT_CHANGES, tracker, manipulator, work)
 
     renderer, history = train_action_renderer(
         train.source, train.changed, train.coefficients, RENDERER_STEPS, work / "training"
     )
-    terms = history["perceptual"].tail(10).mean().drop("step").to_dict()
-    held_out_scores = rendering_scores(
-        renderer, held_out.source, held_out.changed, held_out.coefficients
-    )
-    scores = {}
-    for name, value in (held_out_scores | terms).items():
-        scores[name] = round(value, 4)
+    scores = _renderer_scores(renderer, held_out, history)
 
     emotions = tuple(load_card(MANIPULATOR)["emotions"])
     editor_card = EditorCard(RENDERER, emotions, train.source.crop)
@@ -397,6 +414,70 @@ def _make_action_renderer(out: Path, work: Path) -> Card:
     }
     save_weights(out / "action_renderer.safetensors", renderer, card)
     return card
+
+
+def _renderer_scores(
+    renderer: ActionRenderer, held_out: _Changes, history: dict[str, pd.DataFrame]
+) -> dict[str, float]:
+    """How changes of other people are rendered, and the last terms of the training."""
+    terms = history["perceptual"].tail(10).mean().drop("step").to_dict()
+    held_out_scores = rendering_scores(
+        renderer, held_out.source, held_out.changed, held_out.coefficients
+    )
+    scores = {}
+    for name, value in (held_out_scores | terms).items():
+        scores[name] = round(value, 4)
+    return scores
+
+
+def _make_default_renderer(out: Path, work: Path) -> Card:
+    """Train the committed action renderer further, on people of version 2 of the studio."""
+    tracker = load_tracker()
+    manipulator = load_manipulator()
+    train_store = _varied_people(
+        "train", work, clips=DEFAULT_RENDERER_CLIPS, people=PEOPLE["train"]
+    )
+    held_out_store = _varied_people("choose", work, **DEFAULT_RENDERER_HELD_OUT)
+    train = _render_changes(train_store, TRAINING_CHANGES, tracker, manipulator, work, varied=True)
+    held_out = _render_changes(
+        held_out_store, HELD_OUT_CHANGES, tracker, manipulator, work, varied=True
+    )
+
+    renderer, history = train_action_renderer(
+        train.source,
+        train.changed,
+        train.coefficients,
+        DEFAULT_RENDERER_STEPS,
+        work / "training",
+        start=with_fine_shading(load_renderer()),
+    )
+    card = {
+        "name": DEFAULT_RENDERER,
+        "model": renderer.config,
+        "command": f"cdrl train {DEFAULT_RENDERER}",
+        "licence": LICENCE,
+        "manipulator": MANIPULATOR,
+        "tracker": ACTION_TRACKER,
+        "held_out": "choosing set, studio version 2: other people and other sentences",
+        "truth": "pairs: training clips, and the same clips rendered with their actions changed as "
+        "the action manipulator edits them, more or less of each group, and action units by lot; "
+        "no true edit",
+        "trained_on": f"{PEOPLE['train']} people of studio version 2, {TRAINING_CHANGES} changed "
+        f"clips, from {RENDERER}, {DEFAULT_RENDERER_STEPS['pixels']} steps of 24 frames, and "
+        f"{DEFAULT_RENDERER_STEPS['perceptual']} that compare features of the vision prior too",
+        "scores": _renderer_scores(renderer, held_out, history),
+    }
+    save_weights(out / f"{DEFAULT_RENDERER}.safetensors", renderer, card)
+    return card
+
+
+def _varied_people(split: str, work: Path, **sizes: int) -> Store:
+    """Some clips of a split as version 2 of the studio renders them, once."""
+    path = work / split
+    if not (path / "store.json").exists():
+        studio.generate(studio.specs(split, version=2, **sizes), path, split)
+
+    return Store(path)
 
 
 _ALL = (
@@ -487,6 +568,12 @@ _ALL = (
         "Draws changed facial actions into crops, trained on clips rendered with changed actions",
         "75 and 30 minutes, after 10 of rendering on two idle cores",
         _make_action_renderer,
+    ),
+    Recipe(
+        DEFAULT_RENDERER,
+        "The same for the default editor: trained further on more kinds of faces, shades finely",
+        "30 minutes, after 30 of rendering",
+        _make_default_renderer,
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in _ALL}

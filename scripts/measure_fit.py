@@ -109,7 +109,7 @@ def main() -> None:
     assert isinstance(editor, DefaultEditor)
     people = {person.person: person for person in find_people(arguments.folder)}
     clips = {name: clips_of(editor, person) for name, person in people.items()}
-    before = editor.editor.renderer
+    before = editor.renderer
     for name in arguments.people.split(","):
         editors = {"before": editor}
         learnt, left_out, _ = split_clips(clips[name])

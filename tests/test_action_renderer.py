@@ -17,6 +17,7 @@ from cdrl.editing import pipeline as edit
 from cdrl.editing.fit import fit_for_edit
 from cdrl.editors import renderer as training
 from cdrl.editors.actions import ActionEditor, load_manipulator, load_renderer
+from cdrl.editors.default_editor import DefaultEditor
 from cdrl.editors.loading import load_editor
 from cdrl.media.video import read_video
 from cdrl.models.action_renderer import FAINT, ActionRenderer
@@ -115,6 +116,54 @@ def test_an_untrained_renderer_returns_its_source():
     edited = ActionRenderer()(frames, seeded(2, 5, 52, seed=1), change)
     assert torch.allclose(edited.frames, frames, atol=1e-6)
     assert float(edited.flow.detach().abs().max()) == 0
+
+
+def test_fine_shading_begins_with_nothing_and_darkens_the_mouth_alone():
+    renderer = busy_renderer()
+    fine = training.with_fine_shading(renderer)
+    frames = seeded(1, 3, 3, 64, 64)
+    actions = seeded(1, 3, 52, seed=1)
+    change = torch.full((1, 3, 52), 0.1)
+    usual = renderer(frames, actions, change)
+    before = fine(frames, actions, change)
+    assert before.shading.shape == (1, 3, 1, 64, 64)
+    assert torch.allclose(
+        before.shading[..., 30:34, 30:34].mean(), usual.shading[..., 7:9, 7:9].mean(), atol=0.02
+    )
+
+    torch.nn.init.constant_(fine.fine_shade.bias, -9)
+    darker = fine(frames, actions, change).shading - before.shading
+    assert darker[..., 43, 32].max() < -2.5 and darker[..., 20, 32].min() > -0.26
+    assert torch.allclose(darker[..., 20, 32], torch.tensor(-0.25), atol=0.01)
+    torch.nn.init.constant_(fine.fine_shade.bias, 9)
+    lighter = fine(frames, actions, change).shading - before.shading
+    assert lighter[..., 43, 32].max() < 0.26, "nothing gets much lighter"
+
+
+def test_a_dark_mouth_costs_less_than_dark_skin():
+    fine = ActionRenderer(fine_shading=True)
+    drawn = fine(seeded(1, 3, 3, 64, 64), seeded(1, 3, 52), torch.full((1, 3, 52), 0.1))
+    costs = {}
+    for name, row in (("skin", 20), ("mouth", 43)):
+        shading = torch.zeros(1, 3, 1, 64, 64)
+        shading[..., row - 2 : row + 2, 30:34] = -1
+        terms = training.rendered_painting_terms(drawn._replace(shading=shading), fine)
+        weights = training.PIXEL_WEIGHTS | training.FINE_WEIGHTS
+        costs[name] = sum(weights[term] * float(value.detach()) for term, value in terms.items())
+    assert 0 < costs["mouth"] < 0.2 * costs["skin"]
+
+
+def test_varied_changes_are_wider_and_leave_the_gaze(stores):
+    store, _ = stores
+    tracked = TrackedActions(store.clips, true_actions(store))
+    manipulator = load_manipulator()
+    plain = training.sample_changes(manipulator, tracked, 8)
+    varied = training.sample_changes(manipulator, tracked, 8, varied=True)
+    gaze = [number for number, name in enumerate(ACTIONS) if name.startswith("eyeLook")]
+    for _, change in varied:
+        assert np.abs(change[:, gaze]).max() == 0
+    sizes = [np.mean([np.abs(change).max() for _, change in some]) for some in (plain, varied)]
+    assert sizes[1] > sizes[0]
 
 
 def test_the_middle_alone_is_drawn_as_it_is_among_the_others():
@@ -361,6 +410,15 @@ def test_the_committed_renderer_has_a_card_and_is_an_editor():
     editor = load_editor("action_renderer")
     assert isinstance(editor, ActionEditor) and not editor.training
     assert "happy" in editor.card.emotions and editor.card.crop == "aligned"
+
+
+def test_the_renderer_of_the_default_editor_has_a_card_and_draws_people_it_never_met():
+    card = load_card("default_renderer")
+    assert card["command"] == "cdrl train default_renderer" and "no true edit" in card["truth"]
+    assert card["scores"]["psnr"] > card["scores"]["psnr.source"] + 1
+    editor = load_editor()
+    assert isinstance(editor, DefaultEditor)
+    assert editor.renderer.fine_shading and not editor.editor.renderer.fine_shading
 
 
 def test_the_committed_renderer_draws_what_the_manipulator_makes_of_people_it_never_met(

@@ -14,7 +14,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import emotion_index
 from cdrl.editing import onnx_export
 from cdrl.editing.onnx_export import NETWORKS, check_names, export_network
-from cdrl.editors.actions import ActionEditor, load_manipulator, load_renderer
+from cdrl.editors.actions import DEFAULT_RENDERER, ActionEditor, load_manipulator, load_renderer
 from cdrl.studio.acting import ClipSpec, act
 from cdrl.studio.render import render
 
@@ -88,7 +88,7 @@ def test_an_edit_without_torch_has_the_same_fields(files, frames, tmp_path):
     subprocess.run(command, check=True)
     found = np.load(out)
 
-    editor = ActionEditor(load_manipulator(), load_renderer())
+    editor = ActionEditor(load_manipulator(), load_renderer(DEFAULT_RENDERER))
     weights = torch.zeros(1, 8)
     weights[0, emotion_index("happy")] = 1
     expected = editor.fields(frames[None], weights, torch.ones(1, len(frames)))

@@ -59,7 +59,7 @@ def folder(footage, tmp_path_factory):
 
 def test_a_fit_draws_left_out_frames_nearer_and_keeps_the_edits(editor, clip):
     [learnt], [left_out], whole = split_clips([clip])
-    before = editor.editor.renderer
+    before = editor.renderer
     after, history = fit_renderer(before, [learnt], 16, batch=4)
 
     errors = redrawing_errors([before, after], [left_out]).mean(0)
@@ -71,7 +71,7 @@ def test_a_fit_draws_left_out_frames_nearer_and_keeps_the_edits(editor, clip):
 
 def test_a_stopped_fit_goes_on_bit_for_bit(editor, clip, tmp_path, monkeypatch):
     monkeypatch.setattr(frame_pairs, "SAVE_EVERY", 2)
-    renderer = editor.editor.renderer
+    renderer = editor.renderer
     whole, _ = fit_renderer(renderer, [clip], 4, batch=1)
 
     draw = PairSampler.__call__

@@ -188,7 +188,7 @@ def _key(editor: DefaultEditor, videos: Sequence[Path], steps: int) -> str:
 
 
 def _renderer_of(editor: DefaultEditor) -> ActionRenderer:
-    return editor.editor.renderer
+    return editor.renderer
 
 
 def _make_fit(

@@ -24,7 +24,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import atomic_path, write_json
 from cdrl.core.vocabulary import ACTIONS, EMOTIONS
 from cdrl.core.weight_files import checksum
-from cdrl.editors.actions import MANIPULATOR, RENDERER, load_manipulator, load_renderer
+from cdrl.editors.actions import DEFAULT_RENDERER, MANIPULATOR, load_manipulator, load_renderer
 from cdrl.media.mouths import DEFAULT_MOUTH_BOX
 from cdrl.models.action_networks import STYLE
 from cdrl.models.action_renderer import ActionRenderer
@@ -138,10 +138,10 @@ def _action_renderer(encoders: str) -> Export:
         return _crops(frames, WORKING_SIZE)[None], actions, change
 
     return Export(
-        _RendererFields(load_renderer()),
+        _RendererFields(load_renderer(DEFAULT_RENDERER)),
         inputs,
         ((1,), (1,), (1,)),
-        (weights_path(RENDERER),),
+        (weights_path(DEFAULT_RENDERER),),
         "crops (1, T, 3, 64, 64) RGB in [0, 1], actions and their change (1, T, 52) -> flow, "
         "shading and residual; `apply_fields` of cdrl.models.field_network tells how a picture of "
         "any size is edited by them",

@@ -25,6 +25,7 @@ from cdrl.priors.vision import VisionPrior
 KIND = "facial actions"  # of an editor, in its card
 MANIPULATOR = "action_manipulator"  # the committed weights
 RENDERER = "action_renderer"
+DEFAULT_RENDERER = "default_renderer"  # of the default editor, for real faces
 
 
 def load_manipulator(name: str = MANIPULATOR) -> ActionManipulator:

@@ -83,7 +83,8 @@ class DefaultEditor(nn.Module):
     """Edits one clip after another, each from the resting face of its person.
 
     Args:
-        editor: tracks, edits and renders facial actions.
+        editor: tracks and edits facial actions.
+        renderer: draws their change on real faces.
         card: what its manipulator learnt.
         clip: the face of the clip; None: it is read in the frames that are edited.
         source: (8,) the emotion of the source where it is known: the edit starts from there.
@@ -100,12 +101,14 @@ class DefaultEditor(nn.Module):
     def __init__(
         self,
         editor: ActionEditor,
+        renderer: ActionRenderer,
         card: EditorCard,
         clip: ClipFace | None = None,
         source: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
         self.editor = editor
+        self.renderer = renderer
         self.card = card
         self.clip = clip
         self.source = source
@@ -133,7 +136,7 @@ class DefaultEditor(nn.Module):
         masks = part_masks(np.median(meshes, axis=0), WORKING_SIZE)
         shut = float(np.clip(lip_gaps(meshes).min(), SHUT, WIDEST_SHUT))
         clip = ClipFace(resting, median, measures, masks, shut)
-        return DefaultEditor(self.editor, self.card, clip, source)
+        return DefaultEditor(self.editor, self.renderer, self.card, clip, source)
 
     def with_renderer(self, renderer: ActionRenderer, name: str) -> "DefaultEditor":
         """The same editor of no clip, drawn by another renderer.
@@ -142,10 +145,7 @@ class DefaultEditor(nn.Module):
             renderer: draws the changes.
             name: of the editor, in the notes of what it edits.
         """
-        networks = ActionEditor(
-            self.editor.manipulator, renderer, self.editor.tracker, self.editor.card
-        )
-        return DefaultEditor(networks, replace(self.card, name=name))
+        return DefaultEditor(self.editor, renderer, replace(self.card, name=name))
 
     @torch.no_grad()
     def actions_and_changes(self, crops: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -239,7 +239,7 @@ class DefaultEditor(nn.Module):
         actions = actions.expand(number, -1, -1)
         change = (actions + change).clamp(0, 1) - actions
         frames = frames.expand(number, -1, -1, -1, -1)
-        rendered = self.editor.renderer.fields(frames, actions, change, inner, stride)
+        rendered = self.renderer.fields(frames, actions, change, inner, stride)
         flow = self._shifts(clip.masks, weights[0], opening_share(share, open_eyes[inner]))
         strength = intensity[:, inner, None, None, None]
         flow = rendered[0] + strength * flow

@@ -21,13 +21,14 @@ from cdrl.core.checkpoint import freeze
 from cdrl.core.errors import InputError
 from cdrl.corpora.batches import image_tensor
 from cdrl.editors.default_editor import DefaultEditor
-from cdrl.editors.objective import Terms, painting_terms, smooth_flow_terms
+from cdrl.editors.objective import Terms, smooth_flow_terms
 from cdrl.editors.renderer import (
     MIN_CHANGE,
     MIRRORED,
     ChangeSampler,
     RenderingObjective,
     render_middle,
+    rendered_painting_terms,
 )
 from cdrl.editors.samplers import Batch, draw_mirrored, mirror_where
 from cdrl.media.crop_mesh import mesh_in_crops
@@ -61,6 +62,7 @@ WEIGHTS = {
     "shading": 0.5,
     "residual": 5.0,
 }
+FINE_WEIGHTS = {"darkening": 2.0}  # of a renderer with fine shading
 STUDIO = "studio_"  # before the terms of changed clips of the studio
 STUDIO_WEIGHTS = {f"{STUDIO}truth": 60.0, f"{STUDIO}relative_l1": 0.2}
 
@@ -276,7 +278,7 @@ class FitObjective(nn.Module):
         edit = render_middle(self.renderer, pairs)
         terms = _picture_terms("redraw", edit.frames, pairs["truth"], pairs)
         terms |= smooth_flow_terms(edit.flow)
-        terms |= painting_terms(edit)
+        terms |= rendered_painting_terms(edit, self.renderer)
 
         changes = batch["changes"]
         with torch.no_grad():
@@ -346,7 +348,9 @@ def fit_renderer(
     fitted = deepcopy(renderer).requires_grad_(True)
     pairs = PairSampler(clips, batch)
     sampler = pairs if studio is None else MixedSampler(pairs, studio)
-    weights = WEIGHTS if studio is None else WEIGHTS | STUDIO_WEIGHTS
+    weights = WEIGHTS | (FINE_WEIGHTS if renderer.fine_shading else {})
+    if studio is not None:
+        weights |= STUDIO_WEIGHTS
     loop = LoopConfig(
         steps=steps,
         learning_rate=LEARNING_RATE,

@@ -95,7 +95,8 @@ def _load_run_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -
     """The manipulator that a run trained, drawn and calibrated as the committed one is."""
     manipulator = actions.load_manipulator(str(weights))
     renderer = actions.load_renderer(entries["renderer"])
-    return DefaultEditor(ActionEditor(manipulator, renderer, card=card), card)
+    editor = ActionEditor(manipulator, renderer, card=card)
+    return DefaultEditor(editor, actions.load_renderer(actions.DEFAULT_RENDERER), card)
 
 
 def _load_action_editor(weights: Path, entries: dict[str, Any], card: EditorCard) -> ActionEditor:
@@ -111,4 +112,5 @@ def _load_default_editor() -> DefaultEditor:
     entries = load_card(str(weights))
     card = read_editor_card(entries, weights)
     editor = _load_action_editor(weights, entries, card)
-    return DefaultEditor(editor, replace(card, name=CALIBRATED))
+    renderer = actions.load_renderer(actions.DEFAULT_RENDERER)
+    return DefaultEditor(editor, renderer, replace(card, name=CALIBRATED))

@@ -10,6 +10,7 @@ to do little. To L1 a cheek is worth as much as the lips that speak beside it, s
 the training also compares features of the vision prior.
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,12 @@ from cdrl.editors.samplers import (
 )
 from cdrl.models.action_networks import ActionManipulator
 from cdrl.models.action_renderer import ActionRenderer
-from cdrl.models.field_network import Edit
+from cdrl.models.field_network import Edit, roi_mask
 from cdrl.models.image_editor import LOWEST_LEVEL, MAX_INTENSITY
 from cdrl.priors.actions import TrackedActions
 from cdrl.priors.vision import VisionPrior
 from cdrl.studio.changes import source_of
+from cdrl.studio.expression import ACTION_UNITS
 from cdrl.training.joint import joint_forward
 from cdrl.training.loop import LoopConfig, train
 
@@ -56,11 +58,23 @@ PIXEL_WEIGHTS = {
     "residual": 5.0,
 }
 WEIGHTS = {PIXELS: PIXEL_WEIGHTS, PERCEPTUAL: PIXEL_WEIGHTS | {"perceptual": 5.0}}
+# Of a renderer with fine shading, which may bend more sharply too.
+FINE_WEIGHTS = {"bending": 0.5, "darkening": 2.0}
 LEARNING_RATES = {PIXELS: 3e-3, PERCEPTUAL: 1e-3}
 STRIDE = WINDOW // 2  # the renderer looks at the first, the middle and the last frame of a window
 MIN_CHANGE = 0.003  # grey levels: below this a picture is hardly changed
 SCORED_BATCH = 24  # frames
 SIDES = {"Left": "Right", "Right": "Left"}
+# How changes are varied, see `sample_changes`.
+GROUPS = [
+    [number for number, name in enumerate(ACTIONS) if name.startswith(prefix)]
+    for prefix in ("brow", "cheek", "eyeBlink", "eyeSquint", "eyeWide", "jaw", "mouth", "nose")
+]
+GROUP_SCATTER = 0.5  # of the logarithm of a group's scale
+MOST_UNITS = 2
+UNITS = tuple(ACTION_UNITS)
+UNIT_STRENGTH = (-0.5, 1.0)
+LEAST_SIDE = 0.5  # of a unit's strength, on the side of the face that has less
 
 
 def _mirrored_action(name: str) -> str:
@@ -76,7 +90,11 @@ MIRRORED = [ACTIONS.index(_mirrored_action(name)) for name in ACTIONS]
 
 
 def sample_changes(
-    manipulator: ActionManipulator, tracked: TrackedActions, number: int, seed: int = 0
+    manipulator: ActionManipulator,
+    tracked: TrackedActions,
+    number: int,
+    seed: int = 0,
+    varied: bool = False,
 ) -> list[tuple[int, np.ndarray]]:
     """Changes of facial actions to learn to render.
 
@@ -88,6 +106,8 @@ def sample_changes(
         tracked: the people whose clips are changed.
         number: of changes.
         seed: of the draw.
+        varied: scale each group of actions, and add up to two action units, by lot: what the
+            default editor asks of a real face is not what the manipulator asks of a rendered one.
 
     Returns:
         (number of a clip, change (T, 52)) each, as `changes.render_changes` takes them.
@@ -101,10 +121,25 @@ def sample_changes(
         intensity = float(random.uniform(LOWEST_LEVEL, MAX_INTENSITY))
 
         actions = tracked.clip(clip)
-        edited = edit_actions(manipulator, actions, emotion, intensity)
-        changes.append((clip, edited - actions))
+        change = edit_actions(manipulator, actions, emotion, intensity) - actions
+        changes.append((clip, _vary(change, random) if varied else change))
 
     return changes
+
+
+def _vary(change: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A change (T, 52) with its groups of actions scaled, and up to two action units added."""
+    change = change.copy()
+    for group in GROUPS:
+        change[:, group] *= np.exp(random.normal(0, GROUP_SCATTER))
+
+    for _ in range(random.integers(MOST_UNITS + 1)):
+        unit = UNITS[random.integers(len(UNITS))]
+        strength = random.uniform(*UNIT_STRENGTH)
+        for action in ACTION_UNITS[unit]:
+            change[:, ACTIONS.index(action)] += strength * random.uniform(LEAST_SIDE, 1)
+
+    return change
 
 
 class ChangeSampler:
@@ -227,8 +262,28 @@ class RenderingObjective(nn.Module):
         terms = {"truth": error}
         terms["relative_l1"] = error / (change + MIN_CHANGE)
         terms |= smooth_flow_terms(edit.flow)
-        terms |= painting_terms(edit)
+        terms |= rendered_painting_terms(edit, self.renderer)
         return terms | perceptual
+
+
+def rendered_painting_terms(edit: Edit, renderer: ActionRenderer) -> Terms:
+    """Size of what a renderer paints.
+
+    Args:
+        edit: by that renderer.
+        renderer: with fine shading, a mouth that opens may get dark at little cost.
+
+    Returns:
+        shading, squared in percent, and residual, absolute; with fine shading the former outside
+        the mouth, and darkening, absolute, inside it. (B,) each.
+    """
+    if not renderer.fine_shading:
+        return painting_terms(edit)
+
+    mouth = roi_mask(edit.shading.shape[-1], ("mouth",)).to(edit.shading)
+    outside = edit._replace(shading=edit.shading * (1 - mouth))
+    darkening = (edit.shading * mouth).abs().flatten(1).mean(1)
+    return painting_terms(outside) | {"darkening": darkening}
 
 
 def perceptual_difference(
@@ -262,8 +317,9 @@ def train_action_renderer(
     out: Path,
     batch: int = 24,
     seed: int = 0,
+    start: ActionRenderer | None = None,
 ) -> tuple[ActionRenderer, dict[str, pd.DataFrame]]:
-    """Train from nothing in two parts; the checkpoints are kept under `out`, and resumed.
+    """Train in two parts; the checkpoints are kept under `out`, and resumed.
 
     Args:
         store: clips of training people.
@@ -273,25 +329,38 @@ def train_action_renderer(
         out: folder of the checkpoints.
         batch: windows.
         seed: of training.
+        start: a renderer to begin with; None begins with nothing.
 
     Returns:
         The renderer, frozen, in eval mode, and of each part the history of every term.
     """
     torch.manual_seed(seed)
-    renderer = ActionRenderer()
+    renderer = ActionRenderer() if start is None else deepcopy(start).requires_grad_(True)
     sampler = ChangeSampler(store, changed, actions, batch)
     history = {}
     for part, learning_rate in LEARNING_RATES.items():
         vision = VisionPrior() if part == PERCEPTUAL else None
         objective = RenderingObjective(renderer, vision)
+        weights = WEIGHTS[part] | (FINE_WEIGHTS if renderer.fine_shading else {})
         loop = LoopConfig(
-            steps=steps[part], learning_rate=learning_rate, seed=seed, weights=WEIGHTS[part]
+            steps=steps[part], learning_rate=learning_rate, seed=seed, weights=weights
         )
         checkpoint = Path(out) / part
         title = f"action renderer, {part}"
         history[part] = train(objective, objective, sampler, loop, checkpoint, title)
 
     return renderer.eval().requires_grad_(False), history
+
+
+def with_fine_shading(renderer: ActionRenderer) -> ActionRenderer:
+    """A copy of a renderer that may shade finely, and does not yet.
+
+    Args:
+        renderer: without fine shading.
+    """
+    fine = ActionRenderer(**(renderer.config | {"fine_shading": True}))
+    fine.load_state_dict(renderer.state_dict(), strict=False)
+    return fine
 
 
 @torch.no_grad()

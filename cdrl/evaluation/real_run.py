@@ -16,7 +16,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.core.weight_files import checksum
 from cdrl.editing.pipeline import crop_size, edit_clip
-from cdrl.editors.actions import MANIPULATOR, RENDERER
+from cdrl.editors.actions import DEFAULT_RENDERER, MANIPULATOR, RENDERER
 from cdrl.editors.base import Editor
 from cdrl.editors.default_editor import code_sum
 from cdrl.editors.loading import CALIBRATED, IMAGE_EDITOR, load_editor
@@ -51,7 +51,7 @@ EDITORS: dict[str, str | None] = {
 }
 # name -> committed weights that its edits depend on
 WEIGHTS: dict[str, tuple[str, ...]] = {
-    "actions": (RENDERER, MANIPULATOR, ACTION_TRACKER),
+    "actions": (DEFAULT_RENDERER, MANIPULATOR, ACTION_TRACKER),
     PLAIN: (RENDERER, MANIPULATOR, ACTION_TRACKER),
     "image": (IMAGE_EDITOR,),
 }

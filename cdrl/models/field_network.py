@@ -7,6 +7,7 @@ the crop, so that skin, hair and lashes of a large crop stay those of the source
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,8 @@ class Edit(NamedTuple):
         frames: (B, T, 3, H, W) RGB in [0, 1].
         flow: (B, T, 2, 32, 32), x and y of where a pixel comes from, relative to the pixel, in
             units of half the crop's width. 64 x 64 cells from an `ActionRenderer`.
-        shading: (B, T, 1, 16, 16), logarithm of the factor on brightness.
+        shading: (B, T, 1, 16, 16), logarithm of the factor on brightness. 64 x 64 cells from an
+            `ActionRenderer` with fine shading.
         residual: (B, T, 1, 32, 32), added to all three colours. 64 x 64 from an `ActionRenderer`.
     """
 
@@ -193,11 +195,15 @@ class FieldNetwork(nn.Module, Pretrained):
         flow, residual = self._flow_and_residual(fine)
         flow = FLOW_LIMIT * torch.tanh(blur(flow)) * self.window
 
-        shading = self.shade(coarse)
-        shading = SHADING_LIMIT * torch.tanh(shading) * self.coarse_window
+        shading = self._shading(fine, coarse)
 
         residual = RESIDUAL_LIMIT * torch.tanh(residual) * self.roi_mask
         return frame_gain * flow, frame_gain * shading, frame_gain * residual
+
+    def _shading(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        """Features at 32 x 32 and at 16 x 16 -> shading (B, 1, h, w)."""
+        shading = self.shade(coarse)
+        return SHADING_LIMIT * torch.tanh(shading) * self.coarse_window
 
     def _flow_and_residual(self, fine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features at 32 x 32 -> flow (B, 2, h, w) and residual (B, 1, h, w), not yet limited."""
@@ -398,17 +404,22 @@ def border_window(size: int) -> torch.Tensor:
     return window.view(1, 1, size, size)
 
 
-def roi_mask(size: int) -> torch.Tensor:
+def roi_mask(size: int, regions: Iterable[str] = tuple(ROI_ELLIPSES)) -> torch.Tensor:
     """Make a mask of the eyes and the mouth.
 
+    Args:
+        size: cells a side.
+        regions: of `ROI_ELLIPSES`.
+
     Returns:
-        (1, 1, size, size): 1 at the centres of `ROI_ELLIPSES`, 0 outside of them.
+        (1, 1, size, size): 1 at the centres of the regions, 0 outside of them.
     """
     position = (torch.arange(size) + 0.5) / size
 
     y, x = torch.meshgrid(position, position, indexing="ij")
     mask = torch.zeros(size, size)
-    for centre_x, centre_y, radius_x, radius_y in ROI_ELLIPSES.values():
+    for region in regions:
+        centre_x, centre_y, radius_x, radius_y = ROI_ELLIPSES[region]
         across = (x - centre_x) / radius_x
         down = (y - centre_y) / radius_y
 

@@ -69,6 +69,10 @@ LIMITS = {
         "face; teeth and tongue that the source hides are guessed; on real people brows may "
         "thicken and teeth streak, and surprised opens lips that were closed"
     ),
+    "default_renderer": (
+        "as action_renderer; met rendered people alone, and the tracker that told it their actions "
+        "reads those people badly, so it looks at the picture; teeth still stretch in surprise"
+    ),
     "generator_start": "has seen no guidance: a start for training, not an editor",
     "generator_start_discriminator": (
         "the discriminator of generator_start, kept so that training can go on; reads nothing by "
@@ -84,7 +88,11 @@ DESCRIPTIONS = {
     ),
     "action_renderer": (
         "The neural renderer of the facial-action editor: a source and a change of its facial "
-        "actions -> the changed picture; the default editor of `cdrl edit` wraps it."
+        "actions -> the changed picture; `actions_plain` of `cdrl edit`."
+    ),
+    "default_renderer": (
+        "The neural renderer of the default editor of `cdrl edit`: shades wrinkles and the inside "
+        "of a mouth too."
     ),
     "generator_start_discriminator": (
         "Real or edited, and which emotion: the adversary of generator_start."
