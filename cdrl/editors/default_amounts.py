@@ -57,8 +57,20 @@ class Expression:
 
 EXPRESSIONS = {
     "angry": Expression(
-        {"brow": 0.8, "eye": 0.8, "cheek": 1.7, "nose": 1.7, "mouthFrown": 2.2},
-        {"brow_inner": (-0.034, -0.052), "brow_middle": (0.0, -0.016)},
+        {
+            "browDown": 0.55,
+            "browInnerUp": 0.8,
+            "browOuterUp": 0.4,
+            "eye": 0.8,
+            "cheek": 1.7,
+            "nose": 2.6,
+            "mouthFrown": 2.2,
+            "mouthPress": 0.45,
+            "mouthRoll": 0.5,
+            "mouthShrug": 0.5,
+            "mouthUpperUp": 1.6,
+        },
+        {"brow_inner": (-0.050, -0.078), "brow_middle": (0.0, -0.010)},
     ),
     # Contempt is one-sided and hardly moves the upper face: as the manipulator asks for it.
     "contempt": Expression(),
@@ -67,19 +79,20 @@ EXPRESSIONS = {
         {
             "brow": 0.3,
             "eye": 0.8,
-            "cheek": 1.2,
-            "nose": 1.2,
+            "cheek": 1.6,
+            "nose": 1.9,
             "mouthFrown": 1.3,
-            "mouthUpperUp": 1.6,
+            "mouthLowerDown": 1.3,
+            "mouthUpperUp": 2.2,
         },
         {"nostrils": (0.0, 0.012), "upper_lip": (0.0, 0.028), "cheeks": (0.0, 0.010)},
     ),
     # Brows up and together, upper lids up, lips wide: else it looks surprised.
     "fear": Expression(
-        {"brow": 0.6, "cheek": 0.6, "nose": 0.6, "mouthStretch": 1.5},
+        {"brow": 0.6, "cheek": 0.6, "nose": 0.6, "mouthStretch": 2.0},
         {
             "brow_inner": (-0.012, 0.049),
-            "upper_lids": (0.0, 0.034),
+            "upper_lids": (0.0, 0.040),
             "mouth_corners": (0.015, -0.005),
         },
     ),
@@ -88,10 +101,10 @@ EXPRESSIONS = {
         {
             "brow": 0.15,
             "eye": 0.7,
-            "cheek": 1.2,
+            "cheek": 1.5,
             "nose": 1.2,
-            "mouthSmile": 1.14,
-            "mouthUpperUp": 1.2,
+            "mouthSmile": 1.25,
+            "mouthUpperUp": 1.5,
         },
         {"lip_edge": (0.0, -0.036)},
     ),
@@ -99,15 +112,15 @@ EXPRESSIONS = {
     "sad": Expression(
         {"brow": 0.7, "cheek": 0.7, "nose": 0.7, "mouthFrown": 1.9, "mouthShrugLower": 1.8},
         {
-            "brow_inner": (-0.010, 0.022),
+            "brow_inner": (-0.013, 0.032),
             "brow_outer": (0.0, -0.010),
             "mouth_corners": (0.0, -0.022),
         },
     ),
     "surprised": Expression(
-        {"brow": 0.6, "cheek": 0.6, "nose": 0.6, "jawOpen": 2.1},
+        {"brow": 0.75, "eye": 1.3, "cheek": 0.6, "nose": 0.6, "jawOpen": 2.1},
         {
-            "brow_inner": (0.0, 0.023),
+            "brow_inner": (0.0, 0.028),
             "brow_middle": (0.0, 0.023),
             "brow_outer": (0.0, 0.023),
             "upper_lids": (0.0, 0.044),
