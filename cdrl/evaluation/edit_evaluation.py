@@ -82,6 +82,13 @@ class ReadEdits:
     readings: list[ClipReading]
     clip_values: dict[str, list[float]]
 
+    def followed_by(self, others: "ReadEdits") -> "ReadEdits":
+        """These edits and then others of the same variant, of which the same was read."""
+        clip_values = dict(self.clip_values)
+        for name, values in others.clip_values.items():
+            clip_values[name] = clip_values.get(name, []) + values
+        return ReadEdits(self.readings + others.readings, clip_values)
+
 
 def evaluate_edits(
     edits: Edits,
@@ -220,8 +227,9 @@ def read_edits(
     title: str,
     names: Sequence[str] = TABLE_SCORES,
     syncnet: SyncNet | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> ReadEdits:
-    """Run the evaluation networks on every edit of one variant.
+    """Run the evaluation networks on the edits of one variant.
 
     Args:
         outputs: number of an edit -> its crops.
@@ -230,12 +238,15 @@ def read_edits(
         title: of the progress bar.
         names: scores that will be computed.
         syncnet: for the scores of lip sync.
+        numbers: of the edits that are read; None reads all.
     """
     with_identity = "identity" in names
+    if numbers is None:
+        numbers = range(len(edits))
 
     readings = []
     clip_values: dict[str, list[float]] = {}
-    for edit in tqdm(range(len(edits)), desc=title, mininterval=2):
+    for edit in tqdm(numbers, desc=title, mininterval=2):
         frames = outputs(edit)
         readings.append(read_clip(judges, frames, with_identity))
 

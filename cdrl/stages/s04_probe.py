@@ -70,18 +70,18 @@ def probe(run: Path, config: ProbeConfig, out: Path) -> dict[str, float]:
 
     # The longest come first, so that no process has one left when the others are done.
     jobs: list[tuple] = [
+        (real_scores, run, config),
         (_content_probes, run, config, codes["content"]),
         (_emotion_probes, run, config, codes["emotion"]),
-        (_speech_scores, run, config, codes["content"]),
-        (real_scores, run, config),
-        (_audio_and_permuted_probes, run, config, codes["content"]),
         (blank_estimates, run, config),
+        (_speech_scores, run, config, codes["content"]),
+        (_audio_and_permuted_probes, run, config, codes["content"]),
         (_maps, codes, config, out),
     ]
     # A class of the user is known to this process alone. The bars of parallel jobs would mix, so
     # each job is called through `quietly`.
     workers = 1 if _has_own_encoder(run) else config.workers
-    content, emotion, speech, real, others, blank, maps = in_order(quietly, jobs, workers)
+    real, content, emotion, blank, speech, others, maps = in_order(quietly, jobs, workers)
     moment_scores, notes_of_speech = speech
     estimates = emotion | others | content | moment_scores | blank
 

@@ -45,6 +45,7 @@ VIDEO_SIZE = 256  # pixels of a rendered frame
 VIDEO_CROP = 224  # pixels of its face
 VIDEO_RATE = 25.0  # Hz
 LEVELS = 3  # intensity 1 is level 3
+CAPTIONS = "captions.json"  # beside the videos: {file name: text}
 REAL_EDIT = "real-1001-neutral-to-happy.mp4"
 REAL_NOTE = (
     "synthetic: CREMA-D 1001 edited to happy; left source, middle edit, right his own happy clip"
@@ -74,10 +75,14 @@ def generate(run: Path, config: GeneratorConfig, out: Path) -> dict[str, float]:
 
     with side_by_side(_make_references, [(run, config, out)], config) as beside:
         scores = _train_and_edit(run, config, "cdrl", out)
-        write_videos(run, config.videos)
-        edit_real_person(run, config, load_editor(out / "cdrl"))
 
     [references] = beside
+    numbers = _edits_in_videos(run, config.videos)
+    with side_by_side(write_videos, [(run, numbers[1:])], config) as others:
+        captions = write_videos(run, numbers[:1])
+        captions |= edit_real_person(run, config, load_editor(out / "cdrl"))
+
+    write_json(run / "videos" / CAPTIONS, captions | others[0])
     return references | scores
 
 
@@ -205,8 +210,10 @@ def edit_at_scales(
     )
 
 
-def edit_real_person(run: Path, config: GeneratorConfig, editor: Editor) -> Path:
-    """Make a real person happy.
+def edit_real_person(run: Path, config: GeneratorConfig, editor: Editor) -> dict[str, str]:
+    """Make a real person happy: `RUN/videos/real-*.mp4`.
+
+    It shows source, edit, and his own happy clip (other timing: it is no true edit).
 
     The facial-action editor starts from the neutral clip's own emotion, where it learnt that one.
     The image editor is fitted to his other clips first, never to his happy one.
@@ -217,8 +224,7 @@ def edit_real_person(run: Path, config: GeneratorConfig, editor: Editor) -> Path
         editor: stays as it is.
 
     Returns:
-        `RUN/videos/real-*.mp4`: source, edit, and his own happy clip (other timing: it is no true
-        edit).
+        {file name: caption}.
     """
     path = run / "videos" / REAL_EDIT
     if not path.exists():
@@ -233,12 +239,7 @@ def edit_real_person(run: Path, config: GeneratorConfig, editor: Editor) -> Path
         _write_side_by_side([clips["neutral"], edited, clips["happy"]], path)
         edited.unlink()
 
-    captions_path = run / "videos" / "captions.json"
-    captions = read_json(captions_path, dict)
-    caption = REAL_CAPTION if edits_actions(config) else FITTED_CAPTION
-    write_json(captions_path, captions | {path.name: caption})
-
-    return path
+    return {path.name: REAL_CAPTION if edits_actions(config) else FITTED_CAPTION}
 
 
 def _fit_to_person(run: Path, config: GeneratorConfig, editor: Editor) -> Editor:
@@ -307,14 +308,23 @@ def _spread(total: int, number: int) -> np.ndarray:
     return np.linspace(0, total - 1, min(number, total)).astype(int)
 
 
-def write_videos(run: Path, number: int) -> None:
+def _edits_in_videos(run: Path, number: int) -> list[int]:
+    """Choose the edits that get a video, at most so many, evenly spread."""
+    edits = open_edits(run, WORKING_SIZE)
+    return np.unique(_spread(len(edits), number)).tolist()
+
+
+def write_videos(run: Path, numbers: Sequence[int]) -> dict[str, str]:
     """Write source and edit side by side, full frames with the source's sound: `RUN/videos/*.mp4`.
 
     A generated corpus shows the true edit too.
 
     Args:
         run: folder of the run.
-        number: of videos.
+        numbers: of the edits.
+
+    Returns:
+        {file name: caption}.
     """
     edits = open_edits(run, WORKING_SIZE)
     editor = run_editor(run, stage_folder(run, "generator") / "cdrl")
@@ -323,11 +333,10 @@ def write_videos(run: Path, number: int) -> None:
 
     write_video_of_edit = _write_rendered if isinstance(edits, TrueEdits) else _write_real
     captions = {}
-    for edit in np.unique(_spread(len(edits), number)):
-        path, caption = write_video_of_edit(edits, int(edit), editor, folder)
+    for edit in numbers:
+        path, caption = write_video_of_edit(edits, edit, editor, folder)
         captions[path.name] = caption
-
-    write_json(folder / "captions.json", captions)
+    return captions
 
 
 def _write_rendered(edits: Edits, edit: int, editor: Editor, folder: Path) -> tuple[Path, str]:

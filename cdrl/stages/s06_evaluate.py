@@ -58,7 +58,7 @@ WITHOUT_TRUTH = (
     "networks, which do not compare with its tables",
     "the editor gets label and level: of a reference clip it uses those, not its frames",
 )
-BESIDE = "baseline"  # the variant that is read in another process, with the references
+BESIDE = "baseline"  # the variant of which another process reads a part, with the references
 TIMED_SIZE = 128  # pixels of the frames of the timed edit
 TIMED_CROP = 96  # pixels of its face
 OTHER_CROPS = (
@@ -136,14 +136,15 @@ def evaluate(run: Path, config: EvaluateConfig, out: Path) -> dict[str, float]:
     scaled = {}
     with side_by_side(_read_references, [(run, config)], config) as beside:
         for variant in variants:
-            if variant != BESIDE:
-                known[variant] = read_edits(
-                    outputs[variant], edits, judges, variant, syncnet=syncnet
-                )
+            numbers = _first_half(edits) if variant == BESIDE else None
+            known[variant] = read_edits(
+                outputs[variant], edits, judges, variant, syncnet=syncnet, numbers=numbers
+            )
         if with_truth:
             scaled["cdrl"] = _read_scaled(run, "cdrl", edits, judges, config)
 
-    [(references, known[BESIDE], scaled[BESIDE])] = beside
+    [(references, second_half, scaled[BESIDE])] = beside
+    known[BESIDE] = known[BESIDE].followed_by(second_half)
     known["copy_source"] = read_sources(edits, references, syncnet=syncnet)
     outputs = {"copy_source": edits.source} | outputs
 
@@ -180,18 +181,24 @@ def _saved_outputs(run: Path, variants: Sequence[str]) -> tuple[Edits, dict[str,
 def _read_references(
     run: Path, config: EvaluateConfig
 ) -> tuple[References, ReadEdits, dict[float, ReadEdits]]:
-    """Read what edits are compared with, and the variant `BESIDE`, at every intensity scale."""
+    """Read what edits are compared with, and of `BESIDE` half of the edits and each other scale."""
     edits, outputs = _saved_outputs(run, [BESIDE])
     judges = Judges()
     syncnet = load_syncnet(config.syncnet) if config.syncnet else None
 
     references = read_references(edits, judges, config.seed)
-    read = read_edits(outputs[BESIDE], edits, judges, BESIDE, syncnet=syncnet)
+    numbers = range(len(_first_half(edits)), len(edits))
+    read = read_edits(outputs[BESIDE], edits, judges, BESIDE, syncnet=syncnet, numbers=numbers)
     scaled = {}
     if has_truth(run):
         scaled = _read_scaled(run, BESIDE, edits, judges, config)
 
     return references, read, scaled
+
+
+def _first_half(edits: Edits) -> range:
+    """The edits of `BESIDE` that are read in this process, so that both end together."""
+    return range(len(edits) // 2)
 
 
 def _read_scaled(
