@@ -12,6 +12,7 @@ from troublesome import Stillborn, fail, play, power, process_number
 
 from cdrl.core.errors import InputError
 from cdrl.core.pools import Lost, beside, in_order, kept_workers, run_each
+from cdrl.core.worker_server import KNOWN
 
 ROOT = Path(__file__).parents[1]
 SLEEPERS = """
@@ -21,6 +22,22 @@ from cdrl.core.pools import run_each
 from troublesome import play
 if __name__ == "__main__":
     list(run_each(play, ["a", "hang", "hang"], 2))
+"""
+FORKED = """
+import os, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+import torch
+from cdrl.core import pools
+from troublesome import draw, play
+if __name__ == "__main__":
+    pools.fork_workers()
+    os.environ["SET_LATER"] = "1"
+    print(list(pools.in_order(torch.get_num_threads, [()], 2)))
+    print(list(pools.in_order(os.getenv, [("SET_LATER",)], 2)))
+    first, second = pools.in_order(draw, [(0,), (1,)], 2)
+    print(first != second)
+    print(dict(pools.run_each(play, ["a", "die", "hang"], 2, 2.0)))
+    list(pools.run_each(play, ["hang", "hang"], 2))
 """
 
 
@@ -145,6 +162,31 @@ def test_workers_end_with_their_parent(signal_name, tmp_path):
     _, alive = psutil.wait_procs([*workers, psutil.Process(parent.pid)], timeout=5)
     parent.wait(timeout=10)
     assert not alive
+
+
+@pytest.mark.skipif(not KNOWN, reason="workers are spawned there")
+def test_forked_workers_work_as_spawned_ones_and_end_with_their_parent(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = tmp_path / "script.py"
+    script.write_text(FORKED.format(root=str(ROOT), tests=str(ROOT / "tests")))
+    command = [sys.executable, "-u", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        lines = [parent.stdout.readline() for _ in range(4)]
+        processes = []
+        deadline = time.monotonic() + 30
+        # The server, two workers, the standard library's tracker of resources.
+        while len(processes) < 4 and time.monotonic() < deadline:
+            processes = psutil.Process(parent.pid).children(recursive=True)
+            time.sleep(0.1)
+        parent.kill()
+        _, alive = psutil.wait_procs(processes, timeout=5)
+    assert len(processes) == 4
+    assert not alive
+    assert not list(tmp_path.glob("cdrl-workers-*"))
+    assert lines[:3] == ["[1]\n", "['1']\n", "True\n"]
+    assert "'aa'" in lines[3]
+    assert "exit code 7" in lines[3]
+    assert "was stopped" in lines[3]
 
 
 def test_a_script_without_a_guard_is_refused_in_one_line(tmp_path):

@@ -118,3 +118,11 @@ def leave_a_mark(path):
     path.with_name(f"{path.name}-{os.getpid()}").touch()
     time.sleep(1.0)
     return os.getpid()
+
+
+def draw(number):
+    """A random number of a worker; meanwhile another one takes the next job."""
+    import numpy as np
+
+    time.sleep(0.5)
+    return np.random.rand()

@@ -8,6 +8,7 @@ Requests come as lines of JSON, {"arguments": [...], "environment": {...}, "fold
 answer to each is {"pid": N}.
 """
 
+import gc
 import json
 import os
 import select
@@ -21,6 +22,7 @@ from typing import Any
 
 from cdrl.cli.kernel import run_kernel
 from cdrl.core.ending import LOOK_SECONDS
+from cdrl.core.pools import fork_workers
 
 # What the first kernel waits for.
 FIRST_MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "cdrl.stages", "cdrl.report.figures")
@@ -109,6 +111,7 @@ def _reap() -> None:
 
 
 def _fork() -> int:
+    gc.freeze()  # what is there is not looked through again, which would copy its pages
     with warnings.catch_warnings():
         # Python counts the threads of libraries too, see above.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -126,6 +129,7 @@ def _become_kernel(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     os.environ["JPY_PARENT_PID"] = str(server)
     os.chdir(request["folder"])
+    fork_workers()
     # Each kernel begins with random numbers of its own, as Python's `random` sees to by itself.
     sys.modules["numpy"].random.seed()
     sys.modules["torch"].default_generator.seed()

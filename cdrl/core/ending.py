@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -66,6 +68,21 @@ def end_with_parent(parent: int | None = None) -> None:
     """
     watched = os.getppid() if parent is None else parent
     threading.Thread(target=_watch, args=(watched,), daemon=True).start()
+
+
+def end_with(process: Any) -> None:
+    """From now on this process ends, with all below it, when another one does.
+
+    Args:
+        process: of `multiprocessing`, as `parent_process` returns it.
+    """
+    threading.Thread(target=_wait_for, args=(process.sentinel,), daemon=True).start()
+
+
+def _wait_for(sentinel: int) -> None:
+    """Wait for the end of the process of a sentinel."""
+    wait([sentinel])
+    _end_now(1)
 
 
 def _watch(parent: int) -> None:

@@ -7,6 +7,7 @@ known by its number. All workers end with their parent, however it ends.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,11 +22,13 @@ from pebble import ProcessExpired, ProcessPool
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from cdrl.core.ending import end_with_parent
+from cdrl.core.ending import end_with, end_with_parent
 from cdrl.core.errors import InputError
+from cdrl.core.worker_server import start_worker_server
 
 AHEAD = 2  # jobs per worker that are handed over before their results are needed
 _kept_pools: list[ProcessPool] = []  # of the blocks of `kept_workers` that this process is in
+_method = "spawn"  # how workers begin
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,17 @@ class Lost:
     timed_out: bool = False
 
 
+def fork_workers() -> None:
+    """From now on workers are forked from a copy of this process as it is now, see `worker_server`.
+
+    It may neither have started threads nor computed anything. Where systems cannot, they are
+    spawned as before.
+    """
+    global _method
+    if start_worker_server():
+        _method = "forkserver"
+
+
 def run_each(
     function: Callable[[Any], Any],
     jobs: Sequence[Any],
@@ -54,7 +68,7 @@ def run_each(
         function: importable by name, job -> result; both must be picklable. What it raises is
             raised here, and ends the other jobs.
         jobs: what the function is called with.
-        workers: spawned processes; 0 works in this process, without limit and protection.
+        workers: processes; 0 works in this process, without limit and protection.
         limit_seconds: per job; its process is ended then and replaced. None is no limit.
         threads: numeric threads of each worker; 0 leaves them as they are.
 
@@ -85,7 +99,7 @@ def in_order(
     Args:
         function: importable by name; arguments and result must be picklable.
         jobs: tuples of arguments.
-        workers: spawned processes; 0 and 1 work in this process.
+        workers: processes; 0 and 1 work in this process.
         threads: numeric threads of each worker; 0 leaves them as they are.
 
     Raises:
@@ -115,7 +129,7 @@ def kept_workers(workers: int, threads: int = 1) -> Iterator[None]:
     Its processes stay between the calls: what they have imported and cached is there already.
 
     Args:
-        workers: spawned processes; 0 and 1 start none.
+        workers: processes; 0 and 1 start none.
         threads: numeric threads of each; 0 leaves them as they are.
     """
     if workers <= 1:
@@ -213,8 +227,8 @@ class _pool:
     def __init__(self, workers: int, threads: int) -> None:
         self.pool = ProcessPool(
             max(workers, 1),
-            initializer=partial(_start_worker, threads),
-            context=multiprocessing.get_context("spawn"),
+            initializer=partial(_start_worker, threads, dict(os.environ)),
+            context=multiprocessing.get_context(_method),
         )
 
     def __enter__(self) -> ProcessPool:
@@ -264,13 +278,26 @@ def _death(code: int | None) -> str:
     return f"ended its process, exit code {code}"
 
 
-def _start_worker(threads: int) -> None:
+def _start_worker(threads: int, environment: dict[str, str]) -> None:
     """Prepare a worker: it ignores Ctrl-C, limits its threads and ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    end_with_parent(parent.pid if parent is not None else None)
+    if parent is not None and parent.pid != os.getppid():  # forked by a server
+        end_with(parent)
+        os.environ.update(environment)
+        _forget_random_numbers()
+    else:
+        end_with_parent(parent.pid if parent is not None else None)
     # Bars of one worker need no lock between processes; its semaphore would outlive the worker.
     tqdm.set_lock(threading.RLock())
     if threads:
         threadpool_limits(threads)  # of what is loaded; the variable is for what will be
         os.environ["OMP_NUM_THREADS"] = str(threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
+
+
+def _forget_random_numbers() -> None:
+    """Begin with numbers of its own, as Python's `random` sees to by itself."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
