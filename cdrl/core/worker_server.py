@@ -49,6 +49,11 @@ def start_worker_server() -> bool:
 
 def _serve(listener: int, alive: int, folder: str) -> None:
     """Fork workers on request, remove the folder of the socket, and end."""
+    # A worker that a kernel spawns writes into the notebook. This server is older than the kernel:
+    # bars of its workers would stand among the lines of the run.
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     try:
         forkserver.main(listener, alive, [])
     finally:
