@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from cdrl.corpora.batches import image_tensor
 from cdrl.editing.pipeline import TRAINED_RATE, smooth, stride_at
@@ -62,7 +63,8 @@ def low_rank_fields(
     parts = []
     for start in range(0, num_frames, CHUNK):
         chunk = slice(start, start + CHUNK)
-        fields = editor.fields(frames, weights, levels, chunk, stride)
+        flow, shading, residual = editor.fields(frames, weights, levels, chunk, stride)
+        fields = (flow, _at_most_half(shading, flow.shape[-1]), residual)
         flattened = [field.flatten(2) for field in fields]
         parts.append(torch.cat(flattened, 2))
 
@@ -77,6 +79,14 @@ def low_rank_fields(
         fine=flow.shape[-1],
         coarse=shading.shape[-1],
     )
+
+
+def _at_most_half(shading: torch.Tensor, fine: int) -> torch.Tensor:
+    """(K, T, 1, C, C) shading, averaged where it is as fine as the flow: a page has little room."""
+    if 2 * shading.shape[-1] <= fine:
+        return shading
+    means = F.avg_pool2d(shading.flatten(0, 1), 2)
+    return means.unflatten(0, shading.shape[:2])
 
 
 def _factorise(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
