@@ -197,6 +197,9 @@ def _execute(
             cwd=working_root(),
             kernel_manager_class=manager_class,
             progress_bar=progress_bar,
+            # Else it is asked to end and waits for its processes. A pool's tracker of resources
+            # does not end when it is asked, so the kernel was killed after 2.5 seconds anyway.
+            shutdown_kernel="immediate",
         )
     except PapermillExecutionError as error:
         unfinished.replace(failed)
