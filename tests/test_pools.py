@@ -119,10 +119,11 @@ def test_what_the_block_raises_ends_the_jobs_beside_it():
 def test_a_loop_that_stops_early_leaves_no_worker():
     results = in_order(power, [(base, 2) for base in range(50)], 2)
     assert next(results) == 0
-    before = psutil.Process().children(recursive=True)
+    before = workers_among(psutil.Process().children(recursive=True))
+    assert before
     results.close()
     _, alive = psutil.wait_procs(before, timeout=10)
-    assert not workers_among(alive)
+    assert not alive
 
 
 def workers_among(processes):
