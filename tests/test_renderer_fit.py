@@ -1,5 +1,6 @@
 """The fit of the default editor to clips without labels, and the figure that says if it helped."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -149,6 +150,14 @@ def test_a_fit_that_does_not_help_is_not_kept_and_found_again(
     kept = fit_to_folder(editor, folder, tmp_path, steps=1, say=again.append)
     assert isinstance(kept, DefaultEditor) and kept is not editor
     assert kept.card.name == f"calibrated, {work.name}" and editor.card.name == "calibrated"
+
+
+def test_the_fit_of_another_renderer_is_another_fit(editor):
+    other = deepcopy(editor.renderer)
+    other.shade.bias.add_(1e-3)
+    keys = [fit._key(one, [], 1) for one in (editor, editor.with_renderer(other, "other"))]
+    assert keys[0] != keys[1]
+    assert fit._key(editor, [], 1) == keys[0] != fit._key(editor, [], 2)
 
 
 def test_edits_of_this_kit_are_not_learnt_from(footage, tmp_path):

@@ -180,7 +180,7 @@ def _is_edit(path: Path) -> bool:
 def _key(editor: DefaultEditor, videos: Sequence[Path], steps: int) -> str:
     """Twelve digits that change with the clips, the networks and the way of fitting."""
     digest = hashlib.sha256(f"{VERSION} {steps} {code_sum()}".encode())
-    for value in editor.editor.state_dict().values():
+    for value in editor.state_dict().values():
         digest.update(value.numpy().tobytes())
     for video in videos:
         digest.update(checksum(video).encode())
