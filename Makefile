@@ -53,13 +53,21 @@ fuzz: $(STAMP)
 	CDRL_FUZZ=long CDRL_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/test_fuzz.py -p no:cacheprovider \
 		--hypothesis-seed=$(SEED) --durations=9
 
+# Free disk that a new environment needs, in GB (10^9 bytes); NEEDED_GB=0 tries with less.
+NEEDED_GB ?= 9
+FREE_GB := import pathlib, shutil; \
+	place = next(each for each in pathlib.Path("$(VENV)").absolute().parents if each.exists()); \
+	print(shutil.disk_usage(place).free // 10**9)
+
 # Installs again only when the pins or the declared dependencies change.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv was found:" \
 		"install one (Debian, Ubuntu: python3-venv) or name it, make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c "$(SUITABLE)" 2>/dev/null || { echo "make: $(PYTHON) does not run, is older than 3.11 or has no venv:" \
 		"name another one, make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
-	@echo "Installing into $(VENV) with $$($(PYTHON) --version) (tested: 3.11): once, 3 to 10 minutes without a further line; some 6 GB on Linux, where PyPI's torch brings CUDA."
+	@free=$$($(PYTHON) -c '$(FREE_GB)'); test -e $(VENV) || test $$free -ge $(NEEDED_GB) || { echo "make: $$free GB are free where $(VENV) is to be," \
+		"a new environment needs $(NEEDED_GB): make room, or try with less, make $(MAKECMDGOALS) NEEDED_GB=0" >&2; exit 1; }
+	@echo "Installing into $(VENV) with $$($(PYTHON) --version) (tested: 3.11): once, 3 to 10 minutes without a further line; 6.5 GB on Linux, where PyPI's torch brings CUDA, and 9 while it installs."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) hatchling editables
 	$(PIP) --no-build-isolation -e ".[$(EXTRAS)]"

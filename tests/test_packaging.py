@@ -264,6 +264,18 @@ def test_make_test_and_make_demo_install_once_then_run():
     )
 
 
+def test_an_environment_that_does_not_fit_on_the_disk_is_refused_before_pip(tmp_path):
+    target = tmp_path / "new" / "venv"
+    made = subprocess.run(
+        ["make", "-C", str(ROOT), f"{target}/installed", f"VENV={target}", "NEEDED_GB=1000000"],
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode != 0
+    assert re.search(rf"make: \d+ GB are free where {target} is to be, .* NEEDED_GB=0", made.stderr)
+    assert not target.parent.exists()
+
+
 def test_continuous_integration_does_what_make_check_does():
     """`make check` is lint and some of the tests; every test is in `make test`, and none twice."""
     commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line[:1] != "#"]
