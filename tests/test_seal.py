@@ -73,11 +73,11 @@ def test_the_commit_that_changed_the_protocol_draws_the_people(clone):
     assert protocol.commit == git(clone, "rev-parse", "HEAD~1")
     assert protocol.seed == int(protocol.commit[:8], 16)
 
-    clips = sealed_clips(StudyConfig(studio_version=2), protocol)
+    clips = sealed_clips(StudyConfig(), protocol)
     people = {clip.person for clip in clips}
     assert people == set(reserved_people(protocol.seed))
     assert {clip.sentence for clip in clips} <= set(sentence_ids("reserved"))
-    assert {clip.version for clip in clips} == {2}
+    assert {clip.version for clip in clips} == {1}
     assert len(people) == 48 and len({clip.sentence for clip in clips}) == 12
 
     (clone / PROTOCOL).write_text("score once, and well\n")
@@ -152,18 +152,18 @@ def test_the_sealed_set_scores_what_was_chosen(in_clone):
     assert {"actions.baseline_half_once", "actions.cdrl_once_double"} <= set(rows)
     assert "actions.cdrl_once_once" not in rows
 
-    config = StudyConfig(split="sealed", half="opponents", studio_version=2)
+    config = StudyConfig(split="sealed", half="opponents")
     assert intensity_scales(config, "actions.baseline_half_once") == [1.0, 2.0]
     assert intensity_scales(config, "actions.classifier")[-1] == 2.5
     assert {job.row for job in list_jobs(config)} == set(rows)
     clips = study_clips(config)
     assert len({clip.person for clip in clips["sealed"]}) == 48
-    assert {clip.version for clip in clips["train"]} == {2}
+    assert {clip.version for clip in clips["train"]} == {1}
 
 
 def test_nothing_is_rendered_before_the_protocol_is_committed(in_clone, tmp_path):
     (in_clone / PROTOCOL).write_text("other\n")
-    config = StudyConfig(split="sealed", half="opponents", studio_version=2)
+    config = StudyConfig(split="sealed", half="opponents")
     with pytest.raises(InputError, match="is not as committed"):
         run_study(tmp_path / "out", tmp_path / "work", config)
     assert not (tmp_path / "work").exists()
@@ -171,7 +171,7 @@ def test_nothing_is_rendered_before_the_protocol_is_committed(in_clone, tmp_path
 
 
 def test_people_of_another_protocol_are_never_taken_for_these(in_clone, tmp_path, monkeypatch):
-    config = StudyConfig(split="sealed", half="opponents", studio_version=2)
+    config = StudyConfig(split="sealed", half="opponents")
     clips = study_clips(config)["sealed"]
     folder = edit_folder(tmp_path, config)
     stored = [name_of(clip) for clip in clips[:-1]]  # a face was not found in the last one
@@ -196,12 +196,12 @@ def settings_of(*arguments):
 
 def test_the_command_knows_who_is_sealed():
     config = settings_of("--sealed", "--set", "seeds=5")
-    assert (config.split, config.half, config.studio_version) == ("sealed", "opponents", 2)
+    assert (config.split, config.half, config.studio_version) == ("sealed", "opponents", 1)
     assert config.seeds == 5
     with pytest.raises(InputError, match="split=sealed: `cdrl study --sealed`"):
         settings_of("--set", "split=sealed")
-    with pytest.raises(InputError, match="studio_version=1: the sealed set has studio_version=2"):
-        settings_of("--sealed", "--set", "studio_version=1")
+    with pytest.raises(InputError, match="studio_version=2: the sealed set has studio_version=1"):
+        settings_of("--sealed", "--set", "studio_version=2")
     with pytest.raises(InputError, match="--again: only the sealed set is scored once"):
         settings_of("--again")
 

@@ -30,7 +30,7 @@ MOST_WORKERS = 1024
 MOST_SEEDS = 100
 
 # What `cdrl study --sealed` says of who scores; nothing else is accepted.
-SEALED_SETTINGS = {"split": "sealed", "half": "opponents", "studio_version": 2, "speech": "espeak"}
+SEALED_SETTINGS = {"split": "sealed", "half": "opponents", "studio_version": 1, "speech": "espeak"}
 
 
 def run(arguments: argparse.Namespace) -> None:

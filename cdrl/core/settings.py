@@ -509,7 +509,7 @@ class StudyConfig:
         12, "sentences of the sealed set", half="edit", later=True, ge=2, le=MOST
     )
     frontier_sweep: FrontierScales = setting(
-        "0.5,0.75,1,1.25,1.5,2,2.5",
+        "0.5,1,1.5,2,2.5",
         "intensity scales of the rows whose frontiers are compared",
         half="edit",
         later=True,

@@ -65,8 +65,8 @@ SPLITS = {
     # sentence.
     "smoke_train": Split(tuple(range(600, 604)), _SMOKE_SENTENCES[:2], is_drawn=True),
     "smoke_report": Split(tuple(range(604, 608)), _SMOKE_SENTENCES[2:], is_drawn=False),
-    # People who may score and be sealed; their voices and sentences are of version 2, and nobody
-    # else's. `reserved_people` draws others.
+    # People who may score and be sealed, with sentences that nobody else says. In version 2 their
+    # voices are nobody else's either. `reserved_people` draws others.
     "reserved": Split(tuple(RESERVED_PEOPLE[:48]), sentence_ids("reserved"), is_drawn=False),
 }
 
@@ -167,13 +167,18 @@ def reserved_people(seed: int, number: int = 48) -> tuple[int, ...]:
     return tuple(others[int(index)] for index in np.sort(drawn))
 
 
-def reserved_specs(seed: int, people: int, sentences: int) -> list[ClipSpec]:
-    """The clips of people drawn from those that are reserved, in studio version 2.
+def reserved_specs(
+    seed: int, people: int, sentences: int, version: int = VERSION
+) -> list[ClipSpec]:
+    """The clips of people drawn from those that are reserved.
+
+    Trainings of version 1 hear the women's voices of these people, from other people.
 
     Args:
         seed: of `reserved_people`.
         people: how many, half of them for each half of the sentences.
         sentences: how many of the reserved ones.
+        version: of the studio.
 
     Raises:
         InputError: more sentences than are reserved.
@@ -184,7 +189,7 @@ def reserved_specs(seed: int, people: int, sentences: int) -> list[ClipSpec]:
             f"{sentences} sealed sentences asked for: 2 to {len(reserved.sentences)} are reserved"
         )
     drawn = Split(reserved_people(seed), reserved.sentences, is_drawn=False)
-    return _crossed(drawn, people, sentences, version=2)
+    return _crossed(drawn, people, sentences, version)
 
 
 def in_emotion(clips: Sequence[ClipSpec], emotion: str) -> list[ClipSpec]:

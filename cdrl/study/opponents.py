@@ -1,6 +1,6 @@
 """Rows of fair opponents: what else could do what CDRL does, with as many trials.
 
-The rows of `actions` share everything but what their text says. Three families have twelve
+The rows of `actions` share everything but what their text says. Three families have nine
 settings each, all of them scored at every intensity scale of `frontier_sweep`; their whole
 frontiers are compared (`cdrl.evaluation.frontiers`). docs/guides/study.md has a sentence for each.
 """
@@ -10,12 +10,11 @@ from typing import Any
 from cdrl.study.row import Row
 
 # Parts of rows' names -> factor on a weight.
-FACTORS = {"quarter": 0.25, "half": 0.5, "once": 1.0, "double": 2.0, "fivefold": 5.0}
+FACTORS = {"half": 0.5, "once": 1.0, "double": 2.0, "fivefold": 5.0}
 # Of a guided family: weights of the adversarial term and of both guided terms, crossed.
 ADVERSARIAL = ("half", "once", "double")
-GUIDED = ("half", "once", "double", "fivefold")
+GUIDED = ("once", "double", "fivefold")
 # Of the family without guidance, which has as many settings: the adversarial term and the jaw's.
-ADVERSARIAL_ALONE = ("quarter", "half", "once", "double")
 JAW = ("half", "once", "double")
 # Guided families -> who guides them.
 GUIDED_FAMILIES = {"cdrl": "cdrl", "supervised": "classifier_untrained"}
@@ -37,9 +36,9 @@ EDITOR = "actions"
 
 
 def _crossed_rows() -> dict[str, Row]:
-    """Build the twelve settings of each family; the fifth of a guided one is the method's own."""
+    """Build the nine settings of each family; `cdrl_once_once` is the method's own."""
     rows = {}
-    for adversarial in ADVERSARIAL_ALONE:
+    for adversarial in ADVERSARIAL:
         for jaw in JAW:
             change: dict[str, Any] = {
                 "variant": "baseline",

@@ -148,10 +148,12 @@ def sealed_clips(config: StudyConfig, protocol: Protocol) -> list[studio.ClipSpe
     """List the clips of the sealed people.
 
     Args:
-        config: how many people and sentences.
+        config: how many people and sentences, of which version of the studio.
         protocol: draws the people.
     """
-    return studio.reserved_specs(protocol.seed, config.sealed_people, config.sealed_sentences)
+    return studio.reserved_specs(
+        protocol.seed, config.sealed_people, config.sealed_sentences, config.studio_version
+    )
 
 
 def check_sealed_store(work: Path, clips: list[studio.ClipSpec]) -> None:
