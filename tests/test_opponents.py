@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 from cdrl.core.settings import StudyConfig
+from cdrl.editors.actions import ActionEditor, load_manipulator, load_renderer
+from cdrl.models.image_editor import label_weights
+from cdrl.study.action_jobs import SweepEditor
 from cdrl.study.flat import train_until_flat
 from cdrl.study.opponent_jobs import CLASSIFIER_OF, opponent_settings, training_folder
 from cdrl.study.opponents import EDITS, FAMILIES, FAMILY_PAIRS, OPPONENTS, ROW_PAIRS
@@ -68,6 +71,20 @@ def test_who_scores_does_not_change_what_is_trained(tmp_path):
     assert training_folder(tmp_path, StudyConfig(frontier_sweep="2.5")) == folder
     assert training_folder(tmp_path, StudyConfig(manipulator_steps=7)) != folder
     assert training_folder(tmp_path, StudyConfig(studio_version=2)) != folder
+
+
+def test_a_sweep_tracks_a_clip_once_and_edits_it_as_the_editor_does():
+    editors = [each(load_manipulator(), load_renderer()) for each in (ActionEditor, SweepEditor)]
+    first, second = torch.rand(2, 1, 5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for frames in (first, second, first):
+        for emotion, scale in (("happy", 1.0), ("sad", 0.5)):
+            drawn = []
+            for editor in editors:
+                intensity = torch.full((1, 5), scale)
+                drawn.append(editor.fields(frames, label_weights([emotion]), intensity))
+            for expected, found in zip(*drawn, strict=True):
+                assert torch.equal(expected, found)
+    assert len(editors[1].tracked) == 2
 
 
 def test_steps_double_until_the_loss_is_flat():

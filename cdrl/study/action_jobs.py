@@ -1,22 +1,25 @@
 """The action manipulator in the study: facial actions are tracked, edited and rendered again."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
 from cdrl.core.checkpoint import weights_path
 from cdrl.core.settings import ActionsConfig, StudyConfig
 from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
-from cdrl.editors.actions import edit_actions
+from cdrl.editors.actions import ActionEditor, edit_actions
 from cdrl.editors.manipulator import ActionWindowGuidance, train_action_manipulator
 from cdrl.editors.rendered import alignment_of, render_edit, tracked_edit_pairs
 from cdrl.evaluation.edit_tasks import TrueEdits, resize_crops
 from cdrl.evaluation.judges import Judges
 from cdrl.evaluation.readings import ClipReading, read_clip
 from cdrl.models.action_networks import ActionManipulator
+from cdrl.models.action_renderer import ActionRenderer
 from cdrl.priors.actions import ACTION_TRACKER, TrackedActions, load_tracker, track, track_clip
 from cdrl.priors.vision import VisionPrior
 from cdrl.representation.distillation import ActionGuidance, Teachers, distil, load_students
@@ -73,6 +76,34 @@ def make_students(
     settings = manipulator_settings(config, seed)
 
     return distil(features, tracked, teachers, settings, out)
+
+
+class SweepEditor(ActionEditor):
+    """The facial-action editor, which tracks a clip once for all intensities and emotions.
+
+    Args:
+        manipulator: as of `ActionEditor`.
+        renderer: as of `ActionEditor`.
+
+    Example:
+        SweepEditor(manipulator, load_renderer()).actions(frames).shape == (1, 30, 52)
+    """
+
+    def __init__(self, manipulator: ActionManipulator, renderer: ActionRenderer) -> None:
+        super().__init__(manipulator, renderer)
+        self.tracked: dict[bytes, torch.Tensor] = {}
+
+    def actions(self, frames: torch.Tensor, step: float = 1.0) -> torch.Tensor:
+        """Track frames, or find what was tracked in the same ones.
+
+        Args:
+            frames: (B, T, 3, H, W) RGB in [0, 1].
+            step: frames in 40 ms.
+        """
+        key = hashlib.sha256(frames.numpy().tobytes() + str((frames.shape, step)).encode()).digest()
+        if key not in self.tracked:
+            self.tracked[key] = super().actions(frames, step)
+        return self.tracked[key]
 
 
 class RenderedEdits:

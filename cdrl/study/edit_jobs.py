@@ -35,7 +35,7 @@ from cdrl.core.weight_files import checksum
 from cdrl.corpora.store import Store
 from cdrl.editing.control import emotion_weights
 from cdrl.editing.pipeline import edit_clip, edit_stream
-from cdrl.editors.actions import RENDERER, ActionEditor, load_renderer
+from cdrl.editors.actions import RENDERER, load_renderer
 from cdrl.editors.constant_baseline import fit_constant
 from cdrl.editors.image import ReleasedWindowGuidance, WindowGuidance, train_image_editor
 from cdrl.editors.paired import train_paired_image_editor
@@ -66,6 +66,7 @@ from cdrl.study.action_jobs import (
     LEVELS,
     ExpectedEdits,
     RenderedEdits,
+    SweepEditor,
     make_students,
     manipulator_settings,
     tracked_readings,
@@ -435,12 +436,12 @@ def train_actions_row(
     """
     if EDIT[row].teacher:
         manipulator, history = train_opponent(work, config, row, EDIT[row], seed)
-        editor = ActionEditor(manipulator, load_renderer())
+        editor = SweepEditor(manipulator, load_renderer())
         return partial(_make_strong_edit, editor, edits), last_losses(history)
 
     folder = edit_folder(work, config)
     manipulator, history = train_manipulator(work, config, variant_of(row), seed, folder)
-    editor = ActionEditor(manipulator, load_renderer())
+    editor = SweepEditor(manipulator, load_renderer())
 
     return partial(_make_edit, editor, edits), last_losses(history)
 
