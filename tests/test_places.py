@@ -226,7 +226,8 @@ def test_files_get_the_mode_that_the_user_s_umask_gives(tmp_path, mask, mode):
 
 def test_compiled_code_has_a_private_place_where_nothing_can_be_written(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "before")  # so that the end of the test takes it away
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
     assert compile_cache.choose_compile_cache() == ""
 
     monkeypatch.setattr(compile_cache, "is_writable", lambda folder: False)
