@@ -2,8 +2,9 @@
 # What they install stays in .venv (VENV=/another/folder to keep several).
 #
 #   make demo     the main job: notebooks 00 to 06, into runs/demo
-#   make test     every test; coverage is of the quick ones, those of make check
+#   make test     every test
 #   make check    format, lint, types and unit tests, in about two minutes
+#   make coverage what the unit tests reach of the code
 #   make lint     format, lint and types alone
 #   make docs     the documentation site, into site/
 #   make study    the comparison over seeds, into results/study
@@ -27,20 +28,25 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTR
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint check docs study fuzz
+.PHONY: demo test lint check coverage docs study fuzz
 demo: $(STAMP)
 	$(BIN)/cdrl run --preset cpu --out runs/demo
 
 test: $(STAMP)
-	$(PYTEST) --cov --cov-report=term:skip-covered
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check cdrl tests scripts notebooks
 	$(BIN)/ruff check cdrl tests scripts notebooks
 	$(BIN)/mypy
 
+UNIT := -m "not slow and not notebook and not browser and not gpu"
+
 check: lint
-	$(PYTEST) -m "not slow and not notebook and not browser and not gpu"
+	$(PYTEST) $(UNIT)
+
+coverage: $(STAMP)
+	$(PYTEST) $(UNIT) --cov --cov-report=term:skip-covered
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet

@@ -54,7 +54,6 @@ LONGEST = (
     "test_generator",
     "test_edit_variants",
 )
-NOT_QUICK = ("slow", "notebook", "browser", "gpu")  # markers of tests that `make check` leaves out
 SMOKE_RUN = ("run", "--preset", "smoke", "--set", "visible_steps=2")  # of the fixture `smoke`
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
@@ -75,28 +74,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
 
 
-def cov_controller(config):
-    """What starts and stops coverage; None without --cov."""
-    return getattr(config.pluginmanager.get_plugin("_cov"), "cov_controller", None)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item):
-    """Coverage counts quick tests alone: to watch the others would make them a quarter slower."""
-    controller = cov_controller(item.config)
-    is_quick = not any(item.get_closest_marker(name) for name in NOT_QUICK)
-    if controller is None or is_quick:
-        return (yield)
-    controller.pause()
-    try:
-        return (yield)
-    finally:
-        controller.resume()
-
-
 def pytest_terminal_summary(terminalreporter, config):
     """Say what the table of coverage counts, which comes next."""
-    if cov_controller(config) is not None:
+    if config.pluginmanager.has_plugin("_cov"):
         terminalreporter.write_line("coverage: of the quick tests, without processes they start")
 
 
