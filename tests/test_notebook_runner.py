@@ -1,5 +1,7 @@
 """Notebooks run in order and resume; their faults are one line; settings are checked before."""
 
+import asyncio
+import gc
 import sys
 import time
 from contextlib import nullcontext
@@ -8,6 +10,7 @@ import nbformat
 import papermill
 import pytest
 from light_server import NAME
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from cdrl.cli.kernels import OwnKernelManager, kernel_managers
@@ -196,6 +199,23 @@ def test_a_kernel_that_dies_is_reported_in_one_line_with_what_still_works(tmp_pa
     mended = write(tmp_path, "00_first", "print('fine')")
     run_notebooks({mended: {}}, run, log=print)
     assert copies_in(run) == ["00_first.ipynb"]
+
+
+def test_a_task_that_a_signal_left_prints_nothing_of_its_dead_kernel(tmp_path, run, caplog):
+    async def leave_task(error):
+        async def end():
+            raise error
+
+        task = asyncio.ensure_future(end())
+        await asyncio.wait([task])
+        del task
+
+    run_all(tmp_path, run)
+    for error, told in ((DeadKernelError("Kernel died"), False), (ValueError("another"), True)):
+        caplog.clear()
+        asyncio.run(leave_task(error))
+        gc.collect()
+        assert ("never retrieved" in caplog.text) == told
 
 
 def test_a_notebook_gets_only_what_it_declares_and_as_the_type_it_annotates(tmp_path):

@@ -7,6 +7,7 @@ executed too; their finished stages are read, so it is quick.
 
 import hashlib
 import json
+import logging
 import sys
 import threading
 import time
@@ -187,6 +188,7 @@ def _execute(
     if sys.stderr.isatty():
         progress_bar = {"desc": path.stem, "leave": False}
 
+    logging.getLogger("asyncio").addFilter(_is_no_dead_kernel)
     try:
         papermill.execute_notebook(
             _plain_path(path),
@@ -215,6 +217,14 @@ def _execute(
 
     failed.unlink(missing_ok=True)
     unfinished.replace(copy)
+
+
+def _is_no_dead_kernel(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio's log is another than that of a kernel which a signal ended.
+
+    A signal leaves the task that waits for the kernel; asyncio would print what it ended with.
+    """
+    return not (record.exc_info and record.exc_info[0] is DeadKernelError)
 
 
 def _plain_path(path: Path) -> str:
