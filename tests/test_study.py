@@ -1,5 +1,7 @@
 """The study on the committed sentences: every kind of row, resumed, put together over seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +14,9 @@ from cdrl.core.results import all_scores, read_results, score_lines
 from cdrl.core.settings import StudyConfig
 from cdrl.corpora.store import MOUTH_COLUMNS, Store, StoreWriter
 from cdrl.corpora.store_join import PLACES
+from cdrl.study.row import Job
 from cdrl.study.rows import EDIT, rows_of
-from cdrl.study.run import controls_inside, list_jobs, over_seeds, run_study
+from cdrl.study.run import controls_inside, jobs_in_phases, list_jobs, over_seeds, run_study
 
 ROOT = repository_root()
 ROWS = (
@@ -87,6 +90,31 @@ def test_every_row_is_scored_and_printed_under_its_name(study):
     assert scores["truth.emotion.emotion.n"] == scores["emotion.emotion.n"] > 0
     assert "truth.emotion.intensity" in scores
     assert scores["emotion_short.viseme.n"] == scores["emotion.viseme.n"] > 0
+
+
+def test_rows_on_a_cluster_have_the_same_scores_to_the_bit(study, tmp_path):
+    """Two worker processes of Dask on this machine, with one thread each, as jobs have here."""
+    pytest.importorskip("distributed")
+    folder, config, _ = study
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("train", "report", "train_actions", "report_actions", "code_report_0.npy"):
+        (work / name).symlink_to(folder / "work" / name)
+
+    on_cluster = replace(config, rows="content.control.constant,emotion.cdrl", cluster="local:2")
+    run_study(tmp_path / "results", work, on_cluster)
+    jobs = sorted((work / "jobs" / "report").glob("*.json"))
+    assert len(jobs) == 2
+    for job in jobs:
+        here = read_json(folder / "work" / "jobs" / "report" / job.name)
+        assert read_json(job)["scores"] == here["scores"]
+
+
+def test_what_the_method_s_emotion_is_compared_with_is_made_before_it():
+    jobs = list_jobs(StudyConfig(**SMALL, seeds=2, rows=ROWS))
+    first, second = jobs_in_phases(jobs)
+    assert first == [Job("content", "cdrl", 0), Job("content", "cdrl", 1)]
+    assert set(second) == set(jobs) - set(first)
 
 
 def test_audio_moves_no_code_of_images_alone(study):

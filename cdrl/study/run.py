@@ -299,13 +299,33 @@ def study_clips(config: StudyConfig) -> dict[str, list[studio.ClipSpec]]:
 def _do_jobs(work: Path, config: StudyConfig, missing: list[Job]) -> None:
     """Make what the missing jobs share, then do the jobs; one that is lost costs itself alone."""
     _prepare(work, config, missing)
-    representations = [job for job in missing if job.kind != "edit"]
-    lost = run_jobs([(do_job, *job) for job in representations], work, config)
+    lost = []
+    for phase in jobs_in_phases(missing):
+        lost += run_jobs([(do_job, *job) for job in phase], work, config)
 
     edits = [job for job in missing if job.kind == "edit"]
     if edits:
         lost += _do_edit_jobs(work, config, edits)
     _refuse_lost(lost)
+
+
+def jobs_in_phases(missing: list[Job]) -> tuple[list[Job], list[Job]]:
+    """Divide the jobs of content and emotion: first those whose codes others are compared with.
+
+    Args:
+        missing: jobs of any kind.
+
+    Returns:
+        The method's content, and the others.
+    """
+    first = []
+    others = []
+    for job in missing:
+        if job.kind == "content" and job.row == "cdrl":
+            first.append(job)
+        elif job.kind != "edit":
+            others.append(job)
+    return first, others
 
 
 def _do_edit_jobs(work: Path, config: StudyConfig, edits: list[Job]) -> list[str]:
