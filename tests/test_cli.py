@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,22 @@ def test_disk_that_the_run_already_holds_counts(tmp_path, monkeypatch):
     check_disk(tmp_path, 0.0025)
     with pytest.raises(InputError, match="another --out or a smaller --preset"):
         check_disk(tmp_path, 0.0035)
+
+
+def test_what_lies_beside_the_output_is_no_part_of_it(capsys, tmp_path, monkeypatch):
+    """A folder of large videos made a full disk look as if there were room."""
+    pretend_free_disk(monkeypatch, 1_000)
+    beside = tmp_path / "other.bin"
+    with open(beside, "wb") as file:
+        file.truncate(50_000_000_000)
+    clips = str(repository_root() / "data" / "samples")
+    line = refused(capsys, "data", "ingest", clips, "--out", str(tmp_path / "store"))
+    assert "0.0 GB of disk are free" in line
+    clip = str(next(Path(clips).glob("*.flv")))
+    out = str(tmp_path / "a.mp4")
+    line = refused(capsys, "edit", clip, "--emotion", "happy", "--out", out)
+    assert "0.0 GB of disk are free" in line
+    assert list(tmp_path.iterdir()) == [beside]
 
 
 def test_edit_refuses_what_it_cannot_use_before_it_begins(capsys, tmp_path):

@@ -11,6 +11,7 @@ from cdrl.core.settings import IngestConfig
 from cdrl.core.tables import refuse_other_encoding
 from cdrl.corpora.check import HEADER_SAMPLE, describe_changes, describe_corpus, read_headers
 from cdrl.corpora.ingest import ingest as ingest_corpus
+from cdrl.corpora.ingest import pieces_of
 from cdrl.corpora.ingest_cost import describe_cost, expected_cost
 from cdrl.corpora.manifest import add_sums, compare, load_manifest, save_manifest
 from cdrl.corpora.scan import scan
@@ -108,6 +109,7 @@ def ingest(arguments: argparse.Namespace) -> None:
     )
 
     clips = _manifest(arguments)
+    check_disk(out.parent, expected_cost(clips, root, config).disk_gb, done=[pieces_of(out)])
     num_sounds = int((clips["path"] == "").sum())
     sounds = f", {num_sounds} of them sound alone and left out" if num_sounds else ""
     cost = describe_cost(clips, root, config)
@@ -115,7 +117,6 @@ def ingest(arguments: argparse.Namespace) -> None:
         f"{len(clips)} clips{sounds} into {out}: {cost}; Ctrl-C is safe, the same command resumes",
         flush=True,
     )
-    check_disk(out.parent, expected_cost(clips, root, config).disk_gb)
 
     result = ingest_corpus(clips, root, out, config)
     print(

@@ -108,7 +108,7 @@ def edit(arguments: argparse.Namespace) -> None:
         folder_plan = _plan_folder(source, out, arguments)
     else:
         job = _plan_file(source, out, arguments)
-    check_disk(out.parent, NEEDED_GB)
+    check_disk(out.parent, NEEDED_GB, done=[])
     if arguments.truth:
         truth = Path(arguments.truth)
         in_worker(rehearse, truth, truth)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -310,12 +310,13 @@ def exclusive(folder: Path | str) -> Iterator[None]:
         os.close(handle)
 
 
-def check_disk(folder: Path | str, needed_gb: float) -> None:
+def check_disk(folder: Path | str, needed_gb: float, done: Sequence[Path] | None = None) -> None:
     """Refuse to begin where the disk will be full before the end.
 
     Args:
-        folder: where the work will write. What lies in it already counts.
-        needed_gb: size of the folder when the work is done, GB.
+        folder: where the work will write.
+        needed_gb: what the work writes in all, GB.
+        done: folders whose files are part of that already; None: `folder` itself.
 
     Raises:
         InputError: with the folder, the free space and the needed space.
@@ -327,7 +328,8 @@ def check_disk(folder: Path | str, needed_gb: float) -> None:
     if free_gb >= needed_gb:
         return  # a folder may hold so many files that counting them takes seconds
 
-    missing_gb = needed_gb - folder_gb(folder)
+    places = [folder] if done is None else done
+    missing_gb = needed_gb - sum(folder_gb(place) for place in places)
     if free_gb < missing_gb:
         raise InputError(
             f"{folder}: {free_gb:.1f} GB of disk are free, {missing_gb:.1f} GB are needed: free "

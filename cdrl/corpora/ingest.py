@@ -68,6 +68,15 @@ class _Throughput:
     core_seconds: float = 0.0
 
 
+def pieces_of(out: Path) -> Path:
+    """Return the folder where the clips of a store lie, each by itself, until it is complete.
+
+    Args:
+        out: folder of the store.
+    """
+    return out.with_name(out.name + ".pieces")
+
+
 def ingest(
     manifest: pd.DataFrame,
     root: Path,
@@ -104,7 +113,7 @@ def ingest(
         manifest=check_manifest(manifest),
         root=Path(root),
         out=out,
-        pieces=Path(shared) if shared else out.with_name(out.name + ".pieces"),
+        pieces=Path(shared) if shared else pieces_of(out),
         keep_pieces=bool(shared),
         config=config or IngestConfig(),
     )
