@@ -11,10 +11,10 @@ import importlib.util
 import logging
 import multiprocessing
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -82,17 +82,18 @@ def run_on_cluster(
         return
     surroundings = _surroundings()
     with _connected(where) as client:
-        waiting = deque(enumerate(jobs))
+        waiting = enumerate(jobs)
         running: dict[Any, int] = {}
         ended = _as_ended(client)
-        while waiting or running:
+        while True:
             most = AHEAD * max(1, sum(client.nthreads().values()))
-            while waiting and len(running) < most:
-                number, job = waiting.popleft()
+            for number, job in islice(waiting, max(0, most - len(running))):
                 call = (function, job, limit_seconds, threads, surroundings)
                 future = client.submit(_do, *call, pure=False)
                 running[future] = number
                 ended.add(future)
+            if not running:
+                return
             future = next(ended)
             yield running.pop(future), _result(future)
 
