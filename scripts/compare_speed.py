@@ -48,7 +48,8 @@ from cdrl.core.paths import data_root, repository_root
 from cdrl.core.settings import ContentConfig
 from cdrl.core.vocabulary import ACTIONS
 from cdrl.corpora.batches import load_images
-from cdrl.corpora.store import CARD, Store
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_sums import CARD
 from cdrl.evaluation.probes import fit_probes
 from cdrl.losses.contrastive import info_nce, supervised_contrastive
 from cdrl.media.audio import AUDIO_RATE

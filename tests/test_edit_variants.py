@@ -8,7 +8,8 @@ from cdrl.baselines.released.losses import released_content_guidance, released_e
 from cdrl.core.errors import InputError
 from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import EMOTIONS
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.editing.pipeline import edit_clip
 from cdrl.editors.constant_baseline import fit_constant, same_person
 from cdrl.editors.image import starting_networks

@@ -14,7 +14,8 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import exclusive
 from cdrl.corpora.batches import load_images
 from cdrl.corpora.fingerprints import clip_fingerprints
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.evaluation.controls import without_information
 from cdrl.priors import features as features_module
 from cdrl.priors import iresnet

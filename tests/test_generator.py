@@ -12,7 +12,8 @@ from cdrl.core.checkpoint import save_network, save_weights, trained_state
 from cdrl.core.errors import InputError
 from cdrl.core.settings import GeneratorConfig
 from cdrl.core.vocabulary import EMOTIONS
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.editors.image import (
     ImageObjective,
     WindowGuidance,

@@ -27,8 +27,9 @@ from cdrl.core.stage import run_stage
 from cdrl.core.vocabulary import NO_LABEL, UNLABELLED
 from cdrl.corpora import ingest, samples
 from cdrl.corpora.scan import scan
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
 from cdrl.corpora.store_join import join_stores
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.editing.requests import load_requests, plan_edits
 from cdrl.editors.samplers import WindowSampler
 from cdrl.evaluation.edit_evaluation import available_needs

@@ -9,7 +9,8 @@ import torch
 from cdrl.core.errors import InputError
 from cdrl.core.settings import ActionsConfig, stage_config
 from cdrl.core.vocabulary import ACTIONS
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.editing.pipeline import edit_clip, edit_clip_at
 from cdrl.editors.actions import ActionEditor, load_renderer
 from cdrl.editors.base import EditorCard

@@ -10,8 +10,9 @@ import pytest
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
 from cdrl.corpora.fingerprints import clip_fingerprints
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
 from cdrl.corpora.store_sums import describe_sums
+from cdrl.corpora.store_writer import StoreWriter
 
 WHOLE_BOX = (0, 0, 1, 1)
 

@@ -12,8 +12,9 @@ from cdrl.core.former_names import present_name
 from cdrl.core.paths import repository_root
 from cdrl.core.results import all_scores, read_results, score_lines
 from cdrl.core.settings import StudyConfig
-from cdrl.corpora.store import MOUTH_COLUMNS, Store, StoreWriter
+from cdrl.corpora.store import MOUTH_COLUMNS, Store
 from cdrl.corpora.store_join import PLACES
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.study.row import Job
 from cdrl.study.rows import EDIT, rows_of
 from cdrl.study.run import controls_inside, jobs_in_phases, list_jobs, over_seeds, run_study

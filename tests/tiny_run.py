@@ -9,7 +9,7 @@ import numpy as np
 from cdrl.core.paths import data_root
 from cdrl.core.settings import stage_folder
 from cdrl.core.vocabulary import SCORED_EMOTIONS
-from cdrl.corpora.store import StoreWriter
+from cdrl.corpora.store_writer import StoreWriter
 
 SIDE = 48  # pixels of a face
 FRAMES = 10  # of a clip

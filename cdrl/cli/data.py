@@ -16,8 +16,7 @@ from cdrl.corpora.ingest_cost import describe_cost, expected_cost
 from cdrl.corpora.manifest import add_sums, compare, load_manifest, save_manifest
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import describe_split, split_for
-from cdrl.corpora.store import CARD
-from cdrl.corpora.store_sums import describe_sums
+from cdrl.corpora.store_sums import CARD, describe_sums
 from cdrl.studio.layouts import write_layout
 
 

@@ -34,7 +34,8 @@ from cdrl.corpora.ingest_plan import (
     refuse_place,
 )
 from cdrl.corpora.ingest_worker import make_piece
-from cdrl.corpora.store import CARD, Store
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_sums import CARD
 from cdrl.media.detectors import load_detector
 
 

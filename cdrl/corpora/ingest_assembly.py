@@ -12,7 +12,8 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import damaged, first_line, read_json, write_json
 from cdrl.corpora.ingest_plan import Job, Plan
 from cdrl.corpora.rejects import ACCEPTED_PICTURES, reason_kind, write_report
-from cdrl.corpora.store import MOUTH_COLUMNS, Store, StoreWriter
+from cdrl.corpora.store import MOUTH_COLUMNS, Store
+from cdrl.corpora.store_writer import StoreWriter
 
 # Columns of the manifest that the store takes over as they are.
 LABELS = ("name", "corpus", "speaker", "sentence", "emotion", "intensity")

@@ -17,7 +17,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.files import damaged, read_json
 from cdrl.core.settings import IngestConfig, config_hash, hashed_settings
 from cdrl.corpora.manifest import COLUMNS, check_rows
-from cdrl.corpora.store import refuse_foreign_store
+from cdrl.corpora.store_writer import refuse_foreign_store
 from cdrl.media.detectors import box_file
 
 # Counts up whenever the same file under the same settings would give other crops or sound.

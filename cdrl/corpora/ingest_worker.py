@@ -18,7 +18,7 @@ from cdrl.core.settings import IngestConfig
 from cdrl.corpora.ingest_plan import Job
 from cdrl.corpora.manifest import hash_file
 from cdrl.corpora.rejects import thumbnail
-from cdrl.corpora.store import StoreWriter
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.decoding import open_audio, open_video
 from cdrl.media.detectors import GivenBoxes, box_file, load_detector, read_boxes

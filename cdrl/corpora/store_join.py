@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cdrl.corpora.store import COLUMNS, MOUTH_COLUMNS, Store, StoreWriter
+from cdrl.corpora.store import COLUMNS, MOUTH_COLUMNS, Store
+from cdrl.corpora.store_writer import StoreWriter
 
 # Columns that say where a clip lies in its store, and its mouth, which `StoreWriter.add` takes.
 PLACES = {"start", "num_frames", "audio_start", "audio_samples", *MOUTH_COLUMNS}

@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from cdrl.core.pools import in_order
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.media import faces
 from cdrl.studio.acting import act
 from cdrl.studio.corpus import StoredClip, render_performance, spec_of

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from cdrl.core.errors import InputError
 from cdrl.core.pools import in_order
 from cdrl.core.vocabulary import EMOTIONS, INTENSITIES, SCORED_EMOTIONS
-from cdrl.corpora.store import StoreWriter
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.studio.acting import ClipSpec, Performance, act, true_edit, utterance_of
 from cdrl.studio.articulation import FRAME_RATE
 from cdrl.studio.people import RESERVED_PEOPLE, VERSION, sample_person, sample_scene

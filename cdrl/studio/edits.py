@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from cdrl.core.pools import in_order
 from cdrl.core.vocabulary import INTENSITIES, SCORED_EMOTIONS
-from cdrl.corpora.store import Store, StoreWriter
+from cdrl.corpora.store import Store
+from cdrl.corpora.store_writer import StoreWriter
 from cdrl.studio.acting import true_edit
 from cdrl.studio.corpus import StoredClip, render_performance, spec_of
 
