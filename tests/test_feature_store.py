@@ -28,9 +28,9 @@ LENGTHS = (7, 5, 6, 4)
 BOX = (0.25, 0.6, 0.75, 0.93)
 
 
-def make_store(path, lengths=LENGTHS, changed=None, silent=None):
+def make_store(path, lengths=LENGTHS, changed=None, silent=None, shard_bytes=None):
     """A store of random clips; one clip may have other images, another one other sound."""
-    with StoreWriter(path) as writer:
+    with StoreWriter(path, shard_bytes=shard_bytes) as writer:
         for number, length in enumerate(lengths):
             random = np.random.default_rng([number, number == changed])
             face = random.integers(0, 255, (length, 32, 32, 3), dtype=np.uint8)
@@ -280,3 +280,12 @@ def test_a_device_that_is_not_here_is_refused():
     assert pick_device().type in ("cpu", "cuda")
     with pytest.raises(InputError, match="device=tpu: .*accepted are auto, cpu, cuda"):
         pick_device("tpu")
+
+
+def test_features_of_a_store_in_shards_are_those_of_one_file(store, tmp_path):
+    sharded = make_store(tmp_path / "shards", shard_bytes=1)
+    assert sharded.num_shards == len(LENGTHS)
+    features = extract(store, tmp_path / "features")
+    others = extract(sharded, tmp_path / "other")
+    for kind in KINDS:
+        assert np.array_equal(getattr(features, kind), getattr(others, kind))

@@ -22,13 +22,13 @@ from troublesome import CYAN, MAGENTA, peak_growth
 
 from cdrl.cli.main import main
 from cdrl.core.errors import InputError
-from cdrl.core.files import exclusive, keep_work_folder
+from cdrl.core.files import exclusive, folder_gb, keep_work_folder
 from cdrl.core.paths import repository_root
 from cdrl.core.pools import run_each
 from cdrl.core.settings import IngestConfig
-from cdrl.corpora import samples
+from cdrl.corpora import ingest_cost, samples, store_writer
 from cdrl.corpora.ingest import ingest, summary
-from cdrl.corpora.ingest_cost import expected_cost
+from cdrl.corpora.ingest_cost import describe_cost, expected_cost
 from cdrl.corpora.ingest_plan import Job
 from cdrl.corpora.ingest_worker import make_piece
 from cdrl.corpora.manifest import COLUMNS
@@ -325,7 +325,18 @@ def test_the_cost_is_guessed_from_headers(trees):
     assert cost.frames == pytest.approx(num_frames, rel=0.05)
     assert 0 < cost.minutes < 1
     frame_bytes = 96 * 96 * 3 + 24 + 1280
-    assert cost.disk_gb == pytest.approx(2 * num_frames * frame_bytes / 1e9, rel=0.05)
+    store_gb = num_frames * frame_bytes / 1e9
+    assert cost.disk_gb == pytest.approx(2 * store_gb, rel=0.05)
+    assert cost.end_gb == pytest.approx(store_gb, rel=0.05)
+    assert expected_cost(clips, root, IN_PROCESS, keep_pieces=True).end_gb == cost.disk_gb
+
+
+def test_a_large_store_needs_room_for_itself_and_a_shard(trees, monkeypatch):
+    root, clips = clips_of(trees, "ravdess")
+    monkeypatch.setattr(ingest_cost, "SHARD_BYTES", 10**6)
+    cost = expected_cost(clips, root, IN_PROCESS)
+    assert cost.disk_gb == pytest.approx(cost.end_gb + 0.001)
+    assert f"{cost.end_gb:.2f} GB in the end" in describe_cost(clips, root, IN_PROCESS)
 
 
 # --- bad and odd files ---------------------------------------------------------------------------
@@ -710,6 +721,145 @@ def kill_after_two_pieces(arguments, pieces):
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == [], "workers end with their parent"
     return num_pieces
+
+
+SHARDS_SCRIPT = """
+import sys
+from pathlib import Path
+
+import pandas
+
+from cdrl.core.settings import IngestConfig
+from cdrl.corpora import store_writer
+from cdrl.corpora.ingest import ingest
+
+store_writer.SHARD_BYTES = 1
+add = store_writer.StoreWriter.add
+
+
+def add_or_wait(writer, *arguments):
+    if len(writer.rows) == 3:
+        sys.stdin.read()  # until the test kills it
+    add(writer, *arguments)
+
+
+store_writer.StoreWriter.add = add_or_wait
+
+if __name__ == "__main__":
+    clips = pandas.read_parquet(sys.argv[1])
+    ingest(clips, Path(sys.argv[2]), Path(sys.argv[3]), IngestConfig(workers=0))
+"""
+
+
+@pytest.fixture
+def half_joined(trees, tmp_path):
+    """(root, manifest, out): killed while the fourth clip was joined, a clip to a shard."""
+    root, clips = clips_of(trees, "ravdess")
+    clips = pd.concat([manifest(root, ["gone.mp4"]), clips], ignore_index=True)
+    clips.to_parquet(tmp_path / "clips.parquet")
+    (tmp_path / "script.py").write_text(SHARDS_SCRIPT)
+    out = tmp_path / "killed"
+    arguments = [tmp_path / "script.py", tmp_path / "clips.parquet", root, out]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(repository_root())},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "killed.partial" / "shard.001.json").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    time.sleep(0.2)  # it removes the pieces and waits
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    return root, clips, out
+
+
+def test_killed_while_joining_it_goes_on_behind_its_last_shard(half_joined, tmp_path, monkeypatch):
+    root, clips, out = half_joined
+    num_accepted = len(clips) - 1
+    pieces = out.with_name("killed.pieces")
+    assert not out.exists()
+    assert len(list(pieces.glob("*/store.json"))) == num_accepted - 2
+    first_shard = out.with_name("killed.partial") / "face.000.npy"
+    written = first_shard.stat().st_mtime_ns
+
+    monkeypatch.setattr(store_writer, "SHARD_BYTES", 1)
+    result = ingest(clips, root, out, IN_PROCESS, progress=False)
+    assert result.read_frames == 0
+    assert (out / "face.000.npy").stat().st_mtime_ns == written
+    assert not pieces.exists()
+    assert not out.with_name("killed.partial").exists()
+    whole = ingest(clips, root, tmp_path / "whole", IN_PROCESS, progress=False)
+    assert whole.read_frames == result.frames
+    assert_same_bytes(out, tmp_path / "whole")
+
+    store = Store(out)
+    assert store.num_shards == num_accepted
+    monkeypatch.undo()
+    ingest(clips, root, tmp_path / "one_file", IN_PROCESS, progress=False)
+    other = Store(tmp_path / "one_file")
+    assert other.num_shards == 0
+    pd.testing.assert_frame_equal(store.clips, other.clips)
+    assert np.array_equal(store.face[:], other.face)
+    assert np.array_equal(store.transforms[:], other.transforms)
+    assert np.array_equal(store.audio[:], other.audio)
+    for name in ("report.html", "rejected.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "one_file" / name).read_bytes()
+
+
+def test_a_half_joined_store_takes_no_other_manifest(half_joined):
+    root, clips, out = half_joined
+    partial = out.with_name("killed.partial")
+    before = change_times(partial)
+    for other, settings in ((clips[:3], IN_PROCESS), (clips, replace(IN_PROCESS, crop_size=64))):
+        with pytest.raises(InputError) as refused:
+            ingest(other, root, out, settings, progress=False)
+        assert str(partial) in str(refused.value)
+        assert "2 clips of an unfinished store" in str(refused.value)
+        assert "\n" not in str(refused.value)
+    assert change_times(partial) == before
+
+
+def test_a_damaged_shard_of_a_half_joined_store_is_named(half_joined):
+    root, clips, out = half_joined
+    file = out.with_name("killed.partial") / "audio.001.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"audio\.001\.npy .* bytes, .* to begin anew"):
+        ingest(clips, root, out, IN_PROCESS, progress=False)
+    assert file.exists()
+
+
+def test_the_disk_never_holds_much_more_than_the_store(trees, tmp_path, monkeypatch):
+    root, clips = clips_of(trees, "ravdess")
+    monkeypatch.setattr(store_writer, "SHARD_BYTES", 1)
+    sizes = []
+    add = store_writer.StoreWriter.add
+
+    def watched_add(writer, *arguments):
+        add(writer, *arguments)
+        if writer.path.parent == tmp_path:  # the store, not a piece
+            sizes.append(folder_gb(tmp_path))
+
+    monkeypatch.setattr(store_writer.StoreWriter, "add", watched_add)
+    ingest(clips, root, tmp_path / "store", IN_PROCESS, progress=False)
+    store = Store(tmp_path / "store")
+    clip_gb = store.clips["num_frames"].max() * (96 * 96 * 3 + 24 + 1280) / 1e9
+    assert len(sizes) == len(clips) > 3
+    # Two clips more at most: the one that was added, and the one before it, in pieces still.
+    assert max(sizes) < folder_gb(tmp_path / "store") + 2.1 * clip_gb
+
+
+def test_pieces_that_stores_share_stay(trees, tmp_path, monkeypatch):
+    root, clips = clips_of(trees, "ravdess")
+    monkeypatch.setattr(store_writer, "SHARD_BYTES", 1)
+    ingest(clips, root, tmp_path / "a", IN_PROCESS, progress=False, shared=tmp_path / "pieces")
+    assert len(list((tmp_path / "pieces").glob("*/store.json"))) == len(clips)
+    shared = tmp_path / "pieces"
+    result = ingest(clips, root, tmp_path / "b", IN_PROCESS, progress=False, shared=shared)
+    assert result.read_frames == 0
+    assert_same_bytes(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_finished_store_is_read_and_never_overwritten(trees, tmp_path):

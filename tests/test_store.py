@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
@@ -94,8 +95,104 @@ def test_an_interrupted_store_leaves_nothing_that_looks_finished(tmp_path):
 def test_a_store_of_another_format_is_refused(tmp_path):
     write_two_clips(tmp_path / "store")
     (tmp_path / "store" / "store.json").write_text('{"format": 99}')
-    with pytest.raises(InputError, match="store format 99, this version reads 1"):
+    with pytest.raises(InputError, match="store format 99, this version reads 1 and 2"):
         Store(tmp_path / "store")
+
+
+def write_in_shards(path, lengths, shard_frames, key=""):
+    """A store of random clips, cut when so many frames are there."""
+    with StoreWriter(path, key=key, shard_bytes=shard_frames * 8 * 8 * 3) as writer:
+        for number, length in enumerate(lengths):
+            truth = {"viseme": np.full(length, number, np.uint8)}
+            writer.add(row(f"clip{number}"), *clip(length, number), WHOLE_BOX, truth)
+
+
+def test_a_store_in_shards_reads_like_one_in_one_file(tmp_path):
+    lengths = (3, 5, 2, 9, 1, 1, 4)
+    write_in_shards(tmp_path / "shards", lengths, 6)
+    write_in_shards(tmp_path / "one", lengths, 1000)
+    store = Store(tmp_path / "shards")
+    other = Store(tmp_path / "one")
+    assert [len(np.load(tmp_path / "shards" / f"face.{k:03d}.npy")) for k in range(3)] == [8, 11, 6]
+    assert (store.num_shards, other.num_shards) == (3, 0)
+    pd.testing.assert_frame_equal(store.clips, other.clips)
+    for array, whole in (
+        (store.face, other.face),
+        (store.transforms, other.transforms),
+        (store.audio, other.audio),
+        (store.truth["viseme"], other.truth["viseme"]),
+    ):
+        assert np.array_equal(array[:], whole)
+    for number in range(len(lengths)):
+        assert np.array_equal(store.face[store.frames(number)], other.face[other.frames(number)])
+        assert np.array_equal(store.sound(number), other.sound(number))
+    assert clip_fingerprints(store) == clip_fingerprints(other)
+    assert not list((tmp_path / "shards").glob("shard.*"))
+
+
+def test_every_file_of_a_store_in_shards_is_watched(tmp_path):
+    write_in_shards(tmp_path / "store", (3, 5, 2), 4)
+    files = sorted((tmp_path / "store").glob("*.npy"))
+    assert len(files) == 8
+    assert "9 files" in describe_sums(tmp_path / "store")
+    for path in files:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(InputError, match=path.name):
+            describe_sums(tmp_path / "store")
+        path.unlink()
+        with pytest.raises(InputError, match=path.name):
+            Store(tmp_path / "store")
+        path.write_bytes(whole)
+    Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    "shards",
+    [
+        None,
+        [],
+        [{}],
+        "ab",
+        [{"frames": 8, "samples": 5120}],
+        [{"frames": 4, "samples": 2560}, {"frames": 6, "samples": 3840}],
+        [{"frames": 10, "samples": 6400}, {"frames": 0, "samples": 0}],
+    ],
+)
+def test_shards_that_are_not_those_of_the_clips_are_refused(tmp_path, shards):
+    write_in_shards(tmp_path / "store", (3, 5, 2), 4)
+    card = tmp_path / "store" / "store.json"
+    record = json.loads(card.read_text()) | {"shards": shards}
+    card.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"store\.json cannot be read \(its shards"):
+        Store(tmp_path / "store")
+
+
+def test_a_writer_with_a_key_goes_on_behind_its_last_shard(tmp_path):
+    write_in_shards(tmp_path / "whole", (3, 5, 2), 4, key="a")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        StoreWriter(tmp_path / "store", key="a", shard_bytes=4 * 8 * 8 * 3) as writer,
+    ):
+        for number, length in enumerate((3, 5, 2)):
+            truth = {"viseme": np.full(length, number, np.uint8)}
+            writer.add(row(f"clip{number}"), *clip(length, number), WHOLE_BOX, truth)
+        raise KeyboardInterrupt
+    with pytest.raises(InputError, match="2 clips of an unfinished store"):
+        StoreWriter(tmp_path / "store", key="b")
+
+    with StoreWriter(tmp_path / "store", key="a", shard_bytes=4 * 8 * 8 * 3) as writer:
+        assert [entry["name"] for entry in writer.rows] == ["clip0", "clip1"]
+        face, _, _ = clip(3, 0)
+        assert np.array_equal(writer.finished_crops()[:3], face)
+        with pytest.raises(ValueError, match="this store holds"):
+            writer.add(row("b"), np.zeros((2, 9, 9, 3), np.uint8), *clip(2, 2)[1:], WHOLE_BOX)
+        truth = {"viseme": np.full(2, 2, np.uint8)}
+        writer.add(row("clip2"), *clip(2, 2), WHOLE_BOX, truth)
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "store").iterdir())
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "store" / name).read_bytes()
 
 
 def test_clips_of_one_store_have_the_same_truth(tmp_path):

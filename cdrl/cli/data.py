@@ -17,6 +17,7 @@ from cdrl.corpora.manifest import add_sums, compare, load_manifest, save_manifes
 from cdrl.corpora.scan import scan
 from cdrl.corpora.splits import describe_split, split_for
 from cdrl.corpora.store_sums import CARD, describe_sums
+from cdrl.corpora.store_writer import partial_of
 from cdrl.studio.layouts import write_layout
 
 
@@ -108,7 +109,8 @@ def ingest(arguments: argparse.Namespace) -> None:
     )
 
     clips = _manifest(arguments)
-    check_disk(out.parent, expected_cost(clips, root, config).disk_gb, done=[pieces_of(out)])
+    needed_gb = expected_cost(clips, root, config).disk_gb
+    check_disk(out.parent, needed_gb, done=[pieces_of(out), partial_of(out)])
     num_sounds = int((clips["path"] == "").sum())
     sounds = f", {num_sounds} of them sound alone and left out" if num_sounds else ""
     cost = describe_cost(clips, root, config)

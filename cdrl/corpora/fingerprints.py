@@ -95,7 +95,8 @@ def _digest(text: str, *arrays: np.ndarray) -> str:
 def _stamp(folder: Path) -> list[list[int]]:
     """Sizes and times of the files that the hashes are made from."""
     stamp = []
-    for name in ("clips.parquet", "face.npy", "audio.npy"):
-        status = (folder / name).stat()
+    arrays = [*sorted(folder.glob("face.*")), *sorted(folder.glob("audio.*"))]
+    for path in [folder / "clips.parquet", *arrays]:
+        status = path.stat()
         stamp.append([status.st_size, status.st_mtime_ns])
     return stamp

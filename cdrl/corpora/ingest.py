@@ -24,7 +24,13 @@ from cdrl.core.cluster import run_jobs
 from cdrl.core.files import exclusive, keep_work_folder, remove_work_folder, write_json
 from cdrl.core.pools import Lost
 from cdrl.core.settings import IngestConfig
-from cdrl.corpora.ingest_assembly import assemble, count_kinds, read_rejected, unwritable
+from cdrl.corpora.ingest_assembly import (
+    assemble,
+    count_kinds,
+    joined_clips,
+    read_rejected,
+    unwritable,
+)
 from cdrl.corpora.ingest_plan import (
     Job,
     Plan,
@@ -163,7 +169,8 @@ def _remove_pieces(plan: Plan) -> None:
 def _run_jobs(plan: Plan, jobs: list[Job], progress: bool) -> _Throughput:
     """Run the jobs that are not done, in workers."""
     config = plan.config
-    waiting = [job for job in jobs if not job.is_done()]
+    joined = joined_clips(plan)
+    waiting = [job for job in jobs if job.name not in joined and not job.is_done()]
     throughput = _Throughput()
     start = time.monotonic()
     bar = tqdm(

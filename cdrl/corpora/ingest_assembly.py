@@ -1,5 +1,11 @@
-"""The store of an ingest, put together from its pieces in the manifest's order."""
+"""The store of an ingest, put together from its pieces in the manifest's order.
 
+A large store is written in shards. The pieces of a finished shard are removed, unless other stores
+share them, so the disk never holds much more than the store; a run that is cut off goes on behind
+its last finished shard.
+"""
+
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +19,7 @@ from cdrl.core.files import damaged, first_line, read_json, write_json
 from cdrl.corpora.ingest_plan import Job, Plan
 from cdrl.corpora.rejects import ACCEPTED_PICTURES, reason_kind, write_report
 from cdrl.corpora.store import MOUTH_COLUMNS, Store
-from cdrl.corpora.store_writer import StoreWriter
+from cdrl.corpora.store_writer import StoreWriter, read_shards
 
 # Columns of the manifest that the store takes over as they are.
 LABELS = ("name", "corpus", "speaker", "sentence", "emotion", "intensity")
@@ -34,9 +40,10 @@ def assemble(plan: Plan, jobs: list[Job], progress: bool) -> dict[str, dict]:
         InputError: where not one clip could be used.
         OSError: where the store cannot be written.
     """
+    joined = joined_clips(plan)
     rejected = {}
     for job in jobs:
-        if not job.has_piece():
+        if job.name not in joined and not job.has_piece():
             fields = {"reason": str, "thumbnail": str}
             rejected[job.name] = read_json(job.reason_file, fields=fields)
     if len(rejected) == len(jobs):
@@ -46,33 +53,71 @@ def assemble(plan: Plan, jobs: list[Job], progress: bool) -> dict[str, dict]:
 
 
 def _write_store(plan: Plan, jobs: list[Job], rejected: dict[str, dict], progress: bool) -> None:
-    num_accepted = len(jobs) - len(rejected)
-    picture_step = max(1, -(-num_accepted // ACCEPTED_PICTURES))
+    accepted = [
+        (job, row)
+        for job, row in zip(jobs, plan.manifest.to_dict("records"), strict=True)
+        if job.name not in rejected
+    ]
+    picture_step = max(1, -(-len(accepted) // ACCEPTED_PICTURES))
     pictures = []
-    num_written = 0
-    rows = plan.manifest.to_dict("records")
     bar = tqdm(
-        zip(jobs, rows, strict=True),
-        total=len(jobs),
+        accepted,
         unit="clip",
         disable=not progress,
         desc=f"{plan.out.name}, the store",
         mininterval=2,
     )
-    with bar, StoreWriter(plan.out, plan.config.crop) as writer:
-        for job, row in bar:
-            if job.name in rejected:
-                continue
-            piece = Store(job.piece)
-            box = piece.clips.loc[0, MOUTH_COLUMNS]
-            labels = _store_row(plan, job, row)
-            writer.add(labels, piece.face, piece.transforms, piece.audio, box)
-            if num_written % picture_step == 0:
-                middle = len(piece) // 2
-                pictures.append(np.array(piece.face[middle]))
-            num_written += 1
+    with bar, StoreWriter(plan.out, plan.config.crop, plan.key) as writer:
+        joined = {clip["name"]: clip for clip in writer.rows}
+        num_shards = len(writer.shards)
+        unfinished: list[Job] = []  # jobs of the shard that is being written
+        for number, (job, row) in enumerate(bar):
+            if job.name not in joined:
+                piece = Store(job.piece)
+                box = piece.clips.loc[0, MOUTH_COLUMNS]
+                labels = _store_row(plan, job, row)
+                writer.add(labels, piece.face[:], piece.transforms[:], piece.audio[:], box)
+            if number % picture_step == 0:
+                pictures.append(_middle_crop(job, joined.get(job.name), writer))
+            if len(writer.shards) > num_shards:
+                num_shards = len(writer.shards)
+                _remove_pieces(plan, unfinished)
+                unfinished = []
+            unfinished.append(job)
         write_report(writer.partial, plan.manifest, rejected, writer.frames, pictures)
         write_json(writer.partial / "ingest.json", plan.record())
+
+
+def _middle_crop(job: Job, clip: dict[str, Any] | None, writer: StoreWriter) -> np.ndarray:
+    """The middle crop of a clip, from its piece, or from the finished shard that holds it."""
+    if clip is None:
+        crops = Store(job.piece).face
+        return np.array(crops[len(crops) // 2])
+    middle = clip["start"] + clip["num_frames"] // 2
+    return np.array(writer.finished_crops()[middle])
+
+
+def joined_clips(plan: Plan) -> set[str]:
+    """Names of the clips that lie in finished shards of the unfinished store.
+
+    Args:
+        plan: of the ingest.
+
+    Raises:
+        InputError: the shards were made of another manifest or with other settings.
+    """
+    names = set()
+    for shard in read_shards(plan.out, plan.key):
+        names |= {clip["name"] for clip in shard["rows"]}
+    return names
+
+
+def _remove_pieces(plan: Plan, jobs: list[Job]) -> None:
+    """Remove the pieces of clips that lie in a finished shard, unless other stores share them."""
+    if plan.keep_pieces:
+        return
+    for job in jobs:
+        shutil.rmtree(job.piece, ignore_errors=True)
 
 
 def _store_row(plan: Plan, job: Job, row: dict[Any, Any]) -> dict[str, Any]:

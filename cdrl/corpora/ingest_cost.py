@@ -10,6 +10,7 @@ from cdrl.core.errors import InputError
 from cdrl.core.settings import IngestConfig
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.ingest_plan import check_manifest
+from cdrl.corpora.store_writer import SHARD_BYTES
 from cdrl.media.audio import AUDIO_RATE
 from cdrl.media.decoding import open_video
 
@@ -30,15 +31,19 @@ class Cost(NamedTuple):
     Attributes:
         frames: to crop.
         minutes: on as many idle cores as there are workers.
-        disk_gb: GB at most, while pieces and store are both there.
+        disk_gb: GB at most: the store, and the pieces that are not in it yet.
+        end_gb: GB in the end.
     """
 
     frames: int
     minutes: float
     disk_gb: float
+    end_gb: float
 
 
-def expected_cost(manifest: pd.DataFrame, root: Path, config: IngestConfig) -> Cost:
+def expected_cost(
+    manifest: pd.DataFrame, root: Path, config: IngestConfig, keep_pieces: bool = False
+) -> Cost:
     """Frames, minutes and GB of disk that an ingest will take; a rough guess.
 
     Clips that are sound alone cost nothing.
@@ -47,6 +52,7 @@ def expected_cost(manifest: pd.DataFrame, root: Path, config: IngestConfig) -> C
         manifest: of the corpus.
         root: folder that its paths are relative to.
         config: of the ingest.
+        keep_pieces: whether the pieces stay when the store is there, as those of a run do.
 
     Raises:
         InputError: a manifest that is none.
@@ -63,7 +69,9 @@ def expected_cost(manifest: pd.DataFrame, root: Path, config: IngestConfig) -> C
     sound_bytes = SAMPLE_BYTES * AUDIO_RATE / config.frame_rate
     store_bytes = num_frames * (crop_bytes + TRANSFORM_BYTES + sound_bytes)
     minutes = core_seconds / max(1, config.workers) / 60
-    return Cost(num_frames, minutes, 2 * store_bytes / 1e9)
+    piece_bytes = store_bytes if keep_pieces else min(store_bytes, SHARD_BYTES)
+    end_bytes = store_bytes + (piece_bytes if keep_pieces else 0)
+    return Cost(num_frames, minutes, (store_bytes + piece_bytes) / 1e9, end_bytes / 1e9)
 
 
 def _video_paths(manifest: pd.DataFrame) -> pd.Series:
@@ -94,7 +102,11 @@ def _read_headers(paths: pd.Series, root: Path) -> tuple[list[float], list[float
 
 
 def describe_cost(
-    manifest: pd.DataFrame, root: Path, config: IngestConfig, frames_per_second: float = 0.0
+    manifest: pd.DataFrame,
+    root: Path,
+    config: IngestConfig,
+    frames_per_second: float = 0.0,
+    keep_pieces: bool = False,
 ) -> str:
     """`expected_cost` in words, the same for every command that prints it.
 
@@ -103,11 +115,12 @@ def describe_cost(
         root: folder that its paths are relative to.
         config: of the ingest.
         frames_per_second: of one core, where it was measured; 0: by the size of the pictures.
+        keep_pieces: see `expected_cost`.
 
     Raises:
         InputError: a manifest that is none.
     """
-    cost = expected_cost(manifest, root, config)
+    cost = expected_cost(manifest, root, config, keep_pieces)
     if not cost.frames:
         return "nothing to do, these are sounds without pictures"
     cores = max(1, config.workers)
@@ -118,5 +131,5 @@ def describe_cost(
     note = "" if seconds else ": a guess, no header could be read"
     return (
         f"about {cost.frames} frames, {minutes:.1f} minutes on {cores} idle cores, "
-        f"{cost.disk_gb:.2f} GB of disk at most and half of it in the end{note}"
+        f"{cost.disk_gb:.2f} GB of disk at most, {cost.end_gb:.2f} GB in the end{note}"
     )

@@ -52,6 +52,11 @@ class Plan:
             "manifest": _digest(self.manifest.to_csv(index=False)),
         }
 
+    @property
+    def key(self) -> str:
+        """Hash of the record: what the shards of an unfinished store are recognised by."""
+        return _digest(json.dumps(self.record(), sort_keys=True))
+
 
 @dataclass(frozen=True)
 class Job:

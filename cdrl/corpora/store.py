@@ -9,11 +9,15 @@ A store is a folder of plain arrays that open by memory map, one row of `clips.p
 | `audio.npy` | (S,) int16 | 16 kHz mono sound of all clips, one after the other |
 | `truth_*.npy` | (N, ...) | studio only: coefficients (52), viseme, phoneme, landmarks, pose |
 
+A large store has several files of each, `face.000.npy`, `face.001.npy` and so on, each of whole
+clips; `store.json` then lists the rows of each (`shards`). `Store` reads both alike.
+
 Positions inside a crop (`mouth_box`, landmarks) are relative, 0 to 1, so they hold at any
 resolution. `store.json` has the size and the sha256 of each.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +25,11 @@ import pandas as pd
 from cdrl.core.errors import InputError
 from cdrl.core.files import damaged, read_array, read_json
 from cdrl.core.tables import check_whole_numbers, read_table
+from cdrl.corpora.sharded_array import RowArray, ShardedArray
 from cdrl.corpora.store_sums import CARD, REMEDY, check_sizes
 
-FORMAT = 1
+ONE_FILE_FORMAT = 1  # `face.npy`
+SHARDED_FORMAT = 2  # `face.000.npy`, `face.001.npy`, ...
 COLUMNS = (
     "name",
     "corpus",
@@ -60,6 +66,16 @@ def _has_shape(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool
     return all(size in (length, None) for length, size in zip(shape, expected, strict=True))
 
 
+def array_file(name: str, shard: int | None) -> str:
+    """Return the name of the file of an array.
+
+    Args:
+        name: of the array, as `face`.
+        shard: which of several files; None: the only one.
+    """
+    return f"{name}.npy" if shard is None else f"{name}.{shard:03d}.npy"
+
+
 class Store:
     """A finished store, opened by memory map.
 
@@ -71,6 +87,8 @@ class Store:
         truth: name -> (N, ...).
         crop: kind of the face crops: `aligned` (also in a store from before there was a choice) or
             `released`.
+        num_shards: files of each array; 0: one file without a number. All arrays are numpy's own
+            then, else `ShardedArray`, which takes the same slices and rows.
 
     Args:
         path: folder of the store.
@@ -87,25 +105,47 @@ class Store:
                 f"{self.path}: no finished crop store here; run notebook 00 (or `cdrl run`) first"
             )
         card = read_json(card_file, dict, remedy=REMEDY)
-        if card.get("format") != FORMAT:
+        if card.get("format") not in (ONE_FILE_FORMAT, SHARDED_FORMAT):
             raise InputError(
-                f"{card_file}: store format {card.get('format')}, this version reads {FORMAT}; "
-                "build it anew"
+                f"{card_file}: store format {card.get('format')}, this version reads "
+                f"{ONE_FILE_FORMAT} and {SHARDED_FORMAT}; build it anew"
             )
         self.crop: str = card.get("crop", "aligned")
         if self.crop not in CROPS:
             raise damaged(card_file, f"crop {self.crop!r}; known are {', '.join(CROPS)}", REMEDY)
         check_sizes(self.path, card)
         self.clips = self._read_clips()
-        frames = int(self.clips["num_frames"].sum())
-        samples = int(self.clips["audio_samples"].sum())
+        frames, samples = self._shard_lengths(card)
+        self.num_shards = len(frames) if card["format"] == SHARDED_FORMAT else 0
         self.face = self._read_array("face", frames, (None, None, 3), np.uint8)
         self.transforms = self._read_array("transforms", frames, (2, 3), np.float32)
         self.audio = self._read_array("audio", samples, (), np.int16)
-        self.truth: dict[str, np.ndarray] = {}
-        for file in self.path.glob("truth_*.npy"):
-            name = file.stem.removeprefix("truth_")
-            self.truth[name] = self._read_array(file.stem, frames)
+        self.truth: dict[str, RowArray] = {}
+        first_file = array_file("truth_*", 0 if self.num_shards else None)
+        for file in self.path.glob(first_file):
+            name = file.name.split(".")[0].removeprefix("truth_")
+            self.truth[name] = self._read_array(f"truth_{name}", frames)
+
+    def _shard_lengths(self, card: dict[str, Any]) -> tuple[list[int], list[int]]:
+        """Frames and samples of each file, checked against the clips."""
+        all_frames = int(self.clips["num_frames"].sum())
+        all_samples = int(self.clips["audio_samples"].sum())
+        if card["format"] == ONE_FILE_FORMAT:
+            return [all_frames], [all_samples]
+        try:
+            shards: list[Any] = card["shards"]
+            frames = [int(shard["frames"]) for shard in shards]
+            samples = [int(shard["samples"]) for shard in shards]
+        except (TypeError, KeyError, ValueError):
+            raise damaged(self.path / CARD, "its shards have another form", REMEDY) from None
+        clip_ends = self.clips["start"] + self.clips["num_frames"]
+        sound_ends = self.clips["audio_start"] + self.clips["audio_samples"]
+        is_whole = sum(frames) == all_frames and sum(samples) == all_samples
+        cut_between = np.isin(np.cumsum(frames), clip_ends).all()
+        heard_between = np.isin(np.cumsum(samples), sound_ends).all()
+        if not (is_whole and cut_between and heard_between and min(frames, default=0) > 0):
+            raise damaged(self.path / CARD, "its shards are not those of the clips", REMEDY)
+        return frames, samples
 
     def _read_clips(self) -> pd.DataFrame:
         """The table of the clips, with the columns that every store has."""
@@ -126,12 +166,26 @@ class Store:
     def _read_array(
         self,
         name: str,
-        length: int,
+        lengths: list[int],
         row_shape: tuple[int | None, ...] | None = None,
         kind: type | None = None,
+    ) -> RowArray:
+        """One array, memory-mapped; every file of it must have its number of rows."""
+        if not self.num_shards:
+            return self._read_file(self.path / array_file(name, None), lengths[0], row_shape, kind)
+        files = []
+        for number, length in enumerate(lengths):
+            file = self.path / array_file(name, number)
+            array = self._read_file(file, length, row_shape, kind)
+            # Every file has rows like those of the first.
+            row_shape, kind = array.shape[1:], array.dtype.type
+            files.append(file)
+        return ShardedArray(files, lengths)
+
+    def _read_file(
+        self, file: Path, length: int, row_shape: tuple[int | None, ...] | None, kind: type | None
     ) -> np.ndarray:
-        """One array, memory-mapped, whose length must be that of all clips together."""
-        file = self.path / f"{name}.npy"
+        """A file of an array, memory-mapped, whose length must be that of its clips together."""
         array = read_array(file, mapped=True, remedy=REMEDY)
         if array.ndim == 0 or len(array) != length:
             rows = len(array) if array.ndim else 0

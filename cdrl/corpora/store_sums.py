@@ -5,7 +5,7 @@ a store is opened; sums are by `cdrl data check STORE`, which reads all of it.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,15 @@ FILES = "files"  # the card's entry: {file: {"bytes", "sha256"}}
 REMEDY = "remove the store and make it anew"
 
 
-def sum_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and sha256 of the arrays and the table of a store that is being finished.
+def sum_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return size and sha256 of files by their names, for the card of a store.
 
     Args:
-        folder: of the store, without its card.
+        paths: arrays and the table of a store that is being finished.
     """
     files = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".npy", ".parquet"):
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+    for path in paths:
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
     return files
 
 
@@ -35,12 +34,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sizes(folder: Path, card: Mapping[str, Any]) -> None:
+def check_sizes(folder: Path, card: Mapping[str, Any], remedy: str = REMEDY) -> None:
     """Refuse a store with a file that is gone or has another size than it was written with.
 
     Args:
         folder: of the store.
         card: content of its store.json; one from before sizes were recorded has none.
+        remedy: end of the message.
 
     Raises:
         InputError: names the file.
@@ -48,10 +48,10 @@ def check_sizes(folder: Path, card: Mapping[str, Any]) -> None:
     for name, entry in recorded_files(folder, card).items():
         path = folder / name
         if not path.is_file():
-            raise damaged(path, "it is gone", REMEDY)
+            raise damaged(path, "it is gone", remedy)
         size = path.stat().st_size
         if size != entry["bytes"]:
-            raise damaged(path, f"it has {size} bytes, {entry['bytes']} were written", REMEDY)
+            raise damaged(path, f"it has {size} bytes, {entry['bytes']} were written", remedy)
 
 
 def recorded_files(folder: Path, card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

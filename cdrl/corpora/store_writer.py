@@ -1,21 +1,62 @@
-"""How a crop store is written: clip by clip, whole or not at all."""
+"""How a crop store is written: clip by clip, whole or not at all.
+
+Arrays lie in `PATH.partial` until the store is complete. They are cut at the end of a clip whenever
+`shard_bytes` of crops are there, so no file is written twice, and a store that says what it is made
+of (`key`) keeps the finished shards of a run that was cut off.
+"""
 
 import io
 import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from cdrl.core.errors import InputError
-from cdrl.core.files import WORK_MARK, make_work_folder, remove_work_folder
-from cdrl.corpora.store import COLUMNS, FORMAT, FULL_SCALE, MOUTH_COLUMNS, OPTIONAL
-from cdrl.corpora.store_sums import CARD, FILES, sum_files
+from cdrl.core.files import (
+    WORK_MARK,
+    damaged,
+    keep_work_folder,
+    make_work_folder,
+    read_array,
+    read_json,
+    remove_work_folder,
+    write_json,
+)
+from cdrl.corpora.sharded_array import ShardedArray
+from cdrl.corpora.store import (
+    COLUMNS,
+    FULL_SCALE,
+    MOUTH_COLUMNS,
+    ONE_FILE_FORMAT,
+    OPTIONAL,
+    SHARDED_FORMAT,
+    array_file,
+)
+from cdrl.corpora.store_sums import CARD, FILES, check_sizes, sum_files
+
+SHARD_BYTES = 4 << 30  # of crops in a file, and at most one clip more
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A finished part of a store: one file of every array.
+
+    Attributes:
+        frames: rows of its frame arrays.
+        samples: of its sound.
+        files: name -> {"bytes", "sha256"}.
+    """
+
+    frames: int
+    samples: int
+    files: dict[str, dict[str, Any]]
 
 
 class StoreWriter:
@@ -27,25 +68,46 @@ class StoreWriter:
         with StoreWriter(path) as writer:
             writer.add(row, face, transforms, audio, mouth_box, truth)
 
+    Attributes:
+        rows: of the clips that are in, those of an earlier run included.
+        shards: that are finished.
+        frames: in all of them and in the one that is being written.
+        partial: folder of the unfinished store.
+
     Args:
         path: folder of the store. A store that is there is replaced.
         crop: kind of the face crops, see `cdrl.media.faces.align`.
+        key: what the store is made of. With a key, finished shards that an earlier writer with the
+            same key has left are gone on with: `rows` says which clips they hold. "": the writer
+            begins anew and leaves nothing when it fails.
+        shard_bytes: of crops, after which the next clip begins new files.
 
     Raises:
-        InputError: `path` or `PATH.partial` holds files that are not the kit's.
+        InputError: `path` or `PATH.partial` holds files that are not the kit's; shards that were
+            made with another key, or that are damaged.
     """
 
-    def __init__(self, path: Path, crop: str = "aligned") -> None:
+    def __init__(
+        self, path: Path, crop: str = "aligned", key: str = "", shard_bytes: int | None = None
+    ) -> None:
         self.path = Path(path)
         self.crop = crop
+        self.key = key
+        self.shard_bytes = SHARD_BYTES if shard_bytes is None else shard_bytes
         refuse_foreign_store(self.path)
-        self.partial = make_work_folder(self.path.with_name(self.path.name + ".partial"))
+        self.partial = partial_of(self.path)
 
         self.rows: list[dict] = []
-        self.files: dict[str, BinaryIO] = {}
+        self.shards: list[Shard] = []
+        self.files: dict[str, BinaryIO] = {}  # of the shard that is being written
         self.layouts: dict[str, tuple[tuple[int, ...], np.dtype]] = {}  # shape of a row, type
         self.samples = 0
         self.frames = 0
+        self._kept_rows = 0  # of the shards that a record keeps
+        if key:
+            self._go_on()
+        else:
+            make_work_folder(self.partial)
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -58,13 +120,12 @@ class StoreWriter:
     ) -> None:
         try:
             if kind is None:
-                self._write_headers()
-            for file in self.files.values():
-                file.close()
-            if kind is None:
                 self._finish()
         finally:
-            remove_work_folder(self.partial)
+            for file in self.files.values():
+                file.close()
+            if not self._kept_rows:
+                remove_work_folder(self.partial)
 
     def add(
         self,
@@ -91,6 +152,10 @@ class StoreWriter:
             ValueError: for another number of crops than of transforms, and for arrays unlike those
                 of the clips before.
         """
+        if self.files and self.files["face"].tell() >= self.shard_bytes:
+            self._finish_shard()
+            if self.key:
+                self._keep_shard()
         num_frames = self._append_crops(face)
         if num_frames != len(transforms):
             raise ValueError(f"{row['name']}: {num_frames} crops, {len(transforms)} transforms")
@@ -111,6 +176,11 @@ class StoreWriter:
         self.frames += num_frames
         self.samples += len(audio)
 
+    def finished_crops(self) -> ShardedArray:
+        """Return the crops of the finished shards, of which there must be one at least."""
+        files = [self.partial / array_file("face", number) for number in range(len(self.shards))]
+        return ShardedArray(files, [shard.frames for shard in self.shards])
+
     def _append_crops(self, face: np.ndarray | Iterable[np.ndarray]) -> int:
         """Append crops, chunk by chunk, and return their number."""
         chunks = [face] if isinstance(face, np.ndarray) else face
@@ -123,37 +193,85 @@ class StoreWriter:
     def _append(self, name: str, array: np.ndarray) -> None:
         """Append rows to the file of an array; its header has no length until the end."""
         array = np.ascontiguousarray(array)
-        layout = (array.shape[1:], array.dtype)
+        layout = self.layouts.setdefault(name, (array.shape[1:], array.dtype))
+        if layout != (array.shape[1:], array.dtype):
+            raise ValueError(
+                f"{name}: got {array.shape[1:]} {array.dtype}, this store holds {layout}"
+            )
         if name not in self.files:
-            self.files[name] = open(self.partial / f"{name}.npy", "wb")  # noqa: SIM115
+            path = self.partial / array_file(name, len(self.shards))
+            self.files[name] = open(path, "wb")  # noqa: SIM115
             self.files[name].write(_header(0, *layout))
-            self.layouts[name] = layout
-        if self.layouts[name] != layout:
-            shape, kind = layout
-            raise ValueError(f"{name}: got {shape} {kind}, this store holds {self.layouts[name]}")
         if array.size:
             # Where the disk is full `write` says so; `tofile` does not.
             self.files[name].write(array.data)
 
-    def _write_headers(self) -> None:
-        """Write the arrays' headers again, with their lengths; all else stays as it was written."""
-        for name, layout in self.layouts.items():
-            length = self.samples if name == "audio" else self.frames
-            file = self.files[name]
+    def _finish_shard(self) -> None:
+        """Complete the files that are being written; the next clip begins new ones."""
+        frames = self.frames - sum(shard.frames for shard in self.shards)
+        samples = self.samples - sum(shard.samples for shard in self.shards)
+        paths = []
+        for name, file in self.files.items():
             file.seek(0)
-            file.write(_header(length, *layout))
+            file.write(_header(samples if name == "audio" else frames, *self.layouts[name]))
+            file.flush()
+            if self.key:
+                # What the shard was made from may be removed soon, so it must be on the disk.
+                os.fsync(file.fileno())
+            file.close()
+            paths.append(Path(file.name))
+        self.files = {}
+        self.shards.append(Shard(frames, samples, sum_files(paths)))
+
+    def _keep_shard(self) -> None:
+        """Record the shard that was finished last, so that another writer can go on behind it."""
+        record = {"key": self.key, "rows": self.rows[self._kept_rows :]} | asdict(self.shards[-1])
+        write_json(_shard_record(self.partial, len(self.shards) - 1), record)
+        self._kept_rows = len(self.rows)
+
+    def _go_on(self) -> None:
+        """Take over the finished shards of an earlier writer, and remove what it left half done."""
+        keep_work_folder(self.partial)
+        kept = {WORK_MARK}
+        for record in read_shards(self.path, self.key):
+            check_sizes(self.partial, record, _remedy(self.partial))
+            kept |= {_shard_record(self.partial, len(self.shards)).name, *record["files"]}
+            self.shards.append(Shard(record["frames"], record["samples"], record["files"]))
+            self.rows += record["rows"]
+            self.frames += record["frames"]
+            self.samples += record["samples"]
+        self._kept_rows = len(self.rows)
+
+        for path in self.partial.iterdir():
+            if path.name not in kept:
+                path.unlink()
+        for name in self.shards[0].files if self.shards else ():
+            array = read_array(self.partial / name, mapped=True, remedy=_remedy(self.partial))
+            self.layouts[name.split(".")[0]] = (array.shape[1:], array.dtype)
 
     def _finish(self) -> None:
         """Complete the partial folder and give it the store's name."""
+        if self.files:
+            self._finish_shard()
         clips = pd.DataFrame(self.rows, columns=list(COLUMNS))
-        clips.to_parquet(self.partial / "clips.parquet", index=False)
-        card = {
-            "format": FORMAT,
+        table = self.partial / "clips.parquet"
+        clips.to_parquet(table, index=False)
+        card: dict[str, Any] = {
+            "format": SHARDED_FORMAT if len(self.shards) > 1 else ONE_FILE_FORMAT,
             "frames": self.frames,
             "samples": self.samples,
             "crop": self.crop,
-            FILES: sum_files(self.partial),
         }
+        if len(self.shards) > 1:
+            card["shards"] = [
+                {"frames": shard.frames, "samples": shard.samples} for shard in self.shards
+            ]
+        files = sum_files([table])
+        for shard in self.shards:
+            files |= shard.files
+        if len(self.shards) == 1:
+            files = self._without_numbers(files)
+        card[FILES] = dict(sorted(files.items()))
         # Written last: a folder that has the card is a finished store. The folder is renamed as a
         # whole: no temporary name is needed. An OSError of a full disk must reach the caller as it
         # is.
@@ -164,7 +282,68 @@ class StoreWriter:
             shutil.rmtree(self.path)
         # The mark goes last: a folder of ours without it would be refused if this ended in between.
         os.replace(self.partial, self.path)
+        for number in range(len(self.shards)):
+            _shard_record(self.path, number).unlink(missing_ok=True)
         (self.path / WORK_MARK).unlink()
+
+    def _without_numbers(self, files: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Rename the arrays of a store that has one shard; returns the sums by the new names."""
+        renamed = {}
+        for name, entry in files.items():
+            plain = name.replace(".000.", ".")
+            os.replace(self.partial / name, self.partial / plain)
+            renamed[plain] = entry
+        return renamed
+
+
+def partial_of(path: Path) -> Path:
+    """Return the folder where a store is written until it is complete.
+
+    Args:
+        path: folder of the store.
+    """
+    return path.with_name(path.name + ".partial")
+
+
+def read_shards(path: Path, key: str) -> list[dict[str, Any]]:
+    """Return the records of the finished shards of a store that is not finished.
+
+    Args:
+        path: folder of the store.
+        key: that the writer was given.
+
+    Returns:
+        Of each shard: {"key", "rows", "frames", "samples", "files"}; `rows` are those of its clips.
+
+    Raises:
+        InputError: a shard that was made with another key, or a damaged record.
+    """
+    partial = partial_of(path)
+    records: list[dict[str, Any]] = []
+    fields = {"key": str, "rows": list, "frames": int, "samples": int, "files": dict}
+    while (file := _shard_record(partial, len(records))).exists():
+        record = read_json(file, fields=fields, remedy=_remedy(partial))
+        if not all(isinstance(row, dict) and set(COLUMNS) <= set(row) for row in record["rows"]):
+            raise damaged(file, "a clip in it lacks a column", _remedy(partial))
+        records.append(record)
+    if any(record["key"] != key for record in records):
+        num_clips = sum(len(record["rows"]) for record in records)
+        raise InputError(
+            f"{partial}: {num_clips} clips of an unfinished store, made of another manifest or "
+            f"with other settings: run that command to its end, {_remedy(partial)}, or choose "
+            "another --out"
+        )
+    return records
+
+
+def _remedy(partial: Path) -> str:
+    """What can be done about an unfinished store that cannot be gone on with."""
+    return f"remove {partial} to begin anew"
+
+
+def _shard_record(partial: Path, number: int) -> Path:
+    """The file that says what a finished shard of an unfinished store holds."""
+    return partial / f"shard.{number:03d}.json"
 
 
 def refuse_foreign_store(path: Path) -> None:

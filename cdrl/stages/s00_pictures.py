@@ -128,7 +128,7 @@ def middle_frames(store: Store) -> tuple[np.ndarray, list[str]]:
         (1, N, C, C, 3) uint8 frames, and the emotion of each.
     """
     middle = store.clips.start + store.clips.num_frames // 2
-    crops = np.asarray(store.face)[middle.to_numpy()]
+    crops = store.face[middle.to_numpy()]
     return crops[None], list(store.clips.emotion)
 
 

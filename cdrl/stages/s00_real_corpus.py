@@ -126,7 +126,7 @@ def describe_run(config: CorpusConfig) -> list[str]:
     split = choose_parts(clips, config.split, config.seed)
     clips_of_part = _draw_part_clips(clips, split, config)
     used = pd.concat(clips_of_part.values())
-    cost = describe_cost(used, root, _ingest_settings(config))
+    cost = describe_cost(used, root, _ingest_settings(config), keep_pieces=True)
     lines = describe_briefly(found)
     lines.append(f"all findings: cdrl data check {config.data_root} --corpus {config.corpus}")
     lines += split.notes
@@ -232,11 +232,10 @@ def _announce_cost(clips: pd.DataFrame, root: Path, settings: IngestConfig, inge
     if clips.empty:
         return
 
-    cost = describe_cost(clips, root, settings)
+    cost = describe_cost(clips, root, settings, keep_pieces=True)
     print(f"{len(clips)} clips: {cost}; less for what is cropped already", flush=True)
 
-    _, _, disk_gb = expected_cost(clips, root, settings)
-    check_disk(ingested, disk_gb)
+    check_disk(ingested, expected_cost(clips, root, settings, keep_pieces=True).disk_gb)
 
 
 def _store_sizes(stores: dict[str, Store]) -> dict[str, float]:

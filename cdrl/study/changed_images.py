@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from cdrl.corpora.sharded_array import RowArray
 from cdrl.corpora.store import Store
 
 # Left, top, right, bottom of what is covered, in an aligned crop.
@@ -94,7 +95,7 @@ class ChangedFaces:
         change: of some crops.
     """
 
-    def __init__(self, face: np.ndarray, change: ChangeImages) -> None:
+    def __init__(self, face: RowArray, change: ChangeImages) -> None:
         self.face = face
         self.change = change
         self.shape = face.shape

@@ -18,6 +18,7 @@ from torch import nn
 from cdrl.core.checkpoint import save_weights
 from cdrl.core.vocabulary import ACTIONS, MOUTH_INDEX
 from cdrl.corpora.batches import augment, load_images
+from cdrl.corpora.sharded_array import RowArray
 from cdrl.corpora.store import Store
 from cdrl.priors.vision import Backbone, face_backbone, face_view, mouth_backbone, mouth_view
 from cdrl.training.cards import STD_FLOOR, r2, r2_scores, training_card, true_actions
@@ -57,7 +58,7 @@ class ActionFrames:
         actions: (N, K) float32.
     """
 
-    crops: np.ndarray
+    crops: RowArray
     boxes: np.ndarray
     actions: np.ndarray
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from cdrl.core.checkpoint import load_network, save_weights
 from cdrl.core.vocabulary import SCORED_EMOTIONS
 from cdrl.corpora.batches import load_images
+from cdrl.corpora.sharded_array import RowArray
 from cdrl.corpora.store import Store
 from cdrl.priors.language import (
     DESCRIPTIONS,
@@ -73,7 +74,7 @@ class CaptionSampler:
         return self.features[positions], tokens, groups
 
 
-def _captions(coefficients: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> list[str]:
+def _captions(coefficients: RowArray, rows: np.ndarray, random: np.random.Generator) -> list[str]:
     """Captions of the facial actions of some rows of (N, 52) coefficients."""
     actions = coefficients[rows].astype(np.float32)
     return [caption(values, random) for values in actions]
