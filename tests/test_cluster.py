@@ -120,8 +120,11 @@ def test_a_lost_scheduler_is_one_line(tmp_path):
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom cdrl.core.cluster import run_on_cluster\nfrom troublesome import play\n"
-        "print('begun', flush=True)\nlist(run_on_cluster(play, ['hang'] * 3, sys.argv[1]))\n"
+        "import sys\nfrom cdrl.core.cluster import run_on_cluster\n"
+        "from cdrl.core.errors import InputError\nfrom troublesome import play\n"
+        "print('begun', flush=True)\n"
+        "try:\n    list(run_on_cluster(play, ['hang'] * 3, sys.argv[1]))\n"
+        "except InputError as error:\n    sys.exit(str(error))\n"
     )
     environment = os.environ | {"PYTHONPATH": path}
     file = tmp_path / "scheduler.json"
@@ -139,9 +142,9 @@ def test_a_lost_scheduler_is_one_line(tmp_path):
     own.send_signal(signal.SIGKILL)
     _, errors = client.communicate(timeout=120)
     assert client.returncode == 1
-    last_line = errors.strip().splitlines()[-1]
-    assert "its scheduler was lost" in last_line
-    assert "the same command goes on" in last_line
+    [line] = errors.strip().splitlines()
+    assert "its scheduler was lost" in line
+    assert "the same command goes on" in line
 
 
 def test_many_jobs_do_not_grow_the_client(scheduler):

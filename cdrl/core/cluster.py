@@ -114,7 +114,7 @@ def _connected(where: str) -> Iterator[Any]:
     _refuse_missing("distributed")
     import distributed  # an extra, slow to import
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its failures become one line here
+    _silence_dask()
     name, _, number = where.partition(":")
     own = None
     try:
@@ -140,6 +140,16 @@ def _connected(where: str) -> Iterator[Any]:
         client.close(timeout=2)
         if own is not None:
             own.close(timeout=10)
+
+
+def _silence_dask() -> None:
+    """Keep Dask from printing its own failures, which become one line here.
+
+    Its configuration gives some of its loggers a level of their own.
+    """
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _local_cluster(number: int) -> Any:
