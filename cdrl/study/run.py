@@ -71,9 +71,9 @@ from cdrl.study.user_rows import own_kinds, row_file_name
 
 # Minutes of a job on one core; an edit trains at .5 to .6 s a step and is read at five scales.
 MINUTES = {"content": 4.0, "emotion": 4.0, "edit": 9.0}
-# Minutes of an opponent: an intensity scale of 168 edits is drawn and read in 2 minutes, 1,000
+# Minutes of an opponent: an intensity scale of 168 edits is drawn and read in 1 minute, 1,000
 # steps of the manipulator take 2 to 4.
-READ_MINUTES = 2.0
+READ_MINUTES = 1.0
 MANIPULATOR_MINUTES = 3.0
 WINDOW_FACTOR = 6  # probes of a raw window have up to nine times as many inputs
 FLAT_FACTOR = 8  # about how many times as long a training until the loss is flat takes
