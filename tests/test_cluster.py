@@ -147,13 +147,29 @@ def test_a_lost_scheduler_is_one_line(tmp_path):
     assert "the same command goes on" in line
 
 
+CLIENT = """
+import sys
+
+import psutil
+from cdrl.core.cluster import run_on_cluster
+from troublesome import play
+
+where, number = sys.argv[1], int(sys.argv[2])
+process = psutil.Process()
+list(run_on_cluster(play, ["a"] * 300, where))
+before = process.memory_info().rss
+ended = sum(1 for _ in run_on_cluster(play, ["a"] * number, where))
+print(ended, process.memory_info().rss - before)
+"""
+
+
 def test_many_jobs_do_not_grow_the_client(scheduler):
-    process = psutil.Process()
-    list(run_on_cluster(play, ["a"] * 300, scheduler))
-    before = process.memory_info().rss
-    ended = sum(1 for _ in run_on_cluster(play, ["a"] * MANY_JOBS, scheduler))
+    path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    words = [sys.executable, "-c", CLIENT, scheduler, str(MANY_JOBS)]
+    printed = subprocess.check_output(words, env=os.environ | {"PYTHONPATH": path}, text=True)
+    ended, growth = map(int, printed.split())
     assert ended == MANY_JOBS
-    assert process.memory_info().rss - before < 10e6
+    assert growth < 10e6
 
 
 def test_an_ingest_has_the_same_bytes(scheduler, tmp_path):

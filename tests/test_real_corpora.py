@@ -312,6 +312,16 @@ def test_sound_alone_is_no_corpus_for_a_run(tmp_path):
     assert "give the folder of the videos" in str(refused.value)
 
 
+def test_crops_of_another_corpus_are_no_part_of_the_work(tmp_path, monkeypatch):
+    other = tmp_path / "ingested" / "mead-0123456789ab"
+    other.mkdir(parents=True)
+    (other / "crops").write_bytes(bytes(50_000_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    config = config_for(samples.sample_folder(), corpus="crema_d", workers=1)
+    with pytest.raises(InputError, match=r"0\.0 GB of disk are free, 0\.0 GB are needed"):
+        build_real(tmp_path / "run", config, tmp_path / "out")
+
+
 def test_the_command_asks_for_the_folder_and_knows_both_spellings(capsys, tmp_path):
     assert main(["run", "--corpus", "crema_d", "--out", str(tmp_path / "r")]) == 2
     error = capsys.readouterr().err

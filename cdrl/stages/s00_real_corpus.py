@@ -190,7 +190,7 @@ def _ingest_parts(
     settings = _ingest_settings(config)
     missing = [clips for name, clips in clips_of_part.items() if not _is_made(out / name)]
     if missing:
-        _announce_cost(pd.concat(missing), root, settings, ingested)
+        _announce_cost(pd.concat(missing), root, settings, pieces)
 
     num_rejected = 0
     notes = []
@@ -227,7 +227,7 @@ def _ingest_settings(config: CorpusConfig) -> IngestConfig:
     )
 
 
-def _announce_cost(clips: pd.DataFrame, root: Path, settings: IngestConfig, ingested: Path) -> None:
+def _announce_cost(clips: pd.DataFrame, root: Path, settings: IngestConfig, pieces: Path) -> None:
     """Print what cropping will take, and refuse where the disk has no room for it."""
     if clips.empty:
         return
@@ -235,7 +235,7 @@ def _announce_cost(clips: pd.DataFrame, root: Path, settings: IngestConfig, inge
     cost = describe_cost(clips, root, settings, keep_pieces=True)
     print(f"{len(clips)} clips: {cost}; less for what is cropped already", flush=True)
 
-    check_disk(ingested, expected_cost(clips, root, settings, keep_pieces=True).disk_gb)
+    check_disk(pieces, expected_cost(clips, root, settings, keep_pieces=True).disk_gb)
 
 
 def _store_sizes(stores: dict[str, Store]) -> dict[str, float]:
