@@ -49,8 +49,8 @@ ATTEMPTS = 3  # starts for each kill of a part; it may be done before the moment
 LATE = 3.0  # seconds at most from the end of a part that was done too soon to its kill
 LONGEST = 3600.0  # seconds of an undisturbed command
 # Parts of the names of scores that differ from run to run.
-UNSTABLE = ("time.", "memory.", "fps")
-UNSTABLE_KEYS = ("seconds", "peak_gb", "versions", "commit")
+UNSTABLE = ("time.", "memory.", "fps", ".seconds")
+UNSTABLE_KEYS = ("seconds", "peak_gb", "versions", "commit", "cluster")
 CDRL = (sys.executable, "-m", "cdrl.cli.main")
 # The notebooks and the grid take most; the two small commands get a tenth each.
 SHARES = {"studio": 0.1, "ingest": 0.1, "grid": 0.2, "run": 0.6}

@@ -2,19 +2,22 @@
 
     python scripts/measure_ingest.py --clips 100,1000,10000 --work runs/scale
     python scripts/measure_ingest.py --corpora --work runs/scale
+    python scripts/measure_ingest.py --shards --work runs/scale
     python scripts/measure_ingest.py --tables
 
 The first renders 56 short clips of talking heads and lays them out as MEAD, under as many names as
 asked for: a file stands under many names by hard links, so that a corpus of 10,000 clips takes no
 disk, and is read from memory. Each size is ingested by `cdrl data ingest`, stopped by kill when
 a third of it is done, and ingested again to the end, and once more when it is finished.
-The second ingests clips as long and as large as those of real corpora. Both write into
-results/scale/ingest.json, and leave out what is there (`--again`: not). The third prints the tables
-of docs/guides/scale.md.
+The second ingests clips as long and as large as those of real corpora. The third ingests so many of
+the samples, as large crops, that the store has two shards, is killed when the first is joined, and
+goes on; it needs 11 GB of disk. All write into results/scale/ingest.json, and leave out what is
+there (`--again`: not). The last prints the tables of docs/guides/scale.md.
 """
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +36,7 @@ from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import data_root, repository_root
 from cdrl.corpora.adapters import CORPORA
 from cdrl.corpora.store import Store
+from cdrl.corpora.store_writer import SHARD_BYTES
 from cdrl.media.encoding import write_video
 from cdrl.media.video import read_video
 from cdrl.studio.layouts import write_layout
@@ -50,6 +54,7 @@ GRID = {"neutral": (1,)} | dict.fromkeys(
     ("angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised"), (1, 2, 3)
 )
 NUMBERS = 30  # of each emotion and level
+SHARD_CLIPS, SHARD_CROP = 700, 224  # clips and pixels a side of the store with two shards
 FEW, MANY = 8, 24  # clips of a real corpus's length and size; their difference is without start-up
 
 
@@ -152,6 +157,8 @@ class Cost:
         together: peak of all, with the pages of files, MB.
         first_clip: seconds until the first clip was done; 0 where all were.
         first_clip_cpu: seconds of the processor, of all processes, until then.
+        peak_disk: bytes that the disk held more than before, at most; others' files count too.
+        output: what the command printed.
     """
 
     wall: float = 0.0
@@ -163,6 +170,7 @@ class Cost:
     together: float = 0.0
     first_clip: float = 0.0
     first_clip_cpu: float = 0.0
+    peak_disk: int = 0
     output: str = field(default="", repr=False)
 
 
@@ -191,7 +199,14 @@ def count_pieces(folder: Path) -> int:
     return 0
 
 
-def run_ingest(root: Path, out: Path, corpus: str, stop_at: int = 0) -> Cost:
+def run_ingest(
+    root: Path,
+    out: Path,
+    corpus: str,
+    stop_at: int = 0,
+    kill_at: Path | None = None,
+    crop_size: int = 96,
+) -> Cost:
     """Run `cdrl data ingest` and watch it.
 
     Args:
@@ -199,12 +214,14 @@ def run_ingest(root: Path, out: Path, corpus: str, stop_at: int = 0) -> Cost:
         out: folder of the store.
         corpus: name of the layout.
         stop_at: so many clips are done when it is asked to end (SIGTERM); 0: never.
+        kill_at: it is killed (SIGKILL) when this file is there.
+        crop_size: pixels a side.
 
     Raises:
         CalledProcessError: it failed.
     """
     words = [sys.executable, "-m", "cdrl.cli.main", "data", "ingest", str(root), "--out", str(out)]
-    words += ["--corpus", corpus, "--workers", str(WORKERS)]
+    words += ["--corpus", corpus, "--workers", str(WORKERS), "--crop-size", str(crop_size)]
     pieces = out.with_name(out.name + ".pieces")
     done_before = count_pieces(pieces)
     cost = Cost()
@@ -214,17 +231,22 @@ def run_ingest(root: Path, out: Path, corpus: str, stop_at: int = 0) -> Cost:
     written = me.io_counters().write_chars
     begin = time.monotonic()
     log = out.with_name(out.name + ".log")
+    disk_before = shutil.disk_usage(out.parent).used
     with open(log, "w") as output:
         command = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
     stopped = False
     while command.poll() is None:
         look(psutil.Process(command.pid), cost)
+        cost.peak_disk = max(cost.peak_disk, shutil.disk_usage(out.parent).used - disk_before)
         num_pieces = count_pieces(pieces)
         if not cost.first_clip and num_pieces > done_before + WORKERS:
             cost.first_clip = time.monotonic() - begin
             cost.first_clip_cpu = cpu_seconds(psutil.Process(command.pid))
         if stop_at and num_pieces >= stop_at and not stopped:
             command.send_signal(signal.SIGTERM)
+            stopped = True
+        if kill_at is not None and kill_at.exists() and not stopped:
+            command.kill()
             stopped = True
         with suppress(subprocess.TimeoutExpired):
             command.wait(LOOK if cost.first_clip else FIRST_LOOK)
@@ -363,6 +385,48 @@ def measure_corpus(work: Path, name: str) -> dict[str, Any]:
     }
 
 
+def measure_shards(work: Path) -> dict[str, Any]:
+    """Ingest a store of two shards: killed when the first is joined, then to the end.
+
+    Args:
+        work: folder for corpus and store.
+
+    Returns:
+        What `results/scale/ingest.json` has under `shards`.
+    """
+    root = work / f"shards_{SHARD_CLIPS}"
+    lay_out(root, real_clips(work / "clips" / "crema-d", "crema-d"), SHARD_CLIPS)
+    out = work / "shards_store"
+    if out.exists():
+        shutil.rmtree(out)  # made by an earlier call of this script
+    first_record = out.with_name(out.name + ".partial") / "shard.000.json"
+    used_before = shutil.disk_usage(work).used
+    first = run_ingest(root, out, "mead", kill_at=first_record, crop_size=SHARD_CROP)
+    joined = len(read_json(first_record, fields={"rows": list})["rows"])
+    used_between = shutil.disk_usage(work).used - used_before
+    rest = run_ingest(root, out, "mead", crop_size=SHARD_CROP)
+    read_again = re.search(r"(\d+) of them now", rest.output)
+    store = Store(out)
+    entry = {
+        "clips": len(store.clips),
+        "frames": len(store),
+        "crop_size": SHARD_CROP,
+        "shards": store.num_shards,
+        "clips_joined_when_killed": joined,
+        "frames_cropped_again": int(read_again[1]) if read_again else None,
+        "wall_seconds": round(first.wall + rest.wall, 1),
+        "wall_seconds_of_the_resume": round(rest.wall, 1),
+        "cpu_seconds": round(first.user + first.system + rest.user + rest.system, 1),
+        "store_bytes": folder_bytes(out),
+        "largest_file_bytes": max(path.stat().st_size for path in out.iterdir()),
+        "peak_disk_bytes": max(first.peak_disk, used_between + rest.peak_disk),
+        "parent_mb": round(max(first.parent, rest.parent)),
+    }
+    del store
+    shutil.rmtree(out)
+    return entry
+
+
 # --- tables ---------------------------------------------------------------------------------------
 
 
@@ -408,9 +472,10 @@ def corpus_table(record: dict[str, Any]) -> list[str]:
         seconds = entry["user_cpu_seconds_a_clip"] + entry["system_cpu_seconds_a_clip"]
         video_hours = real.clips * CORPORA[layout].seconds / 3600
         gigabytes = real.clips * entry["store_bytes_a_clip"] / 1e9
+        shard = min(gigabytes, SHARD_BYTES / 1e9)
         lines.append(
             f"| {name} | {real.clips:,} | {video_hours:.1f} | {seconds:.2f} | "
-            f"{real.clips * seconds / 3600:.1f} | {gigabytes:,.0f} | {2 * gigabytes:,.0f} |"
+            f"{real.clips * seconds / 3600:.1f} | {gigabytes:,.0f} | {gigabytes + shard:,.0f} |"
         )
     return lines
 
@@ -435,6 +500,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clips", default="", help="numbers of clips, as 100,1000,10000")
     parser.add_argument("--corpora", action="store_true", help="clips as those of real corpora")
+    parser.add_argument("--shards", action="store_true", help="a store of two shards")
     parser.add_argument("--work", type=Path, default=Path("runs/scale"), help="folder for clips")
     parser.add_argument("--again", action="store_true", help="also what is measured already")
     parser.add_argument("--tables", action="store_true", help="print the tables alone")
@@ -453,6 +519,10 @@ def main() -> None:
             record["corpora"][name] = measure_corpus(arguments.work, name)
             write_json(RECORD, record)
             print(f"{name}: {record['corpora'][name]}", flush=True)
+    if arguments.shards and (arguments.again or "shards" not in record):
+        record["shards"] = measure_shards(arguments.work)
+        write_json(RECORD, record)
+        print(f"shards: {record['shards']}", flush=True)
     print_tables(record)
 
 

@@ -16,8 +16,8 @@ starts them. On them run:
     study      rows of content, emotion and both editors at the smallest size: the same scores
     jobs       10,000 jobs that do nothing, and the memory of the process that hands them over
 
-Each part ends with a line, and the lines with figures go into FOLDER/cluster.json. It takes some 25
-minutes of two idle cores. It needs the extra `cluster` (`pip install -e ".[cluster]"`).
+Each part ends with a line; its figures go into results/scale/cluster.json. It takes some 20 minutes
+of two idle cores. It needs the extra `cluster` (`pip install -e ".[cluster]"`).
 """
 
 import argparse
@@ -42,6 +42,7 @@ from cdrl.core.cluster import run_on_cluster
 from cdrl.core.files import read_json, write_json
 from cdrl.core.paths import repository_root
 
+RECORD = repository_root() / "results" / "scale" / "cluster.json"
 WORKERS = 2
 CLIPS = 200
 JOBS = 10_000
@@ -73,7 +74,7 @@ STUDY: dict[str, Any] = {
     "distil_steps": 4,
     "seeds": 1,
     "workers": WORKERS,
-    "rows": "content.cdrl,content.raw,emotion.cdrl,emotion.classifier,edit.image.cdrl,"
+    "rows": "content.cdrl,content.raw,emotion.cdrl,emotion.raw,edit.image.cdrl,"
     "edit.actions.baseline,edit.actions.cdrl",
 }
 
@@ -208,7 +209,7 @@ def try_ingest(work: Path) -> dict[str, Any]:
         finish(process)
         seconds = time.monotonic() - begin
     refuse_differences(differences(expected, out))
-    return {"clips": CLIPS, "files": len(list(out.iterdir())), "seconds": seconds}
+    return {"clips": CLIPS, "files": len(list(out.iterdir())), "seconds": round(seconds)}
 
 
 def try_worker(work: Path) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def try_scheduler(work: Path) -> dict[str, Any]:
     with cluster(work / "dask") as (file, _, _):
         finish(command("data", "ingest", work / "corpus", "--out", out, "--cluster", file))
     refuse_differences(differences(expected, out))
-    return {"clips": CLIPS, "kept": kept, "line": line}
+    return {"clips": CLIPS, "kept": kept, "line": line.replace(f"{work}/", "")}
 
 
 def try_grid(work: Path) -> dict[str, Any]:
@@ -251,7 +252,7 @@ def try_grid(work: Path) -> dict[str, Any]:
     here = finish(command("grid", table, "--out", folders[0], "--workers", str(WORKERS)))
     with cluster(work / "dask") as (file, _, _):
         there = finish(command("grid", table, "--out", folders[1], "--cluster", file))
-    return compare_digests(*folders) | {"seconds_here": here, "seconds_there": there}
+    return compare_digests(*folders) | {"seconds_here": round(here), "seconds_there": round(there)}
 
 
 def try_study(work: Path) -> dict[str, Any]:
@@ -270,8 +271,14 @@ def try_study(work: Path) -> dict[str, Any]:
     here = study(folders[0])
     with cluster(work / "dask") as (file, _, _):
         there = study(folders[1], "--cluster", file)
-    result = compare_digests(*folders) | {"seconds_here": here, "seconds_there": there}
-    return result | {"rows": len(STUDY["rows"].split(","))}
+    works = [folder.with_suffix(".work") for folder in folders]
+    num_files = compare_digests(*folders)["files"] + compare_digests(*works)["files"]
+    return {
+        "rows": len(STUDY["rows"].split(",")),
+        "files": num_files,
+        "seconds_here": round(here),
+        "seconds_there": round(there),
+    }
 
 
 def compare_digests(here: Path, there: Path) -> dict[str, Any]:
@@ -294,10 +301,10 @@ def try_jobs(work: Path) -> dict[str, Any]:
         begin = time.monotonic()
         for number, _ in enumerate(run_on_cluster(neg, range(JOBS), str(file))):
             if number % (JOBS // LOOKS) == 0:
-                megabytes.append(me.memory_info().rss / MEGABYTE)
-        megabytes.append(me.memory_info().rss / MEGABYTE)
+                megabytes.append(round(me.memory_info().rss / MEGABYTE, 1))
+        megabytes.append(round(me.memory_info().rss / MEGABYTE, 1))
         seconds = time.monotonic() - begin
-    return {"jobs": JOBS, "megabytes": megabytes, "seconds": seconds}
+    return {"jobs": JOBS, "megabytes": megabytes, "seconds": round(seconds)}
 
 
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -322,16 +329,15 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in arguments.only.split(","):
-        record_file = work / "cluster.json"
-        record = read_json(record_file, dict) if record_file.exists() else {}
         try:
-            record[name] = PARTS[name](work)
-            print(f"{name}: as without a cluster, {record[name]}", flush=True)
+            found = PARTS[name](work)
         except Different as difference:
-            record[name] = {"different": str(difference)}
             print(f"{name}: DIFFERENT, {difference}", flush=True)
             failed = 1
-        write_json(record_file, record)
+            continue
+        print(f"{name}: as without a cluster, {found}", flush=True)
+        record = read_json(RECORD, dict) if RECORD.exists() else {}
+        write_json(RECORD, record | {name: found})
     return failed
 
 
