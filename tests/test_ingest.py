@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -807,6 +808,27 @@ def test_killed_while_joining_it_goes_on_behind_its_last_shard(half_joined, tmp_
     assert np.array_equal(store.audio[:], other.audio)
     for name in ("report.html", "rejected.csv"):
         assert (out / name).read_bytes() == (tmp_path / "one_file" / name).read_bytes()
+
+
+def test_pieces_that_a_killed_run_could_not_remove_go_first(half_joined, tmp_path, monkeypatch):
+    """They were joined, but the kill came before their removal."""
+    root, clips, out = half_joined
+    pieces = out.with_name("killed.pieces")
+    whole = tmp_path / "whole.pieces"
+    monkeypatch.setattr(store_writer, "SHARD_BYTES", 1)
+    ingest(clips, root, tmp_path / "other", IN_PROCESS, progress=False, shared=whole)
+    shutil.copytree(whole, pieces, dirs_exist_ok=True)
+    num_pieces = []
+    add = store_writer.StoreWriter.add
+
+    def watched_add(writer, *arguments):
+        num_pieces.append(len(list(pieces.glob("*/store.json"))))
+        add(writer, *arguments)
+
+    monkeypatch.setattr(store_writer.StoreWriter, "add", watched_add)
+    ingest(clips, root, out, IN_PROCESS, progress=False)
+    assert num_pieces[0] == len(clips) - 1 - 2
+    assert_same_bytes(out, tmp_path / "other")
 
 
 def test_a_half_joined_store_takes_no_other_manifest(half_joined):

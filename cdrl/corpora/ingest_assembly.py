@@ -69,6 +69,8 @@ def _write_store(plan: Plan, jobs: list[Job], rejected: dict[str, dict], progres
     )
     with bar, StoreWriter(plan.out, plan.config.crop, plan.key) as writer:
         joined = {clip["name"]: clip for clip in writer.rows}
+        # A run that was killed may have left some of them.
+        _remove_pieces(plan, [job for job in jobs if job.name in joined])
         num_shards = len(writer.shards)
         unfinished: list[Job] = []  # jobs of the shard that is being written
         for number, (job, row) in enumerate(bar):
