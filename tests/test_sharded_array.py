@@ -37,6 +37,7 @@ def test_shape_type_and_all_rows(pair):
     assert np.array_equal(np.asarray(sharded), whole)
     assert np.asarray(sharded, np.float32).dtype == np.float32
     assert np.array_equal(np.stack(list(sharded)), whole)
+    assert np.array_equal(sharded[...], whole)
 
 
 BOUNDS = [None, -30, -12, -4, -1, 0, 2, 3, 4, 5, 9, 10, 12, 40]

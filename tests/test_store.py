@@ -1,5 +1,6 @@
 """The crop store: what is written is read, whole or not at all."""
 
+import errno
 import io
 import json
 
@@ -90,6 +91,21 @@ def test_an_interrupted_store_leaves_nothing_that_looks_finished(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="no finished crop store here; run notebook 00"):
         Store(tmp_path / "store")
+
+
+class FullDisk(io.BytesIO):
+    """A file whose last bytes cannot be written."""
+
+    def close(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_store_that_a_full_disk_ends_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="No space left"), StoreWriter(tmp_path / "store") as writer:
+        writer.add(row("a"), *clip(3, 0), WHOLE_BOX)
+        writer.files = {"face": FullDisk(), **writer.files}
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_of_another_format_is_refused(tmp_path):

@@ -75,8 +75,8 @@ class ShardedArray:
         """Rows, as numpy gives them.
 
         Args:
-            key: a row number, a slice, (B, ...) row numbers, or (N,) bool; in a tuple, slices and
-                numbers of the other axes may follow.
+            key: a row number, a slice, (B, ...) row numbers, (N,) bool, or `...` for all; in a
+                tuple, slices and numbers of the other axes may follow.
 
         Returns:
             A view where a slice lies in one file, else a copy.
@@ -86,6 +86,8 @@ class ShardedArray:
         """
         if isinstance(key, tuple):
             return self._columns(key)
+        if key is Ellipsis:
+            key = slice(None)
         if isinstance(key, slice):
             return self._slice(key)
         rows = np.asarray(key)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -123,7 +124,9 @@ class StoreWriter:
                 self._finish()
         finally:
             for file in self.files.values():
-                file.close()
+                # On a full disk this fails once more, for it writes what is left.
+                with suppress(OSError):
+                    file.close()
             if not self._kept_rows:
                 remove_work_folder(self.partial)
 
