@@ -326,7 +326,11 @@ def _make_action_manipulator(out: Path, work: Path) -> Card:
     config = ActionsConfig()
     students = distil(features, tracked, teacher, config, work / "students")
     manipulator, history = train_action_manipulator(
-        tracked, ActionWindowGuidance(students), config, "cdrl", work / "manipulator"
+        tracked,
+        ActionWindowGuidance(students, config.contrast_content),
+        config,
+        "cdrl",
+        work / "manipulator",
     )
 
     scores = {}

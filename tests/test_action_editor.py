@@ -44,7 +44,13 @@ from cdrl.representation import distillation
 from cdrl.representation.cerl import EmotionSampler
 from cdrl.representation.classifier import ClassifierObjective, train_classifier, without_bottleneck
 from cdrl.representation.components import load_emotion_encoder
-from cdrl.representation.distillation import Teachers, distil, feature_stats, fit_scores
+from cdrl.representation.distillation import (
+    ActionGuidance,
+    Teachers,
+    distil,
+    feature_stats,
+    fit_scores,
+)
 from cdrl.representation.guidance import Guidance
 from cdrl.representation.label_free import (
     load_label_free_view,
@@ -446,6 +452,50 @@ def test_students_learn_from_other_teachers_too(
     assert terms.shape == (4,)
     terms.sum().backward()
     assert output.grad.abs().sum() > 0
+
+
+class Code(torch.nn.Module):
+    """A content code (B, T - 8, D): of every moment its own axis, or all the same."""
+
+    def __init__(self, same):
+        super().__init__()
+        self.same = same
+
+    def forward(self, actions):
+        number = actions.shape[1] - 8
+        code = torch.ones(number, 1) if self.same else torch.eye(number)
+        return code.expand(len(actions), -1, -1)
+
+
+def test_content_contrast_asks_for_the_same_moment():
+    guidance = ActionGuidance(torch.zeros(52), torch.ones(52), torch.zeros(8, 3, 4), 6)
+    source = seeded(2, 14, 52)
+    guidance.content_student = Code(same=False)
+    by_hand = np.log(1 + 5 * np.exp(-1 / 0.1))  # six moments, cosines 1 and 0
+    loss = guidance.content_contrast(source, source)
+    assert loss.tolist() == pytest.approx([by_hand, by_hand], abs=1e-6)
+    guidance.content_student = Code(same=True)
+    loss = guidance.content_contrast(source, source)
+    assert loss.tolist() == pytest.approx([np.log(6), np.log(6)], abs=1e-6)
+
+
+def test_content_contrast_is_that_of_a_loop(stores, guidance):
+    students = guidance.guidance
+    source, output = seeded(2, 3, 14, 52)
+    output.requires_grad_(True)
+    loss = students.content_contrast(source, output)
+    expected = torch.zeros(3)
+    for clip in range(3):
+        a = students.content_student(source[clip : clip + 1])[0]
+        b = students.content_student(output[clip : clip + 1])[0]
+        for moment in range(6):
+            shares = torch.exp(torch.stack([b[moment] @ other for other in a]) / 0.1)
+            expected[clip] -= torch.log(shares[moment] / shares.sum()) / 6
+    assert torch.allclose(loss, expected, atol=1e-5)
+    loss.sum().backward()
+    assert output.grad.abs().sum() > 0
+    contrasting = ActionWindowGuidance(students, contrast=True)
+    assert torch.equal(contrasting.content({"source": source}, output), loss)
 
 
 def test_a_discriminator_sees_what_a_label_free_backbone_shows(features, tracked, tmp_path):

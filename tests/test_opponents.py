@@ -38,6 +38,9 @@ def test_the_method_s_own_setting_is_one_of_its_family():
     assert settings_of("actions.baseline_once_once") == plain
     assert settings_of("actions.cdrl_long").steps == 4 * plain.steps
     assert settings_of("actions.cdrl_apart").clip_apart
+    assert not plain.contrast_content
+    assert settings_of("actions.contrast_half_double").contrast_content
+    assert settings_of("actions.supervised_contrast_half_double").contrast_content
 
 
 def test_every_pair_and_every_teacher_exists():

@@ -559,6 +559,9 @@ class ActionsConfig:
     clip_apart: bool = setting(
         False, "clip the discriminator's gradients by their own norm", later=True
     )
+    contrast_content: bool = setting(
+        False, "content term against other moments of the source (InfoNCE)", later=True
+    )
     seed: int = _seed()
     device: Device = _device()
     devices: int = _devices()

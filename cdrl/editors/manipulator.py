@@ -51,14 +51,21 @@ class ActionWindowGuidance(nn.Module):
 
     The target is the prototype of the label, or where the style is that of the reference window,
     its emotion embedding.
+
+    Args:
+        guidance: frozen from now on.
+        contrast: whether the content term contrasts moments, see `ActionGuidance.content_contrast`.
     """
 
-    def __init__(self, guidance: ActionGuidance):
+    def __init__(self, guidance: ActionGuidance, contrast: bool = False):
         super().__init__()
         self.guidance = freeze(guidance)
+        self.contrast = contrast
 
     def content(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:
-        """(B,) 1 - cos of the content of source and output (B, T, 52)."""
+        """(B,) how far the content of output (B, T, 52) is from that of the source."""
+        if self.contrast:
+            return self.guidance.content_contrast(batch["source"], output)
         return self.guidance.content(batch["source"], output)
 
     def emotion(self, batch: Batch, output: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,7 @@ BATCH = 64
 MIN_WINDOW = 9  # frames
 MAX_WINDOW = 32  # frames
 LEARNING_RATE = 2e-3
+CONTRAST_TEMPERATURE = 0.1  # of the content term that contrasts moments
 STD_FLOOR = 0.02  # added to the std of every action, so that none is divided by zero
 
 Batch = dict[str, torch.Tensor]
@@ -119,6 +120,29 @@ class ActionGuidance(nn.Module):
 
         cosine = (source_embedding * output_embedding).sum(-1)
         return 1 - cosine.mean(1)
+
+    def content_contrast(self, source: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """The content loss against other moments of the source (InfoNCE), mean over moments.
+
+        -log of the share that the source's content at the same moment has of exp(cos /
+        `CONTRAST_TEMPERATURE`), summed over all its moments. 1 - cos is small already where the
+        output resembles the source at any moment; this asks for the same moment.
+
+        Args:
+            source: (B, T >= 9, 52) actions.
+            output: (B, T, 52) actions.
+
+        Returns:
+            (B,) >= 0; ln(T - 8) where no moment is known from another.
+        """
+        with torch.no_grad():
+            source_embedding = self.content_student(source)
+        output_embedding = self.content_student(output)
+
+        cosines = output_embedding @ source_embedding.transpose(1, 2)
+        log_shares = (cosines / CONTRAST_TEMPERATURE).log_softmax(-1)
+        of_same_moment = log_shares.diagonal(dim1=1, dim2=2)
+        return -of_same_moment.mean(1)
 
     def emotion(self, output: torch.Tensor, *, embedding: torch.Tensor) -> torch.Tensor:
         """The emotion loss.

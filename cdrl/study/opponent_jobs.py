@@ -172,10 +172,11 @@ def train_opponent(
         view = load_label_free_view(_shared_file(work, config, VIEW, seed).parent)
 
     out = tracker_folder(training_folder(work, config)) / "manipulators" / f"{name}.{seed}"
+    settings = opponent_settings(config, row, seed)
     return train_action_manipulator(
         track_training_people(work),
-        ActionWindowGuidance(students),
-        opponent_settings(config, row, seed),
+        ActionWindowGuidance(students, settings.contrast_content),
+        settings,
         row.change["variant"],
         out,
         view=view,

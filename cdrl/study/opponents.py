@@ -1,7 +1,7 @@
 """Rows of fair opponents: what else could do what CDRL does, with as many trials.
 
-The rows of `actions` share everything but what their text says. Three families have nine
-settings each, all of them scored at every intensity scale of `frontier_sweep`; their whole
+The rows of `actions` share everything but what their text says. Each family has nine settings, all
+of them scored at every intensity scale of `frontier_sweep`; their whole
 frontiers are compared (`cdrl.evaluation.frontiers`). docs/guides/study.md has a sentence for each.
 """
 
@@ -14,14 +14,29 @@ FACTORS = {"half": 0.5, "once": 1.0, "double": 2.0, "fivefold": 5.0}
 # Of a guided family: weights of the adversarial term and of both guided terms, crossed.
 ADVERSARIAL = ("half", "once", "double")
 GUIDED = ("once", "double", "fivefold")
+CONTRASTED = ("half", "once", "double")  # the term that contrasts moments is larger by itself
 # Of the family without guidance, which has as many settings: the adversarial term and the jaw's.
 JAW = ("half", "once", "double")
 # Guided families -> who guides them.
-GUIDED_FAMILIES = {"cdrl": "cdrl", "supervised": "classifier_untrained"}
+GUIDED_FAMILIES = {
+    "cdrl": "cdrl",
+    "supervised": "classifier_untrained",
+    "contrast": "cdrl",
+    "supervised_contrast": "classifier_untrained",
+}
+# Families whose content term contrasts the moments of the source, in place of 1 - cos.
+CONTRAST_FAMILIES = ("contrast", "supervised_contrast")
 FAMILIES = ("baseline", *GUIDED_FAMILIES)
 PRIMARY = ("cdrl", "baseline")  # the two families of the primary outcomes
 # Pairs of families, and of single rows of `actions`, whose frontiers are compared.
-FAMILY_PAIRS = (PRIMARY, ("cdrl", "supervised"), ("supervised", "baseline"))
+FAMILY_PAIRS = (
+    PRIMARY,
+    ("cdrl", "supervised"),
+    ("supervised", "baseline"),
+    ("contrast", "baseline"),
+    ("contrast", "cdrl"),
+    ("contrast", "supervised_contrast"),
+)
 ROW_PAIRS = (
     ("cdrl_once_once", "baseline_once_once"),
     ("cdrl_once_once", "classifier"),
@@ -50,13 +65,15 @@ def _crossed_rows() -> dict[str, Row]:
             rows[name] = Row(text, change, family="baseline", teacher="cdrl")
 
     for family, teacher in GUIDED_FAMILIES.items():
+        contrasts = family in CONTRAST_FAMILIES
         for adversarial in ADVERSARIAL:
-            for guided in GUIDED:
+            for guided in CONTRASTED if contrasts else GUIDED:
                 change = {
                     "variant": "cdrl",
                     "adversarial_weight": FACTORS[adversarial],
                     "content_weight": FACTORS[guided],
                     "emotion_weight": FACTORS[guided],
+                    "contrast_content": contrasts,
                 }
                 text = f"{family}; adversarial term {adversarial}, both guided terms {guided}"
                 name = f"{EDITOR}.{family}_{adversarial}_{guided}"
